@@ -1,0 +1,56 @@
+"""The command tree of main.py. Qt-free.
+
+Each subcommand lives in its own module and is imported only when called: `main.py kill` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+# name -> (module, one-line help). A module exposes `app: typer.Typer` (a group) or `command_app` with one command.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("app.commands.demo", "Train on the past, trade the rest on the practice exchange, write a report."),
+    "practice-exchange": ("app.commands.practice_exchange", "Run the practice exchange on this machine."),
+    "data": ("app.commands.data", "Fetch, import, check and list market data."),
+    "train": ("app.commands.train", "Train models."),
+    "models": ("app.commands.models", "List and show stored models."),
+    "trade": ("app.commands.trade", "Trade headless on the practice exchange."),
+    "kill": ("app.commands.kill", "Halt trading and cancel every order, from outside the running program."),
+    "doctor": ("app.commands.doctor", "Check this machine and say what to repair."),
+    "bench": ("app.commands.bench", "Measure speed and memory."),
+    "screenshots": ("app.commands.screenshots", "Write a picture of every window, dock, dialog and wizard page."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a subcommand's module when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, help_text = COMMANDS[cmd_name]
+        built = typer.main.get_command(importlib.import_module(module_name).app)
+        built.name = cmd_name
+        built.short_help = help_text
+        return built
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
+
+
+def run_cli(arguments: list[str]) -> int:
+    """Run one subcommand and return its exit code (0 ok, 1 failed, 2 usage)."""
+    group = LazyGroup(name="maru", help="Maru: learns to trade crypto and trades. Without a command, opens the window.")
+    try:
+        group.main(args=arguments, prog_name="main.py")
+    except SystemExit as exc:  # the library ends every command this way, with the exit code
+        return exc.code if isinstance(exc.code, int) else 1
+    return 0

@@ -1,0 +1,1 @@
+"""Qt-free state machines behind wizards and the order ticket."""

@@ -1,0 +1,1 @@
+"""Widgets. GUI thread only."""

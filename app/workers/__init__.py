@@ -1,0 +1,1 @@
+"""QThread workers."""

@@ -1,0 +1,1 @@
+"""Market data: collection, storage, quality."""

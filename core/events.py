@@ -1,0 +1,173 @@
+"""What the executor and the feeds tell the rest of the program. Frozen values; any thread may hold them.
+
+Order, fill, error and kill-switch events are never coalesced: they travel through an ordered queue and are
+journalled before anyone sees them. Market data and connection figures may be replaced by newer values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from core.domain.fills import Fill
+from core.domain.orders import Intent, Order, TradingMode, TradingState
+from core.domain.positions import Balance, Position
+from core.domain.signals import Signal
+
+
+class Severity(StrEnum):
+    """How loud a notice is."""
+
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class ConnectionState(StrEnum):
+    """State of one link to a venue."""
+
+    OFFLINE = "offline"
+    CONNECTING = "connecting"
+    ONLINE = "online"
+    DEGRADED = "degraded"  # streams silent, REST serves
+
+
+class StrategyState(StrEnum):
+    """Life of a strategy inside the executor."""
+
+    STOPPED = "stopped"
+    WARMING_UP = "warming_up"
+    RUNNING = "running"
+    PAUSED = "paused"  # kill switch or manual takeover
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUpdated:
+    """An order changed; `order` is its complete new state."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class FillBooked:
+    """A fill was written to the journal and the position."""
+
+    fill: Fill
+    order: Order | None
+
+
+@dataclass(frozen=True, slots=True)
+class PositionChanged:
+    """A position changed; `mark_price` is the last known price, if any."""
+
+    position: Position
+    mark_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class BalancesChanged:
+    """Account balances as the venue reports them."""
+
+    balances: tuple[Balance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IntentDenied:
+    """Risk refused an intent; `code` is a `ReasonCode` value, `message` says it to a person."""
+
+    intent: Intent
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalEmitted:
+    """A strategy decided on a closed bar."""
+
+    signal: Signal
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyStatus:
+    """One strategy as shown in the strategy manager.
+
+    Attributes:
+        strategy_id: stable id, also the `owner` of its orders and position.
+        title: name shown.
+        symbol / timeframe: market it trades.
+        model_id: content hash of its model package; empty where it has none.
+        state: see `StrategyState`.
+        detail: one sentence, e.g. why it failed.
+        position: base currency held.
+        pnl: realised + unrealised − fees, quote currency.
+        last_signal: target weight last decided, None before the first.
+    """
+
+    strategy_id: str
+    title: str
+    symbol: str
+    timeframe: str
+    model_id: str
+    state: StrategyState
+    detail: str = ""
+    position: Decimal = Decimal(0)
+    pnl: Decimal = Decimal(0)
+    last_signal: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TradingStateChanged:
+    """Kill switch, halt or re-arm. `report` carries the kill switch's written result where there is one."""
+
+    state: TradingState
+    reason: str
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """Health of one link.
+
+    Attributes:
+        link: "market" or "orders".
+        latency_ms: last REST round trip.
+        clock_offset_ms: venue clock minus ours.
+    """
+
+    venue: str
+    link: str
+    mode: TradingMode
+    state: ConnectionState
+    detail: str = ""
+    latency_ms: float | None = None
+    clock_offset_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence for the person at the screen, with its remedy if there is one."""
+
+    severity: Severity
+    title: str
+    text: str = ""
+
+
+ExecutorEvent = (
+    OrderUpdated
+    | FillBooked
+    | PositionChanged
+    | BalancesChanged
+    | IntentDenied
+    | SignalEmitted
+    | StrategyStatus
+    | TradingStateChanged
+    | ConnectionStatus
+    | Notice
+)
+
+# Called on the executor's thread, in order, after the journal holds the fact. Must not block.
+EventSink = Callable[[ExecutorEvent], None]

@@ -1,0 +1,1 @@
+"""The order path: intent, risk, order manager, gateway, fills, positions."""

@@ -1,0 +1,89 @@
+"""Protocol between a supervisor and a job child, and the job messages. Any thread; Qt-free and torch-free.
+
+A job is a function `run(spec: dict, channel: JobChannel) -> dict` in an importable module, named by its dotted path
+("ml.worker.forecast:run"), run in a spawned and niced child. Both ends exchange JSON objects over a pipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Json = dict[str, Any]
+
+
+class JobChannel(Protocol):
+    """The child's side of the pipe."""
+
+    def progress(self, payload: Mapping[str, Any]) -> None:
+        """Report progress; may be coalesced by the receiver."""
+        ...
+
+    def log(self, level: str, message: str) -> None:
+        """Report a log line (level as in `logging`)."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Return whether the supervisor asked to stop; polled at least every 0.5 s by a well-behaved job."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """The child is up."""
+
+    job_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """Newest progress of a job; keys depend on the kind of job."""
+
+    job_id: str
+    payload: Json
+
+
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """A log line of a job."""
+
+    job_id: str
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished:
+    """The job returned `result`."""
+
+    job_id: str
+    result: Json
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """The job ended without a result.
+
+    Attributes:
+        message / remedy: for a person.
+        user_error: the job raised `UserError`; otherwise it is a bug and `details` holds the traceback.
+    """
+
+    job_id: str
+    message: str
+    remedy: str = ""
+    user_error: bool = False
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelled:
+    """The job stopped because it was told to, gently or by force."""
+
+    job_id: str
+    forced: bool
+
+
+JobEvent = JobStarted | JobProgress | JobLog | JobFinished | JobFailed | JobCancelled

@@ -1,0 +1,1 @@
+"""The practice exchange: a Binance-protocol server on loopback."""

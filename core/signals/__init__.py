@@ -1,0 +1,1 @@
+"""From forecast to approved intent: generator and risk management."""

@@ -1,0 +1,1 @@
+"""Learning: features, forecasters, evaluation, storage, inference. No Qt; torch only in child processes."""
