@@ -48,7 +48,12 @@ class LazyGroup(TyperGroup):
 
 def run_cli(arguments: list[str]) -> int:
     """Run one subcommand and return its exit code (0 ok, 1 failed, 2 usage)."""
-    group = LazyGroup(name="maru", help="Maru: learns to trade crypto and trades. Without a command, opens the window.")
+    # Plain help: the rich variant imports every subcommand to list it.
+    group = LazyGroup(
+        name="maru",
+        help="Maru: learns to trade crypto and trades. Without a command, opens the window.",
+        rich_markup_mode=None,
+    )
     try:
         group.main(args=arguments, prog_name="main.py")
     except SystemExit as exc:  # the library ends every command this way, with the exit code
