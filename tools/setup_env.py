@@ -132,7 +132,7 @@ def torch_requirement() -> str:
 def announce(requirement: str) -> None:
     """Say what will be downloaded, asking pip which torch build its own configuration leads to."""
     say("Setting up .venv: about 75 packages. Without torch they take some 450 MB to download and 1.4 GB on disk.")
-    ask_pip = "-m pip install --dry-run --quiet --ignore-installed --no-deps --report -".split()
+    ask_pip = ["-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--no-deps", "--report", "-"]
     probe = subprocess.run([str(venv_python()), *ask_pip, requirement], capture_output=True, text=True, check=False)
     build = "a build chosen by your index"
     if probe.returncode == 0:
@@ -167,9 +167,7 @@ def create_venv() -> None:
     say("Creating .venv …")
     result = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, capture_output=True, text=True)
     if result.returncode != 0:
-        raise SetupError(
-            "Python could not create a virtual environment; on Debian or Ubuntu install python3-venv and run this again."
-        )
+        raise SetupError("Python could not create a virtual environment; on Debian or Ubuntu install python3-venv.")
 
 
 def install(dev: bool) -> None:
