@@ -13,6 +13,10 @@ from typing import Any, Protocol
 Json = dict[str, Any]
 
 
+class JobStopped(Exception):
+    """Raised by a job that stops because it was asked to; whatever it saved stays."""
+
+
 class JobChannel(Protocol):
     """The child's side of the pipe."""
 

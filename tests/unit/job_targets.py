@@ -1,0 +1,60 @@
+"""Jobs for the supervisor's tests; imported by name in the child."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.jobs import JobChannel, JobStopped
+
+
+def echo(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    sys.stdout.write("noise on standard output\n")
+    for step in range(int(spec.get("steps", 0))):
+        channel.progress({"step": step})
+    channel.log("INFO", "done")
+    keys = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    return {"spec": spec, "nice": os.nice(0), "env": {key: os.environ[key] for key in keys}}
+
+
+def obeys(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    channel.progress({"ready": True})
+    while not channel.should_stop():
+        time.sleep(0.01)
+    Path(spec["checkpoint"]).write_text("saved")
+    raise JobStopped
+
+
+def deaf(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    channel.progress({"ready": True})
+    time.sleep(600)
+    return {}
+
+
+def fails_for_user(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    raise UserError("There are too few bars.", "Fetch more.")
+
+
+def crashes(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    raise KeyError("a bug")
+
+
+def disk_full(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    raise OSError(errno.ENOSPC, "No space left on device", "weights.safetensors")
+
+
+def vanishes(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def stops_dead(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return {}
