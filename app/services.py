@@ -5,45 +5,12 @@ Widgets never see gateways, databases or training code. Commands return at once;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Protocol
 
-from core.domain.orders import OrderType, Side, TimeInForce
+from core.domain.orders import OrderDraft
+from core.strategies.spec import StrategySpec
 
-
-@dataclass(frozen=True, slots=True)
-class OrderDraft:
-    """A manual order as the ticket holds it; the executor turns it into an `Intent`."""
-
-    symbol: str
-    side: Side
-    order_type: OrderType
-    quantity: Decimal
-    limit_price: Decimal | None = None
-    stop_price: Decimal | None = None
-    time_in_force: TimeInForce = TimeInForce.GTC
-    reduce_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StrategySpec:
-    """A strategy to run: a model on its market with a capital and a threshold.
-
-    Attributes:
-        strategy_id: stable id, also owner of its orders.
-        capital: quote currency it may commit.
-        entry_z / exit_z: forecast strength (`Forecast.z_score`) to enter and to leave.
-    """
-
-    strategy_id: str
-    title: str
-    symbol: str
-    timeframe: str
-    model_id: str
-    capital: Decimal
-    entry_z: float = 0.5
-    exit_z: float = 0.0
+__all__ = ["MarketCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
 
 
 class TradingCommands(Protocol):

@@ -91,6 +91,7 @@ class IntentSource(StrEnum):
     STRATEGY = "strategy"
     MANUAL = "manual"
     KILL_SWITCH = "kill_switch"
+    EXTERNAL = "external"  # found at the venue, placed by someone else
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,20 @@ class Evidence:
     feature_hash: str = ""
     forecast: float | None = None
     bar_open_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDraft:
+    """A manual order as the ticket holds it; the executor turns it into an `Intent`."""
+
+    symbol: str
+    side: Side
+    order_type: OrderType
+    quantity: Decimal
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    reduce_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
