@@ -1,0 +1,41 @@
+"""What every test shares: an offscreen screen, no real home folder, real data where present."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports Qt.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["QT_API"] = "pyside6"
+os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _isolated_data_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests out of the user's own data folder, whatever they forget to pass."""
+    monkeypatch.setenv("MARU_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real market data; tests using it are marked `realdata` and skipped where it is absent."""
+    folder = Path(os.environ.get("MARU_REALDATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real market data: set MARU_REALDATA or place it in ../shared/data")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _english() -> Iterator[None]:
+    """Start and end every test in English."""
+    from app.i18n import Language, set_language
+
+    set_language(Language.ENGLISH)
+    yield
+    set_language(Language.ENGLISH)

@@ -1,0 +1,138 @@
+"""Words and numbers: translation, completeness of Korean, formatting."""
+
+from __future__ import annotations
+
+import ast
+import string
+from datetime import UTC, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import i18n
+from app.i18n import Language, tr
+
+APP = Path(i18n.__file__).resolve().parent
+TEXT_FUNCTIONS = {"tr": 1, "mark": 1, "tr_count": 2}
+
+
+def text_calls(source: str, name: str = "") -> tuple[set[str], list[str]]:
+    """Return the literals passed to the text functions in `source`, and complaints about calls without a literal."""
+    literals: set[str] = set()
+    complaints: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for argument in node.args[: TEXT_FUNCTIONS.get(called, 0)]:
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                literals.add(argument.value)
+            elif isinstance(argument, ast.JoinedStr):
+                complaints.append(f"{name}:{node.lineno}: {called}(f-string) can never be translated")
+    return literals, complaints
+
+
+def placeholders(text: str) -> set[str]:
+    """Return the `{name}` fields of a text."""
+    return {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+
+
+def test_korean_is_complete_and_keeps_placeholders() -> None:
+    table = i18n.load_table(Language.KOREAN)
+    missing: list[str] = []
+    complaints: list[str] = []
+    for path in sorted(APP.rglob("*.py")):
+        literals, found = text_calls(path.read_text("utf-8"), str(path.relative_to(APP)))
+        complaints += found
+        missing += [f"{path.relative_to(APP)}: {text!r}" for text in sorted(literals) if text not in table]
+    assert complaints == []
+    assert missing == [], "add them to resources/translations/ko*.json:\n" + "\n".join(missing)
+    wrong = {text for text, korean in table.items() if not placeholders(korean) <= placeholders(text)}
+    assert wrong == set()
+
+
+def test_check_finds_literals_and_refuses_f_strings() -> None:
+    literals, complaints = text_calls('tr("a"); i18n.tr("b", n=1); tr_count("c", "d", 2); mark("e"); tr(x); other("z")')
+    assert literals == {"a", "b", "c", "d", "e"}
+    assert complaints == []
+    assert len(text_calls('tr(f"{x}")')[1]) == 1
+
+
+def test_switching_language_changes_text() -> None:
+    assert tr("{n} s", n=3) == "3 s"
+    i18n.set_language(Language.KOREAN)
+    assert tr("{n} s", n=3) == "3초"
+    assert tr("no such text") == "no such text"
+
+
+def test_plural_forms_differ_in_english_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert i18n.tr_count("{n} lot", "{n} lots", 1) == "1 lot"
+    assert i18n.tr_count("{n} lot", "{n} lots", 1200) == "1,200 lots"
+    monkeypatch.setattr(i18n, "_state", i18n._State())
+    i18n._state.current = (Language.KOREAN, {"{n} lots": "{n}랏"})
+    assert i18n.tr_count("{n} lot", "{n} lots", 1) == "1랏"
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "sign", "expected"),
+    [
+        (Decimal("1234567.891"), 2, False, "1,234,567.89"),
+        (Decimal("1E-8"), None, False, "0.00000001"),
+        (Decimal("1E+6"), None, False, "1,000,000"),
+        (Decimal("-0.004"), 2, True, "0.00"),
+        (Decimal("-5"), 1, True, "\u22125.0"),
+        (Decimal("5"), 1, True, "+5.0"),
+        (0, 2, True, "0.00"),
+        (1e-8, None, False, "0.00000001"),
+        (61200.123456789, None, False, "61,200.123"),
+        (100000.0, None, False, "100,000"),
+        (float("nan"), 2, False, "—"),
+        (Decimal("Infinity"), None, False, "—"),
+        (None, 2, False, "—"),
+    ],
+)
+def test_numbers(value: object, decimals: int | None, sign: bool, expected: str) -> None:
+    assert i18n.format_number(value, decimals, sign=sign) == expected  # type: ignore[arg-type]
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**15), max_value=10**15))
+def test_formatted_decimal_is_exact(value: Decimal) -> None:
+    text = i18n.format_number(value)
+    assert Decimal(text.replace(",", "").replace(i18n.MINUS, "-")) == value
+    assert "E" not in text
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_any_float_formats_without_exponent(value: float) -> None:
+    assert "e" not in i18n.format_number(value).lower()
+
+
+def test_prices_follow_the_tick() -> None:
+    assert i18n.format_price(Decimal("61200"), Decimal("0.01")) == "61,200.00"
+    assert i18n.format_price(0.1, Decimal("0.00001000")) == "0.10000"
+    assert i18n.format_quantity(Decimal("3"), Decimal("10")) == "3"
+    assert i18n.format_price(None, Decimal("0.1")) == "—"
+
+
+def test_percent_and_compact() -> None:
+    assert i18n.format_percent(0.01234, sign=True) == "+1.23\u00a0%"
+    assert i18n.format_percent(None) == "—"
+    assert i18n.format_percent(float("nan")) == "—"
+    assert [i18n.format_compact(v) for v in (0.5, 999, 1234, 45_600, 1.234e9, -2e6)] == [
+        "0.50", "999.0", "1.23k", "45.6k", "1.23B", "\u22122.00M",
+    ]  # fmt: skip
+
+
+def test_moments_are_shown_in_the_zone_given() -> None:
+    seoul = timezone(timedelta(hours=9))
+    assert i18n.format_moment(0, zone=UTC) == "1970-01-01 00:00:00"
+    assert i18n.format_moment(0, zone=seoul) == "1970-01-01 09:00:00"
+    assert i18n.format_time(0, UTC) == "01-01 00:00:00"
+
+
+def test_durations() -> None:
+    shown = [i18n.format_duration(s) for s in (0.35, 12, 59.6, 185, 7_500, 90_000, -12)]
+    assert shown == ["350 ms", "12 s", "1 min 00 s", "3 min 05 s", "2 h 05 min", "1 d 1 h", "\u221212 s"]
