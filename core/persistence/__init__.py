@@ -1,1 +1,1 @@
-"""SQLAlchemy models, migrations and the order journal."""
+"""Databases of the data folder: order journal and store. Each file has one writer thread."""

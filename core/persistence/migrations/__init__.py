@@ -1,0 +1,1 @@
+"""Alembic migrations; run only in the migration child."""
