@@ -71,7 +71,7 @@ def current_language() -> Language:
     return _state.current[0]
 
 
-def tr(text: str, **values: Any) -> str:
+def tr(text: str, /, **values: Any) -> str:
     """Return `text` in the current language with `{name}` placeholders filled from `values`.
 
     Args:
@@ -83,7 +83,7 @@ def tr(text: str, **values: Any) -> str:
     return translated.format(**values) if values else translated
 
 
-def tr_count(singular: str, plural: str, count: int, **values: Any) -> str:
+def tr_count(singular: str, plural: str, count: int, /, **values: Any) -> str:
     """Return the form for `count`, which fills `{n}`. Korean has one form: the translation of `plural`.
 
     Args:
