@@ -22,8 +22,9 @@ TRAIN_FORECAST_JOB = "ml.worker.forecast:run"
 STORE_SOURCE = "store"
 DEVICES = ("auto", "cpu", "cuda")
 MODEL_KINDS = ("lstm",)
+TREND_FAST, TREND_SLOW = 12, 26  # look-backs of the windowed MACD, bars
 
-# Measured on two busy cores at the default size; `estimate` scales it with the arithmetic of the network.
+# Measured with one thread on two busy cores at the default size; `estimate` scales it with the arithmetic of the network.
 REFERENCE_TARGETS_PER_S = 150_000.0
 _REFERENCE_WORK = 4 * 32 * (32 + 24)
 _FIXED_SECONDS = 12.0  # starting the child, importing torch, features, ONNX export, test metrics
@@ -230,7 +231,7 @@ class ResourceSpec(JsonValue):
 
     Attributes:
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads; 0 leaves one core to the rest of the machine.
+        threads: CPU threads; 0 chooses by the size of the network (one for a small one).
     """
 
     device: str = "auto"
@@ -283,7 +284,7 @@ class TrainingEstimate:
 
 def minimum_bars(spec: ForecastSpec) -> int:
     """Return the fewest bars a run of `spec` accepts: every part must hold a few hundred targets."""
-    warm_up = warm_up_estimate(spec.features)
+    warm_up = warm_up_bars(spec.features)
     borders = 2 * (spec.split.purge_bars + spec.model.horizon_bars)
     smallest = min(spec.split.valid_fraction, 1.0 - spec.split.train_fraction - spec.split.valid_fraction)
     by_part = 100 / smallest
@@ -291,14 +292,15 @@ def minimum_bars(spec: ForecastSpec) -> int:
     return int(warm_up + borders + max(by_part, by_segment)) + 1
 
 
-def warm_up_estimate(features: FeatureSpec) -> int:
-    """Return about how many bars pass before the first feature row is complete."""
-    return max(features.window, features.horizons[-1]) + features.window
+def warm_up_bars(features: FeatureSpec) -> int:
+    """Return how many closed bars must precede a bar before its feature row is complete."""
+    longest = TREND_SLOW if features.name == "market" else 0
+    return max(features.window, features.horizons[-1], longest)
 
 
 def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
     """Estimate targets and duration of a run over `bars` bars from a measured throughput constant."""
-    usable = max(0, bars - warm_up_estimate(spec.features) - 2 * (spec.split.purge_bars + spec.model.horizon_bars))
+    usable = max(0, bars - warm_up_bars(spec.features) - 2 * (spec.split.purge_bars + spec.model.horizon_bars))
     train = int(usable * spec.split.train_fraction)
     valid = int(usable * spec.split.valid_fraction)
     test = usable - train - valid

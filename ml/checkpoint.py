@@ -1,0 +1,106 @@
+"""Checkpoints of a training run: safetensors and JSON, never pickle. Runs in the training child (imports torch).
+
+The JSON file names the tensor file it belongs to and is replaced atomically, so that a crash between the two leaves
+the former pair. Tensors are stored per parameter name; the optimiser's moments travel along, which makes a resumed run
+equal to an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from core.data.atomic_file import write_atomically
+from core.errors import UserError
+from ml.api import EpochRecord
+from ml.jsonvalues import JsonValue, decode
+
+_INDEX = "checkpoint.json"
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState(JsonValue):
+    """The numbers of a checkpoint.
+
+    Attributes:
+        fingerprint: hash of specification and data; a run resumes only on its own.
+        history: one record per finished epoch.
+        best_epoch / best_loss: of the best weights, which are stored beside the newest.
+    """
+
+    fingerprint: str
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    best_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Index(JsonValue):
+    tensors: str
+    sha256: str
+    state: TrainingState
+
+
+def save_checkpoint(
+    folder: Path, state: TrainingState, network: nn.Module, best: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write a checkpoint of a finished epoch and remove the former one.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for name, parameter in network.named_parameters():
+        moments = optimizer.state.get(parameter, {})
+        tensors |= {f"optimizer.{name}.{key}": moments[key] for key in _MOMENTS if key in moments}
+    # Clones: safetensors refuses tensors that share memory, as best and newest may.
+    data = safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
+    file = folder / f"checkpoint-{len(state.history):06d}.safetensors"
+    write_atomically(file, data)
+    index = _Index(file.name, hashlib.sha256(data).hexdigest(), state)
+    write_atomically(folder / _INDEX, json.dumps(index.to_json(), indent=1).encode())
+    for old in folder.glob("checkpoint-*.safetensors"):
+        if old != file:
+            old.unlink()
+
+
+def load_checkpoint(
+    folder: Path, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[TrainingState, dict[str, Tensor]]:
+    """Restore network and optimiser in place and return the state and the best weights.
+
+    Raises:
+        UserError: there is none, it is damaged, or it belongs to another specification or other data.
+    """
+    try:
+        index = decode(_Index, json.loads((folder / _INDEX).read_bytes()))
+        data = (folder / Path(index.tensors).name).read_bytes()
+    except (OSError, ValueError, UserError) as exc:
+        raise UserError("There is no usable checkpoint of this run.", "Start the training anew.") from exc
+    if hashlib.sha256(data).hexdigest() != index.sha256:
+        raise UserError("The checkpoint of this run is damaged.", "Start the training anew.")
+    if index.state.fingerprint != fingerprint:
+        raise UserError(
+            "The checkpoint belongs to another configuration or to other data.", "Resume with the same ones."
+        )
+    tensors = safetensors.torch.load(data)
+    network.load_state_dict(_under(tensors, "network."))
+    parameters = dict(network.named_parameters())
+    for name, value in _under(tensors, "optimizer.").items():
+        owner, _, key = name.rpartition(".")
+        # The step counter of the fused optimiser lives beside its parameter.
+        optimizer.state[parameters[owner]][key] = value.to(parameters[owner].device)
+    return index.state, _under(tensors, "best.")
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

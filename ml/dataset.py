@@ -1,0 +1,233 @@
+"""From candles to training tensors: targets, chronological split, contiguous segments. Any thread; numpy only.
+
+A target at bar t is the log return from its close to the close `horizon` bars later, in units of the training part's
+volatility. Neither a feature window nor a target nor a segment ever crosses a missing bar, and between the parts lie
+at least the horizon and the purge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.data.data_storage import CandleStore
+from core.data.frame import CandleFrame
+from core.data.importer import import_candles
+from core.domain.candles import Timeframe
+from core.errors import UserError
+from ml.api import STORE_SOURCE, DataRange, ForecastSpec, SplitSpec, minimum_bars
+from ml.features import BoolArray, FeaturePipeline, Float32Array, FloatArray, IntArray, RobustScaler, bars_since_gap
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows `start` <= t < `stop` whose targets belong to one part of the split."""
+
+    start: int
+    stop: int
+
+    def mask(self, size: int) -> BoolArray:
+        """Return membership, shape (size,)."""
+        index = np.arange(size)
+        inside: BoolArray = (index >= self.start) & (index < self.stop)
+        return inside
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForecastDataset:
+    """Everything a trainer or an evaluator reads; rows are bars.
+
+    Attributes:
+        inputs: scaled features, float32, shape (n, F); zero rows where not `has_input`.
+        has_input: complete feature rows, shape (n,).
+        has_target: complete rows whose target exists, shape (n,).
+        log_return: targets, log return over the horizon, float64, shape (n,), 0 where there is none.
+        target: the same in units of `target_scale`, float32.
+        target_scale: standard deviation of the training targets.
+        train / valid / test: the split.
+        scaler: fitted on the complete rows of the training part.
+        pipeline: what computed the features.
+        horizon: bars ahead.
+    """
+
+    inputs: Float32Array
+    has_input: BoolArray
+    has_target: BoolArray
+    log_return: FloatArray
+    target: Float32Array
+    target_scale: float
+    train: Part
+    valid: Part
+    test: Part
+    scaler: RobustScaler
+    pipeline: FeaturePipeline
+    horizon: int
+
+    def rows(self, part: Part) -> IntArray:
+        """Return the rows of a part that have a target."""
+        return np.flatnonzero(self.has_target[part.start : part.stop]) + part.start
+
+
+def load_bars(data: DataRange, candles_dir: Path) -> CandleFrame:
+    """Read the closed bars a run asks for, from the candle store or a file.
+
+    Raises:
+        UserError: no such file or series, a damaged file, or nothing in the range.
+    """
+    timeframe = Timeframe(data.timeframe)
+    if data.source == STORE_SOURCE:
+        frame = CandleStore(candles_dir).read(data.venue, data.symbol, timeframe, data.start_ns, data.end_ns)
+    else:
+        imported = import_candles(Path(data.source), symbol=data.symbol, timeframe=timeframe)
+        frame = imported.frame.between(data.start_ns, data.end_ns)
+    frame = frame.finals()
+    if not len(frame):
+        raise UserError(
+            f"There are no closed {data.timeframe} bars of {data.symbol} in that range.",
+            "Fetch them with `data fetch` or choose another range.",
+        )
+    return frame
+
+
+def build_dataset(frame: CandleFrame, spec: ForecastSpec) -> ForecastDataset:
+    """Compute features and targets, split, and scale.
+
+    Raises:
+        UserError: too few bars, or prices that never move.
+    """
+    needed = minimum_bars(spec)
+    if len(frame) < needed:
+        raise UserError(
+            f"{len(frame):,} bars are too few: this configuration needs at least {needed:,}.",
+            "Choose a longer range, a shorter timeframe or shorter segments.",
+        )
+    pipeline = FeaturePipeline(spec.features)
+    horizon, step = spec.model.horizon_bars, frame.timeframe.ns
+    has_input = pipeline.complete_rows(frame.time_ns, step)
+    log_return, known = _targets(frame, horizon)
+    has_target = has_input & known
+    train, valid, test = split_rows(np.flatnonzero(has_target), spec.split, horizon)
+    matrix = pipeline.compute(frame)
+    if not np.isfinite(matrix[has_input]).all():
+        raise UserError("The bars hold values that are no valid prices or volumes.", "Check them with `data check`.")
+    scaler = RobustScaler.fit(matrix[has_input & train.mask(len(frame))], pipeline.names)
+    matrix[~has_input] = np.nan
+    scale = float(np.std(log_return[has_target & train.mask(len(frame))]))
+    if scale < 1e-12:
+        raise UserError("The price does not move in the training part.", "Choose another market or range.")
+    return ForecastDataset(
+        inputs=scaler.transform(matrix),
+        has_input=has_input,
+        has_target=has_target,
+        log_return=log_return,
+        target=(log_return / scale).astype(np.float32),
+        target_scale=scale,
+        train=train,
+        valid=valid,
+        test=test,
+        scaler=scaler,
+        pipeline=pipeline,
+        horizon=horizon,
+    )
+
+
+def _targets(frame: CandleFrame, horizon: int) -> tuple[FloatArray, BoolArray]:
+    """Return log returns over the next `horizon` bars and whether they exist, shapes (n,)."""
+    size = len(frame)
+    values, known = np.zeros(size), np.zeros(size, np.bool_)
+    if size > horizon:
+        logs = np.log(frame.close)
+        values[:-horizon] = logs[horizon:] - logs[:-horizon]
+        since_gap = bars_since_gap(frame.time_ns, frame.timeframe.ns)
+        known[:-horizon] = since_gap[horizon:] >= horizon
+    return np.where(known, values, 0.0), known
+
+
+def split_rows(rows: IntArray, split: SplitSpec, horizon: int) -> tuple[Part, Part, Part]:
+    """Divide target rows in time: train, purge, validation, purge, test.
+
+    Args:
+        rows: ascending row numbers with targets.
+        split: shares and purge.
+        horizon: bars a target reaches ahead.
+
+    Raises:
+        UserError: a part would be (nearly) empty.
+    """
+    count = len(rows)
+    first = int(count * split.train_fraction)
+    second = int(count * (split.train_fraction + split.valid_fraction))
+    gap = split.purge_bars + horizon
+    if min(first, second - first, count - second) < 30:
+        raise UserError(
+            f"Only {count:,} bars have complete features and a target; too few to split.",
+            "Choose a longer range or data with fewer gaps.",
+        )
+    valid_start, test_start = int(rows[first]), int(rows[second])
+    parts = (
+        Part(int(rows[0]), valid_start - gap),
+        Part(valid_start, test_start - gap),
+        Part(test_start, int(rows[-1]) + 1),
+    )
+    if any(np.count_nonzero((rows >= part.start) & (rows < part.stop)) < 30 for part in parts):
+        raise UserError("The purge leaves too few bars in a part.", "Choose a shorter purge or a longer range.")
+    return parts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segments:
+    """Contiguous stretches for many-to-many training.
+
+    Attributes:
+        rows: row numbers, int64, shape (S, L); short stretches repeat their last row with weight 0.
+        weight: 1 where the loss counts, float32, shape (S, L); each target counts at most once.
+    """
+
+    rows: IntArray
+    weight: Float32Array
+
+
+def contiguous_stretches(flags: BoolArray) -> list[tuple[int, int]]:
+    """Return the half-open intervals in which `flags` holds."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def make_segments(
+    data: ForecastDataset, part: Part, *, length: int, burn_in: int, offset: int = 0, lead_in: bool = False
+) -> Segments:
+    """Cut a part into overlapping segments whose counted targets do not overlap.
+
+    Args:
+        data: the dataset.
+        part: which targets count.
+        length / burn_in: bars per segment, and how many at its start only build up the state.
+        offset: shifts all but the first cut of each stretch, so that every epoch sees other borders.
+        lead_in: start up to `burn_in` bars before the part (inputs only, for evaluation).
+    """
+    reach = max(0, part.start - burn_in) if lead_in else part.start
+    usable = data.has_input.copy()
+    usable[:reach] = False
+    usable[part.stop :] = False
+    stride = length - burn_in
+    rows, weights = [], []
+    for begin, end in contiguous_stretches(usable):
+        covered = max(begin + burn_in, part.start)
+        starts = [begin, *range(begin + (offset % stride or stride), end - burn_in, stride)]
+        for start in starts:
+            index = start + np.arange(length)
+            counted = (index >= max(start + burn_in, covered)) & (index < end)
+            index = np.minimum(index, end - 1)
+            counted &= data.has_target[index]
+            covered = max(covered, min(start + length, end))
+            if counted.any():
+                rows.append(index)
+                weights.append(counted)
+    if not rows:
+        raise UserError(
+            f"No stretch without a gap is longer than the burn-in of {burn_in} bars.",
+            "Use a shorter burn-in or repair the gaps.",
+        )
+    return Segments(np.array(rows, np.int64), np.array(weights, np.float32))

@@ -1,0 +1,71 @@
+"""Writes the network as ONNX and proves it equal. Runs in the training child only (imports torch and onnxscript)."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from ml.lstm_model import LstmForecaster
+
+INPUTS, OUTPUTS = ("x", "h0", "c0"), ("quantiles", "h", "c")
+TOLERANCE = 1e-5
+_CHECKED_SHAPES = ((1, 1), (1, 512), (3, 17))  # (batch, time)
+
+
+def export_onnx(network: LstmForecaster) -> bytes:
+    """Return the network as a self-contained ONNX model with dynamic batch and time.
+
+    Inputs: x (B, T, F), h0 and c0 (layers, B, hidden). Outputs: quantiles (B, T, Q), h and c. All float32.
+
+    Raises:
+        RuntimeError: the exported model does not give the network's numbers.
+    """
+    network = network.cpu().eval()
+    batch, time = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("time", min=1, max=1 << 20)
+    # Example sizes above one: sizes of one would be taken for constants.
+    example = (torch.zeros(2, 3, network.features), *network.initial_state(2, torch.device("cpu")))
+    with TemporaryDirectory(prefix="maru-onnx-") as folder, warnings.catch_warnings():
+        # The exporter warns about its own internals (deprecations, missing optional operators).
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "model.onnx"
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            network,
+            example,
+            path,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: batch, 1: time}, {1: batch}, {1: batch}),
+            verbose=False,
+        )
+        data = path.read_bytes()
+    _check(network, data)
+    return data
+
+
+def _check(network: LstmForecaster, data: bytes) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    for batch, time in _CHECKED_SHAPES:
+        x = torch.randn(batch, time, network.features, generator=generator)
+        shape = (network.spec.layers, batch, network.spec.hidden_size)
+        state = [torch.randn(shape, generator=generator).tanh() for _ in range(2)]
+        with torch.no_grad():
+            wanted = network(x, *state)
+        got = session.run(list(OUTPUTS), {name: value.numpy() for name, value in zip(INPUTS, (x, *state), strict=True)})
+        for name, a, b in zip(OUTPUTS, wanted, got, strict=True):
+            difference = float(np.abs(a.numpy() - b).max())
+            if not difference <= TOLERANCE:
+                raise RuntimeError(f"the exported {name} differs from the network by {difference:g} at T={time}")
