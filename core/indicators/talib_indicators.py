@@ -1,0 +1,91 @@
+"""TA-Lib's indicators by name. Pure functions of float64 arrays, any thread.
+
+The Python wrapper imports pandas when it finds it, which would cost the window a third of a second and 40 MB: it is
+hidden while the wrapper is imported. Many of these indicators smooth for ever (RSI, EMA, ATR): their values depend on
+where the history starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from core.indicators.rolling import FloatArray
+
+_HIDDEN = ("pandas", "polars")
+_import_lock = threading.Lock()
+
+
+@contextmanager
+def _hidden(names: tuple[str, ...]) -> Iterator[None]:
+    """Make `import NAME` fail inside the block for modules that are not imported yet."""
+    absent = [name for name in names if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules  # None is the documented way to block an import
+    for name in absent:
+        modules[name] = None
+    try:
+        yield
+    finally:
+        for name in absent:
+            del modules[name]
+
+
+def _talib() -> Any:
+    with _import_lock, _hidden(_HIDDEN):
+        return importlib.import_module("talib.abstract")
+
+
+def available_indicators() -> tuple[str, ...]:
+    """Return the names TA-Lib knows, sorted."""
+    return tuple(sorted(importlib.import_module(_talib().__package__).get_functions()))
+
+
+def talib_indicator(
+    name: str, columns: Mapping[str, FloatArray], parameters: Mapping[str, int | float] | None = None
+) -> dict[str, FloatArray]:
+    """Compute one indicator.
+
+    Args:
+        name: as TA-Lib spells it, for example "RSI"; case does not matter.
+        columns: "open", "high", "low", "close", "volume", float64, equal shapes (n,); only those it needs.
+        parameters: for example {"timeperiod": 14}.
+
+    Returns:
+        One float64 array of shape (n,) per output, by TA-Lib's output name; NaN before the first value.
+
+    Raises:
+        UserError: unknown indicator or parameter, or a missing column.
+    """
+    if name.upper() not in available_indicators():
+        raise UserError(f"The indicator {name!r} is not known.", "Use a name of TA-Lib such as RSI, ATR or MACD.")
+    function = _talib().Function(name.upper())
+    unknown = set(parameters or {}) - set(function.parameters)
+    if unknown:
+        known = ", ".join(function.parameters) or "none"
+        raise UserError(f"{name.upper()} has no parameter {sorted(unknown)[0]!r}.", f"It knows: {known}.")
+    needed = [column for value in function.input_names.values() for column in _as_names(value)]
+    missing = [column for column in needed if column not in columns]
+    if missing:
+        raise UserError(f"{name.upper()} needs the column {missing[0]!r}.", f"Give it {', '.join(needed)}.")
+    inputs = {column: np.ascontiguousarray(columns[column], np.float64) for column in needed}
+    try:
+        outputs = function(inputs, **dict(parameters or {}))
+    except Exception as exc:
+        # The wrapper raises a bare Exception for parameters that are out of range.
+        if "TA_BAD_PARAM" not in str(exc):
+            raise
+        raise UserError(f"{name.upper()} does not accept these parameters.", "Try its defaults.") from exc
+    names = list(function.output_names)
+    arrays = [outputs] if len(names) == 1 else list(outputs)
+    return {label: np.asarray(array, np.float64) for label, array in zip(names, arrays, strict=True)}
+
+
+def _as_names(value: str | list[str] | tuple[str, ...]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
