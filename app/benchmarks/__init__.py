@@ -1,0 +1,1 @@
+"""Measured figures of `main.py bench`, one module per capability. Qt-free: window figures come from child processes."""
