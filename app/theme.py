@@ -6,7 +6,6 @@ widgets when they change.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QObject, QRectF, QSize, Qt, QTemporaryDir, Signal, Slot
@@ -14,7 +13,7 @@ from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPainter, QPalett
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication
 
-from app.stylesheet import build_style_sheet, mix
+from app.stylesheet import build_style_sheet, mix, readable_on
 from app.tokens import (
     CONTROL_HEIGHT,
     FONT_FAMILY,
@@ -34,6 +33,7 @@ from app.tokens import (
     SPACE_XL,
     SPACE_XS,
     Palette,
+    ThemeChoice,
     ThemeName,
     UpDown,
     palette,
@@ -70,19 +70,12 @@ __all__ = [
     "number_font",
     "palette",
     "pixmap",
+    "readable_on",
     "set_look",
 ]
 
 RESOURCES = Path(__file__).resolve().parent.parent / "resources"
 _ICON_SIZES = (16, 20, 24, 32, 48, 64)  # px; QIcon picks the nearest for the screen's scale
-
-
-class ThemeChoice(StrEnum):
-    """What the user chose; SYSTEM follows the desktop live."""
-
-    SYSTEM = "system"
-    DARK = "dark"
-    LIGHT = "light"
 
 
 def load_fonts() -> list[str]:

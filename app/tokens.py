@@ -16,6 +16,14 @@ class ThemeName(StrEnum):
     LIGHT = "light"
 
 
+class ThemeChoice(StrEnum):
+    """What the user chose; SYSTEM follows the desktop live."""
+
+    SYSTEM = "system"
+    DARK = "dark"
+    LIGHT = "light"
+
+
 class UpDown(StrEnum):
     """Colour convention for rising and falling prices; ▲▼ or fill always says the same."""
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from PySide6.QtCore import QDeadlineTimer, QObject, QThread, Signal
+
+from app.crash import report_loop_error
 
 Job = Callable[[], Awaitable[Any]]
 
@@ -136,7 +137,7 @@ class AsyncWorkerThread(WorkerThread):
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_report_loop_error)
+        loop.set_exception_handler(report_loop_error)
         self._stop = asyncio.Event()
         with self._lock:
             self._loop = loop
@@ -179,12 +180,3 @@ class AsyncWorkerThread(WorkerThread):
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _report_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Send exceptions nobody awaited to the crash handler; the rest (warnings of the loop) to its log."""
-    error = context.get("exception")
-    if isinstance(error, Exception):
-        sys.excepthook(type(error), error, error.__traceback__)
-    else:
-        loop.default_exception_handler(context)
