@@ -1,1 +1,1 @@
-"""From forecast to approved intent: generator and risk management."""
+"""From forecast to approved intent: signal generation and pre-trade risk. Pure decisions."""

@@ -1,0 +1,290 @@
+"""The order journal: what must survive any crash. Runs on the executor's thread, the file's only writer.
+
+Every method is one transaction, committed (synchronous=FULL) before it returns: what a caller then sends or shows is
+already on disk. No database object leaves this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from core.domain.fills import Fill
+from core.domain.orders import Order, OrderState, TradingState
+from core.domain.positions import Position
+from core.execution import journal_rows as rows
+from core.execution.records import CommandRecord, OrderEvent, OrderRecord, StrategyRecord, TradingStateRecord
+from core.persistence.engine import database_errors, open_engine
+from core.persistence.models import (
+    CommandRow,
+    EquityRow,
+    FillRow,
+    IntentRow,
+    MetaRow,
+    OrderEventRow,
+    OrderRow,
+    PositionRow,
+    StrategyRow,
+    TradingStateRow,
+)
+from core.signals.risk_management import RiskSettings
+
+_OPEN = [state.value for state in OrderState if not state.is_terminal]
+
+
+class DuplicateIntent(Exception):
+    """The intent is already in the journal: it was decided before and must not become a second order."""
+
+
+class Journal:
+    """Typed access to journal.sqlite. The schema must be current (`core.persistence.migrate.ensure_migrated`).
+
+    Every method may raise `UserError` where the file cannot be read or written (disk full, locked, damaged).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = open_engine(path, synchronous="FULL")
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        with database_errors(self._path), self._engine.begin() as connection:
+            yield connection
+
+    def _read(self, statement: sa.Select[*tuple[Any, ...]]) -> list[Mapping[str, Any]]:
+        with database_errors(self._path), self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    # --- orders -----------------------------------------------------------------------------------------------
+
+    def insert_order(self, record: OrderRecord, cause: str, now_ns: int) -> None:
+        """Write an intent and its order. Returns only after the commit: then, and only then, it may be sent.
+
+        Raises:
+            DuplicateIntent: the intent or the client order id is already there; nothing was written.
+        """
+        try:
+            with self._write() as connection:
+                connection.execute(sa.insert(IntentRow), rows.intent_values(record.intent))
+                connection.execute(sa.insert(OrderRow), rows.order_values(record))
+                _event(connection, record.order, OrderState.INITIALIZED, cause, now_ns)
+        except IntegrityError as exc:
+            raise DuplicateIntent(record.intent.intent_id) from exc
+
+    def update_order(self, record: OrderRecord, from_state: OrderState, cause: str, now_ns: int) -> None:
+        """Write an order's new state and how it came to it."""
+        with self._write() as connection:
+            _update(connection, record)
+            _event(connection, record.order, from_state, cause, now_ns)
+
+    def book_fill(
+        self, fill: Fill, record: OrderRecord, position: Position, fee_quote: Decimal | None, now_ns: int,
+        *, from_state: OrderState, cause: str,
+    ) -> bool:  # fmt: skip
+        """Write a fill, the order it fills and the position it makes, all or nothing.
+
+        Returns:
+            False where the fill is already booked; then nothing is written.
+        """
+        values = rows.fill_values(fill, record.key, record.intent.owner, fee_quote, now_ns)
+        with self._write() as connection:
+            inserted = connection.execute(upsert(FillRow).values(values).on_conflict_do_nothing())
+            if inserted.rowcount == 0:
+                return False
+            _update(connection, record)
+            _event(connection, record.order, from_state, cause, now_ns, detail=f"trade {fill.trade_id}")
+            statement = upsert(PositionRow).values(rows.position_values(position))
+            keys = ["venue", "symbol", "owner"]
+            changed = {c.name: c for c in statement.excluded if c.name not in keys}
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+        return True
+
+    def has_fill(self, fill: Fill) -> bool:
+        """Return whether the fill is booked."""
+        statement = sa.select(FillRow.trade_id).where(
+            FillRow.venue == fill.venue, FillRow.symbol == fill.symbol, FillRow.trade_id == fill.trade_id
+        )
+        return bool(self._read(statement))
+
+    def order(self, client_order_id: str) -> OrderRecord | None:
+        """Return one order."""
+        return self._one_order(OrderRow.client_order_id == client_order_id)
+
+    def order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderRecord | None:
+        """Return the order the venue knows by its own id."""
+        return self._one_order(sa.and_(OrderRow.symbol == symbol, OrderRow.venue_order_id == venue_order_id))
+
+    def unsettled_orders(self) -> list[OrderRecord]:
+        """Return the orders that are not over, or whose fills are not all booked; oldest first."""
+        unsettled = sa.or_(OrderRow.state.in_(_OPEN), OrderRow.fills_complete.is_(False))
+        return self._orders(_order_query().where(unsettled).order_by(OrderRow.submitted_ns, OrderRow.client_order_id))
+
+    def orders(self, limit: int | None = None) -> list[OrderRecord]:
+        """Return the newest orders (all without `limit`), oldest first."""
+        newest = _order_query().order_by(OrderRow.updated_ns.desc(), OrderRow.client_order_id).limit(limit)
+        return self._orders(newest)[::-1]
+
+    def events(self, client_order_id: str) -> list[OrderEvent]:
+        """Return the life of one order, oldest step first."""
+        table = OrderEventRow.__table__
+        statement = sa.select(table).where(OrderEventRow.client_order_id == client_order_id)
+        return [
+            OrderEvent(
+                row["client_order_id"], OrderState(row["from_state"]), OrderState(row["to_state"]), row["cause"],
+                row["detail"], row["time_ns"],
+            )
+            for row in self._read(statement.order_by(OrderEventRow.event_id))
+        ]  # fmt: skip
+
+    def fills(self, limit: int | None = None) -> list[Fill]:
+        """Return the newest fills (all without `limit`), oldest first."""
+        statement = sa.select(FillRow.__table__).order_by(FillRow.booked_ns.desc(), FillRow.trade_id.desc())
+        return [rows.to_fill(row) for row in self._read(statement.limit(limit))][::-1]
+
+    def last_fill_ns(self) -> dict[str, int]:
+        """Return the venue time of the newest booked fill of each symbol, ns UTC."""
+        newest = sa.func.max(FillRow.time_ns).label("last")
+        found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
+        return {row["symbol"]: row["last"] for row in found}
+
+    def positions(self) -> list[Position]:
+        """Return all positions, flat ones too."""
+        return [rows.to_position(row) for row in self._read(sa.select(PositionRow.__table__))]
+
+    def _one_order(self, condition: sa.ColumnElement[bool]) -> OrderRecord | None:
+        found = self._orders(_order_query().where(condition).limit(1))
+        return found[0] if found else None
+
+    def _orders(self, statement: sa.Select[*tuple[Any, ...]]) -> list[OrderRecord]:
+        return [rows.to_record(row) for row in self._read(statement)]
+
+    # --- strategies -------------------------------------------------------------------------------------------
+
+    def save_strategy(self, record: StrategyRecord) -> None:
+        """Insert or replace a strategy."""
+        statement = upsert(StrategyRow).values(rows.strategy_values(record))
+        changed = {c.name: c for c in statement.excluded if c.name != "strategy_id"}
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["strategy_id"], set_=changed))
+
+    def delete_strategy(self, strategy_id: str) -> None:
+        """Forget a strategy; its orders, fills and position stay."""
+        with self._write() as connection:
+            connection.execute(sa.delete(StrategyRow).where(StrategyRow.strategy_id == strategy_id))
+
+    def strategies(self) -> list[StrategyRecord]:
+        """Return all strategies."""
+        return [rows.to_strategy(r) for r in self._read(sa.select(StrategyRow.__table__).order_by("strategy_id"))]
+
+    # --- state and settings -----------------------------------------------------------------------------------
+
+    def trading_state(self) -> TradingStateRecord | None:
+        """Return the trading state last written; None in a new journal."""
+        found = self._read(sa.select(TradingStateRow.__table__))
+        if not found:
+            return None
+        row = found[0]
+        return TradingStateRecord(TradingState(row["state"]), row["reason"], row["epoch"], row["since_ns"])
+
+    def set_trading_state(self, record: TradingStateRecord) -> None:
+        """Write the trading state, and the command that led to it."""
+        values = {"state": record.state.value, "reason": record.reason, "epoch": record.epoch}
+        statement = upsert(TradingStateRow).values(row_id=1, since_ns=record.since_ns, **values)
+        changed = {c.name: c for c in statement.excluded if c.name != "row_id"}
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["row_id"], set_=changed))
+            _command(connection, "trading_state", values, record.since_ns)
+
+    def risk_settings(self) -> RiskSettings | None:
+        """Return the risk settings last commanded; None in a new journal."""
+        found = self.commands("risk_settings", limit=1)
+        return RiskSettings.from_json(found[0].payload) if found else None
+
+    def set_risk_settings(self, settings: RiskSettings, now_ns: int) -> None:
+        """Write new risk settings as a command."""
+        self.add_command("risk_settings", settings.to_json(), now_ns)
+
+    def add_command(self, kind: str, payload: Mapping[str, object], now_ns: int) -> None:
+        """Keep what was commanded."""
+        with self._write() as connection:
+            _command(connection, kind, payload, now_ns)
+
+    def commands(self, kind: str, limit: int | None = None) -> list[CommandRecord]:
+        """Return the commands of one kind, newest first."""
+        statement = sa.select(CommandRow.__table__).where(CommandRow.kind == kind)
+        found = self._read(statement.order_by(CommandRow.command_id.desc()).limit(limit))
+        return [CommandRecord(row["kind"], json.loads(row["payload"]), row["time_ns"]) for row in found]
+
+    def meta(self, key: str) -> str | None:
+        """Return a fact about the journal."""
+        found = self._read(sa.select(MetaRow.__table__).where(MetaRow.key == key))
+        return found[0]["value"] if found else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Write a fact about the journal."""
+        statement = upsert(MetaRow).values(key=key, value=value)
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+    # --- equity -----------------------------------------------------------------------------------------------
+
+    def add_equity(self, time_ns: int, pnl: Decimal, *, day_start: bool = False) -> None:
+        """Keep the profit at one moment (quote currency); the first one at a moment stays."""
+        statement = upsert(EquityRow).values(time_ns=time_ns, pnl=pnl, day_start=day_start)
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_nothing())
+
+    def day_start(self) -> tuple[int, Decimal] | None:
+        """Return (time in ns, profit) of the newest start of a day."""
+        statement = sa.select(EquityRow.__table__).where(EquityRow.day_start.is_(True))
+        found = self._read(statement.order_by(EquityRow.time_ns.desc()).limit(1))
+        return (found[0]["time_ns"], found[0]["pnl"]) if found else None
+
+    def equity(self) -> list[tuple[int, Decimal]]:
+        """Return (time in ns, profit) snapshots, oldest first."""
+        found = self._read(sa.select(EquityRow.__table__).order_by(EquityRow.time_ns))
+        return [(row["time_ns"], row["pnl"]) for row in found]
+
+
+def _order_query() -> sa.Select[*tuple[Any, ...]]:
+    order, intent = OrderRow.__table__, IntentRow.__table__
+    columns = [*order.c, *(c for c in intent.c if c.name not in ("intent_id", "symbol"))]
+    return sa.select(*columns).join(intent, OrderRow.intent_id == IntentRow.intent_id)
+
+
+def _update(connection: sa.Connection, record: OrderRecord) -> None:
+    values = rows.order_values(record)
+    statement = sa.update(OrderRow).where(OrderRow.client_order_id == record.key).values(values)
+    if connection.execute(statement).rowcount != 1:
+        raise LookupError(f"order {record.key} is not in the journal")
+
+
+def _event(
+    connection: sa.Connection, order: Order, from_state: OrderState, cause: str, now_ns: int, detail: str = ""
+) -> None:
+    values = {
+        "client_order_id": order.client_order_id,
+        "from_state": from_state.value,
+        "to_state": order.state.value,
+        "cause": cause,
+        "detail": detail or order.message,
+        "time_ns": now_ns,
+    }
+    connection.execute(sa.insert(OrderEventRow), values)
+
+
+def _command(connection: sa.Connection, kind: str, payload: Mapping[str, object], now_ns: int) -> None:
+    text = json.dumps(dict(payload), ensure_ascii=False, allow_nan=False, sort_keys=True)
+    connection.execute(sa.insert(CommandRow), {"kind": kind, "payload": text, "time_ns": now_ns})

@@ -1,0 +1,202 @@
+"""Comparing the books with the venue. Pure functions; any thread.
+
+`reconcile` decides what follows from a local and a venue state; gathering the one and applying the other is the
+business of `core.execution.synchroniser`. Applying its events twice changes nothing the second time. A query that
+failed is no evidence of anything: what it would have told is simply not decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.domain.fills import Fill
+from core.domain.money import ZERO
+from core.domain.orders import Order, OrderState, OrderType, Side
+from core.execution.api.gateway import OrderReport
+from core.execution.records import OrderRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LocalState:
+    """The books at the moment the queries began.
+
+    Attributes:
+        records: orders that are not settled, without those whose submit is being answered right now.
+        owners: client order id of each known order by (symbol, venue order id).
+        booked: (symbol, trade id) of fills already in the books.
+        adopt_from_ns: trades of unknown orders before this venue time are nobody's business here, ns UTC.
+    """
+
+    records: tuple[OrderRecord, ...]
+    owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    booked: frozenset[tuple[str, str]] = frozenset()
+    adopt_from_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VenueState:
+    """What the venue answered.
+
+    Attributes:
+        open_orders: all working orders of the account; None where that query failed.
+        queried: answer about each single order asked for; None where the venue does not know it. Orders whose query
+            failed are absent.
+        fills: own trades of the symbols asked for.
+    """
+
+    open_orders: tuple[OrderReport, ...] | None
+    queried: Mapping[str, OrderReport | None] = field(default_factory=dict)
+    fills: tuple[Fill, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReported:
+    """The venue knows one of our orders; what it says is to be applied."""
+
+    report: OrderReport
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAdopted:
+    """The venue has an order nobody here knows."""
+
+    report: OrderReport
+
+
+@dataclass(frozen=True, slots=True)
+class FillMissed:
+    """A trade of a known order is not in the books."""
+
+    fill: Fill
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalFill:
+    """A trade of an order nobody here knows; several of one order come in sequence."""
+
+    fill: Fill
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMissing:
+    """The venue does not know one of our orders (or not yet): its fate is open."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelPending:
+    """A cancel was asked for and the order still works: ask again."""
+
+    client_order_id: str
+
+
+Event = OrderReported | OrderAdopted | FillMissed | ExternalFill | OrderMissing | CancelPending
+
+
+def reconcile(local: LocalState, venue: VenueState) -> list[Event]:
+    """Say what must happen for the books to equal the venue: orders first, then their fills, then foreign ones."""
+    events: list[Event] = []
+    reports = {record.key: _report_on(record, venue) for record in local.records}
+    for record in local.records:
+        report = reports[record.key]
+        if report is not None:
+            if _differs(record.order, report):
+                events.append(OrderReported(report))
+            if record.order.state is OrderState.PENDING_CANCEL and not report.state.is_terminal:
+                events.append(CancelPending(record.key))
+        elif _is_missing(record, venue):
+            events.append(OrderMissing(record.key))
+    owners = dict(local.owners)
+    owners.update({(r.symbol, r.venue_order_id): key for key, r in reports.items() if r is not None})
+    events += [OrderAdopted(report) for report in _foreign_orders(local, venue, owners)]
+    adopted = {(e.report.symbol, e.report.venue_order_id) for e in events if isinstance(e, OrderAdopted)}
+    seen = set(local.booked)
+    for fill in venue.fills:
+        trade, order = (fill.symbol, fill.trade_id), (fill.symbol, fill.venue_order_id)
+        if trade in seen:
+            continue
+        seen.add(trade)
+        if order in owners or order in adopted or fill.client_order_id in reports:
+            events.append(FillMissed(fill))
+        elif fill.time_ns >= local.adopt_from_ns and not may_be_ours(fill, local.records):
+            events.append(ExternalFill(fill))
+    return events
+
+
+def may_be_ours(fill: Fill, records: tuple[OrderRecord, ...]) -> bool:
+    """Return whether a trade of an unidentified order may belong to one of ours whose venue id is still unknown."""
+    return any(
+        not record.order.venue_order_id
+        and record.order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN)
+        and record.intent.symbol == fill.symbol
+        and record.intent.side is fill.side
+        and fill.quantity <= record.intent.quantity
+        for record in records
+    )
+
+
+def external_reports(fills: list[Fill]) -> list[OrderReport]:
+    """Make one report per foreign order from its trades: all that is known of an order first seen by its fills."""
+    by_order: dict[tuple[str, str, Side], list[Fill]] = {}
+    for fill in fills:
+        by_order.setdefault((fill.symbol, fill.venue_order_id, fill.side), []).append(fill)
+    return [
+        OrderReport(
+            symbol=symbol,
+            client_order_id="",
+            venue_order_id=venue_order_id,
+            state=OrderState.FILLED,
+            side=side,
+            order_type=OrderType.MARKET,
+            quantity=sum((fill.quantity for fill in group), start=ZERO),
+            filled_quantity=sum((fill.quantity for fill in group), start=ZERO),
+            limit_price=None,
+            average_price=None,
+            time_ns=group[-1].time_ns,
+            fills=tuple(group),
+        )
+        for (symbol, venue_order_id, side), group in by_order.items()
+    ]
+
+
+def _report_on(record: OrderRecord, venue: VenueState) -> OrderReport | None:
+    # The single query was asked after the list, so it is newer.
+    queried = venue.queried.get(record.key)
+    if queried is not None:
+        return queried
+    for report in venue.open_orders or ():
+        if _same_order(record, report):
+            return report
+    return None
+
+
+def _same_order(record: OrderRecord, report: OrderReport) -> bool:
+    known = record.order.venue_order_id
+    if known and report.venue_order_id:
+        return known == report.venue_order_id and record.intent.symbol == report.symbol
+    return record.key == report.client_order_id
+
+
+def _differs(order: Order, report: OrderReport) -> bool:
+    return (
+        order.state is not report.state
+        or report.filled_quantity > order.filled_quantity
+        or order.venue_order_id != report.venue_order_id
+    )
+
+
+def _is_missing(record: OrderRecord, venue: VenueState) -> bool:
+    """Missing is only what was asked for by its own id, and answered; and what is over cannot be missing."""
+    asked = record.key in venue.queried
+    return asked and venue.open_orders is not None and not record.order.state.is_terminal
+
+
+def _foreign_orders(local: LocalState, venue: VenueState, owners: Mapping[tuple[str, str], str]) -> list[OrderReport]:
+    keys = {record.key for record in local.records}
+    return [
+        report
+        for report in venue.open_orders or ()
+        if (report.symbol, report.venue_order_id) not in owners and report.client_order_id not in keys
+    ]

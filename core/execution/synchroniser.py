@@ -1,0 +1,252 @@
+"""Gathering what the venue says, and applying what follows. Runs on the executor's event loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from core.clock import NS_PER_S, Clock
+from core.domain.fills import Fill
+from core.domain.orders import OrderState
+from core.events import EventSink, Notice, Severity
+from core.execution import reconciliation as rec
+from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport, OrderUnknown
+from core.execution.journal import Journal
+from core.execution.order_manager import OrderManager
+from core.execution.order_state import IllegalTransition
+from core.execution.records import OrderRecord
+from core.signals.risk_management import ReasonCode
+
+# Trades may be listed late and out of order; re-reading an hour costs one page.
+FILL_OVERLAP_NS = 3_600 * NS_PER_S
+QUERY_LAG_NS = 2 * NS_PER_S
+
+_log = logging.getLogger(__name__)
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRules:
+    """When an unanswered submit counts as never arrived (DESIGN section 4).
+
+    Attributes:
+        recv_window_s: the venue refuses a request older than this, by its own clock.
+        margin_s: the venue accepts timestamps this far in its future.
+        query_gap_s: time between the two order queries.
+        patience_s: how long trades of unidentified orders may be ours although order queries do not show them.
+    """
+
+    recv_window_s: float = 3.0
+    margin_s: float = 1.0
+    query_gap_s: float = 1.0
+    patience_s: float = 60.0
+
+
+@dataclass(slots=True)
+class _Case:
+    """An order under investigation: venue time before which absence proves nothing, and patience ends; ns UTC."""
+
+    deadline_ns: int
+    patience_ns: int
+
+
+class Synchroniser:
+    """Keeps the books equal to the venue by query; streams only make it faster."""
+
+    def __init__(
+        self, gateway: ExchangeGateway, journal: Journal, manager: OrderManager, sink: EventSink, wall: Clock,
+        sleep: Sleep, rules: EvidenceRules,
+    ) -> None:  # fmt: skip
+        self._gateway = gateway
+        self._journal = journal
+        self._manager = manager
+        self._sink = sink
+        self._wall = wall
+        self._sleep = sleep
+        self._rules = rules
+        self._cases: dict[str, _Case] = {}
+        self.adopt_from_ns = 0
+
+    async def reconcile(self, symbols: Iterable[str]) -> list[rec.Event]:
+        """Compare with the venue and apply what follows.
+
+        Args:
+            symbols: markets whose own trades are read besides those of unsettled orders.
+
+        Returns:
+            What had to be done; empty where the books were equal.
+
+        Raises:
+            GatewayError: the list of open orders could not be read, so nothing was compared.
+        """
+        records = tuple(r for r in self._manager.unsettled if not self._manager.is_in_flight(r.key))
+        open_orders = tuple(await self._gateway.fetch_open_orders())
+        listed = {report.client_order_id for report in open_orders}
+        queried: dict[str, OrderReport | None] = {}
+        for record in records:
+            if record.key not in listed and not record.order.state.is_terminal and not self._is_young(record):
+                await self._query(record, queried)
+        unsettled = {record.intent.symbol for record in records}
+        fills = await self._fetch_fills(unsettled | set(symbols) | {report.symbol for report in open_orders})
+        fills = [fill for fill in fills if not self._journal.has_fill(fill)]
+        # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books.
+        local = rec.LocalState(records, self._owners(fills, open_orders), adopt_from_ns=self.adopt_from_ns)
+        events = rec.reconcile(local, rec.VenueState(open_orders, queried, tuple(fills)))
+        await self._apply(events)
+        return events
+
+    async def book_missing_fills(self) -> None:
+        """Read and book the trades the venue spoke of but did not name.
+
+        Raises:
+            GatewayError: they could not be read.
+        """
+        symbols = {r.intent.symbol for r in self._manager.unsettled if not r.fills_complete}
+        for fill in await self._fetch_fills(symbols):
+            if not self._journal.has_fill(fill):
+                self._manager.book(fill)
+
+    async def resolve_unknown(self) -> None:
+        """Look for evidence about every UNKNOWN order.
+
+        Raises:
+            GatewayError: the venue could not be asked; the orders stay UNKNOWN.
+        """
+        for record in self._manager.unsettled:
+            state = record.order.state
+            if state is OrderState.SUBMITTED and not self._manager.is_in_flight(record.key):
+                self._manager.mark_unknown(record.key, "no answer was recorded before the program stopped")
+                state = OrderState.UNKNOWN
+            if state is OrderState.UNKNOWN:
+                await self._investigate(record)
+        self._cases = {k: c for k, c in self._cases.items() if self._is_unknown(k)}
+
+    async def _investigate(self, record: OrderRecord) -> None:
+        key = record.key
+        if await self._shown(record):
+            return
+        now = await self._gateway.server_time_ns()
+        if key not in self._cases:
+            # Venue time read after the request ended is no earlier than the request's own timestamp.
+            deadline = now + int((self._rules.recv_window_s + self._rules.margin_s) * NS_PER_S)
+            self._cases[key] = _Case(deadline, deadline + int(self._rules.patience_s * NS_PER_S))
+        case = self._cases[key]
+        if now <= case.deadline_ns:
+            return
+        if await self._shown(record):
+            return
+        await self._sleep(self._rules.query_gap_s)
+        if await self._shown(record):
+            return
+        symbol = record.intent.symbol
+        for report in await self._gateway.fetch_open_orders(symbol):
+            if report.client_order_id == key:
+                self._manager.apply_report(report)
+                return
+        fills = [fill for fill in await self._fetch_fills({symbol}) if not self._journal.has_fill(fill)]
+        mine = [fill for fill in fills if self._belongs_to(fill, key)]
+        if mine:
+            for fill in mine:
+                self._manager.book(fill)
+            return
+        nobodys = [f for f in fills if self._manager.find(symbol, f.client_order_id, f.venue_order_id) is None]
+        if any(rec.may_be_ours(fill, (record,)) for fill in nobodys) and now <= case.patience_ns:
+            return
+        if self._is_unknown(key):
+            self._give_up(record)
+
+    def _give_up(self, record: OrderRecord) -> None:
+        if record.order.venue_order_id:
+            message = "the venue once had this order and does not know it any more"
+            self._manager.expire(record.key, ReasonCode.GONE_AT_VENUE, message)
+        else:
+            message = "proven never to have reached the venue; it was not sent again"
+            self._manager.expire(record.key, ReasonCode.NEVER_ARRIVED, message)
+
+    async def _shown(self, record: OrderRecord) -> bool:
+        if not self._is_unknown(record.key):
+            return True  # the stream was faster
+        try:
+            report = await self._gateway.fetch_order(record.intent.symbol, record.key)
+        except OrderUnknown:
+            return False
+        self._manager.apply_report(report)
+        return True
+
+    def _is_unknown(self, key: str) -> bool:
+        record = self._manager.record(key)
+        return record is not None and record.order.state is OrderState.UNKNOWN
+
+    def _belongs_to(self, fill: Fill, key: str) -> bool:
+        found = self._manager.find(fill.symbol, fill.client_order_id, fill.venue_order_id)
+        return found is not None and found.key == key
+
+    def _is_young(self, record: OrderRecord) -> bool:
+        """An order the venue has just confirmed: its queries may lag, so not finding it means nothing yet."""
+        confirmed = record.order.state not in (OrderState.SUBMITTED, OrderState.UNKNOWN)
+        return confirmed and self._wall.now_ns() - record.order.updated_ns < QUERY_LAG_NS
+
+    async def _query(self, record: OrderRecord, queried: dict[str, OrderReport | None]) -> None:
+        try:
+            queried[record.key] = await self._gateway.fetch_order(record.intent.symbol, record.key)
+        except OrderUnknown:
+            queried[record.key] = None
+        except GatewayError as exc:
+            # Not asked is not missing; the next round asks again.
+            _log.warning("order %s could not be queried: %s", record.key, exc.message)
+
+    async def _fetch_fills(self, symbols: Iterable[str]) -> list[Fill]:
+        newest = self._journal.last_fill_ns()
+        fills: list[Fill] = []
+        for symbol in sorted(symbols):
+            since = newest[symbol] - FILL_OVERLAP_NS if symbol in newest else None
+            fills += await self._gateway.fetch_fills(symbol, since_ns=since)
+        return fills
+
+    def _owners(self, fills: list[Fill], open_orders: tuple[OrderReport, ...]) -> dict[tuple[str, str], str]:
+        named = [(f.symbol, f.client_order_id, f.venue_order_id) for f in fills]
+        named += [(r.symbol, r.client_order_id, r.venue_order_id) for r in open_orders]
+        found = {(s, v): self._manager.find(s, c, v) for s, c, v in named}
+        return {place: record.key for place, record in found.items() if record is not None}
+
+    async def _apply(self, events: list[rec.Event]) -> None:
+        foreign = [event.fill for event in events if isinstance(event, rec.ExternalFill)]
+        for event in events:
+            match event:
+                case rec.OrderReported(report):
+                    self._report(report)
+                case rec.OrderAdopted(report):
+                    self._adopt(report)
+                case rec.FillMissed(fill):
+                    self._manager.book(fill)
+                case rec.OrderMissing(key):
+                    self._manager.mark_unknown(key, "the venue does not list this order")
+                case rec.CancelPending(key):
+                    await self._cancel_again(key)
+                case rec.ExternalFill():
+                    pass  # gathered per order below
+        for report in rec.external_reports(foreign):
+            self._adopt(report)
+
+    def _report(self, report: OrderReport) -> None:
+        try:
+            self._manager.apply_report(report)
+        except IllegalTransition as exc:
+            text = f"{report.symbol} order {report.client_order_id}: {exc}. The venue's account page decides."
+            self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
+            _log.error("contradiction: %s: %r", exc, report)
+
+    def _adopt(self, report: OrderReport) -> None:
+        if self._manager.find(report.symbol, report.client_order_id, report.venue_order_id) is not None:
+            return  # became known while the queries ran
+        order = self._manager.adopt(report)
+        text = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol} ({order.state})"
+        self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))
+
+    async def _cancel_again(self, key: str) -> None:
+        try:
+            await self._manager.cancel(key)
+        except GatewayError as exc:
+            _log.warning("cancel of %s failed again: %s", key, exc.message)

@@ -1,0 +1,114 @@
+"""A strategy that follows a model. Runs on the executor's thread; no I/O.
+
+It decides once on each closed bar and never on an open one. Bars it has decided on are remembered by the journal, so
+a restart decides neither twice nor late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from core.domain.candles import Candle, Timeframe
+from core.domain.instruments import Instrument
+from core.domain.orders import Intent
+from core.domain.signals import Signal
+from core.errors import UserError
+from core.signals.generator import Sizing, generate_intent, generate_signal
+from core.strategies.predictor import Predictor
+from core.strategies.spec import StrategySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a strategy concluded from one bar; `intent` is None where nothing is to be traded."""
+
+    signal: Signal
+    intent: Intent | None
+
+
+class ModelStrategy:
+    """One model on one market.
+
+    Args:
+        last_bar_ns: open time of the last bar decided on before (ns UTC), None for none.
+        last_target: weight decided there; it says whether the strategy is in or out between its thresholds.
+
+    Raises:
+        UserError: the model was trained on another market or bar length.
+    """
+
+    def __init__(
+        self, spec: StrategySpec, predictor: Predictor, instrument: Instrument, *,
+        last_bar_ns: int | None = None, last_target: float | None = None,
+    ) -> None:  # fmt: skip
+        if (predictor.symbol, predictor.timeframe.value) != (spec.symbol, spec.timeframe):
+            raise UserError(
+                f"The model was trained on {predictor.symbol} {predictor.timeframe}, not on "
+                f"{spec.symbol} {spec.timeframe}.",
+                "Choose a model trained on this market, or train one.",
+            )
+        self.spec = spec
+        self.last_bar_ns = last_bar_ns
+        self.last_target = last_target
+        self._predictor = predictor
+        self._instrument = instrument
+        self._timeframe = Timeframe(spec.timeframe)
+        self._seen_ns: int | None = None
+
+    @property
+    def warm_up_bars(self) -> int:
+        """Closed bars of history the model needs."""
+        return self._predictor.warm_up_bars
+
+    def warm_up(self, candles: Sequence[Candle]) -> None:
+        """Feed closed history, oldest first. It is never acted upon: by now its prices are gone.
+
+        Raises:
+            UserError: there is not enough history.
+        """
+        closed = [candle for candle in candles if candle.final]
+        forecast = self._predictor.warm_up(closed)
+        if forecast is None:
+            raise UserError(
+                f"Only {len(closed)} closed bars of {self.spec.symbol} {self.spec.timeframe} are known, "
+                f"the model needs {self.warm_up_bars}.",
+                "Fetch more history or wait until enough bars have closed.",
+            )
+        self._seen_ns = closed[-1].open_time_ns
+
+    def follows(self, candle: Candle) -> bool:
+        """Return whether `candle` is the bar right after the last one fed."""
+        return self._seen_ns is not None and candle.open_time_ns == self._seen_ns + self._timeframe.ns
+
+    def is_news(self, candle: Candle) -> bool:
+        """Return whether the bar is closed and was neither fed nor decided on before."""
+        fresh = self._seen_ns is None or candle.open_time_ns > self._seen_ns
+        return candle.final and fresh
+
+    def on_bar(self, candle: Candle, holding: Decimal, now_ns: int) -> Decision | None:
+        """Feed the next closed bar and decide on it.
+
+        Args:
+            holding: base currency the strategy holds.
+            now_ns: ns UTC.
+
+        Returns:
+            The decision, or None where this bar was decided on before (it only updates the model then).
+
+        Raises:
+            ValueError: the bar is open or does not follow the last one.
+        """
+        if not candle.final or not self.follows(candle):
+            raise ValueError(f"{candle.symbol} bar {candle.open_time_ns} is open or out of sequence")
+        forecast = self._predictor.update(candle)
+        self._seen_ns = candle.open_time_ns
+        if forecast is None or (self.last_bar_ns is not None and candle.open_time_ns <= self.last_bar_ns):
+            return None
+        signal = generate_signal(
+            forecast, self.spec, holds=bool(self.last_target), reference_price=candle.close
+        )  # fmt: skip
+        intent = generate_intent(signal, Sizing(self.spec.capital), holding, self._instrument, now_ns)
+        self.last_bar_ns, self.last_target = candle.open_time_ns, signal.target_weight
+        return Decision(signal, intent)
