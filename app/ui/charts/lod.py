@@ -127,9 +127,16 @@ class OhlcPyramid:
         if first >= last:
             return 0, 0, self._levels[0].values[:, :0]
         level = self.pick(first, last, limit)
+        return level, *self.buckets(level, first, last)
+
+    def buckets(self, level: int, first: int, last: int) -> tuple[int, FloatArray]:
+        """Return (index of the first bucket, view of shape (5, buckets)) of a level over the bars `[first, last)`."""
+        first, last = max(0, first), min(len(self), last)
+        if first >= last:
+            return 0, self._levels[level].values[:, :0]
         width = FACTOR**level
         start, stop = first // width, -(-last // width)
-        return level, start, self._levels[level].values[:, start:stop]
+        return start, self._levels[level].values[:, start:stop]
 
     def y_range(self, first: int, last: int) -> tuple[float, float] | None:
         """Return (lowest low, highest high) over the bars `[first, last)`, exactly; None without any.

@@ -1,0 +1,94 @@
+"""Own fills on the chart: a triangle under the price for a buy, over it for a sell. GUI thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF, QRectF
+from PySide6.QtGui import QPainter, QPolygonF
+
+from app.theme import GRID
+from app.ui.charts.primitives import PixelMap
+from app.ui.charts.series import BarSeries
+from app.ui.charts.style import ChartStyle, hairline
+from core.domain.fills import Fill
+
+_HALF = GRID + 1  # half the width of a triangle, logical pixels
+_HEIGHT = 2 * GRID
+
+
+class FillMarkersItem(pg.GraphicsObject):
+    """All fills of the market in one item; only those in view are painted, one per pixel cell."""
+
+    def __init__(self, style: ChartStyle) -> None:
+        super().__init__()
+        self._style = style
+        self._series: BarSeries | None = None
+        self._fills: list[Fill] = []
+        self._x = np.empty(0)
+        self._y = np.empty(0)
+        self._sign = np.empty(0)
+
+    def set_style(self, style: ChartStyle) -> None:
+        """Take the colours of another theme."""
+        self._style = style
+        self.update()
+
+    def set_fills(self, series: BarSeries | None, fills: Sequence[Fill]) -> None:
+        """Show these fills on these bars."""
+        self._series = series
+        self._fills = sorted(fills, key=lambda fill: fill.time_ns)
+        self.bars_changed()
+
+    def bars_changed(self) -> None:
+        """Find the bars of the fills again."""
+        if self._series is not None:
+            self._x = np.array([float(self._series.index_at(fill.time_ns)) for fill in self._fills])
+        self._y = np.array([float(fill.price) for fill in self._fills])
+        self._sign = np.array([float(fill.side.sign) for fill in self._fills])
+        self.update()
+
+    def fills_at(self, index: int) -> list[Fill]:
+        """Return the fills within a bar, oldest first."""
+        first, last = np.searchsorted(self._x, [index, index + 1])
+        return self._fills[first:last]
+
+    def boundingRect(self) -> QRectF:
+        # Triangles have a size in pixels; the view is the only honest bound in data units.
+        rect = self.viewRect()
+        return rect if rect is not None else QRectF()
+
+    def viewRangeChanged(self, *_args: Any) -> None:
+        self.prepareGeometryChange()
+
+    def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
+        box = self.getViewBox()
+        if box is None or len(self._x) == 0:
+            return
+        (left, right), (bottom, top) = box.viewRange()
+        first, last = np.searchsorted(self._x, [left - 1, right + 1])
+        inside = np.arange(first, last)
+        inside = inside[(self._y[inside] >= bottom) & (self._y[inside] <= top)]
+        if len(inside) == 0:
+            return
+        painter.save()
+        pixels = PixelMap.enter(painter)
+        x, y = pixels.x(self._x[inside]), pixels.y(self._y[inside])
+        half, height = _HALF * pixels.ratio, _HEIGHT * pixels.ratio
+        cells = np.column_stack([x // half, y // half, self._sign[inside]])
+        _, newest = np.unique(cells[::-1], axis=0, return_index=True)
+        painter.setPen(hairline(self._style.background))
+        for position in np.sort(len(inside) - 1 - newest):
+            buy = self._sign[inside[position]] > 0
+            painter.setBrush(self._style.price_colour(buy))
+            tip, base = y[position] + (1 if buy else -1), y[position] + (height if buy else -height)
+            triangle = (
+                QPointF(x[position], tip),
+                QPointF(x[position] - half, base),
+                QPointF(x[position] + half, base),
+            )
+            painter.drawConvexPolygon(QPolygonF(triangle))
+        painter.restore()
