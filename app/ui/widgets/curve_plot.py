@@ -1,0 +1,212 @@
+"""Curves over a shared x axis: loss per epoch, equity per day. GUI thread.
+
+Painted with the marks and pens of the price chart, one pixel wide and without antialiasing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from PySide6.QtCore import QPoint, QRect, QSize, Qt
+from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QWidget
+
+from app.i18n import format_number
+from app.theme import GRID, ROW_HEIGHT, SPACE_M, SPACE_S, SPACE_XS, Palette
+from app.ui.charts.axes import PRICE_GAP, Scale
+from app.ui.charts.style import ChartStyle, hairline
+from app.ui.charts.ticks import price_ticks
+
+_DECIMALS = 12
+_ROOM = 0.08
+_MARK_GAP = 12 * GRID
+
+
+class CurveColour(StrEnum):
+    """Which colour of the palette a curve takes."""
+
+    ACCENT = "accent"
+    WARNING = "warning"
+    SUCCESS = "success"
+    MUTED = "muted"
+    VIOLET = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line.
+
+    Attributes:
+        name: shown in the legend.
+        x / y: equal length; a y that is not finite interrupts the line.
+        colour: role in the palette.
+        dashed: a second cue beside the colour.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    colour: CurveColour
+    dashed: bool = False
+
+    def points(self) -> list[tuple[float, float]]:
+        """Return the finite points."""
+        return [(x, y) for x, y in zip(self.x, self.y, strict=True) if math.isfinite(y)]
+
+
+class CurvePlot(QWidget):
+    """A small plot with legend, automatic range and a reading under the mouse."""
+
+    def __init__(self, colours: Palette, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._palette = colours
+        self._style = ChartStyle.from_palette(colours)
+        self._curves: tuple[Curve, ...] = ()
+        self._mark: float | None = None
+        self._x_range: tuple[float, float] | None = None
+        self._empty = ""
+        self._hover: QPoint | None = None
+        self.setMouseTracking(True)
+
+    def set_curves(
+        self, curves: Sequence[Curve], *, x_range: tuple[float, float] | None = None, mark: float | None = None
+    ) -> None:
+        """Show curves.
+
+        Args:
+            curves: what to draw, the first one on top.
+            x_range: fixed horizontal range; None fits the data.
+            mark: x of a vertical line, e.g. the best epoch.
+        """
+        self._curves, self._x_range, self._mark = tuple(curves), x_range, mark
+        newest = [f"{c.name} {_short(points[-1][1])}" for c in self._curves if (points := c.points())]
+        self.setAccessibleDescription(", ".join(newest) or self._empty)
+        self.update()
+
+    def set_empty_text(self, text: str) -> None:
+        """Set what stands there while no curve has a point."""
+        self._empty = text
+        self.update()
+
+    def set_palette(self, colours: Palette) -> None:
+        """Take the colours of another theme."""
+        self._palette, self._style = colours, ChartStyle.from_palette(colours)
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(14 * ROW_HEIGHT, 7 * ROW_HEIGHT)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(7 * ROW_HEIGHT, 5 * ROW_HEIGHT)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        self._hover = event.position().toPoint()
+        self.update()
+
+    def leaveEvent(self, event) -> None:  # type: ignore[no-untyped-def]
+        self._hover = None
+        self.update()
+        super().leaveEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), self._style.background)
+        points = [point for curve in self._curves for point in curve.points()]
+        painter.setFont(self._style.small)
+        if points:
+            self._paint_plot(painter, points)
+        else:
+            painter.setPen(self._style.muted)
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self._empty)
+        painter.end()
+
+    def _paint_plot(self, painter: QPainter, points: list[tuple[float, float]]) -> None:
+        metrics = painter.fontMetrics()
+        line = metrics.height()
+        low, high = min(y for _, y in points), max(y for _, y in points)
+        span = (high - low) or abs(high) * 0.1 or 1.0
+        low, high = low - span * _ROOM, high + span * _ROOM
+        height = self.height() - 2 * line - 2 * SPACE_S
+        ticks = price_ticks(low, high, height, PRICE_GAP * 0.75, _DECIMALS)
+        decimals = _needed_decimals(ticks)
+        labels = [format_number(value, decimals) for value in ticks]
+        axis = max((metrics.horizontalAdvance(label) for label in labels), default=0) + SPACE_S
+        area = QRect(SPACE_XS, line + SPACE_S, max(1, self.width() - axis - SPACE_S), max(1, height))
+        scale = Scale(area, low, high)
+        painter.setPen(hairline(self._style.grid))
+        for value in ticks:
+            painter.drawLine(area.left(), scale.y(value), area.right(), scale.y(value))
+        painter.setPen(self._style.muted)
+        for value, label in zip(ticks, labels, strict=True):
+            box = QRect(area.right(), scale.y(value) - line // 2, axis, line)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, label)
+        x_low, x_high = self._x_range or (min(x for x, _ in points), max(x for x, _ in points))
+        across = area.width() / ((x_high - x_low) or 1.0)
+        self._paint_x_marks(painter, area, x_low, x_high, across)
+        if self._mark is not None and x_low <= self._mark <= x_high:
+            x = area.left() + round((self._mark - x_low) * across)
+            painter.setPen(hairline(self._style.muted, Qt.PenStyle.DotLine))
+            painter.drawLine(x, area.top(), x, area.bottom())
+        for curve in reversed(self._curves):
+            self._paint_curve(painter, curve, area, scale, x_low, across)
+        self._paint_legend(painter, area, x_low, across)
+
+    def _paint_x_marks(self, painter: QPainter, area: QRect, x_low: float, x_high: float, across: float) -> None:
+        painter.setPen(self._style.muted)
+        line = painter.fontMetrics().height()
+        for value in price_ticks(x_low, x_high, area.width(), _MARK_GAP, 0):
+            x = area.left() + round((value - x_low) * across)
+            text = format_number(value, 0)
+            width = painter.fontMetrics().horizontalAdvance(text)
+            left = min(max(x - width // 2, area.left()), area.right() - width)
+            painter.drawText(QRect(left, area.bottom() + SPACE_XS, width + 1, line), Qt.AlignmentFlag.AlignCenter, text)
+
+    def _paint_curve(
+        self, painter: QPainter, curve: Curve, area: QRect, scale: Scale, x_low: float, across: float
+    ) -> None:
+        dash = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
+        painter.setPen(hairline(self._colour(curve), dash))
+        points = [QPoint(area.left() + round((x - x_low) * across), scale.y(y)) for x, y in curve.points()]
+        if len(points) == 1:
+            painter.fillRect(QRect(points[0] - QPoint(1, 1), QSize(3, 3)), self._colour(curve))
+        else:
+            painter.drawPolyline(points)
+
+    def _paint_legend(self, painter: QPainter, area: QRect, x_low: float, across: float) -> None:
+        """Write names and values: the newest ones, or those under the mouse."""
+        x = area.left()
+        baseline = area.top() - SPACE_S
+        for curve in self._curves:
+            points = curve.points()
+            if not points:
+                continue
+            shown = points[-1]
+            if self._hover is not None:
+                wanted = x_low + (self._hover.x() - area.left()) / across
+                shown = min(points, key=lambda point: abs(point[0] - wanted))
+                column = area.left() + round((shown[0] - x_low) * across)
+                painter.setPen(hairline(self._style.muted, Qt.PenStyle.DashLine))
+                painter.drawLine(column, area.top(), column, area.bottom())
+            painter.setPen(self._colour(curve))
+            text = f"{'╌' if curve.dashed else '─'} {curve.name} {_short(shown[1])}"
+            painter.drawText(QPoint(x, baseline), text)
+            x += painter.fontMetrics().horizontalAdvance(text) + SPACE_M
+
+    def _colour(self, curve: Curve) -> QColor:
+        return QColor(getattr(self._palette, curve.colour.value))
+
+
+def _short(value: float) -> str:
+    """Four significant digits, enough to see a loss move."""
+    decimals = max(0, min(_DECIMALS, 3 - math.floor(math.log10(abs(value))))) if value else 0
+    return format_number(value, decimals)
+
+
+def _needed_decimals(ticks: Sequence[float]) -> int:
+    """Return the decimals that tell neighbouring marks apart."""
+    if len(ticks) < 2:
+        return 4
+    return max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
