@@ -1,0 +1,210 @@
+"""The training wizard: a window over `app.flows.training_flow`. GUI thread only; opened with `open()` or `show()`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QSizePolicy, QWidget, QWizard
+
+from app.flows.datasets import Dataset, TrainingSources
+from app.flows.training_flow import STEPS, Step, TrainingDraft, TrainingFlow
+from app.i18n import mark, tr
+from app.language import LanguageManager
+from app.theme import FONT_SIZE_M, GRID, SPACE_L, SPACE_M, SPACE_S, Palette, ThemeManager, number_font, set_look
+from app.ui.wizards.data_page import DataPage
+from app.ui.wizards.fields import WheelGuard
+from app.ui.wizards.model_pages import FeaturesPage, ModelPage
+from app.ui.wizards.run_pages import ResourcesPage, ReviewPage, ValidationPage
+from app.ui.wizards.step_page import StepPage
+from core.errors import UserError
+
+STEP_TITLES: dict[Step, str] = {
+    Step.DATA: mark("Data range"),
+    Step.FEATURES: mark("Features"),
+    Step.MODEL: mark("Model"),
+    Step.VALIDATION: mark("Validation"),
+    Step.RESOURCES: mark("Resources"),
+    Step.REVIEW: mark("Review"),
+}
+
+MINIMUM_SIZE = QSize(232 * GRID, 160 * GRID)
+
+
+class TrainingWizard(QWizard):
+    """Six pages that end in a request to train.
+
+    Signals:
+        training_requested(object): the `ml.api.ForecastSpec` to train; the wizard closes itself afterwards. For
+            practice history (`flow.draft.source`) the receiver fetches the range into the candle store first.
+    """
+
+    training_requested = Signal(object)
+
+    def __init__(
+        self,
+        sources: TrainingSources,
+        theme: ThemeManager,
+        language: LanguageManager,
+        parent: QWidget | None = None,
+        draft: TrainingDraft | None = None,
+    ) -> None:
+        """Build the pages.
+
+        Args:
+            sources: what there is to learn from and to compute on.
+            theme / language: followed live.
+            draft: entries to start with, for example of the wizard opened before.
+        """
+        super().__init__(parent)
+        self.setObjectName("training_wizard")
+        self.setWizardStyle(QWizard.WizardStyle.ModernStyle)
+        self.setOption(QWizard.WizardOption.NoBackButtonOnStartPage)
+        self.setMinimumSize(MINIMUM_SIZE)
+        self._theme = theme
+        self._guard = WheelGuard(self)
+        self._flow = TrainingFlow(sources.datasets(), sources.devices(), draft)
+        self._data = DataPage(self._flow, sources, theme.palette, self._guard)
+        self._pages: tuple[StepPage, ...] = (
+            self._data,
+            FeaturesPage(self._flow, self._guard),
+            ModelPage(self._flow, self._guard),
+            ValidationPage(self._flow, theme.palette, self._guard),
+            ResourcesPage(self._flow, self._guard),
+            ReviewPage(self._flow, self._guard),
+        )
+        self._steps = StepList(theme.palette)
+        self.setSideWidget(self._steps)
+        for index, page in enumerate(self._pages):
+            self.setPage(index, page)
+        self.currentIdChanged.connect(self._on_page_changed)
+        theme.changed.connect(self._on_theme_changed)
+        language.changed.connect(self._on_language_changed)
+        for which in (QWizard.WizardButton.NextButton, QWizard.WizardButton.FinishButton):
+            set_look(self.button(which), "variant", "primary")
+        self.retranslate()
+
+    @property
+    def flow(self) -> TrainingFlow:
+        """The state behind the pages."""
+        return self._flow
+
+    def set_datasets(self, datasets: Sequence[Dataset]) -> None:
+        """Offer other histories, for example after a fetch."""
+        self._data.set_datasets(datasets)
+
+    def retranslate(self) -> None:
+        """Set every visible text again."""
+        self.setWindowTitle(tr("Train a model"))
+        texts = {
+            QWizard.WizardButton.BackButton: tr("&Back"),
+            QWizard.WizardButton.NextButton: tr("&Next"),
+            QWizard.WizardButton.FinishButton: tr("Start training"),
+            QWizard.WizardButton.CancelButton: tr("Cancel"),
+        }
+        for which, text in texts.items():
+            self.setButtonText(which, text)
+        for page in self._pages:
+            page.retranslate()
+            page.refresh()
+        self._steps.set_steps([tr(STEP_TITLES[step]) for step in STEPS])
+
+    def accept(self) -> None:
+        """Ask for the training and close; stays open where the specification is not valid."""
+        try:
+            spec = self._flow.spec()
+        except UserError:
+            self._pages[-1].refresh()  # shows the sentence
+            return
+        self.training_requested.emit(spec)
+        super().accept()
+
+    @Slot(int)
+    def _on_page_changed(self, index: int) -> None:
+        if index < 0:  # the wizard is closing
+            return
+        self._flow.go_to(STEPS[index])
+        self._steps.set_current(index)
+
+    @Slot()
+    def _on_theme_changed(self) -> None:
+        self._steps.set_palette(self._theme.palette)
+        for page in self._pages:
+            page.set_palette(self._theme.palette)
+
+    @Slot()
+    def _on_language_changed(self) -> None:
+        self.retranslate()
+
+
+class StepList(QWidget):
+    """The steps on the left: done, present, still to come."""
+
+    def __init__(self, palette: Palette, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("step_list")
+        self._palette = palette
+        self._titles: tuple[str, ...] = ()
+        self._current = 0
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+
+    def sizeHint(self) -> QSize:
+        return QSize(44 * GRID, 64 * GRID)
+
+    def set_palette(self, palette: Palette) -> None:
+        """Take the colours of another theme."""
+        self._palette = palette
+        self.update()
+
+    def set_steps(self, titles: Sequence[str]) -> None:
+        """Name the steps."""
+        self._titles = tuple(titles)
+        self._announce()
+
+    def set_current(self, index: int) -> None:
+        """Mark the present step."""
+        self._current = index
+        self._announce()
+
+    def _announce(self) -> None:
+        if self._current < len(self._titles):
+            self.setAccessibleName(
+                tr(
+                    "Step {number} of {count}: {title}",
+                    number=self._current + 1,
+                    count=len(self._titles),
+                    title=self._titles[self._current],
+                )
+            )
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        colours = self._palette
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.fillRect(self.rect(), QColor(colours.surface))
+        pitch, radius, left, top = 10 * GRID, 2.5 * GRID, SPACE_L, SPACE_L + 3 * GRID
+        for index, title in enumerate(self._titles):
+            centre = QPointF(left + radius, top + index * pitch)
+            done, present = index < self._current, index == self._current
+            if index:
+                painter.setPen(QPen(QColor(colours.accent if done or present else colours.line), 1))
+                painter.drawLine(
+                    QPointF(centre.x(), centre.y() - pitch + radius + GRID),
+                    QPointF(centre.x(), centre.y() - radius - GRID),
+                )
+            painter.setPen(QPen(QColor(colours.accent if done or present else colours.line), 1))
+            painter.setBrush(QColor(colours.accent if present else colours.surface))
+            painter.drawEllipse(centre, radius, radius)
+            painter.setFont(number_font(FONT_SIZE_M - 2, bold=present))
+            painter.setPen(QColor(colours.on_accent if present else colours.accent if done else colours.muted))
+            circle = QRectF(centre.x() - radius, centre.y() - radius, 2 * radius, 2 * radius)
+            painter.drawText(circle, Qt.AlignmentFlag.AlignCenter, "✓" if done else str(index + 1))
+            painter.setFont(number_font(FONT_SIZE_M, bold=present))
+            painter.setPen(QColor(colours.text if present else colours.muted))
+            box = QRectF(left + 2 * radius + SPACE_M, centre.y() - pitch / 2, self.width(), pitch)
+            box.setRight(self.width() - SPACE_S)
+            text = QFontMetrics(painter.font()).elidedText(title, Qt.TextElideMode.ElideRight, int(box.width()))
+            painter.drawText(box, Qt.AlignmentFlag.AlignVCenter, text)
+        painter.end()

@@ -1,0 +1,283 @@
+"""The training wizard, driven by mouse and keys on an offscreen screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QDateEdit,
+    QLabel,
+    QLineEdit,
+    QRadioButton,
+    QSpinBox,
+    QWidget,
+    QWizard,
+)
+from pytestqt.qtbot import QtBot
+
+from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SourceKind, device_options
+from app.flows.training_flow import STEPS, Step
+from app.i18n import Language
+from app.language import LanguageManager
+from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.ui.wizards.data_page import DataPage
+from app.ui.wizards.run_pages import ReviewPage
+from app.ui.wizards.training_wizard import TrainingWizard
+from core.domain.candles import Timeframe
+from core.errors import UserError
+from ml.api import ForecastSpec
+
+START = 1_704_067_200_000_000_000
+HOUR = Timeframe.H1.ns
+
+
+def dataset(
+    symbol: str = "BTC/USDT", kind: SourceKind = SourceKind.STORE, bars: int = 9_000, path: str = ""
+) -> Dataset:
+    gap = DatasetGap(START + 50 * HOUR, START + 60 * HOUR, 10)
+    last = START + (bars - 1) * HOUR
+    return Dataset(kind, "binance", symbol, Timeframe.H1, START, last, bars - 10, (gap,), (1.0, 3.0, 2.0), path)
+
+
+class FakeSources:
+    """Datasets in memory; a file named bad is damaged."""
+
+    def __init__(self, *datasets: Dataset) -> None:
+        self._datasets = datasets
+        self.inspected: list[Path] = []
+
+    def datasets(self) -> Sequence[Dataset]:
+        return self._datasets
+
+    def devices(self) -> Sequence[DeviceOption]:
+        return device_options([])
+
+    def inspect_file(self, path: Path, done: Callable[[Dataset | UserError], None]) -> None:
+        self.inspected.append(path)
+        if "bad" in path.name:
+            done(UserError(f"{path.name} is damaged.", "Get the file again."))
+        else:
+            done(dataset("ETH/USDT", SourceKind.FILE, path=str(path)))
+
+
+@pytest.fixture
+def theme(qapp: QApplication) -> ThemeManager:
+    manager = ThemeManager(qapp)
+    manager.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+    return manager
+
+
+@pytest.fixture
+def language(qapp: QApplication) -> LanguageManager:
+    return LanguageManager()
+
+
+@pytest.fixture
+def wizard(qtbot: QtBot, theme: ThemeManager, language: LanguageManager) -> TrainingWizard:
+    built = TrainingWizard(
+        FakeSources(dataset(), dataset("ETH/USDT"), dataset(kind=SourceKind.PRACTICE)), theme, language
+    )
+    qtbot.addWidget(built)
+    built.show()
+    return built
+
+
+def click(qtbot: QtBot, wizard: TrainingWizard, which: QWizard.WizardButton) -> None:
+    qtbot.mouseClick(wizard.button(which), Qt.MouseButton.LeftButton)
+
+
+def field(wizard: TrainingWizard, kind: type, name: str) -> object:
+    found = wizard.findChild(kind, name)
+    assert found is not None, name
+    return found
+
+
+def problem(wizard: TrainingWizard) -> str:
+    label = wizard.currentPage().findChild(QLabel, "problem_label")
+    assert isinstance(label, QLabel)
+    return label.text()
+
+
+def test_defaults_lead_to_a_specification(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    for step in STEPS[:-1]:
+        assert wizard.flow.step is step
+        assert wizard.currentPage().isComplete()
+        click(qtbot, wizard, QWizard.WizardButton.NextButton)
+    assert wizard.flow.step is Step.REVIEW
+    with qtbot.waitSignal(wizard.training_requested) as caught:
+        click(qtbot, wizard, QWizard.WizardButton.FinishButton)
+    (spec,) = caught.args
+    assert isinstance(spec, ForecastSpec)
+    assert (spec.data.symbol, spec.data.timeframe, spec.data.source) == ("BTC/USDT", "1h", "store")
+    assert not wizard.isVisible()
+
+
+def test_entries_by_keyboard_survive_going_back(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    for _ in range(2):
+        click(qtbot, wizard, QWizard.WizardButton.NextButton)
+    hidden = field(wizard, QSpinBox, "hidden_box")
+    dropout = field(wizard, QLineEdit, "dropout_edit")
+    assert isinstance(hidden, QSpinBox)
+    assert isinstance(dropout, QLineEdit)
+    hidden.selectAll()
+    qtbot.keyClicks(hidden, "48")
+    dropout.selectAll()
+    qtbot.keyClicks(dropout, "0,3")
+    assert "ambiguous" in problem(wizard)
+    assert not wizard.button(QWizard.WizardButton.NextButton).isEnabled()
+    click(qtbot, wizard, QWizard.WizardButton.BackButton)
+    click(qtbot, wizard, QWizard.WizardButton.NextButton)
+    assert (hidden.value(), dropout.text()) == (48, "0,3")
+    dropout.selectAll()
+    qtbot.keyClicks(dropout, "0.3")
+    assert problem(wizard) == ""
+    assert wizard.flow.spec().model.dropout == 0.3
+    assert wizard.flow.spec().model.hidden_size == 48
+
+
+def test_range_and_preview(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    page = wizard.currentPage()
+    assert isinstance(page, DataPage)
+    assert "8,990" in (texts := [label.text() for label in page.findChildren(QLabel)])
+    assert "1 (10 bars)" in texts
+    qtbot.mouseClick(page.findChild(QWidget, "whole_range_box"), Qt.MouseButton.LeftButton, pos=QPoint(8, 14))
+    end = field(wizard, QDateEdit, "end_edit")
+    assert isinstance(end, QDateEdit)
+    assert end.isVisible()
+    end.setDate(end.date().addYears(-3))
+    assert "ends before" in problem(wizard)
+    end.setDate(end.date().addYears(3).addDays(-1))
+    assert problem(wizard) == ""
+    assert wizard.flow.spec().data.end_ns is not None
+
+
+def test_other_market_and_source(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    symbols = field(wizard, QComboBox, "symbol_box")
+    assert isinstance(symbols, QComboBox)
+    symbols.setCurrentText("ETH/USDT")
+    assert wizard.flow.draft.symbol == "ETH/USDT"
+    practice = field(wizard, QRadioButton, "source_practice")
+    qtbot.keyClick(practice, Qt.Key.Key_Space)
+    assert wizard.flow.draft.source is SourceKind.PRACTICE
+    assert symbols.currentText() == "BTC/USDT"
+    wizard.set_datasets(())
+    assert "practice exchange is not running" in problem(wizard)
+    wizard.set_datasets((dataset(kind=SourceKind.PRACTICE),))
+    assert problem(wizard) == ""
+
+
+def test_file_good_and_bad(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    qtbot.keyClick(field(wizard, QRadioButton, "source_file"), Qt.Key.Key_Space)
+    assert "Choose a CSV" in problem(wizard)
+    path = field(wizard, QLineEdit, "file_edit")
+    assert isinstance(path, QLineEdit)
+    path.setText("bad.csv")
+    qtbot.keyClick(path, Qt.Key.Key_Return)
+    assert problem(wizard) == "bad.csv is damaged. Get the file again."
+    page = wizard.currentPage()
+    assert isinstance(page, DataPage)
+    page.choose_file("good.feather")
+    assert problem(wizard) == ""
+    spec = wizard.flow.spec()
+    assert (spec.data.source, spec.data.symbol) == ("good.feather", "ETH/USDT")
+
+
+def test_file_dialog_opens_without_blocking(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    qtbot.keyClick(field(wizard, QRadioButton, "source_file"), Qt.Key.Key_Space)
+    qtbot.mouseClick(field(wizard, QWidget, "browse_button"), Qt.MouseButton.LeftButton)
+    dialog = wizard.findChild(QWidget, "candle_file_dialog")
+    assert dialog is not None
+    with qtbot.waitSignal(dialog.destroyed):
+        dialog.close()
+
+
+def test_wheel_changes_no_field_without_focus(wizard: TrainingWizard, qapp: QApplication) -> None:
+    fields = [*wizard.findChildren(QAbstractSpinBox), *wizard.findChildren(QComboBox)]
+    assert len(fields) >= 14
+    before = wizard.flow.draft
+    for target in fields:
+        target.clearFocus()
+        centre = QPointF(target.rect().center())
+        event = QWheelEvent(
+            centre,
+            QPointF(target.mapToGlobal(centre.toPoint())),
+            QPoint(),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(target, event)
+    assert wizard.flow.draft == before
+
+
+def test_every_field_has_a_name_for_screen_readers(wizard: TrainingWizard) -> None:
+    for kind in (QSpinBox, QDateEdit, QComboBox, QRadioButton):
+        for target in wizard.findChildren(kind):
+            assert target.accessibleName() or target.text(), target.objectName()
+    for target in wizard.findChildren(QLineEdit):
+        if target.objectName() not in ("qt_spinbox_lineedit", ""):
+            assert target.accessibleName(), target.objectName()
+
+
+def test_language_and_theme_switch_live(wizard: TrainingWizard, language: LanguageManager, theme: ThemeManager) -> None:
+    english = wizard.button(QWizard.WizardButton.NextButton).text()
+    language.set_language(Language.KOREAN)
+    assert wizard.button(QWizard.WizardButton.NextButton).text() != english
+    title = wizard.currentPage().findChild(QLabel, "page_title")
+    assert isinstance(title, QLabel)
+    assert title.text() == "데이터 범위"
+    before = wizard.grab().toImage()
+    theme.set_theme(ThemeChoice.LIGHT, UpDown.WESTERN)
+    assert wizard.grab().toImage() != before
+    language.set_language(Language.ENGLISH)
+    assert title.text() == "Data range"
+
+
+def test_review_lists_the_choices(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    for _ in STEPS[:-1]:
+        click(qtbot, wizard, QWizard.WizardButton.NextButton)
+    page = wizard.currentPage()
+    assert isinstance(page, ReviewPage)
+    lines = dict(page.lines)
+    assert lines["Market"] == "BTC/USDT · 1h · binance"
+    assert lines["Forecast"].startswith("1 bar ahead (1 h)")
+    assert lines["Split in time"] == "Training 70\u00a0%, Validation 15\u00a0%, Test 15\u00a0%"
+
+
+def test_invalid_review_does_not_start(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    wizard.flow.update(epochs=0)
+    with qtbot.assertNotEmitted(wizard.training_requested):
+        wizard.accept()
+    assert wizard.isVisible()
+
+
+def test_next_wizard_starts_where_the_last_one_was(
+    qtbot: QtBot, wizard: TrainingWizard, theme: ThemeManager, language: LanguageManager
+) -> None:
+    wizard.flow.update(hidden_size=80)
+    again = TrainingWizard(FakeSources(dataset()), theme, language, draft=wizard.flow.draft)
+    qtbot.addWidget(again)
+    assert again.flow.draft.hidden_size == 80
+
+
+@pytest.mark.parametrize("chosen", list(Language))
+def test_no_page_is_clipped(qtbot: QtBot, wizard: TrainingWizard, language: LanguageManager, chosen: Language) -> None:
+    language.set_language(chosen)
+    for _ in STEPS:
+        page = wizard.currentPage()
+        qtbot.wait(1)
+        assert page.minimumSizeHint().width() <= page.width()
+        assert page.minimumSizeHint().height() <= page.height()
+        for label in page.findChildren(QLabel):
+            if label.isVisible() and not label.wordWrap():
+                assert label.sizeHint().width() <= label.width() + 1, label.text()
+        wizard.next()
