@@ -24,7 +24,7 @@ DEVICES = ("auto", "cpu", "cuda")
 MODEL_KINDS = ("lstm",)
 TREND_FAST, TREND_SLOW = 12, 26  # look-backs of the windowed MACD, bars
 
-# Measured with one thread on two busy cores at the default size; `estimate` scales it with the arithmetic of the network.
+# Measured with one thread on two busy cores at the default size; `estimate` scales it with the network's arithmetic.
 REFERENCE_TARGETS_PER_S = 150_000.0
 _REFERENCE_WORK = 4 * 32 * (32 + 24)
 _FIXED_SECONDS = 12.0  # starting the child, importing torch, features, ONNX export, test metrics
@@ -340,6 +340,22 @@ class TrainingProgress(JsonValue):
     targets_per_s: float = 0.0
     eta_s: float | None = None
     device: str = ""
+
+
+def log_training_progress(progress: TrainingProgress) -> str:
+    """Return one line for a person: epoch, losses, speed and time left."""
+    if progress.phase != "training":
+        return f"{progress.phase} …"
+    parts = [f"epoch {progress.epoch}/{progress.epochs}"]
+    if progress.train_loss is not None and progress.valid_loss is not None:
+        parts.append(f"loss {progress.train_loss:.4f}, validation {progress.valid_loss:.4f}")
+    if progress.best_epoch:
+        parts.append(f"best {progress.best_epoch}")
+    if progress.targets_per_s:
+        parts.append(f"{progress.targets_per_s:,.0f} targets/s on {progress.device}")
+    if progress.eta_s is not None:
+        parts.append(f"{progress.eta_s:.0f} s left")
+    return " · ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,11 +122,12 @@ def ridge_forecast(data: ForecastDataset, rows: IntArray) -> FloatArray:
     x, y = _design(data, data.train)
     x_valid, y_valid = _design(data, data.valid)
     gram, moment = x.T @ x, x.T @ y
-    best, best_error = np.zeros(x.shape[1]), math.inf
+    best: FloatArray = np.zeros(x.shape[1])
+    best_error = math.inf
     for strength in _RIDGE_STRENGTHS:
         penalty = np.full(x.shape[1], strength)
         penalty[0] = 0.0  # the intercept is free
-        weights = np.linalg.solve(gram + np.diag(penalty + 1e-9), moment)
+        weights = np.asarray(np.linalg.solve(gram + np.diag(penalty + 1e-9), moment), np.float64)
         error = float(((y_valid - x_valid @ weights) ** 2).mean())
         if error < best_error:
             best, best_error = weights, error

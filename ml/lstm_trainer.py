@@ -62,20 +62,6 @@ class _Tensors:
     device: torch.device
 
 
-def log_training_progress(progress: TrainingProgress) -> str:
-    """Return one line for a person: epoch, losses, speed and time left."""
-    if progress.phase != "training":
-        return f"{progress.phase} …"
-    parts = [f"epoch {progress.epoch}/{progress.epochs}"]
-    if progress.train_loss is not None and progress.valid_loss is not None:
-        parts.append(f"loss {progress.train_loss:.4f}, validation {progress.valid_loss:.4f}")
-        parts.append(f"best {progress.best_epoch}")
-    parts.append(f"{progress.targets_per_s:,.0f} targets/s on {progress.device}")
-    if progress.eta_s is not None:
-        parts.append(f"{progress.eta_s:.0f} s left")
-    return " · ".join(parts)
-
-
 def train_lstm_model(
     data: ForecastDataset,
     spec: ForecastSpec,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch.export._patches import register_lstm_while_loop_decomposition
 
 from ml.lstm_model import LstmForecaster
 
@@ -27,28 +28,52 @@ def export_onnx(network: LstmForecaster) -> bytes:
         RuntimeError: the exported model does not give the network's numbers.
     """
     network = network.cpu().eval()
-    batch, time = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("time", min=1, max=1 << 20)
     # Example sizes above one: sizes of one would be taken for constants.
     example = (torch.zeros(2, 3, network.features), *network.initial_state(2, torch.device("cpu")))
-    with TemporaryDirectory(prefix="maru-onnx-") as folder, warnings.catch_warnings():
-        # The exporter warns about its own internals (deprecations, missing optional operators).
-        warnings.simplefilter("ignore")
-        path = Path(folder) / "model.onnx"
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        torch.onnx.export(
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of libraries that are not needed
+    with warnings.catch_warnings(), _dynamic_time():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        program = torch.onnx.export(
             network,
             example,
-            path,
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
             dynamo=True,
             external_data=False,
-            dynamic_shapes=({0: batch, 1: time}, {1: batch}, {1: batch}),
+            dynamic_shapes=({0: "batch", 1: "time"}, {1: "batch"}, {1: "batch"}),
             verbose=False,
         )
-        data = path.read_bytes()
+    data = _without_traces(program)
     _check(network, data)
     return data
+
+
+@contextmanager
+def _dynamic_time() -> Iterator[None]:
+    """Keep the number of bars a variable throughout the export, however often this process exports.
+
+    The exporter traces an LSTM as a loop only in its first step and forgets torch's dispatch cache afterwards: the
+    second step then writes the example's length into the output shape, and a second export fails altogether.
+    """
+    cache: Any = torch.ops.aten.lstm.input._dispatch_cache
+    cache.clear()
+    try:
+        with register_lstm_while_loop_decomposition():
+            yield
+    finally:
+        cache.clear()
+
+
+def _without_traces(program: Any) -> bytes:
+    """Serialise without the source paths and stack traces of the machine that exported."""
+    model = program.model_proto
+    for holder in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
 
 
 def _check(network: LstmForecaster, data: bytes) -> None:

@@ -1,0 +1,227 @@
+"""`main.py train`: train models in a child process, with progress and cancel. Qt-free and torch-free."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
+from core.config import DataPaths, data_paths
+from core.errors import UserError
+from core.job_supervisor import JobSupervisor
+from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress
+from ml.api import (
+    STORE_SOURCE,
+    TRAIN_FORECAST_JOB,
+    ForecastSpec,
+    TrainingProgress,
+    TrainingResult,
+    forecast_job,
+    log_training_progress,
+    new_run_id,
+    spec_from_mapping,
+)
+
+app = typer.Typer(help="Train models.", rich_markup_mode=None, no_args_is_help=True)
+
+_POLL_SECONDS = 0.2
+
+
+@app.callback()
+def _group() -> None:
+    """Train models."""
+
+
+@app.command()
+@command
+def forecast(
+    data: Annotated[Path | None, typer.Option(help="CSV, Feather or Parquet file instead of the candle store.")] = None,
+    venue: Annotated[str | None, typer.Option(help="Venue in the candle store.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Market, e.g. BTC/USDT.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Bar length, e.g. 1h.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with sections data, features, model, …")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most passes over the training part.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 chooses.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Continue the cancelled run with this id.")] = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Train an LSTM forecaster and store it as a model package. Ctrl-C cancels and keeps the checkpoint."""
+    paths = data_paths(data_dir).create()
+    run_id = resume or new_run_id()
+    spec = _resumed_spec(paths, resume) if resume else _configured_spec(config)
+    spec = _overlay(spec, data, {"venue": venue, "symbol": symbol, "timeframe": timeframe})
+    spec = replace(
+        spec,
+        training=_replace_given(spec.training, {"epochs": epochs, "seed": seed}),
+        resources=_replace_given(spec.resources, {"device": device, "threads": threads}),
+    )
+    job = forecast_job(
+        spec,
+        run_id=run_id,
+        candles_dir=paths.candles,
+        models_dir=paths.models,
+        runs_dir=paths.runs,
+        resume=resume is not None,
+    )
+    _remember(paths, run_id, spec)
+    result = _run(run_id, job, spec)
+    emit(result.to_json(), as_json=as_json, text=describe_result(result))
+
+
+def describe_result(result: TrainingResult) -> str:
+    """Return the outcome of a run for a person."""
+    model = result.metrics.model
+    lines = [
+        f"Model {result.model_id} for {result.symbol} {result.timeframe}: {result.epochs_run} epochs "
+        f"(best {result.best_epoch}) in {result.seconds:.1f} s, {result.targets_per_s:,.0f} targets/s, {result.device}",
+        f"{'':12}{'MAE':>10}{'RMSE':>10}{'R²':>9}{'IC':>8}{'hits':>8}",
+    ]
+    for row in (model, *result.metrics.baselines):
+        ic = f"{row.ic:+.3f}" if row.ic is not None else "–"
+        hits = f"{row.hit_rate:.1%}" if row.hit_rate is not None else "–"
+        lines.append(f"{row.name:12}{row.mae:10.6f}{row.rmse:10.6f}{row.r2:+9.2%}{ic:>8}{hits:>8}")
+    lines.append(
+        f"Pinball {result.metrics.pinball:.6f} (constant quantiles {result.metrics.pinball_baseline:.6f}); "
+        f"{result.metrics.coverage:.1%} inside the {result.metrics.nominal_coverage:.0%} interval"
+    )
+    lines.append(result.metrics.verdict)
+    return "\n".join(lines)
+
+
+def _run(run_id: str, job: dict[str, Any], spec: ForecastSpec) -> TrainingResult:
+    say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
+    with JobSupervisor() as supervisor, _ProgressLine() as line:
+        supervisor.start(run_id, TRAIN_FORECAST_JOB, job)
+        while True:
+            try:
+                events = supervisor.poll(_POLL_SECONDS)
+            except KeyboardInterrupt:
+                line.finish()
+                say("Stopping …")
+                supervisor.request_stop()
+                continue
+            for event in events:
+                result = _handle(event, line)
+                if result is not None:
+                    return result
+
+
+def _handle(event: JobEvent, line: _ProgressLine) -> TrainingResult | None:
+    """Show one event; return the result at the end.
+
+    Raises:
+        UserError: the run failed for a reason the user can repair.
+        CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
+    """
+    if isinstance(event, JobProgress):
+        line.show(TrainingProgress.from_json(event.payload))
+    elif isinstance(event, JobLog) and event.level != "INFO":
+        say(event.message)
+    elif isinstance(event, JobFinished):
+        line.finish()
+        return TrainingResult.from_json(event.result)
+    elif isinstance(event, JobCancelled):
+        line.finish()
+        say(f"Cancelled. Continue with: train forecast --resume {event.job_id}")
+        raise CommandFailed
+    elif isinstance(event, JobFailed):
+        line.finish()
+        if event.user_error:
+            raise UserError(event.message, event.remedy)
+        say(f"The training failed: {event.message} {event.remedy}".strip())
+        if event.details:
+            say(event.details)
+        raise CommandFailed
+    return None
+
+
+class _ProgressLine:
+    """One line on standard error that is rewritten on a terminal and printed per epoch elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._open = False
+        self._last = ("", 0)
+        self._written = 0.0
+
+    def __enter__(self) -> _ProgressLine:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.finish()
+
+    def show(self, progress: TrainingProgress) -> None:
+        """Show the newest progress."""
+        text = log_training_progress(progress)
+        key = (progress.phase, progress.epoch)
+        if self._terminal:
+            now = time.monotonic()
+            if key != self._last or now - self._written > 0.1:
+                sys.stderr.write(f"\r\x1b[K{text}")
+                sys.stderr.flush()
+                self._written = now
+            self._open = True
+        elif key != self._last:
+            say(text)
+        self._last = key
+
+    def finish(self) -> None:
+        """End the line."""
+        if self._open:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+            self._open = False
+
+
+def _configured_spec(config: Path | None) -> ForecastSpec:
+    if config is None:
+        return ForecastSpec()
+    try:
+        values = tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise UserError(f"{config} cannot be read: {exc.strerror or exc}.", "Check the path.") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise UserError(f"{config.name} is no valid TOML: {exc}.", "Repair the file.") from exc
+    return spec_from_mapping(values)
+
+
+def _overlay(spec: ForecastSpec, file: Path | None, given: dict[str, str | None]) -> ForecastSpec:
+    """Apply the options that name the data; a file's own name tells market and bar length where nobody does."""
+    values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if file is not None:
+        from core.data.importer import guess_symbol, guess_timeframe
+
+        guessed = {"symbol": guess_symbol(file.name), "timeframe": guess_timeframe(file.name)}
+        values = {key: str(value) for key, value in guessed.items() if value is not None} | values
+        values["source"] = str(file.expanduser().resolve())
+    elif spec.data.source != STORE_SOURCE:
+        values["source"] = str(Path(spec.data.source).expanduser().resolve())
+    return replace(spec, data=replace(spec.data, **values))
+
+
+def _replace_given(part: Any, given: dict[str, Any]) -> Any:
+    return replace(part, **{key: value for key, value in given.items() if value is not None})
+
+
+def _remember(paths: DataPaths, run_id: str, spec: ForecastSpec) -> None:
+    from core.data.atomic_file import write_atomically
+
+    write_atomically(paths.runs / run_id / "spec.json", json.dumps(spec.to_json(), indent=1).encode())
+
+
+def _resumed_spec(paths: DataPaths, run_id: str) -> ForecastSpec:
+    file = paths.runs / Path(run_id).name / "spec.json"
+    try:
+        return ForecastSpec.from_json(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as exc:
+        raise UserError(f"There is no run {run_id!r} to resume.", "Start a new one.") from exc

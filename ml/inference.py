@@ -1,0 +1,228 @@
+"""Live forecasts from a stored model. Runs on the executor's thread; ONNX Runtime, no torch and no pandas.
+
+The recurrent state is carried from bar to bar, so one step costs one cell evaluation. Features come from the same
+pipeline as in training, fed bar by bar. After a missing bar the state starts anew: the model never saw such a jump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.data.frame import CandleFrame
+from core.domain.candles import Candle, Timeframe
+from core.domain.signals import Forecast
+from core.errors import UserError
+from core.strategies.predictor import Predictor
+from ml.dataset import ForecastDataset, contiguous_stretches
+from ml.features import Float32Array, FloatArray, IntArray, StreamingFeatures, bars_since_gap, pipeline_for, row_hash
+from ml.model_storage import StoredModel, load_model
+
+_OUTPUTS = ("quantiles", "h", "c")
+_SMALLEST_STD = 1e-12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecurrentState:
+    """Hidden and cell state, float32, shapes (layers, 1, hidden)."""
+
+    h: Float32Array
+    c: Float32Array
+
+
+class OnnxForecaster:
+    """An exported network in ONNX Runtime with one thread."""
+
+    def __init__(self, onnx: bytes) -> None:
+        """Open the model.
+
+        Raises:
+            UserError: the bytes are no model this program can run.
+        """
+        import onnxruntime  # 0.1 s and 20 MB: only where a model is used
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session: Any = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+            shapes = {value.name: value.shape for value in self._session.get_inputs()}
+            self._features, self._state_shape = shapes["x"][2], (shapes["h0"][0], 1, shapes["h0"][2])
+        except Exception as exc:
+            # The runtime has a dozen exception types without a common public base; all mean the same here.
+            raise UserError("The network of this model cannot be run.", "Train it again.") from exc
+
+    def initial_state(self) -> RecurrentState:
+        """Return the zero state."""
+        return RecurrentState(np.zeros(self._state_shape, np.float32), np.zeros(self._state_shape, np.float32))
+
+    def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Float32Array, RecurrentState]:
+        """Forecast contiguous bars.
+
+        Args:
+            inputs: scaled features, shape (T, F).
+            state: before the first of them.
+
+        Returns:
+            Quantiles in units of training volatility, shape (T, Q), and the state after the last bar.
+        """
+        quantiles, h, c = self._session.run(_OUTPUTS, {"x": inputs[None], "h0": state.h, "c0": state.c})
+        return quantiles[0], RecurrentState(h, c)
+
+
+def forecast_rows(
+    forecaster: OnnxForecaster, data: ForecastDataset, start: int, stop: int, burn_in: int
+) -> tuple[IntArray, FloatArray]:
+    """Forecast rows of a dataset as live trading would: state carried, started anew after each gap.
+
+    Returns:
+        The rows with a forecast and a target, shape (n,), and log return quantiles, shape (n, Q).
+    """
+    usable = data.has_input.copy()
+    usable[:start] = False
+    usable[stop:] = False
+    rows, quantiles = [np.zeros(0, np.int64)], []
+    for begin, end in contiguous_stretches(usable):
+        result, _ = forecaster.run(data.inputs[begin:end], forecaster.initial_state())
+        index = np.arange(begin + burn_in, end)
+        index = index[data.has_target[index]]
+        rows.append(index)
+        quantiles.append(result[index - begin].astype(np.float64) * data.target_scale)
+    return np.concatenate(rows), np.concatenate(quantiles)
+
+
+class OnnxPredictor:
+    """A stored model bound to its market; implements `core.strategies.predictor.Predictor`."""
+
+    def __init__(self, stored: StoredModel) -> None:
+        """Prepare features and network.
+
+        Raises:
+            UserError: this program computes the model's features differently, or cannot run its network.
+        """
+        spec = stored.spec
+        self._stored = stored
+        self._timeframe = Timeframe(spec.data.timeframe)
+        self._pipeline = pipeline_for(spec.features, stored.feature_digest)
+        self._stream = StreamingFeatures(self._pipeline, self._timeframe.ns)
+        self._forecaster = OnnxForecaster(stored.onnx)
+        self._state = self._forecaster.initial_state()
+        self._rows_seen = 0
+
+    @property
+    def model_id(self) -> str:
+        """Content hash of the model package."""
+        return self._stored.model_id
+
+    @property
+    def symbol(self) -> str:
+        """Market the model was trained on."""
+        return self._stored.spec.data.symbol
+
+    @property
+    def timeframe(self) -> Timeframe:
+        """Bar length the model was trained on."""
+        return self._timeframe
+
+    @property
+    def warm_up_bars(self) -> int:
+        """Closed bars needed before the first forecast: feature windows, then the burn-in of the state."""
+        return self._pipeline.warm_up + self._stored.spec.training.burn_in + 1
+
+    def warm_up(self, candles: Sequence[Candle]) -> Forecast | None:
+        """Reset the state and feed closed history, oldest first; bars before the last gap are ignored.
+
+        Returns:
+            The forecast at the last bar, or None while there are too few bars.
+
+        Raises:
+            ValueError: a bar is not final, of another market, or out of order.
+        """
+        self._reset()
+        for candle in candles:
+            self._check(candle)
+        frame = CandleFrame.from_candles(candles, self.symbol, self._timeframe)
+        if not len(frame):
+            return None
+        if np.any(np.diff(frame.time_ns) <= 0):
+            raise ValueError("the history is not in ascending order")
+        run = int(bars_since_gap(frame.time_ns, self._timeframe.ns)[-1]) + 1
+        frame = frame.slice(len(frame) - run)
+        # All but the newest bar at once; the newest takes the live path.
+        matrix = self._pipeline.compute(frame)[self._pipeline.warm_up : -1]
+        if len(matrix):
+            _, self._state = self._forecaster.run(self._stored.scaler.transform(matrix), self._state)
+            self._rows_seen = len(matrix)
+        recent = candles[-min(run, self._pipeline.warm_up + 1) :]
+        for candle in recent[:-1]:
+            self._stream.push(candle)
+        return self.update(recent[-1])
+
+    def update(self, candle: Candle) -> Forecast | None:
+        """Feed the next closed bar.
+
+        Returns:
+            The forecast at its close, or None while warming up, also after a gap.
+
+        Raises:
+            ValueError: the bar is not final, of another market, or does not follow the last one.
+        """
+        self._check(candle)
+        last = self._stream.last_time_ns
+        if last is not None and candle.open_time_ns > last + self._timeframe.ns:
+            self._reset()
+        row = self._stream.push(candle)
+        if row is None:
+            return None
+        if not np.isfinite(row).all():
+            raise ValueError(f"bar {candle.open_time_ns} gives features that are not finite")
+        inputs = self._stored.scaler.transform(row[None])
+        quantiles, self._state = self._forecaster.run(inputs, self._state)
+        self._rows_seen += 1
+        if self._rows_seen <= self._stored.spec.training.burn_in:
+            return None
+        return self._forecast(candle, inputs[0], quantiles[0])
+
+    def _forecast(self, candle: Candle, inputs: Float32Array, quantiles: Float32Array) -> Forecast:
+        spec = self._stored.spec.model
+        values = tuple((quantiles.astype(np.float64) * self._stored.target_scale).tolist())
+        spread = self._stored.metrics.forecast_std
+        return Forecast(
+            symbol=self.symbol,
+            bar_open_ns=candle.open_time_ns,
+            horizon_bars=spec.horizon_bars,
+            quantile_levels=spec.quantile_levels,
+            quantiles=values,
+            # A model whose forecasts never moved has no view of any strength.
+            z_score=values[len(values) // 2] / spread if spread > _SMALLEST_STD else 0.0,
+            model_id=self.model_id,
+            feature_hash=row_hash(inputs),
+        )
+
+    def _check(self, candle: Candle) -> None:
+        if not candle.final:
+            raise ValueError("a model sees closed bars only")
+        if candle.symbol != self.symbol or candle.timeframe is not self._timeframe:
+            raise ValueError(
+                f"model {self.model_id} knows {self.symbol} {self._timeframe.value}, "
+                f"not {candle.symbol} {candle.timeframe.value}"
+            )
+
+    def _reset(self) -> None:
+        self._stream.reset()
+        self._state = self._forecaster.initial_state()
+        self._rows_seen = 0
+
+
+def load_predictor(models_dir: Path, model_id: str) -> Predictor:
+    """Load and verify a stored model; with `functools.partial` over the folder it is a `PredictorLoader`.
+
+    Raises:
+        UserError: no such model, or the package is damaged or does not fit this program.
+    """
+    return OnnxPredictor(load_model(models_dir, model_id))

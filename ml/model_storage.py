@@ -1,0 +1,246 @@
+"""Stored models: a folder of plain files with a manifest, never pickle. Any thread; no torch.
+
+A package is named by the hash of its manifest, which holds the hash of every other file: a changed byte anywhere is
+noticed when it is loaded. Folders appear by one rename, so a package is complete or absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.clock import Clock
+from core.data.atomic_file import write_atomically
+from core.data.frame import CandleFrame
+from core.errors import UserError
+from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
+from ml.features import RobustScaler, scaler_json
+from ml.jsonvalues import Json
+
+MANIFEST, CONFIG, METRICS, SCALER = "manifest.json", "config.json", "metrics.json", "scaler.json"
+WEIGHTS, ONNX = "weights.safetensors", "model.onnx"
+FILES = (CONFIG, METRICS, SCALER, WEIGHTS, ONNX)
+FORMAT = 1
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "pyarrow")
+_REMEDY = "Train it again or restore it from a backup."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackageContent:
+    """What goes into a package.
+
+    Attributes:
+        spec: of the run.
+        feature_names / feature_digest: columns of the input, in order, and the identity of their computation.
+        scaler / target_scale: input scaling and the unit of the outputs.
+        weights / onnx: file contents.
+        metrics: on the test part.
+        lineage: data range and hash, split and run, see `data_lineage`.
+    """
+
+    spec: ForecastSpec
+    feature_names: tuple[str, ...]
+    feature_digest: str
+    scaler: RobustScaler
+    target_scale: float
+    weights: bytes
+    onnx: bytes
+    metrics: ForecastMetrics
+    lineage: Json
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredModel:
+    """A verified package, in memory.
+
+    Attributes:
+        model_id: content hash.
+        folder: where it lies.
+        manifest: parsed.
+        spec / feature_digest / scaler / target_scale / metrics: as stored.
+        onnx: the very bytes that were verified.
+    """
+
+    model_id: str
+    folder: Path
+    manifest: Json
+    spec: ForecastSpec
+    feature_digest: str
+    scaler: RobustScaler
+    target_scale: float
+    metrics: ForecastMetrics
+    onnx: bytes
+
+
+def data_lineage(frame: CandleFrame) -> Json:
+    """Return range, size and hash of the bars a model was made from."""
+    digest = hashlib.sha256()
+    for column in (frame.time_ns, frame.open, frame.high, frame.low, frame.close, frame.volume):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return {
+        "bars": len(frame),
+        "first_open_ns": int(frame.time_ns[0]),
+        "last_open_ns": int(frame.time_ns[-1]),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def code_version() -> str:
+    """Return the program's version and a hash of the code that makes and feeds models."""
+    try:
+        version = importlib.metadata.version("maru-trader")
+    except importlib.metadata.PackageNotFoundError:
+        version = "source"
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted([*root.glob("*.py"), *(root.parent / "core" / "indicators").glob("*.py")]):
+        digest.update(path.read_bytes())
+    return f"{version}+{digest.hexdigest()[:12]}"
+
+
+def save_model(models_dir: Path, content: PackageContent, clock: Clock) -> str:
+    """Write a package and return its id.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    config = {
+        "spec": content.spec.to_json(),
+        "feature_names": list(content.feature_names),
+        "feature_digest": content.feature_digest,
+    }
+    files = {
+        CONFIG: _to_bytes(config),
+        METRICS: _to_bytes(content.metrics.to_json()),
+        SCALER: _to_bytes(scaler_json(content.scaler, content.target_scale)),
+        WEIGHTS: content.weights,
+        ONNX: content.onnx,
+    }
+    manifest = _to_bytes(
+        {
+            "format": FORMAT,
+            "created_ns": clock.now_ns(),
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+            "seed": content.spec.training.seed,
+            "code_version": code_version(),
+            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            **content.lineage,
+        }
+    )
+    model_id = hashlib.sha256(manifest).hexdigest()[:16]
+    incoming = models_dir / f".incoming-{model_id}-{os.getpid()}"
+    try:
+        for name, data in {**files, MANIFEST: manifest}.items():
+            write_atomically(incoming / name, data)
+        try:
+            incoming.rename(models_dir / model_id)
+        except OSError as exc:
+            raise UserError(
+                f"The model could not be stored in {models_dir}: {exc.strerror or exc}.", "Check the folder."
+            ) from exc
+    finally:
+        if incoming.exists():
+            shutil.rmtree(incoming)
+    return model_id
+
+
+def load_model(models_dir: Path, model_id: str) -> StoredModel:
+    """Read a package and verify every file against the manifest, and the manifest against its name.
+
+    Raises:
+        UserError: no such model, a missing or changed file, or a package of another format.
+    """
+    folder = models_dir / model_id
+    manifest = _verified_manifest(folder, model_id)
+    files = {name: _verified_file(folder, name, manifest) for name in FILES}
+    try:
+        config, scaling = json.loads(files[CONFIG]), json.loads(files[SCALER])
+        return StoredModel(
+            model_id=model_id,
+            folder=folder,
+            manifest=manifest,
+            spec=ForecastSpec.from_json(config["spec"]),
+            feature_digest=config["feature_digest"],
+            scaler=RobustScaler.from_json(scaling["inputs"]),
+            target_scale=float(scaling["target_scale"]),
+            metrics=ForecastMetrics.from_json(json.loads(files[METRICS])),
+            onnx=files[ONNX],
+        )
+    except (KeyError, ValueError, TypeError, UserError) as exc:
+        raise UserError(
+            f"Model {model_id} was made by another version of the program.", "Train it again with this version."
+        ) from exc
+
+
+def list_models(models_dir: Path) -> tuple[ModelSummary, ...]:
+    """Return every stored model, newest first; damaged ones carry the reason in `problem`."""
+    if not models_dir.is_dir():
+        return ()
+    folders = [path for path in models_dir.iterdir() if path.is_dir() and _ID.fullmatch(path.name)]
+    return tuple(sorted((summarise(models_dir, path.name) for path in folders), key=lambda m: -m.created_ns))
+
+
+def summarise(models_dir: Path, model_id: str) -> ModelSummary:
+    """Return one row of the list of models; a damaged package gives a row that says so."""
+    folder = models_dir / model_id
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
+    try:
+        stored = load_model(models_dir, model_id)
+    except UserError as exc:
+        return ModelSummary(model_id, 0, "", "", "", 0, "", False, 0.0, "", size, problem=exc.message)
+    spec, metrics = stored.spec, stored.metrics
+    return ModelSummary(
+        model_id=model_id,
+        created_ns=int(stored.manifest["created_ns"]),
+        kind=spec.model.kind,
+        symbol=spec.data.symbol,
+        timeframe=spec.data.timeframe,
+        horizon_bars=spec.model.horizon_bars,
+        features=f"{spec.features.name} {spec.features.version}",
+        edge=metrics.edge,
+        r2=metrics.model.r2,
+        verdict=metrics.verdict,
+        size_bytes=size,
+    )
+
+
+def _verified_manifest(folder: Path, model_id: str) -> Json:
+    if not _ID.fullmatch(model_id) or not folder.is_dir():
+        raise UserError(f"There is no model {model_id!r}.", "List the stored ones with `models list`.")
+    data = _read(folder, MANIFEST)
+    if hashlib.sha256(data).hexdigest()[:16] != model_id:
+        raise UserError(f"The manifest of model {model_id} was changed.", _REMEDY)
+    manifest: Json = json.loads(data)
+    if manifest.get("format") != FORMAT:
+        raise UserError(f"Model {model_id} has a format this version does not know.", "Update the program.")
+    return manifest
+
+
+def _verified_file(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
+    data = _read(folder, name)
+    if hashlib.sha256(data).hexdigest() != manifest["files"].get(name):
+        raise UserError(f"The file {name} of model {folder.name} is damaged.", _REMEDY)
+    return data
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as exc:
+        raise UserError(f"The file {name} of model {folder.name} cannot be read.", _REMEDY) from exc
+
+
+def _to_bytes(value: Json) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

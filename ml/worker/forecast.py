@@ -1,0 +1,155 @@
+"""The forecast training job: runs in a spawned child under `core.job_supervisor` (imports torch).
+
+Bars come by path, the model goes to disk, only numbers travel over the pipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+
+from core.clock import SystemClock
+from core.data.frame import CandleFrame
+from core.jobs import JobChannel, JobStopped, Json
+from ml.api import ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult
+from ml.dataset import ForecastDataset, Part, build_dataset, load_bars
+from ml.evaluators import evaluate_forecast
+from ml.features import IntArray
+from ml.inference import OnnxForecaster, forecast_rows
+from ml.lstm_trainer import TrainedForecaster, train_lstm_model
+from ml.model_storage import PackageContent, data_lineage, save_model
+from ml.onnx_export import export_onnx
+
+
+def run(spec: Json, channel: JobChannel) -> Json:
+    """Train, judge and store a forecaster.
+
+    Args:
+        spec: `ml.api.ForecastJob` as JSON.
+        channel: progress goes out as `ml.api.TrainingProgress` as JSON.
+
+    Returns:
+        `ml.api.TrainingResult` as JSON.
+
+    Raises:
+        JobStopped: asked to stop; the checkpoint of the last finished epoch stays.
+        UserError: unusable data or settings, a full disk.
+    """
+    job = ForecastJob.from_json(spec)
+    _phase(job, channel, "loading")
+    frame = load_bars(job.spec.data, Path(job.candles_dir))
+    _phase(job, channel, "features")
+    data = build_dataset(frame, job.spec)
+    _phase(job, channel, "training")
+    trained = train_lstm_model(
+        data,
+        job.spec,
+        run_id=job.run_id,
+        run_dir=Path(job.run_dir),
+        on_progress=lambda progress: _report(channel, progress),
+        should_stop=channel.should_stop,
+        resume=job.resume,
+    )
+    _phase(job, channel, "exporting", trained)
+    onnx = export_onnx(trained.network)
+    _phase(job, channel, "testing", trained)
+    metrics = _judge(data, job, onnx)
+    channel.log("INFO", metrics.verdict)
+    model_id = save_model(Path(job.models_dir), _package(job, frame, data, trained, onnx, metrics), SystemClock())
+    _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
+    return TrainingResult(
+        run_id=job.run_id,
+        model_id=model_id,
+        symbol=job.spec.data.symbol,
+        timeframe=job.spec.data.timeframe,
+        epochs_run=len(trained.history),
+        best_epoch=trained.best_epoch,
+        stopped_early=trained.stopped_early,
+        seconds=trained.seconds,
+        targets_per_s=trained.targets_per_s,
+        device=trained.device.description,
+        history=trained.history,
+        metrics=metrics,
+    ).to_json()
+
+
+def _phase(job: ForecastJob, channel: JobChannel, name: str, trained: TrainedForecaster | None = None) -> None:
+    """Announce a phase, or stop before it."""
+    if channel.should_stop():
+        raise JobStopped
+    progress = TrainingProgress(job.run_id, name, epochs=job.spec.training.epochs)
+    _report(channel, _summary(job, trained, name) if trained else progress)
+
+
+def _summary(job: ForecastJob, trained: TrainedForecaster, phase: str) -> TrainingProgress:
+    last = trained.history[-1]
+    return TrainingProgress(
+        run_id=job.run_id,
+        phase=phase,
+        epoch=last.epoch,
+        epochs=job.spec.training.epochs,
+        train_loss=last.train_loss,
+        valid_loss=last.valid_loss,
+        best_epoch=trained.best_epoch,
+        targets_per_s=trained.targets_per_s,
+        device=trained.device.title,
+    )
+
+
+def _report(channel: JobChannel, progress: TrainingProgress) -> None:
+    channel.progress(progress.to_json())
+
+
+def _judge(data: ForecastDataset, job: ForecastJob, onnx: bytes) -> ForecastMetrics:
+    """Judge the exported network, the very thing that will trade, as it will be run live."""
+    forecaster, burn_in = OnnxForecaster(onnx), job.spec.training.burn_in
+    levels = job.spec.model.quantile_levels
+
+    def rows_of(part: Part) -> tuple[IntArray, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+        # Inputs may reach back before the part; its targets may not.
+        rows, quantiles = forecast_rows(forecaster, data, max(0, part.start - 4 * burn_in), part.stop, burn_in)
+        inside = rows >= part.start
+        return rows[inside], quantiles[inside]
+
+    _, valid = rows_of(data.valid)
+    rows, quantiles = rows_of(data.test)
+    return evaluate_forecast(data, rows, quantiles, levels, valid[:, len(levels) // 2])
+
+
+def _package(
+    job: ForecastJob,
+    frame: CandleFrame,
+    data: ForecastDataset,
+    trained: TrainedForecaster,
+    onnx: bytes,
+    metrics: ForecastMetrics,
+) -> PackageContent:
+    split = {
+        name: {
+            "first_open_ns": int(frame.time_ns[part.start]),
+            "last_open_ns": int(frame.time_ns[part.stop - 1]),
+            "targets": len(data.rows(part)),
+        }
+        for name, part in (("train", data.train), ("valid", data.valid), ("test", data.test))
+    }
+    market = {"venue": job.spec.data.venue, "symbol": job.spec.data.symbol, "timeframe": job.spec.data.timeframe}
+    # The path of a file says nothing on another machine and something about this one; the hash identifies the bars.
+    source = job.spec.data.source if job.spec.data.source == "store" else Path(job.spec.data.source).name
+    return PackageContent(
+        spec=replace(job.spec, data=replace(job.spec.data, source=source)),
+        feature_names=data.pipeline.names,
+        feature_digest=data.pipeline.digest,
+        scaler=data.scaler,
+        target_scale=data.target_scale,
+        weights=safetensors.torch.save(trained.network.state_dict()),
+        onnx=onnx,
+        metrics=metrics,
+        lineage={
+            "data": {**market, **data_lineage(frame)},
+            "split": split,
+            "run": {"id": job.run_id, "epochs": len(trained.history), "best_epoch": trained.best_epoch},
+        },
+    )
