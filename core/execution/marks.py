@@ -30,6 +30,10 @@ class Marks:
         if value > 0 and value.is_finite():
             self._marks[symbol] = Mark(value, self._wall.now_ns())
 
+    def forget(self, symbol: str) -> None:
+        """Drop a price that is too old to rely on."""
+        self._marks.pop(symbol, None)
+
     def price(self, symbol: str) -> Decimal | None:
         """Return the newest price, or None before the first."""
         mark = self._marks.get(symbol)

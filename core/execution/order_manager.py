@@ -7,6 +7,7 @@ request is sent, once. An answer that does not decide leaves the order UNKNOWN; 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import logging
@@ -80,6 +81,8 @@ class OrderManager:
         self._by_venue_id: dict[tuple[str, str], str] = {}
         self._positions: dict[tuple[str, str], Position] = {}
         self._in_flight: set[str] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     # --- state ------------------------------------------------------------------------------------------------
 
@@ -105,6 +108,14 @@ class OrderManager:
     def positions(self) -> list[Position]:
         """All positions, flat ones too."""
         return list(self._positions.values())
+
+    async def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no answer to a submit is awaited; returns whether that came true in time."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
 
     def is_in_flight(self, client_id: str) -> bool:
         """Return whether the answer to this very submit is still awaited."""
@@ -150,6 +161,7 @@ class OrderManager:
         self._journal.insert_order(record, "submit", now)
         self._remember(record)
         self._in_flight.add(key)
+        self._idle.clear()
         self._sink(OrderUpdated(order))
         try:
             if not self._fence.allows(self.armed_epoch):
@@ -168,6 +180,8 @@ class OrderManager:
             raise
         finally:
             self._in_flight.discard(key)
+            if not self._in_flight:
+                self._idle.set()
         return self._existing(key).order
 
     def deny(self, denied: Denied) -> Order:

@@ -1,0 +1,94 @@
+"""What the account holds and earned. Runs on the executor's event loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+
+from core.clock import NS_PER_S, Clock
+from core.domain.money import ZERO, parse_decimal
+from core.domain.positions import Balance
+from core.execution.journal import Journal
+from core.execution.marks import Marks
+from core.execution.order_manager import OrderManager
+from core.execution.position_tracker import net_pnl
+
+DAY_NS = 86_400 * NS_PER_S
+SNAPSHOT_NS = 60 * NS_PER_S
+
+
+class AccountBook:
+    """Balances as the venue reports them, and profit over all positions.
+
+    Days are UTC days of the market clock: in a replay a day of the market is a day.
+    """
+
+    def __init__(self, journal: Journal, manager: OrderManager, marks: Marks, market: Clock) -> None:
+        self._journal = journal
+        self._manager = manager
+        self._marks = marks
+        self._market = market
+        self._balances: dict[str, Balance] = {}
+        self._day_start: tuple[int, Decimal] | None = None
+        self._snapshot: tuple[int, Decimal] | None = None
+
+    @property
+    def balances(self) -> tuple[Balance, ...]:
+        """All balances, by currency."""
+        return tuple(self._balances[currency] for currency in sorted(self._balances))
+
+    @property
+    def free(self) -> dict[str, Decimal]:
+        """Free balances by currency."""
+        return {currency: balance.free for currency, balance in self._balances.items()}
+
+    def total(self, currency: str) -> Decimal:
+        """Free and locked balance of one currency."""
+        balance = self._balances.get(currency)
+        return balance.total if balance else ZERO
+
+    def set_balances(self, balances: Iterable[Balance], *, complete: bool) -> bool:
+        """Take over what the venue reports; `complete` reports name every currency held.
+
+        Returns:
+            Whether anything changed.
+        """
+        named = {balance.currency: balance for balance in balances}
+        after = named if complete else {**self._balances, **named}
+        changed = after != self._balances
+        self._balances = after
+        return changed
+
+    def remember_first_balances(self) -> None:
+        """Journal what the account held when this journal began: the books explain every change since."""
+        if self._journal.meta("first_balances") is None:
+            totals = {balance.currency: f"{balance.total:f}" for balance in self.balances}
+            self._journal.set_meta("first_balances", json.dumps(totals, sort_keys=True))
+
+    def first_balances(self) -> dict[str, Decimal]:
+        """Return what `remember_first_balances` wrote."""
+        stored = json.loads(self._journal.meta("first_balances") or "{}")
+        return {currency: parse_decimal(total) for currency, total in stored.items()}
+
+    def pnl(self) -> Decimal:
+        """Profit of all owners since the journal began, in quote currency."""
+        return sum((net_pnl(p, self._marks.price(p.symbol)) for p in self._manager.positions), start=ZERO)
+
+    def day_pnl(self) -> Decimal:
+        """Profit since the start of the UTC day."""
+        self.roll_day()
+        assert self._day_start is not None  # set by roll_day
+        return self.pnl() - self._day_start[1]
+
+    def roll_day(self) -> None:
+        """Begin a new day where one has begun, and keep a snapshot of the profit now and then."""
+        now, pnl = self._market.now_ns(), self.pnl()
+        if self._day_start is None:
+            self._day_start = self._journal.day_start()
+        if self._day_start is None or self._day_start[0] // DAY_NS < now // DAY_NS:
+            self._journal.add_equity(now, pnl, day_start=True)
+            self._day_start = self._snapshot = (now, pnl)
+        elif self._snapshot is None or (now - self._snapshot[0] >= SNAPSHOT_NS and pnl != self._snapshot[1]):
+            self._journal.add_equity(now, pnl)
+            self._snapshot = (now, pnl)

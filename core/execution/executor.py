@@ -1,0 +1,691 @@
+"""The executor: everything between a decision and the books, Qt-free. One event loop owns it and all it holds.
+
+The window runs it in a QThread, `main.py trade` on the main thread. Nothing else sends orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from core.clock import NS_PER_MS, NS_PER_S, Clock
+from core.config import DataPaths
+from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
+from core.domain.positions import Balance, Position
+from core.errors import UserError
+from core.events import (
+    BalancesChanged,
+    ConnectionState,
+    ConnectionStatus,
+    EventSink,
+    FillBooked,
+    Notice,
+    OrderUpdated,
+    PositionChanged,
+    Severity,
+    TradingStateChanged,
+)
+from core.execution.account import AccountBook
+from core.execution.api.gateway import (
+    BalanceReport,
+    ExchangeGateway,
+    FatalGatewayError,
+    GatewayError,
+    OrderReport,
+    OrderUnknown,
+    UserEvent,
+)
+from core.execution.fence import Fence, FenceState
+from core.execution.foreign_kill import import_kill_files
+from core.execution.journal import DuplicateIntent, Journal
+from core.execution.kill_switch import (
+    KillReport,
+    begin_report,
+    cancel_everything,
+    flatten_intents,
+    note_sale,
+    write_report,
+)
+from core.execution.marks import Marks
+from core.execution.order_manager import OrderManager, client_order_id
+from core.execution.order_state import IllegalTransition
+from core.execution.process_lock import ExecutorLock
+from core.execution.reconciliation import Event
+from core.execution.records import MANUAL_OWNER, TradingStateRecord
+from core.execution.strategy_runner import BarHook, StrategyRunner
+from core.execution.synchroniser import EvidenceRules, Synchroniser
+from core.signals.risk_management import Denied, RiskContext, RiskManager, RiskSettings
+from core.strategies.predictor import PredictorLoader
+from core.strategies.spec import StrategySpec
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorOptions:
+    """How often and how patiently; seconds. The defaults are for real venues, tests shorten them."""
+
+    reconcile_s: float = 10.0
+    unknown_s: float = 2.0
+    refresh_s: float = 0.5
+    ping_s: float = 10.0
+    settle_s: float = 5.0
+    settle_poll_s: float = 0.05
+    mark_max_age_s: float = 5.0
+    backoff_s: float = 0.5
+    backoff_max_s: float = 30.0
+    cancel_attempts: int = 3
+    evidence: EvidenceRules = field(default_factory=EvidenceRules)
+
+
+class Executor:
+    """Order path, strategies, kill switch and books of one account.
+
+    Args:
+        gateway: the account's venue; closed by `stop`.
+        journal: open and migrated; closed by `stop`.
+        risk: the gate; its settings are replaced by the journalled ones at start.
+        fence / lock: see their modules.
+        market: market clock (bar close); wall: server clock.
+        bar_processed: awaited after every strategy has handled a final candle, its orders resting or over and booked.
+    """
+
+    def __init__(
+        self, gateway: ExchangeGateway, journal: Journal, risk: RiskManager, sink: EventSink,
+        load_predictor: PredictorLoader, *, paths: DataPaths, fence: Fence, lock: ExecutorLock, market: Clock,
+        wall: Clock, bar_processed: BarHook | None = None, options: ExecutorOptions | None = None,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:  # fmt: skip
+        self._gateway = gateway
+        self._journal = journal
+        self._risk = risk
+        self._sink = sink
+        self._paths = paths
+        self._fence = fence
+        self._lock = lock
+        self._market = market
+        self._wall = wall
+        self._options = options or ExecutorOptions()
+        self._new_id = new_id
+        self._marks = Marks(wall)
+        self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
+        self._account = AccountBook(journal, self._manager, self._marks, market)
+        self._sync = Synchroniser(
+            gateway, journal, self._manager, sink, wall, asyncio.sleep, self._options.evidence
+        )  # fmt: skip
+        self._runner = StrategyRunner(
+            gateway, journal, self, load_predictor, self._marks, sink,
+            market=market, wall=wall, spawn=self._spawn, bar_processed=bar_processed,
+        )  # fmt: skip
+        self._jitter = random.Random(0)
+        self._state = TradingState.HALTED
+        self._reconciling = True
+        self._symbols: set[str] = set()
+        self._recent_manual: list[Intent] = []
+        self._watched: set[str] = set()
+        self._shown_marks: dict[str, Decimal | None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._stop_wanted = asyncio.Event()
+        self._reconcile_lock = asyncio.Lock()
+        self._closed = False
+
+    # --- what others may look at ------------------------------------------------------------------------------
+
+    @property
+    def trading_state(self) -> TradingState:
+        """What may be sent now."""
+        return self._state
+
+    @property
+    def risk_settings(self) -> RiskSettings:
+        """Limits in force."""
+        return self._risk.settings
+
+    @property
+    def working_orders(self) -> list[Order]:
+        """Orders the venue may still execute."""
+        return self._manager.working
+
+    @property
+    def positions(self) -> list[Position]:
+        """All positions, flat ones too."""
+        return self._manager.positions
+
+    def position(self, symbol: str, owner: str) -> Position:
+        """Return one owner's position."""
+        return self._manager.position(symbol, owner)
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take the lock, connect, load the journal, reconcile; then ACTIVE or HALTED as stored.
+
+        Raises:
+            UserError: another executor runs, or the venue cannot be reached. Nothing is left behind.
+        """
+        self._lock.acquire()
+        try:
+            self._tell_connection(ConnectionState.CONNECTING)
+            await self._gateway.connect()
+            self._manager.load()
+            self._load_state()
+            await self._ping()
+            await self._load_account()
+            self._runner.load()
+            self._emit_books()
+            await self.reconcile_now()
+            await self._unknown_round()
+        except GatewayError as exc:
+            await self.stop()
+            raise UserError(
+                f"{self._gateway.venue} cannot be used: {exc.message}",
+                "Check the connection and the keys, then start again.",
+            ) from exc
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def run(self) -> None:
+        """Trade until `stop`; strategies that were running before start again.
+
+        Raises:
+            Exception: a bug in one of the loops; everything is closed by then.
+        """
+        loops: list[Coroutine[Any, Any, None]] = [
+            self._user_loop(),
+            self._every(self._options.reconcile_s, self._reconcile_round),
+            self._every(self._options.unknown_s, self._unknown_round),
+            self._every(self._options.refresh_s, self._refresh_round),
+            self._every(self._options.ping_s, self._ping),
+        ]
+        for loop in loops:
+            self._spawn(loop)
+        if self._state is TradingState.ACTIVE:
+            await self._runner.resume()
+        await self._stop_wanted.wait()
+        await self.stop()
+        if self._failure is not None:
+            raise self._failure
+
+    async def stop(self) -> None:
+        """End all loops, let submits be answered, close gateway, journal and lock. Orders stay. Idempotent."""
+        self._stop_wanted.set()
+        if self._closed:
+            return
+        self._closed = True
+        await self._manager.wait_idle(self._options.settle_s)
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._gateway.close()
+        self._tell_connection(ConnectionState.OFFLINE)
+        self._journal.close()
+        self._lock.release()
+
+    # --- orders -----------------------------------------------------------------------------------------------
+
+    async def place_order(self, draft: OrderDraft) -> Order:
+        """Send a manual order through risk to the venue.
+
+        Returns:
+            The order as it stands: resting, over, UNKNOWN or DENIED.
+
+        Raises:
+            UserError: the draft is no order, or the journal cannot be written; nothing was sent then.
+        """
+        try:
+            intent = Intent(
+                intent_id=f"{MANUAL_OWNER}:{self._new_id()}",
+                source=IntentSource.MANUAL,
+                owner=MANUAL_OWNER,
+                symbol=draft.symbol,
+                side=draft.side,
+                quantity=draft.quantity,
+                order_type=draft.order_type,
+                limit_price=draft.limit_price,
+                stop_price=draft.stop_price,
+                time_in_force=draft.time_in_force,
+                reduce_only=draft.reduce_only,
+                reason="manual order",
+                created_ns=self._wall.now_ns(),
+            )
+        except ValueError as exc:
+            raise UserError(f"This is no order: {exc}.", "Fill in quantity and prices.") from exc
+        return await self.submit(intent)
+
+    async def submit(self, intent: Intent) -> Order:
+        """Send any intent through risk; the one way to the venue.
+
+        Raises:
+            UserError: the journal cannot be written; nothing was sent.
+        """
+        await self._freshen_mark(intent.symbol)
+        verdict = self._risk.check(intent, self._context(intent))
+        try:
+            if isinstance(verdict, Denied):
+                return self._manager.deny(verdict)
+            if intent.source is IntentSource.MANUAL:
+                self._recent_manual.append(intent)
+            self._symbols.add(intent.symbol)
+            order = await self._manager.submit(verdict)
+        except DuplicateIntent:
+            _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
+            known = self._manager.record(client_order_id(intent.intent_id))
+            if known is None:
+                raise
+            return known.order
+        self._watch_mark(intent.symbol)
+        return await self._settle(order)
+
+    async def cancel_order(self, client_id: str) -> Order:
+        """Cancel one order; always allowed.
+
+        Raises:
+            UserError: no such order.
+        """
+        if self._manager.record(client_id) is None:
+            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        for attempt in range(self._options.cancel_attempts):
+            try:
+                return await self._manager.cancel(client_id)
+            except OrderUnknown:
+                break  # neither open nor known: the next rounds find out
+            except GatewayError as exc:
+                _log.warning("cancel of %s failed: %s", client_id, exc.message)
+                await asyncio.sleep(self._options.backoff_s * (attempt + 1))
+        self._sink(Notice(Severity.WARNING, "A cancel is not confirmed yet", f"Order {client_id} is asked for again."))
+        record = self._manager.record(client_id)
+        assert record is not None  # it was there above, and orders never vanish
+        return record.order
+
+    async def cancel_all(self, symbol: str | None = None) -> None:
+        """Cancel all orders of the account, or those of one market; also orders that are not ours.
+
+        Raises:
+            UserError: the venue did not answer; the orders may still be open.
+        """
+        try:
+            listed = await self._gateway.fetch_open_orders(symbol)
+            symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
+            for each in sorted(symbols if symbol is None else {symbol}):
+                for report in await self._gateway.cancel_all_orders(each):
+                    self._apply(report)
+        except GatewayError as exc:
+            raise UserError(f"Not all orders could be cancelled: {exc.message}", "Try again.") from exc
+
+    async def cancel_owned(self, owner: str) -> None:
+        """Cancel one owner's working orders."""
+        for order in self._manager.working:
+            if order.intent.owner == owner:
+                await self.cancel_order(order.client_order_id)
+
+    # --- strategies and settings ------------------------------------------------------------------------------
+
+    async def add_strategy(self, spec: StrategySpec) -> None:
+        """Register a strategy, stopped (see `StrategyRunner.add`)."""
+        self._journal.add_command("add_strategy", {"strategy_id": spec.strategy_id}, self._wall.now_ns())
+        self._runner.add(spec)
+
+    async def remove_strategy(self, strategy_id: str) -> None:
+        """Stop and forget a strategy; its books stay."""
+        self._journal.add_command("remove_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
+        await self._runner.remove(strategy_id)
+
+    async def start_strategy(self, strategy_id: str) -> None:
+        """Warm up and run a strategy.
+
+        Raises:
+            UserError: trading is halted, or there is no such strategy.
+        """
+        if self._state is TradingState.HALTED:
+            raise UserError("Trading is halted.", "Re-arm trading first.")
+        self._journal.add_command("start_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
+        await self._runner.start(strategy_id)
+
+    async def stop_strategy(self, strategy_id: str) -> None:
+        """Stop a strategy and cancel its working orders; its position stays."""
+        self._journal.add_command("stop_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
+        await self._runner.stop(strategy_id)
+
+    async def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Journal new limits, then put them in force."""
+        self._journal.set_risk_settings(settings, self._wall.now_ns())
+        self._risk.replace_settings(settings)
+
+    # --- kill switch ------------------------------------------------------------------------------------------
+
+    async def kill(self, flatten: bool = False, reason: str = "kill switch") -> KillReport:
+        """Halt, cancel everything, confirm by query, optionally close all positions, write a report."""
+        report = begin_report(reason, flatten, self._wall)
+        self._state = TradingState.HALTED  # before anything that may fail
+        self._runner.pause_all("kill switch")
+        self._store_halt(report, reason)
+        symbols = {order.intent.symbol for order in self._manager.working}
+        await cancel_everything(self._gateway, symbols, report, self._apply)
+        if flatten:
+            await self._flatten(report)
+        report.unknown += [o.client_order_id for o in self._manager.working if o.state is OrderState.UNKNOWN]
+        report.unknown = sorted(set(report.unknown))
+        path = write_report(report, self._paths.reports, self._wall)
+        self._sink(TradingStateChanged(TradingState.HALTED, reason, str(path)))
+        severity = Severity.WARNING if report.complete else Severity.ERROR
+        self._sink(Notice(severity, "Kill switch", report.summary()))
+        return report
+
+    async def rearm(self) -> None:
+        """Allow trading again; only ever by explicit request. Strategies stay stopped.
+
+        Raises:
+            UserError: the fence or the journal cannot be read or written.
+        """
+        fence = self._fence.read()
+        if fence is None:
+            fence = FenceState(self._manager.armed_epoch, time_ns=self._wall.now_ns())
+            self._fence.write(fence)
+        self._set_state(TradingState.ACTIVE, "re-armed", fence.epoch)
+
+    async def reconcile_now(self) -> list[Event]:
+        """Compare the books with the venue and repair them.
+
+        Raises:
+            GatewayError: the venue could not be asked; exposure may not grow until it could.
+        """
+        async with self._reconcile_lock:
+            self._reconciling = True
+            events = await self._sync.reconcile(self._symbols | self._runner.symbols)
+            self._reconciling = False
+        if events:
+            _log.info("reconciled: %s", events)
+            await self._refresh_balances()
+        return events
+
+    # --- inside: start ----------------------------------------------------------------------------------------
+
+    def _load_state(self) -> None:
+        stored = self._journal.trading_state() or TradingStateRecord(TradingState.ACTIVE, "first start", 0, 0)
+        settings = self._journal.risk_settings()
+        if settings is None:
+            self._journal.set_risk_settings(self._risk.settings, self._wall.now_ns())
+        else:
+            self._risk.replace_settings(settings)
+        for intent, submitted_ns in import_kill_files(self._paths.root, self._journal, self._wall.now_ns()):
+            self._manager.import_unknown(intent, submitted_ns)
+        fence = self._fence.read()
+        if fence is None:
+            self._fence.write(FenceState(stored.epoch, stored.epoch, stored.reason, self._wall.now_ns()))
+        elif fence.epoch != stored.epoch:
+            self._set_state(TradingState.HALTED, fence.reason or "stopped from outside", fence.epoch)
+            self._fence.acknowledge(fence.epoch)
+            return
+        self._set_state(stored.state, stored.reason, stored.epoch)
+
+    async def _load_account(self) -> None:
+        begun = self._journal.meta("begun_ns")
+        if begun is None:
+            begun = str(await self._gateway.server_time_ns())
+            self._journal.set_meta("begun_ns", begun)
+        self._sync.adopt_from_ns = int(begun)
+        await self._refresh_balances()
+        self._account.remember_first_balances()
+        held = {p.symbol for p in self._manager.positions if p.quantity}
+        self._symbols = held | {record.intent.symbol for record in self._manager.unsettled}
+        for symbol in sorted(held & set(self._gateway.instruments)):
+            await self._freshen_mark(symbol)
+            self._watch_mark(symbol)
+
+    def _emit_books(self) -> None:
+        orders = {record.key: record.order for record in self._journal.orders(limit=500)}
+        for order in orders.values():
+            self._sink(OrderUpdated(order))
+        for fill in self._journal.fills(limit=500):
+            self._sink(FillBooked(fill, orders.get(fill.client_order_id)))
+        for position in self._manager.positions:
+            self._sink(PositionChanged(position, self._marks.price(position.symbol)))
+
+    # --- inside: state ----------------------------------------------------------------------------------------
+
+    def _set_state(self, state: TradingState, reason: str, epoch: int) -> None:
+        self._journal.set_trading_state(TradingStateRecord(state, reason, epoch, self._wall.now_ns()))
+        self._state = state
+        self._manager.armed_epoch = epoch
+        self._sink(TradingStateChanged(state, reason))
+
+    def _store_halt(self, report: KillReport, reason: str) -> None:
+        """Make the halt durable; where one of the two places cannot be written, the other one holds it."""
+        try:
+            fence = self._fence.raise_epoch(reason, self._wall.now_ns(), at_least=self._manager.armed_epoch)
+            self._fence.acknowledge(fence.epoch)
+            self._manager.armed_epoch = fence.epoch
+        except UserError as exc:
+            report.errors.append(exc.message)
+        try:
+            self._set_state(TradingState.HALTED, reason, self._manager.armed_epoch)
+            self._runner.forget_running()
+        except UserError as exc:
+            report.errors.append(exc.message)
+            self._sink(TradingStateChanged(TradingState.HALTED, reason))
+
+    async def _flatten(self, report: KillReport) -> None:
+        try:
+            await self.reconcile_now()
+            await self._refresh_balances()
+        except GatewayError as exc:
+            report.errors.append(f"the books could not be compared before closing: {exc.message}")
+        open_positions = [p for p in self._manager.positions if p.quantity > 0]
+        for symbol in {p.symbol for p in open_positions}:
+            await self._freshen_mark(symbol)
+        prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
+        marks = {symbol: price for symbol, price in prices.items() if price is not None}
+        kill_id = str(self._manager.armed_epoch)
+        free = dict(self._account.free)
+        for intent in flatten_intents(
+            open_positions, free, dict(self._gateway.instruments), marks, kill_id, self._wall.now_ns(), report
+        ):
+            note_sale(report, await self.submit(intent))
+        report.flat = all(sale["state"] == OrderState.FILLED for sale in report.sold)
+
+    def _halt_from_outside(self, fence: FenceState) -> None:
+        reason = fence.reason or "stopped from outside this program"
+        self._runner.pause_all(reason)
+        self._set_state(TradingState.HALTED, reason, fence.epoch)
+        self._runner.forget_running()
+        self._fence.acknowledge(fence.epoch)
+        self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
+
+    # --- inside: orders ---------------------------------------------------------------------------------------
+
+    def _context(self, intent: Intent) -> RiskContext:
+        now = self._wall.now_ns()
+        window_ns = self._risk.settings.duplicate_window_s * NS_PER_S
+        self._recent_manual = [i for i in self._recent_manual if now - i.created_ns < window_ns]
+        instrument = self._gateway.instruments.get(intent.symbol)
+        return RiskContext(
+            now_ns=now,
+            trading_state=self._state,
+            instrument=instrument,
+            mark_price=self._marks.price(intent.symbol),
+            reconciling=self._reconciling,
+            owner_quantity=self._manager.position(intent.symbol, intent.owner).quantity,
+            account_quantity=self._manager.account_quantity(intent.symbol),
+            holdings=self._account.total(instrument.base) if instrument else Decimal(0),
+            free=self._account.free,
+            working=self._manager.working,
+            day_pnl=self._account.day_pnl(),
+            recent_manual=self._recent_manual,
+        )
+
+    async def _settle(self, order: Order) -> Order:
+        """Wait until an order rests or is over with its fills booked, and the balances show it."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._options.settle_s
+        while loop.time() < deadline:
+            record = self._manager.record(order.client_order_id)
+            if record is None or record.order.state is OrderState.UNKNOWN:
+                break
+            order = record.order
+            if record.is_settled or (order.state is OrderState.ACCEPTED and order.intent.limit_price is not None):
+                break
+            try:
+                if record.fills_complete:
+                    self._apply(await self._gateway.fetch_order(order.intent.symbol, order.client_order_id))
+                else:
+                    await self._sync.book_missing_fills()
+            except GatewayError as exc:
+                _log.info("order %s is not settled yet: %s", order.client_order_id, exc.message)
+            await asyncio.sleep(self._options.settle_poll_s)
+        if order.state is not OrderState.DENIED:
+            await self._refresh_balances()
+        record = self._manager.record(order.client_order_id)
+        return record.order if record else order
+
+    def _apply(self, report: OrderReport) -> None:
+        try:
+            if self._manager.apply_report(report) is None:
+                self._manager.adopt(report)
+        except IllegalTransition as exc:
+            text = f"{report.symbol} order {report.client_order_id}: {exc}."
+            self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
+            _log.error("contradiction: %s: %r", exc, report)
+
+    async def _refresh_balances(self) -> None:
+        try:
+            self._set_balances(await self._gateway.fetch_balances(), complete=True)
+        except GatewayError as exc:
+            _log.warning("balances could not be read: %s", exc.message)
+
+    def _set_balances(self, balances: Iterable[Balance], *, complete: bool) -> None:
+        if self._account.set_balances(balances, complete=complete):
+            self._sink(BalancesChanged(self._account.balances))
+
+    # --- inside: marks ----------------------------------------------------------------------------------------
+
+    async def _freshen_mark(self, symbol: str) -> None:
+        age = self._marks.age_ns(symbol)
+        fresh = age is not None and age < self._options.mark_max_age_s * NS_PER_S
+        if fresh or symbol not in self._gateway.instruments:
+            return
+        try:
+            self._marks.update(symbol, (await self._gateway.fetch_ticker(symbol)).last)
+        except GatewayError as exc:
+            _log.warning("no price of %s: %s", symbol, exc.message)
+            self._marks.forget(symbol)  # an old price is no price
+
+    def _watch_mark(self, symbol: str) -> None:
+        """Keep a market's price fresh from now on."""
+        if symbol not in self._watched:
+            self._watched.add(symbol)
+            self._spawn(self._mark_loop(symbol))
+
+    async def _mark_loop(self, symbol: str) -> None:
+        backoff = self._options.backoff_s
+        while True:
+            try:
+                async for ticker in self._gateway.watch_ticker(symbol):
+                    backoff = self._options.backoff_s
+                    self._marks.update(symbol, ticker.last)
+            except GatewayError as exc:
+                _log.warning("ticker of %s stopped: %s", symbol, exc.message)
+            backoff = await self._back_off(backoff)
+
+    # --- inside: loops ----------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        # A bug, or a journal that cannot be written: without books there is no trading.
+        self._failure = self._failure or task.exception()
+        self._stop_wanted.set()
+
+    async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await action()
+
+    async def _back_off(self, seconds: float) -> float:
+        await asyncio.sleep(seconds * self._jitter.uniform(0.8, 1.2))
+        return min(seconds * 2, self._options.backoff_max_s)
+
+    async def _user_loop(self) -> None:
+        backoff = self._options.backoff_s
+        while True:
+            detail = "the account stream ended"
+            try:
+                async for event in self._gateway.watch_user():
+                    backoff = self._options.backoff_s
+                    self._on_user_event(event)
+            except FatalGatewayError as exc:
+                detail, backoff = exc.message, self._options.backoff_max_s
+                self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
+            except GatewayError as exc:
+                detail = exc.message
+            self._tell_connection(ConnectionState.DEGRADED, detail)
+            backoff = await self._back_off(backoff)
+            await self._reconcile_round()
+
+    def _on_user_event(self, event: UserEvent) -> None:
+        if isinstance(event, BalanceReport):
+            self._set_balances(event.balances, complete=False)
+        else:
+            self._apply(event)
+
+    async def _reconcile_round(self) -> None:
+        try:
+            await self.reconcile_now()
+        except GatewayError as exc:
+            self._tell_connection(ConnectionState.DEGRADED, exc.message)
+
+    async def _unknown_round(self) -> None:
+        try:
+            await self._sync.resolve_unknown()
+            await self._sync.book_missing_fills()
+        except GatewayError as exc:
+            _log.warning("unknown orders could not be looked into: %s", exc.message)
+
+    async def _refresh_round(self) -> None:
+        fence = self._fence.read()
+        if fence is not None and fence.epoch != self._manager.armed_epoch:
+            self._halt_from_outside(fence)
+        self._account.roll_day()
+        for position in self._manager.positions:
+            mark = self._marks.price(position.symbol)
+            if self._shown_marks.get(position.symbol) != mark:
+                self._sink(PositionChanged(position, mark))
+        for symbol in {p.symbol for p in self._manager.positions} | self._runner.symbols:
+            mark = self._marks.price(symbol)
+            if self._shown_marks.get(symbol) != mark:
+                self._shown_marks[symbol] = mark
+                self._runner.refresh(symbol)
+
+    async def _ping(self) -> None:
+        started = self._wall.now_ns()
+        try:
+            server = await self._gateway.server_time_ns()
+        except GatewayError as exc:
+            self._tell_connection(ConnectionState.DEGRADED, exc.message)
+            return
+        ended = self._wall.now_ns()
+        offset = server - (started + ended) // 2
+        self._tell_connection(
+            ConnectionState.ONLINE, latency_ms=(ended - started) / NS_PER_MS, offset_ms=offset / NS_PER_MS
+        )  # fmt: skip
+
+    def _tell_connection(
+        self, state: ConnectionState, detail: str = "", latency_ms: float | None = None, offset_ms: float | None = None
+    ) -> None:
+        venue, mode = self._gateway.venue, self._gateway.mode
+        self._sink(ConnectionStatus(venue, "orders", mode, state, detail, latency_ms, offset_ms))

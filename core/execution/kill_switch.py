@@ -1,0 +1,195 @@
+"""The kill switch: halt, cancel everything, confirm by query, optionally flatten, report. Executor's event loop.
+
+It must work when other things do not: a journal that cannot be written, a stream that is down or a strategy that hangs
+stop none of its steps, they are named in the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from core.clock import Clock, to_datetime
+from core.domain.instruments import Instrument
+from core.domain.orders import Intent, IntentSource, Order, OrderState, OrderType, Side
+from core.domain.positions import Position
+from core.errors import UserError
+from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport
+
+CANCEL_ROUNDS = 5
+ROUND_PAUSE_S = 0.3
+
+
+@dataclass(slots=True)
+class KillReport:
+    """What the kill switch did and found; written to the reports folder.
+
+    Attributes:
+        confirmed: the venue itself said that no order is open any more.
+        flat: every position asked to be closed is closed but for what is below the venue's minimum; None if not asked.
+    """
+
+    started: str
+    reason: str
+    flatten: bool
+    cancelled: list[str] = field(default_factory=list)
+    still_open: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    sold: list[dict[str, str]] = field(default_factory=list)
+    dust: list[dict[str, str]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    confirmed: bool = False
+    flat: bool | None = None
+    finished: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything asked for is done and proven."""
+        return self.confirmed and not self.unknown and self.flat is not False
+
+    def summary(self) -> str:
+        """One sentence for a person."""
+        parts = [f"{len(self.cancelled)} orders cancelled"]
+        parts.append("none is open" if self.confirmed else f"{len(self.still_open)} may still be open")
+        if self.unknown:
+            parts.append(f"{len(self.unknown)} orders are still unknown")
+        if self.flatten:
+            parts.append(f"{len(self.sold)} positions sold" + ("" if self.flat else ", not all"))
+        return ", ".join(parts) + "."
+
+
+async def cancel_everything(
+    gateway: ExchangeGateway, extra_symbols: Iterable[str], report: KillReport,
+    apply: Callable[[OrderReport], object], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:  # fmt: skip
+    """Cancel all orders of the account and ask until the venue says that none is open.
+
+    Args:
+        extra_symbols: markets where an order may exist although the venue does not list it (yet).
+        report: filled in.
+        apply: told every order report.
+    """
+    # What is known is cancelled before anything is asked: a question may take its time.
+    await _cancel_symbols(gateway, extra_symbols, report, apply)
+    for attempt in range(CANCEL_ROUNDS):
+        if attempt:
+            await sleep(ROUND_PAUSE_S)
+        try:
+            open_orders = await gateway.fetch_open_orders()
+        except GatewayError as exc:
+            _note(report, f"open orders could not be read: {exc.message}")
+            continue
+        report.still_open = [order.client_order_id or order.venue_order_id for order in open_orders]
+        if not open_orders:
+            report.confirmed = True
+            return
+        await _cancel_symbols(gateway, {order.symbol for order in open_orders}, report, apply)
+
+
+async def _cancel_symbols(
+    gateway: ExchangeGateway, symbols: Iterable[str], report: KillReport, apply: Callable[[OrderReport], object]
+) -> None:
+    await asyncio.gather(*(_cancel_symbol(gateway, symbol, report, apply) for symbol in sorted(set(symbols))))
+
+
+async def _cancel_symbol(
+    gateway: ExchangeGateway, symbol: str, report: KillReport, apply: Callable[[OrderReport], object]
+) -> None:
+    try:
+        answers = await gateway.cancel_all_orders(symbol)
+    except GatewayError as exc:
+        _note(report, f"cancelling in {symbol} failed: {exc.message}")
+        return
+    for answer in answers:
+        name = answer.client_order_id or answer.venue_order_id
+        if name not in report.cancelled:
+            report.cancelled.append(name)
+        apply(answer)
+
+
+def flatten_intents(
+    positions: Iterable[Position], free: dict[str, Decimal], instruments: dict[str, Instrument],
+    marks: dict[str, Decimal], kill_id: str, now_ns: int, report: KillReport,
+) -> list[Intent]:  # fmt: skip
+    """Plan the market sales that close what is ours; what is too small to sell is noted as dust.
+
+    Args:
+        positions: positions of all owners.
+        free: free account balances; never more is sold than there is.
+        kill_id: makes the intent ids unique per kill and the same when it is repeated.
+    """
+    intents: list[Intent] = []
+    left = dict(free)
+    for position in sorted(positions, key=lambda p: (p.symbol, p.owner)):
+        if position.quantity <= 0:
+            continue
+        instrument = instruments[position.symbol]
+        available = left.get(instrument.base, Decimal(0))
+        quantity = instrument.round_quantity(min(position.quantity, available, instrument.max_quantity))
+        if instrument.rule_violation(quantity, marks.get(position.symbol)) is not None:
+            report.dust.append(
+                {"symbol": position.symbol, "owner": position.owner, "quantity": f"{position.quantity:f}"}
+            )
+            continue
+        left[instrument.base] = available - quantity
+        intents.append(
+            Intent(
+                intent_id=f"kill:{kill_id}:{position.symbol}:{position.owner}",
+                source=IntentSource.KILL_SWITCH,
+                owner=position.owner,
+                symbol=position.symbol,
+                side=Side.SELL,
+                quantity=quantity,
+                order_type=OrderType.MARKET,
+                reduce_only=True,
+                reason="kill switch: close the position",
+                created_ns=now_ns,
+            )
+        )
+    return intents
+
+
+def note_sale(report: KillReport, order: Order) -> None:
+    """Write the outcome of one closing sale into the report."""
+    intent = order.intent
+    report.sold.append({
+        "symbol": intent.symbol, "owner": intent.owner, "asked": f"{intent.quantity:f}",
+        "filled": f"{order.filled_quantity:f}", "state": order.state.value, "client_order_id": order.client_order_id,
+    })  # fmt: skip
+    if order.state is OrderState.UNKNOWN:
+        report.unknown.append(order.client_order_id)
+
+
+def begin_report(reason: str, flatten: bool, wall: Clock) -> KillReport:
+    """Start a report."""
+    return KillReport(to_datetime(wall.now_ns()).isoformat(), reason, flatten)
+
+
+def write_report(report: KillReport, folder: Path, wall: Clock) -> Path:
+    """Write the report as JSON and return its path.
+
+    Raises:
+        UserError: the folder cannot be written; the kill itself is done by then.
+    """
+    finished = to_datetime(wall.now_ns())
+    report.finished = finished.isoformat()
+    path = folder / f"kill-{finished:%Y%m%d-%H%M%S-%f}.json"
+    content: dict[str, Any] = {**asdict(report), "complete": report.complete, "summary": report.summary()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise UserError(
+            f"The kill report could not be written to {path}: {exc.strerror or exc}.", report.summary()
+        ) from exc
+    return path
+
+
+def _note(report: KillReport, message: str) -> None:
+    if message not in report.errors:
+        report.errors.append(message)

@@ -1,0 +1,329 @@
+"""Running strategies: one candle feed per market and bar length, decisions in order. Runs on the executor's event loop.
+
+A strategy that fails is stopped alone, with its traceback in the log; the others and the order path go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Protocol
+
+from core.clock import Clock
+from core.domain.candles import Candle, Timeframe
+from core.domain.orders import Intent, Order
+from core.domain.positions import Position
+from core.errors import UserError
+from core.events import EventSink, Notice, Severity, SignalEmitted, StrategyState, StrategyStatus
+from core.execution.api.gateway import ExchangeGateway, GatewayError
+from core.execution.journal import Journal
+from core.execution.marks import Marks
+from core.execution.position_tracker import net_pnl
+from core.execution.records import StrategyRecord
+from core.strategies.model_strategy import ModelStrategy
+from core.strategies.predictor import PredictorLoader
+from core.strategies.spec import StrategySpec
+
+HISTORY_PAGE = 1_000
+FEED_BACKOFF_S = 1.0
+FEED_BACKOFF_MAX_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+BarHook = Callable[[Candle], Awaitable[None]]
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+FeedKey = tuple[str, Timeframe]
+
+
+class OrderPath(Protocol):
+    """What a strategy may ask of the executor."""
+
+    async def submit(self, intent: Intent) -> Order:
+        """Send an intent through risk and wait until its order rests or is over and booked."""
+        ...
+
+    async def cancel_owned(self, owner: str) -> None:
+        """Cancel the owner's working orders."""
+        ...
+
+    def position(self, symbol: str, owner: str) -> Position:
+        """Return the owner's position."""
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A registered strategy; `strategy` is there while it warms up or runs."""
+
+    record: StrategyRecord
+    state: StrategyState = StrategyState.STOPPED
+    detail: str = ""
+    strategy: ModelStrategy | None = None
+
+    @property
+    def feed(self) -> FeedKey:
+        """The candle feed it lives on."""
+        return self.record.spec.symbol, Timeframe(self.record.spec.timeframe)
+
+
+class StrategyRunner:
+    """Registered strategies and the feeds of the running ones."""
+
+    def __init__(
+        self, gateway: ExchangeGateway, journal: Journal, path: OrderPath, load_predictor: PredictorLoader,
+        marks: Marks, sink: EventSink, *, market: Clock, wall: Clock, spawn: Spawn, bar_processed: BarHook | None,
+    ) -> None:  # fmt: skip
+        self._gateway = gateway
+        self._journal = journal
+        self._path = path
+        self._load_predictor = load_predictor
+        self._marks = marks
+        self._sink = sink
+        self._market = market
+        self._wall = wall
+        self._spawn = spawn
+        self._bar_processed = bar_processed
+        self._entries: dict[str, _Entry] = {}
+        self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
+
+    # --- commands ---------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read registered strategies from the journal and announce them, stopped."""
+        self._entries = {record.spec.strategy_id: _Entry(record) for record in self._journal.strategies()}
+        for entry in self._entries.values():
+            self._announce(entry)
+
+    @property
+    def symbols(self) -> set[str]:
+        """Markets of all registered strategies."""
+        return {entry.record.spec.symbol for entry in self._entries.values()}
+
+    @property
+    def fed_symbols(self) -> set[str]:
+        """Markets whose price a running candle feed keeps fresh."""
+        return {symbol for symbol, _ in self._feeds}
+
+    async def resume(self) -> None:
+        """Start what was running when the program ended."""
+        for strategy_id, entry in list(self._entries.items()):
+            if entry.record.running:
+                await self.start(strategy_id)
+
+    def add(self, spec: StrategySpec) -> None:
+        """Register a strategy, stopped.
+
+        Raises:
+            UserError: its id is taken, or the venue has no such market or bar length.
+        """
+        if spec.strategy_id in self._entries:
+            raise UserError(f"A strategy named {spec.strategy_id} exists already.", "Choose another name.")
+        if spec.symbol not in self._gateway.instruments:
+            raise UserError(f"{spec.symbol} is not traded at {self._gateway.venue}.", "Choose another market.")
+        if spec.timeframe not in set(Timeframe):
+            raise UserError(f"{spec.timeframe} is no known bar length.", f"Use one of {', '.join(Timeframe)}.")
+        entry = _Entry(StrategyRecord(spec))
+        self._journal.save_strategy(entry.record)
+        self._entries[spec.strategy_id] = entry
+        self._announce(entry)
+
+    async def remove(self, strategy_id: str) -> None:
+        """Stop and forget a strategy; its books stay."""
+        await self.stop(strategy_id)
+        self._journal.delete_strategy(strategy_id)
+        del self._entries[strategy_id]
+
+    async def start(self, strategy_id: str) -> None:
+        """Load the model, warm it up with history and follow the market. What fails is told by the status."""
+        entry = self._entry(strategy_id)
+        if entry.state in (StrategyState.RUNNING, StrategyState.WARMING_UP):
+            return
+        self._save(entry, replace(entry.record, running=True))
+        self._change(entry, StrategyState.WARMING_UP)
+        try:
+            record = entry.record
+            strategy = entry.strategy = ModelStrategy(
+                record.spec, self._load_predictor(record.spec.model_id), self._gateway.instruments[record.spec.symbol],
+                last_bar_ns=record.last_bar_ns, last_target=record.last_target,
+            )  # fmt: skip
+            await self._warm_up(strategy, record.spec, self._market.now_ns())
+        except (UserError, GatewayError) as exc:
+            self._fail(entry, exc.message)
+            return
+        except Exception as exc:  # noqa: BLE001 - a model's bug must not take the order path down; it is logged
+            _log.exception("strategy %s failed to start", strategy_id)
+            self._fail(entry, f"{type(exc).__name__}: {exc}")
+            return
+        if entry.strategy is strategy:  # not stopped meanwhile
+            self._change(entry, StrategyState.RUNNING)
+            self._follow(entry.feed)
+
+    async def stop(self, strategy_id: str) -> None:
+        """Stop deciding and cancel working orders; the position stays."""
+        entry = self._entry(strategy_id)
+        self._save(entry, replace(entry.record, running=False))
+        entry.strategy = None
+        self._change(entry, StrategyState.STOPPED)
+        self._drop_idle_feeds()
+        await self._path.cancel_owned(strategy_id)
+
+    def pause_all(self, reason: str) -> None:
+        """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""
+        for entry in self._entries.values():
+            if entry.state in (StrategyState.RUNNING, StrategyState.WARMING_UP):
+                entry.strategy = None
+                self._change(entry, StrategyState.PAUSED, reason)
+        self._drop_idle_feeds()
+
+    def forget_running(self) -> None:
+        """Journal that paused strategies are not to be started again by themselves."""
+        for entry in self._entries.values():
+            if entry.state is StrategyState.PAUSED and entry.record.running:
+                self._save(entry, replace(entry.record, running=False))
+
+    def refresh(self, symbol: str) -> None:
+        """Announce the strategies of one market again, with profit at the newest price."""
+        for entry in self._entries.values():
+            if entry.record.spec.symbol == symbol:
+                self._announce(entry)
+
+    # --- feeds ------------------------------------------------------------------------------------------------
+
+    def _follow(self, key: FeedKey) -> None:
+        if key not in self._feeds:
+            self._feeds[key] = self._spawn(self._feed(*key))
+
+    def _drop_idle_feeds(self) -> None:
+        needed = {entry.feed for entry in self._entries.values() if entry.strategy is not None}
+        for key in [key for key in self._feeds if key not in needed]:
+            task = self._feeds.pop(key)
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    async def _feed(self, symbol: str, timeframe: Timeframe) -> None:
+        """Follow one market until no strategy needs it; a broken stream is opened again."""
+        key, backoff = (symbol, timeframe), FEED_BACKOFF_S
+        last_final: int | None = None
+        while self._is_mine(key):
+            try:
+                async for candle in self._gateway.watch_candles(symbol, timeframe):
+                    backoff = FEED_BACKOFF_S
+                    self._marks.update(symbol, candle.close)
+                    if candle.final and (last_final is None or candle.open_time_ns > last_final):
+                        last_final = candle.open_time_ns
+                        await self._on_final(key, candle)
+                    if not self._is_mine(key):
+                        return
+            except GatewayError as exc:
+                _log.warning("candles of %s %s stopped: %s", symbol, timeframe, exc.message)
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, FEED_BACKOFF_MAX_S)
+
+    def _is_mine(self, key: FeedKey) -> bool:
+        return self._feeds.get(key) is asyncio.current_task()
+
+    async def _on_final(self, key: FeedKey, candle: Candle) -> None:
+        for entry in list(self._entries.values()):
+            if entry.feed == key and entry.strategy is not None and entry.state is StrategyState.RUNNING:
+                await self._decide(entry, entry.strategy, candle)
+        if self._bar_processed is not None:
+            await self._bar_processed(candle)
+
+    async def _decide(self, entry: _Entry, strategy: ModelStrategy, candle: Candle) -> None:
+        spec = entry.record.spec
+        if not strategy.is_news(candle):
+            return
+        try:
+            if not strategy.follows(candle):
+                await self._warm_up(strategy, spec, candle.open_time_ns)
+                if not strategy.follows(candle):
+                    raise UserError(f"Bars of {spec.symbol} {spec.timeframe} are missing at the venue.", "Start again.")
+            holding = self._path.position(spec.symbol, spec.strategy_id).quantity
+            decision = strategy.on_bar(candle, holding, self._wall.now_ns())
+            if decision is None:
+                return
+            # Before the order: a crash between the two loses a decision, it never makes it twice.
+            target = decision.signal.target_weight
+            self._save(entry, replace(entry.record, last_bar_ns=candle.open_time_ns, last_target=target))
+            self._sink(SignalEmitted(decision.signal))
+            if decision.intent is not None:
+                await self._path.submit(decision.intent)
+            self._announce(entry)
+        except (UserError, GatewayError) as exc:
+            self._fail(entry, exc.message)
+        except Exception as exc:  # noqa: BLE001 - one strategy's bug must not stop the others; it is logged
+            _log.exception("strategy %s failed", spec.strategy_id)
+            self._fail(entry, f"{type(exc).__name__}: {exc}")
+
+    async def _warm_up(self, strategy: ModelStrategy, spec: StrategySpec, end_ns: int) -> None:
+        timeframe = Timeframe(spec.timeframe)
+        # A few more than needed: venues skip bars without trades.
+        bars = strategy.warm_up_bars + 10
+        history = await fetch_history(self._gateway, spec.symbol, timeframe, bars, end_ns)
+        strategy.warm_up(history)
+
+    # --- status -----------------------------------------------------------------------------------------------
+
+    def _entry(self, strategy_id: str) -> _Entry:
+        try:
+            return self._entries[strategy_id]
+        except KeyError:
+            raise UserError(f"There is no strategy named {strategy_id}.", "Look at the strategy manager.") from None
+
+    def _save(self, entry: _Entry, record: StrategyRecord) -> None:
+        self._journal.save_strategy(record)
+        entry.record = record
+
+    def _fail(self, entry: _Entry, detail: str) -> None:
+        entry.strategy = None
+        self._drop_idle_feeds()
+        self._change(entry, StrategyState.FAILED, detail)
+        self._sink(Notice(Severity.ERROR, f"Strategy {entry.record.spec.title} stopped", detail))
+
+    def _change(self, entry: _Entry, state: StrategyState, detail: str = "") -> None:
+        entry.state, entry.detail = state, detail
+        self._announce(entry)
+
+    def _announce(self, entry: _Entry) -> None:
+        spec = entry.record.spec
+        position = self._path.position(spec.symbol, spec.strategy_id)
+        pnl: Decimal = net_pnl(position, self._marks.price(spec.symbol))
+        self._sink(
+            StrategyStatus(
+                strategy_id=spec.strategy_id,
+                title=spec.title,
+                symbol=spec.symbol,
+                timeframe=spec.timeframe,
+                model_id=spec.model_id,
+                state=entry.state,
+                detail=entry.detail,
+                position=position.quantity,
+                pnl=pnl,
+                last_signal=entry.record.last_target,
+            )
+        )
+
+
+async def fetch_history(
+    gateway: ExchangeGateway, symbol: str, timeframe: Timeframe, bars: int, end_ns: int
+) -> list[Candle]:
+    """Return up to `bars` closed candles that open before the bar containing `end_ns`, oldest first, paged.
+
+    Raises:
+        GatewayError: the venue cannot be asked.
+    """
+    end = timeframe.floor(end_ns)
+    since = end - bars * timeframe.ns
+    candles: dict[int, Candle] = {}
+    while since < end:
+        page = await gateway.fetch_candles(symbol, timeframe, since_ns=since, limit=HISTORY_PAGE)
+        news = [c for c in page if c.open_time_ns not in candles and since <= c.open_time_ns < end]
+        if not news:
+            break
+        candles.update((c.open_time_ns, c) for c in news)
+        since = max(candles) + timeframe.ns
+    # The clock may lag behind the venue's: a bar before the end counts as closed only if the venue says so.
+    return [candles[time] for time in sorted(candles) if candles[time].final]

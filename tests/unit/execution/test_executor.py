@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
+from core.errors import UserError
+from core.events import ConnectionStatus, FillBooked, IntentDenied, OrderUpdated, PositionChanged
+from core.execution.api.gateway import AmbiguousOutcome
+from tests.unit.execution.conftest import Desk
+
+BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
+REST = OrderDraft("BTC/USDT", Side.BUY, OrderType.LIMIT, Decimal("0.5"), limit_price=Decimal(90))
+
+
+async def test_a_manual_market_order_ends_in_the_books(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(BUY)
+    assert order.state is OrderState.FILLED
+    assert order.average_price == 100
+    position = executor.position("BTC/USDT", "manual")
+    assert position.quantity == Decimal("0.4995")  # the fee was taken from what was bought
+    assert position.fees == Decimal("0.05")
+    states = [event.order.state for event in desk.said(OrderUpdated)]
+    assert states[0] is OrderState.SUBMITTED
+    assert states[-1] is OrderState.FILLED
+    assert len(desk.said(FillBooked)) == 1
+    assert desk.said(PositionChanged)[-1].position == position
+    assert [r.order for r in desk.journal.orders()] == [order]
+    assert desk.said(ConnectionStatus)
+
+
+async def test_the_intent_is_on_disk_before_the_request_leaves(desk: Desk) -> None:
+    executor = await desk.start()
+    seen: list[OrderState] = []
+    send = desk.venue.submit_order
+
+    async def spy(request):
+        record = desk.journal.order(request.client_order_id)
+        seen.append(record.order.state)
+        return await send(request)
+
+    desk.venue.submit_order = spy
+    await executor.place_order(BUY)
+    assert seen == [OrderState.SUBMITTED]
+
+
+async def test_a_limit_order_rests_and_is_cancelled(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    assert order.state is OrderState.ACCEPTED
+    assert executor.working_orders == [order]
+    assert (await executor.cancel_order(order.client_order_id)).state is OrderState.CANCELED
+    assert executor.working_orders == []
+    assert desk.venue.open_orders() == []
+
+
+async def test_risk_denies_and_says_why(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal(1_000)))
+    assert order.state is OrderState.DENIED
+    assert desk.said(IntentDenied)[0].code == "MAX_ORDER_VALUE"
+    assert desk.venue.sent == []
+
+
+async def test_two_executors_on_one_key_are_refused(desk: Desk) -> None:
+    await desk.start()
+    with pytest.raises(UserError, match="already trading with this key"):
+        await desk.start()
+
+
+async def test_a_venue_that_is_down_is_one_sentence(desk: Desk) -> None:
+    desk.venue.connect_error = AmbiguousOutcome("connection refused")
+    with pytest.raises(UserError, match="fake cannot be used: connection refused"):
+        await desk.start()
+    assert desk.executors[0].trading_state is TradingState.HALTED
