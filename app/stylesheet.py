@@ -100,7 +100,6 @@ QLineEdit, QComboBox, QSpinBox, QDateEdit, QDateTimeEdit {{ min-height: {control
 QPlainTextEdit, QTextEdit {{ padding: {xs}px; }}
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QComboBox:focus, QSpinBox:focus, QDateEdit:focus,
 QDateTimeEdit:focus {{ border-color: {accent}; }}
-QAbstractSpinBox QLineEdit {{ border: none; background: transparent; padding: 0 {s}px; min-height: 0; }}
 QLineEdit[invalid="true"] {{ border-color: {danger}; }}
 QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled, QDateEdit:disabled {{ color: {muted};
     background: {surface}; }}

@@ -25,7 +25,7 @@ from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
-from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, Sparkline, WheelGuard, card
+from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, Sparkline, WheelGuard, card, indent_text
 from app.ui.wizards.step_page import StepPage
 from core.errors import UserError
 
@@ -100,6 +100,7 @@ class DataPage(StepPage):
             edit.setFixedWidth(FIELD_WIDTH)
             edit.setKeyboardTracking(False)  # a half-typed year is no date to act on
             edit.dateChanged.connect(self._on_dates_changed)
+            indent_text(edit)
             self._guard.watch(edit)
         self._symbol_row, self._timeframe_row = form.add_row(self._symbol), form.add_row(self._timeframe)
         self._path_row = form.add_row(file_field, wide=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractSpinBox, QFrame, QGridLayout, QLabel, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
 
 from app.theme import (
     CONTROL_HEIGHT,
@@ -45,6 +45,13 @@ class WheelGuard(QObject):
         field.installEventFilter(self)
 
 
+def indent_text(box: QAbstractSpinBox) -> None:
+    """Indent the text like that of other fields; style sheets do not reach the line inside such a box."""
+    line = box.lineEdit()
+    if line is not None:
+        line.setTextMargins(SPACE_S - GRID // 2, 0, 0, 0)
+
+
 def spin_box(name: str, low: int, high: int, guard: WheelGuard, *, step: int = 1) -> QSpinBox:
     """Return a whole-number field of fixed width; values out of range are clamped while typing ends."""
     box = QSpinBox()
@@ -54,6 +61,7 @@ def spin_box(name: str, low: int, high: int, guard: WheelGuard, *, step: int = 1
     box.setFixedWidth(FIELD_WIDTH)
     box.setFont(number_font())
     box.setGroupSeparatorShown(False)
+    indent_text(box)
     guard.watch(box)
     return box
 
