@@ -28,11 +28,15 @@ class WorkerThread(QThread):
 
     Subclasses implement `work`, which returns soon after `request_stop`, and `_wake` where `work` may be asleep.
 
+    Attributes:
+        drains: whether `work` runs even where the stop overtook the start, to end what was given before.
+
     Signals:
         failed: `work` raised; carries the exception. `finished` follows.
     """
 
     failed = Signal(object)
+    drains = False
 
     def __init__(self, name: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -62,7 +66,7 @@ class WorkerThread(QThread):
     def run(self) -> None:
         # Names the thread in logs and crash reports; it is a foreign thread to Python otherwise.
         threading.current_thread().name = self._name
-        if self.stop_requested:
+        if self.stop_requested and not self.drains:
             return
         try:
             self.work()
