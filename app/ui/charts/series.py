@@ -131,7 +131,7 @@ class BarSeries:
             return False
         if self._forming is not None and time_ns > self._forming[0]:
             self._place(*self._forming)
-        self._forming = (time_ns, tuple(bar))
+        self._forming = (time_ns, tuple(float(value) for value in bar))
         return True
 
     @property
