@@ -1,0 +1,230 @@
+"""Binance spot: profile, redirect to the practice exchange, and what ccxt does not translate. Pure, any thread.
+
+Three traps shape the redirect: the spot stream address must contain `/stream` (otherwise streams hang); ccxt applies
+the spot error table only on the real host, so our own table of codes decides; and ccxt sends its own order id and a
+rounded price unless told otherwise, so both are given as exact strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from core.clock import NS_PER_MS
+from core.domain.candles import Timeframe
+from core.domain.fills import Fill, Liquidity
+from core.domain.instruments import Instrument
+from core.domain.money import ZERO, parse_decimal, plain
+from core.domain.orders import OrderState, OrderType, Side
+from core.domain.positions import Balance
+from core.execution.api.gateway import BalanceReport, OrderReport, OrderRequest, UserEvent
+from core.execution.api.venue_profile import ClosedBar, RequestLimits, VenueProfile
+from core.execution.error_handler import ErrorTable, Outcome
+
+RECV_WINDOW_MS = 3_000
+
+BINANCE_ERRORS = ErrorTable(
+    codes={
+        "-1000": Outcome.UNDECIDED,  # unknown error while processing
+        "-1001": Outcome.UNDECIDED,  # internal error; unable to process
+        "-1002": Outcome.FATAL,  # unauthorised
+        "-1003": Outcome.NOT_PROCESSED,  # too many requests
+        "-1006": Outcome.UNDECIDED,  # unexpected response; execution status unknown
+        "-1007": Outcome.UNDECIDED,  # timeout at the matching engine; execution status unknown
+        "-1008": Outcome.NOT_PROCESSED,  # throttled by system protection
+        "-1013": Outcome.REFUSED,  # filter failure
+        "-1015": Outcome.NOT_PROCESSED,  # too many new orders
+        "-1016": Outcome.UNDECIDED,  # service shutting down
+        "-1020": Outcome.FATAL,  # unsupported operation
+        "-1021": Outcome.NOT_PROCESSED,  # timestamp outside recvWindow
+        "-1022": Outcome.FATAL,  # bad signature
+        "-1099": Outcome.FATAL,
+        "-1121": Outcome.REFUSED,  # unknown symbol
+        "-2008": Outcome.FATAL,  # bad key id
+        "-2010": Outcome.REFUSED,  # new order rejected
+        "-2011": Outcome.ORDER_UNKNOWN,  # cancel rejected: unknown order
+        "-2013": Outcome.ORDER_UNKNOWN,
+        "-2014": Outcome.FATAL,  # key format
+        "-2015": Outcome.FATAL,  # key, address or permission
+        "-2026": Outcome.ORDER_UNKNOWN,  # archived
+    },
+    # Sent under -2010, yet it proves that an order of that id is there.
+    phrases={"Duplicate order sent": Outcome.UNDECIDED},
+)
+
+# Orders: 100 per 10 s; requests: 6,000 weight per minute. We stay a tenth below.
+BINANCE_LIMITS = RequestLimits(weight=5_400, weight_period_s=60.0, orders=90, orders_period_s=10.0)
+
+_OPTIONS: Mapping[str, Any] = {
+    "defaultType": "spot",
+    "fetchMarkets": {"types": ["spot"]},
+    "fetchMargins": False,
+    "fetchCurrencies": False,
+    "warnOnFetchOpenOrdersWithoutSymbol": False,
+    "recvWindow": RECV_WINDOW_MS,
+    "maxRetriesOnFailure": 0,
+    # One connection carries many streams: each new market would otherwise open its own and leave it behind.
+    "streamLimits": {"spot": 4},
+    # The balance snapshot is read by the gateway itself.
+    "watchBalance": {"fetchBalanceSnapshot": False, "awaitBalanceSnapshot": False},
+}
+
+_STATES = {
+    "NEW": OrderState.ACCEPTED,
+    "PENDING_NEW": OrderState.ACCEPTED,
+    "PARTIALLY_FILLED": OrderState.PARTIALLY_FILLED,
+    "FILLED": OrderState.FILLED,
+    "CANCELED": OrderState.CANCELED,
+    "PENDING_CANCEL": OrderState.ACCEPTED,
+    "REJECTED": OrderState.REJECTED,
+    "EXPIRED": OrderState.EXPIRED,
+    "EXPIRED_IN_MATCH": OrderState.EXPIRED,
+}
+_TYPES = {
+    "MARKET": OrderType.MARKET,
+    "LIMIT": OrderType.LIMIT,
+    "LIMIT_MAKER": OrderType.LIMIT_MAKER,
+    "STOP_LOSS_LIMIT": OrderType.STOP_LOSS_LIMIT,
+}
+
+
+class BinanceDialect:
+    """Binance's own spellings."""
+
+    def order_arguments(self, request: OrderRequest) -> tuple[str, dict[str, Any]]:
+        """Return ccxt's order type and parameters that overrule what ccxt would compute."""
+        params: dict[str, Any] = {
+            "newClientOrderId": request.client_order_id,
+            "quantity": plain(request.quantity),
+            "recvWindow": RECV_WINDOW_MS,
+        }
+        kind = request.order_type
+        if request.limit_price is not None and kind is not OrderType.MARKET:
+            params["price"] = plain(request.limit_price)
+        if kind is OrderType.STOP_LOSS_LIMIT and request.stop_price is not None:
+            params["stopPrice"] = plain(request.stop_price)
+        if kind in (OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT):
+            params["timeInForce"] = request.time_in_force.value
+        ccxt_type = {OrderType.MARKET: "market", OrderType.LIMIT_MAKER: "LIMIT_MAKER"}.get(kind, "limit")
+        return ccxt_type, params
+
+    def client_order_id(self, info: Mapping[str, Any]) -> str:
+        """Return our id; a cancelled order carries it as the original one."""
+        return str(info.get("origClientOrderId") or info.get("clientOrderId") or "")
+
+    def closed_bar(self, message: Mapping[str, Any]) -> ClosedBar | None:
+        """Return the bar a `kline` event with its closed flag set speaks of."""
+        if message.get("e") != "kline":
+            return None
+        kline = message["k"]
+        if not kline.get("x"):
+            return None
+        return ClosedBar(str(kline["s"]), Timeframe(kline["i"]), int(kline["t"]) * NS_PER_MS)
+
+    def user_events(
+        self, message: Mapping[str, Any], venue: str, by_venue_symbol: Mapping[str, Instrument]
+    ) -> Sequence[UserEvent] | None:
+        """Translate `executionReport` and `outboundAccountPosition`."""
+        event = message.get("event")
+        if not isinstance(event, Mapping):
+            return ()
+        kind = event.get("e")
+        if kind == "executionReport":
+            instrument = by_venue_symbol.get(str(event["s"]))
+            return (_order_report(event, venue, instrument),) if instrument is not None else ()
+        if kind == "outboundAccountPosition":
+            return (_balance_report(event),)
+        return None if kind == "eventStreamTerminated" else ()
+
+    async def subscribe_user(self, exchange: Any) -> str:
+        """Subscribe by signature on the WebSocket API; no listen key exists any more."""
+        await exchange.authenticate()
+        return str(exchange.urls["api"]["ws"]["ws-api"]["spot"])
+
+
+def binance_profile() -> VenueProfile:
+    """Return Binance spot at its own addresses."""
+    return VenueProfile("binance", BinanceDialect(), BINANCE_LIMITS, options=_OPTIONS, errors=BINANCE_ERRORS)
+
+
+def binance_practice_profile(rest: str, ws: str, ws_api: str) -> VenueProfile:
+    """Return Binance spot redirected to a practice exchange.
+
+    Args:
+        rest: e.g. "http://127.0.0.1:8123", without a path.
+        ws: e.g. "ws://127.0.0.1:8123/stream/ws"; must contain "/stream".
+        ws_api: e.g. "ws://127.0.0.1:8123/ws-api/v3".
+
+    Raises:
+        ValueError: `ws` would let streams hang.
+    """
+    if "/stream" not in ws:
+        raise ValueError(f"the stream address must contain /stream: {ws}")
+    base = rest.rstrip("/")
+    spot = f"{base}/api/v3"
+    keys = ("sapi", "sapiV2", "sapiV3", "sapiV4", "fapiPublic", "fapiPrivate", "dapiPublic", "dapiPrivate")
+    urls: dict[str, Any] = {key: f"{base}/{key}" for key in keys}
+    urls |= {"public": spot, "private": spot, "v1": f"{base}/api/v1"}
+    streams = dict.fromkeys(("spot", "margin", "linear", "inverse"), ws)
+    urls["ws"] = {**streams, "ws-api": {"spot": ws_api}}
+    return VenueProfile(
+        "binance",
+        BinanceDialect(),
+        BINANCE_LIMITS,
+        options=_OPTIONS,
+        urls=urls,
+        practice=True,
+        errors=BINANCE_ERRORS,
+    )
+
+
+def _decimal(value: Any) -> Decimal:
+    return parse_decimal(str(value))
+
+
+def _order_report(event: Mapping[str, Any], venue: str, instrument: Instrument) -> OrderReport:
+    kind = _TYPES.get(str(event["o"]), OrderType.LIMIT)
+    side = Side(str(event["S"]).lower())
+    filled = _decimal(event["z"])
+    # On a cancel, "c" is the id of the cancel request and "C" the order's own.
+    client_id = str(event.get("C") or event["c"])
+    fill = _fill(event, venue, instrument, side, client_id) if event.get("x") == "TRADE" else None
+    reason = str(event.get("r", "NONE"))
+    return OrderReport(
+        symbol=instrument.symbol,
+        client_order_id=client_id,
+        venue_order_id=str(event["i"]),
+        state=_STATES[str(event["X"])],
+        side=side,
+        order_type=kind,
+        quantity=_decimal(event["q"]),
+        filled_quantity=filled,
+        limit_price=None if kind is OrderType.MARKET else _decimal(event["p"]),
+        average_price=_decimal(event["Z"]) / filled if filled > 0 else None,
+        time_ns=int(event["T"]) * NS_PER_MS,
+        fills=(fill,) if fill else (),
+        message="" if reason == "NONE" else reason,
+    )
+
+
+def _fill(event: Mapping[str, Any], venue: str, instrument: Instrument, side: Side, client_id: str) -> Fill:
+    return Fill(
+        venue=venue,
+        symbol=instrument.symbol,
+        trade_id=str(event["t"]),
+        venue_order_id=str(event["i"]),
+        client_order_id=client_id,
+        side=side,
+        price=_decimal(event["L"]),
+        quantity=_decimal(event["l"]),
+        fee=_decimal(event["n"]) if event.get("n") is not None else ZERO,
+        fee_currency=str(event.get("N") or instrument.quote),
+        liquidity=Liquidity.MAKER if event.get("m") else Liquidity.TAKER,
+        time_ns=int(event["T"]) * NS_PER_MS,
+    )
+
+
+def _balance_report(event: Mapping[str, Any]) -> BalanceReport:
+    balances = tuple(Balance(str(row["a"]), _decimal(row["f"]), _decimal(row["l"])) for row in event["B"])
+    return BalanceReport(balances, int(event["E"]) * NS_PER_MS)

@@ -1,0 +1,447 @@
+"""A venue behind ccxt: account and market data by REST, streams by ccxt.pro. Runs on the event loop that connects it.
+
+The trading mode is fixed at construction. A PRACTICE gateway takes practice addresses only, and its connector refuses
+every address but loopback; PAPER takes no keys; LIVE takes no practice addresses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from core.clock import NS_PER_MS, Clock, SystemClock
+from core.domain.candles import Candle, Timeframe
+from core.domain.fills import Fill
+from core.domain.instruments import Instrument
+from core.domain.market import BookSnapshot, PublicTrade, Ticker
+from core.domain.money import plain
+from core.domain.orders import OrderType, TradingMode
+from core.domain.positions import Balance
+from core.events import ConnectionState, ConnectionStatus
+from core.execution.api.ccxt_client import CcxtClient, Credentials
+from core.execution.api.ccxt_parse import (
+    parse_balances,
+    parse_book,
+    parse_candles,
+    parse_fill,
+    parse_instrument,
+    parse_order,
+    parse_public_trade,
+    parse_ticker,
+)
+from core.execution.api.ccxt_streams import VenueStreams
+from core.execution.api.connection_monitor import ConnectionMonitor
+from core.execution.api.gateway import (
+    AmbiguousOutcome,
+    BalanceReport,
+    DefinitiveReject,
+    FatalGatewayError,
+    GatewayError,
+    OrderReport,
+    OrderRequest,
+    OrderUnknown,
+    RetryableError,
+    UserEvent,
+)
+from core.execution.api.loopback import is_loopback
+from core.execution.api.venue_profile import VenueProfile
+from core.execution.error_handler import Operation
+
+CLOCK_SAMPLES = 5
+STALE_TIMESTAMP_CODES = frozenset({"-1021"})
+TRADES_PER_PAGE = 1_000
+
+__all__ = ["CcxtGateway", "Credentials"]
+
+
+class CcxtGateway:
+    """One account, or the public data, of one venue; implements `ExchangeGateway`."""
+
+    def __init__(
+        self,
+        profile: VenueProfile,
+        mode: TradingMode,
+        credentials: Credentials | None,
+        *,
+        market_clock: Clock,
+        wall_clock: Clock | None = None,
+        on_connection: Callable[[ConnectionStatus], None] | None = None,
+        link: str = "orders",
+    ) -> None:
+        """Bind a gateway to a venue and a mode; connects nothing yet.
+
+        Args:
+            profile: the venue.
+            mode: fixed for life.
+            credentials: keys; None for public data only.
+            market_clock: says which bars are closed.
+            wall_clock: request timestamps; the system's clock where None.
+            on_connection: told about every change of the link, on the gateway's thread.
+            link: "orders" or "market".
+
+        Raises:
+            FatalGatewayError: mode, addresses and keys do not go together.
+        """
+        _check_mode(profile, mode, credentials)
+        self._profile = profile
+        self._mode = mode
+        self._credentials = credentials
+        self._market_clock = market_clock
+        self._wall_clock = wall_clock or SystemClock()
+        self._offset_ns = 0
+        self._instruments: dict[str, Instrument] = {}
+        self._by_venue_symbol: dict[str, Instrument] = {}
+        self._client_ids: dict[str, str] = {}  # venue order id -> our id
+        self._monitor = ConnectionMonitor(profile.ccxt_id, link, mode, on_connection)
+        self._client = CcxtClient(profile, credentials, self._wall_clock, self._monitor)
+        self._streams = VenueStreams(
+            self._client,
+            profile,
+            self._monitor,
+            market_now_ns=self._market_now_ns,
+            wall_clock=self._wall_clock,
+            fetch_candles=lambda symbol, tf, since, limit: self.fetch_candles(symbol, tf, since_ns=since, limit=limit),
+            fetch_book=self.fetch_book,
+        )
+
+    @property
+    def venue(self) -> str:
+        """Venue id as ccxt spells it."""
+        return self._profile.ccxt_id
+
+    @property
+    def mode(self) -> TradingMode:
+        """Fixed at construction."""
+        return self._mode
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """Tradable markets by unified symbol; filled by `connect`."""
+        return MappingProxyType(self._instruments)
+
+    @property
+    def connection(self) -> ConnectionStatus:
+        """Newest state of the link."""
+        return self._monitor.status
+
+    @property
+    def recv_window_ms(self) -> int:
+        """How long after its timestamp the venue still accepts an order."""
+        return self._profile.recv_window_ms
+
+    async def connect(self) -> None:
+        """Load instruments, measure the clock offset and, with keys, prove that the account answers.
+
+        Raises:
+            FatalGatewayError: wrong key, unsupported venue.
+            RetryableError: the venue cannot be reached now.
+        """
+        self._monitor.set_state(ConnectionState.CONNECTING)
+        try:
+            if self._client.exchange is None:
+                await self._client.open()
+            await self._measure_clock()
+            weights = self._profile.weights
+            markets = await self._client.call(Operation.QUERY, weights.markets, lambda e: e.load_markets(True))
+            found = [parse_instrument(market, self.venue) for market in markets.values()]
+            self._instruments = {i.symbol: i for i in found if i is not None}
+            self._by_venue_symbol = {i.venue_symbol: i for i in self._instruments.values()}
+            if self._credentials is not None:
+                await self.fetch_balances()
+        except GatewayError as exc:
+            self._monitor.set_state(ConnectionState.OFFLINE, exc.message)
+            await self._client.close()
+            raise
+        self._monitor.set_state(ConnectionState.ONLINE)
+
+    async def close(self) -> None:
+        """Close every socket within 3 s; idempotent."""
+        await self._client.close()
+        self._monitor.set_state(ConnectionState.OFFLINE)
+
+    async def server_time_ns(self) -> int:
+        """Return the venue's wall clock, ns UTC; our own, corrected, where the venue tells no time."""
+        if not self._profile.capabilities.server_time:
+            return self._wall_clock.now_ns() + self._offset_ns
+        time_ms = await self._query(self._profile.weights.time, lambda e: e.fetch_time())
+        return int(time_ms) * NS_PER_MS
+
+    async def fetch_candles(
+        self, symbol: str, timeframe: Timeframe, *, since_ns: int | None = None, limit: int = 1000
+    ) -> list[Candle]:
+        """Return up to `limit` candles, oldest first; the last one may be unfinished."""
+        self._instrument(symbol)
+        since_ms = None if since_ns is None else -(-since_ns // NS_PER_MS)
+        rows = await self._query(
+            self._profile.weights.candles, lambda e: e.fetch_ohlcv(symbol, timeframe.value, since_ms, limit)
+        )
+        closed_before_ns = self._market_now_ns()
+        return parse_candles(rows, symbol, timeframe, closed_before_ns=closed_before_ns, source="rest")
+
+    async def fetch_trades(self, symbol: str, *, since_ns: int | None = None, limit: int = 500) -> list[PublicTrade]:
+        """Return recent public trades, oldest first."""
+        self._instrument(symbol)
+        since_ms = None if since_ns is None else -(-since_ns // NS_PER_MS)
+        rows = await self._query(self._profile.weights.trades, lambda e: e.fetch_trades(symbol, since_ms, limit))
+        return [parse_public_trade(row, symbol) for row in rows]
+
+    async def fetch_book(self, symbol: str, depth: int = 100) -> BookSnapshot:
+        """Return the order book."""
+        self._instrument(symbol)
+        book = await self._query(self._profile.weights.book, lambda e: e.fetch_order_book(symbol, depth))
+        return parse_book(book, symbol, depth, self._wall_clock.now_ns())
+
+    async def fetch_ticker(self, symbol: str) -> Ticker:
+        """Return the ticker."""
+        self._instrument(symbol)
+        ticker = await self._query(self._profile.weights.ticker, lambda e: e.fetch_ticker(symbol))
+        return parse_ticker(ticker, symbol, self._wall_clock.now_ns())
+
+    def watch_candles(self, symbol: str, timeframe: Timeframe) -> AsyncIterator[Candle]:
+        """Yield live candles; see `MarketGateway.watch_candles`."""
+        return self._streams.candles(self._instrument(symbol), timeframe)
+
+    def watch_trades(self, symbol: str) -> AsyncIterator[Sequence[PublicTrade]]:
+        """Yield batches of public trades; ends with `GatewayError`."""
+        return self._streams.trades(self._instrument(symbol).symbol)
+
+    def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
+        """Yield the top of the book; ends with `GatewayError`."""
+        return self._streams.book(self._instrument(symbol).symbol, depth)
+
+    def watch_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
+        """Yield the ticker; ends with `GatewayError`."""
+        return self._streams.ticker(self._instrument(symbol).symbol)
+
+    async def fetch_balances(self) -> tuple[Balance, ...]:
+        """Return all non-zero balances."""
+        self._require_keys()
+        return parse_balances(await self._query(self._profile.weights.account, lambda e: e.fetch_balance()))
+
+    async def submit_order(self, request: OrderRequest) -> OrderReport:
+        """Send one order, exactly once; never retried inside.
+
+        Raises:
+            DefinitiveReject: refused, the order does not exist.
+            AmbiguousOutcome: it may exist.
+            RetryableError: surely not processed.
+            FatalGatewayError: key or permission.
+        """
+        self._require_keys()
+        self._check_exact(request)
+        kind, params = self._profile.dialect.order_arguments(request)
+        # With a price ccxt would turn a market order into one by value.
+        limit = None if request.order_type is OrderType.MARKET else request.limit_price
+        price = None if limit is None else plain(limit)
+        await self._client.orders.acquire(1, max_wait_s=2.0)
+        try:
+            order = await self._client.call(
+                Operation.SUBMIT,
+                self._profile.weights.order,
+                lambda e: e.create_order(
+                    request.symbol, kind, request.side.value, plain(request.quantity), price, params
+                ),
+                urgent=True,
+                max_wait_s=2.0,
+            )
+        except RetryableError as exc:
+            await self._resync_if_stale(exc)
+            raise
+        try:
+            return self._report(order, request.client_order_id)
+        except (ValueError, KeyError) as exc:
+            raise AmbiguousOutcome(f"the answer to the order was not understood: {exc}") from exc
+
+    async def cancel_order(self, symbol: str, client_order_id: str) -> OrderReport:
+        """Cancel one order by our id.
+
+        Raises:
+            OrderUnknown: the venue has no such open order.
+            GatewayError: as for every call.
+        """
+        self._require_keys()
+        self._instrument(symbol)
+        order = await self._account_call(
+            Operation.CANCEL,
+            self._profile.weights.order,
+            lambda e: e.cancel_order("", symbol, {"clientOrderId": client_order_id}),
+        )
+        return self._report(order, client_order_id)
+
+    async def cancel_all_orders(self, symbol: str) -> list[OrderReport]:
+        """Cancel every open order of the account in one market; an empty book of orders is not an error."""
+        self._require_keys()
+        self._instrument(symbol)
+        try:
+            orders = await self._account_call(
+                Operation.CANCEL, self._profile.weights.order, lambda e: e.cancel_all_orders(symbol)
+            )
+        except OrderUnknown:
+            return []
+        return [self._report(order) for order in orders]
+
+    async def fetch_order(self, symbol: str, client_order_id: str) -> OrderReport:
+        """Return one order by our id.
+
+        Raises:
+            OrderUnknown: the venue does not know it (or not yet).
+        """
+        self._require_keys()
+        self._instrument(symbol)
+        order = await self._query(
+            self._profile.weights.query_order,
+            lambda e: e.fetch_order("", symbol, {"clientOrderId": client_order_id}),
+            urgent=True,
+        )
+        return self._report(order, client_order_id)
+
+    async def fetch_open_orders(self, symbol: str | None = None) -> list[OrderReport]:
+        """Return all working orders of the account, ours or not."""
+        self._require_keys()
+        weights = self._profile.weights
+        weight = weights.open_orders_all if symbol is None else weights.open_orders
+        orders = await self._query(weight, lambda e: e.fetch_open_orders(symbol), urgent=True)
+        return [self._report(order) for order in orders if order["symbol"] in self._instruments]
+
+    async def fetch_fills(self, symbol: str, *, since_ns: int | None = None) -> list[Fill]:
+        """Return all own trades in one market since `since_ns`, oldest first, complete (pages are followed)."""
+        self._require_keys()
+        self._instrument(symbol)
+        trades: dict[str, Any] = {}
+        since_ms = None if since_ns is None else since_ns // NS_PER_MS
+        params: dict[str, Any] = {"fromId": 0} if since_ms is None else {}
+        while True:
+            read_page = partial(_own_trades, symbol=symbol, since_ms=since_ms, params=params)
+            page = await self._query(self._profile.weights.own_trades, read_page, urgent=True)
+            fresh = [trade for trade in page if str(trade["id"]) not in trades]
+            trades.update((str(trade["id"]), trade) for trade in fresh)
+            if len(page) < TRADES_PER_PAGE or not fresh:
+                break
+            since_ms, params = None, {"fromId": max(int(trade["id"]) for trade in fresh) + 1}
+        ordered = sorted(trades.values(), key=lambda trade: (int(trade["timestamp"]), int(trade["id"])))
+        fills = []
+        for trade in ordered:
+            fill = parse_fill(trade, symbol, await self._client_id_of(str(trade["order"]), symbol), self.venue)
+            if since_ns is None or fill.time_ns >= since_ns // NS_PER_MS * NS_PER_MS:
+                fills.append(fill)
+        return fills
+
+    def watch_user(self) -> AsyncIterator[UserEvent]:
+        """Yield account events; the first one is a `BalanceReport` that tells that the subscription holds."""
+        self._require_keys()
+        return self._streams.user(self.venue, self._by_venue_symbol, self._balance_snapshot, self._remember)
+
+    async def _balance_snapshot(self) -> UserEvent:
+        return BalanceReport(await self.fetch_balances(), self._wall_clock.now_ns() + self._offset_ns)
+
+    async def _query(self, weight: float, request: Callable[[Any], Any], *, urgent: bool = False) -> Any:
+        return await self._account_call(Operation.QUERY, weight, request, urgent=urgent)
+
+    async def _account_call(
+        self, operation: Operation, weight: float, request: Callable[[Any], Any], *, urgent: bool = True
+    ) -> Any:
+        try:
+            return await self._client.call(operation, weight, request, urgent=urgent)
+        except RetryableError as exc:
+            await self._resync_if_stale(exc)
+            raise
+
+    async def _resync_if_stale(self, exc: RetryableError) -> None:
+        """Measure the clock once more after a stale timestamp; the call itself is for the caller to repeat."""
+        if exc.code not in STALE_TIMESTAMP_CODES:
+            return
+        try:
+            await self._measure_clock()
+        except GatewayError as exc:
+            self._monitor.trouble("clock", ConnectionState.DEGRADED, f"the clock offset is unknown: {exc.message}")
+        else:
+            self._monitor.recovered("clock")
+
+    async def _measure_clock(self) -> None:
+        """Take the sample with the shortest round trip: its midpoint is nearest to the venue's reading."""
+        if not self._profile.capabilities.server_time:
+            return
+        best_ns: tuple[int, int] | None = None
+        for _ in range(CLOCK_SAMPLES):
+            wall_ns, started = self._wall_clock.now_ns(), time.perf_counter_ns()
+            time_ms = await self._client.call(Operation.QUERY, self._profile.weights.time, lambda e: e.fetch_time())
+            trip_ns = time.perf_counter_ns() - started
+            offset_ns = int(time_ms) * NS_PER_MS - (wall_ns + trip_ns // 2)
+            if best_ns is None or trip_ns < best_ns[0]:
+                best_ns = (trip_ns, offset_ns)
+        assert best_ns is not None
+        self._offset_ns = best_ns[1]
+        self._client.set_clock_offset(self._offset_ns)
+        self._monitor.measured(clock_offset_ms=self._offset_ns / NS_PER_MS)
+
+    def _market_now_ns(self) -> int:
+        """Return market time; where the market runs on wall time, corrected to the venue's clock."""
+        same = self._market_clock is self._wall_clock or isinstance(self._market_clock, SystemClock)
+        return self._market_clock.now_ns() + (self._offset_ns if same else 0)
+
+    def _report(self, order: Mapping[str, Any], client_order_id: str = "") -> OrderReport:
+        client_id = client_order_id or self._profile.dialect.client_order_id(order.get("info") or {})
+        report = parse_order(order, client_id, self.venue, self._wall_clock.now_ns())
+        self._remember(report)
+        return report
+
+    def _remember(self, report: OrderReport) -> None:
+        if report.venue_order_id and report.client_order_id:
+            self._client_ids[report.venue_order_id] = report.client_order_id
+
+    async def _client_id_of(self, venue_order_id: str, symbol: str) -> str:
+        """Return our id of an order known by the venue's; own trades carry only the latter."""
+        known = self._client_ids.get(venue_order_id)
+        if known is None:
+            try:
+                order = await self._query(
+                    self._profile.weights.query_order, lambda e: e.fetch_order(venue_order_id, symbol), urgent=True
+                )
+                known = self._profile.dialect.client_order_id(order.get("info") or {})
+            except OrderUnknown:
+                known = ""  # archived by the venue: long past, surely not one of this session's
+            self._client_ids[venue_order_id] = known
+        return known
+
+    def _instrument(self, symbol: str) -> Instrument:
+        try:
+            return self._instruments[symbol]
+        except KeyError:
+            if not self._instruments:
+                raise RetryableError("the gateway is not connected") from None
+            raise DefinitiveReject(f"{self.venue} has no market {symbol}") from None
+
+    def _require_keys(self) -> None:
+        if self._credentials is None:
+            raise FatalGatewayError("this gateway has no keys; it reads public data only")
+
+    def _check_exact(self, request: OrderRequest) -> None:
+        """Refuse what ccxt or the venue would have to round: what is sent must be what was approved."""
+        instrument = self._instrument(request.symbol)
+        problem = instrument.rule_violation(request.quantity, None)
+        for price in (request.limit_price, request.stop_price):
+            if problem is None and price is not None and instrument.round_price(price) != price:
+                problem = f"price {price} is not a multiple of the tick size {instrument.tick_size}"
+        if problem is None and request.order_type is not OrderType.MARKET and request.limit_price is None:
+            problem = "a limit order needs a price"
+        if problem is not None:
+            raise DefinitiveReject(f"{request.symbol}: {problem}")
+
+
+async def _own_trades(exchange: Any, *, symbol: str, since_ms: int | None, params: Mapping[str, Any]) -> Any:
+    return await exchange.fetch_my_trades(symbol, since_ms, TRADES_PER_PAGE, dict(params))
+
+
+def _check_mode(profile: VenueProfile, mode: TradingMode, credentials: Credentials | None) -> None:
+    if mode is TradingMode.PRACTICE:
+        away = [host for host in profile.hosts() if not is_loopback(host)]
+        if not profile.practice or not profile.urls or away:
+            target = away[0] if away else profile.ccxt_id
+            raise FatalGatewayError(f"a practice gateway connects to this machine only, not to {target}")
+    elif profile.practice:
+        raise FatalGatewayError(f"the practice exchange cannot be used in {mode.value} mode")
+    if mode is TradingMode.PAPER and credentials is not None:
+        raise FatalGatewayError("a paper gateway takes no keys")

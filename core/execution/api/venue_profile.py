@@ -1,0 +1,141 @@
+"""What distinguishes one venue from another: values and a small dialect. Pure, any thread.
+
+Everything a gateway needs to know beyond ccxt's unified interface stands in a `VenueProfile`; the gateway itself names
+no venue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from core.domain.candles import Timeframe
+from core.domain.instruments import Instrument
+from core.execution.api.gateway import OrderRequest, UserEvent
+from core.execution.error_handler import ErrorTable
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedBar:
+    """A raw message that says itself that its bar is closed."""
+
+    venue_symbol: str
+    timeframe: Timeframe
+    open_time_ns: int
+
+
+class VenueDialect(Protocol):
+    """Pure translations between our values and what ccxt passes through unchanged."""
+
+    def order_arguments(self, request: OrderRequest) -> tuple[str, dict[str, Any]]:
+        """Return ccxt's order type and the extra parameters: own id, exact strings, time in force, expiry."""
+        ...
+
+    def client_order_id(self, info: Mapping[str, Any]) -> str:
+        """Return our id from a raw order."""
+        ...
+
+    def closed_bar(self, message: Mapping[str, Any]) -> ClosedBar | None:
+        """Return the bar a raw stream message closes, or None; ccxt drops that flag."""
+        ...
+
+    def user_events(
+        self, message: Mapping[str, Any], venue: str, by_venue_symbol: Mapping[str, Instrument]
+    ) -> Sequence[UserEvent] | None:
+        """Return what a raw stream message says of the account; None where it ends the stream."""
+        ...
+
+    async def subscribe_user(self, exchange: Any) -> str:
+        """Subscribe to account events and return the address of the connection that carries them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Weighted request budget and order budget of an account."""
+
+    weight: float
+    weight_period_s: float
+    orders: float
+    orders_period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWeights:
+    """Cost of the calls we make, in the venue's own unit."""
+
+    candles: float = 2
+    trades: float = 4
+    book: float = 5
+    ticker: float = 2
+    account: float = 20
+    order: float = 1
+    query_order: float = 4
+    open_orders: float = 6
+    open_orders_all: float = 80
+    own_trades: float = 20
+    markets: float = 20
+    time: float = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the venue can do.
+
+    Attributes:
+        server_time: it tells its clock.
+        order_expiry: a request carries its own expiry, so that "never arrived" can be proved.
+        client_order_ids: own order ids are accepted and can be queried.
+        trades_from_id: own trades can be paged by trade id.
+    """
+
+    server_time: bool = True
+    order_expiry: bool = True
+    client_order_ids: bool = True
+    trades_from_id: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VenueProfile:
+    """One venue as the gateway sees it.
+
+    Attributes:
+        ccxt_id: name of the ccxt class; also the venue id.
+        dialect: translations ccxt does not make.
+        options: ccxt options, among them which market types are loaded.
+        urls: replaces entries of ccxt's `urls["api"]`; empty for the venue's own addresses.
+        practice: the addresses lead to the practice exchange on this machine.
+        recv_window_ms: how long after its timestamp the venue still accepts an order.
+        stream_silence_s: after how many wall seconds without a message REST takes over.
+        errors: the venue's own codes.
+    """
+
+    ccxt_id: str
+    dialect: VenueDialect
+    limits: RequestLimits
+    options: Mapping[str, Any] = field(default_factory=dict)
+    urls: Mapping[str, Any] = field(default_factory=dict)
+    practice: bool = False
+    recv_window_ms: int = 3_000
+    request_timeout_ms: int = 10_000
+    stream_silence_s: float = 15.0
+    ping_interval_s: float = 10.0
+    weights: RequestWeights = field(default_factory=RequestWeights)
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    errors: ErrorTable = field(default_factory=ErrorTable)
+
+    def hosts(self) -> set[str]:
+        """Return the host names of all redirected addresses."""
+        return {urlsplit(url).hostname or "" for url in _leaves(self.urls)}
+
+
+def _leaves(urls: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    for value in urls.values():
+        if isinstance(value, Mapping):
+            found.extend(_leaves(value))
+        else:
+            found.append(str(value))
+    return found
