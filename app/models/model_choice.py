@@ -1,0 +1,23 @@
+"""A stored model as the strategy dialog offers it. Pure value, any thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """One trained model.
+
+    Attributes:
+        model_id: content hash of the package.
+        symbol / timeframe: market it was trained on and may trade.
+        verdict: one sentence on how good it is, as the evaluation wrote it.
+        created_ns: when it was trained, ns UTC.
+    """
+
+    model_id: str
+    symbol: str
+    timeframe: str
+    verdict: str
+    created_ns: int

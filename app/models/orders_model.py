@@ -1,0 +1,163 @@
+"""Orders as a table. GUI thread."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject
+
+from app.i18n import MISSING, format_time, mark, tr
+from app.models.precision import Precision
+from app.models.record_model import Column, RecordModel, Tone
+from core.domain.orders import IntentSource, Order, OrderState, OrderType, Side
+
+HISTORY_LIMIT = 5_000
+
+SIDE_TEXT = {Side.BUY: mark("Buy"), Side.SELL: mark("Sell")}
+TYPE_TEXT = {
+    OrderType.MARKET: mark("Market"),
+    OrderType.LIMIT: mark("Limit"),
+    OrderType.LIMIT_MAKER: mark("Limit maker"),
+    OrderType.STOP_LOSS_LIMIT: mark("Stop-limit"),
+}
+STATE_TEXT = {
+    OrderState.INITIALIZED: mark("New"),
+    OrderState.DENIED: mark("Denied"),
+    OrderState.SUBMITTED: mark("Submitted"),
+    OrderState.ACCEPTED: mark("Working"),
+    OrderState.PARTIALLY_FILLED: mark("Partly filled"),
+    OrderState.FILLED: mark("Filled"),
+    OrderState.PENDING_CANCEL: mark("Cancelling"),
+    OrderState.CANCELED: mark("Cancelled"),
+    OrderState.EXPIRED: mark("Expired"),
+    OrderState.REJECTED: mark("Rejected"),
+    OrderState.UNKNOWN: mark("Unknown"),
+}
+_STATE_TONE = {
+    OrderState.DENIED: Tone.DANGER,
+    OrderState.REJECTED: Tone.DANGER,
+    OrderState.UNKNOWN: Tone.WARNING,
+    OrderState.PENDING_CANCEL: Tone.WARNING,
+    OrderState.FILLED: Tone.SUCCESS,
+    OrderState.CANCELED: Tone.MUTED,
+    OrderState.EXPIRED: Tone.MUTED,
+    OrderState.ACCEPTED: Tone.ACCENT,
+    OrderState.PARTIALLY_FILLED: Tone.ACCENT,
+}
+
+
+def side_tone(side: Side) -> Tone:
+    """Return the colour meaning of a side."""
+    return Tone.UP if side is Side.BUY else Tone.DOWN
+
+
+def side_text(side: Side) -> str:
+    """Write a side with its mark, so that colour is not the only cue."""
+    return f"{'▲' if side is Side.BUY else '▼'} {tr(SIDE_TEXT[side])}"
+
+
+def owner_text(source: IntentSource, owner: str) -> str:
+    """Write who wants an order."""
+    if source is IntentSource.MANUAL:
+        return tr("Manual")
+    return tr("Kill switch") if source is IntentSource.KILL_SWITCH else owner
+
+
+def is_open(order: Order) -> bool:
+    """Whether an order may still trade."""
+    return not order.state.is_terminal
+
+
+class OrdersModel(RecordModel[Order]):
+    """Every order known, by client order id."""
+
+    def __init__(self, precision: Precision, parent: QObject | None = None) -> None:
+        def price(order: Order) -> str:
+            limit = order.intent.limit_price
+            return tr("Market") if limit is None else precision.price(order.intent.symbol, limit)
+
+        columns = (
+            Column[Order]("time", mark("Time"), lambda o: format_time(_when(o)), _when, width=10),
+            Column[Order]("symbol", mark("Market"), lambda o: o.intent.symbol, lambda o: o.intent.symbol, width=11),
+            Column[Order](
+                "side",
+                mark("Side"),
+                lambda o: side_text(o.intent.side),
+                lambda o: o.intent.side.value,
+                tone=lambda o: side_tone(o.intent.side),
+                width=8,
+            ),
+            Column[Order](
+                "type",
+                mark("Type"),
+                lambda o: tr(TYPE_TEXT[o.intent.order_type]),
+                lambda o: o.intent.order_type.value,
+                width=12,
+            ),
+            Column[Order](
+                "price", mark("Price"), price, lambda o: float(o.intent.limit_price or 0), numeric=True, width=13
+            ),
+            Column[Order](
+                "stop",
+                mark("Stop"),
+                lambda o: precision.price(o.intent.symbol, o.intent.stop_price),
+                lambda o: float(o.intent.stop_price or 0),
+                numeric=True,
+                width=12,
+            ),
+            Column[Order](
+                "quantity",
+                mark("Quantity"),
+                lambda o: precision.quantity(o.intent.symbol, o.intent.quantity),
+                lambda o: float(o.intent.quantity),
+                numeric=True,
+                width=12,
+            ),
+            Column[Order](
+                "filled",
+                mark("Filled"),
+                lambda o: precision.quantity(o.intent.symbol, o.filled_quantity),
+                lambda o: float(o.filled_quantity),
+                numeric=True,
+                width=12,
+            ),
+            Column[Order](
+                "average",
+                mark("Avg. price"),
+                lambda o: precision.price(o.intent.symbol, o.average_price),
+                lambda o: float(o.average_price or 0),
+                numeric=True,
+                width=13,
+            ),
+            Column[Order](
+                "state",
+                mark("State"),
+                lambda o: tr(STATE_TEXT[o.state]),
+                lambda o: o.state.value,
+                tone=lambda o: _STATE_TONE.get(o.state),
+                width=13,
+            ),
+            Column[Order](
+                "owner",
+                mark("From"),
+                lambda o: owner_text(o.intent.source, o.intent.owner),
+                lambda o: o.intent.owner,
+                tone=lambda o: Tone.WARNING if o.intent.source is IntentSource.MANUAL else None,
+                width=16,
+            ),
+            Column[Order](
+                "message",
+                mark("Note"),
+                lambda o: o.message or o.intent.reason or MISSING,
+                lambda o: o.message or o.intent.reason,
+                tone=lambda o: Tone.MUTED,
+                width=36,
+            ),
+        )
+        super().__init__(columns, lambda o: o.client_order_id, limit=HISTORY_LIMIT, parent=parent)
+
+    def open_orders(self, symbol: str | None = None) -> list[Order]:
+        """Return the orders that may still trade, of one market or all."""
+        return [o for o in self.records() if is_open(o) and symbol in (None, o.intent.symbol)]
+
+
+def _when(order: Order) -> int:
+    return order.updated_ns or order.submitted_ns or order.intent.created_ns

@@ -1,0 +1,180 @@
+"""Choosing a model, a capital and thresholds for a new strategy. GUI thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from decimal import Decimal
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.i18n import format_moment, tr
+from app.models.model_choice import ModelChoice
+from app.services import StrategySpec
+from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
+from app.ui.widgets.decimal_edit import DecimalField
+
+DEFAULT_CAPITAL = Decimal(1000)
+DEFAULT_ENTRY_Z, DEFAULT_EXIT_Z = Decimal("0.5"), Decimal("0.0")
+THRESHOLD_STEP = Decimal("0.1")
+
+
+def strategy_id_for(choice: ModelChoice, taken: Collection[str]) -> str:
+    """Return a stable, readable id that is not yet taken."""
+    stem = f"{choice.symbol.replace('/', '').lower()}-{choice.timeframe}-{choice.model_id[:8]}"
+    number = 1
+    while (candidate := stem if number == 1 else f"{stem}-{number}") in taken:
+        number += 1
+    return candidate
+
+
+class AddStrategyDialog(QDialog):
+    """A form for a `StrategySpec`; the button works once everything is readable.
+
+    Signals:
+        accepted_spec: the `StrategySpec` entered.
+    """
+
+    accepted_spec = Signal(object)
+
+    def __init__(
+        self, models: tuple[ModelChoice, ...], taken_ids: Collection[str], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._models = models
+        self._taken = frozenset(taken_ids)
+        self.setObjectName("add_strategy_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Add strategy"))
+        self.setMinimumWidth(110 * GRID)
+        self.model = QComboBox(self)
+        self.model.setObjectName("model_choice")
+        for choice in models:
+            when = format_moment(choice.created_ns, "%Y-%m-%d %H:%M")
+            self.model.addItem(f"{choice.symbol}  {choice.timeframe}  ·  {choice.model_id[:10]}  ·  {when}")
+        self.verdict = QLabel(self)
+        self.verdict.setWordWrap(True)
+        set_look(self.verdict, "role", "muted")
+        self.name = QLineEdit(self)
+        self.name.setObjectName("strategy_title")
+        self.capital = DecimalField(parent=self, round_down=True)
+        self.capital.edit.setObjectName("strategy_capital")
+        self.entry = self._threshold("strategy_entry_z", DEFAULT_ENTRY_Z)
+        self.exit = self._threshold("strategy_exit_z", DEFAULT_EXIT_Z)
+        self.problem = QLabel(self)
+        self.problem.setWordWrap(True)
+        set_look(self.problem, "role", "muted")
+        self.add = QPushButton(tr("Add strategy"), self)
+        self.add.setObjectName("strategy_add")
+        self.add.setDefault(True)
+        set_look(self.add, "variant", "primary")
+        self.cancel = QPushButton(tr("Cancel"), self)
+        self._lay_out()
+        self.capital.edit.set_step(Decimal(10))
+        self.capital.edit.set_value(DEFAULT_CAPITAL)
+        self.model.currentIndexChanged.connect(self._on_model)
+        self.name.textChanged.connect(self._on_changed)
+        for field in (self.capital, self.entry, self.exit):
+            field.edit.value_changed.connect(self._on_changed)
+        self.add.clicked.connect(self._on_add)
+        self.cancel.clicked.connect(self.close)
+        self._on_model(0)
+
+    def _threshold(self, name: str, value: Decimal) -> DecimalField:
+        field = DecimalField(parent=self)
+        field.edit.setObjectName(name)
+        field.edit.set_step(THRESHOLD_STEP)
+        field.edit.set_value(value)
+        return field
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setHorizontalSpacing(SPACE_M)
+        form.setVerticalSpacing(SPACE_S)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        form.addRow(tr("Model"), self.model)
+        form.addRow("", self.verdict)
+        form.addRow(tr("Name"), self.name)
+        form.addRow(tr("Capital"), self.capital)
+        form.addRow(tr("Enter at strength"), self.entry)
+        form.addRow(tr("Leave at strength"), self.exit)
+        hint = QLabel(
+            tr("Strength is the forecast divided by its usual spread: 0.5 is a mild view, 2 a strong one."), self
+        )
+        hint.setWordWrap(True)
+        set_look(hint, "role", "small")
+        form.addRow("", hint)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(SPACE_S)
+        buttons.addWidget(self.problem, 1)
+        buttons.addWidget(self.cancel)
+        buttons.addWidget(self.add)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(SPACE_L, SPACE_L, SPACE_L, SPACE_L)
+        layout.setSpacing(SPACE_M)
+        layout.addLayout(form)
+        layout.addStretch(1)
+        layout.addLayout(buttons)
+
+    def spec(self) -> StrategySpec | None:
+        """Return what is entered, None while something is missing or wrong."""
+        if self._complaint() or not 0 <= self.model.currentIndex() < len(self._models):
+            return None
+        choice = self._models[self.model.currentIndex()]
+        capital, entry, leave = self.capital.edit.value(), self.entry.edit.value(), self.exit.edit.value()
+        if capital is None or entry is None or leave is None:
+            return None
+        return StrategySpec(
+            strategy_id=strategy_id_for(choice, self._taken),
+            title=self.name.text().strip(),
+            symbol=choice.symbol,
+            timeframe=choice.timeframe,
+            model_id=choice.model_id,
+            capital=capital,
+            entry_z=float(entry),
+            exit_z=float(leave),
+        )
+
+    def _complaint(self) -> str:
+        entry, leave = self.entry.edit.value(), self.exit.edit.value()
+        if not self.name.text().strip():
+            return tr("Give it a name.")
+        if not self.capital.edit.value():
+            return tr("Enter a capital above zero.")
+        if entry is None or leave is None:
+            return tr("Enter both strengths.")
+        if leave > entry:
+            return tr("The strength to leave must not be above the one to enter.")
+        return ""
+
+    @Slot(int)
+    def _on_model(self, position: int) -> None:
+        if 0 <= position < len(self._models):
+            choice = self._models[position]
+            self.verdict.setText(choice.verdict)
+            self.capital.set_unit(choice.symbol.partition("/")[2])
+            self.name.setText(f"{choice.symbol} {choice.timeframe}")
+        self._on_changed()
+
+    @Slot()
+    def _on_changed(self) -> None:
+        complaint = self._complaint()
+        self.problem.setText(complaint)
+        self.add.setEnabled(not complaint)
+
+    @Slot()
+    def _on_add(self) -> None:
+        spec = self.spec()
+        if spec is not None:
+            self.accepted_spec.emit(spec)
+            self.close()

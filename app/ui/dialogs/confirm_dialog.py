@@ -1,0 +1,87 @@
+"""A question that does not block the program. GUI thread only.
+
+Never `exec()`: a nested event loop inside a coroutine ends other tasks.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QCloseEvent
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
+
+
+class ConfirmDialog(QDialog):
+    """A sentence, what is at stake, and buttons. Closing it in any other way answers "cancel".
+
+    Args:
+        name: constant object name.
+        title: window title and heading.
+        text: the question with its consequence.
+        stakes: one line each.
+
+    Signals:
+        answered: the name of the button pressed, "cancel" otherwise. Emitted exactly once.
+    """
+
+    answered = Signal(str)
+
+    def __init__(
+        self, parent: QWidget | None, *, name: str, title: str, text: str, stakes: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.setWindowTitle(title)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setMinimumWidth(100 * GRID)
+        self._answer = "cancel"
+        self._done = False
+        heading = QLabel(title, self)
+        set_look(heading, "role", "heading")
+        heading.setWordWrap(True)
+        question = QLabel(text, self)
+        question.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(SPACE_L, SPACE_L, SPACE_L, SPACE_L)
+        layout.setSpacing(SPACE_M)
+        layout.addWidget(heading)
+        layout.addWidget(question)
+        for stake in stakes:
+            line = QLabel(f"•  {stake}", self)
+            line.setObjectName("stake")
+            line.setWordWrap(True)
+            layout.addWidget(line)
+        layout.addStretch(1)
+        self._buttons = QHBoxLayout()
+        self._buttons.setSpacing(SPACE_S)
+        self._buttons.addStretch(1)
+        layout.addLayout(self._buttons)
+
+    def add_button(self, answer: str, text: str, *, variant: str = "", default: bool = False) -> QPushButton:
+        """Append a button whose press gives `answer` (also its object name)."""
+        button = QPushButton(text, self)
+        button.setObjectName(answer)
+        button.setAutoDefault(default)
+        button.setDefault(default)
+        if variant:
+            set_look(button, "variant", variant)
+        button.clicked.connect(self._on_pressed)
+        self._buttons.addWidget(button)
+        if default:
+            button.setFocus()
+        return button
+
+    def _on_pressed(self) -> None:
+        sender = self.sender()
+        self._answer = sender.objectName() if sender is not None else "cancel"
+        self.close()
+
+    def reject(self) -> None:
+        self.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        super().closeEvent(event)
+        if not self._done:
+            self._done = True
+            self.answered.emit(self._answer)

@@ -1,0 +1,98 @@
+"""Positions and their profit. GUI thread only."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QAction
+
+from app.i18n import mark, tr
+from app.models.positions_model import PositionRow, PositionsModel
+from app.theme import ThemeManager
+from app.ui.widgets.data_table import DataTable
+from app.ui.widgets.panel import Panel, ToolRow, column
+
+
+class PositionsDock(Panel):
+    """Table of positions; closing one prepares an order in the ticket and sends nothing by itself.
+
+    A double click or Enter shows the position's market.
+
+    Signals:
+        close_requested: the `Position` to prepare a closing order for.
+        market_requested: unified symbol to look at.
+    """
+
+    TITLE = mark("Positions")
+    NAME = "positions_dock"
+    close_requested = Signal(object)
+    market_requested = Signal(str)
+
+    def __init__(self, model: PositionsModel, theme: ThemeManager) -> None:
+        super().__init__(theme)
+        self._model = model
+        tools = ToolRow(self)
+        self.show_flat = tools.button("positions_show_flat", checkable=True)
+        tools.add_stretch()
+        self.close_position = tools.button("close_position")
+        self.table: DataTable[PositionRow] = DataTable(model, theme, name="positions_table", empty_icon="wallet")
+        column(self, tools, self.table)
+        self._close_action = QAction(self)
+        self._market_action = QAction(self)
+        self.table.set_menu(self._menu)
+        self.table.sort_by("symbol", Qt.SortOrder.AscendingOrder)
+        self.show_flat.toggled.connect(self._on_show_flat)
+        self.close_position.clicked.connect(self._on_close)
+        self._close_action.triggered.connect(self._on_close)
+        self._market_action.triggered.connect(self._on_market)
+        self.table.selection_changed.connect(self.refresh_buttons)
+        self.table.row_activated.connect(self._on_row_activated)
+        model.dataChanged.connect(self.refresh_buttons)
+        self._on_show_flat(False)
+        self.retranslate()
+
+    def retranslate(self) -> None:
+        self.show_flat.setText(tr("Show closed"))
+        self.close_position.setText(tr("Close position…"))
+        self.close_position.setToolTip(tr("Prepare a reduce-only order in the ticket"))
+        self._close_action.setText(tr("Close position…"))
+        self._market_action.setText(tr("Show this market"))
+        self.table.empty.set_text(tr("No open positions. Start a strategy or send an order."))
+
+    def refresh_look(self) -> None:
+        self._model.set_palette(self.theme.palette)
+        self.table.refresh_look()
+
+    @Slot()
+    def refresh_buttons(self) -> None:
+        """Enable what can be done now."""
+        can_close = any(row.position.quantity for row in self.table.selected())
+        self.close_position.setEnabled(can_close)
+        self._close_action.setEnabled(can_close)
+
+    def _menu(self) -> list[QAction]:
+        return [self._close_action, self._market_action]
+
+    @Slot(bool)
+    def _on_show_flat(self, show: bool) -> None:
+        self.table.proxy.set_filter(None if show else _is_held)
+        self.table.refresh_page()
+        self.refresh_buttons()
+
+    @Slot()
+    def _on_close(self) -> None:
+        for row in self.table.selected()[:1]:
+            if row.position.quantity:
+                self.close_requested.emit(row.position)
+
+    @Slot()
+    def _on_market(self) -> None:
+        for row in self.table.selected()[:1]:
+            self.market_requested.emit(row.position.symbol)
+
+    @Slot(object)
+    def _on_row_activated(self, row: PositionRow) -> None:
+        self.market_requested.emit(row.position.symbol)
+
+
+def _is_held(row: PositionRow) -> bool:
+    return row.position.quantity != 0

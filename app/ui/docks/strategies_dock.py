@@ -1,0 +1,196 @@
+"""The strategy manager: which strategies exist, what they do, start and stop. GUI thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QAction
+
+from app.i18n import mark, tr
+from app.models.model_choice import ModelChoice
+from app.models.strategies_model import ACTIVE_STATES, StrategiesModel
+from app.services import StrategySpec, TradingCommands
+from app.theme import ThemeManager
+from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
+from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.widgets.data_table import DataTable
+from app.ui.widgets.panel import Panel, ToolRow, column
+from core.events import StrategyStatus
+
+
+class StrategiesDock(Panel):
+    """Table of strategies with add, start, stop and remove.
+
+    A double click or Enter shows the strategy's market.
+
+    Signals:
+        market_requested: unified symbol to look at.
+        train_requested: there is no model yet and the person wants one.
+    """
+
+    TITLE = mark("Strategies")
+    NAME = "strategies_dock"
+    market_requested = Signal(str)
+    train_requested = Signal()
+
+    def __init__(self, model: StrategiesModel, trading: TradingCommands, theme: ThemeManager) -> None:
+        super().__init__(theme)
+        self._model = model
+        self._trading = trading
+        self._choices: tuple[ModelChoice, ...] = ()
+        tools = ToolRow(self)
+        self.start = tools.button("strategy_start")
+        self.stop = tools.button("strategy_stop")
+        self.remove = tools.button("strategy_remove")
+        tools.add_stretch()
+        self.add = tools.button("strategy_new")
+        self.table: DataTable[StrategyStatus] = DataTable(model, theme, name="strategies_table", empty_icon="bot")
+        column(self, tools, self.table)
+        self._actions = {name: QAction(self) for name in ("start", "stop", "remove", "market")}
+        self.table.set_menu(self._menu)
+        self.table.sort_by("title", Qt.SortOrder.AscendingOrder)
+        for trigger, slot in (
+            (self.start.clicked, self._on_start),
+            (self.stop.clicked, self._on_stop),
+            (self.remove.clicked, self._on_remove),
+            (self.add.clicked, self.open_add_dialog),
+            (self._actions["start"].triggered, self._on_start),
+            (self._actions["stop"].triggered, self._on_stop),
+            (self._actions["remove"].triggered, self._on_remove),
+            (self._actions["market"].triggered, self._on_market),
+        ):
+            trigger.connect(slot)
+        self.table.empty.triggered.connect(self._on_next_step)
+        self.table.selection_changed.connect(self.refresh_buttons)
+        self.table.row_activated.connect(self._on_row_activated)
+        model.dataChanged.connect(self.refresh_buttons)
+        model.rowsInserted.connect(self.refresh_buttons)
+        model.rowsRemoved.connect(self.refresh_buttons)
+        self.retranslate()
+        self.refresh_look()
+        self.refresh_buttons()
+
+    @Slot(object)
+    def set_models(self, models: Sequence[ModelChoice]) -> None:
+        """Set the models a strategy can be made of, best or newest first."""
+        self._choices = tuple(models)
+        self._write_empty()
+        self.refresh_buttons()
+
+    def retranslate(self) -> None:
+        self.start.setText(tr("Start"))
+        self.stop.setText(tr("Stop"))
+        self.stop.setToolTip(tr("Stop and cancel its working orders; the position stays"))
+        self.remove.setText(tr("Remove…"))
+        self.add.setText(tr("Add strategy…"))
+        for name, text in (
+            ("start", tr("Start")),
+            ("stop", tr("Stop")),
+            ("remove", tr("Remove…")),
+            ("market", tr("Show this market")),
+        ):
+            self._actions[name].setText(text)
+        self._write_empty()
+
+    def refresh_look(self) -> None:
+        self._model.set_palette(self.theme.palette)
+        self.table.refresh_look()
+        for button, name in ((self.start, "play"), (self.stop, "square"), (self.remove, "trash-2"), (self.add, "plus")):
+            button.setIcon(self.theme.icon(name))
+
+    @Slot()
+    def refresh_buttons(self) -> None:
+        """Enable what can be done now."""
+        chosen = self.table.selected()
+        idle = any(s.state not in ACTIVE_STATES for s in chosen)
+        active = any(s.state in ACTIVE_STATES for s in chosen)
+        removable = bool(chosen) and not active
+        for name, button, enabled in (
+            ("start", self.start, idle),
+            ("stop", self.stop, active),
+            ("remove", self.remove, removable),
+        ):
+            button.setEnabled(enabled)
+            self._actions[name].setEnabled(enabled)
+        self._actions["market"].setEnabled(bool(chosen))
+        self.add.setEnabled(bool(self._choices))
+        self.add.setToolTip("" if self._choices else tr("Train a model first"))
+
+    @Slot()
+    def open_add_dialog(self) -> None:
+        """Open the form for a new strategy."""
+        if not self._choices:
+            return
+        taken = [status.strategy_id for status in self._model.records()]
+        dialog = AddStrategyDialog(self._choices, taken, self.window())
+        dialog.accepted_spec.connect(self._on_spec)
+        dialog.open()
+
+    def _write_empty(self) -> None:
+        if self._choices:
+            self.table.empty.set_text(tr("No strategies yet – make one of a trained model."), tr("Add strategy…"))
+        else:
+            self.table.empty.set_text(tr("No strategies yet – train a model."), tr("Train a model…"))
+
+    def _menu(self) -> list[QAction]:
+        return list(self._actions.values())
+
+    @Slot()
+    def _on_next_step(self) -> None:
+        if self._choices:
+            self.open_add_dialog()
+        else:
+            self.train_requested.emit()
+
+    @Slot(object)
+    def _on_spec(self, spec: StrategySpec) -> None:
+        self._trading.add_strategy(spec)
+
+    @Slot()
+    def _on_start(self) -> None:
+        for status in self.table.selected():
+            if status.state not in ACTIVE_STATES:
+                self._trading.start_strategy(status.strategy_id)
+
+    @Slot()
+    def _on_stop(self) -> None:
+        for status in self.table.selected():
+            if status.state in ACTIVE_STATES:
+                self._trading.stop_strategy(status.strategy_id)
+
+    @Slot()
+    def _on_remove(self) -> None:
+        chosen = [s for s in self.table.selected() if s.state not in ACTIVE_STATES]
+        if not chosen:
+            return
+        dialog = ConfirmDialog(
+            self.window(),
+            name="remove_strategy_dialog",
+            title=tr("Remove the selected strategies?"),
+            text=tr("Their orders, fills and positions stay in the books."),
+            stakes=tuple(s.title for s in chosen),
+        )
+        dialog.setProperty("strategy_ids", [s.strategy_id for s in chosen])
+        dialog.add_button("cancel", tr("Keep"), default=True)
+        dialog.add_button("remove", tr("Remove"), variant="danger")
+        dialog.answered.connect(self._on_remove_answered)
+        dialog.open()
+
+    @Slot(str)
+    def _on_remove_answered(self, answer: str) -> None:
+        dialog = self.sender()
+        if answer != "remove" or dialog is None:
+            return
+        for strategy_id in dialog.property("strategy_ids"):
+            self._trading.remove_strategy(strategy_id)
+            self._model.discard(strategy_id)
+
+    @Slot()
+    def _on_market(self) -> None:
+        for status in self.table.selected()[:1]:
+            self.market_requested.emit(status.symbol)
+
+    @Slot(object)
+    def _on_row_activated(self, status: StrategyStatus) -> None:
+        self.market_requested.emit(status.symbol)

@@ -1,0 +1,160 @@
+"""Where the panels stand: presets, saving, restoring. GUI thread only.
+
+Panels are known by constant names, never by their translated titles: a saved layout survives a change of language.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from PySide6.QtCore import QByteArray, Qt
+from PySide6.QtWidgets import QDockWidget, QMainWindow
+
+from app.theme import GRID
+
+STATE_VERSION = 1
+
+
+class DockName(StrEnum):
+    """Constant names of the docks; the object name of a dock is `dock_<name>`."""
+
+    CHART = "chart"
+    ORDER_BOOK = "order_book"
+    TICKET = "ticket"
+    TRAINING = "training"
+    STRATEGIES = "strategies"
+    ORDERS = "orders"
+    POSITIONS = "positions"
+    FILLS = "fills"
+    LOG = "log"
+    NOTIFICATIONS = "notifications"
+
+
+class Preset(StrEnum):
+    """Arrangements to choose from."""
+
+    TRADING = "trading"
+    TRAINING = "training"
+
+
+_TABLES = (
+    DockName.POSITIONS,
+    DockName.ORDERS,
+    DockName.FILLS,
+    DockName.STRATEGIES,
+    DockName.LOG,
+    DockName.NOTIFICATIONS,
+)
+_LEFT, _RIGHT = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
+_CHART_WIDTH, _BOOK_WIDTH, _TICKET_WIDTH, _TRAINING_WIDTH = 190 * GRID, 66 * GRID, 80 * GRID, 130 * GRID
+_CHART_HEIGHT, _TABLE_HEIGHT = 110 * GRID, 62 * GRID
+
+
+class Layouts:
+    """Arranges the docks of a window.
+
+    Args:
+        window: the main window; the docks are added to it here.
+    """
+
+    def __init__(self, window: QMainWindow) -> None:
+        self._window = window
+        self._docks: dict[DockName, QDockWidget] = {}
+        self.preset = Preset.TRADING
+        window.setDockNestingEnabled(True)
+
+    def add(self, name: DockName, dock: QDockWidget) -> None:
+        """Make a dock known; it appears with the next `apply`."""
+        dock.setObjectName(f"dock_{name.value}")
+        dock.setAllowedAreas(Qt.DockWidgetArea.AllDockWidgetAreas)
+        self._docks[name] = dock
+
+    def dock(self, name: DockName) -> QDockWidget | None:
+        """Return a dock, None while it is not attached."""
+        return self._docks.get(name)
+
+    def apply(self, preset: Preset) -> None:
+        """Put every dock back to its place in a preset."""
+        self.preset = preset
+        for dock in self._docks.values():
+            dock.setFloating(False)
+            self._window.removeDockWidget(dock)
+        if preset is Preset.TRADING:
+            self._trading()
+        else:
+            self._training()
+
+    def _trading(self) -> None:
+        self._column(_LEFT, (DockName.CHART,), _TABLES, front=DockName.POSITIONS)
+        right = [d for d in (self._place(DockName.ORDER_BOOK, _RIGHT), self._place(DockName.TICKET, _RIGHT)) if d]
+        if len(right) == 2:
+            self._window.splitDockWidget(right[0], right[1], Qt.Orientation.Horizontal)
+        self._tabify(DockName.TICKET, (DockName.TRAINING,))
+        self._resize((DockName.CHART, DockName.ORDER_BOOK, DockName.TICKET), (_CHART_WIDTH, _BOOK_WIDTH, _TICKET_WIDTH))
+
+    def _training(self) -> None:
+        tables = tuple(name for name in _TABLES if name is not DockName.STRATEGIES)
+        self._column(_LEFT, (DockName.CHART,), (DockName.STRATEGIES, *tables), front=DockName.STRATEGIES)
+        self._place(DockName.TRAINING, _RIGHT)
+        self._tabify(DockName.TRAINING, (DockName.TICKET, DockName.ORDER_BOOK))
+        self._resize((DockName.CHART, DockName.TRAINING), (_CHART_WIDTH, _TRAINING_WIDTH))
+
+    def _column(
+        self, area: Qt.DockWidgetArea, top: tuple[DockName, ...], tabs: tuple[DockName, ...], *, front: DockName
+    ) -> None:
+        """Stack `top` over a group of tabs."""
+        for name in top:
+            self._place(name, area)
+        upper = self._docks.get(top[-1])
+        lower = self._place(tabs[0], area)
+        if upper is not None and lower is not None:
+            self._window.splitDockWidget(upper, lower, Qt.Orientation.Vertical)
+            self._window.resizeDocks([upper, lower], [_CHART_HEIGHT, _TABLE_HEIGHT], Qt.Orientation.Vertical)
+        self._tabify(tabs[0], tabs[1:])
+        chosen = self._docks.get(front)
+        if chosen is not None:
+            chosen.raise_()
+
+    def _place(self, name: DockName, area: Qt.DockWidgetArea) -> QDockWidget | None:
+        dock = self._docks.get(name)
+        if dock is not None:
+            self._window.addDockWidget(area, dock)
+            dock.show()
+        return dock
+
+    def _tabify(self, first: DockName, others: tuple[DockName, ...]) -> None:
+        base = self._docks.get(first)
+        for name in others:
+            dock = self._docks.get(name)
+            if dock is None:
+                continue
+            if base is None:
+                base = self._place(name, _RIGHT)
+                continue
+            self._window.addDockWidget(_RIGHT, dock)
+            self._window.tabifyDockWidget(base, dock)
+            dock.show()
+        if base is not None:
+            base.raise_()
+
+    def _resize(self, names: tuple[DockName, ...], widths: tuple[int, ...]) -> None:
+        present = [(self._docks[n], w) for n, w in zip(names, widths, strict=True) if n in self._docks]
+        self._window.resizeDocks([d for d, _ in present], [w for _, w in present], Qt.Orientation.Horizontal)
+
+    def save(self) -> bytes:
+        """Return the present arrangement."""
+        return bytes(self._window.saveState(STATE_VERSION).data())
+
+    def restore(self, state: bytes) -> bool:
+        """Take over a saved arrangement; False (and the present preset) where it does not fit."""
+        if state and self._window.restoreState(QByteArray(state), STATE_VERSION):
+            return True
+        self.apply(self.preset)
+        return False
+
+    def show(self, name: DockName) -> None:
+        """Bring a dock to the front."""
+        dock = self._docks.get(name)
+        if dock is not None:
+            dock.show()
+            dock.raise_()

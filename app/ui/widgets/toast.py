@@ -1,0 +1,157 @@
+"""Short messages in the corner of the window. They are children, not windows: they can never take the focus.
+
+GUI thread only.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from app.models.notifications_model import SEVERITY_TONE, NoticeRow
+from app.theme import GRID, ICON_SIZE_M, SPACE_L, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
+from core.events import Severity
+
+TOAST_WIDTH = 80 * GRID
+MAX_TOASTS = 3
+_SHOWN_MS = {Severity.INFO: 4_000, Severity.SUCCESS: 4_000, Severity.WARNING: 7_000, Severity.ERROR: 10_000}
+_ICON = {
+    Severity.INFO: "info",
+    Severity.SUCCESS: "circle-check",
+    Severity.WARNING: "triangle-alert",
+    Severity.ERROR: "circle-alert",
+}
+
+
+class Toast(QFrame):
+    """One message; a click closes it.
+
+    Signals:
+        closed: time is up or it was clicked; carries the toast.
+        clicked: it was clicked.
+    """
+
+    closed = Signal(object)
+    clicked = Signal()
+
+    def __init__(self, row: NoticeRow, theme: ThemeManager, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.row = row
+        self._theme = theme
+        self.setObjectName("toast")
+        self.setProperty("card", "true")
+        self.setFixedWidth(TOAST_WIDTH)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._picture = QLabel(self)
+        self._title = QLabel(self)
+        self._title.setObjectName("toast_title")
+        self._title.setWordWrap(True)
+        set_look(self._title, "role", "strong")
+        self._text = QLabel(self)
+        self._text.setWordWrap(True)
+        set_look(self._text, "role", "muted")
+        texts = QVBoxLayout()
+        texts.setSpacing(SPACE_XS)
+        texts.addWidget(self._title)
+        texts.addWidget(self._text)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_S)
+        layout.setSpacing(SPACE_S)
+        layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(texts, 1)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._on_timeout)
+        self.show_row(row)
+
+    def show_row(self, row: NoticeRow) -> None:
+        """Show a notice and start its time anew."""
+        self.row = row
+        notice = row.notice
+        colour = getattr(self._theme.palette, SEVERITY_TONE[notice.severity].value)
+        icon = self._theme.icon(_ICON[notice.severity], colour)
+        self._picture.setPixmap(icon.pixmap(ICON_SIZE_M, ICON_SIZE_M))
+        self._title.setText(notice.title if row.count == 1 else f"{notice.title}  ×{row.count}")
+        self._text.setText(notice.text)
+        self._text.setVisible(bool(notice.text))
+        self._timer.start(_SHOWN_MS[notice.severity])
+
+    def dismiss(self) -> None:
+        """Stop the clock and report it is gone."""
+        self._timer.stop()
+        self.closed.emit(self)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        event.accept()
+        self.clicked.emit()
+        self.dismiss()
+
+    @Slot()
+    def _on_timeout(self) -> None:
+        self.closed.emit(self)
+
+
+class ToastStack(QObject):
+    """Keeps at most three toasts in the lower right corner of a widget.
+
+    Signals:
+        clicked: one of them was clicked.
+    """
+
+    clicked = Signal()
+
+    def __init__(self, theme: ThemeManager, host: QWidget) -> None:
+        super().__init__(host)
+        self._theme = theme
+        self._host = host
+        self._toasts: list[Toast] = []
+        host.installEventFilter(self)
+
+    @property
+    def toasts(self) -> list[Toast]:
+        """Those on screen, oldest first."""
+        return list(self._toasts)
+
+    def show_notice(self, row: NoticeRow) -> None:
+        """Show a notice; a repetition changes the toast that is still there."""
+        for toast in self._toasts:
+            if toast.row.number == row.number:
+                toast.show_row(row)
+                self._arrange()
+                return
+        while len(self._toasts) >= MAX_TOASTS:
+            self._toasts[0].dismiss()
+        toast = Toast(row, self._theme, self._host)
+        toast.closed.connect(self._on_closed)
+        toast.clicked.connect(self.clicked)
+        self._toasts.append(toast)
+        self._arrange()
+        toast.show()
+
+    def clear(self) -> None:
+        """Remove every toast."""
+        for toast in list(self._toasts):
+            toast.dismiss()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize:
+            self._arrange()
+        return False
+
+    def _arrange(self) -> None:
+        bottom = self._host.height() - SPACE_L - 2 * SPACE_L  # above the status bar
+        for toast in reversed(self._toasts):
+            toast.adjustSize()
+            bottom -= toast.height()
+            toast.move(self._host.width() - toast.width() - SPACE_L, bottom)
+            toast.raise_()
+            bottom -= SPACE_S
+
+    @Slot(object)
+    def _on_closed(self, toast: Toast) -> None:
+        if toast in self._toasts:
+            self._toasts.remove(toast)
+            toast.hide()
+            toast.deleteLater()
+            self._arrange()
