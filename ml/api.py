@@ -321,7 +321,7 @@ class TrainingProgress(JsonValue):
         run_id: which run.
         phase: "loading", "features", "training", "testing", "exporting" or "done".
         epoch / epochs: finished and planned epochs.
-        train_loss / valid_loss: pinball loss in units of training volatility; None before the first epoch's end.
+        train_loss / valid_loss: pinball loss in units of volatility; None before the first epoch's end.
         best_epoch: epoch of the lowest validation loss so far, 0 before the first.
         learning_rate: current.
         targets_per_s: throughput of the current epoch.
@@ -416,7 +416,7 @@ class ForecastMetrics(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord(JsonValue):
-    """Losses of one finished epoch, in units of training volatility."""
+    """Losses of one finished epoch, in units of volatility."""
 
     epoch: int
     train_loss: float

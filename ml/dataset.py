@@ -1,8 +1,8 @@
 """From candles to training tensors: targets, chronological split, contiguous segments. Any thread; numpy only.
 
-A target at bar t is the log return from its close to the close `horizon` bars later, in units of the training part's
-volatility. Neither a feature window nor a target nor a segment ever crosses a missing bar, and between the parts lie
-at least the horizon and the purge.
+A target at bar t is the log return from its close to the close `horizon` bars later, in units of the volatility known
+at t times a constant of the training part. Neither a feature window nor a target nor a segment ever crosses a missing
+bar, and between the parts lie at least the horizon and the purge.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ from core.data.importer import import_candles
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import STORE_SOURCE, DataRange, ForecastSpec, SplitSpec, minimum_bars
-from ml.features import BoolArray, FeaturePipeline, Float32Array, FloatArray, IntArray, RobustScaler, bars_since_gap
+from ml.features import (
+    BoolArray,
+    FeaturePipeline,
+    Float32Array,
+    FloatArray,
+    IntArray,
+    RobustScaler,
+    Scaling,
+    TargetUnit,
+    bars_since_gap,
+)
+
+_FLOOR_SHARE = 0.1  # of the median volatility: below it a bar would weigh more than ten ordinary ones
+_STILL = 1e-7  # log return per bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +57,10 @@ class ForecastDataset:
         has_input: complete feature rows, shape (n,).
         has_target: complete rows whose target exists, shape (n,).
         log_return: targets, log return over the horizon, float64, shape (n,), 0 where there is none.
-        target: the same in units of `target_scale`, float32.
-        target_scale: standard deviation of the training targets.
+        unit: of the network's outputs at each bar, log return, float64, shape (n,).
+        target: `log_return` / `unit`, float32: what the network learns.
         train / valid / test: the split.
-        scaler: fitted on the complete rows of the training part.
+        scaling: of inputs and targets, fitted on the training part.
         pipeline: what computed the features.
         horizon: bars ahead.
     """
@@ -56,12 +69,12 @@ class ForecastDataset:
     has_input: BoolArray
     has_target: BoolArray
     log_return: FloatArray
+    unit: FloatArray
     target: Float32Array
-    target_scale: float
     train: Part
     valid: Part
     test: Part
-    scaler: RobustScaler
+    scaling: Scaling
     pipeline: FeaturePipeline
     horizon: int
 
@@ -112,25 +125,39 @@ def build_dataset(frame: CandleFrame, spec: ForecastSpec) -> ForecastDataset:
     matrix = pipeline.compute(frame)
     if not np.isfinite(matrix[has_input]).all():
         raise UserError("The bars hold values that are no valid prices or volumes.", "Check them with `data check`.")
-    scaler = RobustScaler.fit(matrix[has_input & train.mask(len(frame))], pipeline.names)
+    in_train = train.mask(len(frame))
+    scaler = RobustScaler.fit(matrix[has_input & in_train], pipeline.names)
+    volatility = np.where(has_input, pipeline.volatility(matrix), 1.0)
+    target_unit = _target_unit(volatility[has_target & in_train], log_return[has_target & in_train], horizon)
+    unit = target_unit.at(volatility)
     matrix[~has_input] = np.nan
-    scale = float(np.std(log_return[has_target & train.mask(len(frame))]))
-    if scale < 1e-12:
-        raise UserError("The price does not move in the training part.", "Choose another market or range.")
     return ForecastDataset(
         inputs=scaler.transform(matrix),
         has_input=has_input,
         has_target=has_target,
         log_return=log_return,
-        target=(log_return / scale).astype(np.float32),
-        target_scale=scale,
+        unit=unit,
+        target=(log_return / unit).astype(np.float32),
         train=train,
         valid=valid,
         test=test,
-        scaler=scaler,
+        scaling=Scaling(scaler, target_unit),
         pipeline=pipeline,
         horizon=horizon,
     )
+
+
+def _target_unit(volatility: FloatArray, log_return: FloatArray, horizon: int) -> TargetUnit:
+    """Fit the unit on training rows, shapes (n,).
+
+    Raises:
+        UserError: the price never moves.
+    """
+    floor = _FLOOR_SHARE * float(np.median(volatility))
+    scale = float(np.std(log_return / (np.maximum(volatility, floor) * np.sqrt(horizon))))
+    if floor < _STILL or scale < _STILL:
+        raise UserError("The price hardly moves in the training part.", "Choose another market or range.")
+    return TargetUnit(horizon, floor, scale)
 
 
 def _targets(frame: CandleFrame, horizon: int) -> tuple[FloatArray, BoolArray]:

@@ -181,7 +181,7 @@ def evaluate_forecast(
         edge_p_value=p_value,
         edge=edge,
         forecast_std=float(valid_medians.std()),
-        target_std=data.target_scale,
+        target_std=float(data.log_return[data.rows(data.train)].std()),
         verdict=verdict(model, ridge, len(rows), p_value, edge=edge),
     )
 

@@ -20,13 +20,14 @@ from core.errors import UserError
 from core.indicators import indicators as ind
 from core.indicators.rolling import rolling_zscore
 from ml.api import TREND_FAST, TREND_SLOW, FeatureSpec, warm_up_bars
-from ml.jsonvalues import Json, JsonValue
+from ml.jsonvalues import JsonValue
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
+_VOLATILITY = "volatility"  # the column that sets the unit of targets
 _VOLATILITY_FLOOR = 1e-8  # log return per bar; a market that stands still has no scale of its own
 _SHORT_WINDOW = 12
 _OSCILLATOR_WINDOW = 14
@@ -113,6 +114,11 @@ class FeaturePipeline:
         matrix[: self.warm_up] = np.nan
         return matrix
 
+    def volatility(self, matrix: FloatArray) -> FloatArray:
+        """Return the realised volatility behind unscaled feature rows (n, F), log return per bar, shape (n,)."""
+        volatility: FloatArray = np.exp(matrix[:, self.names.index(_VOLATILITY)])
+        return volatility
+
     def complete_rows(self, time_ns: IntArray, step_ns: int) -> BoolArray:
         """Return which rows have `warm_up` predecessors without a missing bar, shape (n,)."""
         complete: BoolArray = bars_since_gap(time_ns, step_ns) >= self.warm_up
@@ -128,7 +134,7 @@ def bars_since_gap(time_ns: IntArray, step_ns: int) -> IntArray:
 
 
 def _column_names(spec: FeatureSpec) -> tuple[str, ...]:
-    names = ["log_return", *(f"return_{horizon}" for horizon in spec.horizons), "volatility", "volatility_ratio"]
+    names = ["log_return", *(f"return_{horizon}" for horizon in spec.horizons), _VOLATILITY, "volatility_ratio"]
     if spec.name == "market":
         names += ["rsi", "atr", "macd", "range_position", "body", "volume_z"]
         names += ["day_sin", "day_cos", "week_sin", "week_cos"]
@@ -274,6 +280,31 @@ def pipeline_for(spec: FeatureSpec, digest: str) -> FeaturePipeline:
     return pipeline
 
 
-def scaler_json(scaler: RobustScaler, target_scale: float) -> Json:
-    """Return the content of scaler.json: input scaling and the unit of the model's outputs."""
-    return {"inputs": scaler.to_json(), "target_scale": target_scale}
+@dataclass(frozen=True, slots=True)
+class TargetUnit(JsonValue):
+    """The unit of the network's outputs at each bar: recent volatility over the horizon, with a floor.
+
+    A network that learns in these units carries over from wild years to calm ones.
+
+    Attributes:
+        horizon: bars ahead.
+        floor: smallest volatility used, log return per bar; a share of the training part's median.
+        scale: standard deviation of the training targets in units of volatility.
+    """
+
+    horizon: int
+    floor: float
+    scale: float
+
+    def at(self, volatility: FloatArray) -> FloatArray:
+        """Return the unit in log return over the horizon for realised volatilities, same shape."""
+        unit: FloatArray = np.maximum(volatility, self.floor) * (self.scale * np.sqrt(self.horizon))
+        return unit
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling(JsonValue):
+    """Content of scaler.json: how numbers enter the network and what its outputs mean."""
+
+    inputs: RobustScaler
+    target: TargetUnit

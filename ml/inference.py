@@ -69,7 +69,7 @@ class OnnxForecaster:
             state: before the first of them.
 
         Returns:
-            Quantiles in units of training volatility, shape (T, Q), and the state after the last bar.
+            Quantiles in units of `TargetUnit`, shape (T, Q), and the state after the last bar.
         """
         quantiles, h, c = self._session.run(_OUTPUTS, {"x": inputs[None], "h0": state.h, "c0": state.c})
         return quantiles[0], RecurrentState(h, c)
@@ -92,7 +92,7 @@ def forecast_rows(
         index = np.arange(begin + burn_in, end)
         index = index[data.has_target[index]]
         rows.append(index)
-        quantiles.append(result[index - begin].astype(np.float64) * data.target_scale)
+        quantiles.append(result[index - begin].astype(np.float64) * data.unit[index, None])
     return np.concatenate(rows), np.concatenate(quantiles)
 
 
@@ -156,7 +156,7 @@ class OnnxPredictor:
         # All but the newest bar at once; the newest takes the live path.
         matrix = self._pipeline.compute(frame)[self._pipeline.warm_up : -1]
         if len(matrix):
-            _, self._state = self._forecaster.run(self._stored.scaler.transform(matrix), self._state)
+            _, self._state = self._forecaster.run(self._stored.scaling.inputs.transform(matrix), self._state)
             self._rows_seen = len(matrix)
         recent = candles[-min(run, self._pipeline.warm_up + 1) :]
         for candle in recent[:-1]:
@@ -181,16 +181,17 @@ class OnnxPredictor:
             return None
         if not np.isfinite(row).all():
             raise ValueError(f"bar {candle.open_time_ns} gives features that are not finite")
-        inputs = self._stored.scaler.transform(row[None])
+        inputs = self._stored.scaling.inputs.transform(row[None])
         quantiles, self._state = self._forecaster.run(inputs, self._state)
         self._rows_seen += 1
         if self._rows_seen <= self._stored.spec.training.burn_in:
             return None
-        return self._forecast(candle, inputs[0], quantiles[0])
+        unit = float(self._stored.scaling.target.at(self._pipeline.volatility(row[None]))[0])
+        return self._forecast(candle, inputs[0], quantiles[0].astype(np.float64) * unit)
 
-    def _forecast(self, candle: Candle, inputs: Float32Array, quantiles: Float32Array) -> Forecast:
+    def _forecast(self, candle: Candle, inputs: Float32Array, quantiles: FloatArray) -> Forecast:
         spec = self._stored.spec.model
-        values = tuple((quantiles.astype(np.float64) * self._stored.target_scale).tolist())
+        values = tuple(quantiles.tolist())
         spread = self._stored.metrics.forecast_std
         return Forecast(
             symbol=self.symbol,

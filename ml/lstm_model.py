@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ml.api import ModelSpec
 from ml.features import FloatArray
 
-_SMALLEST_GAP = 1e-3  # between neighbouring quantiles at the start, in units of training volatility
+_SMALLEST_GAP = 1e-3  # between neighbouring quantiles at the start, in units of volatility
 
 
 class LstmForecaster(nn.Module):
@@ -60,7 +60,7 @@ class LstmForecaster(nn.Module):
             h0 / c0: state before the first bar, shape (layers, B, hidden).
 
         Returns:
-            Quantiles in units of training volatility, shape (B, T, Q), and the state after the last bar.
+            Quantiles in units of volatility, shape (B, T, Q), and the state after the last bar.
         """
         hidden, (h, c) = self.lstm(x, (h0, c0))
         raw = self.head(self.dropout(hidden)) + self.skip(x)

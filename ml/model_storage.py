@@ -24,7 +24,7 @@ from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.errors import UserError
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
-from ml.features import RobustScaler, scaler_json
+from ml.features import Scaling
 from ml.jsonvalues import Json
 
 MANIFEST, CONFIG, METRICS, SCALER = "manifest.json", "config.json", "metrics.json", "scaler.json"
@@ -44,7 +44,7 @@ class PackageContent:
     Attributes:
         spec: of the run.
         feature_names / feature_digest: columns of the input, in order, and the identity of their computation.
-        scaler / target_scale: input scaling and the unit of the outputs.
+        scaling: of inputs and outputs.
         weights / onnx: file contents.
         metrics: on the test part.
         lineage: data range and hash, split and run, see `data_lineage`.
@@ -53,8 +53,7 @@ class PackageContent:
     spec: ForecastSpec
     feature_names: tuple[str, ...]
     feature_digest: str
-    scaler: RobustScaler
-    target_scale: float
+    scaling: Scaling
     weights: bytes
     onnx: bytes
     metrics: ForecastMetrics
@@ -69,7 +68,7 @@ class StoredModel:
         model_id: content hash.
         folder: where it lies.
         manifest: parsed.
-        spec / feature_digest / scaler / target_scale / metrics: as stored.
+        spec / feature_digest / scaling / metrics: as stored.
         onnx: the very bytes that were verified.
     """
 
@@ -78,8 +77,7 @@ class StoredModel:
     manifest: Json
     spec: ForecastSpec
     feature_digest: str
-    scaler: RobustScaler
-    target_scale: float
+    scaling: Scaling
     metrics: ForecastMetrics
     onnx: bytes
 
@@ -124,7 +122,7 @@ def save_model(models_dir: Path, content: PackageContent, clock: Clock) -> str:
     files = {
         CONFIG: _to_bytes(config),
         METRICS: _to_bytes(content.metrics.to_json()),
-        SCALER: _to_bytes(scaler_json(content.scaler, content.target_scale)),
+        SCALER: _to_bytes(content.scaling.to_json()),
         WEIGHTS: content.weights,
         ONNX: content.onnx,
     }
@@ -166,15 +164,14 @@ def load_model(models_dir: Path, model_id: str) -> StoredModel:
     manifest = _verified_manifest(folder, model_id)
     files = {name: _verified_file(folder, name, manifest) for name in FILES}
     try:
-        config, scaling = json.loads(files[CONFIG]), json.loads(files[SCALER])
+        config = json.loads(files[CONFIG])
         return StoredModel(
             model_id=model_id,
             folder=folder,
             manifest=manifest,
             spec=ForecastSpec.from_json(config["spec"]),
             feature_digest=config["feature_digest"],
-            scaler=RobustScaler.from_json(scaling["inputs"]),
-            target_scale=float(scaling["target_scale"]),
+            scaling=Scaling.from_json(json.loads(files[SCALER])),
             metrics=ForecastMetrics.from_json(json.loads(files[METRICS])),
             onnx=files[ONNX],
         )
