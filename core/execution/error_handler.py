@@ -8,7 +8,7 @@ ancestry, so this module does not need ccxt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -47,10 +47,15 @@ class HttpFacts:
     Attributes:
         status: HTTP status; None where no answer was read to its end.
         retry_after_s: the Retry-After header, seconds.
+        code: the venue's own error code in the body; ccxt drops it where it recognises the text.
     """
 
     status: int | None = None
     retry_after_s: float | None = None
+    code: str = ""
+
+
+NO_ANSWER = HttpFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class ErrorTable:
     codes: Mapping[str, Outcome] = field(default_factory=dict)
     phrases: Mapping[str, Outcome] = field(default_factory=dict)
 
+
+NO_TABLE = ErrorTable()
 
 # Nearest ancestor first wins, so a class needs a row only where it differs from its parent.
 EXCEPTION_OUTCOMES: Mapping[str, Outcome] = {
@@ -109,9 +116,9 @@ _MESSAGE = re.compile(r'"msg"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _NEVER_SENT = frozenset({"ClientConnectorError", "ConnectionRefusedError", "gaierror"})
 
 
-def venue_code(exc: BaseException) -> str:
-    """Return the venue's own error code carried in an exception's text, or ""."""
-    found = _CODE.search(str(exc))
+def venue_code(text: str) -> str:
+    """Return the venue's own error code in a body or an exception's text, or ""."""
+    found = _CODE.search(text)
     return found.group(1) if found else ""
 
 
@@ -123,7 +130,7 @@ def decide(exc: BaseException, facts: HttpFacts, table: ErrorTable) -> Outcome |
             return outcome
     if _was_never_sent(exc):
         return Outcome.NOT_PROCESSED
-    code = venue_code(exc)
+    code = facts.code or venue_code(text)
     if code in table.codes:
         return table.codes[code]
     if facts.status is not None and facts.status >= 500:
@@ -140,7 +147,7 @@ def decide(exc: BaseException, facts: HttpFacts, table: ErrorTable) -> Outcome |
 
 
 def classify(
-    exc: BaseException, operation: Operation, facts: HttpFacts = HttpFacts(), table: ErrorTable = ErrorTable()
+    exc: BaseException, operation: Operation, facts: HttpFacts = NO_ANSWER, table: ErrorTable = NO_TABLE
 ) -> GatewayError | None:
     """Return the gateway error that a failed call becomes.
 
@@ -154,11 +161,12 @@ def classify(
         The error to raise from `exc`, or None where `exc` is a bug that must surface as it is. A submit never
         yields None: whatever went wrong after sending, the order may exist.
     """
-    if isinstance(exc, GatewayError):
-        return exc
+    for cause in _chain(exc):
+        if isinstance(cause, GatewayError):
+            return cause
     outcome = decide(exc, facts, table)
-    code = venue_code(exc)
-    message = describe(exc)
+    code = facts.code or venue_code(str(exc))
+    message = describe(exc, code)
     if outcome is None:
         return (
             AmbiguousOutcome(f"the answer to the order was not understood: {message}", code)
@@ -178,21 +186,20 @@ def classify(
     return DefinitiveReject(message, code)
 
 
-def describe(exc: BaseException) -> str:
+def describe(exc: BaseException, code: str = "") -> str:
     """Return one line for a person: the venue's own words where it sent some, never a signed address."""
     text = str(exc) or type(exc).__name__
     found = _MESSAGE.search(text)
     if found:
-        code = venue_code(exc)
         return f"{found.group(1)} ({code})" if code else found.group(1)
     # ccxt puts the whole address into the message, signature and all.
     without_query = re.sub(r"\?\S*", "", text.splitlines()[0])
+    if code:
+        return f"{without_query} ({code})"
     if type(exc).__name__ == "RequestTimeout":
         return f"no answer in time: {without_query}"
-    root: BaseException = exc
-    while root.__cause__ is not None:
-        root = root.__cause__
-    if root is not exc and str(root):
+    root = list(_chain(exc))[-1]
+    if root is not exc and str(root) and str(root) != text:
         return f"{without_query}: {str(root).splitlines()[0]}"
     return without_query
 
@@ -204,14 +211,13 @@ def _retry_after(facts: HttpFacts) -> float:
 
 
 def _was_never_sent(exc: BaseException) -> bool:
+    return any(cls.__name__ in _NEVER_SENT for cause in _chain(exc) for cls in type(cause).__mro__)
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what caused it; ccxt's stream client puts the cause into the arguments of its own."""
     current: BaseException | None = exc
     while current is not None:
-        if any(cls.__name__ in _NEVER_SENT for cls in type(current).__mro__):
-            return True
-        current = current.__cause__ or (current.args[0] if _wraps_another(current) else None)
-    return False
-
-
-def _wraps_another(exc: BaseException) -> bool:
-    """ccxt's stream client puts the original exception into the arguments of its own."""
-    return len(exc.args) == 1 and isinstance(exc.args[0], BaseException)
+        yield current
+        wrapped = current.args[0] if len(current.args) == 1 else None
+        current = current.__cause__ or (wrapped if isinstance(wrapped, BaseException) else None)

@@ -139,7 +139,10 @@ class BinanceDialect:
 
     async def subscribe_user(self, exchange: Any) -> str:
         """Subscribe by signature on the WebSocket API; no listen key exists any more."""
-        await exchange.authenticate()
+        try:
+            await exchange.authenticate()
+        except KeyError as exc:  # ccxt stumbles while cleaning up after a refusal; the refusal is what counts
+            raise exc.__context__ or exc from None
         return str(exchange.urls["api"]["ws"]["ws-api"]["spot"])
 
 

@@ -22,7 +22,7 @@ from core.execution.api.gateway import GatewayError, RetryableError
 from core.execution.api.loopback import open_session
 from core.execution.api.rate_limiter import RateLimiter
 from core.execution.api.venue_profile import VenueProfile
-from core.execution.error_handler import HttpFacts, Operation, classify
+from core.execution.error_handler import NO_ANSWER, HttpFacts, Operation, classify, venue_code
 
 T = TypeVar("T")
 RawHandler = Callable[[dict[str, Any]], None]
@@ -131,16 +131,15 @@ class CcxtClient:
         try:
             result = await request(exchange)
         except Exception as exc:
-            error = self.translate(exc, operation)
+            error = self.translate(exc, operation, self._facts.get())
             if error is None:
                 raise  # a bug, not a failure of the venue
             raise error from exc
         self._monitor.measured(latency_ms=(time.perf_counter() - started) * 1_000)
         return result
 
-    def translate(self, exc: BaseException, operation: Operation) -> GatewayError | None:
+    def translate(self, exc: BaseException, operation: Operation, facts: HttpFacts = NO_ANSWER) -> GatewayError | None:
         """Classify what a call or a stream raised; a limit the venue named is kept from now on."""
-        facts = self._facts.get(HttpFacts())
         error = classify(exc, operation, facts, self._profile.errors)
         if isinstance(error, RetryableError) and facts.status in (418, 429):
             self.requests.pause(error.retry_after_s)
@@ -156,6 +155,8 @@ class CcxtClient:
         class VenueExchange(base):  # type: ignore[misc]
             """The venue's ccxt class with three observation points."""
 
+            number = str  # amounts stay the text the venue sent; also for what ccxt itself states, such as fees
+
             def milliseconds(self) -> int:
                 """Return the injected wall clock, ms UTC; request timestamps derive from it."""
                 return client._wall_clock.now_ns() // NS_PER_MS
@@ -164,7 +165,8 @@ class CcxtClient:
                 self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any
             ) -> str:
                 """Keep status and Retry-After of the answer for the call that is being made."""
-                client._facts.set(HttpFacts(code, _seconds(headers.get("Retry-After"))))
+                own_code = venue_code(body) if code >= 400 else ""
+                client._facts.set(HttpFacts(code, _seconds(headers.get("Retry-After")), own_code))
                 return str(super().on_rest_response(code, reason, url, method, headers, body, *request))
 
             def handle_message(self, stream: Any, message: Any) -> None:
@@ -186,7 +188,6 @@ class CcxtClient:
         if self._credentials is not None:
             config |= {"apiKey": self._credentials.api_key, "secret": self._credentials.api_secret}
         exchange = VenueExchange(config)
-        exchange.number = str
         exchange.streaming = {**exchange.streaming, "keepAlive": int(self._profile.ping_interval_s * 1_000)}
         if self._profile.urls:
             exchange.urls["api"] = {**exchange.urls["api"], **copy.deepcopy(dict(self._profile.urls))}

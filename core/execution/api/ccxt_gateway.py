@@ -151,9 +151,10 @@ class CcxtGateway:
             self._by_venue_symbol = {i.venue_symbol: i for i in self._instruments.values()}
             if self._credentials is not None:
                 await self.fetch_balances()
-        except GatewayError as exc:
-            self._monitor.set_state(ConnectionState.OFFLINE, exc.message)
+        except BaseException as exc:  # also when cancelled: no session may stay open
             await self._client.close()
+            detail = exc.message if isinstance(exc, GatewayError) else type(exc).__name__
+            self._monitor.set_state(ConnectionState.OFFLINE, detail)
             raise
         self._monitor.set_state(ConnectionState.ONLINE)
 

@@ -1,0 +1,251 @@
+"""CcxtGateway's streams against the double: finality, back-fill, silence, account events, prompt close."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from core.clock import ManualClock
+from core.domain.candles import Timeframe
+from core.domain.orders import OrderState, TradingMode
+from core.events import ConnectionState, ConnectionStatus
+from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
+from core.execution.api.gateway import BalanceReport, FatalGatewayError, GatewayError, OrderReport, RetryableError
+from tests.unit.execution_api.venue_double import KEY, MINUTE_MS, SECRET, T0_MS, VenueDouble, kline, kline_event
+
+
+class Reader:
+    """Collects a stream in the background."""
+
+    def __init__(self, stream: AsyncIterator[Any]) -> None:
+        self.items: list[Any] = []
+        self.error: BaseException | None = None
+        self._stream = stream
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            async with aclosing(self._stream) as stream:  # type: ignore[type-var]
+                async for item in stream:
+                    self.items.append(item)
+        except GatewayError as exc:
+            self.error = exc
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+def finals(reader: Reader) -> list[int]:
+    return [(c.open_time_ns // 1_000_000 - T0_MS) // MINUTE_MS for c in reader.items if c.final]
+
+
+async def test_bars_are_final_once_with_back_fill(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    reader = Reader(gateway.watch_candles("BTC/USDT", Timeframe.M1))
+    await venue.until(lambda: "btcusdt@kline_1m" in venue.subscriptions)
+    await venue.publish(kline_event(0, 100.5, closed=False))
+    await venue.until(lambda: len(reader.items) == 1)
+    await venue.publish(kline_event(0, 101, closed=True))
+    await venue.publish(kline_event(0, 101, closed=True))  # duplicated frame
+    await venue.publish(kline_event(1, 102, closed=False))
+    await venue.until(lambda: len(reader.items) >= 3)
+    assert finals(reader) == [0]
+    assert venue.sent("GET /api/v3/klines") == []  # the venue's own flag needs no second reading
+    venue.klines = [kline(i, close=200 + i) for i in range(6)]
+    await venue.publish(kline_event(5, 105, closed=False))  # bars 1 to 4 were lost
+    await venue.until(lambda: len(finals(reader)) == 5)
+    await reader.stop()
+    assert finals(reader) == [0, 1, 2, 3, 4]
+    by_time = {c.open_time_ns: c for c in reader.items if c.final}
+    assert [c.close for c in by_time.values()] == [101, 201, 202, 203, 204]
+    assert [c.open_time_ns for c in reader.items] == sorted(c.open_time_ns for c in reader.items)
+    await venue.until(lambda: venue.subscriptions == [])
+
+
+async def test_silent_stream_is_replaced_by_rest_and_recovers(
+    venue: VenueDouble, market_clock: ManualClock, statuses: list[ConnectionStatus]
+) -> None:
+    profile = replace(venue.profile(), stream_silence_s=0.2)
+    gateway = CcxtGateway(
+        profile, TradingMode.PRACTICE, None, market_clock=market_clock, on_connection=statuses.append, link="market"
+    )
+    await gateway.connect()
+    venue.klines = [kline(0), kline(1)]
+    market_clock.set((T0_MS + MINUTE_MS + 1) * 1_000_000)
+    reader = Reader(gateway.watch_candles("BTC/USDT", Timeframe.M1))
+    await venue.until(lambda: finals(reader) == [0], 8)
+    assert gateway.connection.state is ConnectionState.DEGRADED
+    assert "REST" in gateway.connection.detail
+    venue.klines.append(kline(2))
+    market_clock.set((T0_MS + 2 * MINUTE_MS + 1) * 1_000_000)
+    await venue.until(lambda: finals(reader) == [0, 1], 8)
+    await venue.publish(kline_event(2, 7, closed=True))
+    await venue.until(lambda: finals(reader) == [0, 1, 2])
+    assert gateway.connection.state is ConnectionState.ONLINE
+    assert {s.link for s in statuses} == {"market"}
+    await reader.stop()
+    await gateway.close()
+
+
+async def test_dropped_stream_is_subscribed_again(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    reader = Reader(gateway.watch_candles("BTC/USDT", Timeframe.M1))
+    await venue.until(lambda: len(venue.subscriptions) == 1)
+    await venue.publish(kline_event(0, 100, closed=True))
+    await venue.until(lambda: finals(reader) == [0])
+    await venue.drop_streams()
+    await venue.until(lambda: len(venue.subscriptions) == 2)
+    venue.klines = [kline(i) for i in range(4)]
+    await venue.publish(kline_event(3, 100, closed=False))
+    await venue.until(lambda: finals(reader) == [0, 1, 2])
+    await reader.stop()
+
+
+async def test_trades_come_once_and_end_with_an_error(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    reader = Reader(gateway.watch_trades("BTC/USDT"))
+    await venue.until(lambda: "btcusdt@trade" in venue.subscriptions)
+    for i in range(50):
+        trade = {"e": "trade", "E": T0_MS, "s": "BTCUSDT", "t": i, "p": "100.5", "q": "0.25", "T": T0_MS, "m": False}
+        await venue.publish(trade)
+    await venue.until(lambda: sum(len(batch) for batch in reader.items) == 50)
+    assert [t.trade_id for batch in reader.items for t in batch] == [str(i) for i in range(50)]
+    assert reader.items[0][0].price == 100.5
+    await venue.drop_streams()
+    await venue.until(lambda: reader.error is not None)
+    assert isinstance(reader.error, RetryableError)
+
+
+async def test_book_follows_its_deltas(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    reader = Reader(gateway.watch_book("BTC/USDT", 2))
+    await venue.until(lambda: "btcusdt@depth@100ms" in venue.subscriptions)
+    await venue.until(lambda: len(venue.sent("GET /api/v3/depth")) == 1)
+    delta = {"e": "depthUpdate", "E": T0_MS, "s": "BTCUSDT", "U": 101, "u": 102, "b": [["99.5", "4"]], "a": []}
+    await asyncio.sleep(0.05)
+    await venue.publish(delta)
+    await venue.until(lambda: bool(reader.items) and reader.items[-1].sequence == 102)
+    book = reader.items[-1]
+    assert (book.bids, book.asks) == (((99.5, 4.0), (99.0, 1.0)), ((101.0, 3.0),))
+    await reader.stop()
+
+
+async def test_silent_book_that_moved_on_is_reported_stale(venue: VenueDouble, market_clock: ManualClock) -> None:
+    profile = replace(venue.profile(), stream_silence_s=0.3)
+    gateway = CcxtGateway(profile, TradingMode.PRACTICE, None, market_clock=market_clock)
+    await gateway.connect()
+    reader = Reader(gateway.watch_book("BTC/USDT", 2))
+    await venue.until(lambda: len(reader.items) >= 1)
+    moved = {"lastUpdateId": 900, "bids": [["88.00", "1"]], "asks": [["101.00", "3"]]}
+    venue._get_depth = lambda _: moved  # type: ignore[method-assign]
+    await venue.until(lambda: reader.error is not None)
+    assert "stale" in str(reader.error)
+    await gateway.close()
+
+
+async def test_ticker(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    reader = Reader(gateway.watch_ticker("BTC/USDT"))
+    await venue.until(lambda: "btcusdt@miniTicker" in venue.subscriptions)
+    mini = {"e": "24hrMiniTicker", "E": T0_MS, "s": "BTCUSDT", "c": "110", "o": "100", "h": "1", "l": "1", "v": "7"}
+    await venue.publish({**mini, "q": "1"})
+    await venue.until(lambda: len(reader.items) == 1)
+    assert reader.items[0].last == 110
+    assert reader.items[0].change_24h == pytest.approx(0.1)
+    await reader.stop()
+
+
+EXECUTION = {
+    "e": "executionReport",
+    "E": T0_MS,
+    "s": "BTCUSDT",
+    "c": "maru-1",
+    "S": "BUY",
+    "o": "LIMIT",
+    "f": "GTC",
+    "q": "0.00200000",
+    "p": "100.00000000",
+    "P": "0.00000000",
+    "C": "",
+    "x": "NEW",
+    "X": "NEW",
+    "r": "NONE",
+    "i": 5,
+    "l": "0.00000000",
+    "z": "0.00000000",
+    "L": "0.00000000",
+    "n": "0",
+    "N": None,
+    "T": T0_MS,
+    "t": -1,
+    "m": False,
+    "Z": "0.00000000",
+}
+
+
+def trade_report(trade_id: int, cumulative: str, status: str) -> dict[str, Any]:
+    changes = {"x": "TRADE", "X": status, "l": "0.00100000", "L": "100.00000000", "z": cumulative, "t": trade_id}
+    return {**EXECUTION, **changes, "n": "0.00000100", "N": "BTC", "Z": str(Decimal(cumulative) * 100), "m": True}
+
+
+async def test_account_events_are_complete_even_in_a_burst(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    reader = Reader(gateway.watch_user())
+    await venue.until(lambda: len(reader.items) == 1)
+    assert isinstance(reader.items[0], BalanceReport)
+    await asyncio.gather(
+        venue.publish(EXECUTION, user=True),
+        venue.publish(trade_report(1, "0.00100000", "PARTIALLY_FILLED"), user=True),
+        venue.publish(trade_report(2, "0.00200000", "FILLED"), user=True),
+        venue.publish(
+            {"e": "outboundAccountPosition", "E": T0_MS, "u": T0_MS, "B": [{"a": "BTC", "f": "0.002", "l": "0"}]},
+            user=True,
+        ),
+    )
+    await venue.until(lambda: len(reader.items) == 5)
+    reports = [item for item in reader.items if isinstance(item, OrderReport)]
+    assert [r.state for r in reports] == [OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.FILLED]
+    fills = [fill for r in reports for fill in r.fills]
+    assert [(f.trade_id, f.quantity, f.fee, f.fee_currency) for f in fills] == [
+        ("1", Decimal("0.001"), Decimal("0.000001"), "BTC"),
+        ("2", Decimal("0.001"), Decimal("0.000001"), "BTC"),
+    ]
+    assert reports[-1].average_price == Decimal(100)
+    assert reader.items[-1].balances[0].free == Decimal("0.002")
+    cancelled = {**EXECUTION, "x": "CANCELED", "X": "CANCELED", "c": "cancel-request", "C": "maru-1"}
+    await venue.publish(cancelled, user=True)
+    await venue.until(lambda: len(reader.items) == 6)
+    assert (reader.items[-1].client_order_id, reader.items[-1].state) == ("maru-1", OrderState.CANCELED)
+    await venue.drop_streams()
+    await venue.until(lambda: reader.error is not None)
+    assert isinstance(reader.error, RetryableError)
+
+
+async def test_account_stream_with_a_refused_key(venue: VenueDouble, market_clock: ManualClock) -> None:
+    gateway = CcxtGateway(venue.profile(), TradingMode.PRACTICE, Credentials(KEY, SECRET), market_clock=market_clock)
+    await gateway.connect()
+    gateway._client.exchange.apiKey = "revoked"
+    with pytest.raises(FatalGatewayError, match="-2015"):
+        await anext(gateway.watch_user())
+    await gateway.close()
+
+
+async def test_close_ends_every_stream_within_three_seconds(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    readers = [
+        Reader(gateway.watch_candles("BTC/USDT", Timeframe.M1)),
+        Reader(gateway.watch_trades("BTC/USDT")),
+        Reader(gateway.watch_book("BTC/USDT")),
+        Reader(gateway.watch_ticker("BTC/USDT")),
+        Reader(gateway.watch_user()),
+    ]
+    await venue.until(lambda: len(venue.subscriptions) == 4 and len(readers[4].items) == 1)
+    started = time.monotonic()
+    await gateway.close()
+    assert time.monotonic() - started < 3
+    for reader in readers[1:]:
+        async with asyncio.timeout(2):
+            await reader.task
+        assert isinstance(reader.error, RetryableError)
+    await readers[0].stop()
