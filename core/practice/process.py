@@ -1,0 +1,151 @@
+"""The practice exchange as a child process. Blocking calls: use a thread, or `asyncio.to_thread`.
+
+The child ends when its standard input closes, so it cannot outlive a parent that crashed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+from core.errors import UserError
+from core.practice.control import PracticeEndpoints
+
+_MAIN: Final = Path(__file__).resolve().parents[2] / "main.py"
+_STOP_S: Final = 5.0
+
+
+class PracticeProcess:
+    """Starts and stops one practice exchange."""
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path | None = None,
+        seed: int | None = None,
+        replay: Path | None = None,
+        speed: str | None = None,
+        start: str | None = None,
+        start_bar: int | None = None,
+        gate: str | None = None,
+        balance: str | None = None,
+        port: int | None = None,
+    ) -> None:
+        """Describe the exchange; arguments are those of the `practice-exchange` command, None for its defaults."""
+        options = {
+            "--data-dir": data_dir,
+            "--seed": seed,
+            "--replay": replay.resolve() if replay is not None else None,
+            "--speed": speed,
+            "--start": start,
+            "--start-bar": start_bar,
+            "--lockstep-interval": gate,
+            "--balance": balance,
+            "--port": port,
+        }
+        self._arguments = [part for name, value in options.items() if value is not None for part in (name, str(value))]
+        self._process: subprocess.Popen[str] | None = None
+        self._complaints: deque[str] = deque(maxlen=20)
+        self._readers: list[threading.Thread] = []
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while running."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the child is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, timeout_s: float = 20.0) -> PracticeEndpoints:
+        """Start the child and wait until it is ready.
+
+        Raises:
+            UserError: it ended or did not become ready in time; the message is the child's own where it gave one.
+        """
+        if self._process is not None:
+            raise RuntimeError("the practice exchange was already started")
+        # A frozen application is its own interpreter and takes subcommands directly.
+        command = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, str(_MAIN)]
+        self._process = subprocess.Popen(
+            [*command, "practice-exchange", "--json", "--exit-with-parent", *self._arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        lines: list[str] = []
+        first = threading.Event()
+
+        def take_line(text: str) -> None:
+            lines.append(text)
+            first.set()
+
+        self._read(self._process.stdout, take_line, first.set)
+        self._read(self._process.stderr, self._complaints.append, None)
+        first.wait(timeout_s)
+        return self._parse(lines[0] if lines else "", timeout_s)
+
+    def stop(self) -> None:
+        """End the child within 5 s; idempotent."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for reader in self._readers:
+            reader.join(1.0)
+        self._readers.clear()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def __enter__(self) -> PracticeEndpoints:
+        return self.start()
+
+    def __exit__(self, *unused: object) -> None:
+        self.stop()
+
+    def _read(self, pipe: IO[str] | None, take: Callable[[str], None], at_end: Callable[[], None] | None) -> None:
+        """Hand over the lines of a pipe from a thread of its own, so that the child never blocks on a full pipe."""
+
+        def read() -> None:
+            for text in pipe or ():
+                take(text)
+            if at_end is not None:
+                at_end()
+
+        reader = threading.Thread(target=read, name="practice-exchange-output", daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def _parse(self, line: str, timeout_s: float) -> PracticeEndpoints:
+        try:
+            answer = json.loads(line) if line else {}
+            if "error" in answer:
+                self.stop()
+                raise UserError(answer["error"], answer.get("remedy", ""))
+            return PracticeEndpoints.from_json(answer)
+        except (ValueError, KeyError) as exc:
+            alive = self.running
+            self.stop()
+            said = " ".join(text.strip() for text in list(self._complaints)[-3:])
+            why = f"was not ready after {timeout_s:.0f} s" if alive else f"ended at once: {said}"
+            raise UserError(f"The practice exchange {why}.", "Run main.py doctor to check this machine.") from exc

@@ -1,0 +1,410 @@
+"""The practice exchange's server: one process, one event loop, loopback only.
+
+Speaks the venue's REST API under `/api/v3`, market streams under `/stream`, the WebSocket API under `/ws-api/v3`, and
+its own control interface under `/control`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from aiohttp import WSMsgType, web
+
+from core.errors import UserError
+from core.practice import auth
+from core.practice.account_store import AccountStore
+from core.practice.api import TradingApi
+from core.practice.auth import ApiKeys
+from core.practice.bars import DAY_MS, INTERVALS, interval_name
+from core.practice.exchange import Exchange
+from core.practice.market_source import MarketSource
+from core.practice.orders import Rejection
+from core.practice.player import Player, parse_speed
+from core.practice.specs import UNITS
+from core.practice.streams import Connection, StreamHub
+from core.practice.wsapi import WsApi
+
+HOST: Final = "127.0.0.1"
+_PING_S: Final = 20.0
+_MAX_BODY: Final = 1 << 20
+_DEFAULT_PAST_MS: Final = 7 * DAY_MS
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class PracticeConfig:
+    """How to run the exchange.
+
+    Attributes:
+        folder: where accounts and keys live.
+        port: 0 lets the system choose.
+        speed: market seconds per wall second; None is lockstep.
+        start_ms: where market time begins, ms; None for the default of the source and speed.
+        gate_ms: bar length of lockstep; None for the source's own.
+        opening_quote: quote currency of a new account.
+    """
+
+    folder: Path
+    port: int = 0
+    speed: float | None = 1.0
+    start_ms: int | None = None
+    gate_ms: int | None = None
+    opening_quote: Decimal = Decimal(10_000)
+
+
+def wall_ms() -> int:
+    """Return the server's clock: wall time in ms."""
+    return time.time_ns() // 1_000_000
+
+
+class PracticeServer:
+    """Owns the exchange, its streams and its sockets."""
+
+    def __init__(self, source: MarketSource, config: PracticeConfig) -> None:
+        """Open the account and prepare the market.
+
+        Raises:
+            UserError: the account, the keys or the start time cannot be used.
+        """
+        self._config = config
+        self.keys: ApiKeys = auth.load_or_make_keys(config.folder / "keys.json")
+        self.token = secrets.token_urlsafe(24)
+        quotes = {spec.quote for spec in source.specs.values()}
+        opening = {quote: int(config.opening_quote * UNITS) for quote in quotes}
+        self._store = AccountStore(config.folder / source.source_id / "account.sqlite", opening)
+        now = wall_ms()
+        start = start_time(source, config, self._store.clock_ms(), now)
+        self.exchange = Exchange(source, self._store, start)
+        self._api = TradingApi(self.exchange, wall_ms)
+        self._hub = StreamHub(self.exchange, self._api, wall_ms)
+        self._wsapi = WsApi(self._api, self._hub, self.keys, wall_ms)
+        self.exchange.settle_gap(now)
+        self.player = Player(self.exchange, self._hub, wall_ms, config.speed, config.gate_ms)
+        self._runner: web.AppRunner | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._port = 0
+        self.stop_requested = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen and begin to play.
+
+        Raises:
+            UserError: the port is taken.
+        """
+        app = web.Application(middlewares=[self._guard], client_max_size=_MAX_BODY)
+        self._add_routes(app.router)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, HOST, self._config.port)
+        try:
+            await site.start()
+        except OSError as exc:
+            await self.stop()
+            if exc.errno == errno.EADDRINUSE:
+                raise UserError(
+                    f"Port {self._config.port} is already in use.", "Choose another with --port, or 0 for any free one."
+                ) from exc
+            raise UserError(
+                f"Port {self._config.port} cannot be opened: {exc.strerror or exc}.",
+                "Choose another with --port, or 0 for any free one.",
+            ) from exc
+        self._port = int(self._runner.addresses[0][1])
+        self._task = asyncio.get_running_loop().create_task(self.player.run())
+        self._task.add_done_callback(lambda task: self.stop_requested.set())
+
+    def ready_line(self) -> dict[str, Any]:
+        """Return the addresses and secrets that a client needs."""
+        host = f"{HOST}:{self._port}"
+        return {
+            "rest": f"http://{host}",
+            "ws": f"ws://{host}/stream/ws",
+            "ws_api": f"ws://{host}/ws-api/v3",
+            "control": f"http://{host}/control",
+            "token": self.token,
+            "api_key": self.keys.api_key,
+            "api_secret": self.keys.api_secret,
+            "symbols": list(self.exchange.specs),
+        }
+
+    async def stop(self) -> None:
+        """Close every socket, store the clock and release the account; idempotent.
+
+        Raises:
+            Exception: whatever ended the market's own task early.
+        """
+        failure: BaseException | None = None
+        if self._task is not None:
+            failure = self._task.exception() if self._task.done() and not self._task.cancelled() else None
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({self._task})
+            self._task = None
+        for socket in list(self._sockets):
+            with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
+                await asyncio.wait_for(socket.close(code=1001, message=b"Server shutdown"), 0.5)
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+            await self.player.close()
+        self._store.close()
+        if failure is not None:
+            raise failure
+
+    # --- safety and errors ------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse browsers and foreign host names, and turn rejections into the venue's error shape."""
+        host = request.headers.get("Host", "")
+        if host not in (f"{HOST}:{self._port}", f"localhost:{self._port}") or "Origin" in request.headers:
+            return web.json_response({"code": -1002, "msg": "You are not authorized."}, status=403)
+        if request.path.startswith("/control/"):
+            given = request.headers.get("Authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+                return web.json_response({"error": "The control token is missing or wrong."}, status=401)
+        try:
+            return await handler(request)
+        except Rejection as exc:
+            return web.json_response({"code": exc.code, "msg": exc.message}, status=exc.status)
+
+    # --- routes -----------------------------------------------------------------------------------------------
+
+    def _add_routes(self, router: web.UrlDispatcher) -> None:
+        api, base = self._api, "/api/v3"
+        router.add_get(f"{base}/ping", self._rest(lambda params: {}))
+        for path, answer in {
+            "time": api.time,
+            "exchangeInfo": api.exchange_info,
+            "klines": api.klines,
+            "depth": api.depth,
+            "aggTrades": api.aggregate_trades,
+            "trades": api.trades,
+            "ticker/24hr": api.day_ticker,
+            "ticker/price": api.price_ticker,
+            "ticker/bookTicker": api.book_ticker,
+        }.items():
+            router.add_get(f"{base}/{path}", self._rest(answer))
+        for path, answer in {
+            "account": api.account,
+            "order": api.query_order,
+            "openOrders": api.open_orders,
+            "allOrders": api.all_orders,
+            "myTrades": api.my_trades,
+        }.items():
+            router.add_get(f"{base}/{path}", self._rest(answer, signed=True))
+        router.add_post(f"{base}/order", self._rest(api.place_order, signed=True))
+        router.add_post(f"{base}/order/test", self._rest(api.test_order, signed=True))
+        router.add_delete(f"{base}/order", self._rest(api.cancel_order, signed=True))
+        router.add_delete(f"{base}/openOrders", self._rest(api.cancel_open_orders, signed=True))
+        router.add_get("/stream", self._stream_socket)
+        router.add_get("/stream/ws", self._stream_socket)
+        router.add_get("/stream/ws/{name}", self._stream_socket)
+        router.add_get("/ws-api/v3", self._api_socket)
+        for path, control in {
+            "ack": self._ack,
+            "speed": self._speed,
+            "reset": self._reset,
+            "burst": self._burst,
+        }.items():
+            router.add_post(f"/control/{path}", control)
+        router.add_post("/control/shutdown", self._shutdown)
+        router.add_get("/control/state", self._state)
+
+    def _rest(self, answer: Callable[[dict[str, str]], Any], *, signed: bool = False) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            query, body = request.rel_url.raw_query_string, ""
+            if request.can_read_body:
+                body = await request.text()
+            params = dict(parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True))
+            if signed:
+                key = request.headers.get("X-MBX-APIKEY", "")
+                auth.check_signed(self.keys, key, params, auth.query_payload(query, body), wall_ms())
+            return web.json_response(answer(params))
+
+        return handle
+
+    async def _stream_socket(self, request: web.Request) -> web.StreamResponse:
+        combined = request.path == "/stream"
+        names = [name for name in request.query.get("streams", "").split("/") if name]
+        named = request.match_info.get("name", "")
+        if "@" in named:
+            names.append(named)
+
+        def answer(connection: Connection, text: str) -> None:
+            reply = self._subscription(connection, text)
+            connection.send(reply)
+
+        return await self._serve_socket(request, answer, combined=combined, names=names)
+
+    def _subscription(self, connection: Connection, text: str) -> dict[str, Any]:
+        request_id: Any = None
+        try:
+            request = json.loads(text)
+            request_id = request.get("id")
+            method, names = request.get("method"), request.get("params") or []
+        except (ValueError, AttributeError):
+            return {"error": {"code": 3, "msg": "Invalid JSON"}, "id": None}
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return {
+                "error": {"code": 2, "msg": "Invalid request: params must be an array of strings"},
+                "id": request_id,
+            }
+        try:
+            if method == "SUBSCRIBE":
+                self._hub.subscribe(connection, names)
+            elif method == "UNSUBSCRIBE":
+                self._hub.unsubscribe(connection, names)
+            elif method == "LIST_SUBSCRIPTIONS":
+                return {"result": list(connection.streams), "id": request_id}
+            else:
+                return {"error": {"code": 2, "msg": f"Invalid request: unknown method {method}"}, "id": request_id}
+        except Rejection as exc:
+            return {"error": {"code": 2, "msg": exc.message}, "id": request_id}
+        return {"result": None, "id": request_id}
+
+    async def _api_socket(self, request: web.Request) -> web.StreamResponse:
+        def answer(connection: Connection, text: str) -> None:
+            connection.send(self._wsapi.answer(connection, text))
+
+        return await self._serve_socket(request, answer)
+
+    async def _serve_socket(
+        self,
+        request: web.Request,
+        answer: Callable[[Connection, str], None],
+        *,
+        combined: bool = False,
+        names: list[str] | None = None,
+    ) -> web.StreamResponse:
+        socket = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MAX_BODY, compress=False)
+        connection = Connection(socket, combined=combined)
+        if names:
+            self._hub.subscribe(connection, names)
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        pump = asyncio.get_running_loop().create_task(connection.pump())
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    answer(connection, message.data)
+        finally:
+            self._hub.forget(connection)
+            self._sockets.discard(socket)
+            pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({pump})
+        return socket
+
+    # --- control ----------------------------------------------------------------------------------------------
+
+    async def _state(self, request: web.Request) -> web.Response:
+        player = self.player
+        return web.json_response(
+            {
+                "market_time_ms": self.exchange.market_ms,
+                "server_time_ms": wall_ms(),
+                "speed": "max" if player.lockstep else player.speed,
+                "lockstep": player.lockstep,
+                "finished": self.exchange.finished,
+                "last_closed": {"interval": interval_name(player.gate_ms), "open_time": player.last_closed_ms},
+                "symbols": list(self.exchange.specs),
+            }
+        )
+
+    async def _ack(self, request: web.Request) -> web.Response:
+        body = await _json_body(request)
+        open_ms = body.get("open_time")
+        if not isinstance(open_ms, int):
+            raise web.HTTPBadRequest(text="open_time must be milliseconds since the epoch")
+        released = self.player.acknowledge(str(body.get("symbol")), str(body.get("interval")), open_ms)
+        return web.json_response({"released": released})
+
+    async def _speed(self, request: web.Request) -> web.Response:
+        body = await _json_body(request)
+        try:
+            self.player.set_speed(parse_speed(str(body.get("speed"))))
+        except UserError as exc:
+            return web.json_response({"error": exc.message, "remedy": exc.remedy}, status=400)
+        return await self._state(request)
+
+    async def _reset(self, request: web.Request) -> web.Response:
+        archived = self.exchange.reset()
+        self.player.rebase()
+        return web.json_response({"archived": archived})
+
+    async def _burst(self, request: web.Request) -> web.Response:
+        body = await _json_body(request)
+        symbol = str(body.get("symbol") or next(iter(self.exchange.specs)))
+        rate, seconds = body.get("rate"), body.get("seconds", 1)
+        numbers = isinstance(rate, int | float) and isinstance(seconds, int | float)
+        if symbol not in self.exchange.specs or not numbers or not (0 < rate <= 50_000 and 0 < seconds <= 3_600):
+            return web.json_response({"error": "A burst needs a known symbol, a rate and seconds."}, status=400)
+        self.player.burst(symbol, float(rate), float(seconds))
+        return web.json_response({"symbol": symbol, "messages": int(rate * seconds)})
+
+    async def _shutdown(self, request: web.Request) -> web.Response:
+        self.stop_requested.set()
+        return web.json_response({})
+
+
+async def _json_body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.text())
+    except ValueError as exc:
+        raise web.HTTPBadRequest(text="the body must be JSON") from exc
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text="the body must be a JSON object")
+    return body
+
+
+def start_time(source: MarketSource, config: PracticeConfig, stored_ms: int | None, now_ms: int) -> int:
+    """Return where market time begins.
+
+    Raises:
+        UserError: the wanted start lies outside the market or before what the account has already lived through.
+    """
+    last = min(now_ms, source.end_ms - 1) if source.end_ms is not None else now_ms
+    if config.start_ms is not None:
+        if not source.first_ms <= config.start_ms <= last:
+            raise UserError("The start lies outside the market's data.", "Choose a later or earlier --start.")
+        if stored_ms is not None and config.start_ms < stored_ms:
+            raise UserError(
+                "The account has already traded later than the wanted start.",
+                "Leave out --start to continue, reset the account, or choose another folder with --data-dir.",
+            )
+        return config.start_ms
+    if source.end_ms is not None:
+        default = source.first_ms + (source.end_ms - source.first_ms) // 2
+    elif config.speed == 1.0:
+        return now_ms
+    else:
+        default = now_ms - _DEFAULT_PAST_MS
+    floor = source.next_open(default // source.base_ms * source.base_ms)
+    return min(last, max(floor if floor is not None else default, stored_ms or 0))
+
+
+def gate_of(name: str | None, base_ms: int) -> int | None:
+    """Read the lockstep bar length.
+
+    Raises:
+        UserError: it is no interval, or shorter than the market's own bars.
+    """
+    if name is None:
+        return None
+    if name not in INTERVALS or INTERVALS[name] < base_ms:
+        raise UserError(f"{name!r} is not a bar length of this market.", "Choose one such as 1h, 4h or 1d.")
+    return INTERVALS[name]
