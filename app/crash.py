@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -92,15 +93,17 @@ class CrashHandler(QObject):
 
     crashed = Signal(object)
 
-    def __init__(self, folder: Path, parent: QObject | None = None) -> None:
+    def __init__(self, folder: Path, clean: Callable[[str], str] | None = None, parent: QObject | None = None) -> None:
         """Create it.
 
         Args:
             folder: for crash files; made if missing.
+            clean: removes further secrets, such as those registered with `core.logger.Redactor`.
             parent: Qt owner.
         """
         super().__init__(parent)
         self._folder = folder
+        self._clean_more = clean
         self._lock = threading.Lock()
         self._seen: dict[str, CrashReport] = {}
         self._fault_file: IO[str] | None = None
@@ -160,8 +163,8 @@ class CrashHandler(QObject):
 
     def _write(self, error: BaseException, trace: str, context: str) -> CrashReport:
         now = datetime.now(UTC)
-        summary = redact("".join(traceback.format_exception_only(error)).strip())
-        details = redact(f"{_environment(now)}\nIn: {context}\n\n{trace}")
+        summary = self._clean("".join(traceback.format_exception_only(error)).strip())
+        details = self._clean(f"{_environment(now)}\nIn: {context}\n\n{trace}")
         path: Path | None = self._folder / f"crash-{now:%Y%m%d-%H%M%S-%f}.txt"
         try:
             assert path is not None
@@ -173,11 +176,14 @@ class CrashHandler(QObject):
             path = None
         return CrashReport(summary, details, path, 1)
 
+    def _clean(self, text: str) -> str:
+        return redact(text if self._clean_more is None else self._clean_more(text))
+
     def _last_run(self) -> LastRun:
         path = self._folder / _FAULT_FILE
         if not path.exists():
             return LastRun(clean=True)
-        trace = redact(path.read_text("utf-8", "replace"))
+        trace = self._clean(path.read_text("utf-8", "replace"))
         if not trace.strip():
             return LastRun(clean=False)
         kept = self._folder / f"crash-{datetime.fromtimestamp(path.stat().st_mtime, UTC):%Y%m%d-%H%M%S-%f}.txt"

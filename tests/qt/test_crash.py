@@ -111,6 +111,14 @@ def test_full_disk_hides_nothing(handler: CrashHandler, dialog: Dialog, monkeypa
     assert "while full" in dialog.reports[0].details
 
 
+def test_registered_secrets_are_removed_too(qapp: object, tmp_path: Path) -> None:
+    handler = CrashHandler(tmp_path, lambda text: text.replace("hunter2", "[hidden]"))
+    report = handler.report(ValueError("it was hunter2"), "test")
+    assert report.summary == "ValueError: it was [hidden]"
+    assert report.path is not None
+    assert "hunter2" not in report.path.read_text("utf-8")
+
+
 def test_keyboard_interrupt_is_no_crash(
     handler: CrashHandler, dialog: Dialog, capsys: pytest.CaptureFixture[str]
 ) -> None:

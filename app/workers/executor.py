@@ -1,0 +1,266 @@
+"""Trading beside the window: the executor on its own thread and loop. Methods belong to any thread.
+
+The thread makes the session (gateway, journal, executor) itself, for all of it is bound to its loop. Commands return at
+once; what comes of them arrives as events, failures as notices. Nothing here waits for the GUI thread, so the kill
+switch works while the window stands still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PySide6.QtCore import QObject, Signal
+
+from app.i18n import tr
+from app.workers.base import AsyncWorkerThread
+from app.workers.snapshot import EventQueue
+from core.domain.orders import OrderDraft
+from core.errors import UserError
+from core.events import EventSink, ExecutorEvent, FillBooked, Notice, Severity
+from core.strategies.spec import StrategySpec
+
+log = logging.getLogger(__name__)
+
+RETRY_S = (2.0, 5.0, 10.0, 30.0)  # pauses before connecting again; the last one repeats
+
+
+class TradingEngine(Protocol):
+    """What the worker needs of `core.execution.executor.Executor`."""
+
+    async def start(self) -> None:
+        """Connect, load the books, reconcile; raises UserError."""
+        ...
+
+    async def run(self) -> None:
+        """Trade until cancelled or until a bug ends it."""
+        ...
+
+    async def place_order(self, draft: OrderDraft) -> Any:
+        """Send a manual order."""
+        ...
+
+    async def cancel_order(self, client_id: str) -> Any:
+        """Cancel one order."""
+        ...
+
+    async def cancel_all(self, symbol: str | None = None) -> None:
+        """Cancel all orders."""
+        ...
+
+    async def add_strategy(self, spec: StrategySpec) -> None:
+        """Register a strategy."""
+        ...
+
+    async def remove_strategy(self, strategy_id: str) -> None:
+        """Forget a strategy."""
+        ...
+
+    async def start_strategy(self, strategy_id: str) -> None:
+        """Run a strategy."""
+        ...
+
+    async def stop_strategy(self, strategy_id: str) -> None:
+        """Stop a strategy."""
+        ...
+
+    async def kill(self, flatten: bool = False, reason: str = "kill switch") -> Any:
+        """Halt, cancel everything, report."""
+        ...
+
+    async def rearm(self) -> None:
+        """Allow trading again."""
+        ...
+
+
+class TradingSession(Protocol):
+    """What the worker needs of `app.runtime.TradingSession`."""
+
+    @property
+    def executor(self) -> TradingEngine:
+        """The engine, not started yet."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the engine and close everything; orders stay."""
+        ...
+
+
+OpenSession = Callable[[EventSink], Awaitable[TradingSession]]
+Command = Callable[[TradingEngine], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingKill:
+    """A kill switch pressed before there was an executor."""
+
+    flatten: bool
+
+
+class ExecutorWorker(AsyncWorkerThread):
+    """Runs the executor; implements `app.services.TradingCommands`.
+
+    Attributes:
+        events: every `ExecutorEvent` in order; lives in the GUI thread.
+
+    Signals:
+        ready: the executor trades; emitted again after every reconnection.
+        filled: a `FillBooked` that happened just now; those of earlier runs come through `events` only.
+    """
+
+    ready = Signal()
+    filled = Signal(object)
+
+    def __init__(
+        self, open_session: OpenSession, parent: QObject | None = None, retry_s: tuple[float, ...] = RETRY_S
+    ) -> None:
+        """Create it.
+
+        Args:
+            open_session: builds a session on the running loop; called again after a failure a person can repair.
+            parent: Qt owner.
+            retry_s: pauses before the next attempts, seconds.
+        """
+        super().__init__("executor", parent)
+        self.events = EventQueue(self)
+        self._open_session = open_session
+        self._retry_s = retry_s
+        self._executor: TradingEngine | None = None  # worker thread only, like the rest
+        self._pending_kill: _PendingKill | None = None
+        self._retry_now: asyncio.Event | None = None
+        self._live = False
+
+    # --- commands ---------------------------------------------------------------------------------------------
+
+    def place_order(self, draft: OrderDraft) -> None:
+        """See `TradingCommands`. Refused with a notice while there is no connection: an order must not fire later."""
+        self._command(tr("The order was not sent"), lambda executor: executor.place_order(draft))
+
+    def cancel_order(self, client_order_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order was not cancelled"), lambda executor: executor.cancel_order(client_order_id))
+
+    def cancel_all(self, symbol: str | None) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("Not all orders were cancelled"), lambda executor: executor.cancel_all(symbol))
+
+    def add_strategy(self, spec: StrategySpec) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The strategy was not added"), lambda executor: executor.add_strategy(spec))
+
+    def remove_strategy(self, strategy_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The strategy was not removed"), lambda executor: executor.remove_strategy(strategy_id))
+
+    def start_strategy(self, strategy_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The strategy was not started"), lambda executor: executor.start_strategy(strategy_id))
+
+    def stop_strategy(self, strategy_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The strategy was not stopped"), lambda executor: executor.stop_strategy(strategy_id))
+
+    def rearm(self) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("Trading was not re-armed"), lambda executor: executor.rearm())
+
+    def kill(self, flatten: bool) -> None:
+        """See `TradingCommands`. Pressed while there is no connection, it acts as soon as there is one."""
+        if not self.submit(lambda: self._kill(flatten)):
+            self._tell(Severity.ERROR, tr("Kill switch"), tr("Trading has already ended in this program."))
+
+    def reconnect(self) -> None:
+        """Try to connect now instead of after the pause."""
+        self.submit(self._reconnect)
+
+    # --- worker thread ----------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        self._retry_now = asyncio.Event()
+        attempt, told = 0, ""
+        while True:
+            try:
+                await self._trade()
+                return
+            except UserError as exc:
+                if self._live:
+                    attempt, told = 0, ""
+                if str(exc) != told:  # the same reason every half minute is no news
+                    told = str(exc)
+                    self._tell(Severity.ERROR, tr("Trading is not connected"), told)
+                log.warning("trading is not connected: %s", exc)
+            finally:
+                self._executor, self._live = None, False
+            pause = self._retry_s[min(attempt, len(self._retry_s) - 1)]
+            attempt += 1
+            self._retry_now.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._retry_now.wait(), pause)
+
+    async def _trade(self) -> None:
+        """Open a session and trade until it ends.
+
+        Raises:
+            UserError: it cannot be opened, or went on until something failed that a person can repair.
+            Exception: a bug.
+        """
+        session = await self._open_session(self._sink)
+        try:
+            executor = session.executor
+            await executor.start()
+            self._executor, self._live = executor, True
+            self.ready.emit()
+            if self._pending_kill is not None:
+                pending, self._pending_kill = self._pending_kill, None
+                await self._kill(pending.flatten)
+            await executor.run()
+        finally:
+            await session.close()
+
+    async def _kill(self, flatten: bool) -> None:
+        if self._executor is None:
+            self._pending_kill = _PendingKill(flatten)
+            text = tr("There is no connection to the venue; it acts as soon as there is one.")
+            self._tell(Severity.WARNING, tr("Kill switch"), text)
+            await self._reconnect()
+            return
+        await self._perform(tr("The kill switch failed"), lambda executor: executor.kill(flatten))
+
+    async def _reconnect(self) -> None:
+        if self._retry_now is not None:
+            self._retry_now.set()
+
+    def _command(self, failure: str, command: Command) -> None:
+        if not self.submit(lambda: self._perform(failure, command)):
+            self._tell(Severity.ERROR, failure, tr("Trading has already ended in this program."))
+
+    async def _perform(self, failure: str, command: Command) -> None:
+        """Run a command; whatever goes wrong is told under the title `failure`."""
+        if self._executor is None:
+            self._tell(Severity.ERROR, failure, tr("There is no connection to the venue yet. Try again in a moment."))
+            return
+        try:
+            await command(self._executor)
+        except asyncio.CancelledError:
+            self._tell(
+                Severity.WARNING, failure, tr("The program was closing. Look at the orders after the next start.")
+            )
+            raise
+        except UserError as exc:
+            self._tell(Severity.ERROR, failure, str(exc))
+        except Exception as exc:  # noqa: BLE001 - a bug in one command must not end trading; the hook reports it
+            self._tell(Severity.ERROR, failure, str(exc) or type(exc).__name__)
+            sys.excepthook(type(exc), exc, exc.__traceback__)
+
+    def _sink(self, event: ExecutorEvent) -> None:
+        self.events.push(event)
+        if self._live and isinstance(event, FillBooked):
+            self.filled.emit(event)
+
+    def _tell(self, severity: Severity, title: str, text: str) -> None:
+        self.events.push(Notice(severity, title, text))

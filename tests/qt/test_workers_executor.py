@@ -1,0 +1,271 @@
+"""The executor beside the window: commands, events, failures, the kill switch while the window stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QObject, Slot
+from pytestqt.qtbot import QtBot
+
+from app.workers.executor import ExecutorWorker
+from core.domain.fills import Fill, Liquidity
+from core.domain.orders import OrderDraft, OrderType, Side, TradingState
+from core.errors import UserError
+from core.events import EventSink, FillBooked, Notice, Severity, TradingStateChanged
+from core.strategies.spec import StrategySpec
+
+LIMIT = 10_000
+DRAFT = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal(1))
+SPEC = StrategySpec("s", "S", "BTC/USDT", "1m", "m", Decimal(100))
+
+
+def booked(number: int) -> FillBooked:
+    fill = Fill(
+        "binance", "BTC/USDT", str(number), "v", "c", Side.BUY, Decimal(1), Decimal(1), Decimal(0), "USDT",
+        Liquidity.TAKER, number,
+    )  # fmt: skip
+    return FillBooked(fill, None)
+
+
+class Engine:
+    """A trading engine that records what it is told."""
+
+    def __init__(self, sink: EventSink, desk: Desk) -> None:
+        self.sink = sink
+        self.desk = desk
+
+    async def start(self) -> None:
+        if self.desk.refusals:
+            raise self.desk.refusals.pop(0)
+        self.sink(booked(0))  # the books of the run before
+        self.desk.calls.append("start")
+
+    async def run(self) -> None:
+        self.desk.calls.append("run")
+        self.sink(booked(1))
+        if self.desk.run_error is not None:
+            raise self.desk.run_error
+        await asyncio.Event().wait()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def command(*args: Any) -> None:
+            self.desk.calls.append((name, *args))
+            if name in self.desk.errors:
+                raise self.desk.errors[name]
+            if name == "cancel_all":
+                await asyncio.sleep(60)
+            if name == "kill":
+                self.desk.killed.set()
+                self.sink(TradingStateChanged(TradingState.HALTED, "kill switch"))
+
+        return command
+
+
+class Session:
+    def __init__(self, executor: Engine) -> None:
+        self.executor = executor
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.executor.desk.calls.append("close")
+
+
+class Desk:
+    """What the test sets up and what it finds."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.refusals: list[Exception] = []
+        self.errors: dict[str, Exception] = {}
+        self.run_error: Exception | None = None
+        self.killed = threading.Event()
+
+    async def open(self, sink: EventSink) -> Session:
+        return Session(Engine(sink, self))
+
+
+class Window(QObject):
+    def __init__(self, worker: ExecutorWorker) -> None:
+        super().__init__()
+        self.events: list[Any] = []
+        self.fills: list[FillBooked] = []
+        self.failures: list[Exception] = []
+        self.readies = 0
+        worker.events.event_arrived.connect(self.on_event)
+        worker.filled.connect(self.on_fill)
+        worker.failed.connect(self.on_failure)
+        worker.ready.connect(self.on_ready)
+
+    @Slot(object)
+    def on_event(self, event: Any) -> None:
+        self.events.append(event)
+
+    @Slot(object)
+    def on_fill(self, event: FillBooked) -> None:
+        self.fills.append(event)
+
+    @Slot(object)
+    def on_failure(self, error: Exception) -> None:
+        self.failures.append(error)
+
+    @Slot()
+    def on_ready(self) -> None:
+        self.readies += 1
+
+    def notices(self) -> list[tuple[str, str]]:
+        return [(event.title, event.text) for event in self.events if isinstance(event, Notice)]
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.desk = Desk()
+        self.worker = ExecutorWorker(self.desk.open, retry_s=(0.01,))
+        self.window = Window(self.worker)
+
+
+@pytest.fixture
+def rig(qapp: object) -> Any:
+    made = Rig()
+    yield made
+    assert made.worker.stop(10)
+    made.worker.events.drain()
+
+
+def start(qtbot: QtBot, rig: Rig) -> None:
+    rig.worker.start()
+    qtbot.waitUntil(lambda: rig.window.readies == 1 and "run" in rig.desk.calls, timeout=LIMIT)
+
+
+def test_every_command_reaches_the_executor_in_order(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    worker = rig.worker
+    worker.place_order(DRAFT)
+    worker.cancel_order("c1")
+    worker.add_strategy(SPEC)
+    worker.start_strategy("s")
+    worker.stop_strategy("s")
+    worker.remove_strategy("s")
+    worker.kill(True)
+    worker.rearm()
+    expected = [
+        "start", "run", ("place_order", DRAFT), ("cancel_order", "c1"), ("add_strategy", SPEC), ("start_strategy", "s"),
+        ("stop_strategy", "s"), ("remove_strategy", "s"), ("kill", True), ("rearm",),
+    ]  # fmt: skip
+    qtbot.waitUntil(lambda: rig.desk.calls == expected, timeout=LIMIT)
+    assert worker.stop(10)
+    assert rig.desk.calls[-1] == "close"
+    assert rig.window.notices() == []
+
+
+def test_fills_of_earlier_runs_are_shown_but_not_announced(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    qtbot.waitUntil(lambda: rig.window.events == [booked(0), booked(1)], timeout=LIMIT)
+    qtbot.waitUntil(lambda: rig.window.fills == [booked(1)], timeout=LIMIT)
+
+
+def test_error_of_a_command_is_told_and_trading_goes_on(
+    qtbot: QtBot, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs: list[BaseException] = []
+    monkeypatch.setattr("sys.excepthook", lambda _kind, error, _trace: bugs.append(error))
+    rig.desk.errors = {"place_order": UserError("This is no order.", "Fill it in."), "rearm": KeyError("bug")}
+    start(qtbot, rig)
+    rig.worker.place_order(DRAFT)
+    rig.worker.rearm()
+    rig.worker.cancel_order("c1")
+    qtbot.waitUntil(lambda: ("cancel_order", "c1") in rig.desk.calls, timeout=LIMIT)
+    qtbot.waitUntil(lambda: len(rig.window.notices()) == 2, timeout=LIMIT)
+    assert rig.window.notices() == [
+        ("The order was not sent", "This is no order. Fill it in."),
+        ("Trading was not re-armed", "'bug'"),
+    ]
+    assert [type(bug) for bug in bugs] == [KeyError]
+    assert rig.window.failures == []
+
+
+def test_order_is_refused_while_there_is_no_connection(qtbot: QtBot, rig: Rig) -> None:
+    rig.desk.refusals = [UserError("The venue does not answer.", "")] * 10_000
+    rig.worker.start()
+    rig.worker.place_order(DRAFT)
+    qtbot.waitUntil(lambda: len(rig.window.notices()) >= 2, timeout=LIMIT)
+    titles = [title for title, _ in rig.window.notices()]
+    assert sorted(titles) == ["The order was not sent", "Trading is not connected"]
+    assert "start" not in rig.desk.calls
+
+
+def test_venue_down_at_start_is_told_once_and_tried_again(qtbot: QtBot, rig: Rig) -> None:
+    rig.desk.refusals = [UserError("The venue does not answer.", "Wait.")] * 5
+    start(qtbot, rig)
+    assert rig.window.notices() == [("Trading is not connected", "The venue does not answer. Wait.")]
+    assert rig.desk.calls.count("close") == 5
+
+
+def test_kill_pressed_before_the_connection_acts_after_it(qtbot: QtBot, rig: Rig) -> None:
+    rig.worker.kill(False)
+    start(qtbot, rig)
+    qtbot.waitUntil(lambda: ("kill", False) in rig.desk.calls, timeout=LIMIT)
+    assert rig.desk.calls[:3] == ["start", ("kill", False), "run"]
+    assert rig.window.notices()[0][0] == "Kill switch"
+
+
+def test_kill_works_while_the_window_stands_still(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    before = len(rig.window.events)
+    for number in range(5_000):
+        rig.worker.events.push(booked(number))  # and its queue is full
+    rig.worker.kill(False)
+    assert rig.desk.killed.wait(10)  # the GUI thread waits here: no event loop turns
+    assert len(rig.window.events) == before
+    qtbot.waitUntil(
+        lambda: rig.window.events[-1] == TradingStateChanged(TradingState.HALTED, "kill switch"), timeout=LIMIT
+    )
+    assert len(rig.window.events) == before + 5_001
+
+
+def test_bug_in_the_executor_ends_it_and_is_reported(qtbot: QtBot, rig: Rig) -> None:
+    rig.desk.run_error = RuntimeError("bug")
+    rig.worker.start()
+    qtbot.waitUntil(lambda: len(rig.window.failures) == 1, timeout=LIMIT)
+    assert str(rig.window.failures[0]) == "bug"
+    assert rig.worker.join(5)
+    assert rig.desk.calls[-1] == "close"
+    rig.worker.place_order(DRAFT)
+    rig.worker.kill(False)
+    qtbot.waitUntil(lambda: len(rig.window.notices()) == 2, timeout=LIMIT)
+    assert [title for title, _ in rig.window.notices()] == ["The order was not sent", "Kill switch"]
+
+
+def test_trouble_a_person_can_repair_opens_a_new_session(qtbot: QtBot, rig: Rig) -> None:
+    rig.desk.run_error = UserError("The disk is full.", "Free some space.")
+    rig.worker.start()
+    qtbot.waitUntil(lambda: rig.desk.calls.count("close") >= 2, timeout=LIMIT)
+    rig.desk.run_error = None
+    qtbot.waitUntil(lambda: rig.window.readies >= 3, timeout=LIMIT)
+    assert ("Trading is not connected", "The disk is full. Free some space.") in rig.window.notices()
+
+
+def test_command_under_way_at_the_end_is_told(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    rig.worker.cancel_all(None)
+    qtbot.waitUntil(lambda: ("cancel_all", None) in rig.desk.calls, timeout=LIMIT)
+    assert rig.worker.stop(10)
+    rig.worker.events.drain()
+    assert rig.window.notices()[-1][0] == "Not all orders were cancelled"
+    assert Notice(Severity.WARNING, *rig.window.notices()[-1]) in rig.window.events
+
+
+def test_reconnect_cuts_the_pause_short(qtbot: QtBot, qapp: object) -> None:
+    desk = Desk()
+    desk.refusals = [UserError("Down.", "")]
+    worker = ExecutorWorker(desk.open, retry_s=(60.0,))
+    window = Window(worker)
+    worker.start()
+    qtbot.waitUntil(lambda: len(window.notices()) == 1, timeout=LIMIT)
+    worker.reconnect()
+    qtbot.waitUntil(lambda: window.readies == 1, timeout=LIMIT)
+    assert worker.stop(10)
