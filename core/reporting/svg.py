@@ -168,7 +168,8 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 def _join_bars(candles: CandleFrame) -> tuple[IntArray, FloatArray]:
     """Return times and (open, high, low, close) rows of at most `MAX_CANDLES` joined bars."""
-    groups = np.array_split(np.arange(len(candles)), min(MAX_CANDLES, len(candles)))
+    size = -(-len(candles) // MAX_CANDLES)
+    groups = [np.arange(first, min(first + size, len(candles))) for first in range(0, len(candles), size)]
     times = np.array([candles.time_ns[group[0]] for group in groups], np.int64)
     rows = [(candles.open[g[0]], np.max(candles.high[g]), np.min(candles.low[g]), candles.close[g[-1]]) for g in groups]
     return times, np.array(rows, np.float64)
