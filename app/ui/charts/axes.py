@@ -124,9 +124,11 @@ class PriceAxis:
         painter.setFont(style.small)
         painter.setPen(hairline(style.muted))
         height = painter.fontMetrics().height()
+        tagged = [scale.y(tag.position) for tag in tags if scale.shows(tag.position)]
         for value in self.ticks(scale):
             y = scale.y(value)
-            if rect.top() + height // 2 <= y <= rect.bottom() - height // 2:
+            free = all(abs(y - other) > height for other in tagged)
+            if free and rect.top() + height // 2 <= y <= rect.bottom() - height // 2:
                 self._label(painter, rect, y, height, self.text(value))
         for tag in tags:
             if scale.shows(tag.position):

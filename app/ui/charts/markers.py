@@ -1,4 +1,7 @@
-"""Own fills on the chart: a triangle under the price for a buy, over it for a sell. GUI thread."""
+"""Own fills on the chart: a triangle under the bar for a buy, over it for a sell. GUI thread.
+
+Beside the bar a triangle is seen at any zoom; at its own price it would drown in the body.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,11 @@ from app.ui.charts.primitives import PixelMap
 from app.ui.charts.series import BarSeries
 from app.ui.charts.style import ChartStyle, hairline
 from core.domain.fills import Fill
+from core.domain.orders import Side
 
-_HALF = GRID + 1  # half the width of a triangle, logical pixels
-_HEIGHT = 2 * GRID
+_HALF = GRID + 2  # half the width of a triangle, logical pixels
+_HEIGHT = 2 * GRID + 1
+_GAP = GRID - 1
 
 
 class FillMarkersItem(pg.GraphicsObject):
@@ -47,9 +52,17 @@ class FillMarkersItem(pg.GraphicsObject):
         """Find the bars of the fills again."""
         if self._series is not None:
             self._x = np.array([float(self._series.index_at(fill.time_ns)) for fill in self._fills])
-        self._y = np.array([float(fill.price) for fill in self._fills])
+        self._y = np.array([self._anchor(fill) for fill in self._fills])
         self._sign = np.array([float(fill.side.sign) for fill in self._fills])
         self.update()
+
+    def _anchor(self, fill: Fill) -> float:
+        """Return the end of the bar at which the triangle stands; the fill's price where there is no bar."""
+        price = float(fill.price)
+        bar = self._series.bar(self._series.index_at(fill.time_ns)) if self._series is not None else None
+        if bar is None:
+            return price
+        return min(bar.low, price) if fill.side is Side.BUY else max(bar.high, price)
 
     def fills_at(self, index: int) -> list[Fill]:
         """Return the fills within a bar, oldest first."""
@@ -84,7 +97,9 @@ class FillMarkersItem(pg.GraphicsObject):
         for position in np.sort(len(inside) - 1 - newest):
             buy = self._sign[inside[position]] > 0
             painter.setBrush(self._style.price_colour(buy))
-            tip, base = y[position] + (1 if buy else -1), y[position] + (height if buy else -height)
+            away = 1.0 if buy else -1.0
+            tip = y[position] + away * _GAP * pixels.ratio
+            base = tip + away * height
             triangle = (
                 QPointF(x[position], tip),
                 QPointF(x[position] - half, base),

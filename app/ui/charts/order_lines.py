@@ -72,9 +72,21 @@ class OrderLines:
         self._position = position if position is not None and position.quantity else None
 
     def paint(
-        self, painter: QPainter, scale: Scale, axis: PriceAxis, last_price: float | None, style: ChartStyle
+        self,
+        painter: QPainter,
+        scale: Scale,
+        axis: PriceAxis,
+        last_price: float | None,
+        style: ChartStyle,
+        reserved: QRect | None = None,
     ) -> list[Tag]:
-        """Paint lines and labels into the scale's rectangle and return the tags for the axis."""
+        """Paint lines and labels into the scale's rectangle and return the tags for the axis.
+
+        Args:
+            painter / scale / axis / style: where and how.
+            last_price: for the open profit, and to choose the nearest lines where there are too many.
+            reserved: area labels keep clear of (a button lies there).
+        """
         rect = scale.rect
         lines = [line for line in self._lines(last_price, style) if scale.shows(line.price)]
         if last_price is not None:
@@ -83,7 +95,7 @@ class OrderLines:
         painter.setFont(style.small)
         metrics = painter.fontMetrics()
         tall = metrics.height() + SPACE_XS
-        taken: list[QRect] = []
+        taken = [reserved] if reserved is not None else []
         for line in lines:
             y = scale.y(line.price)
             painter.setPen(hairline(line.colour, Qt.PenStyle.DashLine if line.dashed else Qt.PenStyle.SolidLine))

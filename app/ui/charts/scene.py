@@ -59,6 +59,7 @@ class ChartScene:
         stale_s: age of the newest data where it is too old, else None.
         title: market and timeframe.
         hover: the mouse, None outside.
+        reserved: area that labels keep clear of.
     """
 
     def __init__(self, canvas: ChartCanvas, style: ChartStyle, zone: tzinfo) -> None:
@@ -73,6 +74,7 @@ class ChartScene:
         self.stale_s: float | None = None
         self.title = ""
         self.hover: QPoint | None = None
+        self.reserved: QRect | None = None
         self.order_lines = OrderLines()
         self.time_axis = TimeAxis(zone)
         self.price_axis = PriceAxis(2)
@@ -293,7 +295,7 @@ class ChartScene:
             return
         scale, last = self.price_scale(), self.series.last_close
         painter.setClipRect(self._price_rect)
-        tags = self.order_lines.paint(painter, scale, self.price_axis, last, style)
+        tags = self.order_lines.paint(painter, scale, self.price_axis, last, style, self.reserved)
         tags += self._paint_last_price(painter, scale)
         painter.setClipping(False)
         self._paint_frame(painter)
@@ -370,7 +372,7 @@ class ChartScene:
             seen = x
             painter.drawLine(x, rect.top() if wide else rect.bottom() - ROW_HEIGHT // 2, x, rect.bottom())
             if wide:
-                text = tr_count("{n} missing", "{n} missing", self.series.missing_before(index))
+                text = tr("{n} missing", n=self.series.missing_before(index))
                 painter.drawText(x + SPACE_XS, rect.bottom() - SPACE_S, text)
 
     def _paint_last_price(self, painter: QPainter, scale: Scale) -> list[Tag]:

@@ -363,6 +363,7 @@ class ChartView(QWidget):
         side = self._latest.sizeHint()
         self._latest.resize(side)
         self._latest.move(rect.right() - side.width() - SPACE_M, rect.bottom() - side.height() - SPACE_M)
+        self._scene.reserved = self._latest.geometry() if self._latest.isVisibleTo(self) else None
 
     @Slot()
     def _on_resized(self) -> None:

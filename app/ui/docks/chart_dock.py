@@ -67,6 +67,8 @@ class ChartDock(Panel):
         self._positions: dict[tuple[str, str], Position] = {}
         self.chart = ChartView(theme.palette, zone, self)
         self.tools = ToolRow(self)
+        # The row hides what has no room; it must not keep the window from becoming narrow.
+        self.tools.setMinimumWidth(1)
         self._build_tools()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -198,6 +200,7 @@ class ChartDock(Panel):
     def retranslate(self) -> None:
         self.markets.setAccessibleName(tr("Market"))
         self.markets.setToolTip(tr("Market"))
+        self.markets.setPlaceholderText(tr("Choose a market"))
         self.indicators.setText(tr("Indicators"))
         self.indicators.setToolTip(tr("Lines over the chart"))
         self.follow.setAccessibleName(tr("Follow new bars"))

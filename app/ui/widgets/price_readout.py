@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from app.i18n import format_number, format_percent, tr
-from app.theme import CONTROL_HEIGHT, FONT_SIZE_L, FONT_SIZE_S, RADIUS, SPACE_S, SPACE_XS, Palette, mix, number_font
+from app.theme import CONTROL_HEIGHT, FONT_SIZE_L, FONT_SIZE_S, RADIUS, SPACE_M, SPACE_S, Palette, mix, number_font
 
 FLASH_MS = 180
 _TINT = 0.25
@@ -68,15 +68,19 @@ class PriceReadout(QWidget):
     def sizeHint(self) -> QSize:
         large, small = QFontMetrics(self._large), QFontMetrics(self._small)
         # The arrow's room is always kept: nothing beside the price may move when it appears.
+        if self._price is None:
+            return QSize(0, CONTROL_HEIGHT)
         width = large.horizontalAdvance("▲ " + self.text()) + 2 * SPACE_S
         if self._change is not None:
-            width += small.horizontalAdvance(self._change_text()) + SPACE_S
+            width += small.horizontalAdvance(self._change_text()) + SPACE_M
         return QSize(width, CONTROL_HEIGHT)
 
     def minimumSizeHint(self) -> QSize:
         return self.sizeHint()
 
     def paintEvent(self, event: QPaintEvent) -> None:
+        if self._price is None:
+            return
         painter = QPainter(self)
         colours = self._palette
         shade = colours.text if self._rising is None else colours.up if self._rising else colours.down
@@ -94,7 +98,7 @@ class PriceReadout(QWidget):
         if self._change is not None:
             painter.setFont(self._small)
             painter.setPen(QColor(colours.up if self._change >= 0 else colours.down))
-            right = QRect(left.right() + SPACE_XS + 1, inner.top(), inner.right() - left.right(), inner.height())
+            right = QRect(left.right() + SPACE_S, inner.top(), inner.right() - left.right(), inner.height())
             painter.drawText(right, Qt.AlignmentFlag.AlignVCenter, self._change_text())
         painter.end()
 

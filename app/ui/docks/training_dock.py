@@ -1,0 +1,355 @@
+"""Training: the runs, how the current one learns, and what came of it. GUI thread only.
+
+Fed with `ml.api` values that the training worker emits; progress may be coalesced, results and failures never are.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QProgressBar,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
+from app.services import TrainingCommands
+from app.theme import ROW_HEIGHT, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
+from app.ui.docks.training_metrics import MetricsTable
+from app.ui.docks.training_runs import RunState, TrainingRun
+from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.empty_state import EmptyState
+from app.ui.widgets.panel import Panel, ToolRow
+from ml.api import TrainingProgress, TrainingResult
+
+_PERMILLE = 1_000
+_LIST_ROWS = 4
+_STATE_WORDS = {
+    RunState.QUEUED: mark("waiting"),
+    RunState.RUNNING: mark("training"),
+    RunState.CANCELLING: mark("cancelling"),
+    RunState.FINISHED: mark("finished"),
+    RunState.FAILED: mark("failed"),
+    RunState.CANCELLED: mark("cancelled"),
+}
+_STATE_ICONS = {
+    RunState.QUEUED: "clock",
+    RunState.RUNNING: "play",
+    RunState.CANCELLING: "clock",
+    RunState.FINISHED: "circle-check",
+    RunState.FAILED: "triangle-alert",
+    RunState.CANCELLED: "x",
+}
+_PHASE_WORDS = {
+    "loading": mark("Reading bars"),
+    "features": mark("Computing features"),
+    "training": mark("Training"),
+    "testing": mark("Testing on unseen bars"),
+    "exporting": mark("Writing the model package"),
+    "done": mark("Finished"),
+}
+
+
+class TrainingDock(Panel):
+    """List of runs over the details of the chosen one.
+
+    Signals:
+        wizard_requested: a person wants to set up a new run.
+        strategy_requested(str): a person wants a strategy from this model id.
+    """
+
+    TITLE = mark("Training")
+    NAME = "training_dock"
+    wizard_requested = Signal()
+    strategy_requested = Signal(str)
+
+    def __init__(self, commands: TrainingCommands, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(theme, parent)
+        self._commands = commands
+        self._runs: dict[str, TrainingRun] = {}
+        self._shown: str | None = None
+        self.empty = EmptyState(theme, "brain", self)
+        self.empty.triggered.connect(self._on_wizard)
+        self._stack = QStackedWidget(self)
+        self._stack.addWidget(self.empty)
+        self._stack.addWidget(self._build_page())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._stack)
+        self.retranslate()
+
+    # -- runs -------------------------------------------------------------------------------------------------------
+
+    @property
+    def runs(self) -> tuple[TrainingRun, ...]:
+        """The runs of this session, oldest first."""
+        return tuple(self._runs.values())
+
+    @Slot(str, str)
+    def on_run_queued(self, run_id: str, title: str) -> None:
+        """List a run that was started; it becomes the one shown."""
+        run = self._run(run_id)
+        run.title = title
+        self._shown = run_id
+        self._refresh()
+
+    @Slot(object)
+    def on_progress(self, progress: TrainingProgress) -> None:
+        """Take the newest progress of a run."""
+        self._run(progress.run_id).take_progress(progress)
+        self._refresh(progress.run_id)
+
+    @Slot(object)
+    def on_result(self, result: TrainingResult) -> None:
+        """Show what a run brought."""
+        run = self._run(result.run_id)
+        if run.title == run.run_id:
+            run.title = f"{result.symbol} {result.timeframe}"
+        run.take_result(result)
+        self._refresh(result.run_id)
+
+    @Slot(str, str, str)
+    def on_failed(self, run_id: str, message: str, remedy: str) -> None:
+        """Say why a run ended without a result and what helps."""
+        run = self._run(run_id)
+        run.state, run.message, run.remedy = RunState.FAILED, message, remedy
+        self._refresh(run_id)
+
+    @Slot(str)
+    def on_cancelled(self, run_id: str) -> None:
+        """Take note that a run stopped because it was told to."""
+        self._run(run_id).state = RunState.CANCELLED
+        self._refresh(run_id)
+
+    # -- appearance -------------------------------------------------------------------------------------------------
+
+    def retranslate(self) -> None:
+        self.empty.set_text(
+            tr("No training yet."),
+            tr("Train a model…"),
+            tr("A wizard leads from price history to a tested model in a few minutes."),
+        )
+        self._new.setText(tr("Train a model…"))
+        self._cancel.setText(tr("Cancel"))
+        self._cancel.setToolTip(tr("Stop this run; it can be resumed from its last checkpoint"))
+        self._use.setText(tr("Make a strategy…"))
+        self._list.setAccessibleName(tr("Training runs"))
+        self._plot.setAccessibleName(tr("Loss by epoch"))
+        self._plot.set_empty_text(tr("The loss appears after the first epoch."))
+        captions = (tr("Epoch"), tr("Time left"), tr("Speed"), tr("Device"), tr("Best epoch"), tr("Learning rate"))
+        for label, text in zip(self._captions, captions, strict=True):
+            label.setText(text)
+        self._refresh()
+
+    def refresh_look(self) -> None:
+        self._plot.set_palette(self.theme.palette)
+        self.empty.refresh_look()
+        self._refresh()
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _build_page(self) -> QWidget:
+        page = QWidget(self)
+        tools = ToolRow(page)
+        self._new = tools.button("training_new", variant="primary")
+        self._new.clicked.connect(self._on_wizard)
+        tools.add_stretch()
+        self._cancel = tools.button("training_cancel", variant="")
+        self._cancel.clicked.connect(self._on_cancel)
+        self._use = tools.button("training_use", variant="")
+        self._use.clicked.connect(self._on_use)
+        self._list = QListWidget(page)
+        self._list.setObjectName("training_runs")
+        self._list.setUniformItemSizes(True)
+        self._list.currentRowChanged.connect(self._on_row_changed)
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(tools)
+        layout.addWidget(self._list)
+        layout.addWidget(self._build_details(page), 1)
+        return page
+
+    def _build_details(self, parent: QWidget) -> QScrollArea:
+        body = QWidget(parent)
+        self._phase, self._bar = QLabel(body), QProgressBar(body)
+        set_look(self._phase, "role", "heading")
+        self._phase.setWordWrap(True)
+        self._bar.setObjectName("training_progress")
+        self._bar.setTextVisible(False)
+        self._note = QLabel(body)
+        self._note.setWordWrap(True)
+        self._note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._plot = CurvePlot(self.theme.palette, body)
+        self._metrics = MetricsTable(body)
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_M)
+        layout.setSpacing(SPACE_S)
+        for widget in (self._phase, self._note, self._bar):
+            layout.addWidget(widget)
+        layout.addLayout(self._build_figures(body))
+        layout.addWidget(self._plot, 1)
+        layout.addWidget(self._metrics)
+        area = QScrollArea(parent)
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(body)
+        return area
+
+    def _build_figures(self, body: QWidget) -> QGridLayout:
+        """Six figures in two rows: caption above value."""
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(SPACE_M)
+        grid.setVerticalSpacing(SPACE_XS)
+        self._captions = [QLabel(body) for _ in range(6)]
+        self._figures = [QLabel(body) for _ in range(6)]
+        for number, (caption, figure) in enumerate(zip(self._captions, self._figures, strict=True)):
+            set_look(caption, "role", "small")
+            cell = QVBoxLayout()
+            cell.setSpacing(0)
+            cell.addWidget(caption)
+            cell.addWidget(figure)
+            grid.addLayout(cell, number // 3, number % 3)
+            grid.setColumnStretch(number % 3, 1)
+        return grid
+
+    def _run(self, run_id: str) -> TrainingRun:
+        if run_id not in self._runs:
+            self._runs[run_id] = TrainingRun(run_id, run_id)
+            self._list.addItem(QListWidgetItem(run_id))
+        if self._shown is None:
+            self._shown = run_id
+        return self._runs[run_id]
+
+    def _refresh(self, changed: str | None = None) -> None:
+        """Write everything, or only what a change of one run touches."""
+        self._stack.setCurrentIndex(int(bool(self._runs)))
+        if not self._runs:
+            return
+        order = list(self._runs)
+        for row, run in enumerate(self._runs.values()):
+            if changed is None or run.run_id == changed:
+                self._write_row(self._list.item(row), run)
+        if self._shown is not None and self._list.currentRow() != order.index(self._shown):
+            self._list.setCurrentRow(order.index(self._shown))
+        self._list.setFixedHeight(min(_LIST_ROWS, len(order)) * ROW_HEIGHT + SPACE_XS)
+        if changed is None or changed == self._shown:
+            self._write_details(self._runs[self._shown or order[-1]])
+
+    def _write_row(self, item: QListWidgetItem, run: TrainingRun) -> None:
+        state = tr(_STATE_WORDS[run.state])
+        if run.state is RunState.RUNNING and run.progress is not None and run.progress.epochs:
+            state = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
+        text = f"{run.title} · {state}"
+        if item.text() != text:
+            item.setText(text)
+        colours = self.theme.palette
+        shade = {RunState.FINISHED: colours.success, RunState.FAILED: colours.danger, RunState.RUNNING: colours.accent}
+        item.setIcon(self.theme.icon(_STATE_ICONS[run.state], shade.get(run.state, colours.muted)))
+
+    def _write_details(self, run: TrainingRun) -> None:
+        self._phase.setText(self._headline(run))
+        self._write_note(run)
+        share = run.share
+        self._bar.setVisible(not run.state.is_over)
+        self._bar.setRange(0, _PERMILLE if share is not None or run.state is RunState.QUEUED else 0)
+        if share is not None:
+            self._bar.setValue(round(share * _PERMILLE))
+        for label, text in zip(self._figures, self._figure_texts(run), strict=True):
+            if label.text() != text:
+                label.setText(text)
+                label.setToolTip(text)
+        epochs = run.progress.epochs if run.progress is not None else 0
+        last = max([*run.train, *run.valid, 1 if run.result is not None else epochs, 2])
+        curves = [
+            Curve(tr("validation"), *_columns(run.valid), CurveColour.ACCENT),
+            Curve(tr("training"), *_columns(run.train), CurveColour.WARNING, dashed=True),
+        ]
+        self._plot.set_curves(curves, x_range=(1.0, float(last)), mark=run.best_epoch)
+        self._metrics.setVisible(run.result is not None)
+        if run.result is not None:
+            self._metrics.show_metrics(run.result.metrics)
+        self._cancel.setVisible(not run.state.is_over)
+        self._cancel.setEnabled(run.state is not RunState.CANCELLING)
+        self._use.setVisible(run.state is RunState.FINISHED)
+
+    def _headline(self, run: TrainingRun) -> str:
+        if run.state is RunState.RUNNING and run.progress is not None:
+            return tr(_PHASE_WORDS.get(run.progress.phase, "Training"))
+        if run.state is RunState.FINISHED and run.result is not None:
+            key = (
+                mark("Stopped early after {n} epochs, {time}")
+                if run.result.stopped_early
+                else mark("Finished after {n} epochs, {time}")
+            )
+            return tr(key, n=run.result.epochs_run, time=format_duration(run.result.seconds))
+        words = {
+            RunState.QUEUED: tr("Starting the trainer …"),
+            RunState.RUNNING: tr("Training"),
+            RunState.CANCELLING: tr("Cancelling …"),
+            RunState.CANCELLED: tr("Cancelled"),
+            RunState.FAILED: tr("Training failed"),
+        }
+        return words.get(run.state, tr("Finished"))
+
+    def _write_note(self, run: TrainingRun) -> None:
+        """Write the verdict, the failure with its remedy, or nothing."""
+        text, role = "", "muted"
+        if run.state is RunState.FAILED:
+            text, role = f"{run.message} {run.remedy}".strip(), "danger"
+        elif run.result is not None:
+            text, role = run.result.metrics.verdict, "success" if run.result.metrics.edge else "warning"
+        elif run.state is RunState.CANCELLED:
+            text = tr("The run stopped at your request. Its checkpoint is kept.")
+        self._note.setVisible(bool(text))
+        self._note.setText(text)
+        set_look(self._note, "role", role)
+
+    @staticmethod
+    def _figure_texts(run: TrainingRun) -> tuple[str, ...]:
+        progress, result = run.progress, run.result
+        best = format_number(run.best_epoch)
+        if result is not None:
+            speed = tr("{n} targets/s", n=format_compact(result.targets_per_s))
+            return format_number(result.epochs_run), MISSING, speed, result.device, best, MISSING
+        if progress is None:
+            return (MISSING,) * 6
+        left = format_duration(progress.eta_s) if progress.eta_s is not None and not run.state.is_over else MISSING
+        speed = tr("{n} targets/s", n=format_compact(progress.targets_per_s)) if progress.targets_per_s else MISSING
+        rate = format_number(progress.learning_rate, 5) if progress.learning_rate else MISSING
+        return f"{progress.epoch} / {progress.epochs}", left, speed, progress.device or MISSING, best, rate
+
+    @Slot()
+    def _on_wizard(self) -> None:
+        self.wizard_requested.emit()
+
+    @Slot()
+    def _on_cancel(self) -> None:
+        run = self._runs.get(self._shown or "")
+        if run is not None and not run.state.is_over:
+            run.state = RunState.CANCELLING
+            self._commands.cancel_training(run.run_id)
+            self._refresh(run.run_id)
+
+    @Slot()
+    def _on_use(self) -> None:
+        run = self._runs.get(self._shown or "")
+        if run is not None and run.result is not None:
+            self.strategy_requested.emit(run.result.model_id)
+
+    @Slot(int)
+    def _on_row_changed(self, row: int) -> None:
+        if 0 <= row < len(self._runs):
+            self._shown = list(self._runs)[row]
+            self._write_details(self._runs[self._shown])
+
+
+def _columns(losses: dict[int, float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    epochs = sorted(losses)
+    return tuple(float(epoch) for epoch in epochs), tuple(losses[epoch] for epoch in epochs)

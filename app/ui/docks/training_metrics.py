@@ -1,0 +1,84 @@
+"""A model's test figures beside those of its yardsticks. GUI thread only."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from app.i18n import MISSING, format_number, format_percent, mark, tr
+from app.theme import SPACE_M, SPACE_S, SPACE_XS, number_font, set_look
+from ml.api import ForecastMetrics, PointMetrics
+
+_NAMES = {
+    "model": mark("This model"),
+    "persistence": mark("Persistence"),
+    "ridge": mark("Linear"),
+    "linear": mark("Linear"),
+    "boosting": mark("Gradient boosting"),
+    "gradient_boosting": mark("Gradient boosting"),
+}
+
+
+class MetricsTable(QWidget):
+    """Errors on bars the model never saw, one forecaster per row, and the quality of its ranges."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("training_metrics")
+        self._rows: list[QLabel] = []
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(SPACE_M)
+        self._grid.setVerticalSpacing(SPACE_XS)
+        self._ranges = QLabel(self)
+        self._ranges.setWordWrap(True)
+        set_look(self._ranges, "role", "small")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, SPACE_S, 0, 0)
+        layout.addLayout(self._grid)
+        layout.addWidget(self._ranges)
+
+    def show_metrics(self, metrics: ForecastMetrics) -> None:
+        """Write the figures of a result."""
+        for label in self._rows:
+            self._grid.removeWidget(label)
+            label.hide()
+            label.deleteLater()
+        self._rows = []
+        header = (tr("On unseen bars"), tr("MAE"), tr("Skill"), tr("R²"), tr("Hit rate"))
+        self._write_row(0, header, "small")
+        for number, point in enumerate((metrics.model, *metrics.baselines), start=1):
+            self._write_row(number, metric_texts(point), "" if number == 1 else "muted")
+        self._grid.setColumnStretch(0, 1)
+        self._ranges.setText(
+            tr(
+                "{inside} of outcomes inside the forecast range (should be {wanted}). "
+                "p-value of an edge over persistence: {p}. {n} test bars.",
+                inside=format_percent(metrics.coverage, 1),
+                wanted=format_percent(metrics.nominal_coverage, 0),
+                p=format_number(metrics.edge_p_value, 3),
+                n=format_number(metrics.targets),
+            )
+        )
+
+    def texts(self) -> list[str]:
+        """Return every cell, row by row."""
+        return [label.text() for label in self._rows]
+
+    def _write_row(self, row: int, texts: tuple[str, ...], role: str) -> None:
+        for column, text in enumerate(texts):
+            label = QLabel(text, self)
+            if role:
+                set_look(label, "role", role)
+            if column:
+                label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                if row:
+                    label.setFont(number_font())
+            self._grid.addWidget(label, row, column)
+            self._rows.append(label)
+
+
+def metric_texts(point: PointMetrics) -> tuple[str, ...]:
+    """Return name, MAE, skill, R² and hit rate of a forecaster as written."""
+    name = tr(_NAMES[point.name]) if point.name in _NAMES else point.name
+    hit = format_percent(point.hit_rate, 1) if point.hit_rate is not None else MISSING
+    return name, format_number(point.mae, 5), format_percent(point.skill, 2, sign=True), format_number(point.r2, 4), hit

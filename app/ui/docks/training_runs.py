@@ -1,0 +1,82 @@
+"""Training runs as the panel keeps them. Qt-free; GUI thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ml.api import TrainingProgress, TrainingResult
+
+
+class RunState(StrEnum):
+    """Life of a run."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self in (RunState.FINISHED, RunState.FAILED, RunState.CANCELLED)
+
+
+@dataclass(slots=True)
+class TrainingRun:
+    """One run and all that was heard of it.
+
+    Attributes:
+        run_id / title: identity, and what a person calls it.
+        state: see `RunState`.
+        progress: newest message.
+        train / valid: loss by epoch.
+        result: once finished.
+        message / remedy: once failed.
+    """
+
+    run_id: str
+    title: str
+    state: RunState = RunState.QUEUED
+    progress: TrainingProgress | None = None
+    train: dict[int, float] = field(default_factory=dict)
+    valid: dict[int, float] = field(default_factory=dict)
+    result: TrainingResult | None = None
+    message: str = ""
+    remedy: str = ""
+
+    def take_progress(self, progress: TrainingProgress) -> None:
+        """Add a progress message; after the end, or while cancelling, it changes no state."""
+        if self.state.is_over:
+            return
+        if self.state is RunState.QUEUED:
+            self.state = RunState.RUNNING
+        self.progress = progress
+        if progress.train_loss is not None:
+            self.train[progress.epoch] = progress.train_loss
+        if progress.valid_loss is not None:
+            self.valid[progress.epoch] = progress.valid_loss
+
+    def take_result(self, result: TrainingResult) -> None:
+        """Finish; the result's own history replaces what progress messages may have skipped."""
+        self.state, self.result = RunState.FINISHED, result
+        self.train = {record.epoch: record.train_loss for record in result.history}
+        self.valid = {record.epoch: record.valid_loss for record in result.history}
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Epoch with the lowest validation loss."""
+        if self.result is not None:
+            return self.result.best_epoch or None
+        return self.progress.best_epoch or None if self.progress is not None else None
+
+    @property
+    def share(self) -> float | None:
+        """How much is done, 0 to 1; None while it cannot be told."""
+        if self.state is RunState.FINISHED:
+            return 1.0
+        if self.progress is None or self.progress.epochs <= 0 or self.progress.phase in ("loading", "features"):
+            return None
+        return min(1.0, self.progress.epoch / self.progress.epochs)
