@@ -1,0 +1,184 @@
+"""Composition root without Qt: builds services from a data folder. Headless commands and the window start here.
+
+A gateway, and so an executor, belongs to the event loop it was opened on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.clock import SystemClock
+from core.config import DataPaths, data_paths
+from core.domain.candles import Candle
+from core.domain.orders import TradingMode
+from core.errors import UserError
+from core.events import ConnectionStatus, EventSink
+
+if TYPE_CHECKING:
+    from core.execution.api.ccxt_gateway import CcxtGateway
+    from core.execution.executor import Executor, ExecutorOptions
+    from core.practice.control import PracticeControl, PracticeEndpoints, PracticeMarketClock
+
+CLOCK_RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+ConnectionSink = Callable[[ConnectionStatus], None]
+BarHook = Callable[[Candle], Awaitable[None]]
+
+
+def prepare_data(override: Path | None = None) -> DataPaths:
+    """Create the data folder and bring its databases to the current schema.
+
+    Raises:
+        UserError: the folder cannot be written or a database is damaged.
+    """
+    from core.persistence.migrate import ensure_migrated
+
+    paths = data_paths(override).create()
+    ensure_migrated(paths)
+    return paths
+
+
+class PracticeLink:
+    """One event loop's connection to the practice exchange.
+
+    Attributes:
+        gateway: PRACTICE mode, bound to loopback.
+        control: the exchange's control address.
+        clock: its market clock, kept fresh while the link is open.
+    """
+
+    def __init__(self, gateway: CcxtGateway, control: PracticeControl, clock: PracticeMarketClock) -> None:
+        self.gateway = gateway
+        self.control = control
+        self.clock = clock
+        self._keeper = asyncio.create_task(self._keep_clock())
+
+    async def close(self) -> None:
+        """Close the gateway and the control client; idempotent."""
+        self._keeper.cancel()
+        await asyncio.gather(self._keeper, return_exceptions=True)
+        await self.gateway.close()
+        await self.control.close()
+
+    async def _keep_clock(self) -> None:
+        from core.practice.control import follow_clock
+
+        while True:
+            try:
+                await follow_clock(self.control, self.clock)
+            except UserError as exc:
+                # The gateway reports the lost link; the clock runs on at its last pace until the exchange is back.
+                _log.debug("market clock not refreshed: %s", exc)
+                await asyncio.sleep(CLOCK_RETRY_S)
+
+
+async def open_practice_link(
+    endpoints: PracticeEndpoints, *, link: str, with_keys: bool, on_connection: ConnectionSink | None = None
+) -> PracticeLink:
+    """Open a gateway to the practice exchange on the running loop; it is not connected yet.
+
+    Args:
+        endpoints: where it listens.
+        link: "orders" or "market"; names the link in connection events.
+        with_keys: whether the gateway may see and move the account.
+        on_connection: told about every change of the link.
+
+    Raises:
+        UserError: the exchange does not answer.
+    """
+    from core.execution.api.binance_api import binance_practice_profile
+    from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
+    from core.practice.control import PracticeControl, PracticeMarketClock
+
+    control = PracticeControl(endpoints)
+    try:
+        clock = PracticeMarketClock(await control.state())
+    except UserError:
+        await control.close()
+        raise
+    gateway = CcxtGateway(
+        binance_practice_profile(rest=endpoints.rest, ws=endpoints.ws, ws_api=endpoints.ws_api),
+        TradingMode.PRACTICE,
+        Credentials(endpoints.api_key, endpoints.api_secret) if with_keys else None,
+        market_clock=clock,
+        on_connection=on_connection,
+        link=link,
+    )
+    return PracticeLink(gateway, control, clock)
+
+
+def key_fingerprint(venue: str, api_key: str) -> str:
+    """Return a short hash that names a key without revealing it."""
+    return hashlib.sha256(f"{venue}:{api_key}".encode()).hexdigest()[:16]
+
+
+@dataclass(slots=True)
+class TradingSession:
+    """An executor and the link it trades over."""
+
+    executor: Executor
+    link: PracticeLink
+
+    async def close(self) -> None:
+        """Stop the executor (which closes its gateway), then the rest of the link."""
+        await self.executor.stop()
+        await self.link.close()
+
+
+async def open_trading_session(
+    paths: DataPaths,
+    endpoints: PracticeEndpoints,
+    sink: EventSink,
+    *,
+    bar_processed: Callable[[PracticeLink], BarHook] | None = None,
+    options: ExecutorOptions | None = None,
+) -> TradingSession:
+    """Build an executor on the running loop; it is not started yet.
+
+    Args:
+        paths: prepared data folder.
+        endpoints: the practice exchange.
+        sink: receives every executor event, on this loop's thread.
+        bar_processed: makes the hook awaited after a final candle was handled completely (lockstep acknowledges there).
+        options: intervals; None uses the defaults.
+
+    Raises:
+        GatewayError: the exchange does not answer or refuses.
+        UserError: the journal cannot be opened.
+    """
+    from core.execution.executor import Executor
+    from core.execution.fence import Fence
+    from core.execution.journal import Journal
+    from core.execution.process_lock import ExecutorLock, runtime_folder
+    from core.signals.risk_management import RiskManager, RiskSettings
+    from ml.inference import load_predictor
+
+    link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink)
+    try:
+        executor = Executor(
+            link.gateway,
+            Journal(paths.journal_db),
+            RiskManager(RiskSettings()),
+            sink,
+            partial(load_predictor, paths.models),
+            paths=paths,
+            fence=Fence(paths.root / "fence.json"),
+            lock=ExecutorLock(runtime_folder(), key_fingerprint(link.gateway.venue, endpoints.api_key)),
+            market=link.clock,
+            wall=SystemClock(),
+            bar_processed=bar_processed(link) if bar_processed else None,
+            options=options,
+        )
+    except BaseException:
+        await link.close()
+        raise
+    return TradingSession(executor, link)
