@@ -202,7 +202,10 @@ def _model_section(data: DemoReportInput) -> str:
         "“no change”; R² is measured against the zero forecast; errors are log returns over the horizon.</p>"
         + (table if rows else "<p>No figures.</p>")
         + _coverage(model)
-        + _figure(loss, f"Pinball loss by epoch: {_key('muted')}training {_key('accent')}validation; lower is better.")
+        + _figure(
+            loss,
+            f"Pinball loss by epoch in units of volatility: {_key('muted')}training {_key('accent')}validation; lower is better.",
+        )
         + _figure(pairs, "Forecast (across) and outcome (up), log returns. Without skill the cloud has no slope.")
     )
 
