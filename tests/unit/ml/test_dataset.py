@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.data.data_storage import CandleStore
+from core.errors import UserError
+from ml.api import DataRange, FeatureSpec, ForecastSpec, ModelSpec, SplitSpec, TrainingSpec
+from ml.dataset import build_dataset, contiguous_stretches, load_bars, make_segments, split_rows
+from tests.unit.ml.helpers import HOUR, frame_from_returns, noise_returns
+
+SPEC = ForecastSpec(
+    features=FeatureSpec("price", 1, horizons=(1, 4), window=16),
+    model=ModelSpec(horizon_bars=3),
+    split=SplitSpec(purge_bars=10),
+    training=TrainingSpec(segment_length=64, burn_in=8),
+)
+GAPS = (700, 701, 1500)
+FRAME = frame_from_returns(noise_returns(3_000, 5), missing=GAPS)
+
+
+def test_targets_are_future_log_returns_and_never_cross_a_gap() -> None:
+    data = build_dataset(FRAME, SPEC)
+    row = 100
+    assert data.log_return[row] == pytest.approx(np.log(FRAME.close[row + 3] / FRAME.close[row]))
+    assert data.target[row] == pytest.approx(data.log_return[row] / data.unit[row], rel=1e-6)
+    first_after_gap = int(np.flatnonzero(np.diff(FRAME.time_ns) > HOUR.ns)[0]) + 1
+    assert not data.has_target[first_after_gap - 3 : first_after_gap].any()
+    assert data.has_target[first_after_gap - 4]
+    assert not data.has_input[first_after_gap : first_after_gap + data.pipeline.warm_up].any()
+    assert not data.has_target[-3:].any()
+    assert data.target[data.has_target].std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_split_is_chronological_with_purge_and_horizon_between() -> None:
+    data = build_dataset(FRAME, SPEC)
+    train, valid, test = (data.rows(part) for part in (data.train, data.valid, data.test))
+    gap = SPEC.split.purge_bars + SPEC.model.horizon_bars
+    assert train[-1] + gap < valid[0]
+    assert valid[-1] + gap < test[0]
+    total = len(train) + len(valid) + len(test)
+    assert len(train) / total == pytest.approx(0.7, abs=0.02)
+    # No bar that enters a training target is seen as a validation bar.
+    assert (train + SPEC.model.horizon_bars).max() < valid.min()
+
+
+def test_scaling_knows_the_training_part_only() -> None:
+    data = build_dataset(FRAME, SPEC)
+    limit = data.train.stop + SPEC.model.horizon_bars
+    wild = FRAME.close.copy()
+    wild[limit:] *= np.exp(np.cumsum(noise_returns(len(wild) - limit, 9, sigma=0.2)))
+    other = build_dataset(replace(FRAME, close=wild, high=np.maximum(wild, FRAME.high)), SPEC)
+    assert other.scaling == data.scaling
+    np.testing.assert_array_equal(other.inputs[: data.train.stop], data.inputs[: data.train.stop])
+    early = FRAME.close.copy()
+    early[200:400] *= 1.5
+    assert build_dataset(replace(FRAME, close=early, high=np.maximum(early, FRAME.high)), SPEC).scaling != data.scaling
+
+
+@pytest.mark.parametrize("offset", [0, 1, 30, 55])
+@pytest.mark.parametrize("lead_in", [False, True])
+def test_segments_are_contiguous_and_count_each_target_once(offset: int, lead_in: bool) -> None:
+    data = build_dataset(FRAME, SPEC)
+    part = data.valid if lead_in else data.train
+    segments = make_segments(data, part, length=64, burn_in=8, offset=offset, lead_in=lead_in)
+    counted = segments.rows[segments.weight > 0]
+    assert len(np.unique(counted)) == len(counted)
+    assert set(counted.tolist()) <= set(data.rows(part).tolist())
+    assert (segments.weight[:, :8] == 0).all()
+    inside = np.diff(segments.rows, axis=1)
+    assert set(np.unique(inside).tolist()) <= {0, 1}
+    assert data.has_input[segments.rows].all()
+    times = FRAME.time_ns[segments.rows]
+    assert set(np.unique(np.diff(times, axis=1)).tolist()) <= {0, HOUR.ns}  # no jump over a missing bar
+    stretches = 3 if part is data.train else 1
+    lost = len(data.rows(part)) - len(counted)
+    assert 0 <= lost <= 8 * stretches
+    if lead_in:
+        assert lost == 0
+
+
+def test_stretches() -> None:
+    assert contiguous_stretches(np.array([1, 1, 0, 1, 0, 0, 1], bool)) == [(0, 2), (3, 4), (6, 7)]
+    assert contiguous_stretches(np.zeros(3, bool)) == []
+
+
+def test_too_few_bars_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="at least"):
+        build_dataset(frame_from_returns(noise_returns(300, 1)), SPEC)
+    with pytest.raises(UserError, match="too few to split"):
+        split_rows(np.arange(50), SplitSpec(), 1)
+    with pytest.raises(UserError, match="purge"):
+        split_rows(np.arange(1_000), SplitSpec(purge_bars=200), 1)
+
+
+def test_a_price_that_never_moves_is_refused() -> None:
+    with pytest.raises(UserError, match="hardly moves"):
+        build_dataset(frame_from_returns(np.zeros(3_000)), SPEC)
+
+
+def test_segments_need_stretches_longer_than_the_burn_in() -> None:
+    data = build_dataset(FRAME, SPEC)
+    with pytest.raises(UserError, match="burn-in"):
+        make_segments(data, data.valid, length=4_000, burn_in=2_000)
+
+
+def test_bars_come_from_the_store_or_a_file(tmp_path: Path) -> None:
+    CandleStore(tmp_path).write("binance", FRAME, "import")
+    loaded = load_bars(DataRange(), tmp_path)
+    np.testing.assert_array_equal(loaded.close, FRAME.close)
+    start = int(FRAME.time_ns[10])
+    assert len(load_bars(DataRange(start_ns=start, end_ns=start + 5 * HOUR.ns), tmp_path)) == 5
+    with pytest.raises(UserError, match="no closed 1h bars of ETH/USDT"):
+        load_bars(DataRange(symbol="ETH/USDT"), tmp_path)
+    csv = tmp_path / "bars.csv"
+    rows = [
+        f"{t},{o!r},{h!r},{low!r},{c!r},{v!r}"
+        for t, o, h, low, c, v in zip(
+            *(getattr(FRAME, name).tolist() for name in ("time_ns", "open", "high", "low", "close", "volume")),
+            strict=True,
+        )
+    ]
+    csv.write_text("\n".join(["time,open,high,low,close,volume", *rows]))
+    np.testing.assert_array_equal(load_bars(DataRange(source=str(csv)), tmp_path).close, FRAME.close)
