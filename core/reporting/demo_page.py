@@ -204,7 +204,7 @@ def _model_section(data: DemoReportInput) -> str:
         + _coverage(model)
         + _figure(
             loss,
-            f"Pinball loss by epoch in units of volatility: {_key('muted')}training {_key('accent')}validation; lower is better.",
+            f"Pinball loss in units of volatility: {_key('muted')}training {_key('accent')}validation.",
         )
         + _figure(pairs, "Forecast (across) and outcome (up), log returns. Without skill the cloud has no slope.")
     )
