@@ -41,7 +41,7 @@ from core.execution.api.gateway import (
     OrderUnknown,
     UserEvent,
 )
-from core.execution.fence import Fence, FenceState
+from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.kill_switch import (
@@ -52,14 +52,16 @@ from core.execution.kill_switch import (
     note_sale,
     write_report,
 )
+from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
 from core.execution.order_state import IllegalTransition
 from core.execution.process_lock import ExecutorLock
 from core.execution.reconciliation import Event
-from core.execution.records import MANUAL_OWNER, TradingStateRecord
+from core.execution.records import MANUAL_OWNER
 from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import EvidenceRules, Synchroniser
+from core.execution.trading_control import TradingControl
 from core.signals.risk_management import Denied, RiskContext, RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
@@ -107,7 +109,6 @@ class Executor:
         self._risk = risk
         self._sink = sink
         self._paths = paths
-        self._fence = fence
         self._lock = lock
         self._market = market
         self._wall = wall
@@ -115,6 +116,7 @@ class Executor:
         self._new_id = new_id
         self._marks = Marks(wall)
         self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
+        self._control = TradingControl(journal, fence, self._manager, sink, wall)
         self._account = AccountBook(journal, self._manager, self._marks, market)
         self._sync = Synchroniser(
             gateway, journal, self._manager, sink, wall, asyncio.sleep, self._options.evidence
@@ -123,12 +125,15 @@ class Executor:
             gateway, journal, self, load_predictor, self._marks, sink,
             market=market, wall=wall, spawn=self._spawn, bar_processed=bar_processed,
         )  # fmt: skip
+        self._mark_watcher = MarkWatcher(
+            gateway, self._marks, self._spawn, max_age_s=self._options.mark_max_age_s,
+            backoff_s=self._options.backoff_s, backoff_max_s=self._options.backoff_max_s,
+        )  # fmt: skip
+        self._manager.on_unpriced = self._mark_watcher.price_currency
         self._jitter = random.Random(0)
-        self._state = TradingState.HALTED
         self._reconciling = True
         self._symbols: set[str] = set()
         self._recent_manual: list[Intent] = []
-        self._watched: set[str] = set()
         self._shown_marks: dict[str, Decimal | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -141,7 +146,7 @@ class Executor:
     @property
     def trading_state(self) -> TradingState:
         """What may be sent now."""
-        return self._state
+        return self._control.state
 
     @property
     def risk_settings(self) -> RiskSettings:
@@ -157,6 +162,11 @@ class Executor:
     def positions(self) -> list[Position]:
         """All positions, flat ones too."""
         return self._manager.positions
+
+    @property
+    def first_balances(self) -> dict[str, Decimal]:
+        """What the account held when this journal began, by currency."""
+        return self._account.first_balances()
 
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
@@ -175,7 +185,9 @@ class Executor:
             self._tell_connection(ConnectionState.CONNECTING)
             await self._gateway.connect()
             self._manager.load()
-            self._load_state()
+            self._load_settings()
+            self._import_kills()
+            self._control.load()
             await self._ping()
             await self._load_account()
             self._runner.load()
@@ -207,7 +219,7 @@ class Executor:
         ]
         for loop in loops:
             self._spawn(loop)
-        if self._state is TradingState.ACTIVE:
+        if self._control.state is TradingState.ACTIVE:
             await self._runner.resume()
         await self._stop_wanted.wait()
         await self.stop()
@@ -267,7 +279,7 @@ class Executor:
         Raises:
             UserError: the journal cannot be written; nothing was sent.
         """
-        await self._freshen_mark(intent.symbol)
+        await self._mark_watcher.freshen(intent.symbol)
         verdict = self._risk.check(intent, self._context(intent))
         try:
             if isinstance(verdict, Denied):
@@ -282,7 +294,7 @@ class Executor:
             if known is None:
                 raise
             return known.order
-        self._watch_mark(intent.symbol)
+        self._mark_watcher.watch(intent.symbol)
         return await self._settle(order)
 
     async def cancel_order(self, client_id: str) -> Order:
@@ -345,7 +357,7 @@ class Executor:
         Raises:
             UserError: trading is halted, or there is no such strategy.
         """
-        if self._state is TradingState.HALTED:
+        if self._control.state is TradingState.HALTED:
             raise UserError("Trading is halted.", "Re-arm trading first.")
         self._journal.add_command("start_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
         await self._runner.start(strategy_id)
@@ -365,9 +377,13 @@ class Executor:
     async def kill(self, flatten: bool = False, reason: str = "kill switch") -> KillReport:
         """Halt, cancel everything, confirm by query, optionally close all positions, write a report."""
         report = begin_report(reason, flatten, self._wall)
-        self._state = TradingState.HALTED  # before anything that may fail
+        self._control.halt_now()  # before anything that may fail
         self._runner.pause_all("kill switch")
-        self._store_halt(report, reason)
+        report.errors += self._control.store_halt(reason)
+        try:
+            self._runner.forget_running()
+        except UserError as exc:
+            report.errors.append(exc.message)
         symbols = {order.intent.symbol for order in self._manager.working}
         await cancel_everything(self._gateway, symbols, report, self._apply)
         if flatten:
@@ -386,11 +402,7 @@ class Executor:
         Raises:
             UserError: the fence or the journal cannot be read or written.
         """
-        fence = self._fence.read()
-        if fence is None:
-            fence = FenceState(self._manager.armed_epoch, time_ns=self._wall.now_ns())
-            self._fence.write(fence)
-        self._set_state(TradingState.ACTIVE, "re-armed", fence.epoch)
+        self._control.change(TradingState.ACTIVE, "re-armed")
 
     async def reconcile_now(self) -> list[Event]:
         """Compare the books with the venue and repair them.
@@ -409,23 +421,16 @@ class Executor:
 
     # --- inside: start ----------------------------------------------------------------------------------------
 
-    def _load_state(self) -> None:
-        stored = self._journal.trading_state() or TradingStateRecord(TradingState.ACTIVE, "first start", 0, 0)
+    def _load_settings(self) -> None:
         settings = self._journal.risk_settings()
         if settings is None:
             self._journal.set_risk_settings(self._risk.settings, self._wall.now_ns())
         else:
             self._risk.replace_settings(settings)
+
+    def _import_kills(self) -> None:
         for intent, submitted_ns in import_kill_files(self._paths.root, self._journal, self._wall.now_ns()):
             self._manager.import_unknown(intent, submitted_ns)
-        fence = self._fence.read()
-        if fence is None:
-            self._fence.write(FenceState(stored.epoch, stored.epoch, stored.reason, self._wall.now_ns()))
-        elif fence.epoch != stored.epoch:
-            self._set_state(TradingState.HALTED, fence.reason or "stopped from outside", fence.epoch)
-            self._fence.acknowledge(fence.epoch)
-            return
-        self._set_state(stored.state, stored.reason, stored.epoch)
 
     async def _load_account(self) -> None:
         begun = self._journal.meta("begun_ns")
@@ -438,8 +443,8 @@ class Executor:
         held = {p.symbol for p in self._manager.positions if p.quantity}
         self._symbols = held | {record.intent.symbol for record in self._manager.unsettled}
         for symbol in sorted(held & set(self._gateway.instruments)):
-            await self._freshen_mark(symbol)
-            self._watch_mark(symbol)
+            await self._mark_watcher.freshen(symbol)
+            self._mark_watcher.watch(symbol)
 
     def _emit_books(self) -> None:
         orders = {record.key: record.order for record in self._journal.orders(limit=500)}
@@ -450,28 +455,7 @@ class Executor:
         for position in self._manager.positions:
             self._sink(PositionChanged(position, self._marks.price(position.symbol)))
 
-    # --- inside: state ----------------------------------------------------------------------------------------
-
-    def _set_state(self, state: TradingState, reason: str, epoch: int) -> None:
-        self._journal.set_trading_state(TradingStateRecord(state, reason, epoch, self._wall.now_ns()))
-        self._state = state
-        self._manager.armed_epoch = epoch
-        self._sink(TradingStateChanged(state, reason))
-
-    def _store_halt(self, report: KillReport, reason: str) -> None:
-        """Make the halt durable; where one of the two places cannot be written, the other one holds it."""
-        try:
-            fence = self._fence.raise_epoch(reason, self._wall.now_ns(), at_least=self._manager.armed_epoch)
-            self._fence.acknowledge(fence.epoch)
-            self._manager.armed_epoch = fence.epoch
-        except UserError as exc:
-            report.errors.append(exc.message)
-        try:
-            self._set_state(TradingState.HALTED, reason, self._manager.armed_epoch)
-            self._runner.forget_running()
-        except UserError as exc:
-            report.errors.append(exc.message)
-            self._sink(TradingStateChanged(TradingState.HALTED, reason))
+    # --- inside: kill switch ----------------------------------------------------------------------------------
 
     async def _flatten(self, report: KillReport) -> None:
         try:
@@ -481,7 +465,7 @@ class Executor:
             report.errors.append(f"the books could not be compared before closing: {exc.message}")
         open_positions = [p for p in self._manager.positions if p.quantity > 0]
         for symbol in {p.symbol for p in open_positions}:
-            await self._freshen_mark(symbol)
+            await self._mark_watcher.freshen(symbol)
         prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
         marks = {symbol: price for symbol, price in prices.items() if price is not None}
         kill_id = str(self._manager.armed_epoch)
@@ -492,12 +476,13 @@ class Executor:
             note_sale(report, await self.submit(intent))
         report.flat = all(sale["state"] == OrderState.FILLED for sale in report.sold)
 
-    def _halt_from_outside(self, fence: FenceState) -> None:
-        reason = fence.reason or "stopped from outside this program"
-        self._runner.pause_all(reason)
-        self._set_state(TradingState.HALTED, reason, fence.epoch)
+    def _follow_fence(self) -> None:
+        fence = self._control.raised_fence()
+        if fence is None:
+            return
+        self._runner.pause_all("stopped from outside this program")
+        reason = self._control.follow_fence(fence)
         self._runner.forget_running()
-        self._fence.acknowledge(fence.epoch)
         self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
 
     # --- inside: orders ---------------------------------------------------------------------------------------
@@ -509,7 +494,7 @@ class Executor:
         instrument = self._gateway.instruments.get(intent.symbol)
         return RiskContext(
             now_ns=now,
-            trading_state=self._state,
+            trading_state=self._control.state,
             instrument=instrument,
             mark_price=self._marks.price(intent.symbol),
             reconciling=self._reconciling,
@@ -564,36 +549,6 @@ class Executor:
     def _set_balances(self, balances: Iterable[Balance], *, complete: bool) -> None:
         if self._account.set_balances(balances, complete=complete):
             self._sink(BalancesChanged(self._account.balances))
-
-    # --- inside: marks ----------------------------------------------------------------------------------------
-
-    async def _freshen_mark(self, symbol: str) -> None:
-        age = self._marks.age_ns(symbol)
-        fresh = age is not None and age < self._options.mark_max_age_s * NS_PER_S
-        if fresh or symbol not in self._gateway.instruments:
-            return
-        try:
-            self._marks.update(symbol, (await self._gateway.fetch_ticker(symbol)).last)
-        except GatewayError as exc:
-            _log.warning("no price of %s: %s", symbol, exc.message)
-            self._marks.forget(symbol)  # an old price is no price
-
-    def _watch_mark(self, symbol: str) -> None:
-        """Keep a market's price fresh from now on."""
-        if symbol not in self._watched:
-            self._watched.add(symbol)
-            self._spawn(self._mark_loop(symbol))
-
-    async def _mark_loop(self, symbol: str) -> None:
-        backoff = self._options.backoff_s
-        while True:
-            try:
-                async for ticker in self._gateway.watch_ticker(symbol):
-                    backoff = self._options.backoff_s
-                    self._marks.update(symbol, ticker.last)
-            except GatewayError as exc:
-                _log.warning("ticker of %s stopped: %s", symbol, exc.message)
-            backoff = await self._back_off(backoff)
 
     # --- inside: loops ----------------------------------------------------------------------------------------
 
@@ -657,9 +612,7 @@ class Executor:
             _log.warning("unknown orders could not be looked into: %s", exc.message)
 
     async def _refresh_round(self) -> None:
-        fence = self._fence.read()
-        if fence is not None and fence.epoch != self._manager.armed_epoch:
-            self._halt_from_outside(fence)
+        self._follow_fence()
         self._account.roll_day()
         for position in self._manager.positions:
             mark = self._marks.price(position.symbol)

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -63,6 +64,7 @@ class OrderManager:
 
     Attributes:
         armed_epoch: fence epoch at which orders may be sent.
+        on_unpriced: told (currency, quote) where a fee could not be converted, so that a price is found for the next.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class OrderManager:
         self._sink = sink
         self._marks = marks
         self.armed_epoch = 0
+        self.on_unpriced: Callable[[str, str], None] = lambda currency, quote: None
         # Unsettled orders, and the newest settled ones for late reports; older ones are found in the journal.
         self._records: dict[str, OrderRecord] = {}
         self._recent: OrderedDict[str, OrderRecord] = OrderedDict()
@@ -304,6 +307,7 @@ class OrderManager:
         self._sink(PositionChanged(booking.position, self._marks.price(fill.symbol)))
         if booking.fee_quote is None:
             _log.warning("no price known to convert a fee of %s %s", fill.fee, fill.fee_currency)
+            self.on_unpriced(fill.fee_currency, self._gateway.instruments[fill.symbol].quote)
         return True
 
     def adopt(self, report: OrderReport) -> Order:

@@ -1,0 +1,100 @@
+"""Building an executor over a data folder: the one recipe for window, headless commands and tests.
+
+Call it on the thread that will run the executor; it blocks for a moment only where databases must be created.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.clock import Clock, SystemClock
+from core.config import DataPaths
+from core.domain.orders import TradingMode
+from core.errors import UserError
+from core.events import EventSink
+from core.execution.api.gateway import ExchangeGateway
+from core.execution.executor import Executor, ExecutorOptions
+from core.execution.fence import Fence
+from core.execution.journal import Journal
+from core.execution.process_lock import ExecutorLock, runtime_folder
+from core.execution.strategy_runner import BarHook
+from core.persistence.migrate import ensure_migrated
+from core.signals.risk_management import RiskManager, RiskSettings
+from core.strategies.predictor import PredictorLoader
+
+
+def key_fingerprint(venue: str, api_key: str) -> str:
+    """Name a key without showing it: 16 hex digits."""
+    return hashlib.sha256(f"{venue}:{api_key}".encode()).hexdigest()[:16]
+
+
+def fence_path(paths: DataPaths) -> Path:
+    """Return the fence file of a data folder."""
+    return paths.root / "fence.json"
+
+
+def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journal:
+    """Open the journal of one account.
+
+    A journal belongs to one account for life. On the practice exchange another account means that it was reset: the
+    old journal is set aside, dated, and a new one begins. Anywhere else that is a mistake.
+
+    Raises:
+        UserError: the journal belongs to another account, or cannot be read.
+    """
+    ensure_migrated(paths)
+    journal = Journal(paths.journal_db)
+    account = f"{mode.value}:{fingerprint}"
+    known = journal.meta("account")
+    if known is None:
+        journal.set_meta("account", account)
+    elif known != account:
+        journal.close()
+        if mode is not TradingMode.PRACTICE or not known.startswith(TradingMode.PRACTICE.value):
+            raise UserError(
+                "The order journal in this data folder belongs to another account.",
+                "Choose another folder with --data-dir: one account, one folder.",
+            )
+        set_aside(paths.journal_db, datetime.now(UTC))
+        return open_journal(paths, mode, fingerprint)
+    return journal
+
+
+def set_aside(path: Path, now: datetime) -> None:
+    """Rename a closed database and its side files, dated; nothing is deleted."""
+    for suffix in ("", "-wal", "-shm"):
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.rename(path.with_name(f"{path.stem}-{now:%Y%m%d-%H%M%S-%f}{path.suffix}{suffix}"))
+
+
+def build_executor(
+    paths: DataPaths, gateway: ExchangeGateway, fingerprint: str, sink: EventSink, load_predictor: PredictorLoader,
+    *, market: Clock, wall: Clock | None = None, bar_processed: BarHook | None = None,
+    options: ExecutorOptions | None = None, risk: RiskSettings | None = None,
+) -> Executor:  # fmt: skip
+    """Build an executor; `Executor.start` does the rest.
+
+    Args:
+        fingerprint: see `key_fingerprint`.
+        risk: limits of a new journal; an existing one knows its own.
+
+    Raises:
+        UserError: the databases cannot be created, upgraded or read.
+    """
+    return Executor(
+        gateway,
+        open_journal(paths, gateway.mode, fingerprint),
+        RiskManager(risk or RiskSettings()),
+        sink,
+        load_predictor,
+        paths=paths,
+        fence=Fence(fence_path(paths)),
+        lock=ExecutorLock(runtime_folder(), fingerprint),
+        market=market,
+        wall=wall or SystemClock(),
+        bar_processed=bar_processed,
+        options=options,
+    )

@@ -1,0 +1,110 @@
+"""Are the books equal to the venue? An independent check by query, for reports and tests. Executor's event loop.
+
+It compares the journal with what the venue lists: every order and trade of ours, and the sum of all positions
+with what the account's balance gained since the journal began. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from core.domain.money import ZERO, plain
+from core.domain.orders import OrderState
+from core.execution.api.gateway import ExchangeGateway, OrderReport, OrderUnknown
+from core.execution.journal import Journal
+from core.execution.records import OrderRecord
+
+_NEVER_THERE = frozenset({OrderState.DENIED, OrderState.REJECTED, OrderState.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class BookCheck:
+    """Result of the comparison.
+
+    Attributes:
+        orders / fills: how many the journal holds (denied ones apart).
+        differences: one sentence each; empty where all is equal.
+        positions: base currency held by all owners, by symbol.
+    """
+
+    orders: int
+    fills: int
+    orders_match: bool
+    positions_match: bool
+    differences: tuple[str, ...]
+    positions: dict[str, Decimal]
+
+
+async def check_books(gateway: ExchangeGateway, journal: Journal, first_balances: dict[str, Decimal]) -> BookCheck:
+    """Compare journal and venue.
+
+    Args:
+        first_balances: total of each currency when the journal began.
+
+    Raises:
+        GatewayError: the venue could not be asked.
+    """
+    records = [record for record in journal.orders() if record.order.state is not OrderState.DENIED]
+    order_differences = [text for record in records if (text := await _order_difference(gateway, record))]
+    fills = journal.fills()
+    booked = {(fill.symbol, fill.trade_id): fill for fill in fills}
+    known = {(record.intent.symbol, record.order.venue_order_id) for record in records}
+    for symbol in sorted({record.intent.symbol for record in records}):
+        listed = [f for f in await gateway.fetch_fills(symbol) if (symbol, f.venue_order_id) in known]
+        for fill in listed:
+            ours = booked.pop((symbol, fill.trade_id), None)
+            if ours is None:
+                order_differences.append(f"trade {fill.trade_id} in {symbol} is not booked")
+            elif (ours.price, ours.quantity, ours.fee) != (fill.price, fill.quantity, fill.fee):
+                order_differences.append(f"trade {fill.trade_id} in {symbol} is booked differently")
+    order_differences += [f"trade {t} in {s} is not at the venue" for s, t in booked]
+    positions: dict[str, Decimal] = {}
+    for position in journal.positions():
+        positions[position.symbol] = positions.get(position.symbol, ZERO) + position.quantity
+    position_differences = await _position_differences(gateway, positions, first_balances)
+    return BookCheck(
+        orders=len(records),
+        fills=len(fills),
+        orders_match=not order_differences,
+        positions_match=not position_differences,
+        differences=(*order_differences, *position_differences),
+        positions=positions,
+    )
+
+
+async def _order_difference(gateway: ExchangeGateway, record: OrderRecord) -> str:
+    order = record.order
+    try:
+        report: OrderReport | None = await gateway.fetch_order(record.intent.symbol, record.key)
+    except OrderUnknown:
+        report = None
+    if report is None:
+        # A refused order leaves no trace at most venues.
+        there = order.state not in _NEVER_THERE or order.filled_quantity > 0
+        return f"order {record.key} is {order.state} here and not at the venue" if there else ""
+    same_state = order.state is report.state or (
+        order.state is OrderState.PENDING_CANCEL and not report.state.is_terminal
+    )
+    if not same_state or order.filled_quantity != report.filled_quantity:
+        here, there_ = f"{order.state} {order.filled_quantity}", f"{report.state} {report.filled_quantity}"
+        return f"order {record.key} is {here} here and {there_} at the venue"
+    if not record.fills_complete:
+        return f"order {record.key} has {record.booked_quantity} of {order.filled_quantity} booked"
+    return ""
+
+
+async def _position_differences(
+    gateway: ExchangeGateway, positions: dict[str, Decimal], first_balances: dict[str, Decimal]
+) -> list[str]:
+    held = {balance.currency: balance.total for balance in await gateway.fetch_balances()}
+    by_base: dict[str, Decimal] = {}
+    for symbol, quantity in positions.items():
+        base = gateway.instruments[symbol].base
+        by_base[base] = by_base.get(base, ZERO) + quantity
+    differences = []
+    for base, quantity in sorted(by_base.items()):
+        gained = held.get(base, ZERO) - first_balances.get(base, ZERO)
+        if gained != quantity:
+            differences.append(f"{plain(quantity)} {base} in the books, {plain(gained)} gained at the venue")
+    return differences

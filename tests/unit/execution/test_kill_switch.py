@@ -1,0 +1,203 @@
+"""Halt, cancel, confirm, flatten, report: also when parts of the program or the venue fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from core.domain.orders import Intent, IntentSource, OrderDraft, OrderState, OrderType, Side, TradingState
+from core.errors import UserError
+from core.events import Notice, TradingStateChanged
+from core.execution.api.gateway import AmbiguousOutcome, OrderRequest
+from core.execution.fence import Fence
+from core.execution.foreign_kill import KillJournal
+from core.execution.kill_switch import KillReport
+from core.execution.order_manager import client_order_id
+from tests.unit.execution.conftest import Desk
+from tests.unit.execution.test_unknown_orders import REST, run, state_of, until
+
+BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
+
+
+def written(desk: Desk) -> dict:
+    report = [e for e in desk.said(TradingStateChanged) if e.report][-1].report
+    return json.loads(Path(report).read_text(encoding="utf-8"))
+
+
+async def test_kill_cancels_ours_and_theirs_and_confirms(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    desk.venue.place_foreign("ETH/USDT", Side.BUY, Decimal(1), Decimal(9))
+    report = await executor.kill()
+    assert desk.venue.open_orders() == []
+    assert report.confirmed
+    assert report.complete
+    assert len(report.cancelled) == 2
+    assert state_of(desk, order) is OrderState.CANCELED
+    assert written(desk)["confirmed"] is True
+    denied = await executor.place_order(BUY)
+    assert denied.reason_code == "TRADING_HALTED"
+
+
+async def test_flatten_sells_what_is_ours_and_names_the_dust(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    report = await executor.kill(flatten=True)
+    assert report.flat
+    assert [sale["state"] for sale in report.sold] == ["filled"]
+    assert executor.position("BTC/USDT", "manual").quantity == 0
+    again = await executor.kill(flatten=True)
+    assert again.sold == []
+    assert again.flat
+
+
+async def test_a_position_too_small_to_sell_is_dust(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.06")))
+    desk.venue.prices["BTC/USDT"] = Decimal(10)
+    desk.venue.clock.advance(60_000_000_000)  # the old price is too old
+    report = await executor.kill(flatten=True)
+    assert report.sold == []
+    assert report.dust == [{"symbol": "BTC/USDT", "owner": "manual", "quantity": "0.05994"}]
+
+
+async def test_the_halt_survives_a_restart_until_rearmed(desk: Desk) -> None:
+    first = await desk.start()
+    await first.kill()
+    await first.stop()
+    second = await desk.start()
+    assert second.trading_state is TradingState.HALTED
+    assert (await second.place_order(BUY)).state is OrderState.DENIED
+    await second.rearm()
+    assert (await second.place_order(BUY)).state is OrderState.FILLED
+    await second.stop()
+    third = await desk.start()
+    assert third.trading_state is TradingState.ACTIVE
+
+
+async def test_cancels_that_fail_are_repeated(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(REST)
+    desk.venue.cancel_faults.append(AmbiguousOutcome("timed out"))
+    desk.venue.list_faults.append(AmbiguousOutcome("timed out"))
+    report = await executor.kill()
+    assert report.confirmed
+    assert desk.venue.open_orders() == []
+    assert any("timed out" in error for error in report.errors)
+
+
+async def test_a_venue_that_stays_silent_is_reported_as_unconfirmed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.execution.kill_switch.ROUND_PAUSE_S", 0.0)
+    executor = await desk.start()
+    await executor.place_order(REST)
+    desk.venue.cancel_faults.extend([AmbiguousOutcome("down")] * 50)
+    report = await executor.kill()
+    assert not report.confirmed
+    assert not report.complete
+    assert report.still_open
+    assert [n.severity for n in desk.said(Notice)][-1] == "error"
+
+
+async def test_kill_works_with_a_journal_that_cannot_be_written(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(REST)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise UserError("The disk is full.")
+
+    desk.journal.set_trading_state = full  # type: ignore[method-assign]
+    report = await executor.kill()
+    assert report.confirmed
+    assert "The disk is full." in report.errors
+    assert executor.trading_state is TradingState.HALTED
+    await executor.stop()
+    second = await desk.start()  # the fence remembers what the journal could not
+    assert second.trading_state is TradingState.HALTED
+
+
+async def test_a_fence_raised_between_commit_and_send_stops_the_send(desk: Desk) -> None:
+    executor = await desk.start()
+    Fence(desk.paths.root / "fence.json").raise_epoch("killed from outside", desk.venue.clock.now_ns())
+    order = await executor.place_order(BUY)
+    assert order.state is OrderState.DENIED
+    assert order.reason_code == "FENCED"
+    assert desk.venue.sent == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"epoch": "x"}', b"[]"])
+async def test_a_fence_that_cannot_be_read_lets_nothing_through(desk: Desk, content: bytes | None) -> None:
+    executor = await desk.start()
+    path = desk.paths.root / "fence.json"
+    path.unlink() if content is None else path.write_bytes(content)
+    assert (await executor.place_order(BUY)).reason_code == "FENCED"
+    await executor.rearm()
+    if content is None:
+        assert (await executor.place_order(REST)).state is OrderState.ACCEPTED
+
+
+async def test_a_running_executor_follows_a_fence_raised_outside(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    fence = Fence(desk.paths.root / "fence.json")
+    state = fence.raise_epoch("killed from outside", desk.venue.clock.now_ns())
+    await until(lambda: executor.trading_state is TradingState.HALTED)
+    acknowledged = fence.read()
+    assert acknowledged is not None
+    assert acknowledged.acknowledged == state.epoch
+    assert any("from outside" in n.title for n in desk.said(Notice))
+    await executor.rearm()
+    assert (await executor.place_order(BUY)).state is OrderState.FILLED
+
+
+async def test_what_a_kill_from_outside_sold_is_merged_at_the_next_start(desk: Desk) -> None:
+    first = await desk.start()
+    await first.place_order(BUY)
+    await first.stop()
+    journal = KillJournal(desk.paths.root, 7, 1)
+    journal.append_intent(
+        Intent(
+            "kill:7:BTC/USDT:manual", IntentSource.KILL_SWITCH, "manual", "BTC/USDT", Side.SELL, Decimal("0.4995"),
+            OrderType.MARKET, created_ns=5,
+        )
+    )  # fmt: skip
+    journal.path.write_bytes(journal.path.read_bytes() + b'{"kind": "int')  # it died while writing
+    sold = client_order_id("kill:7:BTC/USDT:manual")
+    await desk.venue.submit_order(OrderRequest(sold, "BTC/USDT", Side.SELL, OrderType.MARKET, Decimal("0.4995")))
+    second = await desk.start()
+    assert second.position("BTC/USDT", "manual").quantity == 0
+    record = desk.journal.order(sold)
+    assert record is not None
+    assert record.order.state is OrderState.FILLED
+    assert record.intent.owner == "manual"
+    await second.stop()
+    third = await desk.start()
+    assert third.position("BTC/USDT", "manual").quantity == 0
+
+
+def test_a_kill_journal_line_is_complete_json(tmp_path: Path) -> None:
+    journal = KillJournal(tmp_path, 3, 9)
+    journal.append("cancelled", {"orders": ["a"]})
+    assert json.loads(journal.path.read_text()) == {"kind": "cancelled", "orders": ["a"]}
+
+
+def test_the_summary_says_what_is_left() -> None:
+    report = KillReport("now", "why", flatten=True, cancelled=["a"], still_open=["b"], unknown=["c"], flat=False)
+    assert report.summary() == (
+        "1 orders cancelled, 1 may still be open, 1 orders are still unknown, 0 positions sold, not all."
+    )
+    assert not report.complete
+
+
+async def test_the_report_folder_being_unwritable_is_said_after_the_work(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(REST)
+    desk.paths.reports.write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="kill report could not be written"):
+        await executor.kill()
+    assert desk.venue.open_orders() == []
+    await asyncio.sleep(0)

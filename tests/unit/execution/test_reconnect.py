@@ -1,0 +1,139 @@
+"""Streams drop, double and delay; restarts and other people's orders happen. The books equal the venue all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from core.domain.orders import OrderDraft, OrderState, OrderType, Side
+from core.events import ConnectionState, ConnectionStatus, FillBooked, Notice
+from core.execution.api.gateway import AmbiguousOutcome, FatalGatewayError
+from core.execution.books import check_books
+from tests.unit.execution.conftest import Desk
+from tests.unit.execution.test_unknown_orders import REST, run, state_of, until
+
+
+async def assert_books_equal(desk: Desk, executor) -> None:
+    check = await check_books(desk.venue, desk.journal, executor.first_balances)
+    assert check.differences == ()
+    assert check.orders_match
+    assert check.positions_match
+
+
+async def test_partial_fills_arrive_by_stream_once_each_though_sent_twice(desk: Desk) -> None:
+    desk.venue.duplicate = True
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    desk.venue.fill(order.client_order_id, Decimal("0.2"))
+    await until(lambda: state_of(desk, order) is OrderState.PARTIALLY_FILLED)
+    desk.venue.fill(order.client_order_id, Decimal("0.3"))
+    await until(lambda: state_of(desk, order) is OrderState.FILLED)
+    await asyncio.sleep(0.05)
+    assert len(desk.said(FillBooked)) == 2
+    await assert_books_equal(desk, executor)
+
+
+async def test_a_fill_while_the_stream_is_silent_is_found_by_query(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    desk.venue.silent = True
+    desk.venue.fill(order.client_order_id, Decimal("0.5"))
+    await until(lambda: state_of(desk, order) is OrderState.FILLED)
+    await until(lambda: len(desk.said(FillBooked)) == 1)
+    await assert_books_equal(desk, executor)
+
+
+async def test_reports_without_trades_are_completed_by_query(desk: Desk) -> None:
+    desk.venue.fills_in_reports = False
+    executor = await desk.start()
+    order = await executor.place_order(OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5")))
+    assert order.state is OrderState.FILLED
+    await assert_books_equal(desk, executor)
+
+
+async def test_a_broken_stream_is_opened_again_and_reconciled(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    await until(lambda: bool(desk.venue.user_queues))
+    desk.venue.push(AmbiguousOutcome("connection closed"))
+    await until(lambda: not desk.venue.user_queues)
+    desk.venue.fill(order.client_order_id, Decimal("0.5"))
+    await until(lambda: state_of(desk, order) is OrderState.FILLED and bool(desk.venue.user_queues))
+    degraded = [s for s in desk.said(ConnectionStatus) if s.state is ConnectionState.DEGRADED]
+    assert degraded[0].detail == "connection closed"
+
+
+async def test_a_revoked_key_is_said_clearly(desk: Desk) -> None:
+    await run(desk)
+    await until(lambda: bool(desk.venue.user_queues))
+    desk.venue.push(FatalGatewayError("Invalid API-key"))
+    await until(lambda: any(n.title == "The venue refuses this key" for n in desk.said(Notice)))
+    assert len([n for n in desk.said(Notice) if n.text == "Invalid API-key"]) == 1
+
+
+async def test_fills_while_the_program_was_off_are_booked_at_the_next_start(desk: Desk) -> None:
+    first = await desk.start()
+    order = await first.place_order(REST)
+    await first.stop()
+    desk.venue.fill(order.client_order_id, Decimal("0.2"))
+    second = await desk.start()
+    assert second.position("BTC/USDT", "manual").quantity == Decimal("0.1998")
+    await second.stop()
+    desk.venue.fill(order.client_order_id, Decimal("0.3"))
+    third = await desk.start()
+    assert state_of(desk, order) is OrderState.FILLED
+    await assert_books_equal(desk, third)
+    assert len({f.trade_id for f in desk.journal.fills()}) == 2
+
+
+async def test_a_fill_after_the_cancel_is_booked(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    await executor.cancel_order(order.client_order_id)
+    venue_order = desk.venue.orders[order.client_order_id]
+    desk.venue.fill(order.client_order_id, Decimal("0.2"))
+    venue_order.state = OrderState.CANCELED
+    await until(lambda: executor.position("BTC/USDT", "manual").quantity > 0)
+    assert state_of(desk, order) is OrderState.CANCELED
+    assert executor.working_orders == []
+
+
+async def test_orders_of_others_are_adopted_and_shown(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    foreign = desk.venue.place_foreign("BTC/USDT", Side.BUY, Decimal("0.1"), Decimal(95))
+    await until(lambda: bool(executor.working_orders))
+    assert executor.working_orders[0].intent.owner == "external"
+    desk.venue.fill(foreign.request.client_order_id, Decimal("0.1"))
+    await until(lambda: executor.position("BTC/USDT", "external").quantity == Decimal("0.0999"))
+    assert executor.position("BTC/USDT", "manual").quantity == 0
+    await assert_books_equal(desk, executor)
+
+
+async def test_trades_of_others_while_off_are_found_in_markets_we_trade(desk: Desk) -> None:
+    first = await desk.start()
+    await first.place_order(REST)
+    await first.stop()
+    desk.venue.silent = True
+    foreign = desk.venue.place_foreign("BTC/USDT", Side.BUY, Decimal("0.1"), Decimal(95))
+    desk.venue.fill(foreign.request.client_order_id, Decimal("0.1"))
+    second = await desk.start()
+    assert second.position("BTC/USDT", "external").quantity == Decimal("0.0999")
+    assert any("somebody else" in n.title for n in desk.said(Notice))
+    await second.stop()
+    third = await desk.start()
+    assert third.position("BTC/USDT", "external").quantity == Decimal("0.0999")
+
+
+async def test_an_order_the_venue_forgot_ends_as_gone(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    del desk.venue.orders[order.client_order_id]
+    desk.venue.clock.advance(3_000_000_000)  # past the grace for lagging queries
+    await until(lambda: state_of(desk, order) is OrderState.UNKNOWN)
+    await asyncio.sleep(0.05)
+    desk.venue.clock.advance(10_000_000_000)
+    await until(lambda: state_of(desk, order) is OrderState.EXPIRED)
+    record = desk.journal.order(order.client_order_id)
+    assert record is not None
+    assert record.order.reason_code == "GONE_AT_VENUE"
+    assert executor.working_orders == []

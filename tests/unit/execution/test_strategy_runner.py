@@ -1,0 +1,236 @@
+"""Strategies decide once per closed bar, trade through the one path, and survive restarts and their own bugs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+
+from core.clock import NS_PER_S
+from core.domain.candles import Candle, Timeframe
+from core.domain.orders import OrderState
+from core.domain.signals import Forecast
+from core.errors import UserError
+from core.events import Notice, SignalEmitted, StrategyState, StrategyStatus
+from core.execution.api.gateway import AmbiguousOutcome
+from core.strategies.spec import StrategySpec
+from tests.unit.execution.conftest import Desk
+from tests.unit.execution.fake_venue import START_NS, FakeVenue
+from tests.unit.execution.test_unknown_orders import run, until
+
+MINUTE = 60 * NS_PER_S
+T0 = Timeframe.M1.floor(START_NS)
+SPEC = StrategySpec("s1", "Test", "BTC/USDT", "1m", "model", Decimal(1_000), entry_z=0.5, exit_z=0.0)
+
+
+def bar(index: int, close: float = 100.0, *, final: bool = True, symbol: str = "BTC/USDT") -> Candle:
+    """Bar `index` minutes after the last one of the history."""
+    return Candle(symbol, Timeframe.M1, T0 + index * MINUTE, close, close, close, close, 1.0, final, "stream")
+
+
+class ScriptedModel:
+    """Forecasts the z score written down for each bar index; 0.2 elsewhere."""
+
+    model_id = "model"
+    symbol = "BTC/USDT"
+    timeframe = Timeframe.M1
+    warm_up_bars = 5
+
+    def __init__(self, scores: dict[int, float]) -> None:
+        self.scores = scores
+        self.seen: list[int] = []
+        self.error: Exception | None = None
+
+    def warm_up(self, candles: Sequence[Candle]) -> Forecast | None:
+        self.seen = [c.open_time_ns for c in candles]
+        return self._forecast(candles[-1]) if len(candles) >= self.warm_up_bars else None
+
+    def update(self, candle: Candle) -> Forecast | None:
+        if self.error is not None:
+            raise self.error
+        assert candle.open_time_ns == self.seen[-1] + MINUTE
+        self.seen.append(candle.open_time_ns)
+        return self._forecast(candle)
+
+    def _forecast(self, candle: Candle) -> Forecast:
+        index = (candle.open_time_ns - T0) // MINUTE
+        z = self.scores.get(index, 0.2)
+        return Forecast(candle.symbol, candle.open_time_ns, 1, (0.1, 0.5, 0.9), (-z, z, 2 * z), z, "model", "f")
+
+
+@pytest.fixture
+def model() -> ScriptedModel:
+    return ScriptedModel({1: 1.0, 2: 0.3, 3: -1.0})
+
+
+@pytest.fixture
+def trading(desk: Desk, model: ScriptedModel, venue: FakeVenue) -> Desk:
+    desk.load_predictor = lambda model_id: model
+    venue.candles = [bar(i) for i in range(-20, 1)]
+    venue.clock.set(T0 + MINUTE)
+    return desk
+
+
+def states(desk: Desk) -> list[StrategyState]:
+    return [status.state for status in desk.said(StrategyStatus)]
+
+
+async def running(desk: Desk, **extra: object):
+    executor = await desk.start(**extra)
+    task = asyncio.create_task(executor.run())
+    await executor.add_strategy(SPEC)
+    await executor.start_strategy("s1")
+    await until(lambda: bool(desk.venue.candle_queues))
+    return executor, task
+
+
+async def test_it_enters_holds_and_leaves(trading: Desk) -> None:
+    processed: list[tuple[int, Decimal]] = []
+
+    async def done(candle: Candle) -> None:
+        processed.append((candle.open_time_ns, executor.position("BTC/USDT", "s1").quantity))
+
+    executor, _ = await running(trading, bar_processed=done)
+    assert states(trading)[-1] is StrategyState.RUNNING
+    for index in (1, 2, 3):
+        trading.venue.push_candle(bar(index, final=False))
+        trading.venue.push_candle(bar(index))
+        await until(lambda index=index: len(processed) == index)
+    assert [quantity for _, quantity in processed] == [Decimal("9.99"), Decimal("9.99"), Decimal(0)]
+    assert [signal.signal.target_weight for signal in trading.said(SignalEmitted)] == [1.0, 1.0, 0.0]
+    assert [r.side for r in trading.venue.sent] == ["buy", "sell"]
+    assert trading.said(StrategyStatus)[-1].last_signal == 0.0
+
+
+async def test_no_decision_on_history_open_bars_or_the_same_bar_twice(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    trading.venue.push_candle(bar(1, final=False))
+    await asyncio.sleep(0.05)
+    assert trading.said(SignalEmitted) == []
+    trading.venue.push_candle(bar(1))
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(trading.venue.sent) == 1)
+    await asyncio.sleep(0.05)
+    assert len(trading.said(SignalEmitted)) == 1
+    assert executor.position("BTC/USDT", "s1").quantity > 0
+
+
+async def test_a_restart_resumes_and_does_not_decide_on_the_same_bar_again(trading: Desk, model: ScriptedModel) -> None:
+    executor, _ = await running(trading)
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(trading.venue.sent) == 1)
+    await executor.stop()
+    trading.venue.candles = [c for c in trading.venue.candles if c.open_time_ns <= T0]
+    trading.events.clear()
+    await run(trading)
+    await until(lambda: bool(trading.venue.candle_queues))
+    trading.venue.push_candle(bar(1))  # closed again, as the venue may tell it
+    trading.venue.push_candle(bar(2))
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
+    # z = 0.3 lies between exit and entry: it still wants to hold only because it remembers that it was in.
+    assert trading.said(SignalEmitted)[0].signal.target_weight == 1.0
+    assert len(trading.venue.sent) == 1
+
+
+async def test_a_gap_is_filled_from_history_and_not_traded(trading: Desk, model: ScriptedModel) -> None:
+    await running(trading)
+    trading.venue.candles += [bar(1), bar(2)]
+    trading.venue.push_candle(bar(3))
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
+    assert model.seen[-3:] == [T0 + MINUTE, T0 + 2 * MINUTE, T0 + 3 * MINUTE]
+    assert trading.venue.sent == []
+
+
+async def test_a_gap_that_cannot_be_filled_stops_the_strategy(trading: Desk) -> None:
+    await running(trading)
+    trading.venue.push_candle(bar(9))
+    await until(lambda: states(trading)[-1] is StrategyState.FAILED)
+    assert "missing" in trading.said(Notice)[-1].text
+
+
+async def test_a_bug_in_a_model_stops_that_strategy_alone(trading: Desk, model: ScriptedModel) -> None:
+    executor, task = await running(trading)
+    model.error = ZeroDivisionError("oops")
+    trading.venue.push_candle(bar(1))
+    await until(lambda: states(trading)[-1] is StrategyState.FAILED)
+    assert trading.said(StrategyStatus)[-1].detail == "ZeroDivisionError: oops"
+    assert not task.done()
+    await until(lambda: not trading.venue.candle_queues)
+    assert executor.trading_state == "active"
+
+
+async def test_a_broken_candle_stream_is_opened_again(trading: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.execution.strategy_runner.FEED_BACKOFF_S", 0.01)
+    await running(trading)
+    trading.venue.push_candle(AmbiguousOutcome("closed"))
+    await until(lambda: not trading.venue.candle_queues)
+    await until(lambda: bool(trading.venue.candle_queues))
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(trading.venue.sent) == 1)
+
+
+async def test_stopping_cancels_orders_and_keeps_the_position(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    trading.venue.submit_faults.append("rest")
+    trading.venue.push_candle(bar(1))
+    await until(lambda: bool(executor.working_orders))
+    await until(lambda: executor.working_orders[0].state is OrderState.ACCEPTED)
+    await executor.stop_strategy("s1")
+    assert trading.venue.open_orders() == []
+    assert states(trading)[-1] is StrategyState.STOPPED
+    await executor.remove_strategy("s1")
+    with pytest.raises(UserError, match="no strategy named s1"):
+        await executor.start_strategy("s1")
+
+
+async def test_kill_pauses_and_rearm_does_not_restart(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    await executor.kill()
+    assert states(trading)[-1] is StrategyState.PAUSED
+    with pytest.raises(UserError, match="Trading is halted"):
+        await executor.start_strategy("s1")
+    await executor.rearm()
+    assert states(trading)[-1] is StrategyState.PAUSED
+    await executor.stop()
+    trading.events.clear()
+    await run(trading)
+    await asyncio.sleep(0.03)
+    assert set(states(trading)) == {StrategyState.STOPPED}
+
+
+async def test_too_little_history_and_wrong_models_are_said(trading: Desk, model: ScriptedModel) -> None:
+    executor = await trading.start()
+    trading.venue.candles = [bar(0)]
+    await executor.add_strategy(SPEC)
+    await executor.start_strategy("s1")
+    assert "the model needs 5" in trading.said(StrategyStatus)[-1].detail
+    model.symbol = "ETH/USDT"
+    await executor.start_strategy("s1")
+    assert "was trained on ETH/USDT" in trading.said(StrategyStatus)[-1].detail
+    model.symbol = "BTC/USDT"
+    trading.load_predictor = lambda model_id: 1 / 0
+    broken = await restart(trading)
+    await broken.start_strategy("s1")
+    assert "ZeroDivisionError" in trading.said(StrategyStatus)[-1].detail
+
+
+async def restart(desk: Desk):
+    await desk.executors[-1].stop()
+    return await desk.start()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (SPEC, "exists already"),
+        (StrategySpec("s2", "T", "DOGE/USDT", "1m", "m", Decimal(1)), "is not traded"),
+        (StrategySpec("s2", "T", "BTC/USDT", "7m", "m", Decimal(1)), "no known bar length"),
+    ],
+)
+async def test_a_strategy_that_cannot_be_registered(trading: Desk, spec: StrategySpec, message: str) -> None:
+    executor = await trading.start()
+    await executor.add_strategy(SPEC)
+    with pytest.raises(UserError, match=message):
+        await executor.add_strategy(spec)

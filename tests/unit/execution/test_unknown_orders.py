@@ -1,0 +1,214 @@
+"""What happens when the answer to a submit is missing: sent once, locked, and resolved by evidence alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from core.clock import NS_PER_S
+from core.domain.orders import Order, OrderDraft, OrderState, OrderType, Side
+from core.execution.api.gateway import AmbiguousOutcome, RetryableError
+from core.execution.executor import Executor
+from tests.unit.execution.conftest import Desk
+
+BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
+REST = OrderDraft("BTC/USDT", Side.BUY, OrderType.LIMIT, Decimal("0.5"), limit_price=Decimal(90))
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 3.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - the conditions are facts of the journal, not events
+            await asyncio.sleep(0.005)
+
+
+async def run(desk: Desk) -> tuple[Executor, asyncio.Task[None]]:
+    executor = await desk.start()
+    return executor, asyncio.create_task(executor.run())
+
+
+def state_of(desk: Desk, order: Order) -> OrderState:
+    record = desk.journal.order(order.client_order_id)
+    assert record is not None
+    return record.order.state
+
+
+async def test_an_order_that_arrived_is_found_and_booked(desk: Desk) -> None:
+    desk.venue.submit_faults.append("lost_after")
+    desk.venue.silent = True
+    executor, _ = await run(desk)
+    order = await executor.place_order(BUY)
+    assert order.state is OrderState.UNKNOWN
+    await until(lambda: state_of(desk, order) is OrderState.FILLED)
+    await until(lambda: executor.position("BTC/USDT", "manual").quantity == Decimal("0.4995"))
+    assert len(desk.venue.sent) == 1
+
+
+async def test_an_order_that_never_arrived_expires_only_after_the_venue_could_no_longer_accept_it(desk: Desk) -> None:
+    desk.venue.submit_faults.append("lost_before")
+    executor, _ = await run(desk)
+    order = await executor.place_order(BUY)
+    await asyncio.sleep(0.1)
+    assert state_of(desk, order) is OrderState.UNKNOWN  # the venue's clock stands: nothing is proven
+    desk.venue.clock.advance(3 * NS_PER_S)
+    await asyncio.sleep(0.1)
+    assert state_of(desk, order) is OrderState.UNKNOWN  # within recvWindow and its margin
+    desk.venue.clock.advance(2 * NS_PER_S)
+    await until(lambda: state_of(desk, order) is OrderState.EXPIRED)
+    record = desk.journal.order(order.client_order_id)
+    assert record is not None
+    assert record.order.reason_code == "NEVER_ARRIVED"
+    assert len(desk.venue.sent) == 1
+
+
+async def test_an_unknown_order_locks_growth_in_its_market_only(desk: Desk) -> None:
+    desk.venue.submit_faults.append("lost_before")
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    locked = await executor.place_order(REST)
+    assert locked.reason_code == "UNKNOWN_ORDER_LOCK"
+    other = OrderDraft("ETH/USDT", Side.BUY, OrderType.MARKET, Decimal(1))
+    assert (await executor.place_order(other)).state is OrderState.FILLED
+
+
+async def test_lagging_queries_do_not_end_an_order_that_exists(desk: Desk) -> None:
+    desk.venue.submit_faults.append("lost_after")
+    desk.venue.silent = True
+    desk.venue.lag = 6
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    assert order.state is OrderState.UNKNOWN
+    desk.venue.clock.advance(10 * NS_PER_S)
+    await until(lambda: state_of(desk, order) is OrderState.ACCEPTED)
+    assert len(desk.venue.sent) == 1
+
+
+async def test_trades_of_an_order_queries_do_not_show_keep_it_unknown(desk: Desk) -> None:
+    desk.venue.submit_faults.append("lost_after")
+    desk.venue.silent = True
+    desk.venue.lag = 1_000_000
+    executor, _ = await run(desk)
+    order = await executor.place_order(BUY)
+    await asyncio.sleep(0.05)
+    desk.venue.clock.advance(10 * NS_PER_S)
+    await asyncio.sleep(0.2)
+    assert state_of(desk, order) is OrderState.UNKNOWN
+    assert all(p.owner != "external" for p in executor.positions)  # its trade is not taken for somebody else's
+    desk.venue.lag = 0
+    await until(lambda: state_of(desk, order) is OrderState.FILLED)
+
+
+async def test_failed_queries_prove_nothing(desk: Desk) -> None:
+    desk.venue.submit_faults.append("lost_before")
+    executor, _ = await run(desk)
+    order = await executor.place_order(BUY)
+    await asyncio.sleep(0.05)
+    desk.venue.query_faults.extend([RetryableError("busy")] * 100_000)
+    desk.venue.clock.advance(60 * NS_PER_S)
+    await asyncio.sleep(0.1)
+    assert state_of(desk, order) is OrderState.UNKNOWN
+    desk.venue.query_faults.clear()
+    await until(lambda: state_of(desk, order) is OrderState.EXPIRED)
+
+
+async def test_an_order_proven_lost_that_shows_after_all_is_booked(desk: Desk) -> None:
+    desk.venue.submit_faults.append("lost_before")
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    await asyncio.sleep(0.05)
+    desk.venue.clock.advance(10 * NS_PER_S)
+    await until(lambda: state_of(desk, order) is OrderState.EXPIRED)
+    desk.venue._accept(desk.venue.sent[0])
+    await until(lambda: state_of(desk, order) is OrderState.ACCEPTED)
+    desk.venue.fill(order.client_order_id, Decimal("0.5"))
+    await until(lambda: state_of(desk, order) is OrderState.FILLED)
+
+
+@pytest.mark.parametrize("fault", ["reject", "fatal", "retry"])
+async def test_a_refusal_ends_the_order(desk: Desk, fault: str) -> None:
+    desk.venue.submit_faults.append(fault)
+    executor = await desk.start()
+    order = await executor.place_order(BUY)
+    assert order.state is OrderState.REJECTED
+    assert order.reason_code == ("NOT_PROCESSED" if fault == "retry" else "VENUE_REJECTED")
+    assert order.message
+
+
+async def test_a_bug_in_the_gateway_surfaces_and_leaves_the_order_unknown(desk: Desk) -> None:
+    desk.venue.submit_faults.append("bug")
+    executor = await desk.start()
+    with pytest.raises(ZeroDivisionError):
+        await executor.place_order(BUY)
+    assert [o.state for o in executor.working_orders] == [OrderState.UNKNOWN]
+
+
+async def test_a_cancelled_submit_leaves_the_order_unknown(desk: Desk) -> None:
+    executor = await desk.start()
+    never = asyncio.Event()
+
+    async def hang(request):
+        await never.wait()
+
+    desk.venue.submit_order = hang
+    task = asyncio.create_task(executor.place_order(BUY))
+    await until(lambda: bool(executor.working_orders))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [o.state for o in executor.working_orders] == [OrderState.UNKNOWN]
+
+
+async def test_a_restart_resolves_and_never_sends_again(desk: Desk) -> None:
+    desk.venue.submit_faults.extend(["lost_after", "lost_before"])
+    desk.venue.silent = True
+    first = await desk.start()
+    arrived = await first.place_order(REST)
+    lost = await first.place_order(OrderDraft("ETH/USDT", Side.BUY, OrderType.MARKET, Decimal(1)))
+    assert {o.state for o in first.working_orders} == {OrderState.UNKNOWN}
+    await first.stop()
+    second, _ = await run(desk)
+    assert state_of(desk, arrived) is OrderState.ACCEPTED
+    assert state_of(desk, lost) is OrderState.UNKNOWN
+    desk.venue.clock.advance(10 * NS_PER_S)
+    await until(lambda: state_of(desk, lost) is OrderState.EXPIRED)
+    assert len(desk.venue.sent) == 2
+    assert [o.client_order_id for o in second.working_orders] == [arrived.client_order_id]
+
+
+async def test_an_order_committed_but_never_sent_is_not_sent_by_recovery(desk: Desk) -> None:
+    first = await desk.start()
+
+    async def die(request):
+        raise SystemExit(9)  # the process ends between commit and send
+
+    send, desk.venue.submit_order = desk.venue.submit_order, die
+    with pytest.raises(SystemExit):
+        await first.place_order(BUY)
+    desk.venue.submit_order = send
+    await first.stop()
+    await run(desk)
+    desk.venue.clock.advance(1)
+    await asyncio.sleep(0.05)
+    desk.venue.clock.advance(10 * NS_PER_S)
+    await until(lambda: [r.order.state for r in desk.journal.orders()] == [OrderState.EXPIRED])
+    assert desk.venue.sent == []
+
+
+async def test_a_cancel_whose_answer_is_lost_is_asked_again(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    order = await executor.place_order(REST)
+    desk.venue.cancel_faults.extend([AmbiguousOutcome("timed out")] * 3)
+    pending = await executor.cancel_order(order.client_order_id)
+    assert pending.state is OrderState.PENDING_CANCEL
+    await until(lambda: state_of(desk, order) is OrderState.CANCELED)
+    assert desk.venue.open_orders() == []
+
+
+async def test_a_cancel_that_comes_too_late_finds_the_fill(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    desk.venue.fill(order.client_order_id, Decimal("0.5"))
+    after = await executor.cancel_order(order.client_order_id)
+    assert after.state is OrderState.FILLED
