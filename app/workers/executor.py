@@ -8,8 +8,6 @@ switch works while the window stands still.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,15 +17,12 @@ from PySide6.QtCore import QObject, Signal
 
 from app.i18n import tr
 from app.workers.base import AsyncWorkerThread
+from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import EventQueue
 from core.domain.orders import OrderDraft
 from core.errors import UserError
 from core.events import EventSink, ExecutorEvent, FillBooked, Notice, Severity
 from core.strategies.spec import StrategySpec
-
-log = logging.getLogger(__name__)
-
-RETRY_S = (2.0, 5.0, 10.0, 30.0)  # pauses before connecting again; the last one repeats
 
 
 class TradingEngine(Protocol):
@@ -117,7 +112,7 @@ class ExecutorWorker(AsyncWorkerThread):
     filled = Signal(object)
 
     def __init__(
-        self, open_session: OpenSession, parent: QObject | None = None, retry_s: tuple[float, ...] = RETRY_S
+        self, open_session: OpenSession, parent: QObject | None = None, retry_s: tuple[float, ...] = PAUSES_S
     ) -> None:
         """Create it.
 
@@ -132,7 +127,7 @@ class ExecutorWorker(AsyncWorkerThread):
         self._retry_s = retry_s
         self._executor: TradingEngine | None = None  # worker thread only, like the rest
         self._pending_kill: _PendingKill | None = None
-        self._retry_now: asyncio.Event | None = None
+        self._retry: Retry | None = None
         self._live = False
 
     # --- commands ---------------------------------------------------------------------------------------------
@@ -181,32 +176,14 @@ class ExecutorWorker(AsyncWorkerThread):
     # --- worker thread ----------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
-        self._retry_now = asyncio.Event()
-        attempt, told = 0, ""
-        while True:
-            try:
-                await self._trade()
-                return
-            except UserError as exc:
-                if self._live:
-                    attempt, told = 0, ""
-                if str(exc) != told:  # the same reason every half minute is no news
-                    told = str(exc)
-                    self._tell(Severity.ERROR, tr("Trading is not connected"), told)
-                log.warning("trading is not connected: %s", exc)
-            finally:
-                self._executor, self._live = None, False
-            pause = self._retry_s[min(attempt, len(self._retry_s) - 1)]
-            attempt += 1
-            self._retry_now.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._retry_now.wait(), pause)
+        self._retry = Retry(self._retry_s)
+        await self._retry.run(self._trade, self._tell_trouble)
 
     async def _trade(self) -> None:
         """Open a session and trade until it ends.
 
         Raises:
-            UserError: it cannot be opened, or went on until something failed that a person can repair.
+            UserError, GatewayError: it cannot be opened, or went on until something failed that can be repaired.
             Exception: a bug.
         """
         session = await self._open_session(self._sink)
@@ -214,12 +191,15 @@ class ExecutorWorker(AsyncWorkerThread):
             executor = session.executor
             await executor.start()
             self._executor, self._live = executor, True
+            if self._retry is not None:
+                self._retry.succeeded()
             self.ready.emit()
             if self._pending_kill is not None:
                 pending, self._pending_kill = self._pending_kill, None
                 await self._kill(pending.flatten)
             await executor.run()
         finally:
+            self._executor, self._live = None, False
             await session.close()
 
     async def _kill(self, flatten: bool) -> None:
@@ -232,8 +212,8 @@ class ExecutorWorker(AsyncWorkerThread):
         await self._perform(tr("The kill switch failed"), lambda executor: executor.kill(flatten))
 
     async def _reconnect(self) -> None:
-        if self._retry_now is not None:
-            self._retry_now.set()
+        if self._retry is not None:
+            self._retry.now()
 
     def _command(self, failure: str, command: Command) -> None:
         if not self.submit(lambda: self._perform(failure, command)):
@@ -261,6 +241,9 @@ class ExecutorWorker(AsyncWorkerThread):
         self.events.push(event)
         if self._live and isinstance(event, FillBooked):
             self.filled.emit(event)
+
+    def _tell_trouble(self, trouble: UserError) -> None:
+        self._tell(Severity.ERROR, tr("Trading is not connected"), str(trouble))
 
     def _tell(self, severity: Severity, title: str, text: str) -> None:
         self.events.push(Notice(severity, title, text))

@@ -33,7 +33,7 @@ class SnapshotStore(QObject):
 
     def __init__(
         self,
-        intervals_ms: Mapping[Hashable, int] | None = None,
+        intervals_ms: Mapping[Any, int] | None = None,
         default_ms: int = 16,
         parent: QObject | None = None,
     ) -> None:

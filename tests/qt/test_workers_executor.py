@@ -17,6 +17,7 @@ from core.domain.fills import Fill, Liquidity
 from core.domain.orders import OrderDraft, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import EventSink, FillBooked, Notice, Severity, TradingStateChanged
+from core.execution.api.gateway import RetryableError
 from core.strategies.spec import StrategySpec
 
 LIMIT = 10_000
@@ -199,10 +200,13 @@ def test_order_is_refused_while_there_is_no_connection(qtbot: QtBot, rig: Rig) -
 
 
 def test_venue_down_at_start_is_told_once_and_tried_again(qtbot: QtBot, rig: Rig) -> None:
-    rig.desk.refusals = [UserError("The venue does not answer.", "Wait.")] * 5
+    rig.desk.refusals = [UserError("The venue does not answer.", "Wait.")] * 5 + [RetryableError("maintenance")]
     start(qtbot, rig)
-    assert rig.window.notices() == [("Trading is not connected", "The venue does not answer. Wait.")]
-    assert rig.desk.calls.count("close") == 5
+    assert rig.window.notices() == [
+        ("Trading is not connected", "The venue does not answer. Wait."),
+        ("Trading is not connected", "maintenance"),
+    ]
+    assert rig.desk.calls.count("close") == 6
 
 
 def test_kill_pressed_before_the_connection_acts_after_it(qtbot: QtBot, rig: Rig) -> None:
