@@ -52,7 +52,7 @@ class FillsModel(RecordModel[FillRow]):
                 lambda r: precision.price(r.fill.symbol, r.fill.price),
                 lambda r: float(r.fill.price),
                 numeric=True,
-                width=13,
+                width=11,
             ),
             Column[FillRow](
                 "quantity",
@@ -60,7 +60,7 @@ class FillsModel(RecordModel[FillRow]):
                 lambda r: precision.quantity(r.fill.symbol, r.fill.quantity),
                 lambda r: float(r.fill.quantity),
                 numeric=True,
-                width=13,
+                width=11,
             ),
             Column[FillRow](
                 "value",
@@ -68,7 +68,7 @@ class FillsModel(RecordModel[FillRow]):
                 lambda r: format_number(r.fill.value, 2),
                 lambda r: float(r.fill.value),
                 numeric=True,
-                width=13,
+                width=11,
             ),
             Column[FillRow](
                 "fee",
@@ -76,7 +76,7 @@ class FillsModel(RecordModel[FillRow]):
                 lambda r: f"{format_number(r.fill.fee)} {r.fill.fee_currency}",
                 lambda r: float(r.fill.fee),
                 numeric=True,
-                width=16,
+                width=15,
             ),
             Column[FillRow](
                 "liquidity",

@@ -22,6 +22,7 @@ from app.models.record_model import RecordModel
 from app.models.strategies_model import StrategiesModel
 from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, Ticker
+from core.domain.money import ZERO
 from core.domain.orders import TradingMode, TradingState
 from core.domain.positions import Balance
 from core.events import (
@@ -163,6 +164,26 @@ class WindowModels(QObject):
             online=link is not None and link.state in _REACHABLE,
             trading_state=self.trading_state,
         )
+
+    def equity(self, quote: str) -> Decimal | None:
+        """Return what the account holds at the last prices, in `quote`; None while a balance or price is unknown."""
+        if not self._balances:
+            return None
+        total = ZERO
+        for balance in self._balances.values():
+            if balance.currency == quote:
+                total += balance.total
+            elif balance.total:
+                last = self._prices.get(f"{balance.currency}/{quote}", (None,))[0]
+                if last is None:
+                    return None
+                total += balance.total * last
+        return total
+
+    def profit(self) -> Decimal | None:
+        """Return realised plus open profit after fees over all positions; None before the first position."""
+        rows = self.positions.records()
+        return sum((row.total_pnl for row in rows), ZERO) if rows else None
 
     def flush(self) -> None:
         """Bring everything staged to the screen."""

@@ -90,10 +90,10 @@ class OrdersModel(RecordModel[Order]):
                 mark("Type"),
                 lambda o: tr(TYPE_TEXT[o.intent.order_type]),
                 lambda o: o.intent.order_type.value,
-                width=12,
+                width=10,
             ),
             Column[Order](
-                "price", mark("Price"), price, lambda o: float(o.intent.limit_price or 0), numeric=True, width=13
+                "price", mark("Price"), price, lambda o: float(o.intent.limit_price or 0), numeric=True, width=11
             ),
             Column[Order](
                 "stop",
@@ -101,7 +101,7 @@ class OrdersModel(RecordModel[Order]):
                 lambda o: precision.price(o.intent.symbol, o.intent.stop_price),
                 lambda o: float(o.intent.stop_price or 0),
                 numeric=True,
-                width=12,
+                width=10,
             ),
             Column[Order](
                 "quantity",
@@ -109,7 +109,7 @@ class OrdersModel(RecordModel[Order]):
                 lambda o: precision.quantity(o.intent.symbol, o.intent.quantity),
                 lambda o: float(o.intent.quantity),
                 numeric=True,
-                width=12,
+                width=10,
             ),
             Column[Order](
                 "filled",
@@ -117,7 +117,7 @@ class OrdersModel(RecordModel[Order]):
                 lambda o: precision.quantity(o.intent.symbol, o.filled_quantity),
                 lambda o: float(o.filled_quantity),
                 numeric=True,
-                width=12,
+                width=10,
             ),
             Column[Order](
                 "average",
@@ -125,7 +125,7 @@ class OrdersModel(RecordModel[Order]):
                 lambda o: precision.price(o.intent.symbol, o.average_price),
                 lambda o: float(o.average_price or 0),
                 numeric=True,
-                width=13,
+                width=11,
             ),
             Column[Order](
                 "state",
@@ -133,7 +133,7 @@ class OrdersModel(RecordModel[Order]):
                 lambda o: tr(STATE_TEXT[o.state]),
                 lambda o: o.state.value,
                 tone=lambda o: _STATE_TONE.get(o.state),
-                width=13,
+                width=11,
             ),
             Column[Order](
                 "owner",
@@ -141,7 +141,7 @@ class OrdersModel(RecordModel[Order]):
                 lambda o: owner_text(o.intent.source, o.intent.owner),
                 lambda o: o.intent.owner,
                 tone=lambda o: Tone.WARNING if o.intent.source is IntentSource.MANUAL else None,
-                width=16,
+                width=15,
             ),
             Column[Order](
                 "message",

@@ -57,20 +57,12 @@ class PositionsModel(RecordModel[PositionRow]):
                 "symbol", mark("Market"), lambda r: r.position.symbol, lambda r: r.position.symbol, width=11
             ),
             Column[PositionRow](
-                "owner",
-                mark("Owner"),
-                lambda r: tr("Manual") if r.position.owner == MANUAL_OWNER else r.position.owner,
-                lambda r: r.position.owner,
-                tone=lambda r: Tone.WARNING if r.position.owner == MANUAL_OWNER else None,
-                width=18,
-            ),
-            Column[PositionRow](
                 "quantity",
                 mark("Quantity"),
                 lambda r: precision.quantity(r.position.symbol, r.position.quantity),
                 lambda r: float(r.position.quantity),
                 numeric=True,
-                width=13,
+                width=11,
             ),
             Column[PositionRow](
                 "entry",
@@ -78,7 +70,7 @@ class PositionsModel(RecordModel[PositionRow]):
                 lambda r: precision.price(r.position.symbol, r.position.average_price if r.position.quantity else None),
                 lambda r: float(r.position.average_price),
                 numeric=True,
-                width=13,
+                width=11,
             ),
             Column[PositionRow](
                 "mark",
@@ -86,15 +78,7 @@ class PositionsModel(RecordModel[PositionRow]):
                 lambda r: precision.price(r.position.symbol, r.mark),
                 lambda r: float(r.mark or 0),
                 numeric=True,
-                width=13,
-            ),
-            Column[PositionRow](
-                "value",
-                mark("Value"),
-                lambda r: MISSING if r.mark is None else format_number(r.mark * r.position.quantity, 2),
-                lambda r: float((r.mark or ZERO) * r.position.quantity),
-                numeric=True,
-                width=13,
+                width=11,
             ),
             Column[PositionRow](
                 "open_pnl",
@@ -103,7 +87,7 @@ class PositionsModel(RecordModel[PositionRow]):
                 lambda r: float(r.open_pnl or 0),
                 numeric=True,
                 tone=lambda r: pnl_tone(r.open_pnl),
-                width=14,
+                width=12,
             ),
             Column[PositionRow](
                 "return",
@@ -112,7 +96,23 @@ class PositionsModel(RecordModel[PositionRow]):
                 lambda r: r.open_return or 0.0,
                 numeric=True,
                 tone=lambda r: pnl_tone(r.open_return),
-                width=12,
+                width=11,
+            ),
+            Column[PositionRow](
+                "owner",
+                mark("Owner"),
+                lambda r: tr("Manual") if r.position.owner == MANUAL_OWNER else r.position.owner,
+                lambda r: r.position.owner,
+                tone=lambda r: Tone.WARNING if r.position.owner == MANUAL_OWNER else None,
+                width=18,
+            ),
+            Column[PositionRow](
+                "value",
+                mark("Value"),
+                lambda r: MISSING if r.mark is None else format_number(r.mark * r.position.quantity, 2),
+                lambda r: float((r.mark or ZERO) * r.position.quantity),
+                numeric=True,
+                width=11,
             ),
             Column[PositionRow](
                 "realised",
@@ -121,7 +121,7 @@ class PositionsModel(RecordModel[PositionRow]):
                 lambda r: float(r.position.realised_pnl),
                 numeric=True,
                 tone=lambda r: pnl_tone(r.position.realised_pnl),
-                width=14,
+                width=12,
             ),
             Column[PositionRow](
                 "fees",
@@ -138,7 +138,7 @@ class PositionsModel(RecordModel[PositionRow]):
                 lambda r: float(r.total_pnl),
                 numeric=True,
                 tone=lambda r: pnl_tone(r.total_pnl),
-                width=14,
+                width=12,
             ),
         )
         super().__init__(columns, lambda r: f"{r.position.owner}\n{r.position.symbol}", parent=parent)

@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QFrame, QLineEdit, QListWidget, QListWidgetItem, Q
 
 from app.flows.fuzzy import score
 from app.i18n import tr
+from app.models.hub import WindowModels
 from app.theme import GRID, SPACE_S
+from app.ui.actions import ACTIONS, ActionRegistry
 
 WIDTH, HEIGHT = 140 * GRID, 90 * GRID
 MAX_ROWS = 50
@@ -30,6 +32,17 @@ class PaletteEntry:
     key: str
     title: str
     hint: str = ""
+
+
+def palette_entries(actions: ActionRegistry, models: WindowModels) -> list[PaletteEntry]:
+    """Return every action, market and strategy; keys are "action:…", "market:…" and "strategy:…"."""
+    entries = [
+        PaletteEntry(f"action:{spec.id.value}", tr(spec.text).replace("&", ""), actions[spec.id].shortcut().toString())
+        for spec in ACTIONS
+    ]
+    entries += [PaletteEntry(f"market:{i.symbol}", i.symbol, tr("market")) for i in models.instruments]
+    entries += [PaletteEntry(f"strategy:{s.strategy_id}", s.title, tr("strategy")) for s in models.strategies.records()]
+    return entries
 
 
 class CommandPalette(QFrame):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from PySide6.QtCore import QByteArray, Qt
-from PySide6.QtWidgets import QDockWidget, QMainWindow
+from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from app.theme import GRID
 
@@ -50,7 +51,7 @@ _CHART_WIDTH, _BOOK_WIDTH, _TICKET_WIDTH, _TRAINING_WIDTH = 190 * GRID, 66 * GRI
 _CHART_HEIGHT, _TABLE_HEIGHT = 110 * GRID, 62 * GRID
 
 
-class Layouts:
+class Layouts(QObject):
     """Arranges the docks of a window.
 
     Args:
@@ -58,6 +59,12 @@ class Layouts:
     """
 
     def __init__(self, window: QMainWindow) -> None:
+        super().__init__(window)
+        # Qt tells of a dock's new place before it stands there, so titles are looked at one turn later.
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self.refresh_titles)
         self._window = window
         self._docks: dict[DockName, QDockWidget] = {}
         self.preset = Preset.TRADING
@@ -67,11 +74,22 @@ class Layouts:
         """Make a dock known; it appears with the next `apply`."""
         dock.setObjectName(f"dock_{name.value}")
         dock.setAllowedAreas(Qt.DockWidgetArea.AllDockWidgetAreas)
+        dock.dockLocationChanged.connect(self._on_dock_moved)
+        dock.topLevelChanged.connect(self._on_dock_moved)
         self._docks[name] = dock
 
     def dock(self, name: DockName) -> QDockWidget | None:
         """Return a dock, None while it is not attached."""
         return self._docks.get(name)
+
+    def toggles(self) -> list[QAction]:
+        """Return the actions that show and hide each dock."""
+        known = [self._docks[name] for name in DockName if name in self._docks]
+        return [dock.toggleViewAction() for dock in known]
+
+    def set_title(self, name: DockName, title: str) -> None:
+        """Set the translated title of a dock."""
+        self._docks[name].setWindowTitle(title)
 
     def apply(self, preset: Preset) -> None:
         """Put every dock back to its place in a preset."""
@@ -83,6 +101,19 @@ class Layouts:
             self._trading()
         else:
             self._training()
+        self.refresh_titles()
+
+    @Slot()
+    def refresh_titles(self) -> None:
+        """Hide the title of a dock whose tab already says it."""
+        for dock in self._docks.values():
+            tabbed = not dock.isFloating() and bool(self._window.tabifiedDockWidgets(dock))
+            if tabbed != (dock.titleBarWidget() is not None):
+                dock.setTitleBarWidget(QWidget(dock) if tabbed else None)  # type: ignore[arg-type]
+
+    @Slot()
+    def _on_dock_moved(self) -> None:
+        self._later.start()
 
     def _trading(self) -> None:
         self._column(_LEFT, (DockName.CHART,), _TABLES, front=DockName.POSITIONS)
@@ -148,6 +179,7 @@ class Layouts:
     def restore(self, state: bytes) -> bool:
         """Take over a saved arrangement; False (and the present preset) where it does not fit."""
         if state and self._window.restoreState(QByteArray(state), STATE_VERSION):
+            self.refresh_titles()
             return True
         self.apply(self.preset)
         return False

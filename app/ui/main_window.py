@@ -6,36 +6,23 @@ the window shows, because importing their library takes longer than showing the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QCloseEvent
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QTabWidget, QWidget
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QShowEvent
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
 
-from app.i18n import Language, mark, tr, tr_count
+from app.i18n import mark, tr, tr_count
 from app.models.hub import WindowModels
 from app.models.log_model import level_of
+from app.models.model_choice import ModelChoice
 from app.models.notifications_model import NoticeRow
-from app.settings import (
-    CLOSE_ACTION,
-    LANGUAGE,
-    LAST_SYMBOL,
-    LAST_TIMEFRAME,
-    LAYOUT_PRESET,
-    THEME,
-    UP_DOWN,
-    WINDOW_GEOMETRY,
-    WINDOW_STATE,
-    CloseAction,
-    LanguageChoice,
-    header_state,
-)
-from app.theme import GRID, ThemeChoice, UpDown
-from app.ui.actions import ACTIONS, MENU_TITLE, ActionId, ActionRegistry, Menu
-from app.ui.command_palette import CommandPalette, PaletteEntry
+from app.settings import CLOSE_ACTION, LAST_SYMBOL, LAST_TIMEFRAME, CloseAction
+from app.theme import GRID
+from app.ui.actions import ActionId, ActionRegistry
+from app.ui.command_palette import CommandPalette, palette_entries
 from app.ui.dialogs.about_dialog import AboutDialog
-from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.error_dialog import ErrorDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.fills_dock import FillsDock
@@ -46,12 +33,15 @@ from app.ui.docks.positions_dock import PositionsDock
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
 from app.ui.layouts import DockName, Layouts, Preset
+from app.ui.menus import Menus
+from app.ui.preferences import Preferences
+from app.ui.questions import Questions
 from app.ui.status_bar import StatusBar
 from app.ui.top_bar import TopBar
-from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.mode_badge import ModeFrame, mode_word
 from app.ui.widgets.panel import Panel
 from app.ui.widgets.toast import ToastStack
+from app.ui.window_memory import WindowMemory
 from app.ui.window_services import WindowServices
 from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, Ticker
@@ -69,20 +59,6 @@ ATTACHED_TITLE = {
     DockName.ORDER_BOOK: mark("Order book"),
     DockName.TRAINING: mark("Training"),
 }
-_LANGUAGES = {
-    ActionId.LANGUAGE_EN: (Language.ENGLISH, LanguageChoice.ENGLISH),
-    ActionId.LANGUAGE_KO: (Language.KOREAN, LanguageChoice.KOREAN),
-}
-_THEMES = {
-    ActionId.THEME_SYSTEM: ThemeChoice.SYSTEM,
-    ActionId.THEME_DARK: ThemeChoice.DARK,
-    ActionId.THEME_LIGHT: ThemeChoice.LIGHT,
-}
-_COLOURS = {
-    ActionId.COLOURS_WESTERN: UpDown.WESTERN,
-    ActionId.COLOURS_KOREAN: UpDown.KOREAN,
-    ActionId.COLOURS_BLIND: UpDown.COLOUR_BLIND,
-}
 
 
 class MainWindow(QMainWindow):
@@ -91,21 +67,22 @@ class MainWindow(QMainWindow):
     Attributes:
         models: everything shown, fed by `on_executor_event`.
         ticket, orders, positions, fills, strategies, log, notifications: the panels.
+        layouts, memory: arrangement and its storage.
 
     Signals:
         close_requested: the person decided to quit; start the shutdown, then call `allow_close`.
         tray_requested: the window was hidden to the tray on the person's wish.
         train_requested: open the training wizard.
-        market_changed: symbol and timeframe now looked at.
+        market_requested: show this symbol with this timeframe (the chart does, and asks for its data).
         notice_added: a `NoticeRow`, for the tray.
-        frame_due: thirty times a second while visible; drain chart data.
-        table_due: ten times a second while visible; drain everything else.
+        frame_due: thirty times a second once shown; drain chart data.
+        table_due: ten times a second once shown; drain everything else.
     """
 
     close_requested = Signal()
     tray_requested = Signal()
     train_requested = Signal()
-    market_changed = Signal(str, str)
+    market_requested = Signal(str, str)
     notice_added = Signal(object)
     frame_due = Signal()
     table_due = Signal()
@@ -117,7 +94,6 @@ class MainWindow(QMainWindow):
         self._timeframe = services.settings.get(LAST_TIMEFRAME)
         self._closable = False
         self._ticks = 0
-        self._dialogs: dict[str, ConfirmDialog] = {}
         self._attached: dict[DockName, QWidget] = {}
         self.setObjectName("main_window")
         self.resize(*DEFAULT_SIZE)
@@ -127,7 +103,7 @@ class MainWindow(QMainWindow):
         self._build_panels()
         self._build_frame()
         self._connect()
-        self._checks()
+        self._deeds = self._action_table()
         self.retranslate()
 
     # -- construction ----------------------------------------------------------------------------------------------
@@ -163,43 +139,41 @@ class MainWindow(QMainWindow):
         return dock
 
     def _build_frame(self) -> None:
-        theme = self._services.theme
-        self.top_bar = TopBar(theme, self.models.precision, self)
+        services = self._services
+        self.top_bar = TopBar(services.theme, self)
         self.addToolBar(Qt.ToolBarArea.TopToolBarArea, self.top_bar)
-        self.status = StatusBar(theme, self)
+        self.status = StatusBar(services.theme, self)
         self.setStatusBar(self.status)
-        self.menus: dict[Menu, QMenu] = {}
-        self._submenus: dict[str, QMenu] = {}
-        for menu in Menu:
-            self.menus[menu] = self.menuBar().addMenu("")
-        for spec in ACTIONS:
-            parent = self.menus[spec.menu]
-            if spec.group and spec.group not in self._submenus:
-                self._submenus[spec.group] = parent.addMenu("")
-            (self._submenus[spec.group] if spec.group else parent).addAction(self.actions_[spec.id])
-        self._panel_menu = self.menus[Menu.VIEW].addMenu("")
-        self._fill_panel_menu()
-        self.palette_ = CommandPalette(self._palette_entries, self)
-        self.toasts = ToastStack(theme, self)
-        self.error_dialog = ErrorDialog(theme, self)
-        self.mode_frame = ModeFrame(theme, self)
-        self._table_timer = QTimer(self)
+        self._menus = Menus(self.menuBar(), self.actions_)
+        self._menus.set_panels(self.layouts.toggles())
+        self.palette_ = CommandPalette(partial(palette_entries, self.actions_, self.models), self)
+        self.toasts = ToastStack(services.theme, self)
+        self.error_dialog = ErrorDialog(services.theme, self)
+        self.questions = Questions(self)
+        self.mode_frame = ModeFrame(services.theme, self)
+        self._preferences = Preferences(services.theme, services.language, services.settings, self.actions_)
+        panels = (self.orders, self.positions, self.fills, self.strategies, self.log, self.notifications)
+        self.memory = WindowMemory(self, self.layouts, [panel.table for panel in panels], services.settings)
+        self._table_timer, self._frame_timer = QTimer(self), QTimer(self)
         self._table_timer.setInterval(TABLE_MS)
-        self._frame_timer = QTimer(self)
         self._frame_timer.setInterval(FRAME_MS)
 
     def _connect(self) -> None:
-        models, kill = self.models, self.top_bar.kill_switch
+        models, kill, trading = self.models, self.top_bar.kill_switch, self._services.trading
         models.notice_added.connect(self._on_notice_added)
         models.mode_changed.connect(self._on_mode)
         models.trading_state_changed.connect(self._on_trading_state)
         models.connection_changed.connect(self.status.set_connection)
         kill.kill_requested.connect(self._on_kill)
         kill.flatten_requested.connect(self._on_flatten)
-        kill.rearm_requested.connect(self._on_rearm)
+        kill.rearm_requested.connect(self.questions.ask_rearm)
+        self.questions.flatten_confirmed.connect(self._on_flatten_confirmed)
+        self.questions.rearm_confirmed.connect(trading.rearm)
+        self.questions.handback_confirmed.connect(self.ticket.hand_back)
+        self.questions.tray_confirmed.connect(self._hide_to_tray)
+        self.questions.quit_confirmed.connect(self.close_requested)
         self.actions_.triggered.connect(self._on_action)
         self.palette_.chosen.connect(self._on_palette)
-        self.top_bar.symbol_chosen.connect(self.show_market)
         self.toasts.clicked.connect(self._on_toast_clicked)
         self.positions.close_requested.connect(self._on_close_position)
         self.ticket.handback_requested.connect(self._on_handback)
@@ -210,13 +184,6 @@ class MainWindow(QMainWindow):
         self._table_timer.timeout.connect(self._on_table_tick)
         self._frame_timer.timeout.connect(self.frame_due)
 
-    def _checks(self) -> None:
-        language, theme = self._services.language.language, self._services.theme
-        self.actions_.check(next(a for a, (value, _) in _LANGUAGES.items() if value is language))
-        self.actions_.check(next(a for a, value in _THEMES.items() if value is theme.choice))
-        self.actions_.check(next(a for a, value in _COLOURS.items() if value is theme.up_down))
-        self.actions_.check(ActionId.LAYOUT_TRADING)
-
     def attach_dock(self, name: str, widget: QWidget) -> None:
         """Add a panel built elsewhere ("chart", "order_book", "training") and give it its place.
 
@@ -226,16 +193,9 @@ class MainWindow(QMainWindow):
         self._attached[dock_name] = widget
         self.layouts.add(dock_name, self._dock(widget, tr(ATTACHED_TITLE[dock_name])))
         self.layouts.apply(self.layouts.preset)
-        self._fill_panel_menu()
+        self._menus.set_panels(self.layouts.toggles())
 
-    def _fill_panel_menu(self) -> None:
-        self._panel_menu.clear()
-        for name in DockName:
-            dock = self.layouts.dock(name)
-            if dock is not None:
-                self._panel_menu.addAction(dock.toggleViewAction())
-
-    # -- events from the workers -----------------------------------------------------------------------------------
+    # -- what comes in ---------------------------------------------------------------------------------------------
 
     @Slot(object)
     def on_executor_event(self, event: ExecutorEvent) -> None:
@@ -249,16 +209,14 @@ class MainWindow(QMainWindow):
         self.models.apply(status)
 
     @Slot(object)
-    def set_instruments(self, instruments: tuple[Instrument, ...]) -> None:
-        """Learn the markets on offer."""
-        self.models.set_instruments(instruments)
-        self.top_bar.set_symbols(tuple(i.symbol for i in self.models.instruments), self._symbol)
+    def set_instruments(self, instruments: Sequence[Instrument]) -> None:
+        """Learn the markets on offer and their rules."""
+        self.models.set_instruments(tuple(instruments))
 
     @Slot(object)
     def on_ticker(self, ticker: Ticker) -> None:
         """Take over the latest price of a market."""
         self.models.set_ticker(ticker)
-        self.top_bar.set_ticker(ticker)
         self.status.set_tick(self._services.now_ns())
 
     @Slot(object)
@@ -268,9 +226,9 @@ class MainWindow(QMainWindow):
         self.status.set_tick(self._services.now_ns())
 
     @Slot(object)
-    def set_models(self, choices: tuple[object, ...]) -> None:
-        """Set the trained models (`ModelChoice`) a strategy can be made of."""
-        self.strategies.set_models(choices)  # type: ignore[arg-type]
+    def set_models(self, choices: Sequence[ModelChoice]) -> None:
+        """Set the trained models a strategy can be made of."""
+        self.strategies.set_models(choices)
 
     @Slot(object)
     def show_notice(self, notice: Notice) -> None:
@@ -287,37 +245,30 @@ class MainWindow(QMainWindow):
         """Show an error: one sentence, what to do, details."""
         self.error_dialog.show_error(message, remedy, details)
 
-    @Slot(int)
-    def set_queue_depth(self, depth: int) -> None:
-        """Show how many events wait."""
-        self.status.set_queue_depth(depth)
+    # -- market ----------------------------------------------------------------------------------------------------
 
-    @Slot(float)
-    def set_stall(self, worst_ms: float) -> None:
-        """Show the longest stall of the last minute."""
-        self.status.set_stall(worst_ms)
+    @property
+    def market(self) -> tuple[str, str]:
+        """Symbol and timeframe looked at; at start those of the last session."""
+        return self._symbol, self._timeframe
 
     @Slot(str)
     def show_market(self, symbol: str) -> None:
-        """Look at a market."""
-        self._watch(symbol, self._timeframe)
+        """Ask the chart for a market."""
+        if symbol != self._symbol:
+            self.market_requested.emit(symbol, self._timeframe)
+            self.on_market_changed(symbol, self._timeframe)
 
-    @Slot(str)
-    def set_timeframe(self, timeframe: str) -> None:
-        """Look at the present market with other bars."""
-        self._watch(self._symbol, timeframe)
-
-    def _watch(self, symbol: str, timeframe: str) -> None:
+    @Slot(str, str)
+    def on_market_changed(self, symbol: str, timeframe: str) -> None:
+        """Follow the chart: the ticket trades what the chart shows."""
         if (symbol, timeframe) == (self._symbol, self._timeframe):
             return
-        if symbol != self._symbol:
-            self.top_bar.set_symbol(symbol)
         self._symbol, self._timeframe = symbol, timeframe
         self._services.settings.set(LAST_SYMBOL, symbol)
         self._services.settings.set(LAST_TIMEFRAME, timeframe)
-        self._services.market.watch(symbol, timeframe)
         self._write_title()
-        self.market_changed.emit(symbol, timeframe)
+        self.refresh_now()
 
     # -- timers ----------------------------------------------------------------------------------------------------
 
@@ -332,8 +283,11 @@ class MainWindow(QMainWindow):
     def refresh_now(self) -> None:
         """Bring everything staged to the screen without waiting for the timer."""
         self.models.flush()
-        self.ticket.observe(self.models.ticket_context(self._symbol))
+        context = self.models.ticket_context(self._symbol)
+        self.ticket.observe(context)
         self.ticket.tick()
+        quote = self._symbol.partition("/")[2]
+        self.top_bar.set_account(self.models.equity(quote), self.models.profit(), quote)
 
     # -- what the executor says ------------------------------------------------------------------------------------
 
@@ -355,29 +309,13 @@ class MainWindow(QMainWindow):
 
     # -- what the person wants -------------------------------------------------------------------------------------
 
-    @Slot(object)
-    def _on_action(self, action: ActionId) -> None:
-        settings, theme = self._services.settings, self._services.theme
-        if action in _LANGUAGES:
-            language, choice = _LANGUAGES[action]
-            settings.set(LANGUAGE, choice)
-            self._services.language.set_language(language)
-        elif action in _THEMES:
-            settings.set(THEME, _THEMES[action])
-            theme.set_theme(_THEMES[action], theme.up_down)
-        elif action in _COLOURS:
-            settings.set(UP_DOWN, _COLOURS[action])
-            theme.set_theme(theme.choice, _COLOURS[action])
-        else:
-            self._deeds()[action]()
-
-    def _deeds(self) -> dict[ActionId, Callable[[], object]]:
+    def _action_table(self) -> dict[ActionId, Callable[[], object]]:
         return {
             ActionId.NEW_ORDER: self._on_new_order,
             ActionId.CANCEL_ALL: partial(self._services.trading.cancel_all, None),
             ActionId.KILL: self._on_kill,
             ActionId.KILL_FLATTEN: self._on_flatten,
-            ActionId.REARM: self._on_rearm,
+            ActionId.REARM: self.questions.ask_rearm,
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._on_add_strategy,
             ActionId.PALETTE: self.palette_.open,
@@ -390,65 +328,28 @@ class MainWindow(QMainWindow):
             ActionId.QUIT: self.close,
         }
 
+    @Slot(object)
+    def _on_action(self, action: ActionId) -> None:
+        if not self._preferences.carry_out(action):
+            self._deeds[action]()
+
     @Slot()
     def _on_kill(self) -> None:
         self._services.trading.kill(flatten=False)
 
     @Slot()
     def _on_flatten(self) -> None:
-        held = [row for row in self.models.positions.records() if row.position.quantity]
-        stakes = tuple(f"{row.position.symbol}  {row.position.quantity:f}  ({row.position.owner})" for row in held)
-        text = tr("Trading halts, every order is cancelled and every position is sold at the market price.")
-        buttons = (("cancel", tr("Cancel"), ""), ("flatten", tr("Sell everything"), "danger"))
-        self._ask("flatten_dialog", tr("Sell everything?"), text, stakes, buttons)
+        held = [row.position for row in self.models.positions.records() if row.position.quantity]
+        self.questions.ask_flatten(tuple(f"{p.symbol}  {p.quantity:f}  ({p.owner})" for p in held))
 
     @Slot()
-    def _on_rearm(self) -> None:
-        text = tr("Strategies and orders may trade again. Strategies that were paused stay paused until started.")
-        buttons = (("cancel", tr("Stay halted"), ""), ("rearm", tr("Re-arm"), "primary"))
-        self._ask("rearm_dialog", tr("Allow trading again?"), text, (), buttons)
+    def _on_flatten_confirmed(self) -> None:
+        self._services.trading.kill(flatten=True)
 
     @Slot(object)
     def _on_handback(self, strategy_ids: tuple[str, ...]) -> None:
         names = {s.strategy_id: s.title for s in self.models.strategies.records()}
-        stakes = tuple(names.get(strategy_id, strategy_id) for strategy_id in strategy_ids)
-        text = tr("These strategies start again and manage the market from its present position:")
-        buttons = (("cancel", tr("Stay manual"), ""), ("handback", tr("Hand back"), "primary"))
-        dialog = self._ask("handback_dialog", tr("Hand back to the strategies?"), text, stakes, buttons)
-        dialog.setProperty("strategy_ids", list(strategy_ids))
-
-    def _ask(
-        self, name: str, title: str, text: str, stakes: tuple[str, ...], buttons: tuple[tuple[str, str, str], ...]
-    ) -> ConfirmDialog:
-        """Ask without blocking; the same question is asked once at a time. The first button is the safe one."""
-        if name in self._dialogs:
-            self._dialogs[name].raise_()
-            return self._dialogs[name]
-        dialog = ConfirmDialog(self, name=name, title=title, text=text, stakes=stakes)
-        for number, (answer, label, variant) in enumerate(buttons):
-            dialog.add_button(answer, label, variant=variant, default=number == 0)
-        dialog.answered.connect(self._on_answered)
-        self._dialogs[name] = dialog
-        dialog.show()
-        return dialog
-
-    @Slot(str)
-    def _on_answered(self, answer: str) -> None:
-        dialog = self.sender()
-        if not isinstance(dialog, ConfirmDialog):
-            return
-        self._dialogs.pop(dialog.objectName(), None)
-        match answer:
-            case "flatten":
-                self._services.trading.kill(flatten=True)
-            case "rearm":
-                self._services.trading.rearm()
-            case "handback":
-                self.ticket.hand_back(tuple(dialog.property("strategy_ids")))
-            case "tray":
-                self._hide_to_tray()
-            case "quit":
-                self.close_requested.emit()
+        self.questions.ask_handback(strategy_ids, tuple(names.get(i, i) for i in strategy_ids))
 
     @Slot(object)
     def _on_close_position(self, position: Position) -> None:
@@ -471,19 +372,6 @@ class MainWindow(QMainWindow):
     def _on_toast_clicked(self) -> None:
         self.layouts.show(DockName.NOTIFICATIONS)
 
-    # -- palette ---------------------------------------------------------------------------------------------------
-
-    def _palette_entries(self) -> list[PaletteEntry]:
-        entries = [
-            PaletteEntry(f"action:{spec.id.value}", _plain(tr(spec.text)), self.actions_[spec.id].shortcut().toString())
-            for spec in ACTIONS
-        ]
-        entries += [PaletteEntry(f"market:{i.symbol}", i.symbol, tr("market")) for i in self.models.instruments]
-        entries += [
-            PaletteEntry(f"strategy:{s.strategy_id}", s.title, tr("strategy")) for s in self.models.strategies.records()
-        ]
-        return entries
-
     @Slot(str)
     def _on_palette(self, key: str) -> None:
         kind, _, name = key.partition(":")
@@ -500,30 +388,18 @@ class MainWindow(QMainWindow):
     @Slot()
     def retranslate(self) -> None:
         """Write every text in the present language."""
-        self.actions_.retranslate()
-        for menu, title in MENU_TITLE.items():
-            self.menus[menu].setTitle(tr(title))
-        for group, submenu in self._submenus.items():
-            submenu.setTitle(tr(group))
-        self._panel_menu.setTitle(tr("Panels"))
-        self.top_bar.retranslate()
+        for part in (self.actions_, self._menus, self.top_bar, self.models, self.error_dialog, *self.panels.values()):
+            part.retranslate()
         self.status.refresh()
-        self.models.retranslate()
-        self.error_dialog.retranslate()
         for name, panel in self.panels.items():
-            panel.retranslate()
-            self._set_dock_title(name, panel.title())
+            self.layouts.set_title(name, panel.title())
         for name, widget in self._attached.items():
-            self._set_dock_title(name, tr(ATTACHED_TITLE[name]))
+            self.layouts.set_title(name, tr(ATTACHED_TITLE[name]))
             rewrite = getattr(widget, "retranslate", None)
             if callable(rewrite):
                 rewrite()
+        self._preferences.show_choices()
         self._write_title()
-
-    def _set_dock_title(self, name: DockName, title: str) -> None:
-        dock = self.layouts.dock(name)
-        if dock is not None:
-            dock.setWindowTitle(title)
 
     def _write_title(self) -> None:
         mode = self.models.mode
@@ -531,12 +407,18 @@ class MainWindow(QMainWindow):
         self.setWindowTitle(" – ".join([*parts, self._symbol, "Maru"]))
 
     def apply_layout(self, preset: Preset) -> None:
-        """Arrange the panels by a preset and remember it."""
-        self._services.settings.set(LAYOUT_PRESET, preset.value)
+        """Arrange the panels by a preset."""
         self.layouts.apply(preset)
-        self.actions_.check(
-            ActionId.LAYOUT_TRADING if preset is Preset.TRADING else ActionId.LAYOUT_TRAINING,
-        )
+        self._show_layout()
+
+    def _show_layout(self) -> None:
+        trading = self.layouts.preset is Preset.TRADING
+        self.actions_.check(ActionId.LAYOUT_TRADING if trading else ActionId.LAYOUT_TRAINING)
+
+    def restore_memory(self) -> None:
+        """Take over geometry, layout and columns of the last session; call after every dock is attached."""
+        self.memory.restore()
+        self._show_layout()
 
     def _reset_layout(self) -> None:
         self.apply_layout(self.layouts.preset)
@@ -550,39 +432,9 @@ class MainWindow(QMainWindow):
     def _show_about(self) -> None:
         AboutDialog(self._services.version, self).show()
 
-    # -- memory ----------------------------------------------------------------------------------------------------
-
-    def _tables(self) -> list[DataTable]:
-        panels = (self.orders, self.positions, self.fills, self.strategies, self.log, self.notifications)
-        return [panel.table for panel in panels]
-
-    def save_memory(self) -> None:
-        """Write geometry, layout and table columns to the settings."""
-        settings = self._services.settings
-        settings.set(WINDOW_GEOMETRY, bytes(self.saveGeometry().data()))
-        settings.set(WINDOW_STATE, self.layouts.save())
-        for table in self._tables():
-            settings.set(header_state(table.view.objectName()), table.save_header())
-
-    def restore_memory(self) -> None:
-        """Read them back; call after every dock is attached. What does not fit falls back to the preset."""
-        settings = self._services.settings
-        preset = settings.get(LAYOUT_PRESET)
-        self.layouts.preset = Preset(preset) if preset in list(Preset) else Preset.TRADING
-        self.layouts.restore(settings.get(WINDOW_STATE))
-        geometry = settings.get(WINDOW_GEOMETRY)
-        if geometry:
-            self.restoreGeometry(QByteArray(geometry))
-        for table in self._tables():
-            saved = settings.get(header_state(table.view.objectName()))
-            if saved:
-                table.restore_header(saved)
-        chosen = ActionId.LAYOUT_TRADING if self.layouts.preset is Preset.TRADING else ActionId.LAYOUT_TRAINING
-        self.actions_.check(chosen)
-
     # -- closing ---------------------------------------------------------------------------------------------------
 
-    def stakes(self) -> list[str]:
+    def stakes(self) -> tuple[str, ...]:
         """Return what is at stake if the program ends now, one translated sentence each."""
         found: list[str] = []
         orders = len(self.models.orders.open_orders())
@@ -591,15 +443,16 @@ class MainWindow(QMainWindow):
             found.append(tr_count("{n} order is open", "{n} orders are open", orders))
         if running:
             found.append(tr_count("{n} strategy is running", "{n} strategies are running", running))
-        return [*found, *self._services.close_warnings()]
+        return (*found, *self._services.close_warnings())
 
     @Slot()
     def allow_close(self) -> None:
-        """Let the window close and stop its timers; the last step of the shutdown."""
+        """Close the window and stop its timers; the last step of the shutdown. Saves nothing: see `memory`."""
         self._closable = True
         self._table_timer.stop()
         self._frame_timer.stop()
         self.toasts.clear()
+        self.questions.close_all()
         self.error_dialog.close()
         self.close()
 
@@ -611,25 +464,19 @@ class MainWindow(QMainWindow):
         stakes, tray = self.stakes(), self._services.tray_available()
         if tray and self._services.settings.get(CLOSE_ACTION) is CloseAction.TRAY:
             self._hide_to_tray()
-        elif not stakes:
-            self.close_requested.emit()
+        elif stakes:
+            self.questions.ask_close(stakes, tray=tray)
         else:
-            buttons = [("stay", tr("Stay"), "")]
-            if tray:
-                buttons.append(("tray", tr("Minimise to tray"), ""))
-            buttons.append(("quit", tr("Quit"), "danger"))
-            self._ask("close_dialog", tr("Quit Maru?"), tr("Still going on:"), tuple(stakes), tuple(buttons))
+            self.close_requested.emit()
 
+    @Slot()
     def _hide_to_tray(self) -> None:
         if self._services.tray_available():  # it may have vanished since the question
             self.hide()
             self.tray_requested.emit()
 
-    def showEvent(self, event: QEvent) -> None:
-        super().showEvent(event)  # type: ignore[arg-type]
-        self._table_timer.start()
-        self._frame_timer.start()
-
-
-def _plain(text: str) -> str:
-    return text.replace("&", "")
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._closable:
+            self._table_timer.start()
+            self._frame_timer.start()

@@ -1,17 +1,17 @@
-"""The tool bar: market, price, mode and the kill switch. GUI thread only."""
+"""The tool bar: account, mode and the kill switch. GUI thread only."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolBar, QWidget
+from decimal import Decimal
 
-from app.i18n import MISSING, tr
-from app.models.format import signed_percent
-from app.models.precision import Precision
-from app.theme import FONT_SIZE_L, GRID, SPACE_M, ThemeManager, number_font, set_look
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolBar, QWidget
+
+from app.i18n import MISSING, format_number, tr
+from app.models.format import signed
+from app.theme import FONT_SIZE_M, SPACE_L, SPACE_M, SPACE_XS, ThemeManager, number_font, set_look
 from app.ui.widgets.kill_button import KillSwitch
 from app.ui.widgets.mode_badge import ModeBadge
-from core.domain.market import Ticker
 
 
 class TopBar(QToolBar):
@@ -20,87 +20,65 @@ class TopBar(QToolBar):
     Attributes:
         kill_switch: the red button.
         badge: the mode.
-
-    Signals:
-        symbol_chosen: the person chose another market.
     """
 
-    symbol_chosen = Signal(str)
-
-    def __init__(self, theme: ThemeManager, precision: Precision, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._precision = precision
+        self._equity: Decimal | None = None
+        self._profit: Decimal | None = None
+        self._currency = ""
         self.setObjectName("top_bar")
         self.setMovable(False)
         self.setFloatable(False)
         # The kill switch lives here: the bar has no menu that could hide it.
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
-        self.symbol = QComboBox(self)
-        self.symbol.setObjectName("symbol")
-        self.symbol.setMinimumWidth(32 * GRID)
-        self.symbol.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.symbol.installEventFilter(self)
-        self.price = QLabel(MISSING, self)
-        self.price.setObjectName("last_price")
-        self.price.setFont(number_font(FONT_SIZE_L, bold=True))
-        self.change = QLabel(self)
-        self.change.setObjectName("change_24h")
-        self.change.setFont(number_font())
-        self.badge = ModeBadge(self)
-        self.kill_switch = KillSwitch(theme, self)
-        # One widget for all: a tool bar that is too narrow would move single ones, the kill switch first, into a menu.
+        # One widget for all: a bar that is too narrow would move single ones, the kill switch first, into a menu.
         content = QWidget(self)
         row = QHBoxLayout(content)
-        row.setContentsMargins(0, 0, 0, 0)
+        row.setContentsMargins(SPACE_XS, 0, 0, 0)
         row.setSpacing(SPACE_M)
-        for widget in (self.symbol, self.price, self.change):
-            row.addWidget(widget)
+        self._captions = {name: QLabel(content) for name in ("equity", "profit")}
+        self._figures = {name: QLabel(MISSING, content) for name in ("equity", "profit")}
+        for name, figure in self._figures.items():
+            set_look(self._captions[name], "role", "muted")
+            figure.setObjectName(f"account_{name}")
+            figure.setFont(number_font(FONT_SIZE_M, bold=True))
+            row.addWidget(self._captions[name])
+            row.addWidget(figure)
+            row.addSpacing(SPACE_L)
         row.addStretch(1)
+        self.badge = ModeBadge(content)
+        self.kill_switch = KillSwitch(theme, content)
         row.addWidget(self.badge)
         row.addWidget(self.kill_switch)
         self.addWidget(content)
-        self.symbol.activated.connect(self._on_symbol)
+        theme.changed.connect(self._on_theme_changed)
         self.retranslate()
 
-    def set_symbols(self, symbols: tuple[str, ...], current: str) -> None:
-        """Offer these markets and show the present one; emits nothing."""
-        self.symbol.clear()
-        self.symbol.addItems(symbols)
-        self.set_symbol(current)
-
-    def set_symbol(self, symbol: str) -> None:
-        """Show the present market; its price is unknown until it comes."""
-        if self.symbol.findText(symbol) < 0:
-            self.symbol.addItem(symbol)
-        self.symbol.setCurrentText(symbol)
-        self.price.setText(MISSING)
-        self.change.setText("")
-
-    def set_ticker(self, ticker: Ticker) -> None:
-        """Show price and 24-hour change of the present market; others are ignored."""
-        if ticker.symbol != self.symbol.currentText():
-            return
-        self.price.setText(self._precision.price(ticker.symbol, ticker.last))
-        change = ticker.change_24h
-        self.change.setText("" if change is None else signed_percent(change))
-        set_look(self.change, "role", "muted" if not change else "up" if change > 0 else "down")
+    def set_account(self, equity: Decimal | None, profit: Decimal | None, currency: str) -> None:
+        """Show the account's worth and the profit of all positions, both in `currency`; None while unknown."""
+        if (equity, profit, currency) != (self._equity, self._profit, self._currency):
+            self._equity, self._profit, self._currency = equity, profit, currency
+            self._write_figures()
 
     def retranslate(self) -> None:
         """Write every text in the present language."""
         self.setWindowTitle(tr("Main bar"))
-        self.symbol.setAccessibleName(tr("Market"))
-        self.symbol.setToolTip(tr("Market"))
-        self.price.setToolTip(tr("Last price"))
-        self.change.setToolTip(tr("Change in 24 hours"))
+        self._captions["equity"].setText(tr("Equity"))
+        self._captions["profit"].setText(tr("PnL"))
+        self._figures["equity"].setToolTip(tr("Everything the account holds, at the last prices"))
+        self._figures["profit"].setToolTip(tr("Realised and open profit of all positions, after fees"))
         self.badge.retranslate()
         self.kill_switch.retranslate()
+        self._write_figures()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Wheel and watched is self.symbol and not self.symbol.hasFocus():
-            event.ignore()
-            return True
-        return False
+    def _write_figures(self) -> None:
+        equity = MISSING if self._equity is None else f"{format_number(self._equity, 2)} {self._currency}"
+        self._figures["equity"].setText(equity)
+        self._figures["profit"].setText(MISSING if self._profit is None else signed(self._profit))
+        profit = self._profit or Decimal(0)
+        set_look(self._figures["profit"], "role", "up" if profit > 0 else "down" if profit < 0 else "muted")
 
-    @Slot(int)
-    def _on_symbol(self, _index: int) -> None:
-        self.symbol_chosen.emit(self.symbol.currentText())
+    @Slot()
+    def _on_theme_changed(self) -> None:
+        self._write_figures()

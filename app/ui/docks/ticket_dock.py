@@ -30,7 +30,7 @@ from app.i18n import MISSING, format_number, format_price, format_quantity, mark
 from app.models.orders_model import TYPE_TEXT
 from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
-from app.theme import FONT_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
+from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
 from app.ui.widgets.decimal_edit import DecimalField
 from app.ui.widgets.mode_badge import mode_word
 from app.ui.widgets.panel import Panel
@@ -188,6 +188,7 @@ class TicketDock(Panel):
         for number, (name, what) in enumerate(rows):
             label = self._labels[name]
             set_look(label, "role", "muted")
+            label.setFixedHeight(CONTROL_HEIGHT)
             grid.addWidget(label, number, 0, Qt.AlignmentFlag.AlignTop)
             if isinstance(what, QWidget):
                 grid.addWidget(what, number, 1)
@@ -276,15 +277,15 @@ class TicketDock(Panel):
         if self._dirty and self.isVisible():
             self.refresh()
 
-    @Slot(float)
-    def pick_price(self, price: float) -> None:
+    @Slot(object)
+    def pick_price(self, price: Decimal) -> None:
         """Take a price clicked in the book or the chart."""
         instrument = self.flow.context.instrument
         if instrument is None or self.flow.in_flight:
             return
         if self._kind() is OrderType.MARKET:
             self.order_type.setCurrentIndex(list(OrderType).index(OrderType.LIMIT))
-        self.price.edit.set_value(instrument.round_price(Decimal(repr(price))))
+        self.price.edit.set_value(instrument.round_price(price))
 
     @Slot(object)
     def draft_close(self, position: Position) -> None:

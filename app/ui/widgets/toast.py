@@ -93,7 +93,7 @@ class Toast(QFrame):
 
 
 class ToastStack(QObject):
-    """Keeps at most three toasts in the lower right corner of a widget.
+    """Keeps at most three toasts in the lower left corner of a widget, away from the ticket and the kill switch.
 
     Signals:
         clicked: one of them was clicked.
@@ -144,7 +144,7 @@ class ToastStack(QObject):
         for toast in reversed(self._toasts):
             toast.adjustSize()
             bottom -= toast.height()
-            toast.move(self._host.width() - toast.width() - SPACE_L, bottom)
+            toast.move(SPACE_L, bottom)
             toast.raise_()
             bottom -= SPACE_S
 
