@@ -25,12 +25,12 @@ from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
-from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, Sparkline, WheelGuard, card, indent_text
+from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, HistoryLine, WheelGuard, card, indent_text
 from app.ui.wizards.step_page import StepPage
 from core.errors import UserError
 
 _SOURCE_NOTES: dict[SourceKind, str] = {
-    SourceKind.STORE: mark("Real history in the data folder, fetched or imported."),
+    SourceKind.STORE: mark("History in the data folder, fetched or imported."),
     SourceKind.PRACTICE: mark("The simulated market you practise on; fetched before training starts."),
     SourceKind.FILE: mark("CSV, Feather or Parquet with time, open, high, low, close and volume."),
 }
@@ -118,7 +118,7 @@ class DataPage(StepPage):
         for figure in (self._bars, self._gaps, self._first, self._last):
             row.addWidget(figure)
         row.addStretch(1)
-        self._line = Sparkline(palette)
+        self._line = HistoryLine(palette)
         layout.addLayout(row)
         layout.addWidget(self._line, 1)
         return frame

@@ -172,7 +172,7 @@ class Figure(QWidget):
         return self._value.text()
 
 
-class Sparkline(QWidget):
+class HistoryLine(QWidget):
     """A price history as one thin line; the part outside the chosen range is muted."""
 
     def __init__(self, palette: Palette, parent: QWidget | None = None) -> None:
