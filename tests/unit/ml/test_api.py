@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import UserError
+from ml.api import (
+    DataRange,
+    ForecastJob,
+    ForecastSpec,
+    ModelSpec,
+    TrainingProgress,
+    TrainingSpec,
+    estimate,
+    forecast_job,
+    log_training_progress,
+    minimum_bars,
+    new_run_id,
+    spec_from_mapping,
+)
+
+
+def test_a_specification_survives_json() -> None:
+    spec = ForecastSpec(data=DataRange(start_ns=1, end_ns=2, source="a.csv"), model=ModelSpec(layers=2))
+    assert ForecastSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_the_defaults_are_valid() -> None:
+    assert ForecastSpec().validate() == ForecastSpec()
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "sentence"),
+    [
+        ("data", {"timeframe": "7m"}, "timeframe '7m'"),
+        ("data", {"symbol": ""}, "market is needed"),
+        ("data", {"venue": ""}, "venue is needed"),
+        ("data", {"source": ""}, "No data source"),
+        ("data", {"start_ns": 5, "end_ns": 5}, "ends before"),
+        ("features", {"name": "magic"}, "feature set 'magic'"),
+        ("features", {"version": 9}, "version 9"),
+        ("features", {"horizons": []}, "horizons"),
+        ("features", {"horizons": [4, 2]}, "horizons"),
+        ("features", {"window": 2}, "feature window 2"),
+        ("model", {"kind": "oracle"}, "kind 'oracle'"),
+        ("model", {"hidden_size": 0}, "hidden size 0"),
+        ("model", {"dropout": 1.0}, "dropout 1"),
+        ("model", {"horizon_bars": 0}, "horizon 0"),
+        ("model", {"quantile_levels": [0.1, 0.9]}, "quantile levels"),
+        ("model", {"quantile_levels": [0.2, 0.5, 0.9]}, "quantile levels"),
+        ("split", {"train_fraction": 0.9, "valid_fraction": 0.1}, "nothing to test"),
+        ("split", {"purge_bars": -1}, "purge -1"),
+        ("training", {"epochs": 0}, "number of epochs 0"),
+        ("training", {"learning_rate": 0.0}, "learning rate"),
+        ("training", {"segment_length": 64, "burn_in": 40}, "burn-in"),
+        ("training", {"seed": -1}, "seed -1"),
+        ("resources", {"device": "abacus"}, "device 'abacus'"),
+        ("resources", {"threads": 1_000}, "threads 1000"),
+    ],
+)
+def test_wrong_values_are_one_sentence(section: str, values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        spec_from_mapping({section: values}).validate()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"model": {"hiden": 3}}, "model.hiden is not known"),
+        ({"model": {"layers": "two"}}, "model.layers must be a whole number"),
+        ({"model": {"layers": 1.5}}, "whole number"),
+        ({"model": {"layers": True}}, "whole number"),
+        ({"model": {"dropout": float("nan")}}, "model.dropout must be a number"),
+        ({"features": {"horizons": 3}}, "features.horizons must be a list"),
+        ({"features": {"horizons": [1, "x"]}}, r"horizons\[1\]"),
+        ({"data": {"symbol": 3}}, "must be text"),
+        ({"optimizer": {}}, "section 'optimizer'"),
+        ({"model": 3}, "section 'model'"),
+    ],
+)
+def test_what_does_not_fit_is_named(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        spec_from_mapping(values)
+
+
+def test_missing_required_entries_and_wrong_shapes_are_named() -> None:
+    with pytest.raises(UserError, match="run_id is missing"):
+        ForecastJob.from_json({})
+    with pytest.raises(UserError, match="must be an object"):
+        ForecastSpec.from_json({"model": [1]})
+
+
+def test_numbers_json_cannot_hold_are_a_bug() -> None:
+    with pytest.raises(ValueError, match="no JSON form"):
+        TrainingProgress("r", "training", train_loss=float("inf")).to_json()
+
+
+def test_an_overlay_keeps_the_base() -> None:
+    spec = spec_from_mapping({"training": {"epochs": 3}}, ForecastSpec(model=ModelSpec(layers=2)))
+    assert (spec.training.epochs, spec.model.layers) == (3, 2)
+
+
+def test_estimates_grow_with_the_work() -> None:
+    small, large = estimate(ForecastSpec(), 10_000), estimate(ForecastSpec(), 50_000)
+    assert large.seconds > small.seconds
+    assert large.train_targets > 4 * small.train_targets
+    wide = ForecastSpec(model=ModelSpec(hidden_size=256))
+    assert estimate(wide, 50_000).seconds > 5 * large.seconds
+    assert not estimate(ForecastSpec(), minimum_bars(ForecastSpec()) - 1).enough
+    assert estimate(ForecastSpec(), minimum_bars(ForecastSpec())).enough
+    assert estimate(ForecastSpec(), 0).train_targets == 0
+
+
+def test_a_job_holds_paths_and_is_validated(tmp_path: Path) -> None:
+    folders = {"candles_dir": tmp_path, "models_dir": tmp_path / "models", "runs_dir": tmp_path / "runs"}
+    job = ForecastJob.from_json(forecast_job(ForecastSpec(), run_id="run-1", **folders))
+    assert job.run_dir == str(tmp_path / "runs" / "run-1")
+    with pytest.raises(UserError):
+        forecast_job(ForecastSpec(training=TrainingSpec(epochs=0)), run_id="run-1", **folders)
+    assert new_run_id() != new_run_id()
+
+
+def test_progress_reads_well() -> None:
+    progress = TrainingProgress("r", "training", 3, 20, 0.5, 0.4, 2, 1e-3, 150_000.0, 4.2, "CPU, 1 thread")
+    assert log_training_progress(progress) == (
+        "epoch 3/20 · loss 0.5000, validation 0.4000 · best 2 · 150,000 targets/s on CPU, 1 thread · 4 s left"
+    )
+    assert log_training_progress(TrainingProgress("r", "loading")) == "loading …"
+    assert TrainingProgress.from_json(progress.to_json()) == progress
+
+
+@pytest.mark.parametrize("module", ["ml.api", "ml.inference", "ml.model_storage", "app.commands.train"])
+def test_the_facade_imports_no_heavy_library(module: str) -> None:
+    code = f"""
+import sys, {module}
+heavy = {{"torch", "pandas", "sklearn", "scipy", "onnxscript", "onnx", "numba", "PySide6"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

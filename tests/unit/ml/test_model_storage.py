@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors
+
+from core.clock import ManualClock
+from core.data import atomic_file
+from core.errors import UserError
+from ml.model_storage import FILES, MANIFEST, PackageContent, list_models, load_model, save_model, summarise
+from tests.unit.ml.conftest import Trained
+
+
+def test_the_job_reports_every_phase_and_stores_a_whole_package(trained: Trained) -> None:
+    phases = [message["phase"] for message in trained.channel.messages]
+    assert list(dict.fromkeys(phases)) == ["loading", "features", "training", "exporting", "testing", "done"]
+    assert trained.channel.logs == [trained.result.metrics.verdict]
+    folder = trained.models_dir / trained.result.model_id
+    assert {path.name for path in folder.iterdir()} == {*FILES, MANIFEST}
+    assert not list(trained.models_dir.glob(".incoming*"))
+    with safetensors.safe_open(folder / "weights.safetensors", "numpy") as weights:
+        assert "lstm.weight_ih_l0" in weights.keys()  # noqa: SIM118  # not a dict
+
+
+def test_a_loaded_model_is_what_was_stored(trained: Trained) -> None:
+    stored = load_model(trained.models_dir, trained.result.model_id)
+    assert stored.spec == trained.spec
+    assert stored.metrics == trained.result.metrics
+    manifest = stored.manifest
+    assert manifest["data"]["bars"] == len(trained.frame)
+    assert manifest["data"]["symbol"] == "BTC/USDT"
+    assert manifest["split"]["train"]["last_open_ns"] < manifest["split"]["valid"]["first_open_ns"]
+    assert manifest["libraries"]["torch"].startswith("2.")
+    assert manifest["seed"] == 1
+    assert "+" in manifest["code_version"]
+
+
+def test_the_list_shows_it(trained: Trained) -> None:
+    (row,) = list_models(trained.models_dir)
+    assert (row.model_id, row.symbol, row.timeframe, row.problem) == (trained.result.model_id, "BTC/USDT", "1h", "")
+    assert row.size_bytes > 10_000
+    assert row.verdict == trained.result.metrics.verdict
+    assert list_models(trained.models_dir / "nowhere") == ()
+
+
+@pytest.fixture
+def package(trained: Trained, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained.models_dir / trained.result.model_id, tmp_path / trained.result.model_id))
+
+
+def flip(data: bytes) -> bytes:
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+@pytest.mark.parametrize("damage", [flip, lambda data: data[:-1], lambda data: b""], ids=["flip", "cut", "empty"])
+def test_any_damage_is_one_sentence(package: Path, name: str, damage: Callable[[bytes], bytes]) -> None:
+    (package / name).write_bytes(damage((package / name).read_bytes()))
+    with pytest.raises(UserError, match=r"damaged|changed"):
+        load_model(package.parent, package.name)
+    assert summarise(package.parent, package.name).problem
+
+
+def test_a_missing_file_and_a_foreign_name(package: Path) -> None:
+    (package / "model.onnx").unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(package.parent, package.name)
+    renamed = package.rename(package.with_name("0" * 16))
+    with pytest.raises(UserError, match="changed"):
+        load_model(renamed.parent, renamed.name)
+    for name in ("../secret", "", "zz", "f" * 16):
+        with pytest.raises(UserError, match="no model"):
+            load_model(package.parent, name)
+
+
+def rewrite_manifest(package: Path, **changes: object) -> Path:
+    manifest = json.loads((package / MANIFEST).read_bytes()) | changes
+    data = json.dumps(manifest).encode()
+    (package / MANIFEST).write_bytes(data)
+    return package.rename(package.with_name(hashlib.sha256(data).hexdigest()[:16]))
+
+
+def test_packages_of_other_versions_are_refused_in_words(package: Path) -> None:
+    newer = rewrite_manifest(package, format=99)
+    with pytest.raises(UserError, match="format"):
+        load_model(newer.parent, newer.name)
+    config = json.dumps({"spec": {"model": {"experts": 8}}}).encode()
+    (newer / "config.json").write_bytes(config)
+    files = json.loads((newer / MANIFEST).read_bytes())["files"]
+    foreign = rewrite_manifest(newer, format=1, files=files | {"config.json": hashlib.sha256(config).hexdigest()})
+    with pytest.raises(UserError, match="another version"):
+        load_model(foreign.parent, foreign.name)
+
+
+def content_of(trained: Trained) -> PackageContent:
+    stored = load_model(trained.models_dir, trained.result.model_id)
+    return PackageContent(
+        stored.spec, ("a",), stored.feature_digest, stored.scaling, b"w", b"o", stored.metrics, {"data": {"bars": 1}}
+    )
+
+
+def test_equal_content_has_an_equal_id_and_any_difference_another(trained: Trained, tmp_path: Path) -> None:
+    content = content_of(trained)
+    first = save_model(tmp_path / "a", content, ManualClock(5))
+    assert save_model(tmp_path / "b", content, ManualClock(5)) == first
+    assert save_model(tmp_path / "c", content, ManualClock(6)) != first
+
+
+def test_a_full_disk_leaves_nothing_behind(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = atomic_file.os.fsync
+    calls = 0
+
+    def full(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(atomic_file.os, "fsync", full)
+    with pytest.raises(UserError, match="disk is full"):
+        save_model(tmp_path, content_of(trained), ManualClock(5))
+    assert list(tmp_path.iterdir()) == []
