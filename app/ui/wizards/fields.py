@@ -99,6 +99,7 @@ class Form(QWidget):
         self._grid.setHorizontalSpacing(SPACE_L)
         self._grid.setVerticalSpacing(SPACE_M)
         self._grid.setColumnMinimumWidth(0, LABEL_WIDTH)
+        self._grid.setColumnMinimumWidth(1, FIELD_WIDTH)
         self._grid.setColumnStretch(2, 1)
 
     def add_row(self, field: QWidget, *, wide: bool = False) -> FormRow:
