@@ -5,79 +5,52 @@ Prices may be replaced by newer ones before they are shown; closed bars are not:
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, Signal, Slot
 
+from app.i18n import tr
 from app.workers.base import AsyncWorkerThread
 from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import SnapshotStore
 from core.domain.candles import Candle, Timeframe
-from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
+from core.domain.orders import TradingMode
 from core.errors import UserError
-from core.events import ConnectionStatus
+from core.events import ConnectionState, ConnectionStatus
+from core.execution.api.gateway import MarketGateway
 
 if TYPE_CHECKING:
     from core.data.frame import CandleFrame
+    from core.data.real_time_collector import CandleAppender, MarketSink
 
 TRADES_KEPT = 200  # more than a tape shows
 _CANDLES, _BOOK, _TICKER, _TRADES = "candles", "book", "ticker", "trades"
 _INTERVALS_MS = {_CANDLES: 16, _BOOK: 80, _TICKER: 100, _TRADES: 100}
 
 
-class MarketSink(Protocol):
-    """Where a feed puts what it receives; called on the feed's loop, must not block."""
+class MarketLink(Protocol):
+    """What the worker needs of `app.runtime.PracticeLink` and its like."""
 
-    def on_instruments(self, instruments: Sequence[Instrument]) -> None:
-        """The markets on offer are known."""
-        ...
-
-    def on_history(self, frame: CandleFrame) -> None:
-        """The past of the watched market."""
-        ...
-
-    def on_history_failed(self, error: UserError) -> None:
-        """There is no past to show; the feed goes on."""
-        ...
-
-    def on_candle(self, candle: Candle) -> None:
-        """A bar moved or closed."""
-        ...
-
-    def on_book(self, book: BookSnapshot) -> None:
-        """The order book changed."""
-        ...
-
-    def on_ticker(self, ticker: Ticker) -> None:
-        """The ticker changed."""
-        ...
-
-    def on_trades(self, trades: Sequence[PublicTrade]) -> None:
-        """Public trades happened."""
-        ...
-
-    def on_connection(self, status: ConnectionStatus) -> None:
-        """The link changed."""
-        ...
-
-
-class MarketSession(Protocol):
-    """A feed with its gateway."""
-
-    async def watch(self, symbol: str, timeframe: Timeframe) -> None:
-        """Look at another market from now on."""
-        ...
-
-    async def run(self) -> None:
-        """Receive until cancelled; raises UserError or GatewayError where it cannot go on."""
+    @property
+    def gateway(self) -> MarketGateway:
+        """Connected, bound to the running loop."""
         ...
 
     async def close(self) -> None:
         """Close every socket."""
+        ...
+
+
+class Feed(Protocol):
+    """What the worker needs of `core.data.real_time_collector.MarketFeed`."""
+
+    async def run(self) -> None:
+        """Receive until cancelled; raises GatewayError where it cannot go on."""
         ...
 
 
@@ -89,22 +62,32 @@ class CandleBooks(Protocol):
         ...
 
 
-OpenMarket = Callable[[MarketSink], Awaitable[MarketSession]]
+ConnectionSink = Callable[[ConnectionStatus], None]
+OpenLink = Callable[[ConnectionSink], Awaitable[MarketLink]]
+MakeFeed = Callable[[MarketGateway, str, Timeframe, "MarketSink", "CandleAppender | None"], Feed]
+
+
+def make_market_feed(
+    gateway: MarketGateway, symbol: str, timeframe: Timeframe, sink: MarketSink, append: CandleAppender | None
+) -> Feed:
+    """Return the feed of one market."""
+    from core.data.real_time_collector import MarketFeed  # brings numpy, which the first window does not wait for
+
+    return MarketFeed(gateway, symbol, timeframe, sink, append=append)
 
 
 class MarketWorker(AsyncWorkerThread):
-    """Runs the market feed; implements `app.services.MarketCommands` and `MarketSink`.
+    """Runs the market feed; implements `app.services.MarketCommands` and the feed's `MarketSink`.
 
     Signals (all in the GUI thread, paced):
         instruments_loaded: tuple of `Instrument`.
-        history_arrived: `CandleFrame` of the watched market.
-        history_failed: message and remedy.
+        history_arrived: `CandleFrame` of the watched market; after a reconnection again.
+        history_failed: message and remedy: there is nothing to draw yet.
         candle_arrived: `Candle`; every closed bar once and in order, the forming one as it moves.
         book_changed: `BookSnapshot`.
         ticker_changed: `Ticker`.
         trades_arrived: tuple of `PublicTrade`, those since the last signal, oldest first; after a stall the newest.
         connection_changed: `ConnectionStatus`.
-        trouble: `UserError`; the feed tries again by itself.
     """
 
     instruments_loaded = Signal(object)
@@ -115,50 +98,56 @@ class MarketWorker(AsyncWorkerThread):
     ticker_changed = Signal(object)
     trades_arrived = Signal(object)
     connection_changed = Signal(object)
-    trouble = Signal(object)
 
     def __init__(
         self,
-        open_market: OpenMarket,
+        open_link: OpenLink,
         symbol: str,
         timeframe: Timeframe,
         *,
-        venue: str = "",
+        venue: str,
+        mode: TradingMode,
         books: CandleBooks | None = None,
+        make_feed: MakeFeed = make_market_feed,
         parent: QObject | None = None,
         retry_s: tuple[float, ...] = PAUSES_S,
     ) -> None:
         """Create it.
 
         Args:
-            open_market: connects on the running loop; called again after trouble.
+            open_link: connects on the running loop; called again after trouble.
             symbol / timeframe: watched first.
-            venue: id under which closed bars are kept.
-            books: where; None keeps none.
+            venue / mode: for connection events, also while there is no gateway.
+            books: keeps closed bars; None keeps none.
+            make_feed: makes the feed over a gateway.
             parent: Qt owner.
             retry_s: pauses before the next attempts, seconds.
         """
         super().__init__("market", parent)
-        self._open_market = open_market
+        self._open_link = open_link
         self._venue = venue
+        self._mode = mode
         self._books = books
+        self._make_feed = make_feed
         self._retry_s = retry_s
         self._store = SnapshotStore(_INTERVALS_MS, parent=self)
         self._store.updated.connect(self._on_updated)
-        self._lock = threading.Lock()  # guards the four below
+        self._lock = threading.Lock()  # guards the five below
         self._watched = (symbol, timeframe)
+        self._has_history = False
         self._closed_bars: list[Candle] = []
         self._forming: Candle | None = None
         self._trades: deque[PublicTrade] = deque(maxlen=TRADES_KEPT)
-        self._session: MarketSession | None = None  # worker thread only, like the next
+        self._switched: asyncio.Event | None = None  # worker thread only, like the next
         self._retry: Retry | None = None
 
     # --- GUI thread -------------------------------------------------------------------------------------------
 
     def watch(self, symbol: str, timeframe: str) -> None:
-        """Look at another market; what still arrives of the last one is dropped."""
+        """Look at a market from its history on; what still arrives of the last one is dropped."""
         with self._lock:
             self._watched = (symbol, Timeframe(timeframe))
+            self._has_history = False
             self._closed_bars.clear()
             self._forming = None
             self._trades.clear()
@@ -197,47 +186,53 @@ class MarketWorker(AsyncWorkerThread):
     # --- worker thread ----------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
+        self._switched = asyncio.Event()
         self._retry = Retry(self._retry_s)
-        await self._retry.run(self._receive, self.trouble.emit)
+        await self._retry.run(self._receive, self._tell_trouble)
 
     async def _receive(self) -> None:
-        session = await self._open_market(self)
+        """Connect and stream, one feed per watched market, until trouble comes."""
+        assert self._switched is not None
+        assert self._retry is not None
+        link = await self._open_link(self.connection_changed.emit)
         try:
-            self._session = session
-            await self._follow()
-            if self._retry is not None:
-                self._retry.succeeded()
-            await session.run()
+            self._retry.succeeded()
+            self.instruments_loaded.emit(tuple(link.gateway.instruments.values()))
+            append = None if self._books is None else self._append
+            while True:
+                self._switched.clear()
+                with self._lock:
+                    symbol, timeframe = self._watched
+                feed = self._make_feed(link.gateway, symbol, timeframe, self, append)
+                await _first_to_end(feed.run(), self._switched.wait())
         finally:
-            self._session = None
-            await session.close()
+            await link.close()
 
     async def _follow(self) -> None:
-        """Point the feed at the market watched now; without a feed the next one begins with it."""
-        with self._lock:
-            symbol, timeframe = self._watched
-        if self._session is not None:
-            await self._session.watch(symbol, timeframe)
+        if self._switched is not None:
+            self._switched.set()
 
     async def _try_now(self) -> None:
         if self._retry is not None:
             self._retry.now()
 
-    def on_instruments(self, instruments: Sequence[Instrument]) -> None:
-        """See `MarketSink`."""
-        self.instruments_loaded.emit(tuple(instruments))
+    def _append(self, venue: str, candles: Sequence[Candle]) -> None:
+        if self._books is not None:
+            self._books.append_candles(venue, candles)
+
+    def _tell_trouble(self, trouble: UserError) -> None:
+        self.on_connection(ConnectionState.OFFLINE, str(trouble))
 
     def on_history(self, frame: CandleFrame) -> None:
-        """See `MarketSink`."""
+        """Take the past of the watched market. Worker thread, like the rest of the sink."""
         if self._is_watched(frame.symbol, frame.timeframe):
+            with self._lock:
+                self._has_history = True
+                self._closed_bars.clear()  # it contains them
             self.history_arrived.emit(frame)
 
-    def on_history_failed(self, error: UserError) -> None:
-        """See `MarketSink`."""
-        self.history_failed.emit(error.message, error.remedy)
-
     def on_candle(self, candle: Candle) -> None:
-        """See `MarketSink`."""
+        """Take a bar that moved or closed."""
         with self._lock:
             if (candle.symbol, candle.timeframe) != self._watched:
                 return
@@ -247,32 +242,49 @@ class MarketWorker(AsyncWorkerThread):
                     self._forming = None
             else:
                 self._forming = candle
-        if candle.final and self._books is not None:
-            self._books.append_candles(self._venue, (candle,))
         self._store.put(_CANDLES, candle.open_time_ns)
 
     def on_book(self, book: BookSnapshot) -> None:
-        """See `MarketSink`."""
+        """Take the top of the book."""
         if self._is_watched(book.symbol):
             self._store.put(_BOOK, book)
 
     def on_ticker(self, ticker: Ticker) -> None:
-        """See `MarketSink`."""
+        """Take the ticker."""
         if self._is_watched(ticker.symbol):
             self._store.put(_TICKER, ticker)
 
     def on_trades(self, trades: Sequence[PublicTrade]) -> None:
-        """See `MarketSink`."""
+        """Take public trades, oldest first."""
         with self._lock:
             fresh = [trade for trade in trades if trade.symbol == self._watched[0]]
             self._trades.extend(fresh)
         if fresh:
             self._store.put(_TRADES, len(fresh))
 
-    def on_connection(self, status: ConnectionStatus) -> None:
-        """See `MarketSink`."""
+    def on_connection(self, state: ConnectionState, detail: str) -> None:
+        """Take the state of the feed."""
+        status = ConnectionStatus(self._venue, "market", self._mode, state, detail)
         self.connection_changed.emit(status)
+        with self._lock:
+            empty = not self._has_history
+        if empty and state is ConnectionState.OFFLINE and detail:
+            self.history_failed.emit(detail, tr("Choose another market, or wait for the connection."))
 
     def _is_watched(self, symbol: str, timeframe: Timeframe | None = None) -> bool:
         with self._lock:
             return symbol == self._watched[0] and timeframe in (None, self._watched[1])
+
+
+async def _first_to_end(*works: Coroutine[Any, Any, Any]) -> None:
+    """Run until the first of `works` ends, end the others, and raise what went wrong."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from PySide6.QtCore import QObject, Slot
 from pytestqt.qtbot import QtBot
 
-from app.workers.market import TRADES_KEPT, MarketSink, MarketWorker
+from app.workers.market import TRADES_KEPT, MarketWorker
 from core.data.frame import CandleFrame
+from core.data.real_time_collector import MarketSink
 from core.domain.candles import Candle, Timeframe
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.orders import Side, TradingMode
@@ -43,7 +43,7 @@ def ticker(last: float, symbol: str = BTC) -> Ticker:
 
 
 class Venue:
-    """What the test sets up: sessions that do nothing by themselves."""
+    """What the test sets up: feeds that do nothing by themselves; it is its own link and gateway."""
 
     def __init__(self) -> None:
         self.refusals: list[Exception] = []
@@ -51,15 +51,21 @@ class Venue:
         self.closed = 0
         self.sink: MarketSink | None = None
         self.run_error: Exception | None = None
+        self.instruments: dict[str, Any] = {}
 
-    async def open(self, sink: MarketSink) -> Venue:
-        if self.refusals:
-            raise self.refusals.pop(0)
-        self.sink = sink
+    @property
+    def gateway(self) -> Any:
         return self
 
-    async def watch(self, symbol: str, timeframe: Timeframe) -> None:
+    async def open(self, _told: Any) -> Venue:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return self
+
+    def make_feed(self, _gateway: Any, symbol: str, timeframe: Timeframe, sink: MarketSink, _append: Any) -> Venue:
+        self.sink = sink
         self.watched.append((symbol, timeframe))
+        return self
 
     async def run(self) -> None:
         if self.run_error is not None:
@@ -91,7 +97,7 @@ class Window(QObject):
         worker.history_failed.connect(self.on_failed)
         for signal in (
             worker.instruments_loaded, worker.history_arrived, worker.book_changed, worker.ticker_changed,
-            worker.trades_arrived, worker.connection_changed, worker.trouble,
+            worker.trades_arrived, worker.connection_changed,
         ):  # fmt: skip
             signal.connect(self.take)
 
@@ -115,8 +121,9 @@ class Rig:
     def __init__(self) -> None:
         self.venue, self.books = Venue(), Books()
         self.worker = MarketWorker(
-            self.venue.open, BTC, Timeframe.M1, venue="binance", books=self.books, retry_s=(0.01,)
-        )
+            self.venue.open, BTC, Timeframe.M1, venue="binance", mode=TradingMode.PRACTICE, books=self.books,
+            make_feed=self.venue.make_feed, retry_s=(0.01,),
+        )  # fmt: skip
         self.window = Window(self.worker)
 
 
@@ -130,7 +137,12 @@ def rig(qapp: object) -> Iterator[Rig]:
 
 def start(qtbot: QtBot, rig: Rig) -> None:
     rig.worker.start()
-    qtbot.waitUntil(lambda: rig.venue.watched == [(BTC, Timeframe.M1)], timeout=LIMIT)
+    qtbot.waitUntil(lambda: rig.venue.watched == [(BTC, Timeframe.M1)] and rig.window.got == [()], timeout=LIMIT)
+    rig.window.got.clear()  # the markets on offer
+
+
+def offline(detail: str) -> ConnectionStatus:
+    return ConnectionStatus("binance", "market", TradingMode.PRACTICE, ConnectionState.OFFLINE, detail)
 
 
 def send(rig: Rig, name: str, *values: Any) -> None:
@@ -138,7 +150,7 @@ def send(rig: Rig, name: str, *values: Any) -> None:
 
     async def report() -> None:
         for value in values:
-            getattr(rig.venue.sink, name)(value)
+            getattr(rig.venue.sink, name)(*(value if name == "on_connection" else (value,)))
 
     assert rig.worker.submit(report)
 
@@ -156,7 +168,6 @@ def test_closed_bars_all_arrive_in_order_and_before_the_forming_one(qtbot: QtBot
     times = [c.open_time_ns for c in rig.window.candles]
     assert times == sorted(times)
     assert len(rig.window.candles) < 6_000
-    assert rig.books.kept == closed
 
 
 def test_prices_are_replaced_by_newer_ones(qtbot: QtBot, rig: Rig) -> None:
@@ -201,18 +212,20 @@ def test_switching_drops_what_was_not_shown_yet(qtbot: QtBot, rig: Rig) -> None:
     assert rig.window.got == []
 
 
-def test_history_connection_and_markets_are_passed_on(qtbot: QtBot, rig: Rig) -> None:
+def history(count: int = 1) -> CandleFrame:
+    return CandleFrame.from_candles([candle(number) for number in range(count)], BTC, Timeframe.M1)
+
+
+def test_history_and_connection_are_passed_on(qtbot: QtBot, rig: Rig) -> None:
     start(qtbot, rig)
-    frame = CandleFrame(
-        np.array([0], np.int64), *(np.ones(1) for _ in range(5)), np.array([True]), BTC, Timeframe.M1
-    )  # fmt: skip
-    status = ConnectionStatus("binance", "market", TradingMode.PRACTICE, ConnectionState.ONLINE)
+    frame = history()
+    send(rig, "on_connection", (ConnectionState.OFFLINE, "No such market."))
+    qtbot.waitUntil(lambda: len(rig.window.failures) == 1, timeout=LIMIT)
     send(rig, "on_history", frame)
-    send(rig, "on_connection", status)
-    send(rig, "on_instruments", [])
-    send(rig, "on_history_failed", UserError("No history.", "Wait."))
-    qtbot.waitUntil(lambda: rig.window.failures == [("No history.", "Wait.")], timeout=LIMIT)
-    assert rig.window.got == [frame, status, ()]
+    send(rig, "on_connection", (ConnectionState.OFFLINE, "Cut off."))  # what is drawn stays
+    qtbot.waitUntil(lambda: len(rig.window.got) == 3, timeout=LIMIT)
+    assert rig.window.got == [offline("No such market."), frame, offline("Cut off.")]
+    assert [message for message, _ in rig.window.failures] == ["No such market."]
 
 
 def test_trouble_is_told_and_the_feed_comes_back(qtbot: QtBot, rig: Rig) -> None:
@@ -220,10 +233,16 @@ def test_trouble_is_told_and_the_feed_comes_back(qtbot: QtBot, rig: Rig) -> None
     rig.venue.run_error = UserError("Cut off.", "")
     rig.worker.start()
     qtbot.waitUntil(lambda: len(rig.venue.watched) == 2, timeout=LIMIT)
-    qtbot.waitUntil(lambda: len(rig.window.of(UserError)) == 2, timeout=LIMIT)
-    assert [str(error) for error in rig.window.of(UserError)] == ["down", "Cut off."]
+    qtbot.waitUntil(lambda: len(rig.window.of(tuple)) == 2, timeout=LIMIT)
+    assert [status.detail for status in rig.window.of(ConnectionStatus)] == ["down", "Cut off."]
     assert rig.worker.stop(10)
     assert rig.venue.closed == 2
+
+
+def test_watching_the_same_market_again_brings_its_history_again(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    rig.worker.watch(BTC, "1m")
+    qtbot.waitUntil(lambda: rig.venue.watched == [(BTC, Timeframe.M1)] * 2, timeout=LIMIT)
 
 
 def test_market_chosen_while_disconnected_is_watched_at_once(qtbot: QtBot, rig: Rig) -> None:
@@ -241,3 +260,61 @@ def test_many_cycles(qtbot: QtBot, qapp: object) -> None:
         if number % 2:
             qtbot.wait(1)
         assert rig.worker.stop(10)
+
+
+class Gateway:
+    """A gateway with three bars of the past whose stream closes one more and moves another."""
+
+    venue = "binance"
+
+    def __init__(self) -> None:
+        self.instruments: dict[str, Any] = {}
+
+    async def fetch_candles(self, symbol: str, timeframe: Timeframe, **_limits: Any) -> list[Candle]:
+        return [candle(number) for number in range(3)]
+
+    async def watch_candles(self, symbol: str, timeframe: Timeframe) -> AsyncIterator[Candle]:
+        yield candle(3)
+        yield candle(4, final=False)
+        await asyncio.Event().wait()
+
+    async def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
+        yield book(7)
+        await asyncio.Event().wait()
+
+    async def watch_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
+        yield ticker(1.5)
+        await asyncio.Event().wait()
+
+    async def watch_trades(self, symbol: str) -> AsyncIterator[Sequence[PublicTrade]]:
+        yield (trade(1),)
+        await asyncio.Event().wait()
+
+
+class Link:
+    def __init__(self) -> None:
+        self.gateway: Any = Gateway()
+
+    async def close(self) -> None:
+        return
+
+
+def test_real_feed_from_gateway_to_window(qtbot: QtBot, qapp: object) -> None:
+    async def open_link(_told: Any) -> Link:
+        return Link()
+
+    books = Books()
+    worker = MarketWorker(
+        open_link, BTC, Timeframe.M1, venue="binance", mode=TradingMode.PRACTICE, books=books
+    )  # fmt: skip
+    window = Window(worker)
+    worker.start()
+    qtbot.waitUntil(lambda: window.candles == [candle(3), candle(4, final=False)], timeout=LIMIT)
+    qtbot.waitUntil(lambda: (trade(1),) in window.of(tuple), timeout=LIMIT)
+    assert window.of(BookSnapshot) == [book(7)]
+    assert window.of(Ticker) == [ticker(1.5)]
+    (frame,) = window.of(CandleFrame)
+    assert frame.time_ns.tolist() == [0, NS, 2 * NS]
+    assert books.kept == [candle(number) for number in range(4)]
+    assert window.of(ConnectionStatus)[-1].state is ConnectionState.ONLINE
+    assert worker.stop(10)
