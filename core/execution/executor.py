@@ -41,6 +41,7 @@ from core.execution.api.gateway import (
     OrderUnknown,
     UserEvent,
 )
+from core.execution.books import BookCheck, check_books
 from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
 from core.execution.journal import DuplicateIntent, Journal
@@ -61,6 +62,7 @@ from core.execution.reconciliation import Event
 from core.execution.records import MANUAL_OWNER
 from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import EvidenceRules, Synchroniser
+from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
 from core.signals.risk_management import Denied, RiskContext, RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
@@ -129,6 +131,7 @@ class Executor:
             gateway, self._marks, self._spawn, max_age_s=self._options.mark_max_age_s,
             backoff_s=self._options.backoff_s, backoff_max_s=self._options.backoff_max_s,
         )  # fmt: skip
+        self._manager.claim = self._import_kills
         self._manager.on_unpriced = self._mark_watcher.price_currency
         self._jitter = random.Random(0)
         self._reconciling = True
@@ -162,6 +165,11 @@ class Executor:
     def positions(self) -> list[Position]:
         """All positions, flat ones too."""
         return self._manager.positions
+
+    @property
+    def strategy_ids(self) -> set[str]:
+        """Registered strategies."""
+        return self._runner.strategy_ids
 
     @property
     def first_balances(self) -> dict[str, Decimal]:
@@ -418,6 +426,20 @@ class Executor:
             _log.info("reconciled: %s", events)
             await self._refresh_balances()
         return events
+
+    async def audit(self) -> tuple[BookCheck, TradeStats]:
+        """Reconcile once more, then compare the books with the venue and analyse what was traded.
+
+        Raises:
+            GatewayError: the venue could not be asked.
+        """
+        await self.reconcile_now()
+        await self._sync.book_missing_fills()
+        check = await check_books(self._gateway, self._journal, self.first_balances)
+        marks = {p.symbol: self._marks.price(p.symbol) for p in self._manager.positions}
+        known = {symbol: price for symbol, price in marks.items() if price is not None}
+        stats = analyze_trades(self._journal.fills(), known, self._gateway.instruments, self._marks.convert)
+        return check, stats
 
     # --- inside: start ----------------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class OrderManager:
 
     Attributes:
         armed_epoch: fence epoch at which orders may be sent.
+        claim: asked to import what another process of ours sent, when an order of our making is not in the books.
         on_unpriced: told (currency, quote) where a fee could not be converted, so that a price is found for the next.
     """
 
@@ -77,6 +78,7 @@ class OrderManager:
         self._sink = sink
         self._marks = marks
         self.armed_epoch = 0
+        self.claim: Callable[[], None] = lambda: None
         self.on_unpriced: Callable[[str, str], None] = lambda currency, quote: None
         # Unsettled orders, and the newest settled ones for late reports; older ones are found in the journal.
         self._records: dict[str, OrderRecord] = {}
@@ -244,6 +246,9 @@ class OrderManager:
             IllegalTransition: the report contradicts what is known.
         """
         found = self.find(report.symbol, report.client_order_id, report.venue_order_id)
+        if found is None and is_ours(report.client_order_id):
+            self.claim()
+            found = self.find(report.symbol, report.client_order_id, report.venue_order_id)
         if found is None:
             return None
         key = found.key

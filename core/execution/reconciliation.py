@@ -145,7 +145,7 @@ def external_reports(fills: list[Fill]) -> list[OrderReport]:
     return [
         OrderReport(
             symbol=symbol,
-            client_order_id="",
+            client_order_id=group[0].client_order_id,
             venue_order_id=venue_order_id,
             state=OrderState.FILLED,
             side=side,

@@ -98,14 +98,14 @@ class StrategyRunner:
             self._announce(entry)
 
     @property
+    def strategy_ids(self) -> set[str]:
+        """All registered strategies."""
+        return set(self._entries)
+
+    @property
     def symbols(self) -> set[str]:
         """Markets of all registered strategies."""
         return {entry.record.spec.symbol for entry in self._entries.values()}
-
-    @property
-    def fed_symbols(self) -> set[str]:
-        """Markets whose price a running candle feed keeps fresh."""
-        return {symbol for symbol, _ in self._feeds}
 
     async def resume(self) -> None:
         """Start what was running when the program ended."""

@@ -239,8 +239,8 @@ class Synchroniser:
             _log.error("contradiction: %s: %r", exc, report)
 
     def _adopt(self, report: OrderReport) -> None:
-        if self._manager.find(report.symbol, report.client_order_id, report.venue_order_id) is not None:
-            return  # became known while the queries ran
+        if self._manager.apply_report(report) is not None:
+            return  # became known while the queries ran, or another process of ours sent it
         order = self._manager.adopt(report)
         text = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol} ({order.state})"
         self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))

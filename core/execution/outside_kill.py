@@ -1,0 +1,154 @@
+"""The kill switch from another process: works while the trading program hangs or is gone. Own event loop.
+
+The fence goes up first, so nothing new is sent whatever happens next. It takes no lock, and of the data folder it only
+reads the books. What it sends itself stands in its own journal file before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+from core.clock import Clock
+from core.config import DataPaths
+from core.domain.money import ZERO
+from core.domain.orders import Intent, Order, OrderState
+from core.domain.positions import Position
+from core.errors import UserError
+from core.execution.api.gateway import (
+    DefinitiveReject,
+    ExchangeGateway,
+    FatalGatewayError,
+    GatewayError,
+    OrderRequest,
+    OrderUnknown,
+    RetryableError,
+)
+from core.execution.fence import Fence
+from core.execution.foreign_kill import KillJournal
+from core.execution.journal import Journal
+from core.execution.kill_switch import (
+    KillReport,
+    begin_report,
+    cancel_everything,
+    flatten_intents,
+    note_sale,
+    write_report,
+)
+from core.execution.order_manager import client_order_id
+from core.execution.process_lock import ExecutorLock
+
+ACKNOWLEDGE_S = 10.0
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideKill:
+    """One kill from outside.
+
+    Attributes:
+        fence: raised by the caller before anything else.
+        lock: the executor's lock; only looked at.
+        connect: opens the gateway for the time of the kill.
+        acknowledge_s: how long to wait for the program to halt or end before positions may be closed.
+    """
+
+    paths: DataPaths
+    fence: Fence
+    lock: ExecutorLock
+    connect: Callable[[], AbstractAsyncContextManager[ExchangeGateway]]
+    wall: Clock
+    acknowledge_s: float = ACKNOWLEDGE_S
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def run(self, epoch: int, *, flatten: bool, reason: str) -> tuple[KillReport, Path]:
+        """Cancel everything, confirm, optionally close positions, write a report.
+
+        Args:
+            epoch: the one the fence was raised to.
+
+        Raises:
+            UserError: the report cannot be written.
+        """
+        report = begin_report(reason, flatten, self.wall)
+        diary = KillJournal(self.paths.root, epoch, self.wall.now_ns())
+        diary.append("begin", {"epoch": epoch, "reason": reason, "flatten": flatten})
+        try:
+            async with self.connect() as gateway:
+                await cancel_everything(gateway, (), report, lambda _: None, self.sleep)
+                diary.append("cancelled", {"orders": report.cancelled, "confirmed": report.confirmed})
+                if flatten:
+                    await self._flatten(gateway, epoch, diary, report)
+        except (GatewayError, UserError) as exc:
+            report.errors.append(exc.message)
+        if flatten and report.flat is None:
+            report.flat = False
+        diary.append("end", {"summary": report.summary()})
+        return report, write_report(report, self.paths.reports, self.wall)
+
+    async def _flatten(self, gateway: ExchangeGateway, epoch: int, diary: KillJournal, report: KillReport) -> None:
+        if not await self._is_quiet(epoch):
+            report.errors.append("the trading program neither ended nor halted, so nothing was sold")
+            return
+        positions = await self._positions(gateway)
+        marks: dict[str, Decimal] = {}
+        for symbol in sorted({p.symbol for p in positions if p.quantity > 0}):
+            ticker = await gateway.fetch_ticker(symbol)
+            marks[symbol] = Decimal(repr(ticker.last))
+        free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}
+        intents = flatten_intents(
+            positions, free, dict(gateway.instruments), marks, str(epoch), self.wall.now_ns(), report
+        )  # fmt: skip
+        for intent in intents:
+            diary.append_intent(intent)
+            order = await _sell(gateway, intent)
+            diary.append("sold", {"client_order_id": order.client_order_id, "state": order.state.value})
+            note_sale(report, order)
+        report.flat = all(sale["state"] == OrderState.FILLED for sale in report.sold)
+
+    async def _is_quiet(self, epoch: int) -> bool:
+        """Whether the program is gone or has acknowledged the fence: only then no second seller is at work."""
+        waited = 0.0
+        while True:
+            state = self.fence.read()
+            if self.lock.is_free() or (state is not None and state.acknowledged >= epoch):
+                return True
+            if waited >= self.acknowledge_s:
+                return False
+            await self.sleep(POLL_S)
+            waited += POLL_S
+
+    async def _positions(self, gateway: ExchangeGateway) -> list[Position]:
+        """Read the books, and add what the venue filled since the program last wrote them."""
+        journal = Journal(self.paths.journal_db)
+        try:
+            positions = {(p.symbol, p.owner): p for p in journal.positions()}
+            for record in journal.unsettled_orders():
+                try:
+                    seen = await gateway.fetch_order(record.intent.symbol, record.key)
+                except OrderUnknown:
+                    continue
+                place = (record.intent.symbol, record.intent.owner)
+                held = positions.get(place) or Position(gateway.venue, *place)
+                missing = max(ZERO, seen.filled_quantity - record.booked_quantity) * record.intent.side.sign
+                positions[place] = replace(held, quantity=held.quantity + missing)
+            return list(positions.values())
+        finally:
+            journal.close()
+
+
+async def _sell(gateway: ExchangeGateway, intent: Intent) -> Order:
+    key = client_order_id(intent.intent_id)
+    request = OrderRequest(key, intent.symbol, intent.side, intent.order_type, intent.quantity)
+    order = Order(key, intent)
+    try:
+        report = await gateway.submit_order(request)
+    except (DefinitiveReject, FatalGatewayError, RetryableError) as exc:
+        return replace(order, state=OrderState.REJECTED, message=exc.message)
+    except GatewayError as exc:
+        return replace(order, state=OrderState.UNKNOWN, message=exc.message)
+    return replace(order, state=report.state, filled_quantity=report.filled_quantity)
