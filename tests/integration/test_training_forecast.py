@@ -1,0 +1,197 @@
+"""Training as a user does it: a real child under the supervisor, and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.data.data_storage import CandleStore
+from core.data.importer import import_candles
+from core.job_supervisor import JobSupervisor
+from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress
+from ml.api import (
+    TRAIN_FORECAST_JOB,
+    DataRange,
+    FeatureSpec,
+    ForecastSpec,
+    ModelSpec,
+    TrainingProgress,
+    TrainingResult,
+    TrainingSpec,
+    forecast_job,
+)
+from ml.inference import load_predictor
+from tests.unit.ml.helpers import ar1_returns, frame_from_returns
+
+ROOT = Path(__file__).parents[2]
+BTC = Path("ohlcv_binance_btc_2017_2024") / "BTC_USDT-1h.feather"
+
+LONG = ForecastSpec(
+    features=FeatureSpec("price", 1, horizons=(1, 4), window=24),
+    model=ModelSpec(hidden_size=8),
+    training=TrainingSpec(epochs=5_000, segment_length=64, burn_in=8, patience=5_000),
+)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    CandleStore(tmp_path / "candles").write("binance", frame_from_returns(ar1_returns(4_000, 0.3, 1)), "import")
+    return tmp_path
+
+
+def start(supervisor: JobSupervisor, data_dir: Path, spec: ForecastSpec, *, resume: bool = False) -> None:
+    job = forecast_job(
+        spec,
+        run_id="run-1",
+        candles_dir=data_dir / "candles",
+        models_dir=data_dir / "models",
+        runs_dir=data_dir / "runs",
+        resume=resume,
+    )
+    supervisor.start("run-1", TRAIN_FORECAST_JOB, job, threads=1)
+
+
+def drain(supervisor: JobSupervisor) -> list[JobEvent]:
+    events: list[JobEvent] = []
+    while supervisor.running:
+        events += supervisor.poll(0.2)
+    return events
+
+
+def wait_for_epoch(supervisor: JobSupervisor, epoch: int) -> None:
+    while True:
+        for event in supervisor.poll(0.2):
+            assert not isinstance(event, JobFailed), event
+            if isinstance(event, JobProgress) and event.payload["epoch"] >= epoch:
+                return
+
+
+def test_a_run_is_cancelled_gently_and_its_checkpoint_goes_on(data_dir: Path) -> None:
+    with JobSupervisor() as supervisor:
+        start(supervisor, data_dir, LONG)
+        wait_for_epoch(supervisor, 2)
+        supervisor.request_stop()
+        assert drain(supervisor)[-1] == JobCancelled("run-1", forced=False)
+        index = json.loads((data_dir / "runs" / "run-1" / "checkpoint.json").read_bytes())
+        done = len(index["state"]["history"])
+        assert done >= 2
+        assert not list((data_dir).glob("models/*"))
+        start(supervisor, data_dir, LONG, resume=True)
+        wait_for_epoch(supervisor, done + 1)
+        supervisor.request_stop()
+        assert isinstance(drain(supervisor)[-1], JobCancelled)
+
+
+def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "main.py", *arguments, "--data-dir", str(data_dir)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=150)
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, (done.stdout, done.stderr)
+    result: dict[str, Any] = json.loads(lines[0])
+    return result
+
+
+def test_the_command_line_trains_lists_and_shows(data_dir: Path) -> None:
+    config = data_dir / "run.toml"
+    config.write_text(
+        '[features]\nname = "price"\nwindow = 24\n[model]\nhidden_size = 8\n[training]\nsegment_length = 64\n'
+    )
+    done = cli(
+        "train", "forecast", "--config", str(config), "--epochs", "2", "--seed", "3", "--json", data_dir=data_dir
+    )
+    assert done.returncode == 0, done.stderr
+    result = TrainingResult.from_json(last_json(done))
+    assert result.epochs_run == 2
+    assert "epoch 2/2" in done.stderr
+    listed = last_json(cli("models", "list", "--json", data_dir=data_dir))
+    assert [model["model_id"] for model in listed["models"]] == [result.model_id]
+    shown = last_json(cli("models", "show", result.model_id[:6], "--json", data_dir=data_dir))
+    assert shown["spec"]["training"]["seed"] == 3
+    assert shown["metrics"] == result.metrics.to_json()
+    for_people = cli("models", "show", result.model_id, data_dir=data_dir)
+    assert result.metrics.verdict in for_people.stdout
+    weights = data_dir / "models" / result.model_id / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert "damaged" in cli("models", "show", result.model_id, data_dir=data_dir).stderr
+    assert "unusable" in cli("models", "list", data_dir=data_dir).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "forecast", "--symbol", "ETH/USDT"], "no closed 1h bars of ETH/USDT"),
+        (["train", "forecast", "--timeframe", "7m"], "timeframe '7m'"),
+        (["train", "forecast", "--data", "missing/BTC_USDT-1h.csv"], "no file"),
+        (["train", "forecast", "--config", "missing.toml"], "cannot be read"),
+        (["train", "forecast", "--resume", "run-9"], "no run 'run-9'"),
+        (["models", "show", "abc"], "no model 'abc'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(data_dir: Path, arguments: list[str], sentence: str) -> None:
+    done = cli(*arguments, "--json", data_dir=data_dir)
+    assert done.returncode == 2
+    error = last_json(done)
+    assert sentence in error["error"]
+    assert error["remedy"]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
+    config = data_dir / "run.toml"
+    config.write_text("[training]\nepochs = 9000\npatience = 9000\nsegment_length = 64\n[model]\nhidden_size = 8\n")
+    command = [sys.executable, "main.py", "train", "forecast", "--config", str(config), "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
+        assert process.stderr is not None
+        seen = ""
+        while "epoch 2/" not in seen:
+            line = process.stderr.readline()
+            assert line, seen
+            seen += line
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and child
+        rest = process.stderr.read()
+        assert process.wait(30) == 1
+    assert "--resume run-" in rest
+    assert "Traceback" not in seen + rest
+
+
+@pytest.mark.realdata
+def test_real_bars_train_and_the_model_forecasts_the_last_bar(tmp_path: Path, realdata: Path) -> None:
+    spec = ForecastSpec(data=DataRange(source=str(realdata / BTC)), training=TrainingSpec(epochs=2))
+    started = time.time_ns()
+    with JobSupervisor() as supervisor:
+        start(supervisor, tmp_path, spec)
+        events = drain(supervisor)
+    last = events[-1]
+    assert isinstance(last, JobFinished), last
+    result = TrainingResult.from_json(last.result)
+    progress = [TrainingProgress.from_json(event.payload) for event in events if isinstance(event, JobProgress)]
+    assert [p.epoch for p in progress if p.phase == "training" and p.valid_loss is not None][-1] == 2
+    assert any(isinstance(event, JobLog) for event in events)
+    metrics = result.metrics
+    assert metrics.targets > 8_000
+    assert metrics.pinball < metrics.pinball_baseline  # volatility clusters: knowing it must help the quantiles
+    assert metrics.coverage == pytest.approx(0.9, abs=0.06)
+    assert abs(metrics.model.r2) < 0.05
+    bars = import_candles(realdata / BTC).frame
+    predictor = load_predictor(tmp_path / "models", result.model_id)
+    forecast = predictor.warm_up(bars.slice(len(bars) - 200).to_candles("import"))
+    assert forecast is not None
+    assert abs(forecast.median) < 0.02
+    assert forecast.quantiles[0] < 0 < forecast.quantiles[-1]
+    (folder,) = (tmp_path / "models").iterdir()
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    assert manifest["created_ns"] >= started
+    for path in folder.iterdir():
+        assert str(realdata).encode() not in path.read_bytes()  # a package names no folder of this machine
