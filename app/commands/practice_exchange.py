@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -85,9 +86,9 @@ def _start_ms(source: MarketSource, start: str | None, start_bar: int | None) ->
     if start is not None and start_bar is not None:
         raise UserError("--start and --start-bar cannot be given together.", "Give one of them.")
     if start_bar is not None:
-        symbol = next(iter(source.specs))
-        first, end = source.span(symbol, source.base_ms, source.first_ms, source.end_ms or 2**62, start_bar + 1)
-        rows = source.klines(symbol, source.base_ms, first, end) if source.end_ms is not None else []
+        symbol, now = next(iter(source.specs)), time.time_ns() // 1_000_000
+        first, end = source.span(symbol, source.base_ms, source.first_ms, source.end_ms or now, start_bar + 1)
+        rows = source.klines(symbol, source.base_ms, first, end)
         if len(rows) <= start_bar:
             raise UserError(f"There is no bar number {start_bar} to begin at.", "Give a smaller --start-bar.")
         return int(rows[start_bar, 0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import hmac
 import json
 import secrets
@@ -40,6 +41,8 @@ HOST: Final = "127.0.0.1"
 _PING_S: Final = 20.0
 _MAX_BODY: Final = 1 << 20
 _DEFAULT_PAST_MS: Final = 7 * DAY_MS
+
+_compact = functools.partial(json.dumps, separators=(",", ":"))  # as the venue writes it
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -179,7 +182,7 @@ class PracticeServer:
         try:
             return await handler(request)
         except Rejection as exc:
-            return web.json_response({"code": exc.code, "msg": exc.message}, status=exc.status)
+            return web.json_response({"code": exc.code, "msg": exc.message}, status=exc.status, dumps=_compact)
 
     # --- routes -----------------------------------------------------------------------------------------------
 
@@ -214,13 +217,10 @@ class PracticeServer:
         router.add_get("/stream/ws", self._stream_socket)
         router.add_get("/stream/ws/{name}", self._stream_socket)
         router.add_get("/ws-api/v3", self._api_socket)
-        for path, control in {
-            "ack": self._ack,
-            "speed": self._speed,
-            "reset": self._reset,
-            "burst": self._burst,
-        }.items():
-            router.add_post(f"/control/{path}", control)
+        router.add_post("/control/ack", self._ack)
+        router.add_post("/control/speed", self._speed)
+        router.add_post("/control/reset", self._reset)
+        router.add_post("/control/burst", self._burst)
         router.add_post("/control/shutdown", self._shutdown)
         router.add_get("/control/state", self._state)
 
@@ -233,7 +233,7 @@ class PracticeServer:
             if signed:
                 key = request.headers.get("X-MBX-APIKEY", "")
                 auth.check_signed(self.keys, key, params, auth.query_payload(query, body), wall_ms())
-            return web.json_response(answer(params))
+            return web.json_response(answer(params), dumps=_compact)
 
         return handle
 
@@ -350,8 +350,12 @@ class PracticeServer:
         body = await _json_body(request)
         symbol = str(body.get("symbol") or next(iter(self.exchange.specs)))
         rate, seconds = body.get("rate"), body.get("seconds", 1)
-        numbers = isinstance(rate, int | float) and isinstance(seconds, int | float)
-        if symbol not in self.exchange.specs or not numbers or not (0 < rate <= 50_000 and 0 < seconds <= 3_600):
+        if (
+            symbol not in self.exchange.specs
+            or not isinstance(rate, int | float)
+            or not isinstance(seconds, int | float)
+            or not (0 < rate <= 50_000 and 0 < seconds <= 3_600)
+        ):
             return web.json_response({"error": "A burst needs a known symbol, a rate and seconds."}, status=400)
         self.player.burst(symbol, float(rate), float(seconds))
         return web.json_response({"symbol": symbol, "messages": int(rate * seconds)})
