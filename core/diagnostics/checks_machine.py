@@ -193,8 +193,15 @@ def check_ports(error: str, port: int) -> Check:
     return ok("ports", f"127.0.0.1 accepts connections (tried port {port})")
 
 
-def check_memory(total_bytes: int, available_bytes: int) -> Check:
-    """Check main memory: the window with a market open and one training need about 2 GiB."""
+def check_memory(memory: tuple[int, int] | None) -> Check:
+    """Check main memory: the window with a market open and one training need about 2 GiB.
+
+    Args:
+        memory: (total, available) in bytes, None where it could not be measured.
+    """
+    if memory is None:
+        return fail("memory", "Cannot be measured: psutil is missing.", "Install it: pip install psutil.")
+    total_bytes, available_bytes = memory
     text = f"{available_bytes / GIB:.1f} of {total_bytes / GIB:.1f} GiB available"
     remedy = "Close other programs, or train fewer bars at a time."
     if total_bytes < MEMORY_FAIL_BYTES:

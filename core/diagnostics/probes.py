@@ -44,8 +44,6 @@ def read_pins(root: Path) -> dict[str, str]:
 
     Lines with an environment marker that does not hold here are left out.
     """
-    from packaging.requirements import Requirement
-
     for name in ("requirements.txt", "requirements.in"):
         path = root / name
         if path.is_file():
@@ -54,14 +52,21 @@ def read_pins(root: Path) -> dict[str, str]:
         return {}
     pins: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
-        text = line.split("#", 1)[0].strip()
-        if not text or text.startswith("-"):
-            continue
-        requirement = Requirement(text)
-        exact = [item.version for item in requirement.specifier if item.operator == "=="]
-        if exact and (requirement.marker is None or requirement.marker.evaluate()):
-            pins[requirement.name] = exact[0]
+        requirement, _, marker = line.split("#", 1)[0].partition(";")
+        package, _, version = requirement.strip().partition("==")
+        if version and not package.startswith("-") and _marker_holds(marker.strip()):
+            pins[package.strip()] = version.strip()
     return pins
+
+
+def _marker_holds(marker: str) -> bool:
+    if not marker:
+        return True
+    try:
+        from packaging.markers import Marker
+    except ModuleNotFoundError:
+        return False  # a broken installation: the check names `packaging` itself as missing
+    return Marker(marker).evaluate()
 
 
 def installed_version(package: str) -> str | None:
@@ -246,10 +251,12 @@ def loopback_error() -> tuple[str, int]:
         return exc.strerror or str(exc), port
 
 
-def memory_bytes() -> tuple[int, int]:
-    """Return (total, available) main memory in bytes, inside a container its limit."""
-    import psutil
-
+def memory_bytes() -> tuple[int, int] | None:
+    """Return (total, available) main memory in bytes, inside a container its limit; None where psutil is missing."""
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        return None
     memory = psutil.virtual_memory()
     total, available = int(memory.total), int(memory.available)
     limit = _container_limit()
@@ -333,6 +340,6 @@ class Probes:
     venue_skew: Callable[[str], float | None] = venue_skew
     time_zone_error: Callable[[], str] = _time_zone_error
     loopback: Callable[[], tuple[str, int]] = loopback_error
-    memory: Callable[[], tuple[int, int]] = memory_bytes
+    memory: Callable[[], tuple[int, int] | None] = memory_bytes
     cpu: Callable[[], tuple[int, str]] = _cpu
     sqlite: Callable[[], tuple[str, bool]] = sqlite_facts

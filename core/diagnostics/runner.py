@@ -72,6 +72,6 @@ def _machine_checks(ask: Probes, data_folder: Path, display: str, venue_url: str
         ),
         machine.check_time_zones(ask.time_zone_error()),
         machine.check_ports(*ask.loopback()),
-        machine.check_memory(*ask.memory()),
+        machine.check_memory(ask.memory()),
         machine.check_cpu(*ask.cpu()),
     ]
