@@ -60,8 +60,13 @@ NO_ANSWER = HttpFacts()
 
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
-    """A venue's own error codes, and phrases that overrule them."""
+    """A venue's own error codes, and phrases that overrule them.
 
+    Attributes:
+        venue: name that ccxt puts before every message; left out of what a person reads.
+    """
+
+    venue: str = ""
     codes: Mapping[str, Outcome] = field(default_factory=dict)
     phrases: Mapping[str, Outcome] = field(default_factory=dict)
 
@@ -112,6 +117,7 @@ DEFAULT_RETRY_AFTER_S: Mapping[int, float] = {403: 60.0, 418: 120.0, 429: 5.0}
 
 _CODE = re.compile(r'"code"\s*:\s*"?(-?\d+)')
 _MESSAGE = re.compile(r'"msg"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_ADDRESS = re.compile(r"(?:http|ws)s?://([^/\s]+)")
 # Raised before a single byte was sent.
 _NEVER_SENT = frozenset({"ClientConnectorError", "ConnectionRefusedError", "gaierror"})
 
@@ -166,7 +172,7 @@ def classify(
             return cause
     outcome = decide(exc, facts, table)
     code = facts.code or venue_code(str(exc))
-    message = describe(exc, code)
+    message = describe(exc, code).removeprefix(f"{table.venue} ")
     if outcome is None:
         return (
             AmbiguousOutcome(f"the answer to the order was not understood: {message}", code)
@@ -196,6 +202,9 @@ def describe(exc: BaseException, code: str = "") -> str:
     without_query = re.sub(r"\?\S*", "", text.splitlines()[0])
     if code:
         return f"{without_query} ({code})"
+    if _was_never_sent(exc):
+        address = _ADDRESS.search(text)
+        return f"no connection to {address.group(1)}" if address else "no connection"
     if type(exc).__name__ == "RequestTimeout":
         return f"no answer in time: {without_query}"
     root = list(_chain(exc))[-1]

@@ -25,6 +25,7 @@ from core.execution.error_handler import ErrorTable, Outcome
 RECV_WINDOW_MS = 3_000
 
 BINANCE_ERRORS = ErrorTable(
+    venue="binance",
     codes={
         "-1000": Outcome.UNDECIDED,  # unknown error while processing
         "-1001": Outcome.UNDECIDED,  # internal error; unable to process

@@ -136,8 +136,9 @@ def parse_order(order: Mapping[str, Any], client_order_id: str, venue: str, rece
     kind = _order_type(order)
     stamp = order.get("lastUpdateTimestamp") or order.get("lastTradeTimestamp") or order.get("timestamp")
     symbol, venue_id = str(order["symbol"]), str(order.get("id") or "")
+    inherited = {"timestamp": stamp, "side": order["side"]}
     fills = tuple(
-        parse_fill({**trade, "order": venue_id, "side": order["side"]}, symbol, client_order_id, venue)
+        parse_fill({**inherited, **_known(trade), "order": venue_id}, symbol, client_order_id, venue)
         for trade in order.get("trades") or ()
     )
     return OrderReport(
@@ -191,6 +192,11 @@ def parse_balances(balance: Mapping[str, Any]) -> tuple[Balance, ...]:
         if free or locked:
             found.append(Balance(str(currency), free, locked))
     return tuple(found)
+
+
+def _known(trade: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is None: the fills in an order's answer carry no time of their own."""
+    return {key: value for key, value in trade.items() if value is not None}
 
 
 def _order_type(order: Mapping[str, Any]) -> OrderType:

@@ -1,0 +1,149 @@
+"""The gateway's pure parts: rate limiter, order of bars, connection state, loading ccxt."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.candles import Candle, Timeframe
+from core.domain.orders import TradingMode
+from core.events import ConnectionState, ConnectionStatus
+from core.execution.api.candle_sequence import CandleSequence
+from core.execution.api.ccxt_loader import load_exchange_class
+from core.execution.api.connection_monitor import ConnectionMonitor
+from core.execution.api.gateway import FatalGatewayError, RetryableError
+from core.execution.api.rate_limiter import RateLimiter
+
+MINUTE = Timeframe.M1.ns
+
+
+def bar(index: int, *, final: bool = False, close: float = 1.0) -> Candle:
+    return Candle("BTC/USDT", Timeframe.M1, index * MINUTE, 1, 1, 1, close, 1, final)
+
+
+def finals(candles: list[Candle]) -> list[int]:
+    return [c.open_time_ns // MINUTE for c in candles if c.final]
+
+
+def test_later_bar_waits_for_the_missed_one() -> None:
+    sequence = CandleSequence(Timeframe.M1)
+    assert finals(sequence.offer(bar(3))) == []
+    assert sequence.offer(bar(4)) == []
+    assert sequence.missing_from_ns == 3 * MINUTE
+    assert sequence.offer(bar(3, close=9)) == []  # late news must not overtake the re-reading
+    out = sequence.refill([bar(3, close=7), bar(4, close=8)])
+    assert finals(out) == [3]
+    assert [c.close for c in out] == [7, 8, 1]
+    assert sequence.missing_from_ns is None
+
+
+def test_rest_that_lags_and_bars_that_do_not_exist() -> None:
+    sequence = CandleSequence(Timeframe.M1)
+    sequence.offer(bar(0, final=True))
+    sequence.offer(bar(5))
+    assert finals(sequence.refill([bar(1)])) == [1]  # followed by the held bar
+    assert sequence.missing_from_ns == 2 * MINUTE
+    assert finals(sequence.refill([bar(3), bar(5)])) == [3]  # 2 and 4 do not exist
+    assert sequence.missing_from_ns is None
+
+
+def test_giving_up_closes_the_bar_as_last_seen() -> None:
+    sequence = CandleSequence(Timeframe.M1)
+    sequence.offer(bar(0, close=5))
+    sequence.offer(bar(1))
+    out = sequence.give_up()
+    assert finals(out) == [0]
+    assert out[0].close == 5
+    assert sequence.expected_ns == MINUTE
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_arrives_each_bar_is_final_once_and_in_order(arrivals: list[tuple[int, bool]], random: object) -> None:
+    sequence, out = CandleSequence(Timeframe.M1), []
+    newest = 0
+    for index, closed in arrivals:
+        out += sequence.offer(bar(index, final=closed))
+        newest = max(newest, index)
+        since = sequence.missing_from_ns
+        if since is not None:
+            out += sequence.refill([bar(i) for i in range(since // MINUTE, newest + 1)])
+            assert sequence.missing_from_ns is None
+    done = finals(out)
+    if done:
+        assert done == list(range(done[0], done[-1] + 1))
+    assert [c.open_time_ns for c in out] == sorted(c.open_time_ns for c in out)
+
+
+async def test_limiter_holds_the_rate_and_keeps_a_reserve_for_urgent_calls() -> None:
+    now = [0.0]
+    limiter = RateLimiter(10, 10.0, reserve=2, now=lambda: now[0])
+    for _ in range(8):
+        await limiter.acquire(1, max_wait_s=0)
+    with pytest.raises(RetryableError) as caught:
+        await limiter.acquire(1, max_wait_s=0.5)
+    assert caught.value.retry_after_s == pytest.approx(1.0)
+    await limiter.acquire(2, urgent=True, max_wait_s=0)
+    assert limiter.available == pytest.approx(0)
+    now[0] = 4.0
+    assert limiter.available == pytest.approx(4)
+    limiter.pause(60)
+    with pytest.raises(RetryableError):
+        await limiter.acquire(1, urgent=True, max_wait_s=1)
+    now[0] = 70.0
+    await limiter.acquire(1, max_wait_s=0)
+
+
+async def test_limiter_really_waits() -> None:
+    limiter = RateLimiter(2, 0.2)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await asyncio.gather(*(limiter.acquire(1) for _ in range(4)))
+    assert loop.time() - started >= 0.15
+
+
+def test_a_link_is_as_good_as_its_worst_stream() -> None:
+    told: list[ConnectionStatus] = []
+    monitor = ConnectionMonitor("binance", "market", TradingMode.PRACTICE, told.append)
+    monitor.set_state(ConnectionState.ONLINE)
+    monitor.trouble("a", ConnectionState.DEGRADED, "silent")
+    monitor.trouble("b", ConnectionState.OFFLINE, "gone")
+    monitor.recovered("b")
+    monitor.recovered("a")
+    monitor.recovered("a")
+    assert [s.state for s in told] == [
+        ConnectionState.ONLINE,
+        ConnectionState.DEGRADED,
+        ConnectionState.OFFLINE,
+        ConnectionState.DEGRADED,
+        ConnectionState.ONLINE,
+    ]
+
+
+def test_unknown_venue_is_one_sentence() -> None:
+    with pytest.raises(FatalGatewayError, match="knows no venue"):
+        load_exchange_class("no_such_venue")
+
+
+def test_only_the_configured_venue_is_loaded() -> None:
+    code = (
+        "import sys\n"
+        "from core.execution.api.ccxt_loader import load_exchange_class\n"
+        "cls = load_exchange_class('binance')\n"
+        "venues = [m for m in sys.modules if m.startswith('ccxt.async_support.') and m.count('.') == 2]\n"
+        "assert venues and set(venues) <= {'ccxt.async_support.binance', 'ccxt.async_support.base'}, venues\n"
+        "assert 'pandas' not in sys.modules\n"
+        "import ccxt.pro, ccxt, ccxt.async_support\n"
+        "assert ccxt.pro.binance is cls and ccxt.NetworkError and ccxt.__version__\n"
+        "assert ccxt.pro.upbit.__name__ == 'upbit' and ccxt.upbit and ccxt.async_support.Exchange\n"
+        "assert not hasattr(ccxt.pro, 'nonsense')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
