@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from core.clock import NS_PER_MS, NS_PER_S, Clock
+from core.clock import NS_PER_MS, Clock
 from core.config import DataPaths
-from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
+from core.domain.orders import Intent, Order, OrderDraft, OrderState, TradingState
 from core.domain.positions import Balance, Position
 from core.errors import UserError
 from core.events import (
@@ -37,14 +37,12 @@ from core.execution.api.gateway import (
     ExchangeGateway,
     FatalGatewayError,
     GatewayError,
-    OrderReport,
-    OrderUnknown,
     UserEvent,
 )
 from core.execution.books import BookCheck, check_books
 from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
-from core.execution.journal import DuplicateIntent, Journal
+from core.execution.journal import Journal
 from core.execution.kill_switch import (
     KillReport,
     begin_report,
@@ -55,16 +53,15 @@ from core.execution.kill_switch import (
 )
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
-from core.execution.order_manager import OrderManager, client_order_id
-from core.execution.order_state import IllegalTransition
+from core.execution.order_desk import DeskOptions, OrderDesk
+from core.execution.order_manager import OrderManager
 from core.execution.process_lock import ExecutorLock
 from core.execution.reconciliation import Event
-from core.execution.records import MANUAL_OWNER
 from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import EvidenceRules, Synchroniser
 from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
-from core.signals.risk_management import Denied, RiskContext, RiskManager, RiskSettings
+from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
 
@@ -115,7 +112,6 @@ class Executor:
         self._market = market
         self._wall = wall
         self._options = options or ExecutorOptions()
-        self._new_id = new_id
         self._marks = Marks(wall)
         self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
         self._control = TradingControl(journal, fence, self._manager, sink, wall)
@@ -123,20 +119,25 @@ class Executor:
         self._sync = Synchroniser(
             gateway, journal, self._manager, sink, wall, asyncio.sleep, self._options.evidence
         )  # fmt: skip
-        self._runner = StrategyRunner(
-            gateway, journal, self, load_predictor, self._marks, sink,
-            market=market, wall=wall, spawn=self._spawn, bar_processed=bar_processed,
-        )  # fmt: skip
         self._mark_watcher = MarkWatcher(
             gateway, self._marks, self._spawn, max_age_s=self._options.mark_max_age_s,
             backoff_s=self._options.backoff_s, backoff_max_s=self._options.backoff_max_s,
         )  # fmt: skip
+        self._desk = OrderDesk(
+            gateway, self._manager, risk, self._control, self._account, self._marks, self._mark_watcher, self._sync,
+            sink, wall, refresh_balances=self._refresh_balances, new_id=new_id,
+            options=DeskOptions(
+                self._options.settle_s, self._options.settle_poll_s, self._options.backoff_s,
+                self._options.cancel_attempts,
+            ),
+        )  # fmt: skip
+        self._runner = StrategyRunner(
+            gateway, journal, self._desk, load_predictor, self._marks, sink,
+            market=market, wall=wall, spawn=self._spawn, bar_processed=bar_processed,
+        )  # fmt: skip
         self._manager.claim = self._import_kills
         self._manager.on_unpriced = self._mark_watcher.price_currency
         self._jitter = random.Random(0)
-        self._reconciling = True
-        self._symbols: set[str] = set()
-        self._recent_manual: list[Intent] = []
         self._shown_marks: dict[str, Decimal | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -253,99 +254,20 @@ class Executor:
     # --- orders -----------------------------------------------------------------------------------------------
 
     async def place_order(self, draft: OrderDraft) -> Order:
-        """Send a manual order through risk to the venue.
-
-        Returns:
-            The order as it stands: resting, over, UNKNOWN or DENIED.
-
-        Raises:
-            UserError: the draft is no order, or the journal cannot be written; nothing was sent then.
-        """
-        try:
-            intent = Intent(
-                intent_id=f"{MANUAL_OWNER}:{self._new_id()}",
-                source=IntentSource.MANUAL,
-                owner=MANUAL_OWNER,
-                symbol=draft.symbol,
-                side=draft.side,
-                quantity=draft.quantity,
-                order_type=draft.order_type,
-                limit_price=draft.limit_price,
-                stop_price=draft.stop_price,
-                time_in_force=draft.time_in_force,
-                reduce_only=draft.reduce_only,
-                reason="manual order",
-                created_ns=self._wall.now_ns(),
-            )
-        except ValueError as exc:
-            raise UserError(f"This is no order: {exc}.", "Fill in quantity and prices.") from exc
-        return await self.submit(intent)
+        """Send a manual order (see `OrderDesk.place_order`)."""
+        return await self._desk.place_order(draft)
 
     async def submit(self, intent: Intent) -> Order:
-        """Send any intent through risk; the one way to the venue.
-
-        Raises:
-            UserError: the journal cannot be written; nothing was sent.
-        """
-        await self._mark_watcher.freshen(intent.symbol)
-        verdict = self._risk.check(intent, self._context(intent))
-        try:
-            if isinstance(verdict, Denied):
-                return self._manager.deny(verdict)
-            if intent.source is IntentSource.MANUAL:
-                self._recent_manual.append(intent)
-            self._symbols.add(intent.symbol)
-            order = await self._manager.submit(verdict)
-        except DuplicateIntent:
-            _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
-            known = self._manager.record(client_order_id(intent.intent_id))
-            if known is None:
-                raise
-            return known.order
-        self._mark_watcher.watch(intent.symbol)
-        return await self._settle(order)
+        """Send any intent through risk (see `OrderDesk.submit`)."""
+        return await self._desk.submit(intent)
 
     async def cancel_order(self, client_id: str) -> Order:
-        """Cancel one order; always allowed.
-
-        Raises:
-            UserError: no such order.
-        """
-        if self._manager.record(client_id) is None:
-            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
-        for attempt in range(self._options.cancel_attempts):
-            try:
-                return await self._manager.cancel(client_id)
-            except OrderUnknown:
-                break  # neither open nor known: the next rounds find out
-            except GatewayError as exc:
-                _log.warning("cancel of %s failed: %s", client_id, exc.message)
-                await asyncio.sleep(self._options.backoff_s * (attempt + 1))
-        self._sink(Notice(Severity.WARNING, "A cancel is not confirmed yet", f"Order {client_id} is asked for again."))
-        record = self._manager.record(client_id)
-        assert record is not None  # it was there above, and orders never vanish
-        return record.order
+        """Cancel one order (see `OrderDesk.cancel_order`)."""
+        return await self._desk.cancel_order(client_id)
 
     async def cancel_all(self, symbol: str | None = None) -> None:
-        """Cancel all orders of the account, or those of one market; also orders that are not ours.
-
-        Raises:
-            UserError: the venue did not answer; the orders may still be open.
-        """
-        try:
-            listed = await self._gateway.fetch_open_orders(symbol)
-            symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
-            for each in sorted(symbols if symbol is None else {symbol}):
-                for report in await self._gateway.cancel_all_orders(each):
-                    self._apply(report)
-        except GatewayError as exc:
-            raise UserError(f"Not all orders could be cancelled: {exc.message}", "Try again.") from exc
-
-    async def cancel_owned(self, owner: str) -> None:
-        """Cancel one owner's working orders."""
-        for order in self._manager.working:
-            if order.intent.owner == owner:
-                await self.cancel_order(order.client_order_id)
+        """Cancel all orders (see `OrderDesk.cancel_all`)."""
+        await self._desk.cancel_all(symbol)
 
     # --- strategies and settings ------------------------------------------------------------------------------
 
@@ -393,7 +315,7 @@ class Executor:
         except UserError as exc:
             report.errors.append(exc.message)
         symbols = {order.intent.symbol for order in self._manager.working}
-        await cancel_everything(self._gateway, symbols, report, self._apply)
+        await cancel_everything(self._gateway, symbols, report, self._desk.apply)
         if flatten:
             await self._flatten(report)
         report.unknown += [o.client_order_id for o in self._manager.working if o.state is OrderState.UNKNOWN]
@@ -419,9 +341,9 @@ class Executor:
             GatewayError: the venue could not be asked; exposure may not grow until it could.
         """
         async with self._reconcile_lock:
-            self._reconciling = True
-            events = await self._sync.reconcile(self._symbols | self._runner.symbols)
-            self._reconciling = False
+            self._desk.reconciling = True
+            events = await self._sync.reconcile(self._desk.symbols | self._runner.symbols)
+            self._desk.reconciling = False
         if events:
             _log.info("reconciled: %s", events)
             await self._refresh_balances()
@@ -463,7 +385,7 @@ class Executor:
         await self._refresh_balances()
         self._account.remember_first_balances()
         held = {p.symbol for p in self._manager.positions if p.quantity}
-        self._symbols = held | {record.intent.symbol for record in self._manager.unsettled}
+        self._desk.symbols = held | {record.intent.symbol for record in self._manager.unsettled}
         for symbol in sorted(held & set(self._gateway.instruments)):
             await self._mark_watcher.freshen(symbol)
             self._mark_watcher.watch(symbol)
@@ -508,59 +430,6 @@ class Executor:
         self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
 
     # --- inside: orders ---------------------------------------------------------------------------------------
-
-    def _context(self, intent: Intent) -> RiskContext:
-        now = self._wall.now_ns()
-        window_ns = self._risk.settings.duplicate_window_s * NS_PER_S
-        self._recent_manual = [i for i in self._recent_manual if now - i.created_ns < window_ns]
-        instrument = self._gateway.instruments.get(intent.symbol)
-        return RiskContext(
-            now_ns=now,
-            trading_state=self._control.state,
-            instrument=instrument,
-            mark_price=self._marks.price(intent.symbol),
-            reconciling=self._reconciling,
-            owner_quantity=self._manager.position(intent.symbol, intent.owner).quantity,
-            account_quantity=self._manager.account_quantity(intent.symbol),
-            holdings=self._account.total(instrument.base) if instrument else Decimal(0),
-            free=self._account.free,
-            working=self._manager.working,
-            day_pnl=self._account.day_pnl(),
-            recent_manual=self._recent_manual,
-        )
-
-    async def _settle(self, order: Order) -> Order:
-        """Wait until an order rests or is over with its fills booked, and the balances show it."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._options.settle_s
-        while loop.time() < deadline:
-            record = self._manager.record(order.client_order_id)
-            if record is None or record.order.state is OrderState.UNKNOWN:
-                break
-            order = record.order
-            if record.is_settled or (order.state is OrderState.ACCEPTED and order.intent.limit_price is not None):
-                break
-            try:
-                if record.fills_complete:
-                    self._apply(await self._gateway.fetch_order(order.intent.symbol, order.client_order_id))
-                else:
-                    await self._sync.book_missing_fills()
-            except GatewayError as exc:
-                _log.info("order %s is not settled yet: %s", order.client_order_id, exc.message)
-            await asyncio.sleep(self._options.settle_poll_s)
-        if order.state is not OrderState.DENIED:
-            await self._refresh_balances()
-        record = self._manager.record(order.client_order_id)
-        return record.order if record else order
-
-    def _apply(self, report: OrderReport) -> None:
-        try:
-            if self._manager.apply_report(report) is None:
-                self._manager.adopt(report)
-        except IllegalTransition as exc:
-            text = f"{report.symbol} order {report.client_order_id}: {exc}."
-            self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
-            _log.error("contradiction: %s: %r", exc, report)
 
     async def _refresh_balances(self) -> None:
         try:
@@ -618,7 +487,7 @@ class Executor:
         if isinstance(event, BalanceReport):
             self._set_balances(event.balances, complete=False)
         else:
-            self._apply(event)
+            self._desk.apply(event)
 
     async def _reconcile_round(self) -> None:
         try:

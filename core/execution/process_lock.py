@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,9 @@ def runtime_folder() -> Path:
     override = os.environ.get("MARU_RUNTIME_DIR")
     if override:
         return Path(override)
+    if sys.platform.startswith("linux") and not os.environ.get("XDG_RUNTIME_DIR"):
+        # Containers and cron have no session folder; the lock must still be one per user.
+        return Path(tempfile.gettempdir()) / f"maru-runtime-{os.getuid()}"
     from platformdirs import user_runtime_path
 
     return user_runtime_path("maru", appauthor=False)

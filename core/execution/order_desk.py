@@ -1,0 +1,226 @@
+"""From a wish to an order that rests or is over: marks, risk, submit, settle; and cancels. Executor's event loop.
+
+The one place where an intent meets the risk gate. Strategies, manual orders and the kill switch all come through
+`OrderDesk.submit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from core.clock import NS_PER_S, Clock
+from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState
+from core.domain.positions import Position
+from core.errors import UserError
+from core.events import EventSink, Notice, Severity
+from core.execution.account import AccountBook
+from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport, OrderUnknown
+from core.execution.journal import DuplicateIntent
+from core.execution.mark_watcher import MarkWatcher
+from core.execution.marks import Marks
+from core.execution.order_manager import OrderManager, client_order_id
+from core.execution.order_state import IllegalTransition
+from core.execution.records import MANUAL_OWNER
+from core.execution.synchroniser import Synchroniser
+from core.execution.trading_control import TradingControl
+from core.signals.risk_management import Denied, RiskContext, RiskManager
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeskOptions:
+    """Patience; seconds."""
+
+    settle_s: float
+    settle_poll_s: float
+    backoff_s: float
+    cancel_attempts: int
+
+
+class OrderDesk:
+    """The order path of one account.
+
+    Attributes:
+        symbols: markets in which anything was ever sent or held; their trades are reconciled.
+        reconciling: set while the books are compared with the venue; exposure may not grow then.
+    """
+
+    def __init__(
+        self, gateway: ExchangeGateway, manager: OrderManager, risk: RiskManager, control: TradingControl,
+        account: AccountBook, marks: Marks, watcher: MarkWatcher, sync: Synchroniser, sink: EventSink, wall: Clock,
+        *, options: DeskOptions, refresh_balances: Callable[[], Awaitable[None]], new_id: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._gateway = gateway
+        self._manager = manager
+        self._risk = risk
+        self._control = control
+        self._account = account
+        self._marks = marks
+        self._mark_watcher = watcher
+        self._sync = sync
+        self._sink = sink
+        self._wall = wall
+        self._options = options
+        self._refresh_balances = refresh_balances
+        self._new_id = new_id
+        self._recent_manual: list[Intent] = []
+        self.symbols: set[str] = set()
+        self.reconciling = True
+
+    def position(self, symbol: str, owner: str) -> Position:
+        """Return one owner's position."""
+        return self._manager.position(symbol, owner)
+
+    async def place_order(self, draft: OrderDraft) -> Order:
+        """Send a manual order through risk to the venue.
+
+        Returns:
+            The order as it stands: resting, over, UNKNOWN or DENIED.
+
+        Raises:
+            UserError: the draft is no order, or the journal cannot be written; nothing was sent then.
+        """
+        try:
+            intent = Intent(
+                intent_id=f"{MANUAL_OWNER}:{self._new_id()}",
+                source=IntentSource.MANUAL,
+                owner=MANUAL_OWNER,
+                symbol=draft.symbol,
+                side=draft.side,
+                quantity=draft.quantity,
+                order_type=draft.order_type,
+                limit_price=draft.limit_price,
+                stop_price=draft.stop_price,
+                time_in_force=draft.time_in_force,
+                reduce_only=draft.reduce_only,
+                reason="manual order",
+                created_ns=self._wall.now_ns(),
+            )
+        except ValueError as exc:
+            raise UserError(f"This is no order: {exc}.", "Fill in quantity and prices.") from exc
+        return await self.submit(intent)
+
+    async def submit(self, intent: Intent) -> Order:
+        """Send any intent through risk; the one way to the venue.
+
+        Raises:
+            UserError: the journal cannot be written; nothing was sent.
+        """
+        await self._mark_watcher.freshen(intent.symbol)
+        verdict = self._risk.check(intent, self._context(intent))
+        try:
+            if isinstance(verdict, Denied):
+                return self._manager.deny(verdict)
+            if intent.source is IntentSource.MANUAL:
+                self._recent_manual.append(intent)
+            self.symbols.add(intent.symbol)
+            order = await self._manager.submit(verdict)
+        except DuplicateIntent:
+            _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
+            known = self._manager.record(client_order_id(intent.intent_id))
+            if known is None:
+                raise
+            return known.order
+        self._mark_watcher.watch(intent.symbol)
+        return await self._settle(order)
+
+    async def cancel_order(self, client_id: str) -> Order:
+        """Cancel one order; always allowed.
+
+        Raises:
+            UserError: no such order.
+        """
+        if self._manager.record(client_id) is None:
+            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        for attempt in range(self._options.cancel_attempts):
+            try:
+                return await self._manager.cancel(client_id)
+            except OrderUnknown:
+                break  # neither open nor known: the next rounds find out
+            except GatewayError as exc:
+                _log.warning("cancel of %s failed: %s", client_id, exc.message)
+                await asyncio.sleep(self._options.backoff_s * (attempt + 1))
+        self._sink(Notice(Severity.WARNING, "A cancel is not confirmed yet", f"Order {client_id} is asked for again."))
+        record = self._manager.record(client_id)
+        assert record is not None  # it was there above, and orders never vanish
+        return record.order
+
+    async def cancel_all(self, symbol: str | None = None) -> None:
+        """Cancel all orders of the account, or those of one market; also orders that are not ours.
+
+        Raises:
+            UserError: the venue did not answer; the orders may still be open.
+        """
+        try:
+            listed = await self._gateway.fetch_open_orders(symbol)
+            symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
+            for each in sorted(symbols if symbol is None else {symbol}):
+                for report in await self._gateway.cancel_all_orders(each):
+                    self.apply(report)
+        except GatewayError as exc:
+            raise UserError(f"Not all orders could be cancelled: {exc.message}", "Try again.") from exc
+
+    async def cancel_owned(self, owner: str) -> None:
+        """Cancel one owner's working orders."""
+        for order in self._manager.working:
+            if order.intent.owner == owner:
+                await self.cancel_order(order.client_order_id)
+
+    def _context(self, intent: Intent) -> RiskContext:
+        now = self._wall.now_ns()
+        window_ns = self._risk.settings.duplicate_window_s * NS_PER_S
+        self._recent_manual = [i for i in self._recent_manual if now - i.created_ns < window_ns]
+        instrument = self._gateway.instruments.get(intent.symbol)
+        return RiskContext(
+            now_ns=now,
+            trading_state=self._control.state,
+            instrument=instrument,
+            mark_price=self._marks.price(intent.symbol),
+            reconciling=self.reconciling,
+            owner_quantity=self._manager.position(intent.symbol, intent.owner).quantity,
+            account_quantity=self._manager.account_quantity(intent.symbol),
+            holdings=self._account.total(instrument.base) if instrument else Decimal(0),
+            free=self._account.free,
+            working=self._manager.working,
+            day_pnl=self._account.day_pnl(),
+            recent_manual=self._recent_manual,
+        )
+
+    async def _settle(self, order: Order) -> Order:
+        """Wait until an order rests or is over with its fills booked, and the balances show it."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._options.settle_s
+        while loop.time() < deadline:
+            record = self._manager.record(order.client_order_id)
+            if record is None or record.order.state is OrderState.UNKNOWN:
+                break
+            order = record.order
+            if record.is_settled or (order.state is OrderState.ACCEPTED and order.intent.limit_price is not None):
+                break
+            try:
+                if record.fills_complete:
+                    self.apply(await self._gateway.fetch_order(order.intent.symbol, order.client_order_id))
+                else:
+                    await self._sync.book_missing_fills()
+            except GatewayError as exc:
+                _log.info("order %s is not settled yet: %s", order.client_order_id, exc.message)
+            await asyncio.sleep(self._options.settle_poll_s)
+        if order.state is not OrderState.DENIED:
+            await self._refresh_balances()
+        record = self._manager.record(order.client_order_id)
+        return record.order if record else order
+
+    def apply(self, report: OrderReport) -> None:
+        """Book what the venue says of an order, ours or not; a contradiction is announced."""
+        try:
+            if self._manager.apply_report(report) is None:
+                self._manager.adopt(report)
+        except IllegalTransition as exc:
+            text = f"{report.symbol} order {report.client_order_id}: {exc}."
+            self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
+            _log.error("contradiction: %s: %r", exc, report)
