@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import IntEnum
 
 from core.clock import NS_PER_S, to_datetime
@@ -33,7 +33,8 @@ def price_ticks(low: float, high: float, pixels: float, min_gap: float, decimals
     exponent = math.floor(math.log10(wanted) + 1e-12)
     mantissa = next(m for m in _MANTISSAS if m * 10.0**exponent >= wanted * (1 - 1e-9))
     step = mantissa * 10.0**exponent
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    slack = span * 1e-9  # a mark on the very edge counts in spite of rounding
+    first, last = math.ceil((low - slack) / step), math.floor((high + slack) / step)
     # Dividing by a whole power of ten rounds once; multiplying by 0.1 … would print 0.30000000000000004.
     if exponent < 0:
         return [k * mantissa / 10.0**-exponent for k in range(first, last + 1)]
@@ -142,10 +143,12 @@ def _boundaries_of_day(day: date, minutes: int, start: datetime, end: datetime) 
     for number in range(first, last + 1):
         hour, minute = divmod(number * minutes, 60)
         moment = datetime(day.year, day.month, day.day, hour, minute, tzinfo=start.tzinfo)
+        if moment.astimezone(UTC).astimezone(moment.tzinfo).hour != hour:
+            continue  # the hour that daylight saving skips
         yield moment
         again = moment.replace(fold=1)
         if again.utcoffset() != moment.utcoffset():
-            yield again  # the hour that daylight saving repeats; in spring both mean a moment outside the gap
+            yield again  # the hour that it repeats
 
 
 def _marks_day(day: date, count: int) -> bool:

@@ -39,6 +39,7 @@ TIMEFRAMES = tuple(Timeframe(name) for name in ("1m", "5m", "15m", "30m", "1h", 
 _SPARE = tuple(Timeframe(name) for name in ("12h", "30m", "1w", "5m", "4h", "15m", "1d", "1m", "1h"))
 _DEFAULT_DECIMALS = 2
 _PENDING_MAX = 1_000
+_SYMBOL_LENGTH = 9  # characters of a usual symbol
 
 
 class ChartDock(Panel):
@@ -160,7 +161,10 @@ class ChartDock(Panel):
     def on_ticker(self, ticker: Ticker) -> None:
         """Show the last price of the market."""
         if ticker.symbol == self._symbol:
+            before = self.readout.sizeHint().width()
             self.readout.set_price(ticker.last, ticker.change_24h)
+            if self.readout.sizeHint().width() > before:
+                self._fit_tools()
 
     @Slot(object)
     def set_stale(self, seconds: float | None) -> None:
@@ -201,7 +205,7 @@ class ChartDock(Panel):
         self.markets.setAccessibleName(tr("Market"))
         self.markets.setToolTip(tr("Market"))
         self.markets.setPlaceholderText(tr("Choose a market"))
-        self.indicators.setText(tr("Indicators"))
+        self.indicators.setAccessibleName(tr("Indicators"))
         self.indicators.setToolTip(tr("Lines over the chart"))
         self.follow.setAccessibleName(tr("Follow new bars"))
         self.follow.setToolTip(tr("Follow new bars (Space)"))
@@ -218,6 +222,7 @@ class ChartDock(Panel):
     def refresh_look(self) -> None:
         self.chart.set_palette(self.theme.palette)
         self.readout.set_palette(self.theme.palette)
+        self.indicators.setIcon(self.theme.icon("activity"))
         self._draw_follow()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -237,6 +242,7 @@ class ChartDock(Panel):
         self.markets.setObjectName("chart_markets")
         self.markets.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.markets.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.markets.setMinimumContentsLength(_SYMBOL_LENGTH)
         self.markets.textActivated.connect(self._on_market_chosen)
         self.tools.add(self.markets)
         self._timeframe_buttons: dict[QToolButton, Timeframe] = {}

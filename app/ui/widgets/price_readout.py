@@ -66,17 +66,17 @@ class PriceReadout(QWidget):
         self._flash.stop()
 
     def sizeHint(self) -> QSize:
-        large, small = QFontMetrics(self._large), QFontMetrics(self._small)
-        # The arrow's room is always kept: nothing beside the price may move when it appears.
-        if self._price is None:
-            return QSize(0, CONTROL_HEIGHT)
-        width = large.horizontalAdvance("▲ " + self.text()) + 2 * SPACE_S
+        width = self.minimumSizeHint().width()
         if self._change is not None:
-            width += small.horizontalAdvance(self._change_text()) + SPACE_M
+            width += QFontMetrics(self._small).horizontalAdvance(self._change_text()) + SPACE_M
         return QSize(width, CONTROL_HEIGHT)
 
     def minimumSizeHint(self) -> QSize:
-        return self.sizeHint()
+        if self._price is None:
+            return QSize(0, CONTROL_HEIGHT)
+        # The arrow's room is always kept: nothing beside the price may move when it appears.
+        width = QFontMetrics(self._large).horizontalAdvance("▲ " + self.text()) + 2 * SPACE_S
+        return QSize(width, CONTROL_HEIGHT)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if self._price is None:
@@ -95,7 +95,7 @@ class PriceReadout(QWidget):
         width = painter.fontMetrics().horizontalAdvance("▲ " + self.text())
         left = QRect(inner.left(), inner.top(), width, inner.height())
         painter.drawText(left, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, arrow + self.text())
-        if self._change is not None:
+        if self._change is not None and self.width() >= self.sizeHint().width():
             painter.setFont(self._small)
             painter.setPen(QColor(colours.up if self._change >= 0 else colours.down))
             right = QRect(left.right() + SPACE_S, inner.top(), inner.right() - left.right(), inner.height())

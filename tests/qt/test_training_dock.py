@@ -1,0 +1,173 @@
+"""The training panel: runs, curve, result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QPushButton
+
+from app import i18n
+from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.ui.docks.training_dock import TrainingDock
+from app.ui.docks.training_runs import RunState, TrainingRun
+from ml.api import EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress, TrainingResult
+
+
+class Trainer:
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+
+    def start_training(self, spec: dict[str, Any]) -> str:
+        raise AssertionError("the panel starts runs through the wizard only")
+
+    def cancel_training(self, run_id: str) -> None:
+        self.cancelled.append(run_id)
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    return Trainer()
+
+
+@pytest.fixture
+def dock(qapp: QApplication, trainer: Trainer) -> Iterator[TrainingDock]:
+    theme = ThemeManager(qapp)
+    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+    panel = TrainingDock(trainer, theme)
+    panel.resize(400, 600)
+    panel.show()
+    qapp.processEvents()
+    yield panel
+    panel.close()
+    panel.deleteLater()
+    qapp.setStyleSheet("")
+
+
+def progress(epoch: int, run_id: str = "r1", phase: str = "training", **values: Any) -> TrainingProgress:
+    defaults: dict[str, Any] = {"train_loss": 1.0 / epoch, "valid_loss": 1.2 / epoch} if epoch else {}
+    return TrainingProgress(
+        run_id,
+        phase,
+        epoch,
+        10,
+        best_epoch=epoch,
+        eta_s=42.0,
+        device="CPU",
+        targets_per_s=150_000.0,
+        **defaults | values,
+    )
+
+
+def result(run_id: str = "r1", *, edge: bool = False) -> TrainingResult:
+    def point(name: str, skill: float) -> PointMetrics:
+        return PointMetrics(name, 0.00412, 0.006, skill, 0.0015, hit_rate=None if name == "persistence" else 0.512)
+
+    metrics = ForecastMetrics(
+        8_000, 8_000, point("model", 0.003), (point("persistence", 0.0), point("ridge", 0.001)), 0.1, 0.11, 0.893, 0.9,
+        0.21, edge, 0.001, 0.006, "No evidence of an edge over persistence.",
+    )  # fmt: skip
+    epochs = tuple(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 8))
+    return TrainingResult(run_id, "abc", "BTC/USDT", "1h", 7, 5, True, 31.2, 150_000.0, "CPU", epochs, metrics)
+
+
+def button(dock: TrainingDock, name: str) -> QPushButton:
+    return dock.findChild(QPushButton, name)
+
+
+def test_empty_panel_leads_to_the_wizard(dock: TrainingDock, qtbot) -> None:
+    assert dock._stack.currentWidget() is dock.empty
+    with qtbot.waitSignal(dock.wizard_requested):
+        qtbot.mouseClick(dock.empty.button, Qt.MouseButton.LeftButton)
+
+
+def test_progress_draws_both_curves_and_the_figures(dock: TrainingDock) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    assert dock._headline(dock.runs[0]) == "Starting the trainer …"
+    dock.on_progress(progress(0, phase="loading"))
+    assert dock._phase.text() == "Reading bars"
+    assert dock._bar.maximum() == 0  # busy, no share yet
+    for epoch in range(1, 5):
+        dock.on_progress(progress(epoch))
+    assert [c.x for c in dock._plot._curves] == [(1.0, 2.0, 3.0, 4.0)] * 2
+    assert dock._plot._mark == 4
+    assert dock._figures[0].text() == "4 / 10"
+    assert dock._figures[1].text() == "42 s"
+    assert dock._bar.value() == 400
+    assert dock._list.item(0).text() == "BTC/USDT 1h · epoch 4 of 10"
+    assert "validation" in dock._plot.accessibleDescription()
+
+
+def test_result_shows_the_model_beside_persistence_and_the_verdict(dock: TrainingDock, qtbot) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    dock.on_result(result())
+    assert dock._note.text() == "No evidence of an edge over persistence."
+    assert dock._note.property("role") == "warning"
+    texts = dock._metrics.texts()
+    assert {"This model", "Persistence", "Linear", "+0.30\u00a0%", "51.2\u00a0%"} <= set(texts)
+    assert len(dock._plot._curves[0].x) == 7
+    assert not button(dock, "training_cancel").isVisible()
+    with qtbot.waitSignal(dock.strategy_requested) as signal:
+        qtbot.mouseClick(button(dock, "training_use"), Qt.MouseButton.LeftButton)
+    assert signal.args == ["abc"]
+    dock.on_result(result(edge=True))
+    assert dock._note.property("role") == "success"
+    assert len(dock._metrics.texts()) == 20
+
+
+def test_cancel_asks_once_and_late_progress_does_not_revive(dock: TrainingDock, trainer: Trainer, qtbot) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    dock.on_progress(progress(2))
+    qtbot.mouseClick(button(dock, "training_cancel"), Qt.MouseButton.LeftButton)
+    assert trainer.cancelled == ["r1"]
+    assert not button(dock, "training_cancel").isEnabled()
+    dock.on_progress(progress(3))
+    assert dock.runs[0].state is RunState.CANCELLING
+    dock.on_cancelled("r1")
+    dock.on_progress(progress(4))
+    assert dock.runs[0].state is RunState.CANCELLED
+    assert dock._phase.text() == "Cancelled"
+    assert not button(dock, "training_cancel").isVisible()
+
+
+def test_failure_says_what_helps(dock: TrainingDock) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    dock.on_failed("r1", "There are only 240 bars.", "Fetch more history.")
+    assert dock._note.text() == "There are only 240 bars. Fetch more history."
+    assert dock._note.property("role") == "danger"
+    assert dock._list.item(0).text().endswith("failed")
+
+
+def test_several_runs_are_listed_and_can_be_chosen(dock: TrainingDock) -> None:
+    dock.on_progress(progress(1, "r1"))
+    dock.on_run_queued("r2", "ETH/USDT 4h")
+    assert dock._list.currentRow() == 1
+    dock.on_progress(progress(3, "r1"))
+    assert dock._figures[0].text() == i18n.MISSING  # r2 is shown
+    dock._list.setCurrentRow(0)
+    assert dock._figures[0].text() == "3 / 10"
+    dock.on_progress(progress(4, "r1"))
+    assert dock._list.currentRow() == 0
+    assert dock._figures[0].text() == "4 / 10"
+
+
+def test_korean_and_light(dock: TrainingDock) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    dock.on_result(result())
+    i18n.set_language(i18n.Language.KOREAN)
+    dock.retranslate()
+    dock.theme.set_theme(ThemeChoice.LIGHT, UpDown.KOREAN)
+    assert dock.title() == "학습"
+    assert "이 모델" in dock._metrics.texts()
+    assert not dock.grab().toImage().isNull()
+
+
+def test_run_shares() -> None:
+    run = TrainingRun("r", "t")
+    assert run.share is None
+    run.take_progress(progress(5, "r"))
+    assert run.share == 0.5
+    run.take_result(result("r"))
+    assert (run.share, run.best_epoch) == (1.0, 5)
