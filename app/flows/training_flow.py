@@ -450,6 +450,10 @@ class TrainingFlow:
         dataset = self.dataset
         if dataset is None:
             return DataRange(start_ns=start_ns, end_ns=end_ns)
+        if dataset.kind is SourceKind.PRACTICE:
+            # Named exactly: the store may hold other stretches of the same market from earlier downloads.
+            start_ns = dataset.first_ns if start_ns is None else start_ns
+            end_ns = dataset.last_ns + dataset.timeframe.ns if end_ns is None else end_ns
         source = dataset.path if dataset.kind is SourceKind.FILE else STORE_SOURCE
         return DataRange(dataset.venue, dataset.symbol, dataset.timeframe.value, start_ns, end_ns, source)
 

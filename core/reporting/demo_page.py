@@ -202,6 +202,7 @@ def _model_section(data: DemoReportInput) -> str:
         "“no change”; R² is measured against the zero forecast; errors are log returns over the horizon.</p>"
         + (table if rows else "<p>No figures.</p>")
         + _coverage(model)
+        + _p_value(model)
         + _figure(
             loss,
             f"Pinball loss in units of volatility: {_key('muted')}training {_key('accent')}validation.",
@@ -218,6 +219,16 @@ def _coverage(model: Mapping[str, Any]) -> str:
     return (
         f"<p>{model['coverage'] * 100:.1f} %{count} lie inside the outer quantiles; "
         f"{model['nominal_coverage'] * 100:.0f} % should.</p>"
+    )
+
+
+def _p_value(model: Mapping[str, Any]) -> str:
+    value = model.get("edge_p_value")
+    if value is None:
+        return ""
+    return (
+        f"<p>If the model were no better than “no change”, figures at least this good would come up with a probability "
+        f"of {value * 100:.1f} % (one-sided p-value {value:.3f}).</p>"
     )
 
 

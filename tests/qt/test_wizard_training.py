@@ -119,6 +119,35 @@ def test_defaults_lead_to_a_specification(qtbot: QtBot, wizard: TrainingWizard) 
     assert not wizard.isVisible()
 
 
+def test_return_walks_to_the_end_and_escape_leaves(
+    qtbot: QtBot, wizard: TrainingWizard, theme: ThemeManager, language: LanguageManager
+) -> None:
+    for _ in STEPS[:-1]:
+        qtbot.keyClick(wizard, Qt.Key.Key_Return)
+    assert wizard.flow.step is Step.REVIEW
+    with qtbot.waitSignal(wizard.training_requested):
+        qtbot.keyClick(wizard, Qt.Key.Key_Return)
+    other = TrainingWizard(FakeSources(dataset()), theme, language)
+    qtbot.addWidget(other)
+    other.open()
+    with qtbot.assertNotEmitted(other.training_requested), qtbot.waitSignal(other.rejected):
+        qtbot.keyClick(other, Qt.Key.Key_Escape)
+    assert not other.isVisible()
+
+
+def test_every_field_is_reached_by_tab(qtbot: QtBot, wizard: TrainingWizard, qapp: QApplication) -> None:
+    wizard.activateWindow()
+    for _ in range(2):
+        click(qtbot, wizard, QWizard.WizardButton.NextButton)
+    names: set[str] = set()
+    for _ in range(20):
+        focus = wizard.focusWidget()
+        if focus is not None:
+            names.add(focus.objectName())
+            qtbot.keyClick(focus, Qt.Key.Key_Tab)
+    assert {"horizon_box", "quantiles_box", "hidden_box", "layers_box", "dropout_edit"} <= names
+
+
 def test_entries_by_keyboard_survive_going_back(qtbot: QtBot, wizard: TrainingWizard) -> None:
     for _ in range(2):
         click(qtbot, wizard, QWizard.WizardButton.NextButton)

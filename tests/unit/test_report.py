@@ -102,6 +102,7 @@ def report_input(**changes: Any) -> DemoReportInput:
             "targets": 1_200,
             "coverage": 0.88,
             "nominal_coverage": 0.9,
+            "edge_p_value": 0.37,
             "verdict": "No advantage over persistence & co. can be shown.",
             "model": point("model", 0.001),
             "baselines": [point("persistence", 0.0), {**point("ridge", -0.002), "ic": None, "hit_rate": None}],
@@ -157,6 +158,8 @@ def test_report_is_written_and_stands_alone(tmp_path: Path) -> None:
     assert "Demo &lt;run&gt;" in page
     assert "forecast &lt;strong&gt;" in page
     assert "No advantage over persistence &amp; co. can be shown." in page
+    assert "one-sided p-value 0.370" in page
+    assert "88.0 % of 1,200 outcomes" in page
     assert "The books agree" in page
     assert page.count("▲ buy") == 10
     assert "prefers-color-scheme: light" in page

@@ -129,7 +129,8 @@ def test_without_any_history_the_practice_exchange_is_chosen() -> None:
     practice = dataset(kind=SourceKind.PRACTICE, venue="practice")
     built = flow(practice)
     assert built.draft.source is SourceKind.PRACTICE
-    assert built.spec().data.venue == "practice"
+    data = built.spec().data
+    assert (data.venue, data.start_ns, data.end_ns) == ("practice", START, START + 8_000 * HOUR)
     empty = TrainingFlow((), device_options([]))
     assert "No candles are stored" in sentence(empty, Step.DATA)
     empty.set_datasets([dataset()])
