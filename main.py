@@ -8,13 +8,14 @@ import sys
 
 def main() -> int:
     """Start the window or the named subcommand and return the exit code."""
-    if len(sys.argv) == 1 or sys.argv[1].startswith("--gui-"):
+    arguments = sys.argv[1:]
+    if not arguments or (arguments[0].startswith("--") and arguments[0] != "--help"):
         from app.bootstrap import run_gui
 
-        return run_gui(sys.argv)
+        return run_gui(arguments)
     from app.commands.root import run_cli
 
-    return run_cli(sys.argv[1:])
+    return run_cli(arguments)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ A gateway, and so an executor, belongs to the event loop it was opened on.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.clock import SystemClock
 from core.config import DataPaths, data_paths
 from core.domain.candles import Candle
 from core.domain.orders import TradingMode
@@ -116,11 +114,6 @@ async def open_practice_link(
     return PracticeLink(gateway, control, clock)
 
 
-def key_fingerprint(venue: str, api_key: str) -> str:
-    """Return a short hash that names a key without revealing it."""
-    return hashlib.sha256(f"{venue}:{api_key}".encode()).hexdigest()[:16]
-
-
 @dataclass(slots=True)
 class TradingSession:
     """An executor and the link it trades over."""
@@ -155,26 +148,18 @@ async def open_trading_session(
         GatewayError: the exchange does not answer or refuses.
         UserError: the journal cannot be opened.
     """
-    from core.execution.executor import Executor
-    from core.execution.fence import Fence
-    from core.execution.journal import Journal
-    from core.execution.process_lock import ExecutorLock, runtime_folder
-    from core.signals.risk_management import RiskManager, RiskSettings
+    from core.execution.assembly import build_executor, key_fingerprint
     from ml.inference import load_predictor
 
     link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink)
     try:
-        executor = Executor(
+        executor = build_executor(
+            paths,
             link.gateway,
-            Journal(paths.journal_db),
-            RiskManager(RiskSettings()),
+            key_fingerprint(link.gateway.venue, endpoints.api_key),
             sink,
             partial(load_predictor, paths.models),
-            paths=paths,
-            fence=Fence(paths.root / "fence.json"),
-            lock=ExecutorLock(runtime_folder(), key_fingerprint(link.gateway.venue, endpoints.api_key)),
             market=link.clock,
-            wall=SystemClock(),
             bar_processed=bar_processed(link) if bar_processed else None,
             options=options,
         )
@@ -182,3 +167,23 @@ async def open_trading_session(
         await link.close()
         raise
     return TradingSession(executor, link)
+
+
+async def open_market_link(
+    endpoints: PracticeEndpoints, *, link: str = "market", on_connection: ConnectionSink | None = None
+) -> PracticeLink:
+    """Open a connected gateway without keys on the running loop.
+
+    Raises:
+        UserError: the exchange does not answer or refuses.
+    """
+    from core.data.collector import user_error
+    from core.execution.api.gateway import GatewayError
+
+    opened = await open_practice_link(endpoints, link=link, with_keys=False, on_connection=on_connection)
+    try:
+        await opened.gateway.connect()
+    except GatewayError as exc:
+        await opened.close()
+        raise user_error(exc, opened.gateway.venue) from exc
+    return opened

@@ -118,12 +118,14 @@ class StrategiesDock(Panel):
         self.add.setToolTip("" if self._choices else tr("Train a model first"))
 
     @Slot()
-    def open_add_dialog(self) -> None:
-        """Open the form for a new strategy."""
+    def open_add_dialog(self, model_id: str = "") -> None:
+        """Open the form for a new strategy; `model_id` is chosen in it, where it is known."""
         if not self._choices:
             return
         taken = [status.strategy_id for status in self._model.records()]
-        dialog = AddStrategyDialog(self._choices, taken, self.window())
+        # The form starts with the first of its choices.
+        choices = sorted(self._choices, key=lambda choice: choice.model_id != model_id)
+        dialog = AddStrategyDialog(tuple(choices), taken, self.window())
         dialog.accepted_spec.connect(self._on_spec)
         dialog.open()
 

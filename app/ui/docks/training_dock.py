@@ -127,6 +127,12 @@ class TrainingDock(Panel):
         self._run(run_id).state = RunState.CANCELLED
         self._refresh(run_id)
 
+    def remove_run(self, run_id: str) -> None:
+        """Take a run off the list, for example a download that was followed by its training."""
+        if self._runs.pop(run_id, None) is not None:
+            self._shown = next(reversed(self._runs), None) if self._shown == run_id else self._shown
+            self._refresh()
+
     # -- appearance -------------------------------------------------------------------------------------------------
 
     def retranslate(self) -> None:

@@ -1,0 +1,551 @@
+"""Composition root with Qt: builds workers, models and the window, wires them and takes them down. GUI thread.
+
+No other module knows every part. The start is ordered by what a person sees: the window first, then charts, then
+connections; heavy libraries load on worker threads or in children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
+from PySide6.QtWidgets import QApplication
+
+from app.crash import CrashHandler, CrashReport, LastRun
+from app.gc_guard import GcGuard
+from app.gui_options import GuiOptions, parse_gui_options
+from app.i18n import Language, tr, tr_count
+from app.language import LanguageManager, system_language
+from app.lifecycle import Lifecycle, SignalWatcher, Stage, worker_stage
+from app.notifications import NotificationManager
+from app.runtime import open_market_link, open_trading_session
+from app.settings import (
+    LANGUAGE,
+    NOTIFY_ERRORS,
+    NOTIFY_FILLS,
+    NOTIFY_TRAINING,
+    PRACTICE_SPEED,
+    THEME,
+    UP_DOWN,
+    LanguageChoice,
+    Settings,
+)
+from app.single_instance import SingleInstance
+from app.stall_watch import StallWatch
+from app.theme import ThemeChoice, ThemeManager, load_fonts
+from app.training_desk import TrainingDesk
+from app.ui.layouts import DockName
+from app.ui.main_window import MainWindow
+from app.ui.tray import Tray, mode_icon
+from app.ui.window_services import WindowServices
+from app.workers.executor import ExecutorWorker
+from app.workers.market import MarketWorker
+from app.workers.practice import PracticeHost
+from app.workers.store import StoreBackend, StoreWorker
+from app.workers.training import JobPlan, TrainingWorker
+from core.clock import SystemClock
+from core.config import APP_NAME, DataPaths, data_paths
+from core.domain.candles import Timeframe
+from core.domain.instruments import Instrument
+from core.domain.orders import TradingMode, TradingState
+from core.errors import UserError
+from core.events import (
+    ConnectionStatus,
+    ExecutorEvent,
+    FillBooked,
+    Notice,
+    OrderUpdated,
+    PositionChanged,
+    Severity,
+    TradingStateChanged,
+)
+from core.logger import LogSetup, TailHandler
+from ml.api import TRAIN_FORECAST_JOB, ForecastSpec, forecast_job, new_run_id
+
+if TYPE_CHECKING:
+    from app.models.notifications_model import NoticeRow
+    from app.ui.docks.chart_dock import ChartDock
+    from app.ui.docks.order_book_dock import OrderBookDock
+    from app.ui.docks.training_dock import TrainingDock
+    from app.workers.market import ConnectionSink, MarketLink
+
+VERSION = "0.1.0"
+PRACTICE_VENUE = "binance"
+STALE_AFTER_S = 5.0
+WATCHED_MODULES = ("torch", "pandas", "ccxt", "sqlalchemy", "numba", "scipy", "sklearn", "alembic", "river")
+
+_log = logging.getLogger(__name__)
+
+
+class LogBridge(QObject):
+    """Carries log records of any thread to the GUI thread.
+
+    Signals:
+        line_logged(int, str, str): level, logger, text.
+    """
+
+    line_logged = Signal(int, str, str)
+
+    def take(self, record: logging.LogRecord) -> None:
+        """Take one record. Any thread."""
+        self.line_logged.emit(record.levelno, record.name.rpartition(".")[2], record.getMessage())
+
+
+class Application(QObject):
+    """Everything that runs beside and behind the window.
+
+    Attributes:
+        window: the main window.
+        executor, market, training, store, practice: the workers.
+        desk: training as the window sees it.
+        lifecycle: call `lifecycle.quit()` to end.
+        stalls: measures the longest stall of the GUI thread.
+    """
+
+    def __init__(self, qapp: QApplication, options: GuiOptions, paths: DataPaths, crash: CrashHandler) -> None:
+        super().__init__()
+        self._qapp, self._options, self.paths, self._crash = qapp, options, paths, crash
+        self._clock = SystemClock()
+        self._last_tick_ns = 0
+        self._halted = False
+        self.settings = Settings(paths.settings_file, self)
+        self.language = LanguageManager(self)
+        self.theme = ThemeManager(qapp, self)
+        self._apply_look()
+        self.lifecycle = Lifecycle(parent=self)
+        self._prepare = _once(functools.partial(_migrate, paths))
+        self._build_workers()
+        self.notifications = NotificationManager(self._clock)
+        self.desk = TrainingDesk(
+            paths,
+            self.training,
+            self.store,
+            self._open_history,
+            self.theme,
+            self.language,
+            self._clock.now_ns,
+            self,
+        )
+        self.window = MainWindow(
+            WindowServices(
+                trading=self.executor,
+                market=self.market,
+                training=self.desk,
+                theme=self.theme,
+                language=self.language,
+                settings=self.settings,
+                close_warnings=self._close_warnings,
+                tray_available=Tray.available,
+                version=VERSION,
+            )
+        )
+        self.tray = Tray(self.theme, self.language, self._clock, self)
+        self.stalls = StallWatch(parent=self)
+        self.collector = GcGuard(self)
+        self.log_bridge = LogBridge(self)
+        self._second = QTimer(self)
+        self._second.setInterval(1_000)
+        self.chart: ChartDock | None = None
+        self.book: OrderBookDock | None = None
+        self.training_dock: TrainingDock | None = None
+        self._wire()
+        self._plan_shutdown()
+
+    # --- building ---------------------------------------------------------------------------------------------
+
+    def _apply_look(self) -> None:
+        load_fonts()
+        chosen = self.settings.get(LANGUAGE)
+        language = system_language() if chosen is LanguageChoice.SYSTEM else Language(chosen.value)
+        self.language.set_language(Language(self._options.language) if self._options.language else language)
+        theme = ThemeChoice(self._options.theme) if self._options.theme else self.settings.get(THEME)
+        self.theme.set_theme(theme, self.settings.get(UP_DOWN))
+
+    def _build_workers(self) -> None:
+        self.practice = PracticeHost(self._make_practice, self)
+        self.store = StoreWorker(self._open_store, self._clock, self)
+        self.executor = ExecutorWorker(self._open_trading, self)
+        symbol, timeframe = _last_market(self.settings)
+        self.market = MarketWorker(
+            self._open_market,
+            symbol,
+            timeframe,
+            venue=PRACTICE_VENUE,
+            mode=TradingMode.PRACTICE,
+            books=self.store,
+            parent=self,
+        )
+        self.training = TrainingWorker(
+            JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, self._make_job), self.store, parent=self
+        )
+
+    def _make_practice(self) -> Any:
+        from core.practice.process import PracticeProcess
+
+        self._prepare()
+        speed = self._options.speed or format(self.settings.get(PRACTICE_SPEED), "f")
+        return PracticeProcess(data_dir=self.paths.root, seed=self._options.seed, speed=speed)
+
+    def _open_store(self) -> StoreBackend:
+        self._prepare()
+        from core.data.data_storage import CandleStore
+        from core.persistence.store import Store
+
+        return StoreBackend(Store(self.paths.store_db), CandleStore(self.paths.candles))
+
+    async def _endpoints(self) -> Any:
+        # Shielded: a worker that stops waiting must not cancel the future the others wait for.
+        return await asyncio.shield(asyncio.wrap_future(self.practice.endpoints))
+
+    async def _open_trading(self, sink: Any) -> Any:
+        return await open_trading_session(self.paths, await self._endpoints(), sink)
+
+    async def _open_market(self, on_connection: ConnectionSink) -> MarketLink:
+        return await open_market_link(await self._endpoints(), on_connection=on_connection)
+
+    async def _open_history(self) -> MarketLink:
+        return await open_market_link(await self._endpoints(), link="history")
+
+    def _make_job(self, run_id: str, spec: dict[str, Any]) -> dict[str, Any]:
+        paths = self.paths
+        return forecast_job(
+            ForecastSpec.from_json(spec),
+            run_id=run_id,
+            candles_dir=paths.candles,
+            models_dir=paths.models,
+            runs_dir=paths.runs,
+        )
+
+    def _wire(self) -> None:
+        window, desk = self.window, self.desk
+        self.executor.events.event_arrived.connect(self._on_executor_event)
+        self.executor.filled.connect(self._on_filled)
+        self.market.instruments_loaded.connect(self._on_instruments)
+        self.market.connection_changed.connect(window.on_connection)
+        self.market.ticker_changed.connect(window.on_ticker)
+        self.market.ticker_changed.connect(self._on_tick)
+        self.market.book_changed.connect(window.on_book)
+        self.market.failed.connect(self._on_trouble)
+        self.executor.failed.connect(self._on_trouble)
+        self.practice.died.connect(self._on_practice_trouble)
+        self.practice.failed.connect(self._on_practice_trouble)
+        self.store.noticed.connect(window.show_notice)
+        self.store.failed.connect(self._on_trouble)
+        self.training.failed.connect(self._on_trouble)
+        desk.noticed.connect(window.show_notice)
+        desk.models_changed.connect(window.set_models)
+        desk.logged.connect(window.add_log)
+        desk.strategy_wanted.connect(self._on_strategy_wanted)
+        window.train_requested.connect(desk.open_wizard)
+        window.close_requested.connect(self.lifecycle.quit)
+        window.notice_added.connect(self._on_notice_added)
+        self.log_bridge.line_logged.connect(window.add_log)
+        self.notifications.add_sink(self._on_notification)
+        self.tray.show_requested.connect(self.show_window)
+        self.tray.kill_requested.connect(self._on_tray_kill)
+        self.tray.quit_requested.connect(window.close)
+        self.theme.changed.connect(self._on_theme_changed)
+        self._crash.crashed.connect(self._on_crashed)
+        self._second.timeout.connect(self._on_second)
+
+    def _plan_shutdown(self) -> None:
+        add = self.lifecycle.add_stage
+        add(worker_stage("Trading", self.executor, 10.0))
+        add(worker_stage("Training", self.training, 8.0))
+        add(Stage("Downloads", self._stop_downloads, self._downloads_stopped, 5.0))
+        add(worker_stage("Market data", self.market, 5.0))
+        add(worker_stage("Practice exchange", self.practice, 7.0))
+        add(worker_stage("Store", self.store, 8.0))
+        add(Stage("Window", self._close_window, timeout_s=2.0))
+
+    # --- start ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Show the window, then bring everything else up behind it."""
+        self.window.setWindowIcon(mode_icon(self.theme, self._tray_mode()))
+        if not self._options.reset_layout:
+            self.window.memory.restore()
+        self.window.show()
+        self._qapp.processEvents()  # painted before anything else takes time
+        self._trace("first_window")
+        QTimer.singleShot(0, self, self._complete)
+
+    @Slot()
+    def _complete(self) -> None:
+        self.stalls.start()
+        self.store.start()
+        self.practice.start()
+        self.executor.start()
+        self.market.start()
+        self.training.start()
+        self._attach_docks()
+        self.tray.start()
+        self.collector.start()
+        self._second.start()
+        self.desk.refresh()
+        self.desk.detect_devices()
+        if self._options.quit_after_s is not None:
+            QTimer.singleShot(round(self._options.quit_after_s * 1_000), self, self.lifecycle.quit)
+
+    def _attach_docks(self) -> None:
+        # Imported now: the charting library takes longer than showing the rest of the window.
+        from app.ui.docks.chart_dock import ChartDock
+        from app.ui.docks.order_book_dock import OrderBookDock
+        from app.ui.docks.training_dock import TrainingDock
+
+        window = self.window
+        self.chart = ChartDock(self.market, self.theme)
+        self.book = OrderBookDock(self.theme)
+        self.training_dock = TrainingDock(self.desk, self.theme)
+        for name, dock in (
+            (DockName.CHART, self.chart),
+            (DockName.ORDER_BOOK, self.book),
+            (DockName.TRAINING, self.training_dock),
+        ):
+            window.attach_dock(name.value, dock)
+        if not self._options.reset_layout:
+            window.memory.restore()
+        self.desk.attach_dock(self.training_dock)
+        self.market.history_arrived.connect(self.chart.on_history)
+        self.market.history_failed.connect(self.chart.on_history_failed)
+        self.market.candle_arrived.connect(self.chart.on_candle)
+        self.market.ticker_changed.connect(self.chart.on_ticker)
+        self.market.book_changed.connect(self.book.on_book)
+        self.market.trades_arrived.connect(self.book.on_trades)
+        self.chart.market_changed.connect(window.on_market_changed)
+        self.chart.market_changed.connect(self._on_market_changed)
+        self.chart.price_picked.connect(window.ticket.pick_price)
+        self.book.price_picked.connect(window.ticket.pick_price)
+        window.market_requested.connect(self.chart.show_market)
+        self.chart.show_market(*window.market)
+
+    # --- slots ------------------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_executor_event(self, event: ExecutorEvent) -> None:
+        self.window.on_executor_event(event)
+        if isinstance(event, ConnectionStatus):
+            self.tray.set_mode(event.mode)
+        elif isinstance(event, TradingStateChanged):
+            self._halted = event.state is TradingState.HALTED
+            self.tray.set_halted(self._halted)
+        if self.chart is None:
+            return
+        if isinstance(event, OrderUpdated):
+            self.chart.on_order(event.order)
+        elif isinstance(event, FillBooked):
+            self.chart.on_fill(event.fill)
+        elif isinstance(event, PositionChanged):
+            self.chart.on_position(event.position)
+
+    @Slot(object)
+    def _on_filled(self, event: FillBooked) -> None:
+        if self.settings.get(NOTIFY_FILLS):
+            self.tray.add_fill(event.fill)
+
+    @Slot(object)
+    def _on_instruments(self, instruments: tuple[Instrument, ...]) -> None:
+        self.window.set_instruments(instruments)
+        self.desk.set_symbols([instrument.symbol for instrument in instruments])
+        if self.chart is not None:
+            self.chart.set_instruments(instruments)
+            self._on_market_changed(*self.window.market)
+
+    @Slot(str, str)
+    def _on_market_changed(self, symbol: str, _timeframe: str) -> None:
+        known = {instrument.symbol: instrument for instrument in self.window.models.instruments}
+        if self.book is not None and symbol in known:
+            self.book.set_instrument(symbol, known[symbol].price_decimals, known[symbol].quantity_decimals)
+
+    @Slot(object)
+    def _on_tick(self, _ticker: object) -> None:
+        self._last_tick_ns = time.monotonic_ns()
+
+    @Slot(object)
+    def _on_trouble(self, error: Exception) -> None:
+        if not isinstance(error, UserError):
+            raise error  # a bug: the crash handler shows it
+        self.window.show_notice(Notice(Severity.ERROR, error.message, error.remedy))
+
+    @Slot(object)
+    def _on_practice_trouble(self, error: Exception) -> None:
+        if not isinstance(error, UserError):
+            raise error
+        self.window.show_error(error.message, error.remedy)
+        self.window.show_notice(Notice(Severity.ERROR, error.message, error.remedy))
+
+    @Slot(str)
+    def _on_strategy_wanted(self, model_id: str) -> None:
+        self.window.layouts.show(DockName.STRATEGIES)
+        self.window.strategies.open_add_dialog(model_id)
+
+    @Slot(object)
+    def _on_notice_added(self, row: NoticeRow) -> None:
+        self.notifications.publish(row.notice)
+
+    def _on_notification(self, notification: Any) -> None:
+        notice: Notice = notification.notice
+        wanted = {
+            Severity.ERROR: self.settings.get(NOTIFY_ERRORS),
+            Severity.SUCCESS: self.settings.get(NOTIFY_TRAINING),
+        }
+        self.store.add_notice(notice)
+        if wanted.get(notice.severity, False):
+            self.tray.notify(notification)
+
+    @Slot()
+    def _on_tray_kill(self) -> None:
+        self.executor.kill(flatten=False)
+
+    @Slot()
+    def _on_theme_changed(self) -> None:
+        self.window.setWindowIcon(mode_icon(self.theme, self._tray_mode()))
+
+    @Slot(object)
+    def _on_crashed(self, report: CrashReport) -> None:
+        where = "" if report.path is None else tr("A report was written to {path}.", path=str(report.path))
+        self.window.show_error(tr("Something went wrong: {what}", what=report.summary), where, report.details)
+
+    @Slot()
+    def _on_second(self) -> None:
+        self.window.status.set_stall(self.stalls.worst_ms)
+        age_s = (time.monotonic_ns() - self._last_tick_ns) / 1e9
+        stale = age_s if self._last_tick_ns and age_s > STALE_AFTER_S else None
+        if self.chart is not None and self.book is not None:
+            self.chart.set_stale(stale)
+            self.book.set_stale(stale)
+
+    @Slot()
+    def show_window(self) -> None:
+        """Bring the window to the front."""
+        self.window.showNormal() if self.window.isMinimized() else self.window.show()
+        self.window.raise_()
+        self.window.activateWindow()
+
+    # --- helpers ----------------------------------------------------------------------------------------------
+
+    def tell_last_run(self, last: LastRun) -> None:
+        """Say that the last run did not end properly."""
+        if not last.clean:
+            text = tr("Strategies stay stopped until you start them. The books are compared with the exchange first.")
+            self.window.show_notice(Notice(Severity.WARNING, tr("Maru did not end properly last time."), text))
+
+    def _tray_mode(self) -> TradingMode:
+        return self.window.models.mode or TradingMode.PRACTICE
+
+    def _close_warnings(self) -> list[str]:
+        busy = self.desk.busy
+        return [tr_count("{n} training run is going on", "{n} training runs are going on", busy)] if busy else []
+
+    def _stop_downloads(self) -> None:
+        for worker in self.desk.workers():
+            worker.request_stop()
+
+    def _downloads_stopped(self) -> bool:
+        return not self.desk.workers()
+
+    def _close_window(self) -> None:
+        self._second.stop()
+        self.window.memory.save()
+        self.settings.sync()
+        self.tray.close()
+        if self.desk.wizard is not None:
+            self.desk.wizard.reject()
+        for dock in (self.chart, self.book, self.training_dock):
+            close = getattr(dock, "shutdown", None)
+            if close is not None:
+                close()
+        self.window.allow_close()
+        self.collector.stop()
+        self.stalls.stop()
+
+    def _trace(self, moment: str) -> None:
+        if self._options.trace is not None:
+            loaded = [name for name in WATCHED_MODULES if name in sys.modules]
+            self._options.trace.write_text(json.dumps({moment: time.time(), "heavy_modules": loaded}))
+
+
+def _last_market(settings: Settings) -> tuple[str, Timeframe]:
+    from app.settings import LAST_SYMBOL, LAST_TIMEFRAME
+
+    timeframe = settings.get(LAST_TIMEFRAME)
+    return settings.get(LAST_SYMBOL), Timeframe(timeframe) if timeframe in set(Timeframe) else Timeframe.M1
+
+
+def _migrate(paths: DataPaths) -> None:
+    from core.persistence.migrate import ensure_migrated
+
+    ensure_migrated(paths)
+
+
+def _once(work: Any) -> Any:
+    """Return a function that runs `work` once, whichever thread comes first; the others wait for it."""
+    lock = threading.Lock()
+    done: list[bool] = []
+
+    def run() -> None:
+        with lock:
+            if not done:
+                work()
+                done.append(True)
+
+    return run
+
+
+def end_qt_objects(application: Application) -> None:
+    """Delete the window before Qt ends: what outlives the application object crashes on exit."""
+    application.window.deleteLater()
+    application.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+
+
+def run_gui(arguments: list[str]) -> int:
+    """Open the window and return the exit code when it has closed."""
+    options = parse_gui_options(arguments)
+    try:
+        paths = data_paths(options.data_dir).create()
+    except UserError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+    qapp = QApplication([APP_NAME])
+    qapp.setApplicationName(APP_NAME)
+    qapp.setApplicationDisplayName(APP_NAME)
+    qapp.setApplicationVersion(VERSION)
+    qapp.setDesktopFileName("maru")
+    qapp.setStyle("Fusion")
+    qapp.setQuitOnLastWindowClosed(False)
+    instance = SingleInstance(paths.root)
+    if not instance.acquire():
+        shown = instance.raise_first()
+        sys.stderr.write("Maru is already open with this data folder.\n")
+        return 0 if shown else 2
+    return _run(qapp, options, paths, instance)
+
+
+def _run(qapp: QApplication, options: GuiOptions, paths: DataPaths, instance: SingleInstance) -> int:
+    crash = CrashHandler(paths.logs)
+    last = crash.install()
+    logs = LogSetup(paths.logs)
+    application = Application(qapp, options, paths, crash)
+    logs.attach(TailHandler(application.log_bridge.take))
+    signals = SignalWatcher()
+    signals.requested.connect(application.lifecycle.quit_for_signal)
+    signals.insisted.connect(application.lifecycle.hurry)
+    signals.start()
+    instance.raise_requested.connect(application.show_window)
+    application.start()
+    application.tell_last_run(last)
+    code = qapp.exec()
+    signals.stop()
+    logs.close()
+    instance.release()
+    end_qt_objects(application)
+    crash.close()
+    return code

@@ -1,0 +1,371 @@
+"""Training as the window sees it: wizard, downloads before a run, runs, results, models on offer. GUI thread only.
+
+It joins four parts that know nothing of each other: the wizard, the training worker, the store worker and the training
+panel.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtWidgets import QWidget
+
+from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
+from app.i18n import tr
+from app.language import LanguageManager
+from app.models.model_choice import ModelChoice
+from app.theme import ThemeManager
+from app.workers.history import HistoryRequest, HistoryWorker, OpenLink
+from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
+from app.workers.training import TrainingWorker
+from core.config import DataPaths
+from core.domain.candles import Timeframe
+from core.errors import UserError
+from core.events import Notice, Severity
+from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobProgress
+from ml.api import ForecastSpec, TrainingProgress, TrainingResult
+
+if TYPE_CHECKING:
+    from app.ui.docks.training_dock import TrainingDock
+    from app.ui.wizards.training_wizard import TrainingWizard
+    from core.data.collector import FetchProgress
+
+PRACTICE_VENUE = "binance"
+PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
+PRACTICE_BARS = 30_000
+PRACTICE_MOST_NS = 5 * 365 * Timeframe.D1.ns
+PREVIEW_BARS = 60_000  # of a stored series, for its gaps and its picture
+
+
+class TrainingDesk(QObject):
+    """Runs training from the wish to the model.
+
+    Implements `app.flows.datasets.TrainingSources` for the wizard and `app.services.TrainingCommands` for the panel.
+
+    Signals:
+        noticed(object): a `Notice` for the person.
+        models_changed(object): tuple of `ModelChoice`, newest first.
+        strategy_wanted(str): a strategy shall be made of this model id.
+        logged(int, str, str): a line for the log: level, source, text.
+    """
+
+    noticed = Signal(object)
+    models_changed = Signal(object)
+    strategy_wanted = Signal(str)
+    logged = Signal(int, str, str)
+
+    def __init__(
+        self,
+        paths: DataPaths,
+        training: TrainingWorker,
+        store: StoreWorker,
+        open_link: OpenLink,
+        theme: ThemeManager,
+        language: LanguageManager,
+        now_ns: Callable[[], int],
+        parent: QObject | None = None,
+    ) -> None:
+        """Wire the workers together.
+
+        Args:
+            paths: the data folder.
+            training / store: running workers.
+            open_link: opens a market link for downloads, on the loop that calls it.
+            theme / language: for the wizard.
+            now_ns: market time, ns UTC: practice history ends there.
+            parent: Qt owner.
+        """
+        super().__init__(parent)
+        self._paths, self._training, self._store = paths, training, store
+        self._open_link, self._theme, self._language, self._now_ns = open_link, theme, language, now_ns
+        self._dock: TrainingDock | None = None
+        self._wizard: TrainingWizard | None = None
+        self._symbols: tuple[str, ...] = ()
+        self._stored: tuple[Dataset, ...] = ()
+        self._devices = device_options(())
+        self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
+        self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec]] = {}
+        store.answered.connect(self._on_answered)
+        training.run_progressed.connect(self._on_progress)
+        training.run_logged.connect(self._on_log)
+        training.run_finished.connect(self._on_finished)
+        training.run_failed.connect(self._on_failed)
+        training.run_cancelled.connect(self._on_cancelled)
+
+    # --- set-up -----------------------------------------------------------------------------------------------
+
+    def attach_dock(self, dock: TrainingDock) -> None:
+        """Feed this panel."""
+        self._dock = dock
+        dock.wizard_requested.connect(self.open_wizard)
+        dock.strategy_requested.connect(self.strategy_wanted)
+
+    def set_symbols(self, symbols: Sequence[str]) -> None:
+        """Learn which markets the practice exchange has."""
+        self._symbols = tuple(symbols)
+        self._offer()
+
+    def refresh(self) -> None:
+        """Read again, in the background, what is stored and which models there are."""
+        self._ask(_describe_stored, self._take_stored)
+        models = self._paths.models
+        self._ask(lambda _: _model_choices(models), self._take_models)
+
+    def detect_devices(self) -> None:
+        """Look for GPUs in the background; asks the driver, which can take seconds."""
+        self._ask(lambda _: _gpus(), self._take_gpus)
+
+    @property
+    def busy(self) -> int:
+        """Runs and downloads under way or waiting."""
+        return len(self._training.active_runs()) + len(self._downloads)
+
+    def workers(self) -> list[HistoryWorker]:
+        """Return the downloads under way, for the shutdown."""
+        return [worker for worker, _ in self._downloads.values()]
+
+    # --- TrainingSources --------------------------------------------------------------------------------------
+
+    def datasets(self) -> Sequence[Dataset]:
+        """Return the stored and the practice histories."""
+        return (*self._stored, *self._practice())
+
+    def devices(self) -> Sequence[DeviceOption]:
+        """Return what this machine can compute on, the automatic choice first."""
+        return self._devices
+
+    def inspect_file(self, path: Path, done: Callable[[Dataset | UserError], None]) -> None:
+        """Look into a file in the background and call `done` on the GUI thread."""
+
+        def take(answer: QueryAnswer) -> None:
+            done(answer.error if answer.error is not None else answer.value)
+
+        self._ask(lambda _: _inspect(path), take)
+
+    # --- TrainingCommands -------------------------------------------------------------------------------------
+
+    def start_training(self, spec: dict[str, Any]) -> str:
+        """Start a run and return its id; an invalid specification becomes a notice and an empty id."""
+        try:
+            run_id = self._training.start_training(spec)
+        except UserError as exc:
+            self._tell(Severity.ERROR, tr("The training was not started"), str(exc))
+            return ""
+        data = ForecastSpec.from_json(spec).data
+        if self._dock is not None:
+            self._dock.on_run_queued(run_id, f"{data.symbol} {data.timeframe}")
+        return run_id
+
+    def cancel_training(self, run_id: str) -> None:
+        """Stop a run, or the download before it."""
+        if run_id in self._downloads:
+            self._downloads[run_id][0].request_stop()
+        else:
+            self._training.cancel_training(run_id)
+
+    # --- wizard -----------------------------------------------------------------------------------------------
+
+    @Slot()
+    def open_wizard(self) -> None:
+        """Show the training wizard; an open one comes to the front."""
+        from app.ui.wizards.training_wizard import TrainingWizard
+
+        if self._wizard is not None:
+            self._wizard.raise_()
+            self._wizard.activateWindow()
+            return
+        parent = self._dock.window() if isinstance(self._dock, QWidget) else None
+        self._wizard = TrainingWizard(self, self._theme, self._language, parent)
+        self._wizard.training_requested.connect(self._on_training_requested)
+        self._wizard.finished.connect(self._on_wizard_finished)
+        self._wizard.open()
+
+    @property
+    def wizard(self) -> TrainingWizard | None:
+        """The open wizard, if there is one."""
+        return self._wizard
+
+    @Slot(int)
+    def _on_wizard_finished(self, _result: int) -> None:
+        if self._wizard is not None:
+            self._wizard.deleteLater()
+            self._wizard = None
+
+    @Slot(object)
+    def _on_training_requested(self, spec: ForecastSpec) -> None:
+        if self._wizard is not None and self._wizard.flow.draft.source is SourceKind.PRACTICE:
+            self._download_first(spec)
+        else:
+            self.start_training(spec.to_json())
+
+    # --- downloads --------------------------------------------------------------------------------------------
+
+    def _download_first(self, spec: ForecastSpec) -> None:
+        data, timeframe = spec.data, Timeframe(spec.data.timeframe)
+        end_ns = timeframe.floor(self._now_ns()) if data.end_ns is None else data.end_ns
+        start_ns = end_ns - PRACTICE_BARS * timeframe.ns if data.start_ns is None else data.start_ns
+        request = HistoryRequest(data.symbol, timeframe, start_ns, end_ns)
+        worker = HistoryWorker(self._open_link, request, self._paths.candles, self._store, self)
+        key = f"download-{uuid.uuid4().hex[:8]}"
+        worker.setProperty("key", key)
+        self._downloads[key] = (worker, spec)
+        worker.progressed.connect(self._on_downloaded_part)
+        worker.completed.connect(self._on_downloaded)
+        worker.failed.connect(self._on_download_failed)
+        worker.finished.connect(self._on_download_ended)
+        if self._dock is not None:
+            self._dock.on_run_queued(key, f"{data.symbol} {data.timeframe}")
+        worker.start()
+
+    @Slot(object)
+    def _on_downloaded_part(self, part: FetchProgress) -> None:
+        key = self.sender().property("key")
+        if self._dock is not None:
+            self._dock.on_progress(
+                TrainingProgress(key, "loading", epoch=part.done, epochs=part.total, eta_s=part.eta_s)
+            )
+
+    @Slot(object)
+    def _on_downloaded(self, _result: object) -> None:
+        key = self.sender().property("key")
+        spec = self._downloads[key][1]
+        if self._dock is not None:
+            self._dock.remove_run(key)
+        self.start_training(spec.to_json())
+        self.refresh()
+
+    @Slot(object)
+    def _on_download_failed(self, error: Exception) -> None:
+        key = self.sender().property("key")
+        message, remedy = (error.message, error.remedy) if isinstance(error, UserError) else (str(error), "")
+        if self._dock is not None:
+            self._dock.on_failed(key, message, remedy)
+        self._tell(Severity.ERROR, tr("The price history could not be downloaded"), f"{message} {remedy}".strip())
+
+    @Slot()
+    def _on_download_ended(self) -> None:
+        worker = self.sender()
+        if not isinstance(worker, HistoryWorker):
+            return
+        worker.join(1.0)
+        key = worker.property("key")
+        self._downloads.pop(key, None)
+        if worker.stop_requested and self._dock is not None:
+            self._dock.on_cancelled(key)
+
+    # --- runs -------------------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_progress(self, event: JobProgress) -> None:
+        if self._dock is not None:
+            self._dock.on_progress(TrainingProgress.from_json(event.payload))
+
+    @Slot(object)
+    def _on_log(self, event: JobLog) -> None:
+
+        self.logged.emit(
+            logging.getLevelNamesMapping().get(event.level.upper(), logging.INFO), "training", event.message
+        )
+
+    @Slot(object)
+    def _on_finished(self, event: JobFinished) -> None:
+        result = TrainingResult.from_json(event.result)
+        if self._dock is not None:
+            self._dock.on_result(result)
+        title = tr("Training finished: {market}", market=f"{result.symbol} {result.timeframe}")
+        self._tell(Severity.SUCCESS, title, result.metrics.verdict)
+        self.refresh()
+
+    @Slot(object)
+    def _on_failed(self, event: JobFailed) -> None:
+        if self._dock is not None:
+            self._dock.on_failed(event.job_id, event.message, event.remedy)
+        self._tell(Severity.ERROR, tr("Training failed"), f"{event.message} {event.remedy}".strip())
+
+    @Slot(object)
+    def _on_cancelled(self, event: JobCancelled) -> None:
+        if self._dock is not None:
+            self._dock.on_cancelled(event.job_id)
+
+    # --- answers of the store ---------------------------------------------------------------------------------
+
+    def _ask(self, read: Callable[[StoreBackend], Any], take: Callable[[QueryAnswer], None]) -> None:
+        self._answers[self._store.query(read)] = take
+
+    @Slot(object)
+    def _on_answered(self, answer: QueryAnswer) -> None:
+        take = self._answers.pop(answer.number, None)
+        if take is not None:
+            take(answer)
+
+    def _take_stored(self, answer: QueryAnswer) -> None:
+        if answer.error is not None:
+            self._tell(Severity.ERROR, tr("Stored prices cannot be read"), str(answer.error))
+            return
+        self._stored = answer.value
+        self._offer()
+
+    def _take_models(self, answer: QueryAnswer) -> None:
+        if answer.error is not None:
+            self._tell(Severity.ERROR, tr("The models cannot be read"), str(answer.error))
+            return
+        self.models_changed.emit(answer.value)
+
+    def _take_gpus(self, answer: QueryAnswer) -> None:
+        if answer.error is None:
+            self._devices = device_options(answer.value)
+
+    def _offer(self) -> None:
+        if self._wizard is not None:
+            self._wizard.set_datasets(self.datasets())
+
+    def _practice(self) -> list[Dataset]:
+        offered = []
+        for symbol in self._symbols:
+            for timeframe in PRACTICE_TIMEFRAMES:
+                last_ns = timeframe.floor(self._now_ns()) - timeframe.ns
+                bars = min(PRACTICE_BARS, PRACTICE_MOST_NS // timeframe.ns)
+                first_ns = last_ns - (bars - 1) * timeframe.ns
+                offered.append(Dataset(SourceKind.PRACTICE, PRACTICE_VENUE, symbol, timeframe, first_ns, last_ns, bars))
+        return offered
+
+    def _tell(self, severity: Severity, title: str, text: str) -> None:
+        self.noticed.emit(Notice(severity, title, text))
+
+
+def _describe_stored(backend: StoreBackend) -> tuple[Dataset, ...]:
+    """Describe every stored series; damaged ones are left out here and named by `main.py data check`."""
+    found = []
+    for series in backend.candles.list_series():
+        if not series.rows or series.damaged or series.last_ns is None:
+            continue
+        start_ns = series.last_ns - PREVIEW_BARS * series.timeframe.ns
+        frame = backend.candles.read(series.venue, series.symbol, series.timeframe, start_ns).finals()
+        if len(frame):
+            found.append(dataset_from_frame(frame, SourceKind.STORE, series.venue))
+    return tuple(found)
+
+
+def _model_choices(models: Path) -> tuple[ModelChoice, ...]:
+    from ml.model_storage import list_models
+
+    rows = [row for row in list_models(models) if not row.problem]
+    rows.sort(key=lambda row: row.created_ns, reverse=True)
+    return tuple(ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns) for r in rows)
+
+
+def _gpus() -> list[str]:
+    from core.diagnostics.probes import nvidia_gpus
+
+    return nvidia_gpus()
+
+
+def _inspect(path: Path) -> Dataset:
+    from core.data.importer import import_candles
+
+    return dataset_from_frame(import_candles(path).frame, SourceKind.FILE, PRACTICE_VENUE, str(path))
