@@ -61,6 +61,15 @@ def _threads() -> set[threading.Thread]:
     return {t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Exempt what is imported already from the collection after every test."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(qapp: QApplication) -> Iterator[None]:
     """Fail the test that leaves something running. Before every other fixture, so that it looks last."""
@@ -71,7 +80,9 @@ def _nothing_left_behind(qapp: QApplication) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         _wrap(patch, QThread, threads)
         _wrap(patch, QTimer, timers)
+        gc.disable()  # a collection in a worker thread would destroy objects of the GUI thread there
         yield
+    gc.enable()
     settle()
     QThreadPool.globalInstance().waitForDone(1000)
     deadline = time.monotonic() + 2  # executors of asyncio loops end a moment after their loop
@@ -94,8 +105,8 @@ def _nothing_left_behind(qapp: QApplication) -> Iterator[None]:
             complaints.append(f"top-level widget left: {widget!r} {widget.objectName()!r}")
             widget.close()
             widget.deleteLater()
-    settle()
     if complaints:
+        settle()
         pytest.fail("the test left things behind:\n" + "\n".join(complaints), pytrace=False)
 
 

@@ -69,7 +69,7 @@ def test_store_keeps_the_interval_of_each_key(qtbot: QtBot) -> None:
 
 
 def test_store_delivers_the_last_value_after_the_flood(qtbot: QtBot) -> None:
-    store, sink = SnapshotStore({"a": 50}), Sink()
+    store, sink = SnapshotStore({"a": 400}), Sink()
     store.updated.connect(sink.take)
     for number in range(3):
         store.put("a", number)
