@@ -123,6 +123,8 @@ def assert_collected() -> Callable[[Callable[[], QObject]], None]:
         del thing
         settle()
         alive = reference()
-        assert alive is None, f"leaked: {alive!r}, held by {[type(r) for r in gc.get_referrers(alive)][:5]}"
+        assert alive is None, (
+            f"leaked: {object.__repr__(alive)}, held by {[type(r) for r in gc.get_referrers(alive)][:5]}"
+        )
 
     return check
