@@ -34,9 +34,10 @@ class PreparedCandles:
 
     def bounds(self) -> list[tuple[int, int]]:
         """Return the half-open row ranges of the segments, in order."""
-        edges = np.flatnonzero(np.diff(self.segment)) + 1
-        starts = [0, *edges.tolist()] if len(self.segment) else []
-        return list(zip(starts, [*starts[1:], len(self.segment)], strict=True))
+        if not len(self.segment):
+            return []
+        edges = (np.flatnonzero(np.diff(self.segment)) + 1).tolist()
+        return list(zip([0, *edges], [*edges, len(self.segment)], strict=True))
 
 
 def preprocess_data(frame: CandleFrame, *, min_segment: int = 1) -> PreparedCandles:
