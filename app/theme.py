@@ -199,7 +199,7 @@ def _qt_palette(colours: Palette) -> QPalette:
 
 
 def apply_theme(app: QApplication, theme: ThemeName, up_down: UpDown, images: dict[str, str]) -> Palette:
-    """Give the whole application the colours of a theme and return them.
+    """Give the whole application the colours of a theme and the bundled font (see `load_fonts`); return the colours.
 
     Args:
         app: the application; its style becomes Fusion, the one style that draws the same on every system.
@@ -209,6 +209,8 @@ def apply_theme(app: QApplication, theme: ThemeName, up_down: UpDown, images: di
     colours = palette(theme, up_down)
     if app.style() is None or app.style().name().lower() != "fusion":
         app.setStyle("Fusion")
+    if app.font() != number_font():  # setting it makes every widget lay itself out again
+        app.setFont(number_font())
     app.setPalette(_qt_palette(colours))
     app.setStyleSheet(build_style_sheet(colours, images))
     return colours

@@ -30,6 +30,7 @@ def test_every_look_applies_without_a_warning_and_is_readable(
     manager.set_theme(ThemeChoice(name.value), up_down)
     colours = manager.palette
     assert colours == palette(name, up_down)
+    assert qapp.font() == t.number_font()
     assert qapp.palette().color(QPalette.ColorRole.Window).name().upper() == colours.background
     assert contrast(colours.text, colours.background) >= 7
     assert contrast(colours.muted, colours.surface) >= 4.5
