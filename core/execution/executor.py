@@ -523,7 +523,7 @@ class Executor:
             self._tell_connection(ConnectionState.DEGRADED, exc.message)
             return
         ended = self._wall.now_ns()
-        offset = server - (started + ended) // 2
+        offset = self._sync.clock_offset_ns = server - (started + ended) // 2
         self._tell_connection(
             ConnectionState.ONLINE, latency_ms=(ended - started) / NS_PER_MS, offset_ms=offset / NS_PER_MS
         )  # fmt: skip

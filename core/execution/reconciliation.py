@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.clock import NS_PER_S
 from core.domain.fills import Fill
 from core.domain.money import ZERO
 from core.domain.orders import Order, OrderState, OrderType, Side
 from core.execution.api.gateway import OrderReport
 from core.execution.records import OrderRecord
+
+# The measured offset of the venue's clock may be off by this much.
+CLOCK_TOLERANCE_NS = NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class LocalState:
         records: orders that are not settled, without those whose submit is being answered right now.
         owners: client order id of each known order by (symbol, venue order id).
         booked: (symbol, trade id) of fills already in the books.
+        clock_offset_ns: venue clock minus ours.
         adopt_from_ns: trades of unknown orders before this venue time are nobody's business here, ns UTC.
     """
 
@@ -32,6 +37,7 @@ class LocalState:
     owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
     booked: frozenset[tuple[str, str]] = frozenset()
     adopt_from_ns: int = 0
+    clock_offset_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +126,21 @@ def reconcile(local: LocalState, venue: VenueState) -> list[Event]:
         seen.add(trade)
         if order in owners or order in adopted or fill.client_order_id in reports:
             events.append(FillMissed(fill))
-        elif fill.time_ns >= local.adopt_from_ns and not may_be_ours(fill, local.records):
+        elif fill.time_ns >= local.adopt_from_ns and not may_be_ours(fill, local.records, local.clock_offset_ns):
             events.append(ExternalFill(fill))
     return events
 
 
-def may_be_ours(fill: Fill, records: tuple[OrderRecord, ...]) -> bool:
+def may_be_ours(fill: Fill, records: tuple[OrderRecord, ...], clock_offset_ns: int) -> bool:
     """Return whether a trade of an unidentified order may belong to one of ours whose venue id is still unknown."""
+    latest_submit_ns = fill.time_ns - clock_offset_ns + CLOCK_TOLERANCE_NS
     return any(
         not record.order.venue_order_id
         and record.order.state in (OrderState.SUBMITTED, OrderState.UNKNOWN)
         and record.intent.symbol == fill.symbol
         and record.intent.side is fill.side
         and fill.quantity <= record.intent.quantity
+        and record.order.submitted_ns <= latest_submit_ns
         for record in records
     )
 

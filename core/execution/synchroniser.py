@@ -53,7 +53,12 @@ class _Case:
 
 
 class Synchroniser:
-    """Keeps the books equal to the venue by query; streams only make it faster."""
+    """Keeps the books equal to the venue by query; streams only make it faster.
+
+    Attributes:
+        adopt_from_ns: when the books began, venue time, ns UTC; older trades of others are not adopted.
+        clock_offset_ns: venue clock minus ours, as last measured.
+    """
 
     def __init__(
         self, gateway: ExchangeGateway, journal: Journal, manager: OrderManager, sink: EventSink, wall: Clock,
@@ -68,6 +73,7 @@ class Synchroniser:
         self._rules = rules
         self._cases: dict[str, _Case] = {}
         self.adopt_from_ns = 0
+        self.clock_offset_ns = 0
 
     async def reconcile(self, symbols: Iterable[str]) -> list[rec.Event]:
         """Compare with the venue and apply what follows.
@@ -92,7 +98,12 @@ class Synchroniser:
         fills = await self._fetch_fills(unsettled | set(symbols) | {report.symbol for report in open_orders})
         fills = [fill for fill in fills if not self._journal.has_fill(fill)]
         # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books.
-        local = rec.LocalState(records, self._owners(fills, open_orders), adopt_from_ns=self.adopt_from_ns)
+        local = rec.LocalState(
+            records,
+            self._owners(fills, open_orders),
+            adopt_from_ns=self.adopt_from_ns,
+            clock_offset_ns=self.clock_offset_ns,
+        )
         events = rec.reconcile(local, rec.VenueState(open_orders, queried, tuple(fills)))
         await self._apply(events)
         return events
@@ -152,7 +163,7 @@ class Synchroniser:
                 self._manager.book(fill)
             return
         nobodys = [f for f in fills if self._manager.find(symbol, f.client_order_id, f.venue_order_id) is None]
-        if any(rec.may_be_ours(fill, (record,)) for fill in nobodys) and now <= case.patience_ns:
+        if any(rec.may_be_ours(fill, (record,), self.clock_offset_ns) for fill in nobodys) and now <= case.patience_ns:
             return
         if self._is_unknown(key):
             self._give_up(record)
