@@ -57,6 +57,11 @@ QLabel {{ background: transparent; }}
 QLabel[role="title"] {{ font-size: {size_xl}px; font-weight: 600; }}
 QLabel[role="heading"] {{ font-size: {size_l}px; font-weight: 600; }}
 QLabel[role="number"] {{ font-size: {size_l}px; font-weight: 600; }}
+QLabel[role="strong"] {{ font-weight: 600; }}
+QLabel[role="halted"] {{ background: {danger}; color: {on_danger}; border-radius: {xs}px; padding: 2px {s}px;
+    font-weight: 600; }}
+QLabel[role="manual"] {{ color: {warning}; border: 1px solid {warning}; border-radius: {xs}px; padding: 0 {s}px;
+    font-weight: 600; }}
 QLabel[role="muted"] {{ color: {muted}; }}
 QLabel[role="small"] {{ color: {muted}; font-size: {size_s}px; }}
 QLabel[role="warning"] {{ color: {warning}; }}
@@ -93,6 +98,7 @@ QPushButton[variant="quiet"]:hover, QToolButton[variant="quiet"]:hover {{ backgr
 QPushButton[variant="quiet"]:focus, QToolButton[variant="quiet"]:focus {{ border-color: {accent}; }}
 QPushButton[variant="quiet"]:checked, QToolButton[variant="quiet"]:checked {{ background: {raised}; color: {accent};
     border-color: {line}; }}
+QPushButton[variant="compact"] {{ padding: 0 {xs}px; min-width: 0; }}
 QLineEdit, QPlainTextEdit, QTextEdit, QComboBox, QSpinBox, QDateEdit, QDateTimeEdit {{ background: {background};
     border: 1px solid {line}; border-radius: {radius}px; padding: 0 {s}px; selection-background-color: {accent};
     selection-color: {on_accent}; color: {text}; }}

@@ -37,7 +37,7 @@ class FillsModel(RecordModel[FillRow]):
             Column[FillRow](
                 "time", mark("Time"), lambda r: format_time(r.fill.time_ns), lambda r: r.fill.time_ns, width=10
             ),
-            Column[FillRow]("symbol", mark("Market"), lambda r: r.fill.symbol, lambda r: r.fill.symbol, width=11),
+            Column[FillRow]("symbol", mark("Symbol"), lambda r: r.fill.symbol, lambda r: r.fill.symbol, width=11),
             Column[FillRow](
                 "side",
                 mark("Side"),

@@ -13,10 +13,10 @@ HISTORY_LIMIT = 5_000
 
 SIDE_TEXT = {Side.BUY: mark("Buy"), Side.SELL: mark("Sell")}
 TYPE_TEXT = {
-    OrderType.MARKET: mark("Market"),
-    OrderType.LIMIT: mark("Limit"),
-    OrderType.LIMIT_MAKER: mark("Limit maker"),
-    OrderType.STOP_LOSS_LIMIT: mark("Stop-limit"),
+    OrderType.MARKET: mark("Market order"),
+    OrderType.LIMIT: mark("Limit order"),
+    OrderType.LIMIT_MAKER: mark("Limit-maker order"),
+    OrderType.STOP_LOSS_LIMIT: mark("Stop-limit order"),
 }
 STATE_TEXT = {
     OrderState.INITIALIZED: mark("New"),
@@ -72,11 +72,11 @@ class OrdersModel(RecordModel[Order]):
     def __init__(self, precision: Precision, parent: QObject | None = None) -> None:
         def price(order: Order) -> str:
             limit = order.intent.limit_price
-            return tr("Market") if limit is None else precision.price(order.intent.symbol, limit)
+            return tr("market price") if limit is None else precision.price(order.intent.symbol, limit)
 
         columns = (
             Column[Order]("time", mark("Time"), lambda o: format_time(_when(o)), _when, width=10),
-            Column[Order]("symbol", mark("Market"), lambda o: o.intent.symbol, lambda o: o.intent.symbol, width=11),
+            Column[Order]("symbol", mark("Symbol"), lambda o: o.intent.symbol, lambda o: o.intent.symbol, width=11),
             Column[Order](
                 "side",
                 mark("Side"),
@@ -97,7 +97,7 @@ class OrdersModel(RecordModel[Order]):
             ),
             Column[Order](
                 "stop",
-                mark("Stop"),
+                mark("Stop price"),
                 lambda o: precision.price(o.intent.symbol, o.intent.stop_price),
                 lambda o: float(o.intent.stop_price or 0),
                 numeric=True,

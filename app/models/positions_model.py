@@ -54,7 +54,7 @@ class PositionsModel(RecordModel[PositionRow]):
     def __init__(self, precision: Precision, parent: QObject | None = None) -> None:
         columns = (
             Column[PositionRow](
-                "symbol", mark("Market"), lambda r: r.position.symbol, lambda r: r.position.symbol, width=11
+                "symbol", mark("Symbol"), lambda r: r.position.symbol, lambda r: r.position.symbol, width=11
             ),
             Column[PositionRow](
                 "quantity",

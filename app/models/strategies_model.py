@@ -55,7 +55,7 @@ class StrategiesModel(RecordModel[StrategyStatus]):
                 tone=lambda s: _STATE_TONE[s.state],
                 width=13,
             ),
-            Column[StrategyStatus]("symbol", mark("Market"), lambda s: s.symbol, lambda s: s.symbol, width=11),
+            Column[StrategyStatus]("symbol", mark("Symbol"), lambda s: s.symbol, lambda s: s.symbol, width=11),
             Column[StrategyStatus]("timeframe", mark("Bar"), lambda s: s.timeframe, lambda s: s.timeframe, width=6),
             Column[StrategyStatus](
                 "model",

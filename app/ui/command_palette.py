@@ -40,8 +40,8 @@ def palette_entries(actions: ActionRegistry, models: WindowModels) -> list[Palet
         PaletteEntry(f"action:{spec.id.value}", tr(spec.text).replace("&", ""), actions[spec.id].shortcut().toString())
         for spec in ACTIONS
     ]
-    entries += [PaletteEntry(f"market:{i.symbol}", i.symbol, tr("market")) for i in models.instruments]
-    entries += [PaletteEntry(f"strategy:{s.strategy_id}", s.title, tr("strategy")) for s in models.strategies.records()]
+    entries += [PaletteEntry(f"market:{i.symbol}", i.symbol, tr("Symbol")) for i in models.instruments]
+    entries += [PaletteEntry(f"strategy:{s.strategy_id}", s.title, tr("Strategy")) for s in models.strategies.records()]
     return entries
 
 

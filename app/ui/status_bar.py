@@ -18,7 +18,7 @@ CLOCK_LIMIT_MS = 1_000.0
 STALL_LIMIT_MS = 100.0
 QUEUE_LIMIT = 100
 
-_LINK_TEXT = {"market": mark("Market"), "orders": mark("Orders")}
+_LINK_TEXT = {"market": mark("Market data"), "orders": mark("Orders")}
 _STATE_TEXT = {
     ConnectionState.OFFLINE: mark("offline"),
     ConnectionState.CONNECTING: mark("connecting"),

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -30,7 +31,7 @@ from app.i18n import MISSING, format_number, format_price, format_quantity, mark
 from app.models.orders_model import TYPE_TEXT
 from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
-from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
+from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
 from app.ui.widgets.decimal_edit import DecimalField
 from app.ui.widgets.mode_badge import mode_word
 from app.ui.widgets.panel import Panel
@@ -40,6 +41,8 @@ from core.domain.positions import Position
 from core.events import ExecutorEvent, StrategyState
 
 SHARES = (Decimal("0.10"), Decimal("0.25"), Decimal("0.50"), Decimal("1"))
+MINIMUM_WIDTH = 76 * GRID
+COMBO_LETTERS = 8
 _SIDE_WORD = {Side.BUY: mark("BUY"), Side.SELL: mark("SELL")}
 _FORCE_TEXT = {
     TimeInForce.GTC: mark("GTC – until cancelled"),
@@ -109,6 +112,9 @@ class TicketDock(Panel):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(body)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        body.setAutoFillBackground(False)
+        scroll.viewport().setAutoFillBackground(False)
+        self.setMinimumWidth(MINIMUM_WIDTH)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
@@ -118,7 +124,7 @@ class TicketDock(Panel):
         set_look(self.market, "role", "heading")
         self.manual = QLabel(body)
         self.manual.setObjectName("manual_badge")
-        set_look(self.manual, "role", "warning")
+        set_look(self.manual, "role", "manual")
         self.take_over = QPushButton(body)
         self.take_over.setObjectName("take_over")
         row = QHBoxLayout()
@@ -159,6 +165,9 @@ class TicketDock(Panel):
         self.force.setObjectName("time_in_force")
         for force in TimeInForce:
             self.force.addItem("", force)
+        for combo in (self.order_type, self.force):  # the longest item must not widen the panel
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(COMBO_LETTERS)
         self.reduce_only = QCheckBox(body)
         self.reduce_only.setObjectName("reduce_only")
         self._labels = {name: QLabel(body) for name in ("type", "quantity", "share", "price", "stop", "force")}
@@ -170,6 +179,7 @@ class TicketDock(Panel):
             button.setObjectName(f"share_{share:.0%}".rstrip("%"))
             set_look(button, "variant", "compact")
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             shares.addWidget(button, 1)
             self.shares.append(button)
         grid = QGridLayout()
@@ -218,6 +228,7 @@ class TicketDock(Panel):
     def _build_buttons(self, body: QWidget) -> QVBoxLayout:
         self.deed = QPushButton(body)
         self.deed.setObjectName("deed")
+        self.deed.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.back = QPushButton(body)
         self.back.setObjectName("ticket_back")
         self.one_click = QCheckBox(body)
@@ -326,7 +337,7 @@ class TicketDock(Panel):
             "available": tr("Available"),
             "value": tr("Order value"),
             "fee": tr("Fee (estimate)"),
-            "total": tr("Total"),
+            "total": tr("Total with fee"),
             "position": tr("Position after"),
         }
         for name, text in names.items():
@@ -379,7 +390,8 @@ class TicketDock(Panel):
         self.deed.setText(self._deed_text())
         self.deed.setEnabled(live and not blocker)
         set_look(self.deed, "variant", "buy" if self._side() is Side.BUY else "sell")
-        self.deed.setToolTip(blocker or (tr("Send (Ctrl+Enter)") if flow.state is FlowState.REVIEW else tr("Enter")))
+        deed_tip = tr("Send (Ctrl+Enter)") if flow.state is FlowState.REVIEW else tr("Review (Enter)")
+        self.deed.setToolTip(blocker or deed_tip)
         self.back.setVisible(flow.state not in (FlowState.EDIT, FlowState.SENDING))
         self.back.setText(tr("Back (Esc)") if flow.state is FlowState.REVIEW else tr("New order (Esc)"))
         if flow.state is FlowState.SENDING:

@@ -34,7 +34,7 @@ class KillSwitch(QWidget):
         self.setObjectName("kill_switch")
         self.halted = QLabel(self)
         self.halted.setObjectName("halted_badge")
-        set_look(self.halted, "role", "danger")
+        set_look(self.halted, "role", "halted")
         self.rearm = QPushButton(self)
         self.rearm.setObjectName("rearm_button")
         self.kill = QPushButton(self)

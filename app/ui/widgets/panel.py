@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.i18n import tr
@@ -24,6 +24,7 @@ class Panel(QWidget):
         super().__init__(parent)
         self.theme = theme
         self.setObjectName(self.NAME)
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         theme.changed.connect(self.refresh_look)
 
     def title(self) -> str:

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from PySide6.QtCore import QModelIndex, Qt
+from pytestqt.modeltest import ModelTester
+from pytestqt.qtbot import QtBot
+
+from app.flows.sample_session import sample_events, sample_instruments, sample_order, sample_tickers
+from app.i18n import Language, set_language
+from app.models.format import age, machine, milliseconds, signed, signed_percent
+from app.models.hub import WindowModels
+from app.models.log_model import LOG_LIMIT, LogLevel, LogModel, level_of
+from app.models.notifications_model import NotificationsModel
+from app.models.orders_model import OrdersModel, is_open
+from app.models.precision import Precision
+from app.models.record_model import SORT_ROLE, RecordProxy
+from app.theme import ThemeName, palette
+from core.clock import NS_PER_S
+from core.domain.orders import OrderState, TradingMode, TradingState
+from core.events import (
+    ConnectionState,
+    ConnectionStatus,
+    Notice,
+    OrderUpdated,
+    Severity,
+    StrategyState,
+    StrategyStatus,
+    TradingStateChanged,
+)
+
+NOW = 1_780_000_000 * NS_PER_S
+
+
+@pytest.fixture
+def models(qtbot: QtBot) -> WindowModels:
+    hub = WindowModels(lambda: NOW)
+    hub.set_instruments(sample_instruments())
+    return hub
+
+
+def cell(model: OrdersModel, row: int, column: str, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    return model.data(model.index(row, model.column_index(column)), role)
+
+
+def test_every_model_obeys_the_protocol(models: WindowModels, qtmodeltester: ModelTester) -> None:
+    for ticker in sample_tickers(NOW):
+        models.set_ticker(ticker)
+    for event in sample_events(NOW):
+        models.apply(event)
+    models.flush()
+    for table in models.tables:
+        assert table.rowCount() > 0
+        qtmodeltester.check(table)
+        qtmodeltester.check(RecordProxy(table))
+
+
+def test_a_flush_costs_one_signal_however_many_updates(qtbot: QtBot) -> None:
+    model = OrdersModel(Precision())
+    for number in range(50):
+        model.put(sample_order(number, NOW))
+    inserted: list[tuple[int, int]] = []
+    changed: list[tuple[int, int]] = []
+    model.rowsInserted.connect(lambda _parent, first, last: inserted.append((first, last)))
+    model.dataChanged.connect(lambda top, bottom: changed.append((top.row(), bottom.row())))
+    assert model.flush()
+    assert inserted == [(0, 49)]
+    for _ in range(20):
+        for number in (7, 9, 30):
+            model.put(sample_order(number, NOW, state=OrderState.FILLED, filled="0.01"))
+    assert model.flush()
+    assert changed == [(7, 30)]
+    assert not model.flush()
+
+
+def test_rows_are_removed_and_found_again(qtbot: QtBot) -> None:
+    model = OrdersModel(Precision())
+    for number in range(5):
+        model.put(sample_order(number, NOW))
+    model.flush()
+    model.discard("maru-000001")
+    model.discard("maru-000003")
+    model.discard("unknown")
+    model.flush()
+    assert [o.client_order_id for o in model.records()] == ["maru-000000", "maru-000002", "maru-000004"]
+    model.put(sample_order(4, NOW, state=OrderState.CANCELED))
+    model.flush()
+    assert cell(model, 2, "state") == "Cancelled"
+    assert model.record("maru-000001") is None
+
+
+def test_the_limit_drops_the_oldest(qtbot: QtBot) -> None:
+    model = LogModel()
+    for number in range(LOG_LIMIT + 30):
+        model.add(NOW, LogLevel.INFO, "test", f"line {number}")
+        if number % 1_000 == 0:
+            model.flush()
+    model.flush()
+    assert model.rowCount() == LOG_LIMIT
+    assert model.record_at(0).text == "line 30"
+    assert model.record_at(LOG_LIMIT - 1).text == f"line {LOG_LIMIT + 29}"
+
+
+def test_a_paused_log_holds_lines_back(qtbot: QtBot) -> None:
+    model = LogModel()
+    model.paused = True
+    model.add(NOW, LogLevel.INFO, "test", "two\nlines")
+    assert not model.flush()
+    assert model.rowCount() == 0
+    model.paused = False
+    assert model.flush()
+    assert model.record_at(0).text == "two lines"
+
+
+def test_sorting_uses_numbers_not_text(qtbot: QtBot) -> None:
+    model = OrdersModel(Precision())
+    for number, price in enumerate(("9", "10", "100", "2")):
+        model.put(sample_order(number, NOW, price=price))
+    model.flush()
+    proxy = RecordProxy(model)
+    proxy.sort(model.column_index("price"), Qt.SortOrder.AscendingOrder)
+    prices = [proxy.record_at(row).intent.limit_price for row in range(proxy.rowCount())]
+    assert prices == [Decimal(2), Decimal(9), Decimal(10), Decimal(100)]
+    assert cell(model, 0, "price", SORT_ROLE) == 9.0
+
+
+def test_the_filter_follows_changes(qtbot: QtBot) -> None:
+    model = OrdersModel(Precision())
+    model.put(sample_order(1, NOW))
+    model.put(sample_order(2, NOW, symbol="ETH/USDT"))
+    model.flush()
+    proxy = RecordProxy(model)
+    proxy.set_filter(is_open)
+    assert proxy.rowCount() == 2
+    model.put(sample_order(1, NOW, state=OrderState.FILLED, filled="0.01"))
+    model.flush()
+    assert proxy.rowCount() == 1
+    proxy.set_filter(None)
+    proxy.set_search("eth")
+    assert [proxy.record_at(0).intent.symbol] == ["ETH/USDT"]
+    assert proxy.rowCount() == 1
+
+
+def test_cells_are_right_aligned_coloured_and_precise(models: WindowModels) -> None:
+    orders = models.orders
+    orders.set_palette(palette(ThemeName.DARK))
+    models.apply(OrderUpdated(sample_order(1, NOW, price="60450")))
+    models.flush()
+    assert cell(orders, 0, "price") == "60,450.00"
+    assert cell(orders, 0, "quantity") == "0.01000"
+    alignment = cell(orders, 0, "price", Qt.ItemDataRole.TextAlignmentRole)
+    assert isinstance(alignment, int)
+    assert alignment & int(Qt.AlignmentFlag.AlignRight)
+    colour = cell(orders, 0, "side", Qt.ItemDataRole.ForegroundRole)
+    assert colour.name().upper() == palette(ThemeName.DARK).up  # type: ignore[attr-defined]
+    assert cell(orders, 0, "average") == "—"
+    assert orders.data(QModelIndex()) is None
+    assert orders.headerData(0, Qt.Orientation.Vertical) is None
+
+
+def test_language_changes_cells_and_headers(models: WindowModels) -> None:
+    models.apply(OrderUpdated(sample_order(1, NOW)))
+    models.flush()
+    set_language(Language.KOREAN)
+    models.retranslate()
+    assert cell(models.orders, 0, "state") == "미체결"
+    header = models.orders.headerData(models.orders.column_index("quantity"), Qt.Orientation.Horizontal)
+    assert header == "수량"
+
+
+def test_positions_follow_the_price(models: WindowModels) -> None:
+    for event in sample_events(NOW):
+        models.apply(event)
+    models.flush()
+    ticker = sample_tickers(NOW)[0]
+    models.set_ticker(replace(ticker, last=60_000.0))
+    row = models.positions.record("btcusdt-1h-9f41c07b\nBTC/USDT")
+    assert row is not None
+    assert row.mark == Decimal("60000.0")
+    assert row.open_pnl == (Decimal("60000.0") - Decimal("59642.16")) * Decimal("0.0842")
+    assert models.positions.net_quantity("BTC/USDT") == Decimal("0.0842")
+    models.flush()
+
+
+def test_account_figures_need_every_price(models: WindowModels) -> None:
+    assert models.equity("USDT") is None
+    assert models.profit() is None
+    for event in sample_events(NOW):
+        models.apply(event)
+    assert models.equity("USDT") is None
+    for ticker in sample_tickers(NOW):
+        models.set_ticker(ticker)
+    expected = Decimal("8421.37") + Decimal("612.04")
+    expected += Decimal("0.0842") * Decimal("61204.5") + Decimal("0.55") * Decimal("3012.77")
+    assert models.equity("USDT") == expected
+    assert models.profit() is not None
+
+
+def test_only_news_is_told(models: WindowModels) -> None:
+    status = ConnectionStatus("binance", "orders", TradingMode.PRACTICE, ConnectionState.ONLINE, latency_ms=10)
+    strategy = StrategyStatus("s", "S", "BTC/USDT", "1h", "", StrategyState.FAILED, "no model")
+    for _ in range(5):
+        models.apply(replace(status, latency_ms=11))
+        models.apply(strategy)
+    assert len(models.log.records()) == 2
+    assert [row.count for row in models.notifications.records()] == [1]
+    assert models.mode is TradingMode.PRACTICE
+    models.apply(replace(status, state=ConnectionState.OFFLINE))
+    assert len(models.log.records()) == 3
+    assert not models.ticket_context("BTC/USDT").online
+
+
+def test_the_trading_state_reaches_the_ticket(models: WindowModels) -> None:
+    models.apply(TradingStateChanged(TradingState.HALTED, "kill switch", "2 cancelled"))
+    assert models.ticket_context("BTC/USDT").trading_state is TradingState.HALTED
+    assert models.notifications.records()[0].notice.title == "Trading is halted"
+
+
+def test_repeated_notices_are_folded(qtbot: QtBot) -> None:
+    model = NotificationsModel()
+    notice = Notice(Severity.ERROR, "Broken", "again")
+    for second in range(3):
+        model.add(notice, NOW + second * NS_PER_S)
+    assert model.add(notice, NOW + 600 * NS_PER_S).count == 1
+    model.flush()
+    assert [row.count for row in model.records()] == [3, 1]
+
+
+def test_words_for_numbers() -> None:
+    assert signed(Decimal("12.345")) == "▲ +12.34"
+    assert signed(Decimal(-1)) == "▼ −1.00"
+    assert signed(0) == "0.00"
+    assert signed_percent(0.0123) == "▲ +1.23\u00a0%"
+    assert machine("▼ −1,234.50") == "-1234.50"
+    assert machine(signed_percent(0.0123)) == "1.23%"
+    assert milliseconds(None) == "—"
+    assert milliseconds(12_345) == "12\u00a0s"
+    assert (age(400_000_000), age(15 * NS_PER_S), age(300 * NS_PER_S)) == ("0.4\u00a0s", "15\u00a0s", "5\u00a0min")
+    assert (level_of(5), level_of(35), level_of(50)) == (LogLevel.DEBUG, LogLevel.WARNING, LogLevel.ERROR)
