@@ -344,3 +344,24 @@ def test_real_outages_are_marked(view: ChartView, realdata) -> None:
     assert sum(view.series.missing_before(index) for index in view.series.gaps) == 128
     view.fit()
     assert pixels(picture(view), COLOURS.up) > 500
+
+
+def test_values_that_are_not_numbers_leave_the_chart_readable(view: ChartView) -> None:
+    view.set_history(*history(300))
+    before = view.price_range
+    view.update_forming(START + 300 * HOUR, float("nan"), float("inf"), float("-inf"), float("nan"), float("inf"))
+    view.append_final(START + 300 * HOUR, float("nan"), float("inf"), float("nan"), float("nan"), float("nan"))
+    low, high = view.price_range
+    assert np.isfinite([low, high]).all()
+    assert high - low == pytest.approx(before[1] - before[0], rel=0.5)
+    assert pixels(picture(view), COLOURS.up) > 200
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 900), (1600, 30)])
+def test_any_size_is_painted(view: ChartView, size: tuple[int, int]) -> None:
+    view.set_history(*history(300))
+    view.resize(*size)
+    view.fit()
+    view.zoom(1e-9)
+    view.zoom(1e9)
+    assert not picture(view).isNull()

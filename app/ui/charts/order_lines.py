@@ -113,7 +113,7 @@ class OrderLines:
             painter.drawRect(chip.adjusted(0, 0, -1, -1))
             painter.setPen(line.colour)
             painter.drawText(chip, Qt.AlignmentFlag.AlignCenter, line.text)
-        return [Tag(line.price, axis.text(line.price), line.colour, style.on_price) for line in lines]
+        return [Tag(line.price, axis.text(line.price), line.colour, style.ink(line.colour)) for line in lines]
 
     def _lines(self, last_price: float | None, style: ChartStyle) -> list[_Line]:
         lines: list[_Line] = []

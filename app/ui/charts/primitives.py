@@ -8,6 +8,7 @@ array, because thousands of Python rectangles per frame cost more than drawing t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def draw_rects(painter: QPainter, x: FloatArray, y: FloatArray, width: FloatArra
     rects = np.empty((len(x), 4))
     rects[:, 0], rects[:, 1], rects[:, 2], rects[:, 3] = x, y, width, height
     # `rects` outlives the call, the wrapper does not own its memory.
-    painter.drawRects(wrapInstance(rects.ctypes.data, QRectF), len(x))
+    painter.drawRects(cast(QRectF, wrapInstance(rects.ctypes.data, QRectF)), len(x))
 
 
 def draw_polyline(painter: QPainter, x: FloatArray, y: FloatArray) -> None:
@@ -79,4 +80,4 @@ def draw_polyline(painter: QPainter, x: FloatArray, y: FloatArray) -> None:
     lines[:, 0], lines[:, 1], lines[:, 2], lines[:, 3] = x[:-1], y[:-1], x[1:], y[1:]
     lines = np.ascontiguousarray(lines[np.isfinite(lines).all(axis=1)])
     if len(lines):
-        painter.drawLines(wrapInstance(lines.ctypes.data, QLineF), len(lines))
+        painter.drawLines(cast(QLineF, wrapInstance(lines.ctypes.data, QLineF)), len(lines))

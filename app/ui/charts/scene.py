@@ -35,6 +35,7 @@ from core.domain.fills import Fill
 _TOP_ROOM, _BOTTOM_ROOM = 0.14, 0.08  # of the price range, free above and below
 _VOLUME_SHARE = 0.2
 _VOLUME_MIN, _VOLUME_MAX = 0.08, 0.6
+_FINEST, _COARSEST = 1e-9, 1e3  # limits of stretching the price axis, as shares of the price
 _GAP_LABEL_BARS = 160  # with more bars in view a gap is a short tick without words
 _GRAB = GRID  # px around the separator that take hold of it
 
@@ -140,7 +141,8 @@ class ChartScene:
     def set_style(self, style: ChartStyle) -> None:
         """Take the colours of another theme."""
         self.style = style
-        for item in (self._candles, self._forming, self._volume, self._markers, *self.averages.values()):
+        self._markers.set_style(style)
+        for item in (self._candles, self._forming, self._volume, *self.averages.values()):
             item.set_style(style)
         self._canvas.viewport().update()
 
@@ -220,7 +222,9 @@ class ChartScene:
     def scale_price(self, factor: float) -> None:
         """Stretch the price range around its middle and keep it from now on."""
         middle, half = (self.price.low + self.price.high) / 2, (self.price.high - self.price.low) / 2 * factor
-        self.price = PriceRange(middle - half, middle + half, auto=False)
+        size = max(abs(self.price.low), abs(self.price.high))
+        if size * _FINEST <= half <= size * _COARSEST:
+            self.price = PriceRange(middle - half, middle + half, auto=False)
 
     def shift_price(self, pixels: int) -> None:
         """Move the price range by a number of pixel rows; only where the user has set it."""
@@ -385,7 +389,7 @@ class ChartScene:
         if scale.shows(bar.close):
             painter.setPen(hairline(colour, Qt.PenStyle.DotLine))
             painter.drawLine(scale.rect.left(), self._painted_row, scale.rect.right(), self._painted_row)
-        return [Tag(bar.close, self.price_axis.text(bar.close), colour, self.style.on_price)]
+        return [Tag(bar.close, self.price_axis.text(bar.close), colour, self.style.ink(colour))]
 
     def _paint_frame(self, painter: QPainter) -> None:
         painter.setPen(hairline(self.style.line))

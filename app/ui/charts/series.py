@@ -1,12 +1,14 @@
 """The bars of one market as a chart sees them: x is the bar index, one step per bar. Qt-free; GUI thread.
 
 Final bars live in the pyramid; the forming bar stands after them at index `len(series)`, so that a tick never
-touches the history. Counting bars instead of seconds keeps the spacing even and the numbers small enough for any
-transform; `time_at` and `index_at` translate, also beyond both ends.
+touches the history. Infinite values become NaN, and bars with NaN prices are not painted. Counting bars instead of
+seconds keeps the spacing even and the numbers small enough for any transform; `time_at` and `index_at` translate,
+also beyond both ends.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,7 +102,8 @@ class BarSeries:
             raise ValueError(f"{len(times)} times for {len(open_)} bars")
         if (steps <= 0).any():
             raise ValueError("bar times must ascend strictly")
-        self.pyramid = OhlcPyramid.from_arrays(open_, high, low, close, volume)
+        columns = [np.where(np.isfinite(column), column, np.nan) for column in (open_, high, low, close, volume)]
+        self.pyramid = OhlcPyramid.from_arrays(*columns)
         self._times = times
         self._gaps = [int(i) + 1 for i in np.nonzero(steps > self.timeframe_ns)[0]]
         self._forming = None
@@ -121,7 +124,7 @@ class BarSeries:
             self._forming = None
             if forming_time < time_ns:
                 self._place(forming_time, forming)
-        return self._place(time_ns, bar)
+        return self._place(time_ns, _finite(bar))
 
     def set_forming(self, time_ns: int, bar: Sequence[float]) -> bool:
         """Show the running bar; returns False where it is older than what is already closed."""
@@ -131,7 +134,7 @@ class BarSeries:
             return False
         if self._forming is not None and time_ns > self._forming[0]:
             self._place(*self._forming)
-        self._forming = (time_ns, tuple(float(value) for value in bar))
+        self._forming = (time_ns, _finite(bar))
         return True
 
     @property
@@ -149,11 +152,12 @@ class BarSeries:
     def bar(self, index: int) -> Bar | None:
         """Return the bar at an index, None outside the data."""
         if self._forming is not None and index == len(self):
-            return Bar(index, self._forming[0], *self._forming[1], final=False)
+            time_ns, (open_, high, low, close, volume) = self._forming
+            return Bar(index, time_ns, open_, high, low, close, volume, final=False)
         if not 0 <= index < len(self):
             return None
-        values = self.pyramid.level(0)[:, index].tolist()
-        return Bar(index, int(self._times[index]), *values, final=True)
+        open_, high, low, close, volume = self.pyramid.level(0)[:, index].tolist()
+        return Bar(index, int(self._times[index]), open_, high, low, close, volume, final=True)
 
     def time_at(self, index: int) -> int:
         """Return the open time of a bar, ns UTC; beyond both ends the bars are counted on."""
@@ -190,6 +194,8 @@ class BarSeries:
         found = self.pyramid.y_range(first, last)
         if self._forming is not None and first <= len(self) < last:
             _, high, low, _, _ = self._forming[1]
+            if math.isnan(high) or math.isnan(low):
+                return found
             found = (low, high) if found is None else (min(found[0], low), max(found[1], high))
         return found
 
@@ -222,3 +228,7 @@ class BarSeries:
 
     def _is_gap(self, before_ns: int, after_ns: int) -> bool:
         return after_ns - before_ns > self.timeframe_ns
+
+
+def _finite(bar: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(value) if math.isfinite(value) else math.nan for value in bar)

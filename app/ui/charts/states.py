@@ -68,5 +68,5 @@ def paint_stale(painter: QPainter, area: QRect, seconds: float, style: ChartStyl
     painter.setPen(hairline(style.warning))
     painter.setBrush(style.warning)
     painter.drawRoundedRect(chip, RADIUS, RADIUS)
-    painter.setPen(style.on_price)
+    painter.setPen(style.ink(style.warning))
     painter.drawText(chip, Qt.AlignmentFlag.AlignCenter, text)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QPen
 
-from app.theme import FONT_SIZE_M, FONT_SIZE_S, FONT_SIZE_XL, Palette, mix, number_font
+from app.stylesheet import readable_on
+from app.theme import FONT_SIZE_M, FONT_SIZE_S, Palette, mix, number_font
 
 _GRID_SHARE = 0.55
 _VOLUME_SHARE = 0.45
-_FADED_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class ChartStyle:
         background: the plot area; grid: faint lines on it; line: axis borders.
         up / down: price colours; up_volume / down_volume: the same, quieter.
         overlays: colours of indicator lines, in order.
-        small / bold / normal / banner: fonts with tabular digits.
+        small / bold / normal: fonts with tabular digits.
+        palette: where all of it comes from.
     """
 
     background: QColor
@@ -37,13 +38,11 @@ class ChartStyle:
     down: QColor
     up_volume: QColor
     down_volume: QColor
-    on_price: QColor
-    on_accent: QColor
     overlays: tuple[QColor, ...]
     small: QFont
     bold: QFont
     normal: QFont
-    banner: QFont
+    palette: Palette
 
     @classmethod
     def from_palette(cls, palette: Palette) -> ChartStyle:
@@ -61,25 +60,20 @@ class ChartStyle:
             down=QColor(palette.down),
             up_volume=QColor(mix(palette.surface, palette.up, _VOLUME_SHARE)),
             down_volume=QColor(mix(palette.surface, palette.down, _VOLUME_SHARE)),
-            on_price=QColor(palette.background),
-            on_accent=QColor(palette.on_accent),
             overlays=(QColor(palette.warning), QColor(palette.accent), QColor(palette.paper)),
             small=number_font(FONT_SIZE_S),
             bold=number_font(FONT_SIZE_S, bold=True),
             normal=number_font(FONT_SIZE_M),
-            banner=number_font(FONT_SIZE_XL, bold=True),
+            palette=palette,
         )
 
     def price_colour(self, rising: bool) -> QColor:
         """Return the colour of a rising or falling price."""
         return self.up if rising else self.down
 
-
-def faded(colour: QColor) -> QColor:
-    """Return a translucent form of a colour, for what stands behind."""
-    result = QColor(colour)
-    result.setAlphaF(_FADED_SHARE)
-    return result
+    def ink(self, fill: QColor) -> QColor:
+        """Return the text colour that reads best on a filled label."""
+        return QColor(readable_on(fill.name(), self.palette))
 
 
 def hairline(colour: QColor, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
