@@ -2,11 +2,15 @@
 
 The cycle collector runs in whichever thread allocates; in a worker it would destroy widgets from the wrong thread and
 crash. So automatic collection is off while the guard is on, and a timer collects where the widgets live.
+
+A full collection walks every object there is: 100 ms once a worker has imported a large library. What imports leave
+behind stays until the end anyway, so it is exempted as soon as new modules are seen, which costs nothing.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
@@ -20,6 +24,7 @@ class GcGuard(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._ticks = 0
+        self._modules = 0
         self._thresholds = gc.get_threshold()
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL_MS)
@@ -28,6 +33,7 @@ class GcGuard(QObject):
     def start(self) -> None:
         """Take over collection."""
         gc.disable()
+        self._modules = len(sys.modules)
         self._timer.start()
 
     def stop(self) -> None:
@@ -45,6 +51,11 @@ class GcGuard(QObject):
     def collect(self) -> None:
         """Collect as far as the interpreter's own thresholds ask."""
         self._ticks += 1
+        modules = len(sys.modules)
+        if modules != self._modules:
+            self._modules = modules
+            gc.freeze()
+            return
         young, middle, _ = gc.get_count()
         if self._ticks % FULL_EVERY == 0:
             gc.collect(2)

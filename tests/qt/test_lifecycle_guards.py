@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import time
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from pytestqt.qtbot import QtBot
@@ -44,6 +46,17 @@ def test_guard_runs_a_full_collection_regularly(guard: GcGuard) -> None:
     for _ in range(40):
         guard.collect()
     assert gc.get_stats()[2]["collections"] == before + 1
+
+
+def test_what_imports_leave_behind_is_exempted_without_a_collection(
+    guard: GcGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard.start()
+    frozen, collected = gc.get_freeze_count(), [stats["collections"] for stats in gc.get_stats()]
+    monkeypatch.setitem(sys.modules, "a_new_module", ModuleType("a_new_module"))
+    guard.collect()
+    assert gc.get_freeze_count() > frozen
+    assert [stats["collections"] for stats in gc.get_stats()] == collected
 
 
 def test_freeze_exempts_what_lives(guard: GcGuard) -> None:
