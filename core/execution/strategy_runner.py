@@ -149,7 +149,7 @@ class StrategyRunner:
                 record.spec, self._load_predictor(record.spec.model_id), self._gateway.instruments[record.spec.symbol],
                 last_bar_ns=record.last_bar_ns, last_target=record.last_target,
             )  # fmt: skip
-            await self._warm_up(strategy, record.spec, self._market.now_ns())
+            warm = strategy.warm_up(await self._history(strategy, record.spec, self._market.now_ns()))
         except (UserError, GatewayError) as exc:
             self._fail(entry, exc.message)
             return
@@ -157,9 +157,14 @@ class StrategyRunner:
             _log.exception("strategy %s failed to start", strategy_id)
             self._fail(entry, f"{type(exc).__name__}: {exc}")
             return
-        if entry.strategy is strategy:  # not stopped meanwhile
+        if entry.strategy is not strategy:
+            return  # stopped meanwhile
+        if warm:
             self._change(entry, StrategyState.RUNNING)
-            self._follow(entry.feed)
+        else:
+            needed = strategy.warm_up_bars
+            self._change(entry, StrategyState.WARMING_UP, f"the model needs {needed} closed bars without a gap")
+        self._follow(entry.feed)
 
     async def stop(self, strategy_id: str) -> None:
         """Stop deciding and cancel working orders; the position stays."""
@@ -227,7 +232,7 @@ class StrategyRunner:
 
     async def _on_final(self, key: FeedKey, candle: Candle) -> None:
         for entry in list(self._entries.values()):
-            if entry.feed == key and entry.strategy is not None and entry.state is StrategyState.RUNNING:
+            if entry.feed == key and entry.strategy is not None:
                 await self._decide(entry, entry.strategy, candle)
         if self._bar_processed is not None:
             await self._bar_processed(candle)
@@ -237,14 +242,15 @@ class StrategyRunner:
         if not strategy.is_news(candle):
             return
         try:
+            history: list[Candle] | None = None
             if not strategy.follows(candle):
-                await self._warm_up(strategy, spec, candle.open_time_ns)
-                if not strategy.follows(candle):
-                    raise UserError(f"Bars of {spec.symbol} {spec.timeframe} are missing at the venue.", "Start again.")
+                history = await self._history(strategy, spec, candle.open_time_ns)
             holding = self._path.position(spec.symbol, spec.strategy_id).quantity
-            decision = strategy.on_bar(candle, holding, self._wall.now_ns())
+            decision = strategy.on_bar(candle, holding, self._wall.now_ns(), history)
             if decision is None:
                 return
+            if entry.state is StrategyState.WARMING_UP:
+                self._change(entry, StrategyState.RUNNING)
             # Before the order: a crash between the two loses a decision, it never makes it twice.
             target = decision.signal.target_weight
             self._save(entry, replace(entry.record, last_bar_ns=candle.open_time_ns, last_target=target))
@@ -258,12 +264,10 @@ class StrategyRunner:
             _log.exception("strategy %s failed", spec.strategy_id)
             self._fail(entry, f"{type(exc).__name__}: {exc}")
 
-    async def _warm_up(self, strategy: ModelStrategy, spec: StrategySpec, end_ns: int) -> None:
-        timeframe = Timeframe(spec.timeframe)
+    async def _history(self, strategy: ModelStrategy, spec: StrategySpec, end_ns: int) -> list[Candle]:
         # A few more than needed: venues skip bars without trades.
         bars = strategy.warm_up_bars + 10
-        history = await fetch_history(self._gateway, spec.symbol, timeframe, bars, end_ns)
-        strategy.warm_up(history)
+        return await fetch_history(self._gateway, spec.symbol, Timeframe(spec.timeframe), bars, end_ns)
 
     # --- status -----------------------------------------------------------------------------------------------
 

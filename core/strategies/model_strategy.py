@@ -62,21 +62,15 @@ class ModelStrategy:
         """Closed bars of history the model needs."""
         return self._predictor.warm_up_bars
 
-    def warm_up(self, candles: Sequence[Candle]) -> None:
+    def warm_up(self, candles: Sequence[Candle]) -> bool:
         """Feed closed history, oldest first. It is never acted upon: by now its prices are gone.
 
-        Raises:
-            UserError: there is not enough history.
+        Returns:
+            Whether that was enough; otherwise the model goes on warming up with the bars that close.
         """
         closed = [candle for candle in candles if candle.final]
-        forecast = self._predictor.warm_up(closed)
-        if forecast is None:
-            raise UserError(
-                f"Only {len(closed)} closed bars of {self.spec.symbol} {self.spec.timeframe} are known, "
-                f"the model needs {self.warm_up_bars}.",
-                "Fetch more history or wait until enough bars have closed.",
-            )
-        self._seen_ns = closed[-1].open_time_ns
+        self._seen_ns = closed[-1].open_time_ns if closed else None
+        return self._predictor.warm_up(closed) is not None
 
     def follows(self, candle: Candle) -> bool:
         """Return whether `candle` is the bar right after the last one fed."""
@@ -87,28 +81,30 @@ class ModelStrategy:
         fresh = self._seen_ns is None or candle.open_time_ns > self._seen_ns
         return candle.final and fresh
 
-    def on_bar(self, candle: Candle, holding: Decimal, now_ns: int) -> Decision | None:
+    def on_bar(
+        self, candle: Candle, holding: Decimal, now_ns: int, history: Sequence[Candle] | None = None
+    ) -> Decision | None:
         """Feed the next closed bar and decide on it.
 
         Args:
             holding: base currency the strategy holds.
             now_ns: ns UTC.
+            history: closed bars before this one, oldest first, where it does not follow the last one fed.
 
         Returns:
-            The decision, or None where this bar was decided on before (it only updates the model then).
+            The decision; None while the model warms up, and for a bar decided on before (it only updates the model).
 
         Raises:
-            ValueError: the bar is open or does not follow the last one.
+            ValueError: the bar is open, or does not follow and no history was given.
         """
-        if not candle.final or not self.follows(candle):
+        if not candle.final or (history is None and not self.follows(candle)):
             raise ValueError(f"{candle.symbol} bar {candle.open_time_ns} is open or out of sequence")
-        forecast = self._predictor.update(candle)
+        model = self._predictor
+        forecast = model.update(candle) if history is None else model.warm_up([*history, candle])
         self._seen_ns = candle.open_time_ns
         if forecast is None or (self.last_bar_ns is not None and candle.open_time_ns <= self.last_bar_ns):
             return None
-        signal = generate_signal(
-            forecast, self.spec, holds=bool(self.last_target), reference_price=candle.close
-        )  # fmt: skip
+        signal = generate_signal(forecast, self.spec, holds=bool(self.last_target), reference_price=candle.close)
         intent = generate_intent(signal, Sizing(self.spec.capital), holding, self._instrument, now_ns)
         self.last_bar_ns, self.last_target = candle.open_time_ns, signal.target_weight
         return Decision(signal, intent)

@@ -13,7 +13,7 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.orders import OrderState
 from core.domain.signals import Forecast
 from core.errors import UserError
-from core.events import Notice, SignalEmitted, StrategyState, StrategyStatus
+from core.events import SignalEmitted, StrategyState, StrategyStatus
 from core.execution.api.gateway import AmbiguousOutcome
 from core.strategies.spec import StrategySpec
 from tests.unit.execution.conftest import Desk
@@ -143,11 +143,25 @@ async def test_a_gap_is_filled_from_history_and_not_traded(trading: Desk, model:
     assert trading.venue.sent == []
 
 
-async def test_a_gap_that_cannot_be_filled_stops_the_strategy(trading: Desk) -> None:
+async def test_a_hole_at_the_venue_is_left_to_the_model(trading: Desk, model: ScriptedModel) -> None:
     await running(trading)
     trading.venue.push_candle(bar(9))
-    await until(lambda: states(trading)[-1] is StrategyState.FAILED)
-    assert "missing" in trading.said(Notice)[-1].text
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
+    assert model.seen[-2:] == [T0, T0 + 9 * MINUTE]
+
+
+async def test_too_little_history_is_waited_for(trading: Desk, model: ScriptedModel) -> None:
+    model.scores = {4: 1.0}
+    trading.venue.candles = [bar(0)]
+    await running(trading)
+    status = trading.said(StrategyStatus)[-1]
+    assert (status.state, status.detail) == (StrategyState.WARMING_UP, "the model needs 5 closed bars without a gap")
+    model.update = lambda candle: model.warm_up([bar(i) for i in range((candle.open_time_ns - T0) // MINUTE + 1)])
+    for index in range(1, 5):
+        trading.venue.push_candle(bar(index))
+    await until(lambda: len(trading.venue.sent) == 1)
+    assert states(trading)[-1] is StrategyState.RUNNING
+    assert len(trading.said(SignalEmitted)) == 1
 
 
 async def test_a_bug_in_a_model_stops_that_strategy_alone(trading: Desk, model: ScriptedModel) -> None:
@@ -200,12 +214,9 @@ async def test_kill_pauses_and_rearm_does_not_restart(trading: Desk) -> None:
     assert set(states(trading)) == {StrategyState.STOPPED}
 
 
-async def test_too_little_history_and_wrong_models_are_said(trading: Desk, model: ScriptedModel) -> None:
+async def test_wrong_and_broken_models_are_said(trading: Desk, model: ScriptedModel) -> None:
     executor = await trading.start()
-    trading.venue.candles = [bar(0)]
     await executor.add_strategy(SPEC)
-    await executor.start_strategy("s1")
-    assert "the model needs 5" in trading.said(StrategyStatus)[-1].detail
     model.symbol = "ETH/USDT"
     await executor.start_strategy("s1")
     assert "was trained on ETH/USDT" in trading.said(StrategyStatus)[-1].detail
