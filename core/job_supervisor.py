@@ -111,10 +111,11 @@ class JobSupervisor:
             raise
         finally:
             child_end.close()
-        self._job_id = job_id
-        self._process, self._connection = process, parent_end
-        self._stop_at, self._force_step = None, 0
-        self._last_seen = time.monotonic()
+        with self._lock:
+            self._job_id = job_id
+            self._stop_at, self._force_step = None, 0
+            self._last_seen = time.monotonic()
+            self._process, self._connection = process, parent_end
 
     def request_stop(self) -> None:
         """Ask the job to stop; `poll` uses force when it does not. Any thread; harmless when nothing runs."""
@@ -132,11 +133,14 @@ class JobSupervisor:
         """
         deadline = time.monotonic() + timeout
         while self._process is not None and self._connection is not None:
+            ended = not self._process.is_alive()  # asked first: whatever it sent is then already in the pipe
             events = self._drain(self._connection)
-            if not events:
+            if not events and ended and self._process is not None:
+                events = [self._ended_silently(self._reap())]  # something else keeps the pipe open
+            if not events and self._process is not None:
                 events = self._enforce(self._process)
             remaining = deadline - time.monotonic()
-            if events or remaining <= 0:
+            if events or remaining <= 0 or self._process is None or self._connection is None:
                 return events
             wait([self._connection, self._process.sentinel], min(remaining, _TICK_SECONDS))
         return []

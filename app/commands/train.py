@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,10 +20,11 @@ from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, 
 from core.config import DataPaths, data_paths
 from core.errors import UserError
 from core.job_supervisor import JobSupervisor
-from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress
+from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
 from ml.api import (
     STORE_SOURCE,
     TRAIN_FORECAST_JOB,
+    DataRange,
     ForecastSpec,
     TrainingProgress,
     TrainingResult,
@@ -58,8 +63,11 @@ def forecast(
     """Train an LSTM forecaster and store it as a model package. Ctrl-C cancels and keeps the checkpoint."""
     paths = data_paths(data_dir).create()
     run_id = resume or new_run_id()
-    spec = _resumed_spec(paths, resume) if resume else _configured_spec(config)
-    spec = _overlay(spec, data, {"venue": venue, "symbol": symbol, "timeframe": timeframe})
+    values = _read_config(config)
+    spec = _resumed_spec(paths, resume) if resume else spec_from_mapping(values)
+    given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
+    told = spec.data.to_json() if resume else values.get("data", {})
+    spec = replace(spec, data=_data_range(spec.data, data, told, given))
     spec = replace(
         spec,
         training=_replace_given(spec.training, {"epochs": epochs, "seed": seed}),
@@ -73,7 +81,8 @@ def forecast(
         runs_dir=paths.runs,
         resume=resume is not None,
     )
-    _remember(paths, run_id, spec)
+    if not resume:
+        _remember(paths, run_id, spec)
     result = _run(run_id, job, spec)
     emit(result.to_json(), as_json=as_json, text=describe_result(result))
 
@@ -99,50 +108,54 @@ def describe_result(result: TrainingResult) -> str:
 
 
 def _run(run_id: str, job: dict[str, Any], spec: ForecastSpec) -> TrainingResult:
-    say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
-    with JobSupervisor() as supervisor, _ProgressLine() as line:
-        supervisor.start(run_id, TRAIN_FORECAST_JOB, job)
-        while True:
-            try:
-                events = supervisor.poll(_POLL_SECONDS)
-            except KeyboardInterrupt:
-                line.finish()
-                say("Stopping …")
-                supervisor.request_stop()
-                continue
-            for event in events:
-                result = _handle(event, line)
-                if result is not None:
-                    return result
-
-
-def _handle(event: JobEvent, line: _ProgressLine) -> TrainingResult | None:
-    """Show one event; return the result at the end.
+    """Run the job to its end.
 
     Raises:
         UserError: the run failed for a reason the user can repair.
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
-    if isinstance(event, JobProgress):
-        line.show(TrainingProgress.from_json(event.payload))
-    elif isinstance(event, JobLog) and event.level != "INFO":
-        say(event.message)
-    elif isinstance(event, JobFinished):
-        line.finish()
-        return TrainingResult.from_json(event.result)
-    elif isinstance(event, JobCancelled):
-        line.finish()
-        say(f"Cancelled. Continue with: train forecast --resume {event.job_id}")
-        raise CommandFailed
-    elif isinstance(event, JobFailed):
-        line.finish()
-        if event.user_error:
-            raise UserError(event.message, event.remedy)
+    say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
+    with JobSupervisor() as supervisor, _ProgressLine() as line, _interrupts() as interrupted:
+        supervisor.start(run_id, TRAIN_FORECAST_JOB, job)
+        told = False
+        while True:
+            for event in supervisor.poll(_POLL_SECONDS):
+                if isinstance(event, JobProgress):
+                    line.show(TrainingProgress.from_json(event.payload))
+                elif isinstance(event, JobFinished):
+                    return TrainingResult.from_json(event.result)
+                elif isinstance(event, JobCancelled | JobFailed):
+                    line.finish()
+                    _explain(event, Path(job["run_dir"]))
+            if interrupted.is_set() and not told:
+                line.finish()
+                say("Stopping …")
+                supervisor.request_stop()
+                told = True
+
+
+def _explain(event: JobCancelled | JobFailed, run_dir: Path) -> NoReturn:
+    """Say how a run ended without a result."""
+    if isinstance(event, JobFailed) and event.user_error:
+        raise UserError(event.message, event.remedy)
+    if isinstance(event, JobFailed):
         say(f"The training failed: {event.message} {event.remedy}".strip())
-        if event.details:
-            say(event.details)
-        raise CommandFailed
-    return None
+        say(event.details)
+    else:
+        kept = (run_dir / "checkpoint.json").exists()
+        say("Cancelled." + (f" Continue with: train forecast --resume {event.job_id}" if kept else ""))
+    raise CommandFailed
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into a flag: as an exception it could strike between two events and lose the second."""
+    flag = threading.Event()
+    former = signal.signal(signal.SIGINT, lambda *_: flag.set())
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 class _ProgressLine:
@@ -183,30 +196,39 @@ class _ProgressLine:
             self._open = False
 
 
-def _configured_spec(config: Path | None) -> ForecastSpec:
+def _read_config(config: Path | None) -> dict[str, Any]:
     if config is None:
-        return ForecastSpec()
+        return {}
     try:
-        values = tomllib.loads(config.read_text(encoding="utf-8"))
+        return tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as exc:
         raise UserError(f"{config} cannot be read: {exc.strerror or exc}.", "Check the path.") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise UserError(f"{config.name} is no valid TOML: {exc}.", "Repair the file.") from exc
-    return spec_from_mapping(values)
 
 
-def _overlay(spec: ForecastSpec, file: Path | None, given: dict[str, str | None]) -> ForecastSpec:
-    """Apply the options that name the data; a file's own name tells market and bar length where nobody does."""
-    values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if file is not None:
-        from core.data.importer import guess_symbol, guess_timeframe
+def _data_range(base: DataRange, file: Path | None, told: dict[str, Any], options: dict[str, str | None]) -> DataRange:
+    """Apply the options that name the data.
 
-        guessed = {"symbol": guess_symbol(file.name), "timeframe": guess_timeframe(file.name)}
-        values = {key: str(value) for key, value in guessed.items() if value is not None} | values
-        values["source"] = str(file.expanduser().resolve())
-    elif spec.data.source != STORE_SOURCE:
-        values["source"] = str(Path(spec.data.source).expanduser().resolve())
-    return replace(spec, data=replace(spec.data, **values))
+    For a file, market and bar length come from the options, else the configuration, else the file's name: never from
+    the defaults, which would put a wrong label on somebody's bars.
+    """
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if file is None and base.source == STORE_SOURCE:
+        return replace(base, **given)
+    from core.data.importer import guess_symbol, guess_timeframe
+
+    path = (file if file is not None else Path(base.source)).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.", "Check the path.")
+    guesses = {"symbol": guess_symbol(path.name), "timeframe": guess_timeframe(path.name)}
+    for key, guess in guesses.items():
+        if key in given or key in told:
+            continue
+        if guess is None:
+            raise UserError(f"The {key} cannot be told from the name {path.name}.", f"Name it with --{key}.")
+        given[key] = str(guess)
+    return replace(base, source=str(path), **given)
 
 
 def _replace_given(part: Any, given: dict[str, Any]) -> Any:

@@ -133,6 +133,7 @@ def test_the_command_line_trains_lists_and_shows(data_dir: Path) -> None:
         (["train", "forecast", "--symbol", "ETH/USDT"], "no closed 1h bars of ETH/USDT"),
         (["train", "forecast", "--timeframe", "7m"], "timeframe '7m'"),
         (["train", "forecast", "--data", "missing/BTC_USDT-1h.csv"], "no file"),
+        (["train", "forecast", "--data", "pyproject.toml"], "symbol cannot be told"),
         (["train", "forecast", "--config", "missing.toml"], "cannot be read"),
         (["train", "forecast", "--resume", "run-9"], "no run 'run-9'"),
         (["models", "show", "abc"], "no model 'abc'"),
@@ -162,8 +163,11 @@ def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and child
         rest = process.stderr.read()
         assert process.wait(30) == 1
-    assert "--resume run-" in rest
     assert "Traceback" not in seen + rest
+    run_id = rest.rsplit("--resume ", 1)[1].strip()
+    resumed = cli("train", "forecast", "--resume", run_id, "--epochs", "3", "--json", data_dir=data_dir)
+    assert resumed.returncode == 2
+    assert "another configuration" in last_json(resumed)["error"]
 
 
 @pytest.mark.realdata
