@@ -58,3 +58,12 @@ def vanishes(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
 def stops_dead(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGSTOP)
     return {}
+
+
+def leaves_a_heir(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Die while a process of one's own still holds the pipe."""
+    heir = os.fork()
+    if heir == 0:
+        time.sleep(600)
+    channel.progress({"heir": heir})
+    os._exit(5)

@@ -157,6 +157,17 @@ def test_a_killed_child_is_explained(supervisor: JobSupervisor) -> None:
 
 
 @POSIX
+def test_a_dead_child_is_noticed_though_its_pipe_stays_open(supervisor: JobSupervisor) -> None:
+    supervisor.start("j", f"{JOBS}:leaves_a_heir", {})
+    events = run_to_end(supervisor)
+    heir = next(event.payload["heir"] for event in events if isinstance(event, JobProgress))
+    psutil.Process(heir).kill()
+    last = events[-1]
+    assert isinstance(last, JobFailed)
+    assert last.details == "exit code 5"
+
+
+@POSIX
 def test_a_silent_child_is_ended() -> None:
     with JobSupervisor(StopPolicy(silence_s=2.5)) as supervisor:
         supervisor.start("j", f"{JOBS}:stops_dead", {})
