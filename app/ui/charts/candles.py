@@ -9,13 +9,13 @@ import math
 from typing import Any
 
 import numpy as np
-import pyqtgraph as pg
 from numpy.typing import NDArray
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QPainter
 from PySide6.QtWidgets import QGraphicsItem
 
 from app.ui.charts.lod import CLOSE, FACTOR, HIGH, LOW, OPEN
+from app.ui.charts.pane import PaneItem
 from app.ui.charts.primitives import FloatArray, PixelMap, draw_rects
 from app.ui.charts.series import BarSeries
 from app.ui.charts.style import ChartStyle
@@ -44,7 +44,7 @@ def body_width(spacing: float, line: int) -> int:
     return max(line, width)
 
 
-class SeriesItem(pg.GraphicsObject):
+class SeriesItem(PaneItem):
     """Base of items that paint a bar series: exposes only the visible slice, bounds as floats from the data.
 
     Attributes:
@@ -86,7 +86,7 @@ class SeriesItem(pg.GraphicsObject):
     def _view_columns(self, pixels: PixelMap) -> tuple[int, tuple[int, int]]:
         """Return (level of detail, visible bars) of the whole view; a partial repaint must use the same level."""
         assert self.series is not None
-        left, right = self.getViewBox().viewRange()[0]
+        left, right = self.pane.x_range
         width = abs(right - left) * pixels.scale_x
         view = max(0, int(left) - 1), min(len(self.series), int(right) + 2)
         return self.series.pyramid.pick(*view, bucket_limit(width)), view

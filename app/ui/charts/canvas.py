@@ -1,7 +1,7 @@
 """The graphics view under a chart: paints through its owner and reports gestures. GUI thread.
 
-Mouse events are handled here and do not enter pyqtgraph's scene: its hover search costs a millisecond per move and a
-chart knows better what a drag means.
+Mouse events are handled here and do not enter the graphics scene: searching it for an item under the mouse costs time
+on every move, and a chart knows better what a drag means.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any, Protocol
 
-import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPoint, QRectF, Qt, Signal
 from PySide6.QtGui import QMouseEvent, QPainter, QResizeEvent, QTransform, QWheelEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView, QWidget
 
 _WHEEL_NOTCH = 120.0
 _DRAG_FROM = 3  # px; less is a click with an unsteady hand
@@ -45,7 +44,7 @@ class CanvasOwner(Protocol):
         ...
 
 
-class ChartCanvas(pg.GraphicsView):
+class ChartCanvas(QGraphicsView):
     """Graphics view with gestures.
 
     Signals:
@@ -66,7 +65,17 @@ class ChartCanvas(pg.GraphicsView):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         self._owner: CanvasOwner | None = None
-        super().__init__(parent, useOpenGL=False, background=None)
+        super().__init__(parent)
+        # The view keeps the scene alive through this reference; Qt itself does not own it for a view.
+        self._scene = QGraphicsScene(self)
+        self._scene.setItemIndexMethod(QGraphicsScene.ItemIndexMethod.NoIndex)
+        self.setScene(self._scene)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setTransformationAnchor(QGraphicsView.ViewportAnchor.NoAnchor)
+        self.setViewportUpdateMode(QGraphicsView.ViewportUpdateMode.MinimalViewportUpdate)
         self._pressed: tuple[Zone, QPoint] | None = None
         self._last = QPoint()
         self._dragging = False
@@ -98,8 +107,10 @@ class ChartCanvas(pg.GraphicsView):
         paint(painter)
         painter.restore()
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        # Scene coordinates are the pixels of the viewport.
+        self.setSceneRect(QRectF(self.viewport().rect()))
         if self._owner is not None:
             self.resized.emit()
 
@@ -141,7 +152,7 @@ class ChartCanvas(pg.GraphicsView):
             event.accept()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        # pyqtgraph scales the scene here; a chart decides itself, also for the touchpad's sideways scroll.
+        # The across part is the touchpad's sideways scroll.
         delta = event.angleDelta()
         self.wheeled.emit(event.position().toPoint(), delta.x() / _WHEEL_NOTCH, delta.y() / _WHEEL_NOTCH)
         event.accept()

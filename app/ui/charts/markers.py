@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyqtgraph as pg
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtGui import QPainter, QPolygonF
 
 from app.theme import GRID
+from app.ui.charts.pane import PaneItem
 from app.ui.charts.primitives import PixelMap
 from app.ui.charts.series import BarSeries
 from app.ui.charts.style import ChartStyle, hairline
@@ -25,7 +25,7 @@ _HEIGHT = 2 * GRID + 1
 _GAP = GRID - 1
 
 
-class FillMarkersItem(pg.GraphicsObject):
+class FillMarkersItem(PaneItem):
     """All fills of the market in one item; only those in view are painted, one per pixel cell."""
 
     def __init__(self, style: ChartStyle) -> None:
@@ -71,17 +71,18 @@ class FillMarkersItem(pg.GraphicsObject):
 
     def boundingRect(self) -> QRectF:
         # Triangles have a size in pixels; the view is the only honest bound in data units.
-        rect = self.viewRect()
-        return rect if rect is not None else QRectF()
+        if self.parentItem() is None:
+            return QRectF()
+        (left, right), (low, high) = self.pane.x_range, self.pane.y_range
+        return QRectF(left, low, right - left, high - low)
 
-    def viewRangeChanged(self, *_args: Any) -> None:
+    def range_changed(self) -> None:
         self.prepareGeometryChange()
 
     def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
-        box = self.getViewBox()
-        if box is None or len(self._x) == 0:
+        if len(self._x) == 0:
             return
-        (left, right), (bottom, top) = box.viewRange()
+        (left, right), (bottom, top) = self.pane.x_range, self.pane.y_range
         first, last = np.searchsorted(self._x, [left - 1, right + 1])
         inside = np.arange(first, last)
         inside = inside[(self._y[inside] >= bottom) & (self._y[inside] <= top)]

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-import pyqtgraph as pg
 from PySide6.QtCore import QPoint, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetrics, QPainter, QRegion
-from PySide6.QtWidgets import QGraphicsView
 
 from app.i18n import tr, tr_count
 from app.theme import GRID, ROW_HEIGHT, SPACE_S, SPACE_XS
@@ -24,6 +22,7 @@ from app.ui.charts.crosshair import Word, bar_words, paint_crosshair, paint_lege
 from app.ui.charts.markers import FillMarkersItem
 from app.ui.charts.order_lines import OrderLines
 from app.ui.charts.overlays import MOVING_AVERAGES, MovingAverageItem
+from app.ui.charts.pane import Pane
 from app.ui.charts.series import BarSeries
 from app.ui.charts.states import ChartState, StateText, paint_stale, paint_state
 from app.ui.charts.style import ChartStyle, hairline
@@ -65,8 +64,6 @@ class ChartScene:
 
     def __init__(self, canvas: ChartCanvas, style: ChartStyle, zone: tzinfo) -> None:
         self._canvas = canvas
-        # pyqtgraph caches the background picture; ours changes with every pan.
-        canvas.setCacheMode(QGraphicsView.CacheModeFlag(0))
         self.style = style
         self.series: BarSeries | None = None
         self.window = BarWindow()
@@ -86,14 +83,14 @@ class ChartScene:
         self._legend = QRect()
         self._painted_row: int | None = None
         self._price_rect = self._volume_rect = self._axis_rect = self._time_rect = QRect(0, 0, 1, 1)
-        self._price_box, self._volume_box = _pane(canvas), _pane(canvas)
+        self._price_pane, self._volume_pane = Pane(canvas.scene()), Pane(canvas.scene())
         self._candles, self._forming = CandleItem(style), FormingBarItem(style)
         self._volume = VolumeItem(style)
         self._markers = FillMarkersItem(style)
         self.averages = {period: MovingAverageItem(period, i, style) for i, period in enumerate(MOVING_AVERAGES)}
         for item in (self._candles, self._forming, *self.averages.values(), self._markers):
-            self._price_box.addItem(item, ignoreBounds=True)
-        self._volume_box.addItem(self._volume, ignoreBounds=True)
+            self._price_pane.add(item)
+        self._volume_pane.add(self._volume)
         for item in self.averages.values():
             item.setVisible(False)
 
@@ -154,10 +151,9 @@ class ChartScene:
         self._canvas.viewport().update()
 
     def close(self) -> None:
-        """Take the items out of their boxes before Qt destroys both in an order of its own."""
-        for box in (self._price_box, self._volume_box):
-            box.clear()
-            box.close()
+        """Take the panes out of the scene before Qt and Python destroy them in an order of their own."""
+        for pane in (self._price_pane, self._volume_pane):
+            self._canvas.scene().removeItem(pane)
 
     # -- geometry ---------------------------------------------------------------------------------------------------
 
@@ -176,13 +172,13 @@ class ChartScene:
         self._fit()
         self._place(self._canvas.viewport().size())
         ready = self.series is not None and self.state is ChartState.READY
-        for box in (self._price_box, self._volume_box):
-            box.setVisible(ready)
+        for pane in (self._price_pane, self._volume_pane):
+            pane.setVisible(ready)
         if ready and self.series is not None:
             first, last = self.window.first, self.window.last
-            self._price_box.setRange(xRange=(first, last), yRange=(self.price.low, self.price.high), padding=0)
+            self._price_pane.set_range((first, last), (self.price.low, self.price.high))
             self._volume.set_top(self._volume_top)
-            self._volume_box.setRange(xRange=(first, last), yRange=(0.0, self._volume_top), padding=0)
+            self._volume_pane.set_range((first, last), (0.0, self._volume_top))
             self._ticks = self.time_axis.ticks(self.series, first, last, self.plot_width)
         self._canvas.viewport().update()
 
@@ -262,9 +258,8 @@ class ChartScene:
         self._volume_rect = QRect(0, height - lower, width, lower)
         self._axis_rect = QRect(width, 0, axis, height)
         self._time_rect = QRect(0, height, size.width(), AXIS_HEIGHT)
-        for box, rect in ((self._price_box, self._price_rect), (self._volume_box, self._volume_rect)):
-            if box.geometry() != QRectF(rect):
-                box.setGeometry(QRectF(rect))
+        self._price_pane.set_geometry(self._price_rect)
+        self._volume_pane.set_geometry(self._volume_rect)
 
     def _row_of_last(self) -> int | None:
         close = self.series.last_close if self.series is not None else None
@@ -431,11 +426,3 @@ class ChartScene:
         painter.fillRect(tag, self.style.text)
         painter.setPen(self.style.background)
         painter.drawText(tag, Qt.AlignmentFlag.AlignCenter, text)
-
-
-def _pane(canvas: ChartCanvas) -> pg.ViewBox:
-    """Return a pane that does nothing by itself: ranges and gestures belong to the chart."""
-    box = pg.ViewBox(enableMenu=False, enableMouse=False, defaultPadding=0.0)
-    box.disableAutoRange()
-    canvas.addItem(box)
-    return box
