@@ -188,9 +188,13 @@ class AccountStore:
         balances: Mapping[str, tuple[int, int]] | None = None,
         cells: Iterable[tuple[str, StoredCell]] = (),
     ) -> None:
-        """Commit one consistent change; on return it survives a crash."""
-        self._db.execute("BEGIN IMMEDIATE")
+        """Commit one consistent change; on return it survives a crash.
+
+        Raises:
+            UserError: the disk does not take it; the exchange must end, since memory is ahead of the account now.
+        """
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('market_ms', ?)", (str(market_ms),))
             self._db.executemany("INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)", map(_order_row, orders))
             self._db.executemany(
@@ -205,10 +209,14 @@ class AccountStore:
                 "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?)",
                 [(s, c.open_ms, c.played, c.rows.tobytes(), c.bar.tobytes()) for s, c in cells],
             )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as exc:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise UserError(
+                f"The practice account cannot be written: {exc}.",
+                "Free some space and start the practice exchange again; what was stored before is safe.",
+            ) from exc
 
 
 def _order_row(order: Order) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from core.practice import messages, rules
@@ -84,14 +84,25 @@ class TradingApi:
 
     def klines(self, params: Params) -> list[list[Any]]:
         """Return bars."""
+        spec, interval, start, end, limit = self._kline_request(params)
+        rows = self._exchange.klines(spec.symbol, interval, start, end, limit)
+        return [messages.kline_row(spec, row, interval) for row in rows]
+
+    def warm_klines(self, params: Params) -> Iterator[None]:
+        """Prepare the same `klines` in steps of a few milliseconds."""
+        spec, interval, start, end, limit = self._kline_request(params)
+        return self._exchange.warm(spec.symbol, interval, start, end, limit)
+
+    def _kline_request(self, params: Params) -> tuple[MarketSpec, int, int | None, int | None, int]:
         spec = self.spec(params)
         interval = INTERVALS.get(rules.required(params, "interval"))
         if interval is None:
             raise Rejection(-1120, "Invalid interval.")
+        base = self._exchange.source.base_ms
+        if interval % base and base % interval:  # e.g. three-minute bars of a five-minute replay
+            raise Rejection(-1120, "Invalid interval.")
         start, end = rules.integer(params, "startTime"), rules.integer(params, "endTime")
-        limit = rules.limited(params, 500, MAX_KLINES)
-        rows = self._exchange.klines(spec.symbol, interval, start, end, limit)
-        return [messages.kline_row(spec, row, interval) for row in rows]
+        return spec, interval, start, end, rules.limited(params, 500, MAX_KLINES)
 
     def depth(self, params: Params) -> Json:
         """Return the book and the sequence number it belongs to."""

@@ -6,7 +6,7 @@ Everything that happens to the account is committed to the store before anybody 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,10 +71,8 @@ class Exchange:
         self._matchers: dict[str, Matcher] = {}
         for symbol, spec in source.specs.items():
             tape = self._tapes[symbol]
-            due = tape.upcoming(market_ms)
-            tape.skip_through(due.stop)
-            maker = tape.pure(due[-1])[3] if due else False
-            self._matchers[symbol] = Matcher(spec, zlib.crc32(symbol.encode()), self._ledger, tape, maker)
+            tape.skip_through(tape.upcoming(market_ms).stop)
+            self._matchers[symbol] = Matcher(spec, zlib.crc32(symbol.encode()), self._ledger, tape)
         for order in store.open_orders():
             self._matchers[order.symbol].restore(order)
 
@@ -268,6 +266,14 @@ class Exchange:
         if start <= forming_open < end and (not self.finished or forming_open != tape.open_ms):
             rows = np.concatenate([rows, tape.forming_bar(interval_ms)[None, :]])
         return rows[-limit:] if start_ms is None else rows[:limit]
+
+    def warm(
+        self, symbol: str, interval_ms: int, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> Iterator[None]:
+        """Prepare the same `klines` in steps of a few milliseconds."""
+        end = min(self._market_ms, end_ms if end_ms is not None else self._market_ms) + 1
+        start, end = self.source.span(symbol, max(interval_ms, self.source.base_ms), start_ms, end, limit)
+        return self.source.warm(symbol, interval_ms, start, end)
 
     def _fine_klines(self, symbol: str, interval_ms: int, start_ms: int | None, end: int, limit: int) -> Ints:
         """Bars shorter than the source's own: made from the trades, flat where nothing traded."""

@@ -6,7 +6,7 @@ the market is kept elsewhere (`core.practice.tape`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from core.practice.bars import Ints
@@ -52,6 +52,10 @@ class MarketSource(Protocol):
 
     def klines(self, symbol: str, interval_ms: int, start_ms: int, end_ms: int) -> Ints:
         """Return the bars of `interval_ms` (a multiple of the base) that open in [start_ms, end_ms)."""
+        ...
+
+    def warm(self, symbol: str, interval_ms: int, start_ms: int, end_ms: int) -> Iterator[None]:
+        """Prepare `klines` of the same range in steps of a few milliseconds, so that a server can breathe between."""
         ...
 
     def span(self, symbol: str, interval_ms: int, start_ms: int | None, end_ms: int, limit: int) -> tuple[int, int]:

@@ -50,14 +50,14 @@ class Matcher:
     Everything that happens is appended to `events` (our orders) and `prints` (the public tape); the caller drains both.
     """
 
-    def __init__(self, spec: MarketSpec, seed: int, ledger: Ledger, tape: Tape, is_last_buyer_maker: bool) -> None:
+    def __init__(self, spec: MarketSpec, seed: int, ledger: Ledger, tape: Tape) -> None:
         self.spec = spec
         self.tape = tape
         self.events: list[OrderEvent] = []
         self.prints: list[Print] = []
         self._seed = seed
         self._ledger = ledger
-        self._touch = Touch.after(tape.last_price, is_last_buyer_maker, tape.last_price)
+        self._touch = Touch.after(tape.last_price, tape.last_buyer_maker, tape.last_price)
         self._version = 0
         self._consumed: dict[bool, dict[int, int]] = {True: {}, False: {}}  # by side (asks?), price -> lots taken
         self._levels: dict[bool, tuple[tuple[int, int], Levels]] = {}
@@ -168,10 +168,19 @@ class Matcher:
             self._version += 1
 
     def _expire_own_in_the_way(self, order: Order, plan: Levels, now: Moment) -> None:
-        """Self-trade prevention as the venue's default does it: the resting order goes (EXPIRE_MAKER)."""
-        reach = order.price or (plan[-1][0] if plan else 0)
+        """Self-trade prevention as the venue's default does it: the resting order goes (EXPIRE_MAKER).
+
+        In the way is what has a better price than the last level taken; where the book did not suffice, everything
+        within the limit.
+        """
+        sufficed = sum(lots for _, lots in plan) == order.remaining
+        sign = 1 if order.is_buy else -1
         for resting in list(self._resting[not order.is_buy]):
-            if reach and ((resting.price <= reach) if order.is_buy else (resting.price >= reach)):
+            if sufficed:
+                meets = sign * resting.price < sign * plan[-1][0]
+            else:
+                meets = order.price == 0 or sign * resting.price <= sign * order.price
+            if meets:
                 self._end(resting, EXPIRED_IN_MATCH, "TRADE_PREVENTION", now)
 
     def _crosses(self, order: Order, market_ms: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 BUY, SELL = "BUY", "SELL"
@@ -69,7 +69,7 @@ class Order:
 
     def copy(self) -> Order:
         """Return a snapshot."""
-        return Order(**asdict(self))
+        return replace(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain mapping for storing."""

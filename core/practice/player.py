@@ -79,11 +79,8 @@ class Player:
         self._gate_ms = gate_ms or exchange.source.base_ms
         self._timeline = Timeline(exchange.market_ms, server_ms(), speed or 1.0)
         self.lockstep = speed is None
-        self._released = False
         self._saved_ms = server_ms()
         self._bursts: set[asyncio.Task[None]] = set()
-        if self.lockstep:
-            self._align()
 
     @property
     def speed(self) -> float:
@@ -104,11 +101,11 @@ class Player:
         return int(rows[-1, 0]) if len(rows) else None
 
     def acknowledge(self, symbol: str, interval: str, open_ms: int) -> bool:
-        """Release the next bar; a stale or foreign acknowledgement changes nothing and returns False."""
+        """Play the next bar; a stale or foreign acknowledgement changes nothing and returns False."""
         fits = symbol in self._exchange.specs and interval == interval_name(self._gate_ms)
         if not (self.lockstep and fits and open_ms == self.last_closed_ms) or self._exchange.finished:
             return False
-        self._released = True
+        self._play_bar(self._server_ms())
         return True
 
     def set_speed(self, speed: float | None) -> None:
@@ -123,14 +120,9 @@ class Player:
     def step(self) -> None:
         """Advance the market to where it should be now and send what is due."""
         now = self._server_ms()
-        if self.lockstep:
-            if self._released:
-                self._released = False
-                self._play_bar(now)
-            self._hub.tick()
-        else:
+        if not self.lockstep:
             self._exchange.advance(self._timeline.at(now), now)
-            self._hub.tick()
+        self._hub.tick()
         if now - self._saved_ms >= _SAVE_MS:
             self._saved_ms = now
             self._exchange.save_clock()
@@ -139,10 +131,7 @@ class Player:
         """Play until cancelled."""
         while True:
             self.step()
-            if not self._released:
-                await asyncio.sleep(_PERIOD_S if not self.lockstep else _PERIOD_S / 10)
-            else:
-                await asyncio.sleep(0)
+            await asyncio.sleep(_PERIOD_S)
 
     def burst(self, symbol: str, rate: float, seconds: float) -> None:
         """Add `rate` market trades per wall second for `seconds`."""
@@ -150,13 +139,14 @@ class Player:
         self._bursts.add(task)
         task.add_done_callback(self._bursts.discard)
 
-    async def close(self) -> None:
-        """Stop bursts and store the clock."""
+    async def close(self, *, save: bool = True) -> None:
+        """Stop bursts and, unless storing has failed before, store the clock."""
         for task in list(self._bursts):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        self._exchange.save_clock()
+        if save:
+            self._exchange.save_clock()
 
     async def _burst(self, symbol: str, rate: float, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -167,12 +157,6 @@ class Player:
                 self._exchange.extra_trade(symbol, number % 2 == 0, 1 + number % 7, self._server_ms())
             sent = due
             await asyncio.sleep(_BURST_PERIOD_S)
-
-    def _align(self) -> None:
-        """Begin lockstep at the opening trade of a bar."""
-        open_ms = floor_open(self._exchange.cell_open_ms, self._gate_ms)
-        if self._exchange.cell_open_ms == open_ms:
-            self._exchange.advance(max(open_ms, self._exchange.market_ms), self._server_ms())
 
     def _play_bar(self, now: int) -> None:
         """Play the rest of the bar, close it and stop at the opening trade of the next one."""

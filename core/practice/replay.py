@@ -11,7 +11,7 @@ import csv
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -114,6 +114,10 @@ class ReplayMarket:
         rows = self._rows(symbol, interval_ms)
         first, last = np.searchsorted(rows[:, TIME], (start_ms, end_ms))
         return rows[first:last]
+
+    def warm(self, symbol: str, interval_ms: int, start_ms: int, end_ms: int) -> Iterator[None]:
+        """Stored bars need no preparation."""
+        return iter(())
 
     def span(self, symbol: str, interval_ms: int, start_ms: int | None, end_ms: int, limit: int) -> tuple[int, int]:
         """Return the range of open times that holds `limit` bars (see `MarketSource.span`)."""

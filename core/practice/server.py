@@ -28,7 +28,7 @@ from core.practice import auth
 from core.practice.account_store import AccountStore
 from core.practice.api import TradingApi
 from core.practice.auth import ApiKeys
-from core.practice.bars import DAY_MS, INTERVALS, interval_name
+from core.practice.bars import DAY_MS, INTERVALS, floor_open, interval_name
 from core.practice.exchange import Exchange
 from core.practice.market_source import MarketSource
 from core.practice.orders import Rejection
@@ -100,6 +100,7 @@ class PracticeServer:
         self._task: asyncio.Task[None] | None = None
         self._sockets: set[web.WebSocketResponse] = set()
         self._port = 0
+        self._failure: BaseException | None = None
         self.stop_requested = asyncio.Event()
 
     async def start(self) -> None:
@@ -149,9 +150,9 @@ class PracticeServer:
         Raises:
             Exception: whatever ended the market's own task early.
         """
-        failure: BaseException | None = None
         if self._task is not None:
-            failure = self._task.exception() if self._task.done() and not self._task.cancelled() else None
+            if self._task.done() and not self._task.cancelled():
+                self._failure = self._failure or self._task.exception()
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({self._task})
@@ -162,8 +163,9 @@ class PracticeServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-            await self.player.close()
+            await self.player.close(save=self._failure is None)
         self._store.close()
+        failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
@@ -183,6 +185,10 @@ class PracticeServer:
             return await handler(request)
         except Rejection as exc:
             return web.json_response({"code": exc.code, "msg": exc.message}, status=exc.status, dumps=_compact)
+        except UserError as exc:  # the account cannot be stored: memory must not run ahead of the disk
+            self._failure = exc
+            self.stop_requested.set()
+            return web.json_response({"code": -1000, "msg": exc.message}, status=503, dumps=_compact)
 
     # --- routes -----------------------------------------------------------------------------------------------
 
@@ -192,7 +198,6 @@ class PracticeServer:
         for path, answer in {
             "time": api.time,
             "exchangeInfo": api.exchange_info,
-            "klines": api.klines,
             "depth": api.depth,
             "aggTrades": api.aggregate_trades,
             "trades": api.trades,
@@ -201,6 +206,7 @@ class PracticeServer:
             "ticker/bookTicker": api.book_ticker,
         }.items():
             router.add_get(f"{base}/{path}", self._rest(answer))
+        router.add_get(f"{base}/klines", self._klines)
         for path, answer in {
             "account": api.account,
             "order": api.query_order,
@@ -236,6 +242,13 @@ class PracticeServer:
             return web.json_response(answer(params), dumps=_compact)
 
         return handle
+
+    async def _klines(self, request: web.Request) -> web.Response:
+        """Answer `/klines`; years of history are made in steps, so that the market goes on meanwhile."""
+        params = dict(request.query)
+        for _ in self._api.warm_klines(params):
+            await asyncio.sleep(0)
+        return web.json_response(self._api.klines(params), dumps=_compact)
 
     async def _stream_socket(self, request: web.Request) -> web.StreamResponse:
         combined = request.path == "/stream"
@@ -343,6 +356,7 @@ class PracticeServer:
 
     async def _reset(self, request: web.Request) -> web.Response:
         archived = self.exchange.reset()
+        self._hub.account_replaced()
         self.player.rebase()
         return web.json_response({"archived": archived})
 
@@ -397,7 +411,7 @@ def start_time(source: MarketSource, config: PracticeConfig, stored_ms: int | No
         return now_ms
     else:
         default = now_ms - _DEFAULT_PAST_MS
-    floor = source.next_open(default // source.base_ms * source.base_ms)
+    floor = source.next_open(floor_open(default, config.gate_ms or source.base_ms))
     return min(last, max(floor if floor is not None else default, stored_ms or 0))
 
 

@@ -133,7 +133,7 @@ class StreamHub:
         Raises:
             Rejection: a name is unknown; then none is added.
         """
-        for stream in [parse_stream(name, list(self._exchange.specs)) for name in names]:
+        for stream in [self._checked(name) for name in names]:
             connection.streams[stream.name] = stream
             self._streams[stream.name] = stream
             self._listeners.setdefault(stream.name, set()).add(connection)
@@ -142,6 +142,13 @@ class StreamHub:
                 self._open_bar.setdefault(stream.name, floor_open(self._exchange.market_ms, interval))
             self._due[stream.name] = 0  # a newcomer sees the present state at the next tick
             self._sent.pop(stream.name, None)
+
+    def _checked(self, name: str) -> Stream:
+        stream = parse_stream(name, list(self._exchange.specs))
+        base, interval = self._exchange.source.base_ms, INTERVALS.get(stream.argument, 0)
+        if stream.kind == "kline" and interval % base and base % interval:
+            raise Rejection(-1120, f"Invalid stream: {name}")
+        return stream
 
     def unsubscribe(self, connection: Connection, names: Sequence[str]) -> None:
         """Remove streams from a connection; unknown names are ignored, as the venue does."""
@@ -232,6 +239,12 @@ class StreamHub:
                 self._ticker(stream, now)
         for symbol in books:
             self.publish_depth(symbol)
+
+    def account_replaced(self) -> None:
+        """Look at the books afresh: the account and with it its orders were exchanged for new ones."""
+        self._sent.clear()
+        for state in self._books.values():
+            state.key = (-1, -1)
 
     def publish_depth(self, symbol: str) -> int:
         """Send the book's changes since the last frame and return the sequence number reached."""

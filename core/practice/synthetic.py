@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.practice import paths
-from core.practice.bars import DAY_MS, MINUTE_MS, Ints, aggregate, empty_bars, floor_open
+from core.practice.bars import DAY_MS, HOUR_MS, MINUTE_MS, Ints, aggregate, empty_bars, floor_open
 from core.practice.paths import RECIPE_COLUMNS, Trades
 from core.practice.specs import MarketSpec, known_scales
 
@@ -110,6 +110,12 @@ class SyntheticMarket:
         """Return the bars that open in [start_ms, end_ms)."""
         return self._markets[symbol].klines(interval_ms, max(start_ms, GENESIS_MS), end_ms)
 
+    def warm(self, symbol: str, interval_ms: int, start_ms: int, end_ms: int) -> Iterator[None]:
+        """Prepare `klines` of the same range piece by piece (see `MarketSource.warm`)."""
+        if interval_ms % HOUR_MS == 0 and end_ms > max(start_ms, GENESIS_MS):
+            first = (max(start_ms, GENESIS_MS) - GENESIS_MS) // DAY_MS
+            yield from self._markets[symbol].warm(first, -(-(end_ms - GENESIS_MS) // DAY_MS))
+
     def span(self, symbol: str, interval_ms: int, start_ms: int | None, end_ms: int, limit: int) -> tuple[int, int]:
         """Return the range of open times that holds `limit` bars (see `MarketSource.span`)."""
         if start_ms is None:
@@ -120,7 +126,7 @@ class SyntheticMarket:
 
 
 class _SyntheticSymbol:
-    """One synthetic market: anchors, cached day blocks and cached daily bars."""
+    """One synthetic market: anchors, cached day blocks and cached hourly bars."""
 
     def __init__(self, seed: int, profile: MarketProfile) -> None:
         name = profile.base + profile.quote
@@ -136,7 +142,7 @@ class _SyntheticSymbol:
         self._volatility = np.empty(0)
         self._walk_state = (0.0, 0)  # log volatility deviation, regime
         self._days: OrderedDict[int, Ints] = OrderedDict()
-        self._daily: dict[int, Ints] = {}
+        self._hourly: dict[int, Ints] = {}  # day -> (24, COLUMNS); two kilobytes a day
 
     def trades(self, open_ms: int) -> Trades:
         """Return the trades of the minute that opens at `open_ms`."""
@@ -153,21 +159,29 @@ class _SyntheticSymbol:
             return empty_bars()
         first_day = (start - GENESIS_MS) // DAY_MS
         final_day = -(-(last + interval_ms - GENESIS_MS) // DAY_MS)
-        if interval_ms % DAY_MS == 0:
-            rows = self._daily_bars(first_day, final_day)
+        if interval_ms % HOUR_MS == 0:
+            for _ in self.warm(first_day, final_day):
+                pass
+            rows = np.concatenate([self._hourly[day] for day in range(first_day, final_day)])
+            if interval_ms == HOUR_MS:
+                return rows[(rows[:, 0] >= start) & (rows[:, 0] <= last)]
         else:
             blocks = [paths.bars_of(np.concatenate(part, axis=1)) for part in self._chunks(first_day, final_day)]
             rows = np.concatenate(blocks)
         kept = rows[(rows[:, 0] >= start) & (rows[:, 0] < last + interval_ms)]
         return kept if interval_ms == MINUTE_MS else aggregate(kept, interval_ms)
 
-    def _daily_bars(self, first: int, end: int) -> Ints:
-        missing = [day for day in range(first, end) if day not in self._daily]
-        if missing:
-            for part in self._chunks(missing[0], missing[-1] + 1, keep=False):
-                for row in aggregate(paths.bars_of(np.concatenate(part, axis=1)), DAY_MS):
-                    self._daily[(int(row[0]) - GENESIS_MS) // DAY_MS] = row
-        return np.array([self._daily[day] for day in range(first, end)])
+    def warm(self, first: int, end: int) -> Iterator[None]:
+        """Make the hourly bars of the days [first, end) that are not cached yet, pausing now and then."""
+        missing = [day for day in range(first, end) if day not in self._hourly]
+        if not missing:
+            return
+        for part in self._chunks(missing[0], missing[-1] + 1, keep=False):
+            hours = aggregate(paths.bars_of(np.concatenate(part, axis=1)), HOUR_MS)
+            day = (int(hours[0, 0]) - GENESIS_MS) // DAY_MS
+            for number in range(len(part)):
+                self._hourly[day + number] = hours[24 * number : 24 * (number + 1)]
+            yield
 
     def _chunks(self, first: int, end: int, *, keep: bool = True) -> Iterator[list[Ints]]:
         for start in range(first, end, _CHUNK_DAYS):

@@ -71,6 +71,7 @@ class Tape:
         self._last_price: int | None = None
         self.unsaved = False
         self._played = 0
+        self._last_maker = False
         self._enter(open_ms)
 
     @property
@@ -84,6 +85,11 @@ class Tape:
         if self._last_price is None:
             self._last_price = self._price_before(self._open_ms)
         return self._last_price
+
+    @property
+    def last_buyer_maker(self) -> bool:
+        """Whether the seller was the aggressor of the last trade so far."""
+        return self._last_maker
 
     def upcoming(self, until_ms: int) -> range:
         """Return positions of the source's trades of this cell not yet played and due by `until_ms`, inclusive."""
@@ -113,6 +119,7 @@ class Tape:
         elif end > self._played:
             self._count = self._played = end
             self._last_price = int(self._pure.price[end - 1])
+            self._last_maker = bool(self._pure.buyer_maker[end - 1])
 
     def replace_next(self) -> None:
         """Count the next trade of the source as played; the caller prints what happened instead."""
@@ -220,7 +227,7 @@ class Tape:
             if stored is not None:
                 self._own = [(int(t), int(p), int(q), bool(m)) for t, p, q, m in stored.rows]
                 self._played, self._count = stored.played, len(self._own)
-                self._last_price = self._own[-1][1]
+                self._last_price, self._last_maker = self._own[-1][1], self._own[-1][3]
 
     def _touch(self) -> None:
         if self._own is None:
@@ -232,7 +239,7 @@ class Tape:
             self._own.append((time_ms, price, quantity, buyer_maker))
         done = Print(self._first_id + self._count, time_ms, price, quantity, buyer_maker)
         self._count += 1
-        self._last_price = price
+        self._last_price, self._last_maker = price, buyer_maker
         return done
 
     def _own_rows(self) -> Ints:

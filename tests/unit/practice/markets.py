@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,9 @@ class ScriptedMarket:
             if start_ms <= open_ms < end_ms
         ]
         return aggregate(np.array(rows), interval_ms) if rows else empty_bars()
+
+    def warm(self, symbol: str, interval_ms: int, start_ms: int, end_ms: int) -> Iterator[None]:
+        return iter(())
 
     def span(self, symbol: str, interval_ms: int, start_ms: int | None, end_ms: int, limit: int) -> tuple[int, int]:
         if start_ms is None:

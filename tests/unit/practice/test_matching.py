@@ -169,10 +169,13 @@ def test_stop_waits_then_works(tmp_path: Path) -> None:
 
 def test_own_orders_never_trade_with_each_other(tmp_path: Path) -> None:
     exchange = exchange_over(steady(), tmp_path, btc=1)
-    bids, asks = exchange.matcher(SPEC.symbol).book(exchange.market_ms, 1)
+    _, asks = exchange.matcher(SPEC.symbol).book(exchange.market_ms, 1)
     resting = exchange.place(order(exchange, SELL, 50, asks[0][0]), 1).order
-    placed = exchange.place(order(exchange, BUY, 10, asks[0][0]), 2)
-    assert placed.order.status == "FILLED"
+    enough = exchange.place(order(exchange, BUY, 10, asks[0][0]), 2)
+    assert enough.order.status == "FILLED"
+    assert [o.order_id for o in exchange.open_orders()] == [resting.order_id]
+    placed = exchange.place(order(exchange, BUY, asks[0][1], asks[0][0]), 3)
+    assert placed.order.executed == asks[0][1] - 10
     gone = exchange.store.find_order(SPEC.symbol, resting.order_id, None)
     assert gone is not None
     assert gone.status == "EXPIRED_IN_MATCH"
