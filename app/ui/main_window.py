@@ -388,16 +388,17 @@ class MainWindow(QMainWindow):
     @Slot()
     def retranslate(self) -> None:
         """Write every text in the present language."""
-        for part in (self.actions_, self._menus, self.top_bar, self.models, self.error_dialog, *self.panels.values()):
-            part.retranslate()
+        parts = (self.actions_, self._menus, self.top_bar, self.models, self.error_dialog)
+        for rewrite in (*(part.retranslate for part in parts), *(panel.retranslate for panel in self.panels.values())):
+            rewrite()
         self.status.refresh()
         for name, panel in self.panels.items():
             self.layouts.set_title(name, panel.title())
         for name, widget in self._attached.items():
             self.layouts.set_title(name, tr(ATTACHED_TITLE[name]))
-            rewrite = getattr(widget, "retranslate", None)
-            if callable(rewrite):
-                rewrite()
+            of_widget = getattr(widget, "retranslate", None)
+            if callable(of_widget):
+                of_widget()
         self._preferences.show_choices()
         self._write_title()
 

@@ -67,7 +67,6 @@ class Questions(QObject):
     def _ask(self, name: str, title: str, text: str, stakes: tuple[str, ...], buttons: Buttons) -> None:
         """The first button is the safe one: Enter and Esc choose it."""
         if name in self._open:
-            self._open[name].raise_()
             self._open[name].activateWindow()
             return
         dialog = ConfirmDialog(self._window, name=name, title=title, text=text, stakes=stakes)

@@ -53,7 +53,9 @@ def paste(edit: DecimalEdit, text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), ACCEPTED)
-def test_typed_and_pasted_numbers_are_exact(qtbot: QtBot, edit: DecimalEdit, locale: str, text: str, value: str) -> None:
+def test_typed_and_pasted_numbers_are_exact(
+    qtbot: QtBot, edit: DecimalEdit, locale: str, text: str, value: str
+) -> None:
     qtbot.keyClicks(edit, text)
     assert edit.value() == Decimal(value)
     paste(edit, text)

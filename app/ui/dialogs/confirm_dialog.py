@@ -5,8 +5,7 @@ Never `exec()`: a nested event loop inside a coroutine ends other tasks.
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QCloseEvent
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
@@ -36,7 +35,7 @@ class ConfirmDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setMinimumWidth(100 * GRID)
         self._answer = "cancel"
-        self._done = False
+        self._answered = False
         heading = QLabel(title, self)
         set_look(heading, "role", "heading")
         heading.setWordWrap(True)
@@ -72,16 +71,15 @@ class ConfirmDialog(QDialog):
             button.setFocus()
         return button
 
+    @Slot()
     def _on_pressed(self) -> None:
         sender = self.sender()
         self._answer = sender.objectName() if sender is not None else "cancel"
-        self.close()
+        self.accept()
 
-    def reject(self) -> None:
-        self.close()
-
-    def closeEvent(self, event: QCloseEvent) -> None:
-        super().closeEvent(event)
-        if not self._done:
-            self._done = True
+    def done(self, result: int) -> None:
+        # Every way out (button, Esc, the window's own close button) ends here.
+        super().done(result)
+        if not self._answered:
+            self._answered = True
             self.answered.emit(self._answer)

@@ -38,7 +38,7 @@ from app.ui.widgets.panel import Panel
 from core.domain.instruments import Instrument
 from core.domain.orders import OrderType, Side, TimeInForce, TradingMode
 from core.domain.positions import Position
-from core.events import ExecutorEvent, StrategyState
+from core.events import ExecutorEvent
 
 SHARES = (Decimal("0.10"), Decimal("0.25"), Decimal("0.50"), Decimal("1"))
 MINIMUM_WIDTH = 76 * GRID
@@ -78,6 +78,7 @@ class TicketDock(Panel):
         self._strategies = strategies
         self._mode: TradingMode | None = None
         self._taken: dict[str, tuple[str, ...]] = {}
+        self._quiet: set[str] = set()  # markets whose taken strategies were seen stopped
         self._dirty = True
         self.flow = OrderFlow(trading.place_order, now_ns)
         self._build()
@@ -187,7 +188,7 @@ class TicketDock(Panel):
         grid.setVerticalSpacing(SPACE_S)
         grid.setColumnStretch(1, 1)
         # Screen order is tab order: type, quantity, price, stop, time in force.
-        rows = (
+        rows: tuple[tuple[str, QWidget | QHBoxLayout], ...] = (
             ("type", self.order_type),
             ("quantity", self.quantity),
             ("share", shares),
@@ -447,8 +448,11 @@ class TicketDock(Panel):
         symbol = self._symbol()
         taken = self._taken.get(symbol, ())
         active = self._strategies.active(symbol) if symbol else []
-        if taken and any(s.strategy_id in taken for s in active if s.state is StrategyState.RUNNING):
-            self._taken.pop(symbol)  # started again elsewhere: the badge would be a lie
+        runs = any(status.strategy_id in taken for status in active)
+        if taken and not runs:
+            self._quiet.add(symbol)  # the stop has arrived
+        elif taken and symbol in self._quiet:
+            self._release(symbol)  # started again elsewhere: the badge would be a lie
             taken = ()
         self.manual.setVisible(bool(taken))
         self.take_over.setVisible(bool(taken or active))
@@ -583,7 +587,7 @@ class TicketDock(Panel):
         for strategy_id in ids:
             self._trading.stop_strategy(strategy_id)
         if ids:
-            self._taken = {**self._taken, symbol: ids}
+            self._taken[symbol] = ids
         self.refresh()
 
     @Slot(object)
@@ -591,8 +595,13 @@ class TicketDock(Panel):
         """Start the strategies taken over again and drop the MANUAL badge; called after the person agreed."""
         for strategy_id in strategy_ids:
             self._trading.start_strategy(strategy_id)
-        self._taken = {symbol: ids for symbol, ids in self._taken.items() if ids != strategy_ids}
+        for symbol in [symbol for symbol, ids in self._taken.items() if ids == strategy_ids]:
+            self._release(symbol)
         self.refresh()
+
+    def _release(self, symbol: str) -> None:
+        self._taken.pop(symbol, None)
+        self._quiet.discard(symbol)
 
     def is_manual(self, symbol: str) -> bool:
         """Whether a market was taken over."""

@@ -120,7 +120,9 @@ def test_market_order_meets_the_other_side() -> None:
 
 
 @pytest.mark.parametrize(
-    "context", [replace(CONTEXT, instrument=None), replace(CONTEXT, last=None, bid=None, ask=None)], ids=["rules", "price"]
+    "context",
+    [replace(CONTEXT, instrument=None), replace(CONTEXT, last=None, bid=None, ask=None)],
+    ids=["rules", "price"],
 )
 def test_no_figures_without_market_or_price(context: TicketContext) -> None:
     assert estimate(replace(ENTRY, order_type=OrderType.MARKET), context) is None

@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
+from pytestqt.qtbot import QtBot
+
+from app.flows.sample_session import sample_order, sample_tickers
+from app.i18n import Language
+from app.models.model_choice import ModelChoice
+from app.settings import CLOSE_ACTION as CLOSE_SETTING
+from app.settings import LANGUAGE, LAYOUT_PRESET, THEME, CloseAction, LanguageChoice
+from app.theme import ThemeChoice
+from app.ui.actions import ActionId
+from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.layouts import STATE_VERSION, DockName, Preset
+from core.domain.orders import OrderState, TradingMode, TradingState
+from core.events import (
+    ConnectionState,
+    ConnectionStatus,
+    Notice,
+    OrderUpdated,
+    Severity,
+    StrategyState,
+    StrategyStatus,
+    TradingStateChanged,
+)
+from tests.qt.window_kit import NOW_NS, WindowKit
+
+
+@pytest.fixture
+def kit(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[WindowKit]:
+    kit = WindowKit(qapp, tmp_path)
+    kit.window.show()
+    qtbot.waitExposed(kit.window)
+    yield kit
+    kit.close()
+
+
+def dialog(kit: WindowKit, name: str) -> ConfirmDialog:
+    found = kit.window.findChild(ConfirmDialog, name)
+    assert found is not None
+    return found
+
+
+def press(qtbot: QtBot, kit: WindowKit, name: str, answer: str) -> None:
+    button = dialog(kit, name).findChild(QPushButton, answer)
+    assert button is not None
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_a_session_is_visible(kit: WindowKit) -> None:
+    kit.play()
+    window = kit.window
+    assert window.windowTitle() == "PRACTICE – BTC/USDT – Maru"
+    assert window.positions.table.proxy.rowCount() == 2
+    assert window.orders.table.proxy.rowCount() == 3
+    assert window.fills.table.proxy.rowCount() == 4
+    assert window.strategies.table.proxy.rowCount() == 4
+    assert window.log.table.proxy.rowCount() > 5
+    assert window.status.indicators["orders"].text() == "Orders: online"
+    assert window.top_bar.findChild(QLabel, "account_equity").text() == "15,843.85 USDT"
+    assert window.ticket.market.text() == "BTC/USDT"
+
+
+def test_the_kill_switch_needs_one_press_and_no_models(qtbot: QtBot, kit: WindowKit) -> None:
+    kill = kit.window.top_bar.kill_switch.kill
+    assert kill.isVisible()
+    qtbot.mouseClick(kill, Qt.MouseButton.LeftButton)
+    assert kit.trading.calls == [("kill", False)]
+    qtbot.keyClick(kit.window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert kit.trading.named("kill") == [(False,), (False,)]
+
+
+def test_selling_everything_asks_without_blocking(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    kit.trading.calls.clear()
+    menu = kit.window.top_bar.kill_switch.menu
+    menu.actions()[1].trigger()
+    assert [label.text() for label in dialog(kit, "flatten_dialog").findChildren(QLabel, "stake")] == [
+        "•  BTC/USDT  0.0842  (btcusdt-1h-9f41c07b)",
+        "•  ETH/USDT  0.55  (ethusdt-15m-1b7e55d2)",
+    ]
+    menu.actions()[1].trigger()
+    assert len(kit.window.findChildren(ConfirmDialog)) == 1
+    press(qtbot, kit, "flatten_dialog", "cancel")
+    assert kit.trading.calls == []
+    qtbot.waitUntil(lambda: not kit.window.findChildren(ConfirmDialog))
+    menu.actions()[1].trigger()
+    press(qtbot, kit, "flatten_dialog", "flatten")
+    assert kit.trading.calls == [("kill", True)]
+
+
+def test_halted_stays_visible_until_rearmed(qtbot: QtBot, kit: WindowKit) -> None:
+    kill = kit.window.top_bar.kill_switch
+    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch"))
+    assert kill.halted.isVisible()
+    assert kill.halted.text() == "HALTED"
+    assert kill.kill.isVisible()
+    qtbot.mouseClick(kill.rearm, Qt.MouseButton.LeftButton)
+    assert kit.trading.named("rearm") == []
+    press(qtbot, kit, "rearm_dialog", "rearm")
+    assert kit.trading.named("rearm") == [()]
+    assert kill.halted.isVisible()  # the executor has not said so yet
+    kit.window.on_executor_event(TradingStateChanged(TradingState.ACTIVE, "re-armed"))
+    assert not kill.halted.isVisible()
+
+
+@pytest.mark.parametrize("mode", list(TradingMode))
+def test_the_mode_comes_from_the_executor(kit: WindowKit, mode: TradingMode) -> None:
+    badge = kit.window.top_bar.badge
+    assert not badge.isVisible()
+    assert "Maru" in kit.window.windowTitle()
+    kit.window.on_executor_event(ConnectionStatus("binance", "orders", mode, ConnectionState.ONLINE))
+    assert badge.isVisible()
+    assert badge.text() == mode.name
+    assert kit.window.windowTitle().startswith(mode.name)
+    assert kit.window.mode_frame.isVisible() == (mode is TradingMode.LIVE)
+    if mode is TradingMode.LIVE:
+        assert kit.window.mode_frame.geometry() == kit.window.rect()
+
+
+def test_offline_disables_the_ticket(kit: WindowKit) -> None:
+    kit.play()
+    offline = ConnectionStatus("binance", "orders", TradingMode.PRACTICE, ConnectionState.OFFLINE, "socket closed")
+    kit.window.on_executor_event(offline)
+    kit.window.refresh_now()
+    assert not kit.window.ticket.deed.isEnabled()
+    assert "Offline" in kit.window.ticket.outcome.text()
+    assert kit.window.status.indicators["orders"].text() == "Orders: offline"
+
+
+def test_the_timers_bring_changes_to_the_screen(qtbot: QtBot, kit: WindowKit) -> None:
+    with qtbot.waitSignals([kit.window.table_due, kit.window.frame_due]):
+        kit.window.on_executor_event(OrderUpdated(sample_order(1, NOW_NS)))
+    qtbot.waitUntil(lambda: kit.window.orders.table.proxy.rowCount() == 1)
+
+
+def test_cancelling_orders(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    kit.window.layouts.show(DockName.ORDERS)
+    orders = kit.window.orders
+    assert not orders.cancel_selected.isEnabled()
+    orders.table.select_key("maru-000002")
+    qtbot.mouseClick(orders.cancel_selected, Qt.MouseButton.LeftButton)
+    assert kit.trading.named("cancel_order") == [("maru-000002",)]
+    pending = sample_order(2, NOW_NS, symbol="ETH/USDT", state=OrderState.PENDING_CANCEL)
+    kit.window.on_executor_event(OrderUpdated(pending))
+    kit.window.refresh_now()
+    assert not orders.cancel_selected.isEnabled()
+    qtbot.mouseClick(orders.cancel_all, Qt.MouseButton.LeftButton)
+    assert kit.trading.named("cancel_all") == [(None,)]
+    qtbot.mouseClick(orders.open_only, Qt.MouseButton.LeftButton)
+    assert orders.table.proxy.rowCount() == 6
+
+
+def test_closing_a_position_prepares_the_ticket(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    kit.window.positions.table.select_key("ethusdt-15m-1b7e55d2\nETH/USDT")
+    with qtbot.waitSignal(kit.window.market_requested) as asked:
+        qtbot.mouseClick(kit.window.positions.close_position, Qt.MouseButton.LeftButton)
+    assert asked.args == ["ETH/USDT", "1m"]
+    assert kit.window.ticket.deed.text() == "SELL 0.5500 ETH @ market price (PRACTICE)"
+    assert kit.trading.calls == []
+
+
+def test_rows_copy_as_machine_readable_text(kit: WindowKit) -> None:
+    kit.play()
+    table = kit.window.positions.table
+    table.select_key("btcusdt-1h-9f41c07b\nBTC/USDT")
+    table.copy_selection()
+    header, row = QApplication.clipboard().text().split("\n")
+    cells = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert cells["Symbol"] == "BTC/USDT"
+    assert float(cells["Entry price"]) == 59642.16
+    assert float(cells["Open PnL"]) == pytest.approx(131.55, abs=0.01)
+
+
+def test_language_changes_everything_live(kit: WindowKit) -> None:
+    kit.play()
+    window = kit.window
+    window.actions_[ActionId.LANGUAGE_KO].trigger()
+    assert kit.language.language is Language.KOREAN
+    assert kit.settings.get(LANGUAGE) is LanguageChoice.KOREAN
+    assert window.windowTitle().startswith("연습")
+    assert window.layouts.dock(DockName.ORDERS).windowTitle() == "주문"
+    assert window.ticket.buy.text() == "▲ 매수"
+    assert window.top_bar.kill_switch.kill.text() == "긴급 중지"
+    assert window.actions_[ActionId.QUIT].text() == "종료"
+    window.actions_[ActionId.LANGUAGE_EN].trigger()
+    assert window.ticket.buy.text() == "▲ Buy"
+
+
+def test_theme_changes_everything_live(kit: WindowKit) -> None:
+    kit.play()
+    before = kit.window.grab().toImage().pixelColor(5, 200)
+    kit.window.actions_[ActionId.THEME_LIGHT].trigger()
+    assert kit.settings.get(THEME) is ThemeChoice.LIGHT
+    after = kit.window.grab().toImage().pixelColor(5, 200)
+    assert after.lightness() > before.lightness() + 100
+    kit.window.actions_[ActionId.THEME_DARK].trigger()
+
+
+def test_layout_survives_a_restart_and_another_language(
+    qtbot: QtBot, qapp: QApplication, kit: WindowKit, tmp_path: Path
+) -> None:
+    kit.window.apply_layout(Preset.TRAINING)
+    state = kit.window.layouts.save()
+    kit.window.actions_[ActionId.LANGUAGE_KO].trigger()
+    assert kit.window.restoreState(state, STATE_VERSION)
+    kit.window.orders.table.view.setColumnWidth(0, 222)
+    kit.window.memory.save()
+    assert kit.settings.get(LAYOUT_PRESET) == "training"
+    other = WindowKit(qapp, tmp_path)
+    other.window.restore_memory()
+    assert other.window.layouts.preset is Preset.TRAINING
+    assert other.window.actions_[ActionId.LAYOUT_TRAINING].isChecked()
+    assert other.window.orders.table.view.columnWidth(0) == 222
+    other.close()
+
+
+def test_a_broken_layout_falls_back_to_the_preset(kit: WindowKit) -> None:
+    assert not kit.window.layouts.restore(b"nonsense")
+    assert kit.window.layouts.dock(DockName.TICKET).isVisible()
+
+
+def test_panels_built_later_get_their_place(kit: WindowKit) -> None:
+    chart, book = QWidget(), QWidget()
+    kit.window.attach_dock("chart", chart)
+    kit.window.attach_dock("order_book", book)
+    kit.window.attach_dock("training", QWidget())
+    docks = {name: kit.window.layouts.dock(name) for name in DockName}
+    assert all(dock is not None for dock in docks.values())
+    assert {f"dock_{name.value}" for name in DockName} == {dock.objectName() for dock in docks.values()}
+    assert chart.isVisible()
+    assert book.isVisible()
+    names = {action.text() for action in kit.window.layouts.toggles()}
+    assert {"Chart", "Order book", "Training", "Orders"} <= names
+
+
+def test_notices_toast_without_taking_the_focus(qtbot: QtBot, kit: WindowKit) -> None:
+    window = kit.window
+    window.activateWindow()
+    window.ticket.quantity.edit.setFocus()
+    qtbot.waitUntil(window.ticket.quantity.edit.hasFocus)
+    for _ in range(3):
+        window.show_notice(Notice(Severity.ERROR, "Broken", "The socket closed."))
+    assert len(window.toasts.toasts) == 1
+    for number in range(5):
+        window.show_notice(Notice(Severity.INFO, f"Notice {number}"))
+    assert len(window.toasts.toasts) == 3
+    assert window.ticket.quantity.edit.hasFocus()
+    window.refresh_now()
+    assert window.notifications.table.proxy.rowCount() == 6
+    qtbot.mouseClick(window.toasts.toasts[-1], Qt.MouseButton.LeftButton)
+    assert len(window.toasts.toasts) == 2
+    qtbot.mouseClick(window.notifications.problems_only, Qt.MouseButton.LeftButton)
+    assert window.notifications.table.proxy.rowCount() == 1
+
+
+def test_log_filter_search_and_pause(qtbot: QtBot, kit: WindowKit) -> None:
+    window, log = kit.window, kit.window.log
+    window.layouts.show(DockName.LOG)
+    window.add_log(10, "feed", "detail")
+    window.add_log(20, "feed", "connected")
+    window.add_log(40, "orders", "rejected")
+    window.refresh_now()
+    assert log.table.proxy.rowCount() == 2
+    log.level.setCurrentIndex(0)
+    assert log.table.proxy.rowCount() == 3
+    qtbot.keyClicks(log.search, "reject")
+    assert log.table.proxy.rowCount() == 1
+    log.search.clear()
+    qtbot.mouseClick(log.pause, Qt.MouseButton.LeftButton)
+    window.add_log(20, "feed", "later")
+    window.refresh_now()
+    assert log.table.proxy.rowCount() == 3
+    qtbot.mouseClick(log.pause, Qt.MouseButton.LeftButton)
+    window.refresh_now()
+    assert log.table.proxy.rowCount() == 4
+
+
+def test_errors_are_coalesced(kit: WindowKit) -> None:
+    window = kit.window
+    for _ in range(14):
+        window.show_error("The disk is full.", "Free some space.", "OSError: 28")
+    window.show_error("The key was refused.", "Check it.", "")
+    error = window.error_dialog
+    assert error.isVisible()
+    assert error.message.text() == "The disk is full."
+    assert error.count.text() == "×14  1 more in the details"
+    assert "The key was refused." in error.text()
+
+
+def test_palette_finds_actions_markets_and_strategies(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    window = kit.window
+    window.activateWindow()
+    window.ticket.quantity.edit.setFocus()
+    qtbot.keyClick(window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
+    palette = window.palette_
+    assert palette.isVisible()
+    qtbot.keyClicks(palette.search, "eth/u")
+    with qtbot.waitSignal(window.market_requested) as asked:
+        qtbot.keyClick(palette.search, Qt.Key.Key_Return)
+    assert asked.args == ["ETH/USDT", "1m"]
+    assert not palette.isVisible()
+    window.palette_.open()
+    qtbot.keyClicks(palette.search, "solana")
+    qtbot.keyClick(palette.search, Qt.Key.Key_Return)
+    assert [s.title for s in window.strategies.table.selected()] == ["Solana swing"]
+    window.palette_.open()
+    qtbot.keyClicks(palette.search, "train a mod")
+    with qtbot.waitSignal(window.train_requested):
+        qtbot.keyClick(palette.search, Qt.Key.Key_Return)
+    window.palette_.open()
+    qtbot.keyClick(palette.search, Qt.Key.Key_Escape)
+    assert not palette.isVisible()
+
+
+def test_market_prices_keep_the_status_alive(kit: WindowKit) -> None:
+    kit.play()
+    kit.window.on_ticker(replace(sample_tickers(NOW_NS)[0], last=60_000.0))
+    kit.wait(2.5)
+    kit.window.status.tick(kit.clock.now_ns())
+    assert kit.window.status.indicators["tick"].text() == "2.5\u00a0s"
+
+
+def test_closing_with_nothing_at_stake_asks_nothing(qtbot: QtBot, kit: WindowKit) -> None:
+    with qtbot.waitSignal(kit.window.close_requested):
+        assert not kit.window.close()
+    assert kit.window.isVisible()
+
+
+def test_closing_lists_what_is_at_stake(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> None:
+    kit = WindowKit(qapp, tmp_path, close_warnings=lambda: ["Training is at epoch 14."], tray_available=lambda: True)
+    kit.window.show()
+    kit.play()
+    left: list[str] = []
+    kit.window.close_requested.connect(lambda: left.append("quit"))
+    kit.window.tray_requested.connect(lambda: left.append("tray"))
+    kit.window.close()
+    lines = [label.text() for label in dialog(kit, "close_dialog").findChildren(QLabel, "stake")]
+    assert lines == ["•  3 orders are open", "•  2 strategies are running", "•  Training is at epoch 14."]
+    press(qtbot, kit, "close_dialog", "stay")
+    assert left == []
+    qtbot.waitUntil(lambda: not kit.window.findChildren(ConfirmDialog))
+    kit.window.close()
+    press(qtbot, kit, "close_dialog", "tray")
+    assert left == ["tray"]
+    assert not kit.window.isVisible()
+    kit.window.show()
+    qtbot.waitUntil(lambda: not kit.window.findChildren(ConfirmDialog))
+    kit.window.close()
+    press(qtbot, kit, "close_dialog", "quit")
+    assert left == ["tray", "quit"]
+    kit.close()
+
+
+def test_the_tray_is_never_used_where_there_is_none(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.settings.set(CLOSE_SETTING, CloseAction.TRAY)
+    kit.window.on_executor_event(StrategyStatus("s", "S", "BTC/USDT", "1h", "", StrategyState.RUNNING))
+    kit.window.close()
+    assert kit.window.isVisible()
+    assert dialog(kit, "close_dialog").findChild(QPushButton, "tray") is None
+
+
+def test_models_reach_the_strategy_form(kit: WindowKit) -> None:
+    kit.window.set_models((ModelChoice("m", "BTC/USDT", "1h", "fine", NOW_NS),))
+    assert kit.window.strategies.add.isEnabled()
+
+
+def test_handing_back_asks(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    qtbot.mouseClick(kit.window.ticket.take_over, Qt.MouseButton.LeftButton)
+    assert kit.trading.named("stop_strategy") == [("btcusdt-1h-9f41c07b",)]
+    qtbot.mouseClick(kit.window.ticket.take_over, Qt.MouseButton.LeftButton)
+    press(qtbot, kit, "handback_dialog", "handback")
+    assert kit.trading.named("start_strategy") == [("btcusdt-1h-9f41c07b",)]

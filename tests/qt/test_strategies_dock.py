@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.models.model_choice import ModelChoice
+from app.models.precision import Precision
+from app.models.strategies_model import StrategiesModel
+from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog, strategy_id_for
+from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.docks.strategies_dock import StrategiesDock
+from core.events import StrategyState, StrategyStatus
+from tests.qt.window_kit import NOW_NS, Recorder, make_theme
+
+CHOICES = (
+    ModelChoice("9f41c07be2d34a1c", "BTC/USDT", "1h", "better than persistence", NOW_NS),
+    ModelChoice("1b7e55d20c8f4e93", "ETH/USDT", "15m", "not distinguishable from persistence", NOW_NS),
+)
+
+
+class Desk:
+    def __init__(self, qtbot: QtBot, qapp: QApplication) -> None:
+        self.trading = Recorder()
+        self.model = StrategiesModel(Precision())
+        self.theme = make_theme(qapp)
+        self.dock = StrategiesDock(self.model, self.trading, self.theme)  # type: ignore[arg-type]
+        qtbot.addWidget(self.dock)
+        self.dock.resize(900, 300)
+        self.dock.show()
+
+    def put(self, *states: StrategyState) -> None:
+        for number, state in enumerate(states):
+            self.model.put(StrategyStatus(f"s{number}", f"S{number}", "BTC/USDT", "1h", "m", state))
+        self.model.flush()
+
+    def select(self, *keys: str) -> None:
+        self.dock.table.view.clearSelection()
+        for key in keys:
+            assert self.dock.table.select_key(key)
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, qapp: QApplication) -> Desk:
+    return Desk(qtbot, qapp)
+
+
+def test_the_empty_state_leads_to_the_next_step(qtbot: QtBot, desk: Desk) -> None:
+    empty = desk.dock.table.empty
+    assert empty.isVisible()
+    with qtbot.waitSignal(desk.dock.train_requested):
+        qtbot.mouseClick(empty.button, Qt.MouseButton.LeftButton)
+    desk.dock.set_models(CHOICES)
+    qtbot.mouseClick(empty.button, Qt.MouseButton.LeftButton)
+    dialog = desk.dock.findChild(AddStrategyDialog)
+    assert dialog is not None
+    dialog.close()
+
+
+def test_buttons_follow_the_state(qtbot: QtBot, desk: Desk) -> None:
+    desk.put(StrategyState.RUNNING, StrategyState.STOPPED)
+    dock = desk.dock
+    assert not dock.start.isEnabled()
+    desk.select("s0")
+    assert (dock.start.isEnabled(), dock.stop.isEnabled(), dock.remove.isEnabled()) == (False, True, False)
+    desk.select("s1")
+    assert (dock.start.isEnabled(), dock.stop.isEnabled(), dock.remove.isEnabled()) == (True, False, True)
+    qtbot.mouseClick(dock.start, Qt.MouseButton.LeftButton)
+    assert desk.trading.calls == [("start_strategy", "s1")]
+    desk.select("s0")
+    qtbot.mouseClick(dock.stop, Qt.MouseButton.LeftButton)
+    assert desk.trading.named("stop_strategy") == [("s0",)]
+
+
+@pytest.mark.parametrize(("answer", "calls"), [("cancel", []), ("remove", [("s0",)])])
+def test_removing_asks_first(qtbot: QtBot, desk: Desk, answer: str, calls: list[tuple[str]]) -> None:
+    desk.put(StrategyState.STOPPED)
+    desk.select("s0")
+    qtbot.mouseClick(desk.dock.remove, Qt.MouseButton.LeftButton)
+    dialog = desk.dock.findChild(ConfirmDialog)
+    assert dialog is not None
+    assert desk.trading.calls == []
+    qtbot.mouseClick(dialog.findChild(QPushButton, answer), Qt.MouseButton.LeftButton)
+    assert desk.trading.named("remove_strategy") == calls
+    desk.model.flush()
+    assert desk.model.rowCount() == (0 if calls else 1)
+
+
+def test_double_click_and_enter_show_the_market(qtbot: QtBot, desk: Desk) -> None:
+    desk.put(StrategyState.RUNNING)
+    desk.select("s0")
+    view = desk.dock.table.view
+    with qtbot.waitSignal(desk.dock.market_requested) as asked:
+        position = view.visualRect(view.currentIndex()).center()
+        qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=position)  # a real one begins with a click
+        qtbot.mouseDClick(view.viewport(), Qt.MouseButton.LeftButton, pos=position)
+    assert asked.args == ["BTC/USDT"]
+    with qtbot.waitSignal(desk.dock.market_requested):
+        qtbot.keyClick(view, Qt.Key.Key_Return)
+
+
+def test_the_form_gives_a_spec(qtbot: QtBot) -> None:
+    dialog = AddStrategyDialog(CHOICES, ["btcusdt-1h-9f41c07b"])
+    qtbot.addWidget(dialog)
+    dialog.show()
+    dialog.capital.edit.clear()
+    assert not dialog.add.isEnabled()
+    qtbot.keyClicks(dialog.capital.edit, "2500")
+    dialog.entry.edit.setText("0.1")
+    dialog.exit.edit.setText("0.4")
+    assert not dialog.add.isEnabled()
+    assert "must not be above" in dialog.problem.text()
+    dialog.exit.edit.setText("0.05")
+    dialog.name.setText("My bot")
+    with qtbot.waitSignal(dialog.accepted_spec) as accepted:
+        qtbot.mouseClick(dialog.add, Qt.MouseButton.LeftButton)
+    assert accepted.args is not None
+    spec = accepted.args[0]
+    assert (spec.strategy_id, spec.title, spec.capital) == ("btcusdt-1h-9f41c07b-2", "My bot", Decimal(2500))
+    assert (spec.model_id, spec.entry_z, spec.exit_z) == (CHOICES[0].model_id, 0.1, 0.05)
+
+
+def test_the_form_shows_the_verdict_and_keeps_the_market_of_the_model(qtbot: QtBot) -> None:
+    dialog = AddStrategyDialog(CHOICES, [])
+    qtbot.addWidget(dialog)
+    dialog.model.setCurrentIndex(1)
+    assert dialog.verdict.text() == CHOICES[1].verdict
+    spec = dialog.spec()
+    assert spec is not None
+    assert (spec.symbol, spec.timeframe) == ("ETH/USDT", "15m")
+
+
+def test_ids_are_unique() -> None:
+    first = strategy_id_for(CHOICES[0], [])
+    second = strategy_id_for(CHOICES[0], [first])
+    assert strategy_id_for(CHOICES[0], [first, second]) == "btcusdt-1h-9f41c07b-3"
+
+
+def test_the_form_reaches_the_executor(qtbot: QtBot, desk: Desk) -> None:
+    desk.dock.set_models(CHOICES)
+    qtbot.mouseClick(desk.dock.add, Qt.MouseButton.LeftButton)
+    dialog = desk.dock.findChild(AddStrategyDialog)
+    assert dialog is not None
+    qtbot.mouseClick(dialog.add, Qt.MouseButton.LeftButton)
+    assert [spec.symbol for (spec,) in desk.trading.named("add_strategy")] == ["BTC/USDT"]

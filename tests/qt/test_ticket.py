@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from app.flows.order_flow import FlowState, TicketContext
+from app.flows.sample_session import sample_instruments, sample_order
+from app.models.precision import Precision
+from app.models.strategies_model import StrategiesModel
+from app.services import OrderDraft
+from app.ui.docks.ticket_dock import TicketDock
+from core.clock import NS_PER_S, ManualClock
+from core.domain.orders import OrderState, OrderType, Side, TradingMode, TradingState
+from core.domain.positions import Position
+from core.events import OrderUpdated, StrategyState, StrategyStatus
+from tests.qt.window_kit import NOW_NS, Recorder, make_theme
+
+BTC, ETH, _SOL = sample_instruments()
+CONTEXT = TicketContext(
+    instrument=BTC,
+    last=Decimal("61200"),
+    bid=Decimal("61199.99"),
+    ask=Decimal("61200.01"),
+    free_base=Decimal("0.5"),
+    free_quote=Decimal("10000"),
+    position=Decimal("0.5"),
+    online=True,
+)
+
+
+class Desk:
+    def __init__(self, qtbot: QtBot, qapp: QApplication) -> None:
+        self.trading = Recorder()
+        self.clock = ManualClock(NOW_NS)
+        self.strategies = StrategiesModel(Precision())
+        self.theme = make_theme(qapp)
+        self.ticket = TicketDock(self.trading, self.strategies, self.theme, self.clock.now_ns)  # type: ignore[arg-type]
+        qtbot.addWidget(self.ticket)
+        self.ticket.set_mode(TradingMode.PRACTICE)
+        self.ticket.observe(CONTEXT)
+        self.ticket.resize(340, 700)
+        self.ticket.show()
+        self.ticket.activateWindow()
+
+    def sent(self) -> list[OrderDraft]:
+        return [arguments[0] for arguments in self.trading.named("place_order")]
+
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(int(seconds * NS_PER_S))
+
+
+@pytest.fixture
+def desk(qtbot: QtBot, qapp: QApplication) -> Desk:
+    return Desk(qtbot, qapp)
+
+
+def fill(qtbot: QtBot, desk: Desk, quantity: str = "0.01", price: str = "61200") -> None:
+    qtbot.keyClicks(desk.ticket.quantity.edit, quantity)
+    qtbot.keyClicks(desk.ticket.price.edit, price)
+
+
+def test_an_order_by_keyboard_alone(qtbot: QtBot, desk: Desk) -> None:
+    ticket = desk.ticket
+    ticket.quantity.edit.setFocus()
+    qtbot.keyClicks(ticket.quantity.edit, "0.01")
+    qtbot.keyClick(ticket.quantity.edit, Qt.Key.Key_S)
+    assert ticket.sell.isChecked()
+    qtbot.keyClick(ticket.quantity.edit, Qt.Key.Key_B)
+    assert ticket.buy.isChecked()
+    assert ticket.quantity.edit.text() == "0.01"
+    qtbot.keyClicks(ticket.price.edit, "61200")
+    qtbot.keyClick(ticket.price.edit, Qt.Key.Key_Up)
+    qtbot.keyClick(ticket.price.edit, Qt.Key.Key_Return)
+    assert ticket.flow.state is FlowState.REVIEW
+    assert desk.sent() == []
+    assert ticket.deed.text() == "Send: BUY 0.01000 BTC @ 61,200.01 (PRACTICE)"
+    assert not ticket.price.isEnabled()
+    desk.wait(1)
+    qtbot.keyClick(ticket.deed, Qt.Key.Key_Return)
+    assert desk.sent() == []  # Enter only ever reviews
+    qtbot.keyClick(ticket.deed, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert desk.sent() == [
+        OrderDraft("BTC/USDT", Side.BUY, OrderType.LIMIT, Decimal("0.01"), limit_price=Decimal("61200.01"))
+    ]
+    assert ticket.deed.text() == "Sending…"
+    assert not ticket.deed.isEnabled()
+
+
+def test_the_mouse_needs_two_separate_clicks(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    qtbot.mouseDClick(desk.ticket.deed, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(desk.ticket.deed, Qt.MouseButton.LeftButton)
+    assert desk.ticket.flow.state is FlowState.REVIEW
+    assert desk.sent() == []
+    desk.wait(1)
+    qtbot.mouseClick(desk.ticket.deed, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(desk.ticket.deed, Qt.MouseButton.LeftButton)
+    assert len(desk.sent()) == 1
+
+
+def test_esc_goes_back_to_the_fields(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    qtbot.mouseClick(desk.ticket.deed, Qt.MouseButton.LeftButton)
+    assert desk.ticket.back.isVisible()
+    qtbot.keyClick(desk.ticket.deed, Qt.Key.Key_Escape)
+    assert desk.ticket.flow.state is FlowState.EDIT
+    assert desk.ticket.price.isEnabled()
+    assert desk.ticket.price.edit.text() == "61200"
+
+
+def test_figures_before_sending(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    figures = {name: label.text() for name, label in desk.ticket.figures.items()}
+    assert figures == {
+        "available": "10,000.00 USDT",
+        "value": "612.00 USDT",
+        "fee": "0.6120 USDT",
+        "total": "612.61 USDT",
+        "position": "0.51000 BTC",
+    }
+
+
+def test_unreadable_text_blocks_with_its_reason(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk, quantity="0,01")
+    assert not desk.ticket.deed.isEnabled()
+    assert "ambiguous" in desk.ticket.outcome.text()
+    qtbot.keyClick(desk.ticket.quantity.edit, Qt.Key.Key_Return)
+    assert desk.ticket.flow.state is FlowState.EDIT
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"online": False}, "Offline"),
+        ({"trading_state": TradingState.HALTED}, "halted"),
+        ({"instrument": None}, "rules"),
+    ],
+)
+def test_disabled_with_the_reason(qtbot: QtBot, desk: Desk, change: dict[str, object], word: str) -> None:
+    fill(qtbot, desk)
+    assert desk.ticket.deed.isEnabled()
+    desk.ticket.observe(replace(CONTEXT, **change))  # type: ignore[arg-type]
+    desk.ticket.tick()
+    assert not desk.ticket.deed.isEnabled()
+    assert word in desk.ticket.outcome.text()
+    assert word in desk.ticket.deed.toolTip()
+
+
+def test_warnings_are_shown(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk, price="70000")
+    assert "+14.4 %" in desk.ticket.warning.text()
+    assert desk.ticket.warning.isVisible()
+
+
+def test_share_buttons_use_the_balance(qtbot: QtBot, desk: Desk) -> None:
+    qtbot.keyClicks(desk.ticket.price.edit, "50000")
+    qtbot.mouseClick(desk.ticket.shares[2], Qt.MouseButton.LeftButton)
+    assert desk.ticket.quantity.edit.value() == Decimal("0.09990")
+    qtbot.mouseClick(desk.ticket.sell, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(desk.ticket.shares[3], Qt.MouseButton.LeftButton)
+    assert desk.ticket.quantity.edit.value() == Decimal("0.5")
+
+
+def test_fields_follow_the_type(qtbot: QtBot, desk: Desk) -> None:
+    ticket = desk.ticket
+    kinds = list(OrderType)
+    ticket.order_type.setCurrentIndex(kinds.index(OrderType.MARKET))
+    assert not ticket.price.isVisible()
+    assert not ticket.force.isVisible()
+    qtbot.keyClicks(ticket.quantity.edit, "0.01")
+    assert ticket.deed.text() == "BUY 0.01000 BTC @ market price (PRACTICE)"
+    ticket.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
+    assert ticket.stop.isVisible()
+    ticket.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT_MAKER))
+    assert not ticket.force.isVisible()
+    assert ticket.price.isVisible()
+
+
+def test_a_price_from_the_book(qtbot: QtBot, desk: Desk) -> None:
+    desk.ticket.order_type.setCurrentIndex(list(OrderType).index(OrderType.MARKET))
+    desk.ticket.pick_price(Decimal("61199.985"))
+    assert desk.ticket.flow.entry.order_type is OrderType.LIMIT
+    assert desk.ticket.price.edit.text() == "61199.98"
+
+
+def test_closing_a_position_only_fills_the_fields(qtbot: QtBot, desk: Desk) -> None:
+    desk.ticket.draft_close(Position("binance", "BTC/USDT", "manual", Decimal("0.3")))
+    assert desk.ticket.flow.entry.side is Side.SELL
+    assert desk.ticket.flow.entry.reduce_only
+    assert desk.ticket.deed.text() == "SELL 0.30000 BTC @ market price (PRACTICE)"
+    assert desk.sent() == []
+
+
+def test_another_market_empties_the_fields(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    desk.ticket.observe(replace(CONTEXT, instrument=ETH))
+    assert desk.ticket.quantity.edit.value() is None
+    assert desk.ticket.price.edit.value() is None
+    assert desk.ticket.market.text() == "ETH/USDT"
+
+
+def test_one_click_must_be_armed(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    desk.ticket.one_click.setChecked(True)
+    qtbot.mouseClick(desk.ticket.deed, Qt.MouseButton.LeftButton)
+    assert len(desk.sent()) == 1
+
+
+def test_answer_and_timeout(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    desk.ticket.one_click.setChecked(True)
+    qtbot.mouseClick(desk.ticket.deed, Qt.MouseButton.LeftButton)
+    desk.wait(11)
+    desk.ticket.tick()
+    assert desk.ticket.deed.text() == "Unknown – reconciling"
+    assert not desk.ticket.deed.isEnabled()
+    order = sample_order(1, NOW_NS, quantity="0.01", price="61200", state=OrderState.ACCEPTED)
+    desk.ticket.on_event(OrderUpdated(order))
+    assert desk.ticket.outcome.text() == "The order is on the book."
+    qtbot.mouseClick(desk.ticket.back, Qt.MouseButton.LeftButton)
+    assert desk.ticket.flow.state is FlowState.EDIT
+    assert len(desk.sent()) == 1
+
+
+def test_taking_over_and_handing_back(qtbot: QtBot, desk: Desk) -> None:
+    status = StrategyStatus("s1", "One", "BTC/USDT", "1h", "m", StrategyState.RUNNING)
+    desk.strategies.put(status)
+    desk.strategies.put(StrategyStatus("s2", "Two", "ETH/USDT", "1h", "m", StrategyState.RUNNING))
+    desk.strategies.flush()
+    desk.ticket.refresh()
+    assert desk.ticket.take_over.isVisible()
+    assert not desk.ticket.manual.isVisible()
+    qtbot.mouseClick(desk.ticket.take_over, Qt.MouseButton.LeftButton)
+    assert desk.trading.named("stop_strategy") == [("s1",)]
+    desk.strategies.put(replace(status, state=StrategyState.STOPPED))
+    desk.ticket.refresh()
+    assert desk.ticket.manual.isVisible()
+    assert desk.ticket.is_manual("BTC/USDT")
+    with qtbot.waitSignal(desk.ticket.handback_requested) as asked:
+        qtbot.mouseClick(desk.ticket.take_over, Qt.MouseButton.LeftButton)
+    assert asked.args == [("s1",)]
+    assert desk.trading.named("start_strategy") == []
+    desk.ticket.hand_back(("s1",))
+    assert desk.trading.named("start_strategy") == [("s1",)]
+    assert not desk.ticket.manual.isVisible()
+
+
+def test_mode_is_part_of_the_deed_and_without_mode_there_is_none(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    desk.ticket.set_mode(TradingMode.LIVE)
+    assert desk.ticket.deed.text().endswith("(LIVE)")
