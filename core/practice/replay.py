@@ -56,8 +56,8 @@ class ReplayMarket:
         markets: dict[str, tuple[MarketSpec, Ints]] = {}
         lengths: dict[int, str] = {}
         for file in files:
-            base, quote = _symbol_of(file)
             times, values = read_bars(file)
+            base, quote = _symbol_of(file)
             lengths[bar_length(times, file)] = file.name
             spec, recipe = to_recipes(base, quote, times, values, min(lengths))
             if spec.symbol in markets:

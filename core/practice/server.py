@@ -111,7 +111,7 @@ class PracticeServer:
         """
         app = web.Application(middlewares=[self._guard], client_max_size=_MAX_BODY)
         self._add_routes(app.router)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, HOST, self._config.port)
         try:
