@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -66,6 +67,8 @@ class WorkerThread(QThread):
     def run(self) -> None:
         # Names the thread in logs and crash reports; it is a foreign thread to Python otherwise.
         threading.current_thread().name = self._name
+        if (trace := threading.gettrace()) is not None:  # debuggers and coverage follow Python's threads only
+            sys.settrace(trace)
         if self.stop_requested and not self.drains:
             return
         try:

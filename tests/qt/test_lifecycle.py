@@ -12,7 +12,7 @@ import pytest
 from PySide6.QtCore import QObject, Slot
 from pytestqt.qtbot import QtBot
 
-from app.lifecycle import Lifecycle, Stage, StageOutcome, worker_stage
+from app.lifecycle import Lifecycle, SignalWatcher, Stage, StageOutcome, worker_stage
 from tests.conftest import REPOSITORY
 from tests.qt.test_workers_base import Echo
 
@@ -214,6 +214,22 @@ def test_second_signal_hurries() -> None:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=20)
     assert output == "ended 0\n"
+
+
+def test_signals_are_taken_counted_and_given_back(qtbot: QtBot) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    watcher = SignalWatcher()
+    watcher.start()
+    with qtbot.waitSignal(watcher.requested, timeout=5000) as first:
+        signal.raise_signal(signal.SIGTERM)
+    assert first.args == [signal.SIGTERM]
+    with qtbot.waitSignal(watcher.insisted, timeout=5000):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the third one kills
+    watcher._on_readable()  # woken for nothing
+    watcher.stop()
+    watcher.stop()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 _HANG = """

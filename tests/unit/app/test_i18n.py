@@ -68,6 +68,16 @@ def test_switching_language_changes_text() -> None:
     assert tr("no such text") == "no such text"
 
 
+def test_files_may_not_contradict_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(i18n, "TRANSLATIONS", tmp_path)
+    (tmp_path / "ko.json").write_text('{"Quit": "종료", "Stay": "머무르기"}', "utf-8")
+    (tmp_path / "ko.more.json").write_text('{"Quit": "종료"}', "utf-8")
+    assert i18n.load_table.__wrapped__(Language.KOREAN) == {"Quit": "종료", "Stay": "머무르기"}
+    (tmp_path / "ko.more.json").write_text('{"Quit": "끝내기"}', "utf-8")
+    with pytest.raises(ValueError, match="differently"):
+        i18n.load_table.__wrapped__(Language.KOREAN)
+
+
 def test_plural_forms_differ_in_english_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert i18n.tr_count("{n} lot", "{n} lots", 1) == "1 lot"
     assert i18n.tr_count("{n} lot", "{n} lots", 1200) == "1,200 lots"
@@ -121,6 +131,7 @@ def test_percent_and_compact() -> None:
     assert i18n.format_percent(0.01234, sign=True) == "+1.23\u00a0%"
     assert i18n.format_percent(None) == "—"
     assert i18n.format_percent(float("nan")) == "—"
+    assert i18n.format_compact(None) == "—"
     assert [i18n.format_compact(v) for v in (0.5, 999, 1234, 45_600, 1.234e9, -2e6)] == [
         "0.50", "999.0", "1.23k", "45.6k", "1.23B", "\u22122.00M",
     ]  # fmt: skip
