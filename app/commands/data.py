@@ -19,7 +19,7 @@ from core.data.data_storage import CandleStore, StoredSeries
 from core.domain.candles import Timeframe
 from core.errors import UserError
 
-app = typer.Typer(no_args_is_help=True, help="Fetch, import, check and list market data.")
+app = typer.Typer(help="Fetch, import, check and list market data.", rich_markup_mode=None, no_args_is_help=True)
 
 PROGRESS_INTERVAL_S = 0.5
 DEFAULT_DAYS = 30

@@ -66,7 +66,7 @@ class Backoff:
     """Pauses between attempts: doubling, bounded, spread so that streams do not return all at once."""
 
     first_s: float = 0.5
-    most_s: float = 30.0
+    most_s: float = 10.0
     spread: float = 0.3
 
     def pause_s(self, failures: int, random_unit: float) -> float:

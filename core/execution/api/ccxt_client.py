@@ -28,6 +28,7 @@ T = TypeVar("T")
 RawHandler = Callable[[dict[str, Any]], None]
 
 CLOSE_TIMEOUT_S = 2.0
+MOST_DIAL_DELAY_S = 2.0  # the readers of the streams have their own growing pauses
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class CcxtClient:
         client = self
 
         class VenueExchange(base):  # type: ignore[misc]
-            """The venue's ccxt class with three observation points."""
+            """The venue's ccxt class with three observation points and one bound."""
 
             number = str  # amounts stay the text the venue sent; also for what ccxt itself states, such as fees
 
@@ -168,6 +169,10 @@ class CcxtClient:
                 own_code = venue_code(body) if code >= 400 else ""
                 client._facts.set(HttpFacts(code, _seconds(headers.get("Retry-After")), own_code))
                 return str(super().on_rest_response(code, reason, url, method, headers, body, *request))
+
+            def ws_dial_delay(self, url: str) -> float:
+                """Bound ccxt's pause before a dial: its counter is shared by all streams and soon says 30 s."""
+                return min(float(super().ws_dial_delay(url)), MOST_DIAL_DELAY_S)
 
             def handle_message(self, stream: Any, message: Any) -> None:
                 """Show raw messages to the gateway: ccxt drops fields and merges updates."""

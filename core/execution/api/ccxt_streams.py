@@ -217,7 +217,9 @@ class VenueStreams:
             except GatewayError as exc:
                 pause = RECONNECT_PAUSE_S[min(failures, len(RECONNECT_PAUSE_S) - 1)]
                 failures += 1
-                self._monitor.trouble(f"candles {symbol} {timeframe}", ConnectionState.DEGRADED, exc.message)
+                source = f"candles {symbol} {timeframe}"
+                if not self._monitor.has_trouble(source):
+                    self._monitor.trouble(source, ConnectionState.DEGRADED, exc.message)
                 await asyncio.sleep(pause)
                 continue
             failures = 0

@@ -25,6 +25,7 @@ class ConnectionMonitor:
         self._callback = callback
         self._troubles: dict[str, tuple[ConnectionState, str]] = {}
         self._latency_told = 0.0
+        self._closed = True
 
     @property
     def status(self) -> ConnectionStatus:
@@ -32,18 +33,27 @@ class ConnectionMonitor:
         return self._status
 
     def set_state(self, state: ConnectionState, detail: str = "") -> None:
-        """Set the state of the link as a whole (connect, close); forgets the troubles of streams."""
+        """Set the state of the link as a whole (connect, close); forgets the troubles of streams.
+
+        Once the link is OFFLINE its streams have no say: they are only being taken down.
+        """
         self._troubles.clear()
+        self._closed = state is ConnectionState.OFFLINE
         self._publish(state, detail)
 
     def trouble(self, source: str, state: ConnectionState, detail: str) -> None:
         """Report that one stream is silent (DEGRADED) or cut off (OFFLINE)."""
-        self._troubles[source] = (state, detail)
-        self._publish_worst()
+        if not self._closed:
+            self._troubles[source] = (state, detail)
+            self._publish_worst()
+
+    def has_trouble(self, source: str) -> bool:
+        """Return whether a stream is known to be silent or cut off."""
+        return source in self._troubles
 
     def recovered(self, source: str) -> None:
         """Report that a stream runs (again)."""
-        if self._troubles.pop(source, None) is not None or self._status.state is ConnectionState.CONNECTING:
+        if self._troubles.pop(source, None) is not None:
             self._publish_worst()
 
     def measured(self, *, latency_ms: float | None = None, clock_offset_ms: float | None = None) -> None:

@@ -86,15 +86,9 @@ class Capabilities:
 
     Attributes:
         server_time: it tells its clock.
-        order_expiry: a request carries its own expiry, so that "never arrived" can be proved.
-        client_order_ids: own order ids are accepted and can be queried.
-        trades_from_id: own trades can be paged by trade id.
     """
 
     server_time: bool = True
-    order_expiry: bool = True
-    client_order_ids: bool = True
-    trades_from_id: bool = True
 
 
 @dataclass(frozen=True, slots=True)
