@@ -28,6 +28,8 @@ class LanguageManager(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._qt_texts: QTranslator | None = None
+        # Numbers are formatted by app.i18n alone; the C locale keeps Qt's own widgets from inventing separators.
+        QLocale.setDefault(QLocale.c())
 
     @property
     def language(self) -> Language:
@@ -40,8 +42,6 @@ class LanguageManager(QObject):
             return
         i18n.set_language(language)
         self._load_qt_texts(language)
-        # Numbers are formatted by app.i18n alone; the C locale keeps Qt's own widgets from inventing separators.
-        QLocale.setDefault(QLocale.c())
         self.changed.emit()
 
     def _load_qt_texts(self, language: Language) -> None:

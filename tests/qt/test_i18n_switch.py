@@ -41,7 +41,9 @@ def test_buttons_of_qt_speak_korean_too(qtbot: QtBot, manager: LanguageManager) 
     assert box.button(QDialogButtonBox.StandardButton.Cancel).text() == "취소"
 
 
-def test_numbers_of_qt_have_no_separators_of_a_locale(manager: LanguageManager) -> None:
-    manager.set_language(Language.KOREAN)
+def test_numbers_of_qt_have_no_separators_of_a_locale(qapp: object) -> None:
+    QLocale.setDefault(QLocale(QLocale.Language.German))
+    assert QLocale().toString(1234.5) == "1.234,5"
+    LanguageManager()
     assert QLocale().toString(1234.5) == "1234.5"
     assert system_language() in Language
