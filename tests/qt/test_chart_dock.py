@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QToolButton
 
 from app import i18n
@@ -88,6 +89,19 @@ def test_choosing_a_market_watches_it(dock: ChartDock, watcher: Watcher, qtbot) 
     assert len(watcher.calls) == 1
 
 
+def test_the_wheel_over_the_unfocused_selector_changes_nothing(dock: ChartDock, watcher: Watcher) -> None:
+    dock.show_market("ETH/USDT", "1h")
+    dock.chart.setFocus()
+    at = QPointF(5, 5)
+    event = QWheelEvent(
+        at, QPointF(dock.markets.mapToGlobal(at)), QPoint(), QPoint(0, 120), Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(dock.markets, event)
+    assert dock.symbol == "ETH/USDT"
+    assert len(watcher.calls) == 1
+
+
 def test_keys_one_to_nine_choose_the_timeframe(dock: ChartDock, watcher: Watcher, qtbot) -> None:
     dock.show_market("BTC/USDT", "1h")
     dock.chart.setFocus()
@@ -152,6 +166,17 @@ def test_last_price_shows_direction_and_tick_size(dock: ChartDock) -> None:
     assert dock.readout._rising is False
 
 
+def test_a_tick_size_that_arrives_late_is_taken_over(dock: ChartDock) -> None:
+    dock.show_market("DOGE/USDT", "1h")
+    dock.on_history(frame(50, symbol="DOGE/USDT"))
+    dock.on_ticker(Ticker("DOGE/USDT", 0.12345, None, None, None, None, 0))
+    assert dock.readout.text() == "0.12"
+    dock.set_instruments([instrument("BTC/USDT"), instrument("DOGE/USDT", "0.00001")])
+    assert dock.readout.text() == "0.12345"
+    assert dock.chart._scene.price_axis.text(0.5) == "0.50000"
+    assert dock.markets.currentText() == "DOGE/USDT"
+
+
 def test_indicators_and_follow_button(dock: ChartDock, qtbot) -> None:
     dock.show_market("BTC/USDT", "1h")
     dock.on_history(frame(300))
@@ -182,13 +207,14 @@ def test_own_values_are_shown_in_one_redraw(dock: ChartDock, qapp: QApplication,
     assert len(lines._orders) == 1
 
 
-def test_a_click_picks_a_price_on_the_tick_grid(dock: ChartDock, qtbot) -> None:
+def test_only_a_click_with_control_picks_a_price(dock: ChartDock, qtbot) -> None:
     dock.show_market("BTC/USDT", "1h")
     dock.on_history(frame(300))
+    target, at = dock.chart._canvas.viewport(), dock.chart._scene.price_rect.center()
+    with qtbot.assertNotEmitted(dock.price_picked):
+        qtbot.mouseClick(target, Qt.MouseButton.LeftButton, pos=at)
     with qtbot.waitSignal(dock.price_picked) as signal:
-        qtbot.mouseClick(
-            dock.chart._canvas.viewport(), Qt.MouseButton.LeftButton, pos=dock.chart._scene.price_rect.center()
-        )
+        qtbot.mouseClick(target, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ControlModifier, at)
     (price,) = signal.args
     assert isinstance(price, Decimal)
     assert price % Decimal("0.01") == 0

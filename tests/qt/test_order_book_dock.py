@@ -87,6 +87,14 @@ def test_it_waits_for_the_book_and_ignores_other_markets(dock: OrderBookDock) ->
     assert dock._stack.currentWidget() is dock.empty
 
 
+def test_a_precision_that_arrives_late_keeps_the_book(dock: OrderBookDock) -> None:
+    dock.on_book(book())
+    dock.on_trades([trade(1)])
+    dock.set_instrument("BTC/USDT", 3, 5)
+    assert dock.ladder.book is not None
+    assert len(dock.tape.trades) == 1
+
+
 def test_rows_never_move_under_the_cursor(dock: OrderBookDock, qapp: QApplication) -> None:
     dock.on_book(book())
     leave(dock.ladder)

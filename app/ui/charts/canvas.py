@@ -52,7 +52,7 @@ class ChartCanvas(QGraphicsView):
         dragged(Zone, dx, dy): pixels moved since the last report; the zone is where the drag began.
         wheeled(QPoint, across, along): notches, horizontal and vertical, positive right and away from the user.
         double_clicked(Zone).
-        clicked(QPoint).
+        clicked(QPoint, bool): position, and whether Ctrl (⌘) was held.
         resized().
     """
 
@@ -60,7 +60,7 @@ class ChartCanvas(QGraphicsView):
     dragged = Signal(object, int, int)
     wheeled = Signal(QPoint, float, float)
     double_clicked = Signal(object)
-    clicked = Signal(QPoint)
+    clicked = Signal(QPoint, bool)
     resized = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -95,7 +95,7 @@ class ChartCanvas(QGraphicsView):
         if self._owner is not None:
             self._in_pixels(painter, self._owner.paint_background)
 
-    def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
+    def drawForeground(self, painter: QPainter, rect: Any) -> None:
         if self._owner is not None:
             self._in_pixels(painter, self._owner.paint_foreground)
 
@@ -140,7 +140,8 @@ class ChartCanvas(QGraphicsView):
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if event.button() is Qt.MouseButton.LeftButton and self._pressed is not None:
             if not self._dragging:
-                self.clicked.emit(event.position().toPoint())
+                held = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+                self.clicked.emit(event.position().toPoint(), held)
             self._pressed = None
             event.accept()
         else:

@@ -36,11 +36,12 @@ class ChartView(QWidget):
     """A candle chart of one market.
 
     Mouse: wheel zooms at the cursor, dragging pans, dragging an axis stretches it, a double click on an axis makes it
-    automatic again. Keys: ←/→ move, +/− zoom, Home/End oldest/newest, F all bars, Space follow.
+    automatic again, Ctrl+click picks a price. Keys: ←/→ move, +/− zoom, Home/End oldest/newest, F all bars, Space
+    follow.
 
     Signals:
         follow_changed(bool): whether the view moves along with new bars.
-        price_clicked(float): the user clicked into the price pane at this price.
+        price_clicked(float): the user Ctrl-clicked into the price pane at this price.
     """
 
     follow_changed = Signal(bool)
@@ -120,6 +121,11 @@ class ChartView(QWidget):
         self._scene.order_lines.set_position(None)
         self._scene.stale_s = None
         self._set_state(ChartState.LOADING, StateText(tr("Loading {symbol} …", symbol=symbol)))
+
+    def set_price_decimals(self, decimals: int) -> None:
+        """Write prices with so many decimals, once the market's tick size is known."""
+        self._scene.price_axis.decimals = decimals
+        self._moved()
 
     def set_history(
         self,
@@ -422,8 +428,9 @@ class ChartView(QWidget):
             self._scene.window.reset(self._scene.window.total, self._scene.plot_width / _PIXELS_PER_BAR)
         self._moved()
 
-    @Slot(QPoint)
-    def _on_clicked(self, position: QPoint) -> None:
+    @Slot(QPoint, bool)
+    def _on_clicked(self, position: QPoint, with_control: bool) -> None:
         self.setFocus(Qt.FocusReason.MouseFocusReason)
-        if self._scene.state is ChartState.READY and self._scene.zone_at(position) is Zone.PRICE:
+        # A plain click only takes the focus: it must not rewrite a price someone is about to send.
+        if with_control and self._scene.state is ChartState.READY and self._scene.zone_at(position) is Zone.PRICE:
             self.price_clicked.emit(self._scene.price_scale().value(position.y()))

@@ -12,12 +12,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import QAction, QKeySequence, QResizeEvent, QShortcut, QWheelEvent
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from app.i18n import mark, tr
 from app.services import MarketCommands
-from app.theme import SPACE_L, SPACE_S, ThemeManager, set_look
+from app.theme import SPACE_L, SPACE_XS, ThemeManager, set_look
 from app.ui.charts.overlays import MOVING_AVERAGES
 from app.ui.charts.states import ChartState
 from app.ui.charts.view import ChartView
@@ -47,7 +47,7 @@ class ChartDock(Panel):
 
     Signals:
         market_changed(str, str): symbol and timeframe a person chose here.
-        price_picked(object): `Decimal` price clicked in the chart, on the market's tick grid.
+        price_picked(object): `Decimal` price Ctrl-clicked in the chart, on the market's tick grid.
     """
 
     TITLE = mark("Chart")
@@ -106,7 +106,12 @@ class ChartDock(Panel):
             self.markets.setCurrentText(self._symbol)
             if self._symbol not in self._instruments:
                 self.markets.setCurrentIndex(-1)
+        if self._symbol:  # shown before its tick size was known
+            self.chart.set_price_decimals(self._decimals)
+            self.readout.set_decimals(self._decimals)
+        self._fit_tools()
 
+    @Slot(str, str)
     def show_market(self, symbol: str, timeframe: Timeframe | str) -> None:
         """Switch to a market, ask for its data and say so on the chart."""
         self._symbol, self._timeframe = symbol, Timeframe(timeframe)
@@ -131,11 +136,13 @@ class ChartDock(Panel):
         if frame.symbol != self._symbol or frame.timeframe is not self._timeframe:
             return
         closed = frame.final
-        columns = (frame.time_ns, frame.open, frame.high, frame.low, frame.close, frame.volume)
-        self.chart.set_history(*(column[closed] for column in columns))
+        columns = (frame.open, frame.high, frame.low, frame.close, frame.volume)
+        open_, high, low, close, volume = (column[closed] for column in columns)
+        self.chart.set_history(frame.time_ns[closed], open_, high, low, close, volume)
         newest = int(frame.time_ns[-1]) if len(frame) else -1
         if len(frame) and not closed[-1]:
-            self.chart.update_forming(newest, *(float(column[-1]) for column in columns[1:]))
+            open_, high, low, close, volume = (column[-1] for column in columns)
+            self.chart.update_forming(newest, open_, high, low, close, volume)
         waiting, self._pending = self._pending, []
         for candle in waiting:
             if candle.open_time_ns >= newest:
@@ -238,7 +245,7 @@ class ChartDock(Panel):
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _build_tools(self) -> None:
-        self.markets = QComboBox(self)
+        self.markets = _MarketBox(self)
         self.markets.setObjectName("chart_markets")
         self.markets.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.markets.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -303,13 +310,13 @@ class ChartDock(Panel):
         for button in buttons.values():
             button.setVisible(True)
         fixed = (self.markets, self.indicators, self.follow, self.readout)
-        needed = sum(w.sizeHint().width() + SPACE_S for w in (*fixed, *buttons.values())) + SPACE_L
+        needed = sum(w.sizeHint().width() + SPACE_XS for w in (*fixed, *buttons.values())) + SPACE_L
         for timeframe in _SPARE:
             if needed <= self.width():
                 break
             if timeframe is not self._timeframe:
                 buttons[timeframe].setVisible(False)
-                needed -= buttons[timeframe].sizeHint().width() + SPACE_S
+                needed -= buttons[timeframe].sizeHint().width() + SPACE_XS
 
     def _draw_follow(self) -> None:
         colours = self.theme.palette
@@ -342,6 +349,16 @@ class ChartDock(Panel):
         instrument = self._instruments.get(self._symbol)
         text = Decimal(f"{price:.{self._decimals}f}")
         self.price_picked.emit(instrument.round_price(text) if instrument is not None else text)
+
+
+class _MarketBox(QComboBox):
+    """A selector that scrolling past does not touch: the wheel would switch the market."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
 
 
 def net_position(symbol: str, positions: Sequence[Position]) -> Position | None:

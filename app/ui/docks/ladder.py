@@ -102,8 +102,9 @@ class LadderWidget(PacedWidget):
 
     def set_precision(self, price_decimals: int, quantity_decimals: int) -> None:
         """Set the decimals of the market's tick and lot size."""
-        self._price_decimals, self._quantity_decimals = price_decimals, quantity_decimals
-        self._release()
+        if (price_decimals, quantity_decimals) != (self._price_decimals, self._quantity_decimals):
+            self._price_decimals, self._quantity_decimals = price_decimals, quantity_decimals
+            self._release()
 
     def set_book(self, book: BookSnapshot | None) -> None:
         """Take the newest book, None for none yet."""

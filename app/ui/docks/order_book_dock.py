@@ -64,11 +64,13 @@ class OrderBookDock(Panel):
         self.retranslate()
 
     def set_instrument(self, symbol: str, price_decimals: int, quantity_decimals: int) -> None:
-        """Switch to a market and wait for its book."""
-        self._symbol = symbol
-        self._message = None
+        """Switch to a market and wait for its book; for the market already shown only the precision changes."""
         self.ladder.set_precision(price_decimals, quantity_decimals)
         self.tape.set_precision(price_decimals, quantity_decimals)
+        if symbol == self._symbol:
+            return
+        self._symbol = symbol
+        self._message = None
         self.ladder.set_book(None)
         self.tape.clear()
         self._stale = None

@@ -38,6 +38,12 @@ class PriceReadout(QWidget):
         self.updateGeometry()
         self.update()
 
+    def set_decimals(self, decimals: int) -> None:
+        """Write the price with so many decimals."""
+        self._decimals = decimals
+        self.updateGeometry()
+        self.update()
+
     def set_price(self, price: float, change_24h: float | None) -> None:
         """Show a price and its change over 24 hours as a fraction."""
         if price == self._price and change_24h == self._change:

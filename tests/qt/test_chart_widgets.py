@@ -1,0 +1,86 @@
+"""Curve plot, sparkline and empty state."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QApplication
+
+from app.theme import ThemeChoice, ThemeManager, ThemeName, UpDown, palette
+from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.empty_state import EmptyState
+from app.ui.widgets.sparkline import Sparkline
+from tests.qt.test_chart_view import pixels
+
+DARK = palette(ThemeName.DARK, UpDown.WESTERN)
+
+
+def curve(*y: float, colour: CurveColour = CurveColour.ACCENT) -> Curve:
+    return Curve("validation", tuple(float(i + 1) for i in range(len(y))), y, colour)
+
+
+def test_curve_plot_draws_its_curves_and_says_so(qtbot) -> None:
+    plot = CurvePlot(DARK)
+    qtbot.addWidget(plot)
+    plot.resize(300, 200)
+    plot.set_empty_text("Nothing yet.")
+    plot.set_curves([])
+    assert plot.accessibleDescription() == "Nothing yet."
+    assert pixels(plot.grab().toImage(), DARK.accent) == 0
+    plot.set_curves([curve(0.6, 0.5, 0.45), curve(0.7, 0.4, 0.3, colour=CurveColour.WARNING)], mark=2)
+    shown = plot.grab().toImage()
+    assert pixels(shown, DARK.accent) > 100
+    assert pixels(shown, DARK.warning) > 100
+    assert plot.accessibleDescription() == "validation 0.4500, validation 0.3000"
+
+
+def test_curve_plot_stands_constant_missing_and_extreme_values(qtbot) -> None:
+    plot = CurvePlot(DARK)
+    qtbot.addWidget(plot)
+    plot.resize(300, 200)
+    for values in ((0.5,), (0.0, 0.0), (1e-9, 3e-9), (math.nan, 0.5, math.inf, 0.4), (-2e8, 5e8), (math.nan,)):
+        plot.set_curves([curve(*values)])
+        assert not plot.grab().toImage().isNull()
+    plot.resize(5, 5)
+    assert not plot.grab().toImage().isNull()
+
+
+def test_curve_plot_reads_the_value_under_the_mouse(qtbot) -> None:
+    plot = CurvePlot(DARK)
+    qtbot.addWidget(plot)
+    plot.resize(300, 200)
+    plot.set_curves([curve(0.6, 0.5, 0.45)])
+    plain = plot.grab().toImage()
+    plot.show()
+    qtbot.mouseMove(plot, QPoint(40, 100))
+    assert plot.grab().toImage() != plain
+
+
+def test_sparkline_takes_the_colour_of_the_net_change(qtbot) -> None:
+    line = Sparkline(DARK)
+    qtbot.addWidget(line)
+    line.resize(100, 24)
+    line.set_values([1.0, 3.0, math.nan, 2.0])
+    assert pixels(line.grab().toImage(), DARK.up) > 50
+    assert line.accessibleDescription() == "3 values, change +100.00\u00a0%"
+    line.set_values([2.0, 1.0])
+    assert pixels(line.grab().toImage(), DARK.down) > 50
+    line.set_values([])
+    assert line.accessibleDescription() == "No values yet"
+    line.set_values([5.0, 5.0])
+    assert pixels(line.grab().toImage(), DARK.up) > 50
+
+
+def test_empty_state_hides_what_it_has_no_words_for(qapp: QApplication, qtbot) -> None:
+    theme = ThemeManager(qapp)
+    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+    state = EmptyState(theme, "brain")
+    qtbot.addWidget(state)
+    state.set_text("Nothing here.")
+    state.show()
+    assert not state.button.isVisible()
+    state.set_text("Nothing here.", "Do it", "Because.")
+    with qtbot.waitSignal(state.triggered):
+        qtbot.mouseClick(state.button, Qt.MouseButton.LeftButton)
+    qapp.setStyleSheet("")
