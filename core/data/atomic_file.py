@@ -15,8 +15,13 @@ from core.errors import UserError
 LOCK_TIMEOUT_S = 10.0
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
+def write_atomically(path: Path, data: bytes | memoryview, *, sync_folder: bool = True) -> None:
     """Replace `path` by `data` so that a crash or a full disk leaves the old file untouched.
+
+    Args:
+        path: the file.
+        data: its new content.
+        sync_folder: make the rename durable at once; False where the caller syncs the folder after several files.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -29,7 +34,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if sync_folder:
+            flush_folder(path.parent)
     except OSError as exc:
         temporary.unlink(missing_ok=True)
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -85,8 +91,8 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; Windows has no such call and needs none."""
+def flush_folder(folder: Path) -> None:
+    """Make renames in a folder durable; Windows has no such call and needs none."""
     if sys.platform == "win32":
         return
     handle = os.open(folder, os.O_RDONLY)

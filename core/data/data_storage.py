@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.data.arrow import strings_to_arrow, strings_to_numpy, to_arrow, to_numpy
-from core.data.atomic_file import exclusive_lock, write_atomically
+from core.data.atomic_file import exclusive_lock, flush_folder, write_atomically
 from core.data.frame import COLUMNS, PRICE_COLUMNS, CandleFrame
 from core.domain.candles import Candle, Timeframe
 from core.errors import UserError
@@ -199,8 +199,10 @@ class CandleStore:
                 stored = _read_rows(path, key) if path.exists() else None
                 merged, count = _merge_rows(stored, part)
                 if count:
-                    write_atomically(path, _encode(merged))
+                    write_atomically(path, _encode(merged), sync_folder=False)
                 changed += count
+            if changed:
+                flush_folder(self._folder(key))
         return changed
 
     def _folder(self, key: Series) -> Path:
