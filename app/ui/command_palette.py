@@ -37,7 +37,11 @@ class PaletteEntry:
 def palette_entries(actions: ActionRegistry, models: WindowModels) -> list[PaletteEntry]:
     """Return every action, market and strategy; keys are "action:…", "market:…" and "strategy:…"."""
     entries = [
-        PaletteEntry(f"action:{spec.id.value}", tr(spec.text).replace("&", ""), actions[spec.id].shortcut().toString())
+        PaletteEntry(
+            f"action:{spec.id.value}",
+            f"{tr(spec.group)}: {tr(spec.text)}" if spec.group else tr(spec.text),
+            actions[spec.id].shortcut().toString(),
+        )
         for spec in ACTIONS
     ]
     entries += [PaletteEntry(f"market:{i.symbol}", i.symbol, tr("Symbol")) for i in models.instruments]

@@ -6,7 +6,7 @@ the window shows, because importing their library takes longer than showing the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
@@ -20,11 +20,10 @@ from app.models.model_choice import ModelChoice
 from app.models.notifications_model import NoticeRow
 from app.settings import CLOSE_ACTION, LAST_SYMBOL, LAST_TIMEFRAME, CloseAction
 from app.theme import GRID
-from app.ui.actions import ActionId, ActionRegistry
+from app.ui.actions import ActionRegistry
 from app.ui.command_palette import CommandPalette, palette_entries
-from app.ui.dialogs.about_dialog import AboutDialog
+from app.ui.deeds import Deeds, WindowParts
 from app.ui.dialogs.error_dialog import ErrorDialog
-from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.fills_dock import FillsDock
 from app.ui.docks.log_dock import LogDock
 from app.ui.docks.notifications_dock import NotificationsDock
@@ -34,7 +33,6 @@ from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
 from app.ui.layouts import DockName, Layouts, Preset
 from app.ui.menus import Menus
-from app.ui.preferences import Preferences
 from app.ui.questions import Questions
 from app.ui.status_bar import StatusBar
 from app.ui.top_bar import TopBar
@@ -68,6 +66,7 @@ class MainWindow(QMainWindow):
         models: everything shown, fed by `on_executor_event`.
         ticket, orders, positions, fills, strategies, log, notifications: the panels.
         layouts, memory: arrangement and its storage.
+        deeds: what menus, shortcuts and the palette do.
 
     Signals:
         close_requested: the person decided to quit; start the shutdown, then call `allow_close`.
@@ -103,7 +102,6 @@ class MainWindow(QMainWindow):
         self._build_panels()
         self._build_frame()
         self._connect()
-        self._deeds = self._action_table()
         self.retranslate()
 
     # -- construction ----------------------------------------------------------------------------------------------
@@ -151,7 +149,17 @@ class MainWindow(QMainWindow):
         self.error_dialog = ErrorDialog(services.theme, self)
         self.questions = Questions(self)
         self.mode_frame = ModeFrame(services.theme, self)
-        self._preferences = Preferences(services.theme, services.language, services.settings, self.actions_)
+        parts = WindowParts(
+            self,
+            self.models,
+            self.actions_,
+            self.layouts,
+            self.questions,
+            self.palette_,
+            self.ticket,
+            self.strategies,
+        )
+        self.deeds = Deeds(services, parts)
         panels = (self.orders, self.positions, self.fills, self.strategies, self.log, self.notifications)
         self.memory = WindowMemory(self, self.layouts, [panel.table for panel in panels], services.settings)
         self._table_timer, self._frame_timer = QTimer(self), QTimer(self)
@@ -159,25 +167,20 @@ class MainWindow(QMainWindow):
         self._frame_timer.setInterval(FRAME_MS)
 
     def _connect(self) -> None:
-        models, kill, trading = self.models, self.top_bar.kill_switch, self._services.trading
+        models, kill = self.models, self.top_bar.kill_switch
         models.notice_added.connect(self._on_notice_added)
         models.mode_changed.connect(self._on_mode)
         models.trading_state_changed.connect(self._on_trading_state)
         models.connection_changed.connect(self.status.set_connection)
-        kill.kill_requested.connect(self._on_kill)
-        kill.flatten_requested.connect(self._on_flatten)
+        kill.kill_requested.connect(self.deeds.kill)
+        kill.flatten_requested.connect(self.deeds.ask_flatten)
         kill.rearm_requested.connect(self.questions.ask_rearm)
-        self.questions.flatten_confirmed.connect(self._on_flatten_confirmed)
-        self.questions.rearm_confirmed.connect(trading.rearm)
-        self.questions.handback_confirmed.connect(self.ticket.hand_back)
         self.questions.tray_confirmed.connect(self._hide_to_tray)
         self.questions.quit_confirmed.connect(self.close_requested)
-        self.actions_.triggered.connect(self._on_action)
-        self.palette_.chosen.connect(self._on_palette)
         self.toasts.clicked.connect(self._on_toast_clicked)
         self.positions.close_requested.connect(self._on_close_position)
-        self.ticket.handback_requested.connect(self._on_handback)
-        self.strategies.train_requested.connect(self.train_requested)
+        self.deeds.train_requested.connect(self.train_requested)
+        self.deeds.market_chosen.connect(self.show_market)
         for panel in (self.orders, self.positions, self.fills, self.strategies):
             panel.market_requested.connect(self.show_market)
         self._services.language.changed.connect(self.retranslate)
@@ -307,50 +310,6 @@ class MainWindow(QMainWindow):
     def _on_trading_state(self, change: TradingStateChanged) -> None:
         self.top_bar.kill_switch.set_state(change.state, change.reason)
 
-    # -- what the person wants -------------------------------------------------------------------------------------
-
-    def _action_table(self) -> dict[ActionId, Callable[[], object]]:
-        return {
-            ActionId.NEW_ORDER: self._on_new_order,
-            ActionId.CANCEL_ALL: partial(self._services.trading.cancel_all, None),
-            ActionId.KILL: self._on_kill,
-            ActionId.KILL_FLATTEN: self._on_flatten,
-            ActionId.REARM: self.questions.ask_rearm,
-            ActionId.TRAIN: self.train_requested.emit,
-            ActionId.ADD_STRATEGY: self._on_add_strategy,
-            ActionId.PALETTE: self.palette_.open,
-            ActionId.FULL_SCREEN: self._toggle_full_screen,
-            ActionId.LAYOUT_TRADING: partial(self.apply_layout, Preset.TRADING),
-            ActionId.LAYOUT_TRAINING: partial(self.apply_layout, Preset.TRAINING),
-            ActionId.LAYOUT_RESET: self._reset_layout,
-            ActionId.SHORTCUTS: self._show_shortcuts,
-            ActionId.ABOUT: self._show_about,
-            ActionId.QUIT: self.close,
-        }
-
-    @Slot(object)
-    def _on_action(self, action: ActionId) -> None:
-        if not self._preferences.carry_out(action):
-            self._deeds[action]()
-
-    @Slot()
-    def _on_kill(self) -> None:
-        self._services.trading.kill(flatten=False)
-
-    @Slot()
-    def _on_flatten(self) -> None:
-        held = [row.position for row in self.models.positions.records() if row.position.quantity]
-        self.questions.ask_flatten(tuple(f"{p.symbol}  {p.quantity:f}  ({p.owner})" for p in held))
-
-    @Slot()
-    def _on_flatten_confirmed(self) -> None:
-        self._services.trading.kill(flatten=True)
-
-    @Slot(object)
-    def _on_handback(self, strategy_ids: tuple[str, ...]) -> None:
-        names = {s.strategy_id: s.title for s in self.models.strategies.records()}
-        self.questions.ask_handback(strategy_ids, tuple(names.get(i, i) for i in strategy_ids))
-
     @Slot(object)
     def _on_close_position(self, position: Position) -> None:
         self.show_market(position.symbol)
@@ -359,29 +318,8 @@ class MainWindow(QMainWindow):
         self.ticket.draft_close(position)
 
     @Slot()
-    def _on_new_order(self) -> None:
-        self.layouts.show(DockName.TICKET)
-        self.ticket.quantity.edit.setFocus(Qt.FocusReason.ShortcutFocusReason)
-
-    @Slot()
-    def _on_add_strategy(self) -> None:
-        self.layouts.show(DockName.STRATEGIES)
-        self.strategies.open_add_dialog()
-
-    @Slot()
     def _on_toast_clicked(self) -> None:
         self.layouts.show(DockName.NOTIFICATIONS)
-
-    @Slot(str)
-    def _on_palette(self, key: str) -> None:
-        kind, _, name = key.partition(":")
-        if kind == "action":
-            self.actions_[ActionId(name)].trigger()
-        elif kind == "market":
-            self.show_market(name)
-        else:
-            self.layouts.show(DockName.STRATEGIES)
-            self.strategies.table.select_key(name)
 
     # -- look ------------------------------------------------------------------------------------------------------
 
@@ -399,7 +337,6 @@ class MainWindow(QMainWindow):
             of_widget = getattr(widget, "retranslate", None)
             if callable(of_widget):
                 of_widget()
-        self._preferences.show_choices()
         self._write_title()
 
     def _write_title(self) -> None:
@@ -407,31 +344,10 @@ class MainWindow(QMainWindow):
         parts = [] if mode is None else [mode_word(mode)]
         self.setWindowTitle(" – ".join([*parts, self._symbol, "Maru"]))
 
-    def apply_layout(self, preset: Preset) -> None:
-        """Arrange the panels by a preset."""
-        self.layouts.apply(preset)
-        self._show_layout()
-
-    def _show_layout(self) -> None:
-        trading = self.layouts.preset is Preset.TRADING
-        self.actions_.check(ActionId.LAYOUT_TRADING if trading else ActionId.LAYOUT_TRAINING)
-
     def restore_memory(self) -> None:
         """Take over geometry, layout and columns of the last session; call after every dock is attached."""
         self.memory.restore()
-        self._show_layout()
-
-    def _reset_layout(self) -> None:
-        self.apply_layout(self.layouts.preset)
-
-    def _toggle_full_screen(self) -> None:
-        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
-
-    def _show_shortcuts(self) -> None:
-        ShortcutsDialog(self).show()
-
-    def _show_about(self) -> None:
-        AboutDialog(self._services.version, self).show()
+        self.deeds.show_choices()
 
     # -- closing ---------------------------------------------------------------------------------------------------
 

@@ -208,7 +208,7 @@ def test_theme_changes_everything_live(kit: WindowKit) -> None:
 def test_layout_survives_a_restart_and_another_language(
     qtbot: QtBot, qapp: QApplication, kit: WindowKit, tmp_path: Path
 ) -> None:
-    kit.window.apply_layout(Preset.TRAINING)
+    kit.window.deeds.apply_layout(Preset.TRAINING)
     state = kit.window.layouts.save()
     kit.window.actions_[ActionId.LANGUAGE_KO].trigger()
     assert kit.window.restoreState(state, STATE_VERSION)

@@ -1,0 +1,154 @@
+"""What the window's actions do. GUI thread only.
+
+One object with every deed in one table: menu, shortcut, button and palette end in the same method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtWidgets import QMainWindow
+
+from app.models.hub import WindowModels
+from app.ui.actions import ActionId, ActionRegistry
+from app.ui.command_palette import CommandPalette
+from app.ui.dialogs.about_dialog import AboutDialog
+from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
+from app.ui.docks.strategies_dock import StrategiesDock
+from app.ui.docks.ticket_dock import TicketDock
+from app.ui.layouts import DockName, Layouts, Preset
+from app.ui.preferences import Preferences
+from app.ui.questions import Questions
+from app.ui.window_services import WindowServices
+
+
+@dataclass(frozen=True, slots=True)
+class WindowParts:
+    """The parts of the window that deeds work on."""
+
+    window: QMainWindow
+    models: WindowModels
+    actions: ActionRegistry
+    layouts: Layouts
+    questions: Questions
+    palette: CommandPalette
+    ticket: TicketDock
+    strategies: StrategiesDock
+
+
+class Deeds(QObject):
+    """Carries out actions.
+
+    Signals:
+        market_chosen: unified symbol to look at.
+        train_requested: open the training wizard.
+    """
+
+    market_chosen = Signal(str)
+    train_requested = Signal()
+
+    def __init__(self, services: WindowServices, parts: WindowParts) -> None:
+        super().__init__(parts.window)
+        self._services = services
+        self._parts = parts
+        self._preferences = Preferences(services.theme, services.language, services.settings, parts.actions)
+        self._table: dict[ActionId, Callable[[], object]] = {
+            ActionId.NEW_ORDER: self.go_to_ticket,
+            ActionId.CANCEL_ALL: partial(services.trading.cancel_all, None),
+            ActionId.KILL: self.kill,
+            ActionId.KILL_FLATTEN: self.ask_flatten,
+            ActionId.REARM: parts.questions.ask_rearm,
+            ActionId.TRAIN: self.train_requested.emit,
+            ActionId.ADD_STRATEGY: self._add_strategy,
+            ActionId.PALETTE: parts.palette.open,
+            ActionId.FULL_SCREEN: self._toggle_full_screen,
+            ActionId.LAYOUT_TRADING: partial(self.apply_layout, Preset.TRADING),
+            ActionId.LAYOUT_TRAINING: partial(self.apply_layout, Preset.TRAINING),
+            ActionId.LAYOUT_RESET: self._reset_layout,
+            ActionId.SHORTCUTS: self._show_shortcuts,
+            ActionId.ABOUT: self._show_about,
+            ActionId.QUIT: parts.window.close,
+        }
+        questions, trading = parts.questions, services.trading
+        questions.flatten_confirmed.connect(self._on_flatten_confirmed)
+        questions.rearm_confirmed.connect(trading.rearm)
+        questions.handback_confirmed.connect(parts.ticket.hand_back)
+        parts.ticket.handback_requested.connect(self._on_handback)
+        parts.strategies.train_requested.connect(self.train_requested)
+        parts.actions.triggered.connect(self.carry_out)
+        parts.palette.chosen.connect(self._on_palette)
+        self.show_choices()
+
+    @Slot(object)
+    def carry_out(self, action: ActionId) -> None:
+        """Do what an action says."""
+        if not self._preferences.carry_out(action):
+            self._table[action]()
+
+    def show_choices(self) -> None:
+        """Check the menu entries of what is chosen now."""
+        self._preferences.show_choices()
+        trading = self._parts.layouts.preset is Preset.TRADING
+        self._parts.actions.check(ActionId.LAYOUT_TRADING if trading else ActionId.LAYOUT_TRAINING)
+
+    @Slot()
+    def kill(self) -> None:
+        """Halt and cancel everything, at once; reads no model and asks nothing."""
+        self._services.trading.kill(flatten=False)
+
+    @Slot()
+    def ask_flatten(self) -> None:
+        """Ask whether everything is to be sold."""
+        held = [row.position for row in self._parts.models.positions.records() if row.position.quantity]
+        self._parts.questions.ask_flatten(tuple(f"{p.symbol}  {p.quantity:f}  ({p.owner})" for p in held))
+
+    @Slot()
+    def go_to_ticket(self) -> None:
+        """Show the ticket with the cursor in the quantity."""
+        self._parts.layouts.show(DockName.TICKET)
+        self._parts.ticket.quantity.edit.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def apply_layout(self, preset: Preset) -> None:
+        """Arrange the panels by a preset."""
+        self._parts.layouts.apply(preset)
+        self.show_choices()
+
+    def _reset_layout(self) -> None:
+        self.apply_layout(self._parts.layouts.preset)
+
+    def _add_strategy(self) -> None:
+        self._parts.layouts.show(DockName.STRATEGIES)
+        self._parts.strategies.open_add_dialog()
+
+    def _toggle_full_screen(self) -> None:
+        window = self._parts.window
+        window.setWindowState(window.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    def _show_shortcuts(self) -> None:
+        ShortcutsDialog(self._parts.window).show()
+
+    def _show_about(self) -> None:
+        AboutDialog(self._services.version, self._parts.window).show()
+
+    @Slot()
+    def _on_flatten_confirmed(self) -> None:
+        self._services.trading.kill(flatten=True)
+
+    @Slot(object)
+    def _on_handback(self, strategy_ids: tuple[str, ...]) -> None:
+        names = {s.strategy_id: s.title for s in self._parts.models.strategies.records()}
+        self._parts.questions.ask_handback(strategy_ids, tuple(names.get(i, i) for i in strategy_ids))
+
+    @Slot(str)
+    def _on_palette(self, key: str) -> None:
+        kind, _, name = key.partition(":")
+        if kind == "action":
+            self._parts.actions[ActionId(name)].trigger()
+        elif kind == "market":
+            self.market_chosen.emit(name)
+        else:
+            self._parts.layouts.show(DockName.STRATEGIES)
+            self._parts.strategies.table.select_key(name)
