@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -126,7 +126,8 @@ async def _serve(source: MarketSource, config: PracticeConfig, *, exit_with_pare
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """Wait until the parent's end of standard input closes."""
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: a thread waiting inside its buffer would hold the lock that the interpreter's end needs.
+    while os.read(0, 4096):
         pass
     try:
         loop.call_soon_threadsafe(stop.set)

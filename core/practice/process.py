@@ -97,11 +97,11 @@ class PracticeProcess:
         first.wait(timeout_s)
         return self._parse(lines[0] if lines else "", timeout_s)
 
-    def stop(self) -> None:
-        """End the child within 5 s; idempotent."""
+    def stop(self) -> int | None:
+        """End the child within 5 s and return its exit code; None where none was running. Idempotent."""
         process, self._process = self._process, None
         if process is None:
-            return
+            return None
         if process.poll() is None:
             process.terminate()
             try:
@@ -116,6 +116,7 @@ class PracticeProcess:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        return process.returncode
 
     def __enter__(self) -> PracticeEndpoints:
         return self.start()

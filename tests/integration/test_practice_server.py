@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
+from app.commands.root import run_cli
 from core.errors import UserError
 from core.practice.control import PracticeControl, PracticeEndpoints, follow_clock
 from core.practice.control import PracticeMarketClock as MarketClock
@@ -38,6 +39,16 @@ async def running(folder: Path, **options: Any) -> AsyncIterator[tuple[PracticeE
             yield endpoints, session
     finally:
         await asyncio.to_thread(process.stop)
+
+
+@pytest.fixture(scope="module")
+def lively(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PracticeEndpoints]:
+    """One exchange for the tests that leave no trace in its account."""
+    process = PracticeProcess(data_dir=tmp_path_factory.mktemp("lively"), speed="60")
+    try:
+        yield process.start()
+    finally:
+        assert process.stop() == 0
 
 
 async def call(
@@ -133,19 +144,19 @@ async def test_reset_begins_a_new_account_and_keeps_the_old_one(tmp_path: Path) 
         assert len(depth["bids"]) == 5
 
 
-async def test_only_local_programs_with_the_right_words_get_in(tmp_path: Path) -> None:
-    async with running(tmp_path) as (endpoints, session):
-        port = endpoints.rest.rsplit(":", 1)[1]
+async def test_only_local_programs_with_the_right_words_get_in(lively: PracticeEndpoints) -> None:
+    async with aiohttp.ClientSession() as session:
+        port = lively.rest.rsplit(":", 1)[1]
         for headers in ({"Host": "evil.example"}, {"Host": f"evil.example:{port}"}, {"Origin": "http://evil.example"}):
-            async with session.get(f"{endpoints.rest}/api/v3/time", headers=headers) as response:
+            async with session.get(f"{lively.rest}/api/v3/time", headers=headers) as response:
                 assert response.status == 403
         with pytest.raises(aiohttp.WSServerHandshakeError):
-            await session.ws_connect(endpoints.ws, headers={"Origin": "http://evil.example"})
+            await session.ws_connect(lively.ws, headers={"Origin": "http://evil.example"})
         for headers in ({}, {"Authorization": "Bearer wrong"}):
-            async with session.get(f"{endpoints.control}/state", headers=headers) as response:
+            async with session.get(f"{lively.control}/state", headers=headers) as response:
                 assert response.status == 401
-        assert endpoints.token not in repr(endpoints)
-        assert endpoints.api_secret not in repr(endpoints)
+        assert lively.token not in repr(lively)
+        assert lively.api_secret not in repr(lively)
         with socket.socket() as outside:
             outside.settimeout(1)
             addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
@@ -168,13 +179,13 @@ async def depth_after(connection: Any, reached: int) -> dict[str, Any]:
     return (await frames(connection, 1, lambda m: m.get("e") == "depthUpdate" and m["u"] > reached))[0]
 
 
-async def test_depth_updates_follow_each_other_and_rebuild_the_book(tmp_path: Path) -> None:
-    async with running(tmp_path, speed="60") as (endpoints, session), session.ws_connect(endpoints.ws) as connection:
+async def test_depth_updates_follow_each_other_and_rebuild_the_book(lively: PracticeEndpoints) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(lively.ws) as connection:
         await connection.send_json({"method": "SUBSCRIBE", "params": ["ethusdt@depth@100ms"], "id": 7})
         (answer,) = await frames(connection, 1, lambda m: "result" in m)
         assert answer == {"result": None, "id": 7}
         await frames(connection, 1, lambda m: m.get("e") == "depthUpdate")
-        snapshot = await public(session, endpoints, "depth", symbol="ETHUSDT", limit=5000)
+        snapshot = await public(session, lively, "depth", symbol="ETHUSDT", limit=5000)
         reached = snapshot["lastUpdateId"]
         book = {side: dict(map(tuple, snapshot[name])) for side, name in (("b", "bids"), ("a", "asks"))}
         for _ in range(8):
@@ -186,10 +197,9 @@ async def test_depth_updates_follow_each_other_and_rebuild_the_book(tmp_path: Pa
                     book[side][price] = quantity
                     if float(quantity) == 0:
                         del book[side][price]
-        control = PracticeControl(endpoints)
+        control = PracticeControl(lively)
         await control.set_speed(None)
-        await control.close()
-        later = await public(session, endpoints, "depth", symbol="ETHUSDT", limit=5000)
+        later = await public(session, lively, "depth", symbol="ETHUSDT", limit=5000)
         while reached < later["lastUpdateId"]:
             update = await depth_after(connection, reached)
             assert update["U"] == reached + 1
@@ -198,11 +208,13 @@ async def test_depth_updates_follow_each_other_and_rebuild_the_book(tmp_path: Pa
                 book[side].update(map(tuple, update[side]))
         for side, name in (("b", "bids"), ("a", "asks")):
             assert {p: q for p, q in book[side].items() if float(q)} == dict(map(tuple, later[name]))
+        await control.set_speed(60.0)
+        await control.close()
 
 
-async def test_subscriptions_and_combined_streams(tmp_path: Path) -> None:
-    async with running(tmp_path, speed="300") as (endpoints, session):
-        async with session.ws_connect(f"{endpoints.ws}/0") as connection:
+async def test_subscriptions_and_combined_streams(lively: PracticeEndpoints) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"{lively.ws}/0") as connection:
             names = ["btcusdt@miniTicker", "btcusdt@bookTicker", "btcusdt@kline_1m", "btcusdt@aggTrade"]
             await connection.send_json({"method": "SUBSCRIBE", "params": names, "id": 1})
             await connection.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 2})
@@ -219,7 +231,7 @@ async def test_subscriptions_and_combined_streams(tmp_path: Path) -> None:
             await frames(connection, 1, lambda m: m.get("id") == 4)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(connection.receive(), 0.5)
-        url = endpoints.ws.removesuffix("/ws") + "?streams=btcusdt@trade/ethusdt@depth20@100ms"
+        url = lively.ws.removesuffix("/ws") + "?streams=btcusdt@trade/ethusdt@depth20@100ms"
         async with session.ws_connect(url) as connection:
             seen: dict[str, Any] = {}
             while len(seen) < 2:
@@ -229,19 +241,19 @@ async def test_subscriptions_and_combined_streams(tmp_path: Path) -> None:
             assert len(seen["ethusdt@depth20@100ms"]["bids"]) == 20
 
 
-async def test_a_burst_is_traded_and_stays_on_the_tape(tmp_path: Path) -> None:
-    async with running(tmp_path) as (endpoints, session), session.ws_connect(endpoints.ws) as connection:
+async def test_a_burst_is_traded_and_stays_on_the_tape(lively: PracticeEndpoints) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(lively.ws) as connection:
         await connection.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@trade"], "id": 1})
-        control = PracticeControl(endpoints)
+        control = PracticeControl(lively)
         assert await control.burst(400, 0.5) == 200
         events = await frames(connection, 200, lambda m: m.get("e") == "trade")
         with pytest.raises(UserError, match="refused"):
             await control.burst(-1)
         await control.close()
         first, last = events[0]["T"] // 60_000 * 60_000, events[-1]["T"]
-        prints = await public(session, endpoints, "aggTrades", symbol="BTCUSDT", startTime=first, limit=1000)
+        prints = await public(session, lively, "aggTrades", symbol="BTCUSDT", startTime=first, limit=1000)
         assert {event["t"] for event in events} <= {p["a"] for p in prints}
-        bars = await public(session, endpoints, "klines", symbol="BTCUSDT", interval="1m", startTime=first, limit=3)
+        bars = await public(session, lively, "klines", symbol="BTCUSDT", interval="1m", startTime=first, limit=3)
         assert bars[0][8] >= 150 or last // 60_000 > first // 60_000
 
 
@@ -266,12 +278,7 @@ async def test_the_clock_can_be_followed_and_the_exchange_shut_down(tmp_path: Pa
     assert not process.running
 
 
-def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(MAIN), "practice-exchange", "--json", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/")
-
-
-def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "BTC_USDT-1h.feather"
     broken.write_bytes(b"ARROW1 but not really")
     with socket.socket() as taken:
@@ -287,15 +294,22 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
             (["--start", "yesterday"], "not a date"),
         ]
         for arguments, words in cases:
-            done = run_command("--data-dir", str(tmp_path / "data"), *arguments)
-            assert done.returncode == 2, done
-            answer = json.loads(done.stdout)
+            code = run_cli(["practice-exchange", "--json", "--data-dir", str(tmp_path / "data"), *arguments])
+            output = capsys.readouterr()
+            assert code == 2, output
+            answer = json.loads(output.out)
             assert words in answer["error"]
             assert answer["remedy"]
-            assert "Traceback" not in done.stderr
-    unknown = run_command("--nonsense")
-    assert unknown.returncode == 2
-    assert "Traceback" not in unknown.stderr
+            assert output.err == ""
+    assert run_cli(["practice-exchange", "--nonsense"]) == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+def test_it_starts_from_any_folder(tmp_path: Path) -> None:
+    command = [sys.executable, str(MAIN), "practice-exchange", "--json", "--port", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
 
 
 async def test_one_account_has_one_exchange(tmp_path: Path) -> None:
@@ -316,8 +330,7 @@ def test_signals_end_it_in_time(tmp_path: Path, number: int) -> None:
     os.kill(process.pid, number)
     while process.running and time.monotonic() - begun < 5:
         time.sleep(0.02)
-    assert not process.running
-    process.stop()
+    assert process.stop() == 0
 
 
 def test_it_does_not_outlive_its_parent(tmp_path: Path) -> None:
