@@ -13,7 +13,7 @@ from app.models.record_model import Column, RecordModel, Tone
 from core.domain.fills import Fill, Liquidity
 from core.domain.orders import Order
 
-HISTORY_LIMIT = 5_000
+HISTORY_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True)

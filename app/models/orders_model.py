@@ -9,7 +9,7 @@ from app.models.precision import Precision
 from app.models.record_model import Column, RecordModel, Tone
 from core.domain.orders import IntentSource, Order, OrderState, OrderType, Side
 
-HISTORY_LIMIT = 5_000
+HISTORY_LIMIT = 2_000
 
 SIDE_TEXT = {Side.BUY: mark("Buy"), Side.SELL: mark("Sell")}
 TYPE_TEXT = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from PySide6.QtCore import (
@@ -30,6 +31,9 @@ AnyIndex = QModelIndex | QPersistentModelIndex
 
 SORT_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 KEY_ROLE = int(Qt.ItemDataRole.UserRole) + 2
+
+FLUSH_ROWS = 200
+RANGE_GAP = 32
 
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -118,10 +122,15 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         self.endResetModel()
 
     def flush(self) -> bool:
-        """Apply everything staged. Returns whether anything changed on screen."""
+        """Apply what is staged, at most `FLUSH_ROWS` records so that the window never stands still; the rest waits.
+
+        Returns:
+            Whether anything changed on screen.
+        """
         if not self._staged:
             return False
-        staged, self._staged = self._staged, {}
+        staged = dict(islice(self._staged.items(), FLUSH_ROWS))
+        self._staged = dict(islice(self._staged.items(), FLUSH_ROWS, None))
         gone = sorted(
             (self._rows[key] for key, rec in staged.items() if rec is None and key in self._rows), reverse=True
         )
@@ -139,8 +148,8 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         for row, record in changed.items():
             self._records[row] = record
             self._texts[row] = self._describe(record)
-        top, bottom = min(changed), max(changed)
-        self.dataChanged.emit(self.index(top, 0), self.index(bottom, len(self.columns) - 1))
+        for top, bottom in _ranges(sorted(changed)):
+            self.dataChanged.emit(self.index(top, 0), self.index(bottom, len(self.columns) - 1))
 
     def _remove(self, rows_descending: list[int]) -> None:
         for row in rows_descending:
@@ -259,6 +268,18 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _RIGHT if column.numeric else _LEFT
         return None
+
+
+def _ranges(rows: list[int]) -> list[tuple[int, int]]:
+    """Cover ascending rows by ranges; a proxy looks at every row of a range, so wide gaps are left out."""
+    ranges = [(rows[0], rows[0])]
+    for row in rows[1:]:
+        first, last = ranges[-1]
+        if row - last <= RANGE_GAP:
+            ranges[-1] = (first, row)
+        else:
+            ranges.append((row, row))
+    return ranges
 
 
 class RecordProxy(QSortFilterProxyModel, Generic[R]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QWidget
 
@@ -174,6 +174,8 @@ class ActionRegistry(QObject):
             action.setData(spec.id.value)
             if spec.shortcut:
                 action.setShortcut(QKeySequence(spec.shortcut))
+            if spec.id is ActionId.KILL:  # also while a dialog has the focus
+                action.setShortcutContext(Qt.ShortcutContext.ApplicationShortcut)
             if spec.group:
                 action.setCheckable(True)
                 self._group(spec.group).addAction(action)

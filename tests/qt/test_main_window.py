@@ -16,6 +16,7 @@ from app.settings import CLOSE_ACTION as CLOSE_SETTING
 from app.settings import LANGUAGE, LAYOUT_PRESET, THEME, CloseAction, LanguageChoice
 from app.theme import ThemeChoice
 from app.ui.actions import ActionId
+from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.layouts import STATE_VERSION, DockName, Preset
 from core.domain.orders import OrderState, TradingMode, TradingState
@@ -74,6 +75,21 @@ def test_the_kill_switch_needs_one_press_and_no_models(qtbot: QtBot, kit: Window
     assert kit.trading.calls == [("kill", False)]
     qtbot.keyClick(kit.window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     assert kit.trading.named("kill") == [(False,), (False,)]
+
+
+def test_the_kill_switch_works_beside_an_open_dialog(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.window.set_models((ModelChoice("m", "BTC/USDT", "1h", "fine", NOW_NS),))
+    kit.window.strategies.open_add_dialog()
+    kit.window.strategies.open_add_dialog()
+    forms = kit.window.findChildren(AddStrategyDialog)
+    assert len(forms) == 1
+    assert not forms[0].isModal()
+    forms[0].activateWindow()
+    keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(forms[0], Qt.Key.Key_K, keys)
+    qtbot.mouseClick(kit.window.top_bar.kill_switch.kill, Qt.MouseButton.LeftButton)
+    assert kit.trading.calls == [("kill", False), ("kill", False)]
+    forms[0].close()
 
 
 def test_selling_everything_asks_without_blocking(qtbot: QtBot, kit: WindowKit) -> None:

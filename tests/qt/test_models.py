@@ -16,7 +16,7 @@ from app.models.log_model import LOG_LIMIT, LogLevel, LogModel, level_of
 from app.models.notifications_model import NotificationsModel
 from app.models.orders_model import OrdersModel, is_open
 from app.models.precision import Precision
-from app.models.record_model import SORT_ROLE, RecordProxy
+from app.models.record_model import FLUSH_ROWS, SORT_ROLE, RecordProxy
 from app.theme import ThemeName, palette
 from core.clock import NS_PER_S
 from core.domain.orders import OrderState, TradingMode, TradingState
@@ -75,6 +75,23 @@ def test_a_flush_costs_one_signal_however_many_updates(qtbot: QtBot) -> None:
     assert not model.flush()
 
 
+def test_a_burst_is_spread_over_flushes_and_nothing_is_lost(qtbot: QtBot) -> None:
+    model = OrdersModel(Precision())
+    for number in range(FLUSH_ROWS + 50):
+        model.put(sample_order(number, NOW))
+    assert model.flush()
+    assert model.rowCount() == FLUSH_ROWS
+    assert len(model.records()) == FLUSH_ROWS + 50
+    assert model.flush()
+    assert model.rowCount() == FLUSH_ROWS + 50
+    changed: list[tuple[int, int]] = []
+    model.dataChanged.connect(lambda top, bottom: changed.append((top.row(), bottom.row())))
+    for number in (1, 2, 240):
+        model.put(sample_order(number, NOW, state=OrderState.CANCELED))
+    model.flush()
+    assert changed == [(1, 2), (240, 240)]
+
+
 def test_rows_are_removed_and_found_again(qtbot: QtBot) -> None:
     model = OrdersModel(Precision())
     for number in range(5):
@@ -95,9 +112,8 @@ def test_the_limit_drops_the_oldest(qtbot: QtBot) -> None:
     model = LogModel()
     for number in range(LOG_LIMIT + 30):
         model.add(NOW, LogLevel.INFO, "test", f"line {number}")
-        if number % 1_000 == 0:
-            model.flush()
-    model.flush()
+    while model.flush():
+        pass
     assert model.rowCount() == LOG_LIMIT
     assert model.record_at(0).text == "line 30"
     assert model.record_at(LOG_LIMIT - 1).text == f"line {LOG_LIMIT + 29}"

@@ -87,7 +87,7 @@ class AddStrategyDialog(QDialog):
         for field in (self.capital, self.entry, self.exit):
             field.edit.value_changed.connect(self._on_changed)
         self.add.clicked.connect(self._on_add)
-        self.cancel.clicked.connect(self.close)
+        self.cancel.clicked.connect(self.reject)
         self._on_model(0)
 
     def _threshold(self, name: str, value: Decimal) -> DecimalField:
@@ -177,4 +177,4 @@ class AddStrategyDialog(QDialog):
         spec = self.spec()
         if spec is not None:
             self.accepted_spec.emit(spec)
-            self.close()
+            self.accept()

@@ -39,6 +39,7 @@ class StrategiesDock(Panel):
         self._model = model
         self._trading = trading
         self._choices: tuple[ModelChoice, ...] = ()
+        self._form: AddStrategyDialog | None = None
         tools = ToolRow(self)
         self.start = tools.button("strategy_start")
         self.stop = tools.button("strategy_stop")
@@ -122,12 +123,17 @@ class StrategiesDock(Panel):
         """Open the form for a new strategy; `model_id` is chosen in it, where it is known."""
         if not self._choices:
             return
+        if self._form is not None:
+            self._form.activateWindow()
+            return
         taken = [status.strategy_id for status in self._model.records()]
         # The form starts with the first of its choices.
         choices = sorted(self._choices, key=lambda choice: choice.model_id != model_id)
         dialog = AddStrategyDialog(tuple(choices), taken, self.window())
         dialog.accepted_spec.connect(self._on_spec)
-        dialog.open()
+        dialog.finished.connect(self._on_form_finished)
+        self._form = dialog
+        dialog.show()  # not modal: the kill switch stays within reach
 
     def _write_empty(self) -> None:
         if self._choices:
@@ -144,6 +150,10 @@ class StrategiesDock(Panel):
             self.open_add_dialog()
         else:
             self.train_requested.emit()
+
+    @Slot()
+    def _on_form_finished(self) -> None:
+        self._form = None
 
     @Slot(object)
     def _on_spec(self, spec: StrategySpec) -> None:
@@ -177,7 +187,7 @@ class StrategiesDock(Panel):
         dialog.add_button("cancel", tr("Keep"), default=True)
         dialog.add_button("remove", tr("Remove"), variant="danger")
         dialog.answered.connect(self._on_remove_answered)
-        dialog.open()
+        dialog.show()
 
     @Slot(str)
     def _on_remove_answered(self, answer: str) -> None:
