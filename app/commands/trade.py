@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
+from core.clock import NS_PER_MS
 from core.domain.money import ZERO, parse_decimal, plain
 from core.errors import UserError
-from core.events import ExecutorEvent, FillBooked, IntentDenied, Notice, OrderUpdated, StrategyStatus
+from core.events import ExecutorEvent, FillBooked, IntentDenied, Notice, OrderUpdated, SignalEmitted, StrategyStatus
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ExchangeChoice:
     seed: int | None
     speed: str | None
     replay: Path | None
+    timeframe: str
 
     @property
     def lockstep(self) -> bool:
@@ -69,7 +71,7 @@ def trade(
 
     if practice == (endpoints is not None):
         raise UserError("Where to trade is not clear.", "Give either --practice or --endpoints FILE.")
-    choice = ExchangeChoice(endpoints, seed, speed, replay)
+    choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     logs = LogSetup(paths.logs)
@@ -104,7 +106,7 @@ async def _trade(
         hook = _acknowledge if choice.lockstep else None
         session = await open_trading_session(paths, endpoints, _Teller(), bar_processed=hook)
         try:
-            return await _run(session, spec, minutes)
+            return await _run(session, spec, minutes, lockstep=choice.lockstep)
         finally:
             await session.close()
 
@@ -117,7 +119,10 @@ async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[P
     if choice.endpoints is not None:
         yield read_endpoints(choice.endpoints)
         return
-    process = PracticeProcess(data_dir=paths.root, seed=choice.seed, speed=choice.speed, replay=choice.replay)
+    process = PracticeProcess(
+        data_dir=paths.root, seed=choice.seed, speed=choice.speed, replay=choice.replay,
+        gate=choice.timeframe if choice.lockstep else None,
+    )  # fmt: skip
     endpoints = await asyncio.to_thread(process.start)
     try:
         yield endpoints
@@ -129,22 +134,38 @@ def _acknowledge(link: PracticeLink) -> BarHook:
     """In lockstep the exchange closes the next bar only when this one was handled completely."""
 
     async def acknowledge(candle: Candle) -> None:
-        await link.control.ack(candle.symbol, candle.timeframe.value, candle.open_time_ns // 1_000_000)
+        venue_symbol = link.gateway.instruments[candle.symbol].venue_symbol
+        await link.control.ack(venue_symbol, candle.timeframe.value, candle.open_time_ns // NS_PER_MS)
 
     return acknowledge
 
 
-async def _run(session: TradingSession, spec: StrategySpec | None, minutes: float | None) -> dict[str, Any]:
+async def _release_first_bar(link: PracticeLink, symbol: str) -> None:
+    """The bar that had closed before we listened is nobody's to acknowledge but ours."""
+    state = await link.control.state()
+    if state.last_closed_ms is not None:
+        venue_symbol = link.gateway.instruments[symbol].venue_symbol
+        await link.control.ack(venue_symbol, state.gate_interval, state.last_closed_ms)
+
+
+async def _run(
+    session: TradingSession, spec: StrategySpec | None, minutes: float | None, *, lockstep: bool
+) -> dict[str, Any]:
     executor = session.executor
     await executor.start()
     running = asyncio.create_task(executor.run())
+    stop = _stop_on_signal()
     say("Trading. Press Ctrl-C to stop; open orders stay at the exchange.")
     try:
         if spec is not None:
             if spec.strategy_id not in executor.strategy_ids:
                 await executor.add_strategy(spec)
             await executor.start_strategy(spec.strategy_id)
-        await _wait(running, minutes)
+            if lockstep:
+                await executor.wait_until_following(spec.strategy_id)
+                await _release_first_bar(session.link, spec.symbol)
+        await _wait(running, stop, minutes)
+        await executor.quiesce()
         check, analysis = await executor.audit()
         return _result(executor.trading_state.value, check, analysis)
     finally:
@@ -152,12 +173,8 @@ async def _run(session: TradingSession, spec: StrategySpec | None, minutes: floa
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _wait(running: asyncio.Task[None], minutes: float | None) -> None:
-    """Wait for the time to be over, a signal, or the executor to fail.
-
-    Raises:
-        Exception: what made the executor fail.
-    """
+def _stop_on_signal() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -165,6 +182,15 @@ async def _wait(running: asyncio.Task[None], minutes: float | None) -> None:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # Windows: the loop takes no signals
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    return stop
+
+
+async def _wait(running: asyncio.Task[None], stop: asyncio.Event, minutes: float | None) -> None:
+    """Wait for the time to be over, a signal, or the executor to fail.
+
+    Raises:
+        Exception: what made the executor fail.
+    """
     waiting = asyncio.create_task(stop.wait())
     timeout = None if minutes is None else minutes * 60
     await asyncio.wait({running, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -200,6 +226,7 @@ class _Teller:
 
     def __init__(self) -> None:
         self._states: dict[str, str] = {}
+        self._targets: dict[str, float] = {}
 
     def __call__(self, event: ExecutorEvent) -> None:
         match event:
@@ -207,6 +234,9 @@ class _Teller:
                 say(f"{fill.side} {plain(fill.quantity)} {fill.symbol} at {plain(fill.price)}")
             case IntentDenied(intent, code, message):
                 say(f"Denied ({code}): {intent.side} {plain(intent.quantity)} {intent.symbol}: {message}")
+            case SignalEmitted(signal) if self._targets.get(signal.owner) != signal.target_weight:
+                self._targets[signal.owner] = signal.target_weight
+                say(f"Signal of {signal.owner}: hold {signal.target_weight:.0%} ({signal.reason})")
             case OrderUpdated(order) if order.state.is_terminal and order.filled_quantity == ZERO:
                 say(f"Order {order.client_order_id}: {order.state} {order.message}".rstrip())
             case StrategyStatus(strategy_id=name, state=state, detail=detail) if self._states.get(name) != state:

@@ -242,6 +242,7 @@ class Executor:
             return
         self._closed = True
         await self._manager.wait_idle(self._options.settle_s)
+        await self._desk.close()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -291,6 +292,15 @@ class Executor:
             raise UserError("Trading is halted.", "Re-arm trading first.")
         self._journal.add_command("start_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
         await self._runner.start(strategy_id)
+
+    async def wait_until_following(self, strategy_id: str) -> None:
+        """Wait until the candles of a started strategy arrive by stream; in lockstep, release the first bar then."""
+        await self._runner.wait_until_following(strategy_id)
+
+    async def quiesce(self) -> None:
+        """Pause all strategies and let orders under way be answered; they run again at the next start."""
+        self._runner.pause_all("the program is stopping")
+        await self._manager.wait_idle(self._options.settle_s)
 
     async def stop_strategy(self, strategy_id: str) -> None:
         """Stop a strategy and cancel its working orders; its position stays."""

@@ -27,7 +27,7 @@ from core.execution.order_state import IllegalTransition
 from core.execution.records import MANUAL_OWNER
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
-from core.signals.risk_management import Denied, RiskContext, RiskManager
+from core.signals.risk_management import Approved, Denied, RiskContext, RiskManager
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class OrderDesk:
         self._refresh_balances = refresh_balances
         self._new_id = new_id
         self._recent_manual: list[Intent] = []
+        self._sends: set[asyncio.Task[Order]] = set()
         self.symbols: set[str] = set()
         self.reconciling = True
 
@@ -119,7 +120,7 @@ class OrderDesk:
             if intent.source is IntentSource.MANUAL:
                 self._recent_manual.append(intent)
             self.symbols.add(intent.symbol)
-            order = await self._manager.submit(verdict)
+            order = await self._send(verdict)
         except DuplicateIntent:
             _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
             known = self._manager.record(client_order_id(intent.intent_id))
@@ -128,6 +129,19 @@ class OrderDesk:
             return known.order
         self._mark_watcher.watch(intent.symbol)
         return await self._settle(order)
+
+    async def _send(self, approved: Approved) -> Order:
+        """Send in a task of its own: whoever stops waiting for the answer must not keep it from the books."""
+        task = asyncio.get_running_loop().create_task(self._manager.submit(approved))
+        self._sends.add(task)
+        task.add_done_callback(self._sends.discard)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Give up waiting for answers; orders without one are UNKNOWN then."""
+        for task in list(self._sends):
+            task.cancel()
+        await asyncio.gather(*self._sends, return_exceptions=True)
 
     async def cancel_order(self, client_id: str) -> Order:
         """Cancel one order; always allowed.

@@ -88,6 +88,7 @@ class StrategyRunner:
         self._bar_processed = bar_processed
         self._entries: dict[str, _Entry] = {}
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
+        self._heard: dict[FeedKey, asyncio.Event] = {}
 
     # --- commands ---------------------------------------------------------------------------------------------
 
@@ -175,6 +176,10 @@ class StrategyRunner:
         self._drop_idle_feeds()
         await self._path.cancel_owned(strategy_id)
 
+    async def wait_until_following(self, strategy_id: str) -> None:
+        """Wait until the strategy's market has been heard of by stream: from then on no bar is missed."""
+        await self._heard.setdefault(self._entry(strategy_id).feed, asyncio.Event()).wait()
+
     def pause_all(self, reason: str) -> None:
         """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""
         for entry in self._entries.values():
@@ -205,17 +210,20 @@ class StrategyRunner:
         needed = {entry.feed for entry in self._entries.values() if entry.strategy is not None}
         for key in [key for key in self._feeds if key not in needed]:
             task = self._feeds.pop(key)
+            self._heard.pop(key, None)
             if task is not asyncio.current_task():
                 task.cancel()
 
     async def _feed(self, symbol: str, timeframe: Timeframe) -> None:
         """Follow one market until no strategy needs it; a broken stream is opened again."""
         key, backoff = (symbol, timeframe), FEED_BACKOFF_S
+        heard = self._heard.setdefault(key, asyncio.Event())
         last_final: int | None = None
         while self._is_mine(key):
             try:
                 async for candle in self._gateway.watch_candles(symbol, timeframe):
                     backoff = FEED_BACKOFF_S
+                    heard.set()
                     self._marks.update(symbol, candle.close)
                     if candle.final and (last_final is None or candle.open_time_ns > last_final):
                         last_final = candle.open_time_ns

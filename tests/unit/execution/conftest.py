@@ -17,7 +17,7 @@ from core.execution.fence import Fence
 from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock
 from core.execution.synchroniser import EvidenceRules
-from core.persistence.migrate import ensure_migrated
+from core.persistence.schema import ensure_migrated
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import Predictor
 from tests.unit.execution.fake_venue import FakeVenue

@@ -9,9 +9,11 @@ from decimal import Decimal
 import pytest
 
 from core.clock import NS_PER_S
-from core.domain.orders import Order, OrderDraft, OrderState, OrderType, Side
+from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, Side
 from core.execution.api.gateway import AmbiguousOutcome, RetryableError
 from core.execution.executor import Executor
+from core.execution.order_manager import client_order_id
+from core.execution.records import OrderRecord
 from tests.unit.execution.conftest import Desk
 
 BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
@@ -144,20 +146,42 @@ async def test_a_bug_in_the_gateway_surfaces_and_leaves_the_order_unknown(desk: 
     assert [o.state for o in executor.working_orders] == [OrderState.UNKNOWN]
 
 
-async def test_a_cancelled_submit_leaves_the_order_unknown(desk: Desk) -> None:
+async def test_who_stops_waiting_does_not_stop_the_order(desk: Desk) -> None:
+    executor = await desk.start()
+    answer = asyncio.Event()
+    send = desk.venue.submit_order
+
+    async def slow(request):
+        await answer.wait()
+        return await send(request)
+
+    desk.venue.submit_order = slow
+    task = asyncio.create_task(executor.place_order(BUY))
+    await until(lambda: bool(executor.working_orders))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [o.state for o in executor.working_orders] == [OrderState.SUBMITTED]
+    answer.set()
+    await until(lambda: executor.position("BTC/USDT", "manual").quantity > 0)
+
+
+async def test_an_answer_that_does_not_come_before_the_end_leaves_the_order_unknown(desk: Desk) -> None:
     executor = await desk.start()
     never = asyncio.Event()
 
     async def hang(request):
         await never.wait()
 
-    desk.venue.submit_order = hang
+    send, desk.venue.submit_order = desk.venue.submit_order, hang
     task = asyncio.create_task(executor.place_order(BUY))
     await until(lambda: bool(executor.working_orders))
-    task.cancel()
+    await executor.stop()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [o.state for o in executor.working_orders] == [OrderState.UNKNOWN]
+    desk.venue.submit_order = send
+    second = await desk.start()
+    assert [o.state for o in second.working_orders] == [OrderState.UNKNOWN]
 
 
 async def test_a_restart_resolves_and_never_sends_again(desk: Desk) -> None:
@@ -178,18 +202,14 @@ async def test_a_restart_resolves_and_never_sends_again(desk: Desk) -> None:
 
 
 async def test_an_order_committed_but_never_sent_is_not_sent_by_recovery(desk: Desk) -> None:
-    first = await desk.start()
-
-    async def die(request):
-        raise SystemExit(9)  # the process ends between commit and send
-
-    send, desk.venue.submit_order = desk.venue.submit_order, die
-    with pytest.raises(SystemExit):
-        await first.place_order(BUY)
-    desk.venue.submit_order = send
-    await first.stop()
+    desk.venue.submit_faults.append("lost_before")
+    await desk.start()
+    now = desk.venue.clock.now_ns()
+    intent = Intent("manual:1", IntentSource.MANUAL, "manual", "BTC/USDT", Side.BUY, Decimal(1), OrderType.MARKET)
+    crashed = Order(client_order_id("manual:1"), intent, OrderState.SUBMITTED, submitted_ns=now)
+    desk.journal.insert_order(OrderRecord(crashed), "submit", now)  # … and the process dies before the send
+    await desk.executors[0].stop()
     await run(desk)
-    desk.venue.clock.advance(1)
     await asyncio.sleep(0.05)
     desk.venue.clock.advance(10 * NS_PER_S)
     await until(lambda: [r.order.state for r in desk.journal.orders()] == [OrderState.EXPIRED])
@@ -197,12 +217,15 @@ async def test_an_order_committed_but_never_sent_is_not_sent_by_recovery(desk: D
 
 
 async def test_a_cancel_whose_answer_is_lost_is_asked_again(desk: Desk) -> None:
-    executor, _ = await run(desk)
+    executor = await desk.start()
     order = await executor.place_order(REST)
-    desk.venue.cancel_faults.extend([AmbiguousOutcome("timed out")] * 3)
+    desk.venue.cancel_faults.extend([AmbiguousOutcome("timed out")] * 4)
     pending = await executor.cancel_order(order.client_order_id)
     assert pending.state is OrderState.PENDING_CANCEL
-    await until(lambda: state_of(desk, order) is OrderState.CANCELED)
+    await executor.reconcile_now()
+    assert state_of(desk, order) is OrderState.PENDING_CANCEL
+    await executor.reconcile_now()
+    assert state_of(desk, order) is OrderState.CANCELED
     assert desk.venue.open_orders() == []
 
 
