@@ -1,0 +1,544 @@
+"""The pictures: one function for each, grouped by what the window has been told before. GUI thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Final
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QPainter, QPixmap
+from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWizard
+
+from app.flows.datasets import SourceKind
+from app.flows.training_flow import STEPS, Step
+from app.screenshots.market import NOW_NS
+from app.screenshots.session import BTC, HOURLY
+from app.screenshots.studio import Studio, make_tray, settle
+from app.screenshots.training import FAILED, FINISHED, RUNNING, progress, result
+from app.theme import SPACE_L
+from app.ui.dialogs.about_dialog import AboutDialog
+from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
+from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
+from app.ui.layouts import DockName, Preset
+from app.ui.tray import mode_icon
+from app.ui.wizards.data_page import DataPage
+from app.ui.wizards.training_wizard import TrainingWizard
+from core.clock import NS_PER_S
+from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, TradingMode
+from core.events import ConnectionState, ConnectionStatus, Notice, OrderUpdated, Severity
+
+Take = Callable[[Studio], QPixmap]
+_TRAY_SIZES: Final = (16, 24, 32, 48, 64)
+_TICKET_QUANTITY, _TICKET_SHARE = Decimal("0.01500"), Decimal("0.9975")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A window in one situation and the pictures taken of it.
+
+    Attributes:
+        prepare: brings a fresh window into the situation.
+        scenes: picture name → how to take it; each leaves the window as it found it, in the order given.
+    """
+
+    prepare: Callable[[Studio], None]
+    scenes: Mapping[str, Take]
+
+
+def stages() -> tuple[Stage, ...]:
+    """Return every picture, in the order it is taken."""
+    return (
+        Stage(_trade, {"main_window": Studio.picture}),
+        Stage(_nothing, _start_scenes()),
+        Stage(_trade_and_train, _trading_scenes()),
+        Stage(_trade, _ticket_scenes()),
+        Stage(partial(_trade, mode=TradingMode.PAPER), {"main_window_paper": Studio.picture}),
+        Stage(partial(_trade, mode=TradingMode.LIVE), {"main_window_live": Studio.picture}),
+        Stage(_halt, {"main_window_halted": Studio.picture, "question_rearm": _rearm_question}),
+        Stage(_lose_link, {"main_window_stale": Studio.picture}),
+        Stage(_show_training_layout, {"main_window_training": Studio.picture}),
+    )
+
+
+def picture_names() -> tuple[str, ...]:
+    """Return the name of every picture."""
+    return tuple(name for stage in stages() for name in stage.scenes)
+
+
+# --- situations ---------------------------------------------------------------------------------------------------
+
+
+def _nothing(_studio: Studio) -> None:
+    """Leave the window as it opens."""
+
+
+def _trade(studio: Studio, mode: TradingMode = TradingMode.PRACTICE) -> None:
+    studio.feed_market()
+    studio.feed_session(mode)
+    studio.training.on_run_queued(RUNNING, "BTC/USDT 1h")
+    for message in progress(17):
+        studio.training.on_progress(message)
+    while len(studio.window.toasts.toasts) > 1:
+        studio.window.toasts.toasts[0].dismiss()
+
+
+def _trade_and_train(studio: Studio) -> None:
+    _trade(studio)
+    studio.window.toasts.clear()
+    studio.training.on_run_queued(FINISHED, "BTC/USDT 1h")
+    studio.training.on_result(result())
+    studio.training.on_run_queued(FAILED, "ETH/USDT 4h")
+    studio.training.on_failed(FAILED, "There are only 240 bars; 2,000 are needed.", "Fetch more history first.")
+
+
+def _halt(studio: Studio) -> None:
+    _trade(studio)
+    studio.window.toasts.clear()
+    studio.play(studio.materials.session.halted())
+
+
+def _lose_link(studio: Studio) -> None:
+    _trade(studio)
+    studio.window.toasts.clear()
+    for link, state in (("market", ConnectionState.DEGRADED), ("orders", ConnectionState.OFFLINE)):
+        studio.hear(ConnectionStatus("binance", link, TradingMode.PRACTICE, state, "no answer for 31 s"))
+    studio.clock.advance(31 * NS_PER_S)
+    studio.chart.set_stale(31.0)
+    studio.book.set_stale(31.0)
+    studio.window.status.tick(studio.clock.now_ns())
+
+
+def _show_training_layout(studio: Studio) -> None:
+    _trade(studio)
+    studio.window.toasts.clear()
+    studio.window.apply_layout(Preset.TRAINING)
+
+
+# --- an empty window ----------------------------------------------------------------------------------------------
+
+
+def _start_scenes() -> dict[str, Take]:
+    docks = (
+        DockName.CHART, DockName.ORDER_BOOK, DockName.TRAINING, DockName.STRATEGIES, DockName.ORDERS,
+        DockName.POSITIONS, DockName.FILLS, DockName.LOG, DockName.NOTIFICATIONS, DockName.TICKET,
+    )  # fmt: skip
+    return {
+        "main_window_empty": Studio.picture,
+        **{f"dock_{name.value}_empty": partial(Studio.dock_picture, name=name) for name in docks},
+        "dock_chart_loading": _chart_loading,
+        "dock_chart_error": _chart_error,
+        "dock_order_book_error": _book_error,
+    }
+
+
+def _chart_loading(studio: Studio) -> QPixmap:
+    studio.chart.show_market(BTC, "15m")
+    return studio.dock_picture(DockName.CHART)
+
+
+def _chart_error(studio: Studio) -> QPixmap:
+    studio.chart.show_market(BTC, "15m")
+    studio.chart.on_history_failed(
+        "The exchange does not answer.", "Check the connection; it is tried again by itself."
+    )
+    return studio.dock_picture(DockName.CHART)
+
+
+def _book_error(studio: Studio) -> QPixmap:
+    studio.choose_book()
+    studio.book.clear("The exchange does not answer.", "Check the connection; it is tried again by itself.")
+    return studio.dock_picture(DockName.ORDER_BOOK)
+
+
+# --- a window in use ----------------------------------------------------------------------------------------------
+
+
+def _trading_scenes() -> dict[str, Take]:
+    tables = (DockName.ORDERS, DockName.FILLS, DockName.STRATEGIES, DockName.LOG, DockName.NOTIFICATIONS)
+    return {
+        "dock_chart": partial(Studio.dock_picture, name=DockName.CHART),
+        "dock_chart_stale": _chart_stale,
+        "dock_chart_averages": _chart_averages,
+        "dock_order_book": partial(Studio.dock_picture, name=DockName.ORDER_BOOK),
+        "dock_order_book_stale": _book_stale,
+        **{f"dock_{name.value}": partial(Studio.dock_picture, name=name) for name in tables},
+        "dock_orders_all": _all_orders,
+        "dock_positions": partial(Studio.dock_picture, name=DockName.POSITIONS),
+        "dock_positions_all": _all_positions,
+        "dock_strategies_selected": _chosen_strategy,
+        "dock_training_running": partial(_training_run, row=0),
+        "dock_training_finished": partial(_training_run, row=1),
+        "dock_training_failed": partial(_training_run, row=2),
+        "toasts": _toasts,
+        "dialog_error": partial(_error_dialog, details=False),
+        "dialog_error_details": partial(_error_dialog, details=True),
+        "dialog_about": lambda s: _shoot_dialog(s, AboutDialog("0.1.0", s.window)),
+        "dialog_shortcuts": lambda s: _shoot_dialog(s, ShortcutsDialog(s.window)),
+        "dialog_add_strategy": partial(_add_strategy, name="Bitcoin hourly"),
+        "dialog_add_strategy_incomplete": partial(_add_strategy, name=""),
+        "question_close": _close_question,
+        "question_flatten": _flatten_question,
+        "question_handback": _handback_question,
+        "command_palette": partial(_palette, query=""),
+        "command_palette_search": partial(_palette, query="str"),
+        **{f"menu_{name}": partial(_menu, index=index) for index, name in enumerate(_MENUS)},
+        "menu_kill": _kill_menu,
+        "menu_tray": _tray_menu,
+        "tray_icons": _tray_icons,
+        **{
+            f"training_wizard_{number}_{step.value}": partial(_wizard_page, step=step)
+            for number, step in enumerate(STEPS, start=1)
+        },
+        "training_wizard_file": _wizard_file,
+        "training_wizard_practice": _wizard_practice,
+        "training_wizard_problem": _wizard_problem,
+    }
+
+
+_MENUS = ("file", "trade", "strategies", "view", "settings", "help")
+
+
+def _chart_stale(studio: Studio) -> QPixmap:
+    studio.chart.set_stale(23.0)
+    taken = studio.dock_picture(DockName.CHART)
+    studio.chart.set_stale(None)
+    return taken
+
+
+def _chart_averages(studio: Studio) -> QPixmap:
+    actions = studio.chart.indicators.menu().actions()
+    for action in actions:
+        action.trigger()
+    taken = studio.dock_picture(DockName.CHART)
+    for action in actions:
+        action.trigger()
+    return taken
+
+
+def _book_stale(studio: Studio) -> QPixmap:
+    studio.book.set_stale(23.0)
+    taken = studio.dock_picture(DockName.ORDER_BOOK)
+    studio.book.set_stale(None)
+    return taken
+
+
+def _all_orders(studio: Studio) -> QPixmap:
+    studio.window.orders.open_only.setChecked(False)
+    taken = studio.dock_picture(DockName.ORDERS)
+    studio.window.orders.open_only.setChecked(True)
+    return taken
+
+
+def _all_positions(studio: Studio) -> QPixmap:
+    studio.window.positions.show_flat.setChecked(True)
+    taken = studio.dock_picture(DockName.POSITIONS)
+    studio.window.positions.show_flat.setChecked(False)
+    return taken
+
+
+def _chosen_strategy(studio: Studio) -> QPixmap:
+    table = studio.window.strategies.table
+    table.select_key(HOURLY)
+    taken = studio.dock_picture(DockName.STRATEGIES)
+    table.view.clearSelection()
+    return taken
+
+
+def _training_run(studio: Studio, row: int) -> QPixmap:
+    runs = studio.training.findChild(QListWidget, "training_runs")
+    assert runs is not None
+    runs.setCurrentRow(row)
+    return studio.dock_picture(DockName.TRAINING)
+
+
+def _toasts(studio: Studio) -> QPixmap:
+    for severity, title, text in (
+        (Severity.SUCCESS, "Bought 0.01200 BTC @ 99,431.20", "Bitcoin hourly"),
+        (Severity.WARNING, "Order without an answer: ETH/USDT", "It is being reconciled; nothing is sent again."),
+        (Severity.ERROR, "The exchange rejected an order: SOL/USDT", "Would immediately match and take."),
+    ):
+        studio.window.show_notice(Notice(severity, title, text))
+    taken = studio.picture()
+    studio.window.toasts.clear()
+    return taken
+
+
+def _error_dialog(studio: Studio, *, details: bool) -> QPixmap:
+    dialog = studio.window.error_dialog
+    trace = 'Traceback (most recent call last):\n  File "collector.py", line 118, in fetch\nTimeoutError: 10 s'
+    studio.window.show_error(
+        "The price history could not be downloaded.", "Check the connection and start the training again.", trace
+    )
+    dialog.more.setChecked(details)
+    taken = studio.shoot(dialog)
+    dialog.more.setChecked(False)
+    dialog.close()
+    return taken
+
+
+def _shoot_dialog(studio: Studio, dialog: QWidget) -> QPixmap:
+    """Show a dialog that deletes itself when closed, and take it."""
+    dialog.show()
+    taken = studio.shoot(dialog)
+    dialog.close()
+    settle()
+    return taken
+
+
+def _add_strategy(studio: Studio, *, name: str) -> QPixmap:
+    dialog = AddStrategyDialog(studio.materials.session.models(), (), studio.window)
+    dialog.name.setText(name)
+    return _shoot_dialog(studio, dialog)
+
+
+def _open_question(studio: Studio, name: str) -> QPixmap:
+    dialog = studio.window.findChild(QWidget, name)
+    assert dialog is not None, name
+    return _shoot_dialog(studio, dialog)
+
+
+def _close_question(studio: Studio) -> QPixmap:
+    studio.window.questions.ask_close(studio.window.stakes(), tray=True)
+    return _open_question(studio, "close_dialog")
+
+
+def _flatten_question(studio: Studio) -> QPixmap:
+    studio.window.top_bar.kill_switch.flatten_requested.emit()
+    return _open_question(studio, "flatten_dialog")
+
+
+def _handback_question(studio: Studio) -> QPixmap:
+    studio.window.questions.ask_handback((HOURLY,), ("Bitcoin hourly",))
+    return _open_question(studio, "handback_dialog")
+
+
+def _rearm_question(studio: Studio) -> QPixmap:
+    studio.window.questions.ask_rearm()
+    return _open_question(studio, "rearm_dialog")
+
+
+def _palette(studio: Studio, *, query: str) -> QPixmap:
+    palette = studio.window.palette_
+    palette.open()
+    palette.search.setText(query)
+    taken = studio.picture()
+    palette.dismiss()
+    return taken
+
+
+def _menu(studio: Studio, *, index: int) -> QPixmap:
+    menu = studio.window.menuBar().actions()[index].menu()
+    assert isinstance(menu, QMenu)
+    return _shoot_menu(studio, menu)
+
+
+def _kill_menu(studio: Studio) -> QPixmap:
+    return _shoot_menu(studio, studio.window.top_bar.kill_switch.menu)
+
+
+def _shoot_menu(studio: Studio, menu: QMenu) -> QPixmap:
+    menu.popup(QPoint(0, 0))
+    taken = studio.shoot(menu)
+    menu.close()
+    return taken
+
+
+def _tray_menu(studio: Studio) -> QPixmap:
+    tray = make_tray(studio)
+    icon = tray.findChild(QSystemTrayIcon)
+    assert icon is not None
+    taken = _shoot_menu(studio, icon.contextMenu())
+    tray.close()
+    tray.deleteLater()
+    return taken
+
+
+def _tray_icons(studio: Studio) -> QPixmap:
+    """Draw the icon of every mode in every size a tray asks for."""
+    pitch = max(_TRAY_SIZES) + SPACE_L
+    sheet = QPixmap(pitch * len(_TRAY_SIZES) + SPACE_L, pitch * len(TradingMode) + SPACE_L)
+    sheet.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(sheet)
+    for row, mode in enumerate(TradingMode):
+        icon = mode_icon(studio.theme, mode)
+        for column, size in enumerate(_TRAY_SIZES):
+            painter.drawPixmap(SPACE_L + column * pitch, SPACE_L + row * pitch, icon.pixmap(size, size))
+    painter.end()
+    return sheet
+
+
+# --- the order ticket ---------------------------------------------------------------------------------------------
+
+
+def _ticket_scenes() -> dict[str, Take]:
+    return {
+        "ticket_edit": _ticket_edit,
+        "ticket_warning": _ticket_warning,
+        "ticket_unreadable": _ticket_unreadable,
+        "ticket_stop": _ticket_stop,
+        "ticket_review": _ticket_review,
+        "ticket_sending": _ticket_sending,
+        "ticket_denied": partial(_ticket_answer, state=OrderState.DENIED, text="The daily loss limit is reached."),
+        "ticket_done": partial(_ticket_answer, state=OrderState.FILLED, text=""),
+        "ticket_unknown": partial(_ticket_answer, state=OrderState.UNKNOWN, text=""),
+        "ticket_manual": _ticket_manual,
+    }
+
+
+@contextmanager
+def _filled_ticket(studio: Studio) -> Iterator[None]:
+    """Enter an ordinary limit order; afterwards the ticket is empty again."""
+    ticket = studio.window.ticket
+    studio.window.toasts.clear()
+    instrument = ticket.flow.context.instrument
+    assert instrument is not None
+    ticket.quantity.edit.set_value(_TICKET_QUANTITY)
+    ticket.price.edit.set_value(instrument.floor_price(studio.materials.session.price(BTC) * _TICKET_SHARE))
+    yield
+    ticket.back.click()
+    for field in (ticket.quantity, ticket.price, ticket.stop):
+        field.edit.clear()
+    studio.window.toasts.clear()
+
+
+def _ticket(studio: Studio) -> QPixmap:
+    return studio.dock_picture(DockName.TICKET)
+
+
+def _ticket_edit(studio: Studio) -> QPixmap:
+    with _filled_ticket(studio):
+        return _ticket(studio)
+
+
+def _ticket_warning(studio: Studio) -> QPixmap:
+    with _filled_ticket(studio):
+        studio.window.ticket.price.edit.set_value(Decimal("80000.00"))
+        studio.window.ticket.quantity.edit.set_value(Decimal("0.04000"))
+        return _ticket(studio)
+
+
+def _ticket_unreadable(studio: Studio) -> QPixmap:
+    with _filled_ticket(studio):
+        studio.window.ticket.quantity.edit.setText("0,001")
+        return _ticket(studio)
+
+
+def _ticket_stop(studio: Studio) -> QPixmap:
+    with _filled_ticket(studio):
+        ticket = studio.window.ticket
+        kinds = list(OrderType)
+        ticket.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
+        ticket.stop.edit.set_value(Decimal("97500.00"))
+        taken = _ticket(studio)
+        ticket.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT))
+        return taken
+
+
+def _ticket_review(studio: Studio) -> QPixmap:
+    with _filled_ticket(studio):
+        studio.window.ticket.deed.click()
+        return _ticket(studio)
+
+
+def _ticket_sending(studio: Studio) -> QPixmap:
+    with _filled_ticket(studio):
+        draft = _send(studio)
+        taken = _ticket(studio)
+        studio.hear(OrderUpdated(_answer(studio, draft, OrderState.CANCELED, "")))
+        return taken
+
+
+def _ticket_answer(studio: Studio, *, state: OrderState, text: str) -> QPixmap:
+    with _filled_ticket(studio):
+        draft = _send(studio)
+        studio.hear(OrderUpdated(_answer(studio, draft, state, text)))
+        studio.window.toasts.clear()
+        return _ticket(studio)
+
+
+def _send(studio: Studio) -> OrderDraft:
+    """Press the button twice: review, send."""
+    studio.window.ticket.deed.click()
+    studio.clock.advance(NS_PER_S)  # a double click sends nothing
+    studio.window.ticket.deed.click()
+    draft = studio.commands.draft
+    assert draft is not None
+    return draft
+
+
+def _answer(studio: Studio, draft: OrderDraft, state: OrderState, text: str) -> Order:
+    """Return the order the executor would report for a draft."""
+    number = studio.next_number()
+    intent = Intent(
+        intent_id=f"ticket-{number}",
+        source=IntentSource.MANUAL,
+        owner="manual",
+        symbol=draft.symbol,
+        side=draft.side,
+        quantity=draft.quantity,
+        order_type=draft.order_type,
+        limit_price=draft.limit_price,
+        stop_price=draft.stop_price,
+        time_in_force=draft.time_in_force,
+        created_ns=NOW_NS,
+    )
+    filled = draft.quantity if state is OrderState.FILLED else Decimal(0)
+    return Order(
+        f"maru-t{number:05d}", intent, state, filled_quantity=filled, message=text, submitted_ns=NOW_NS,
+        average_price=draft.limit_price if filled else None, updated_ns=NOW_NS,
+    )  # fmt: skip
+
+
+def _ticket_manual(studio: Studio) -> QPixmap:
+    """Take the market over from its strategy; last, for the window does not forget it."""
+    studio.window.ticket.take_over.click()
+    return _ticket(studio)
+
+
+# --- the training wizard ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _wizard(studio: Studio) -> Iterator[TrainingWizard]:
+    wizard = TrainingWizard(studio.materials.sources, studio.theme, studio.language, studio.window)
+    wizard.show()
+    settle()
+    yield wizard
+    wizard.reject()
+    wizard.deleteLater()
+    settle()
+
+
+def _wizard_page(studio: Studio, *, step: Step) -> QPixmap:
+    with _wizard(studio) as wizard:
+        for _ in range(STEPS.index(step)):
+            wizard.button(QWizard.WizardButton.NextButton).click()
+        return studio.shoot(wizard)
+
+
+def _wizard_file(studio: Studio) -> QPixmap:
+    with _wizard(studio) as wizard:
+        page = wizard.currentPage()
+        assert isinstance(page, DataPage)
+        page.choose_file("BTC_USDT-1h.csv")
+        return studio.shoot(wizard)
+
+
+def _wizard_practice(studio: Studio) -> QPixmap:
+    with _wizard(studio) as wizard:
+        wizard.flow.update(source=SourceKind.PRACTICE, whole_range=False)
+        wizard.retranslate()
+        return studio.shoot(wizard)
+
+
+def _wizard_problem(studio: Studio) -> QPixmap:
+    with _wizard(studio) as wizard:
+        for _ in range(STEPS.index(Step.MODEL)):
+            wizard.button(QWizard.WizardButton.NextButton).click()
+        wizard.flow.update(dropout="0,3")
+        wizard.retranslate()
+        return studio.shoot(wizard)

@@ -1,0 +1,245 @@
+"""A trading session on the market of the pictures, as the executor would have told it. Qt-free, pure, any thread.
+
+Fills happen at closes of past bars and positions follow from them by the ledger's own arithmetic, so that chart,
+tables and account agree with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final
+
+from app.flows.sample_session import MODEL_IDS, VENUE, sample_instruments, sample_order
+from app.models.model_choice import ModelChoice
+from app.screenshots.market import NOW_NS, PictureMarket
+from core.clock import NS_PER_S
+from core.domain.candles import Timeframe
+from core.domain.fills import Fill, Liquidity
+from core.domain.instruments import Instrument
+from core.domain.orders import Intent, IntentSource, Order, OrderState, OrderType, Side, TradingMode, TradingState
+from core.domain.positions import Balance, Position
+from core.domain.signals import Signal
+from core.events import (
+    BalancesChanged,
+    ConnectionState,
+    ConnectionStatus,
+    ExecutorEvent,
+    FillBooked,
+    IntentDenied,
+    Notice,
+    OrderUpdated,
+    PositionChanged,
+    Severity,
+    SignalEmitted,
+    StrategyState,
+    StrategyStatus,
+    TradingStateChanged,
+)
+from core.execution.position_tracker import book_fill, net_pnl
+
+BARS = Timeframe.M15
+BTC, ETH, SOL = "BTC/USDT", "ETH/USDT", "SOL/USDT"
+HOURLY, QUARTERLY = "btcusdt-1h-9f41c07b", "ethusdt-15m-1b7e55d2"
+_FEE_RATE: Final = Decimal("0.001")
+_NOT_CONVERTED: Final = None
+_TOO_LARGE = "The order value is above the limit of 5,000 USDT."
+_NEVER_ARRIVED = "The request never reached the exchange."
+_WOULD_TRADE = "Would immediately match and take."
+
+Moment = tuple[int, ExecutorEvent]  # when the window hears of it (ns UTC), and what
+
+
+@dataclass(frozen=True, slots=True)
+class _Trade:
+    """One execution of the session: who, what, and at the close of which bar (1 is the newest closed one)."""
+
+    symbol: str
+    owner: str
+    side: Side
+    quantity: str
+    bars_ago: int
+    maker: bool = False
+
+
+_TRADES = (
+    _Trade(BTC, HOURLY, Side.BUY, "0.02500", 58),
+    _Trade(ETH, QUARTERLY, Side.BUY, "0.8000", 51),
+    _Trade(BTC, HOURLY, Side.SELL, "0.02500", 44, maker=True),
+    _Trade(SOL, "manual", Side.BUY, "12.000", 37),
+    _Trade(BTC, HOURLY, Side.BUY, "0.03000", 26),
+    _Trade(ETH, QUARTERLY, Side.SELL, "0.3000", 21, maker=True),
+    _Trade(SOL, "manual", Side.SELL, "12.000", 14),
+    _Trade(BTC, HOURLY, Side.BUY, "0.01200", 9, maker=True),
+    _Trade(BTC, HOURLY, Side.SELL, "0.00800", 2),
+)
+
+
+class PictureSession:
+    """What the window hears in the course of a session that ends at `NOW_NS`."""
+
+    def __init__(self, market: PictureMarket) -> None:
+        self._market = market
+        self.instruments: tuple[Instrument, ...] = sample_instruments()
+        self._rules = {instrument.symbol: instrument for instrument in self.instruments}
+        self._closes = {symbol: market.history(symbol, BARS, 120) for symbol in self._rules}
+
+    def moments(self, mode: TradingMode) -> Iterator[Moment]:
+        """Yield every event with its time, oldest first."""
+        start_ns = NOW_NS - 60 * BARS.ns
+        for link, latency in (("market", 14.0), ("orders", 18.0)):
+            status = ConnectionStatus(VENUE, link, mode, ConnectionState.ONLINE, latency_ms=latency, clock_offset_ms=-3)
+            yield start_ns, status
+        for status in self._strategies(StrategyState.RUNNING):
+            yield start_ns, status
+        yield from self._executions()
+        yield from sorted(self._orders(), key=lambda moment: moment[0])
+        yield (
+            NOW_NS,
+            BalancesChanged(
+                (
+                    Balance("USDT", Decimal("6185.21"), Decimal("1189.06")),
+                    Balance("BTC", Decimal("0.02400"), Decimal("0.01000")),
+                    Balance("ETH", Decimal("0.5000"), Decimal(0)),
+                )
+            ),
+        )
+        yield (
+            NOW_NS - 2 * NS_PER_S,
+            Notice(Severity.SUCCESS, "Training finished: BTC/USDT 1h", "No evidence of an edge over persistence."),
+        )
+
+    def halted(self) -> tuple[Moment, ...]:
+        """Return what follows a press of the kill switch."""
+        state = TradingStateChanged(
+            TradingState.HALTED, "Kill switch pressed in the window.", "4 orders cancelled and confirmed in 0.3 s."
+        )
+        paused = (replace(s, state=StrategyState.PAUSED) for s in self._strategies(StrategyState.PAUSED))
+        cancelled = (OrderUpdated(replace(o, state=OrderState.CANCELED)) for o in self._working())
+        return tuple((NOW_NS, event) for event in (*cancelled, *paused, state))
+
+    def models(self) -> tuple[ModelChoice, ...]:
+        """Return trained models a strategy can be made of, newest first."""
+        day = Timeframe.D1.ns
+        verdict = "No evidence of an edge over persistence (R² {r2} on 4,311 unseen bars, p = {p})."
+        return (
+            ModelChoice(MODEL_IDS[0], BTC, "1h", verdict.format(r2="+0.04%", p="0.31"), NOW_NS - day // 3),
+            ModelChoice(MODEL_IDS[1], ETH, "15m", verdict.format(r2="+0.11%", p="0.09"), NOW_NS - 2 * day),
+            ModelChoice(MODEL_IDS[2], SOL, "4h", verdict.format(r2="−0.20%", p="0.74"), NOW_NS - 9 * day),
+        )
+
+    def price(self, symbol: str) -> Decimal:
+        """Return the last price of a market."""
+        return self._decimal(symbol, self._market.ticker(symbol).last)
+
+    # --- parts ------------------------------------------------------------------------------------------------
+
+    def _executions(self) -> Iterator[Moment]:
+        positions: dict[tuple[str, str], Position] = {}
+        for number, entry in enumerate(_TRADES):
+            fill = self._fill(number, entry)
+            order = sample_order(
+                200 + number, fill.time_ns, symbol=entry.symbol, side=entry.side, quantity=entry.quantity,
+                price=str(fill.price) if entry.maker else None, filled=entry.quantity, owner=entry.owner,
+                state=OrderState.FILLED,
+            )  # fmt: skip
+            order = replace(order, average_price=fill.price)
+            key = (entry.symbol, entry.owner)
+            before = positions.get(key, Position(VENUE, entry.symbol, entry.owner))
+            positions[key] = book_fill(before, fill, self._rules[entry.symbol], lambda *_: _NOT_CONVERTED).position
+            if entry.owner != "manual":
+                yield fill.time_ns, self._signal(entry, fill)
+            yield fill.time_ns, OrderUpdated(order)
+            yield fill.time_ns, FillBooked(fill, order)
+            yield fill.time_ns, PositionChanged(positions[key], self.price(entry.symbol))
+        for (symbol, owner), position in positions.items():
+            pnl = net_pnl(position, self.price(symbol))
+            for status in self._strategies(StrategyState.RUNNING):
+                if status.strategy_id == owner:
+                    yield NOW_NS, replace(status, position=position.quantity, pnl=pnl.quantize(Decimal("0.01")))
+
+    def _fill(self, number: int, entry: _Trade) -> Fill:
+        frame = self._closes[entry.symbol]
+        index = len(frame) - 1 - entry.bars_ago
+        price, quantity = self._decimal(entry.symbol, float(frame.close[index])), Decimal(entry.quantity)
+        return Fill(
+            venue=VENUE,
+            symbol=entry.symbol,
+            trade_id=str(88_100 + number),
+            venue_order_id=str(5_000 + number),
+            client_order_id=f"maru-{200 + number:06d}",
+            side=entry.side,
+            price=price,
+            quantity=quantity,
+            fee=(price * quantity * _FEE_RATE).quantize(Decimal("0.0001")),
+            fee_currency="USDT",
+            liquidity=Liquidity.MAKER if entry.maker else Liquidity.TAKER,
+            time_ns=int(frame.time_ns[index]) + BARS.ns - 37 * NS_PER_S * (1 + number % 3),
+        )
+
+    @staticmethod
+    def _signal(entry: _Trade, fill: Fill) -> SignalEmitted:
+        weight = 0.85 if entry.side is Side.BUY else 0.0
+        reason = "forecast +0.42 % over 12 bars, z = 1.31" if weight else "forecast −0.05 % over 12 bars, z = −0.16"
+        return SignalEmitted(Signal(entry.owner, entry.symbol, weight, float(fill.price), fill.time_ns, reason))
+
+    def _strategies(self, state: StrategyState) -> tuple[StrategyStatus, ...]:
+        return (
+            StrategyStatus(HOURLY, "Bitcoin hourly", BTC, "1h", MODEL_IDS[0], state, last_signal=0.85),
+            StrategyStatus(QUARTERLY, "Ether quarter-hourly", ETH, "15m", MODEL_IDS[1], state, last_signal=0.4),
+            StrategyStatus("solusdt-4h-c3a8802f", "Solana swing", SOL, "4h", MODEL_IDS[2], StrategyState.STOPPED),
+            StrategyStatus(
+                "btcusdt-5m-1b7e55d2", "Bitcoin scalp", BTC, "5m", MODEL_IDS[1], StrategyState.FAILED,
+                "The model was trained on 15m bars, the strategy asks for 5m.",
+            ),
+        )  # fmt: skip
+
+    def _working(self) -> Sequence[Order]:
+        """Orders that rest at the venue, around the last price."""
+        return (
+            self._order(1, BTC, Side.BUY, "0.01000", 0.992, OrderState.ACCEPTED, 31),
+            self._order(2, ETH, Side.BUY, "0.2500", 0.994, OrderState.ACCEPTED, 74, owner=QUARTERLY),
+            self._order(
+                3, BTC, Side.SELL, "0.02000", 1.004, OrderState.PARTIALLY_FILLED, 212, owner=HOURLY, filled="0.00800"
+            ),
+            self._order(4, BTC, Side.SELL, "0.00500", 0.985, OrderState.ACCEPTED, 409, stop=0.986),
+        )
+
+    def _orders(self) -> Iterator[Moment]:
+        ended = (
+            self._order(5, SOL, Side.BUY, "40.000", 0.93, OrderState.CANCELED, 1_802),
+            self._order(6, BTC, Side.BUY, "0.25000", 0.999, OrderState.DENIED, 2_404, text=_TOO_LARGE),
+            self._order(7, ETH, Side.SELL, "0.1000", 1.02, OrderState.EXPIRED, 3_130, text=_NEVER_ARRIVED),
+            self._order(8, SOL, Side.BUY, "5.000", 1.0, OrderState.REJECTED, 3_544, text=_WOULD_TRADE),
+            self._order(9, ETH, Side.BUY, "0.1500", 0.997, OrderState.UNKNOWN, 9, owner=QUARTERLY),
+            self._order(10, BTC, Side.SELL, "0.00400", 1.011, OrderState.PENDING_CANCEL, 18),
+            self._order(11, SOL, Side.BUY, "8.000", 0.985, OrderState.SUBMITTED, 1),
+        )  # fmt: skip
+        for order in (*self._working(), *ended):
+            if order.state is OrderState.DENIED:
+                yield order.updated_ns, IntentDenied(order.intent, "MAX_ORDER_VALUE", order.message)
+            yield order.updated_ns, OrderUpdated(order)
+
+    def _order(
+        self, number: int, symbol: str, side: Side, quantity: str, share: float, state: OrderState, age_s: int,
+        *, owner: str = "manual", filled: str = "0", text: str = "", stop: float | None = None,
+    ) -> Order:  # fmt: skip
+        """Return an order at `share` of the last price."""
+        price = self._decimal(symbol, float(self.price(symbol)) * share)
+        order = sample_order(
+            number, NOW_NS, symbol=symbol, side=side, quantity=quantity, price=str(price), state=state, filled=filled,
+            owner=owner, message=text, age_s=age_s,
+        )  # fmt: skip
+        if stop is None:
+            return order
+        trigger = self._decimal(symbol, float(self.price(symbol)) * stop)
+        return replace(order, intent=replace(order.intent, order_type=OrderType.STOP_LOSS_LIMIT, stop_price=trigger))
+
+    def _decimal(self, symbol: str, price: float) -> Decimal:
+        return self._rules[symbol].round_price(Decimal(repr(price)))
+
+
+def manual_intent(order: Order) -> Intent:
+    """Return the intent of an order as if a person had entered it."""
+    return replace(order.intent, source=IntentSource.MANUAL, owner="manual")
