@@ -10,9 +10,11 @@ import asyncio
 import functools
 import json
 import logging
+import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
@@ -23,7 +25,7 @@ from app.gc_guard import GcGuard
 from app.gui_options import GuiOptions, parse_gui_options
 from app.i18n import Language, tr, tr_count
 from app.language import LanguageManager, system_language
-from app.lifecycle import Lifecycle, SignalWatcher, Stage, worker_stage
+from app.lifecycle import FaultWatchdog, Lifecycle, SignalWatcher, Stage, worker_stage
 from app.notifications import NotificationManager
 from app.runtime import open_market_link, open_trading_session
 from app.settings import (
@@ -107,7 +109,12 @@ class Application(QObject):
         desk: training as the window sees it.
         lifecycle: call `lifecycle.quit()` to end.
         stalls: measures the longest stall of the GUI thread.
+
+    Signals:
+        started: the window is complete and every worker runs.
     """
+
+    started = Signal()
 
     def __init__(self, qapp: QApplication, options: GuiOptions, paths: DataPaths, crash: CrashHandler) -> None:
         super().__init__()
@@ -119,7 +126,7 @@ class Application(QObject):
         self.language = LanguageManager(self)
         self.theme = ThemeManager(qapp, self)
         self._apply_look()
-        self.lifecycle = Lifecycle(parent=self)
+        self.lifecycle = Lifecycle(watchdog=FaultWatchdog(crash.fault_file), parent=self)
         self._prepare = _once(functools.partial(_migrate, paths))
         self._build_workers()
         self.notifications = NotificationManager(self._clock)
@@ -152,6 +159,7 @@ class Application(QObject):
         self.log_bridge = LogBridge(self)
         self._second = QTimer(self)
         self._second.setInterval(1_000)
+        self._steps: list[Callable[[], None]] = []
         self.chart: ChartDock | None = None
         self.book: OrderBookDock | None = None
         self.training_dock: TrainingDock | None = None
@@ -275,41 +283,64 @@ class Application(QObject):
         self.window.show()
         self._qapp.processEvents()  # painted before anything else takes time
         self._trace("first_window")
-        QTimer.singleShot(0, self, self._complete)
+        # One step per turn of the event loop, so that no turn takes long; the workers' imports would slow the docks'.
+        steps = (
+            self.stalls.start,
+            self._attach_chart,
+            self._attach_book,
+            self._attach_training,
+            self._connect_docks,
+            self.practice.start,
+            self.store.start,
+            self.market.start,
+            self.executor.start,
+            self._complete,
+        )
+        self._steps = list(steps)
+        QTimer.singleShot(0, self, self._next_step)
 
     @Slot()
+    def _next_step(self) -> None:
+        if not self._steps or self.lifecycle.is_quitting:
+            return
+        self._steps.pop(0)()
+        QTimer.singleShot(0, self, self._next_step)
+
     def _complete(self) -> None:
-        self.stalls.start()
-        self.store.start()
-        self.practice.start()
-        self.executor.start()
-        self.market.start()
         self.training.start()
-        self._attach_docks()
         self.tray.start()
         self.collector.start()
         self._second.start()
         self.desk.refresh()
         self.desk.detect_devices()
+        self.started.emit()
         if self._options.quit_after_s is not None:
             QTimer.singleShot(round(self._options.quit_after_s * 1_000), self, self.lifecycle.quit)
 
-    def _attach_docks(self) -> None:
-        # Imported now: the charting library takes longer than showing the rest of the window.
+    def _attach_chart(self) -> None:
+        # Imported now, like the other two panels: they bring numpy, which the first window does not wait for.
         from app.ui.docks.chart_dock import ChartDock
+
+        self.chart = ChartDock(self.market, self.theme)
+        self.window.attach_dock(DockName.CHART.value, self.chart)
+
+    def _attach_book(self) -> None:
         from app.ui.docks.order_book_dock import OrderBookDock
+
+        self.book = OrderBookDock(self.theme)
+        self.window.attach_dock(DockName.ORDER_BOOK.value, self.book)
+
+    def _attach_training(self) -> None:
         from app.ui.docks.training_dock import TrainingDock
 
-        window = self.window
-        self.chart = ChartDock(self.market, self.theme)
-        self.book = OrderBookDock(self.theme)
         self.training_dock = TrainingDock(self.desk, self.theme)
-        for name, dock in (
-            (DockName.CHART, self.chart),
-            (DockName.ORDER_BOOK, self.book),
-            (DockName.TRAINING, self.training_dock),
-        ):
-            window.attach_dock(name.value, dock)
+        self.window.attach_dock(DockName.TRAINING.value, self.training_dock)
+
+    def _connect_docks(self) -> None:
+        window = self.window
+        assert self.chart is not None
+        assert self.book is not None
+        assert self.training_dock is not None
         if not self._options.reset_layout:
             window.memory.restore()
         self.desk.attach_dock(self.training_dock)
@@ -480,7 +511,7 @@ def _last_market(settings: Settings) -> tuple[str, Timeframe]:
 
 
 def _migrate(paths: DataPaths) -> None:
-    from core.persistence.migrate import ensure_migrated
+    from core.persistence.schema import ensure_migrated
 
     ensure_migrated(paths)
 
@@ -530,9 +561,9 @@ def run_gui(arguments: list[str]) -> int:
 
 
 def _run(qapp: QApplication, options: GuiOptions, paths: DataPaths, instance: SingleInstance) -> int:
-    crash = CrashHandler(paths.logs)
-    last = crash.install()
     logs = LogSetup(paths.logs)
+    crash = CrashHandler(paths.logs, clean=logs.redactor.clean)
+    last = crash.install()
     application = Application(qapp, options, paths, crash)
     logs.attach(TailHandler(application.log_bridge.take))
     signals = SignalWatcher()
@@ -543,6 +574,8 @@ def _run(qapp: QApplication, options: GuiOptions, paths: DataPaths, instance: Si
     application.start()
     application.tell_last_run(last)
     code = qapp.exec()
+    if application.lifecycle.stuck:  # a thread that does not end would abort the interpreter on its way out
+        os._exit(code or 1)
     signals.stop()
     logs.close()
     instance.release()

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.clock import NS_PER_MS
 from core.config import DataPaths, data_paths
 from core.domain.candles import Candle
 from core.domain.orders import TradingMode
@@ -38,7 +39,7 @@ def prepare_data(override: Path | None = None) -> DataPaths:
     Raises:
         UserError: the folder cannot be written or a database is damaged.
     """
-    from core.persistence.migrate import ensure_migrated
+    from core.persistence.schema import ensure_migrated
 
     paths = data_paths(override).create()
     ensure_migrated(paths)
@@ -66,6 +67,21 @@ class PracticeLink:
         await asyncio.gather(self._keeper, return_exceptions=True)
         await self.gateway.close()
         await self.control.close()
+
+    async def acknowledge(self, candle: Candle) -> None:
+        """In lockstep, let the exchange close the next bar: this one was handled completely."""
+        instrument = self.gateway.instruments[candle.symbol]
+        await self.control.ack(instrument.venue_symbol, candle.timeframe.value, candle.open_time_ns // NS_PER_MS)
+
+    async def begin_lockstep(self, symbol: str) -> None:
+        """In lockstep, release the first bar, once whoever handles bars is listening.
+
+        The exchange waits with a bar closed that everyone knows from its history; nobody else would acknowledge it.
+        """
+        state = await self.control.state()
+        if state.lockstep and state.last_closed_ms is not None:
+            instrument = self.gateway.instruments[symbol]
+            await self.control.ack(instrument.venue_symbol, state.gate_interval, state.last_closed_ms)
 
     async def _keep_clock(self) -> None:
         from core.practice.control import follow_clock

@@ -20,7 +20,7 @@ from core.execution.fence import Fence
 from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock, runtime_folder
 from core.execution.strategy_runner import BarHook
-from core.persistence.migrate import ensure_migrated
+from core.persistence.schema import ensure_migrated
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 

@@ -45,7 +45,7 @@ class DuplicateIntent(Exception):
 
 
 class Journal:
-    """Typed access to journal.sqlite. The schema must be current (`core.persistence.migrate.ensure_migrated`).
+    """Typed access to journal.sqlite. The schema must be current (`core.persistence.schema.ensure_migrated`).
 
     Every method may raise `UserError` where the file cannot be read or written (disk full, locked, damaged).
     """

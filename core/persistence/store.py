@@ -36,7 +36,7 @@ class RunRecord:
 
 
 class Store:
-    """Typed access to store.sqlite. The schema must be current (`core.persistence.migrate.ensure_migrated`)."""
+    """Typed access to store.sqlite. The schema must be current (`core.persistence.schema.ensure_migrated`)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -18,7 +18,7 @@ from core.data.data_storage import CandleStore
 from core.domain.candles import Candle, Timeframe
 from core.errors import UserError
 from core.events import Notice, Severity
-from core.persistence.migrate import ensure_migrated
+from core.persistence.schema import ensure_migrated
 from core.persistence.store import Store
 
 
