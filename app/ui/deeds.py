@@ -65,8 +65,8 @@ class Deeds(QObject):
             ActionId.ADD_STRATEGY: self._add_strategy,
             ActionId.PALETTE: parts.palette.open,
             ActionId.FULL_SCREEN: self._toggle_full_screen,
-            ActionId.LAYOUT_TRADING: partial(self.apply_layout, Preset.TRADING),
-            ActionId.LAYOUT_TRAINING: partial(self.apply_layout, Preset.TRAINING),
+            ActionId.LAYOUT_TRADING: partial(parts.layouts.apply, Preset.TRADING),
+            ActionId.LAYOUT_TRAINING: partial(parts.layouts.apply, Preset.TRAINING),
             ActionId.LAYOUT_RESET: self._reset_layout,
             ActionId.SHORTCUTS: self._show_shortcuts,
             ActionId.ABOUT: self._show_about,
@@ -80,6 +80,7 @@ class Deeds(QObject):
         parts.strategies.train_requested.connect(self.train_requested)
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
+        parts.layouts.arranged.connect(self.show_choices)
         self.show_choices()
 
     @Slot(object)
@@ -88,6 +89,7 @@ class Deeds(QObject):
         if not self._preferences.carry_out(action):
             self._table[action]()
 
+    @Slot()
     def show_choices(self) -> None:
         """Check the menu entries of what is chosen now."""
         self._preferences.show_choices()
@@ -111,13 +113,8 @@ class Deeds(QObject):
         self._parts.layouts.show(DockName.TICKET)
         self._parts.ticket.quantity.edit.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
-    def apply_layout(self, preset: Preset) -> None:
-        """Arrange the panels by a preset."""
-        self._parts.layouts.apply(preset)
-        self.show_choices()
-
     def _reset_layout(self) -> None:
-        self.apply_layout(self._parts.layouts.preset)
+        self._parts.layouts.apply(self._parts.layouts.preset)
 
     def _add_strategy(self) -> None:
         self._parts.layouts.show(DockName.STRATEGIES)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, Slot
+from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
 
@@ -56,7 +56,12 @@ class Layouts(QObject):
 
     Args:
         window: the main window; the docks are added to it here.
+
+    Signals:
+        arranged: a preset or a saved arrangement was applied.
     """
+
+    arranged = Signal()
 
     def __init__(self, window: QMainWindow) -> None:
         super().__init__(window)
@@ -102,14 +107,19 @@ class Layouts(QObject):
         else:
             self._training()
         self.refresh_titles()
+        self.arranged.emit()
 
     @Slot()
     def refresh_titles(self) -> None:
         """Hide the title of a dock whose tab already says it."""
         for dock in self._docks.values():
             tabbed = not dock.isFloating() and bool(self._window.tabifiedDockWidgets(dock))
-            if tabbed != (dock.titleBarWidget() is not None):
-                dock.setTitleBarWidget(QWidget(dock) if tabbed else None)  # type: ignore[arg-type]
+            blank: QWidget | None = dock.titleBarWidget()
+            if tabbed and blank is None:
+                dock.setTitleBarWidget(QWidget(dock))
+            elif not tabbed and blank is not None:
+                dock.setTitleBarWidget(None)  # type: ignore[arg-type]
+                blank.deleteLater()
 
     @Slot()
     def _on_dock_moved(self) -> None:
@@ -180,6 +190,7 @@ class Layouts(QObject):
         """Take over a saved arrangement; False (and the present preset) where it does not fit."""
         if state and self._window.restoreState(QByteArray(state), STATE_VERSION):
             self.refresh_titles()
+            self.arranged.emit()
             return True
         self.apply(self.preset)
         return False

@@ -344,10 +344,9 @@ class MainWindow(QMainWindow):
         parts = [] if mode is None else [mode_word(mode)]
         self.setWindowTitle(" – ".join([*parts, self._symbol, "Maru"]))
 
-    def restore_memory(self) -> None:
-        """Take over geometry, layout and columns of the last session; call after every dock is attached."""
-        self.memory.restore()
-        self.deeds.show_choices()
+    def apply_layout(self, preset: Preset) -> None:
+        """Arrange the panels by a preset."""
+        self.layouts.apply(preset)
 
     # -- closing ---------------------------------------------------------------------------------------------------
 

@@ -224,7 +224,7 @@ def test_theme_changes_everything_live(kit: WindowKit) -> None:
 def test_layout_survives_a_restart_and_another_language(
     qtbot: QtBot, qapp: QApplication, kit: WindowKit, tmp_path: Path
 ) -> None:
-    kit.window.deeds.apply_layout(Preset.TRAINING)
+    kit.window.apply_layout(Preset.TRAINING)
     state = kit.window.layouts.save()
     kit.window.actions_[ActionId.LANGUAGE_KO].trigger()
     assert kit.window.restoreState(state, STATE_VERSION)
@@ -232,7 +232,7 @@ def test_layout_survives_a_restart_and_another_language(
     kit.window.memory.save()
     assert kit.settings.get(LAYOUT_PRESET) == "training"
     other = WindowKit(qapp, tmp_path)
-    other.window.restore_memory()
+    other.window.memory.restore()
     assert other.window.layouts.preset is Preset.TRAINING
     assert other.window.actions_[ActionId.LAYOUT_TRAINING].isChecked()
     assert other.window.orders.table.view.columnWidth(0) == 222
