@@ -220,30 +220,34 @@ class Tape:
         self._first_id = (open_ms // self._source.base_ms) << ID_SHIFT
         self._played = 0
         self._count = 0
-        self._own: list[tuple[int, int, int, bool]] | None = None
+        self._own: Ints | None = None  # as traded, where it differs from the source; grows by doubling
         self.unsaved = False
         if open_ms in self._bars:
             stored = self._store.load_cell(self._symbol, open_ms)
             if stored is not None:
-                self._own = [(int(t), int(p), int(q), bool(m)) for t, p, q, m in stored.rows]
+                self._own = stored.rows.copy()
                 self._played, self._count = stored.played, len(self._own)
-                self._last_price, self._last_maker = self._own[-1][1], self._own[-1][3]
+                self._last_price, self._last_maker = int(self._own[-1, 1]), bool(self._own[-1, 3])
 
     def _touch(self) -> None:
         if self._own is None:
-            self._own = [self.pure(position) for position in range(self._played)]
+            p, n = self._pure, self._played
+            self._own = np.column_stack([p.time_ms[:n], p.price[:n], p.quantity[:n], p.buyer_maker[:n]])
         self.unsaved = True
 
     def _print(self, time_ms: int, price: int, quantity: int, buyer_maker: bool) -> Print:
         if self._own is not None:
-            self._own.append((time_ms, price, quantity, buyer_maker))
+            if self._count == len(self._own):
+                spare = np.empty((max(64, self._count), 4), np.int64)
+                self._own = np.concatenate([self._own, spare])
+            self._own[self._count] = (time_ms, price, quantity, buyer_maker)
         done = Print(self._first_id + self._count, time_ms, price, quantity, buyer_maker)
         self._count += 1
         self._last_price, self._last_maker = price, buyer_maker
         return done
 
     def _own_rows(self) -> Ints:
-        return np.array(self._own, np.int64).reshape(-1, 4)
+        return np.empty((0, 4), np.int64) if self._own is None else self._own[: self._count]
 
     def _done(self) -> Trades:
         if self._own is not None:
