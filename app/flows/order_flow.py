@@ -64,6 +64,7 @@ class TicketContext:
         last, bid, ask: prices in quote currency; None while unknown.
         free_base, free_quote: free balances; None before the account is known.
         position: net base currency held over all owners.
+        manual_position: what of it manual orders hold; reduce-only is measured against this, as risk does.
         online: whether orders can reach the venue.
         trading_state: what the executor allows.
     """
@@ -75,6 +76,7 @@ class TicketContext:
     free_base: Decimal | None = None
     free_quote: Decimal | None = None
     position: Decimal = ZERO
+    manual_position: Decimal = ZERO
     online: bool = False
     trading_state: TradingState = TradingState.ACTIVE
 
@@ -422,8 +424,8 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
     if figures.value < instrument.min_notional:
         values = {"minimum": plain(instrument.min_notional), "quote": instrument.quote}
         return Sentence(mark("The smallest order value is {minimum} {quote}."), values)
-    if entry.reduce_only and (not _reduces(entry, context) or quantity > abs(context.position)):
-        return Sentence(mark("Reduce-only: the order would not shrink the position."))
+    if entry.reduce_only and quantity > context.manual_position * -entry.side.sign:
+        return Sentence(mark("Reduce-only: the order would not shrink the position held by manual orders."))
     if entry.side is Side.BUY and context.free_quote is not None and figures.total > context.free_quote:
         values = {"free": plain(context.free_quote.quantize(instrument.tick_size)), "currency": instrument.quote}
         return Sentence(mark("Not enough balance: {free} {currency} free."), values)

@@ -161,6 +161,7 @@ class WindowModels(QObject):
             free_base=self._free(instrument.base) if instrument is not None else None,
             free_quote=self._free(instrument.quote) if instrument is not None else None,
             position=self.positions.net_quantity(symbol),
+            manual_position=self.positions.manual_quantity(symbol),
             online=link is not None and link.state in _REACHABLE,
             trading_state=self.trading_state,
         )

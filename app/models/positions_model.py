@@ -159,6 +159,11 @@ class PositionsModel(RecordModel[PositionRow]):
             if row.position.symbol == symbol and row.position.quantity:
                 self.put(replace(row, mark=price))
 
+    def manual_quantity(self, symbol: str) -> Decimal:
+        """Return the base currency of a market held by manual orders."""
+        row = self.record(f"{MANUAL_OWNER}\n{symbol}")
+        return ZERO if row is None else row.position.quantity
+
     def net_quantity(self, symbol: str) -> Decimal:
         """Return the base currency held in a market over all owners."""
         return sum((r.position.quantity for r in self.records() if r.position.symbol == symbol), ZERO)

@@ -29,6 +29,7 @@ CONTEXT = TicketContext(
     free_base=Decimal("0.5"),
     free_quote=Decimal("10000"),
     position=Decimal("0.5"),
+    manual_position=Decimal("0.5"),
     online=True,
 )
 
@@ -193,7 +194,15 @@ def test_closing_a_position_only_fills_the_fields(qtbot: QtBot, desk: Desk) -> N
     assert desk.ticket.flow.entry.side is Side.SELL
     assert desk.ticket.flow.entry.reduce_only
     assert desk.ticket.deed.text() == "SELL 0.30000 BTC @ market price (PRACTICE)"
+    assert desk.ticket.deed.isEnabled()
     assert desk.sent() == []
+
+
+def test_a_position_of_a_strategy_is_closed_by_a_plain_order(qtbot: QtBot, desk: Desk) -> None:
+    desk.ticket.observe(replace(CONTEXT, manual_position=Decimal(0)))
+    desk.ticket.draft_close(Position("binance", "BTC/USDT", "btcusdt-1h-9f41c07b", Decimal("0.3")))
+    assert not desk.ticket.flow.entry.reduce_only
+    assert desk.ticket.deed.isEnabled()
 
 
 def test_another_market_empties_the_fields(qtbot: QtBot, desk: Desk) -> None:

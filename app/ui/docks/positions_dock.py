@@ -53,7 +53,7 @@ class PositionsDock(Panel):
     def retranslate(self) -> None:
         self.show_flat.setText(tr("Show closed"))
         self.close_position.setText(tr("Close position…"))
-        self.close_position.setToolTip(tr("Prepare a reduce-only order in the ticket"))
+        self.close_position.setToolTip(tr("Prepare a closing order in the ticket"))
         self._close_action.setText(tr("Close position…"))
         self._market_action.setText(tr("Show this market"))
         self.table.empty.set_text(tr("No open positions. Start a strategy or send an order."))

@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 from app.flows.order_flow import FlowState, OrderFlow, TicketContext, TicketInput, quantity_for_share
 from app.i18n import MISSING, format_number, format_price, format_quantity, mark, tr
 from app.models.orders_model import TYPE_TEXT
+from app.models.positions_model import MANUAL_OWNER
 from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
 from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
@@ -301,13 +302,16 @@ class TicketDock(Panel):
 
     @Slot(object)
     def draft_close(self, position: Position) -> None:
-        """Fill the fields with a reduce-only market order that closes a position; sends nothing."""
+        """Fill the fields with a market order that closes a position; sends nothing.
+
+        Reduce-only where manual orders hold it; a strategy's position can only be sold against, by a plain order.
+        """
         if self.flow.in_flight:
             return
         (self.sell if position.quantity > 0 else self.buy).setChecked(True)
         self.order_type.setCurrentIndex(list(OrderType).index(OrderType.MARKET))
         self.quantity.edit.set_value(abs(position.quantity))
-        self.reduce_only.setChecked(True)
+        self.reduce_only.setChecked(position.owner == MANUAL_OWNER)
         self._on_edited()
         self.deed.setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -333,7 +337,9 @@ class TicketDock(Panel):
         for position, force in enumerate(TimeInForce):
             self.force.setItemText(position, tr(_FORCE_TEXT[force]))
         self.reduce_only.setText(tr("Reduce only"))
-        self.reduce_only.setToolTip(tr("The order may shrink the position, never grow or turn it"))
+        self.reduce_only.setToolTip(
+            tr("The order may shrink the position held by manual orders, never grow or turn it")
+        )
         names = {
             "available": tr("Available"),
             "value": tr("Order value"),

@@ -19,7 +19,7 @@ from app.flows.order_flow import (
 from app.flows.sample_session import sample_instruments
 from app.services import OrderDraft
 from core.clock import NS_PER_S, ManualClock
-from core.domain.money import is_multiple
+from core.domain.money import ZERO, is_multiple
 from core.domain.orders import (
     Intent,
     IntentSource,
@@ -41,6 +41,7 @@ CONTEXT = TicketContext(
     free_base=Decimal("0.5"),
     free_quote=Decimal("100000"),
     position=Decimal("0.5"),
+    manual_position=Decimal("0.5"),
     online=True,
 )
 ENTRY = TicketInput(quantity=Decimal("0.01"), limit_price=Decimal("61200"))
@@ -181,6 +182,11 @@ def test_share_of_a_sale_is_a_share_of_the_base() -> None:
         (CONTEXT, replace(ENTRY, quantity=Decimal("0.00001")), "smallest order value"),
         (CONTEXT, replace(ENTRY, reduce_only=True), "Reduce-only"),
         (CONTEXT, replace(ENTRY, side=Side.SELL, reduce_only=True, quantity=Decimal("0.6")), "Reduce-only"),
+        (
+            replace(CONTEXT, manual_position=Decimal(0)),
+            replace(ENTRY, side=Side.SELL, reduce_only=True),
+            "manual orders",
+        ),
         (replace(CONTEXT, free_quote=Decimal(1)), ENTRY, "Not enough balance: 1 USDT"),
         (CONTEXT, replace(ENTRY, side=Side.SELL, quantity=Decimal("0.51")), "Not enough balance: 0.5 BTC"),
     ],
