@@ -19,7 +19,7 @@ from app.flows.order_flow import (
 from app.flows.sample_session import sample_instruments
 from app.services import OrderDraft
 from core.clock import NS_PER_S, ManualClock
-from core.domain.money import ZERO, is_multiple
+from core.domain.money import is_multiple
 from core.domain.orders import (
     Intent,
     IntentSource,
