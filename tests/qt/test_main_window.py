@@ -205,7 +205,7 @@ def test_language_changes_everything_live(kit: WindowKit) -> None:
     assert window.windowTitle().startswith("연습")
     assert window.layouts.dock(DockName.ORDERS).windowTitle() == "주문"
     assert window.ticket.buy.text() == "▲ 매수"
-    assert window.top_bar.kill_switch.kill.text() == "긴급 중지"
+    assert window.top_bar.kill_switch.kill.text() == "긴급 정지"
     assert window.actions_[ActionId.QUIT].text() == "종료"
     window.actions_[ActionId.LANGUAGE_EN].trigger()
     assert window.ticket.buy.text() == "▲ Buy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import string
 from datetime import UTC, timedelta, timezone
 from decimal import Decimal
@@ -52,8 +53,40 @@ def test_korean_is_complete_and_keeps_placeholders() -> None:
         missing += [f"{path.relative_to(APP)}: {text!r}" for text in sorted(literals) if text not in table]
     assert complaints == []
     assert missing == [], "add them to resources/translations/ko*.json:\n" + "\n".join(missing)
-    wrong = {text for text, korean in table.items() if not placeholders(korean) <= placeholders(text)}
-    assert wrong == set()
+    wrong = {text for text, korean in table.items() if placeholders(korean) != placeholders(text)}
+    assert wrong == set(), "a placeholder is missing or invented"
+
+
+def test_korean_particles_never_follow_a_placeholder() -> None:
+    """을 or 를 depends on the last sound of what is filled in: such sentences are to be written differently."""
+    particle = re.compile(
+        r'\}["”’)]*(?:을|를|이|가|은|는|와|과|으로|로|이나|나)(?![가-힣])|\((?:으|이|은|는|가|를|와)\)'
+    )
+    bad = {text: korean for text, korean in i18n.load_table(Language.KOREAN).items() if particle.search(korean)}
+    assert bad == {}
+
+
+def test_every_translated_text_is_still_used() -> None:
+    used: set[str] = set()
+    for path in APP.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        used |= {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    unused = [text for text in i18n.load_table(Language.KOREAN) if text not in used]
+    assert unused == [], "remove them from resources/translations/ko*.json"
+
+
+def test_no_file_translates_a_text_twice() -> None:
+    def refuse_repetition(pairs: list[tuple[str, str]]) -> dict[str, str]:
+        table = dict(pairs)
+        assert len(table) == len(pairs), [text for text, _ in pairs if sum(text == other for other, _ in pairs) > 1]
+        return table
+
+    tables = [
+        json.loads(path.read_text("utf-8"), object_pairs_hook=refuse_repetition)
+        for path in i18n.TRANSLATIONS.glob("ko*.json")
+    ]
+    assert tables
+    assert all(korean.strip() for table in tables for korean in table.values())
 
 
 def test_check_finds_literals_and_refuses_f_strings() -> None:
