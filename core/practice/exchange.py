@@ -17,7 +17,7 @@ from core.practice.bars import CLOSE, TIME, Ints, aggregate, empty_bars, flat_ba
 from core.practice.ledger import Ledger
 from core.practice.market_source import MarketSource
 from core.practice.matching import Matcher, Moment
-from core.practice.orders import MARKET, Fill, Order, OrderEvent, Rejection
+from core.practice.orders import Fill, Order, OrderEvent
 from core.practice.specs import MarketSpec
 from core.practice.tape import ID_SHIFT, Print, Tape
 
@@ -146,7 +146,7 @@ class Exchange:
     def settle_gap(self, server_ms: int) -> None:
         """Match stored orders against a market that moved on while the exchange was down."""
         for matcher in self._matchers.values():
-            matcher.settle_gap(Moment(self._market_ms, server_ms))
+            matcher.settle_gap(self._moment(server_ms))
         self._drain()
 
     def _play(self, until_ms: int, server_ms: int) -> None:
@@ -181,17 +181,18 @@ class Exchange:
         Raises:
             Rejection: refused; nothing happened.
         """
-        if self.finished and order.type == MARKET:
-            raise Rejection(-1013, "Market is closed.")
-        matcher = self._matchers[order.symbol]
-        matcher.place(order, Moment(self._market_ms, server_ms))
+        self._matchers[order.symbol].place(order, self._moment(server_ms))
         events = self._drain()
         fills = [e.fill for e in events if e.fill is not None and e.fill.order_id == order.order_id]
         return Placed(order.copy(), tuple(fills))
 
+    def _moment(self, server_ms: int) -> Moment:
+        """Return now. In a gap of the data trading goes on in the last bar, whose end its trades never pass."""
+        return Moment(min(self._market_ms, self.cell_open_ms + self.source.base_ms - 1), server_ms)
+
     def cancel(self, order: Order, server_ms: int) -> Order:
         """Cancel an open order (as returned by `open_orders`)."""
-        self._matchers[order.symbol].cancel(order, Moment(self._market_ms, server_ms))
+        self._matchers[order.symbol].cancel(order, self._moment(server_ms))
         self._drain()
         return order.copy()
 
@@ -203,7 +204,7 @@ class Exchange:
 
     def extra_trade(self, symbol: str, is_buy: bool, lots: int, server_ms: int) -> None:
         """Let one more market trade happen now."""
-        self._matchers[symbol].extra_trade(is_buy, lots, Moment(self._market_ms, server_ms))
+        self._matchers[symbol].extra_trade(is_buy, lots, self._moment(server_ms))
         self._drain()
 
     def save_clock(self) -> None:
@@ -255,7 +256,7 @@ class Exchange:
 
     def klines(self, symbol: str, interval_ms: int, start_ms: int | None, end_ms: int | None, limit: int) -> Ints:
         """Return up to `limit` bars: the first from `start_ms` on, or the last before `end_ms`; both inclusive."""
-        now = self._market_ms if not self.finished else self._market_ms - 1
+        now = self._market_ms
         end = min(now, end_ms if end_ms is not None else now) + 1
         if interval_ms < self.source.base_ms:
             return self._fine_klines(symbol, interval_ms, start_ms, end, limit)
@@ -263,9 +264,13 @@ class Exchange:
         start, end = self.source.span(symbol, interval_ms, start_ms, end, limit)
         rows = tape.closed_bars(interval_ms, start, end)
         forming_open = floor_open(tape.open_ms, interval_ms)
-        if start <= forming_open < end and (not self.finished or forming_open != tape.open_ms):
+        if start <= forming_open < end and (forming_open != tape.open_ms or not self._is_void(tape)):
             rows = np.concatenate([rows, tape.forming_bar(interval_ms)[None, :]])
         return rows[-limit:] if start_ms is None else rows[:limit]
+
+    def _is_void(self, tape: Tape) -> bool:
+        """Return whether the current bar lies past the data's end and holds nothing but what we might have traded."""
+        return self.finished and tape.running_bar() is None
 
     def warm(
         self, symbol: str, interval_ms: int, start_ms: int | None, end_ms: int | None, limit: int
@@ -284,7 +289,7 @@ class Exchange:
         tape = self._tapes[symbol]
         parts = []
         for open_ms in [*tape.base_bars(first, last)[:, TIME].tolist(), tape.open_ms]:
-            if open_ms < last and not (self.finished and open_ms == tape.open_ms):
+            if open_ms < last and not (open_ms == tape.open_ms and self._is_void(tape)):
                 parts.append(self._split_cell(tape, open_ms, interval_ms))
         rows = np.concatenate(parts) if parts else empty_bars()
         rows = rows[(rows[:, TIME] < end) & (rows[:, TIME] >= (start_ms or 0))]
@@ -338,6 +343,8 @@ class Exchange:
             prints = self._cell_prints(tape, cell)
             found += [p for p in prints if start_ms <= p.time_ms <= end_ms and p.trade_id >= first_id]
             cell = self.source.next_open(cell + base)
+        if cell is None and self.finished and start_ms <= tape.open_ms <= end_ms:
+            found += [p for p in self._cell_prints(tape, tape.open_ms) if p.trade_id >= first_id]
         return found[:limit]
 
     def _cell_prints(self, tape: Tape, open_ms: int) -> list[Print]:

@@ -38,7 +38,7 @@ class ScriptedMarket:
 
     @property
     def end_ms(self) -> int | None:
-        return START + len(self._cells) * MINUTE_MS
+        return max(self._cells) + MINUTE_MS
 
     def next_open(self, time_ms: int) -> int | None:
         return next((open_ms for open_ms in self._cells if open_ms >= time_ms), None)

@@ -105,6 +105,33 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing_stored(tmp_path: Path) ->
     again.store.close()
 
 
+def test_after_the_end_of_the_data_a_position_can_still_be_closed(tmp_path: Path) -> None:
+    exchange = exchange_over(steady(2), tmp_path, btc=1)
+    exchange.advance(START + 5 * MINUTE_MS, 1)
+    assert exchange.finished
+    assert exchange.klines(SPEC.symbol, MINUTE_MS, None, None, 10)[:, 0].tolist() == [START, START + MINUTE_MS]
+    sold = exchange.place(order(exchange, "SELL", 10), 2)
+    assert sold.order.status == "FILLED"
+    bars = exchange.klines(SPEC.symbol, MINUTE_MS, None, None, 10)
+    assert bars[-1, [0, 5]].tolist() == [START + 2 * MINUTE_MS, 10]
+    prints = exchange.prints_from(SPEC.symbol, START, exchange.market_ms, 100)
+    assert prints[-1].trade_id == sold.fills[0].trade_id
+    exchange.store.close()
+
+
+def test_orders_in_a_gap_of_the_data_trade_inside_the_last_bar(tmp_path: Path) -> None:
+    market = steady(3)
+    del market._cells[START + MINUTE_MS]
+    exchange = exchange_over(market, tmp_path)
+    exchange.advance(START + MINUTE_MS + 30_000, 1)
+    placed = exchange.place(order(exchange, lots=10), 2)
+    prints = exchange.prints_from(SPEC.symbol, START, START + MINUTE_MS - 1, 100)
+    assert prints[-1].trade_id == placed.fills[0].trade_id
+    (bar,) = exchange.klines(SPEC.symbol, MINUTE_MS, None, None, 10)
+    assert bar[7] == len(prints) == 3
+    exchange.store.close()
+
+
 def test_an_account_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "account.sqlite").write_bytes(b"something else entirely" * 100)
     with pytest.raises(UserError, match="cannot be opened"):
