@@ -59,9 +59,8 @@ def test_korean_is_complete_and_keeps_placeholders() -> None:
 
 def test_korean_particles_never_follow_a_placeholder() -> None:
     """을 or 를 depends on the last sound of what is filled in: such sentences are to be written differently."""
-    particle = re.compile(
-        r'\}["”’)]*(?:을|를|이|가|은|는|와|과|으로|로|이나|나)(?![가-힣])|\((?:으|이|은|는|가|를|와)\)'
-    )
+    varying = "을|를|이|가|은|는|와|과|으로|로|이나|나"
+    particle = re.compile(rf'\}}["”’)]*(?:{varying})(?![가-힣])|\((?:으|이|은|는|가|를|와)\)')
     bad = {text: korean for text, korean in i18n.load_table(Language.KOREAN).items() if particle.search(korean)}
     assert bad == {}
 
