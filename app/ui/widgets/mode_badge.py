@@ -35,6 +35,8 @@ class ModeBadge(QLabel):
         self._mode: TradingMode | None = None
         self.setObjectName("mode_badge")
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        # A label gets its padding only from a rule that holds when the style first looks at it.
+        set_look(self, "mode", TradingMode.PRACTICE.value)
         self.hide()
 
     @property
@@ -74,8 +76,11 @@ class ModeFrame(QWidget):
         self.hide()
 
     def set_mode(self, mode: TradingMode) -> None:
-        """Frame the window for LIVE, else not."""
-        self.setVisible(mode is TradingMode.LIVE)
+        """Frame the window for LIVE, else not; what is inside moves out of the frame's way."""
+        live = mode is TradingMode.LIVE
+        self.setVisible(live)
+        inset = self.WIDTH if live else 0
+        self.parentWidget().setContentsMargins(inset, inset, inset, inset)
         self._fit()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
