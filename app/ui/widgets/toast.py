@@ -13,7 +13,7 @@ from app.models.notifications_model import SEVERITY_TONE, NoticeRow
 from app.theme import GRID, ICON_SIZE_M, SPACE_L, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
 from core.events import Severity
 
-TOAST_WIDTH = 80 * GRID
+TOAST_WIDTH = 72 * GRID  # not wider than the order ticket, below whose fields they appear
 MAX_TOASTS = 3
 _SHOWN_MS = {Severity.INFO: 4_000, Severity.SUCCESS: 4_000, Severity.WARNING: 7_000, Severity.ERROR: 10_000}
 _ICON = {
@@ -93,7 +93,7 @@ class Toast(QFrame):
 
 
 class ToastStack(QObject):
-    """Keeps at most three toasts in the lower left corner of a widget, away from the ticket and the kill switch.
+    """Keeps at most three toasts in the lower right corner of a widget: tables, book and kill switch stay in view.
 
     Signals:
         clicked: one of them was clicked.
@@ -144,7 +144,7 @@ class ToastStack(QObject):
         for toast in reversed(self._toasts):
             toast.adjustSize()
             bottom -= toast.height()
-            toast.move(SPACE_L, bottom)
+            toast.move(self._host.width() - TOAST_WIDTH - SPACE_S, bottom)
             toast.raise_()
             bottom -= SPACE_S
 
