@@ -19,11 +19,14 @@ from app.tokens import (
     SPACE_L,
     SPACE_M,
     SPACE_S,
+    SPACE_XL,
     SPACE_XS,
     Palette,
 )
 
 _FILLED = ("practice", "paper", "live", "danger", "up", "down")  # colours that carry text
+
+_CELL_MARGIN = 3  # px that Qt adds to the padding of a table's cells, but not to that of its headers
 
 _BASE = """
 QMainWindow, QDialog, QWizard, QWizardPage {{ background: {background}; color: {text}; }}
@@ -46,7 +49,7 @@ QMenuBar {{ background: {surface}; border-bottom: 1px solid {line}; }}
 QMenuBar::item {{ background: transparent; padding: {xs}px {s}px; border-radius: {xs}px; }}
 QMenuBar::item:selected {{ background: {raised}; }}
 QMenu {{ background: {raised}; border: 1px solid {line}; padding: {xs}px; }}
-QMenu::item {{ padding: {xs}px {l}px; border-radius: {xs}px; }}
+QMenu::item {{ padding: {xs}px {xl}px {xs}px {l}px; border-radius: {xs}px; }}
 QMenu::item:selected {{ background: {accent}; color: {on_accent}; }}
 QMenu::item:disabled {{ color: {muted}; }}
 QMenu::separator {{ height: 1px; background: {line}; margin: {xs}px {s}px; }}
@@ -93,11 +96,15 @@ QPushButton[variant="primary"]:focus, QPushButton[variant="danger"]:focus, QPush
 QPushButton[variant="sell"]:focus {{ border: 2px solid {text}; }}
 QPushButton[variant="primary"]:disabled, QPushButton[variant="danger"]:disabled, QPushButton[variant="buy"]:disabled,
 QPushButton[variant="sell"]:disabled {{ background: {surface}; color: {muted}; border-color: {line}; }}
-QPushButton[variant="quiet"], QToolButton[variant="quiet"] {{ background: transparent; border-color: transparent; }}
+QPushButton[variant="quiet"] {{ background: transparent; }}
+QToolButton[variant="quiet"] {{ background: transparent; border-color: transparent; }}
+QPushButton[variant="quiet"]:disabled {{ background: transparent; }}
 QPushButton[variant="quiet"]:hover, QToolButton[variant="quiet"]:hover {{ background: {raised}; }}
 QPushButton[variant="quiet"]:focus, QToolButton[variant="quiet"]:focus {{ border-color: {accent}; }}
 QPushButton[variant="quiet"]:checked, QToolButton[variant="quiet"]:checked {{ background: {raised}; color: {accent};
     border-color: {line}; }}
+QPushButton[variant="buy"]:checked:disabled {{ color: {up}; border-color: {up}; }}
+QPushButton[variant="sell"]:checked:disabled {{ color: {down}; border-color: {down}; }}
 QPushButton[variant="compact"] {{ padding: 0 {xs}px; min-width: 0; }}
 QLineEdit, QPlainTextEdit, QTextEdit, QComboBox, QSpinBox, QDateEdit, QDateTimeEdit {{ background: {background};
     border: 1px solid {line}; border-radius: {radius}px; padding: 0 {s}px; selection-background-color: {accent};
@@ -145,7 +152,7 @@ QTableView::item, QTreeView::item, QListView::item {{ min-height: {row}px; paddi
 QTableView::item:focus {{ border: 1px solid {accent}; }}
 QHeaderView {{ background: {surface}; }}
 QHeaderView::section {{ background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {line};
-    padding: {xs}px {s}px; }}
+    padding: {xs}px {cell}px; }}
 QHeaderView::section:hover {{ color: {text}; }}
 QTableCornerButton::section {{ background: {surface}; border: none; }}
 QTabWidget::pane {{ border: none; border-top: 1px solid {line}; background: {surface}; }}
@@ -198,10 +205,12 @@ def build_style_sheet(palette: Palette, images: dict[str, str]) -> str:
         s=SPACE_S,
         m=SPACE_M,
         l=SPACE_L,
+        xl=SPACE_XL,
         radius=RADIUS,
         control=CONTROL_HEIGHT - 2,  # the border comes on top
         half_control=SPACE_L // 2 + 1,
         row=ROW_HEIGHT - GRID // 2,
+        cell=SPACE_S + _CELL_MARGIN,
         size_s=FONT_SIZE_S,
         size_l=FONT_SIZE_L,
         size_xl=FONT_SIZE_XL,
