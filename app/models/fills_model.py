@@ -35,7 +35,7 @@ class FillsModel(RecordModel[FillRow]):
     def __init__(self, precision: Precision, parent: QObject | None = None) -> None:
         columns = (
             Column[FillRow](
-                "time", mark("Time"), lambda r: format_time(r.fill.time_ns), lambda r: r.fill.time_ns, width=10
+                "time", mark("Time"), lambda r: format_time(r.fill.time_ns), lambda r: r.fill.time_ns, width=14
             ),
             Column[FillRow]("symbol", mark("Symbol"), lambda r: r.fill.symbol, lambda r: r.fill.symbol, width=11),
             Column[FillRow](

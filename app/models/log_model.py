@@ -68,7 +68,7 @@ class LogModel(RecordModel[LogLine]):
                 lambda r: format_time(r.time_ns),
                 lambda r: r.number,
                 tone=lambda r: Tone.MUTED,
-                width=10,
+                width=14,
             ),
             Column[LogLine](
                 "level",

@@ -57,7 +57,7 @@ class NotificationsModel(RecordModel[NoticeRow]):
                 lambda r: format_time(r.time_ns),
                 lambda r: r.time_ns,
                 tone=lambda r: Tone.MUTED,
-                width=10,
+                width=14,
             ),
             Column[NoticeRow](
                 "severity",

@@ -75,7 +75,7 @@ class OrdersModel(RecordModel[Order]):
             return tr("market price") if limit is None else precision.price(order.intent.symbol, limit)
 
         columns = (
-            Column[Order]("time", mark("Time"), lambda o: format_time(_when(o)), _when, width=10),
+            Column[Order]("time", mark("Time"), lambda o: format_time(_when(o)), _when, width=14),
             Column[Order]("symbol", mark("Symbol"), lambda o: o.intent.symbol, lambda o: o.intent.symbol, width=11),
             Column[Order](
                 "side",
@@ -90,7 +90,7 @@ class OrdersModel(RecordModel[Order]):
                 mark("Type"),
                 lambda o: tr(TYPE_TEXT[o.intent.order_type]),
                 lambda o: o.intent.order_type.value,
-                width=10,
+                width=13,
             ),
             Column[Order](
                 "price", mark("Price"), price, lambda o: float(o.intent.limit_price or 0), numeric=True, width=11
