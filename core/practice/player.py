@@ -131,13 +131,14 @@ class Player:
         """Play until cancelled."""
         while True:
             self.step()
+            for task in [task for task in self._bursts if task.done()]:
+                self._bursts.discard(task)
+                task.result()  # a burst that failed ends the market as a failed step does
             await asyncio.sleep(_PERIOD_S)
 
     def burst(self, symbol: str, rate: float, seconds: float) -> None:
         """Add `rate` market trades per wall second for `seconds`."""
-        task = asyncio.get_running_loop().create_task(self._burst(symbol, rate, seconds))
-        self._bursts.add(task)
-        task.add_done_callback(self._bursts.discard)
+        self._bursts.add(asyncio.get_running_loop().create_task(self._burst(symbol, rate, seconds)))
 
     async def close(self, *, save: bool = True) -> None:
         """Stop bursts and, unless storing has failed before, store the clock."""
