@@ -1,9 +1,9 @@
 """The style sheet, generated from the tokens. Pure text without Qt, any thread.
 
 Widgets choose a look by dynamic properties, never by colours of their own:
-`variant` on buttons (primary, danger, quiet, buy, sell), `role` on labels (title, heading, number, muted, small,
-warning, danger, success, up, down), `card` on frames, `invalid` on line edits, `mode` on the mode badge and the frame
-around the window (practice, paper, live).
+`variant` on buttons (primary, danger, quiet, buy, sell) and progress bars (thin), `role` on labels (title, heading,
+number, figures, muted, small, warning, danger, success, up, down), `card` on frames, `invalid` on line edits, `mode` on
+the mode badge and the frame around the window (practice, paper, live).
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ QLabel[role="manual"] {{ color: {warning}; border: 1px solid {warning}; border-r
     font-weight: 600; }}
 QLabel[role="muted"] {{ color: {muted}; }}
 QLabel[role="small"] {{ color: {muted}; font-size: {size_s}px; }}
+QLabel[role="figures"] {{ font-size: {size_s}px; }}
 QLabel[role="warning"] {{ color: {warning}; }}
 QLabel[role="danger"] {{ color: {danger}; }}
 QLabel[role="success"] {{ color: {success}; }}
@@ -142,6 +143,7 @@ QSlider::sub-page:horizontal {{ background: {accent}; border-radius: 2px; }}
 QSlider::handle:horizontal {{ width: {l}px; margin: -6px 0; border-radius: {s}px; background: {text}; }}
 QProgressBar {{ background: {background}; border: 1px solid {line}; border-radius: {xs}px; text-align: center;
     min-height: {l}px; }}
+QProgressBar[variant="thin"] {{ min-height: {s}px; max-height: {s}px; }}
 QProgressBar::chunk {{ background: {accent}; border-radius: {xs}px; }}
 """
 

@@ -153,6 +153,26 @@ def test_several_runs_are_listed_and_can_be_chosen(dock: TrainingDock) -> None:
     assert dock._figures[0].text() == "4 / 10"
 
 
+def test_a_removed_run_leaves_the_list(dock: TrainingDock) -> None:
+    dock.on_run_queued("download", "BTC/USDT 1h")
+    dock.on_run_queued("r2", "ETH/USDT 4h")
+    dock.remove_run("download")
+    assert [dock._list.item(row).text() for row in range(dock._list.count())] == ["ETH/USDT 4h · waiting"]
+    assert dock._list.currentRow() == 0
+    dock.on_progress(progress(2, "r2"))
+    assert dock._figures[0].text() == "2 / 10"
+    dock.remove_run("r2")
+    assert dock._list.count() == 0
+    assert dock._stack.currentWidget() is dock.empty
+
+
+def test_a_run_that_failed_before_its_first_epoch_shows_no_empty_plot(dock: TrainingDock) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    assert dock._plot.isVisible()
+    dock.on_failed("r1", "There are only 240 bars.", "Fetch more history.")
+    assert not dock._plot.isVisible()
+
+
 def test_korean_and_light(dock: TrainingDock) -> None:
     dock.on_run_queued("r1", "BTC/USDT 1h")
     dock.on_result(result())

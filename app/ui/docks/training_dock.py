@@ -5,7 +5,7 @@ Fed with `ml.api` values that the training worker emits; progress may be coalesc
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
 from app.services import TrainingCommands
-from app.theme import ROW_HEIGHT, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
+from app.theme import GRID, ICON_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.training_metrics import MetricsTable
 from app.ui.docks.training_runs import RunState, TrainingRun
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
@@ -30,6 +30,7 @@ from ml.api import TrainingProgress, TrainingResult
 
 _PERMILLE = 1_000
 _LIST_ROWS = 4
+MINIMUM_WIDTH = 82 * GRID  # the table of figures fits, with a scroll bar beside it
 _STATE_WORDS = {
     RunState.QUEUED: mark("waiting"),
     RunState.RUNNING: mark("training"),
@@ -82,6 +83,7 @@ class TrainingDock(Panel):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
+        self.setMinimumWidth(MINIMUM_WIDTH)
         self.retranslate()
 
     # -- runs -------------------------------------------------------------------------------------------------------
@@ -129,7 +131,11 @@ class TrainingDock(Panel):
 
     def remove_run(self, run_id: str) -> None:
         """Take a run off the list, for example a download that was followed by its training."""
-        if self._runs.pop(run_id, None) is not None:
+        if run_id in self._runs:
+            row = list(self._runs).index(run_id)
+            del self._runs[run_id]
+            with QSignalBlocker(self._list):  # `_refresh` chooses the row
+                self._list.takeItem(row)
             self._shown = next(reversed(self._runs), None) if self._shown == run_id else self._shown
             self._refresh()
 
@@ -173,6 +179,7 @@ class TrainingDock(Panel):
         self._list = QListWidget(page)
         self._list.setObjectName("training_runs")
         self._list.setUniformItemSizes(True)
+        self._list.setIconSize(QSize(ICON_SIZE_M, ICON_SIZE_M))
         self._list.currentRowChanged.connect(self._on_row_changed)
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -189,6 +196,7 @@ class TrainingDock(Panel):
         self._phase.setWordWrap(True)
         self._bar.setObjectName("training_progress")
         self._bar.setTextVisible(False)
+        set_look(self._bar, "variant", "thin")
         self._note = QLabel(body)
         self._note.setWordWrap(True)
         self._note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -202,10 +210,13 @@ class TrainingDock(Panel):
         layout.addLayout(self._build_figures(body))
         layout.addWidget(self._plot, 1)
         layout.addWidget(self._metrics)
+        layout.addStretch()  # takes the room of a plot that has nothing to show
         area = QScrollArea(parent)
         area.setWidgetResizable(True)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(body)
+        body.setAutoFillBackground(False)
+        area.viewport().setAutoFillBackground(False)
         return area
 
     def _build_figures(self, body: QWidget) -> QGridLayout:
@@ -244,7 +255,7 @@ class TrainingDock(Panel):
                 self._write_row(self._list.item(row), run)
         if self._shown is not None and self._list.currentRow() != order.index(self._shown):
             self._list.setCurrentRow(order.index(self._shown))
-        self._list.setFixedHeight(min(_LIST_ROWS, len(order)) * ROW_HEIGHT + SPACE_XS)
+        self._list.setFixedHeight(min(_LIST_ROWS, len(order)) * self._list.sizeHintForRow(0) + SPACE_XS)
         if changed is None or changed == self._shown:
             self._write_details(self._runs[self._shown or order[-1]])
 
@@ -278,6 +289,7 @@ class TrainingDock(Panel):
             Curve(tr("training"), *_columns(run.train), CurveColour.WARNING, dashed=True),
         ]
         self._plot.set_curves(curves, x_range=(1.0, float(last)), mark=run.best_epoch)
+        self._plot.setVisible(bool(run.train) or not run.state.is_over)
         self._metrics.setVisible(run.result is not None)
         if run.result is not None:
             self._metrics.show_metrics(run.result.metrics)

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from app.i18n import MISSING, format_number, format_percent, mark, tr
-from app.theme import SPACE_M, SPACE_S, SPACE_XS, number_font, set_look
+from app.theme import SPACE_S, SPACE_XS, set_look
 from ml.api import ForecastMetrics, PointMetrics
 
 _NAMES = {
@@ -27,7 +27,7 @@ class MetricsTable(QWidget):
         self.setObjectName("training_metrics")
         self._rows: list[QLabel] = []
         self._grid = QGridLayout()
-        self._grid.setHorizontalSpacing(SPACE_M)
+        self._grid.setHorizontalSpacing(SPACE_S)
         self._grid.setVerticalSpacing(SPACE_XS)
         self._ranges = QLabel(self)
         self._ranges.setWordWrap(True)
@@ -47,7 +47,7 @@ class MetricsTable(QWidget):
         header = (tr("On unseen bars"), tr("MAE"), tr("Skill"), tr("R²"), tr("Hit rate"))
         self._write_row(0, header, "small")
         for number, point in enumerate((metrics.model, *metrics.baselines), start=1):
-            self._write_row(number, metric_texts(point), "" if number == 1 else "muted")
+            self._write_row(number, metric_texts(point), "figures" if number == 1 else "small")
         self._grid.setColumnStretch(0, 1)
         self._ranges.setText(
             tr(
@@ -67,12 +67,9 @@ class MetricsTable(QWidget):
     def _write_row(self, row: int, texts: tuple[str, ...], role: str) -> None:
         for column, text in enumerate(texts):
             label = QLabel(text, self)
-            if role:
-                set_look(label, "role", role)
+            set_look(label, "role", role)
             if column:
                 label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                if row:
-                    label.setFont(number_font())
             self._grid.addWidget(label, row, column)
             self._rows.append(label)
 
