@@ -18,7 +18,7 @@ from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution.account import AccountBook
-from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport, OrderUnknown
+from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderReport, OrderUnknown
 from core.execution.journal import DuplicateIntent
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
@@ -27,7 +27,7 @@ from core.execution.order_state import IllegalTransition
 from core.execution.records import MANUAL_OWNER
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
-from core.signals.risk_management import Approved, Denied, RiskContext, RiskManager
+from core.signals.risk_management import Denied, RiskContext, RiskManager
 
 _log = logging.getLogger(__name__)
 
@@ -120,19 +120,21 @@ class OrderDesk:
             if intent.source is IntentSource.MANUAL:
                 self._recent_manual.append(intent)
             self.symbols.add(intent.symbol)
-            order = await self._send(verdict)
+            # No await since the check: two intents cannot both be approved against the same state.
+            key = self._manager.register(verdict)
         except DuplicateIntent:
             _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
             known = self._manager.record(client_order_id(intent.intent_id))
             if known is None:
                 raise
             return known.order
+        order = await self._send(key)
         self._mark_watcher.watch(intent.symbol)
         return await self._settle(order)
 
-    async def _send(self, approved: Approved) -> Order:
+    async def _send(self, key: str) -> Order:
         """Send in a task of its own: whoever stops waiting for the answer must not keep it from the books."""
-        task = asyncio.get_running_loop().create_task(self._manager.submit(approved))
+        task = asyncio.get_running_loop().create_task(self._manager.transmit(key))
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
         return await asyncio.shield(task)
@@ -154,6 +156,9 @@ class OrderDesk:
         for attempt in range(self._options.cancel_attempts):
             try:
                 return await self._manager.cancel(client_id)
+            except DefinitiveReject as exc:
+                self._sink(Notice(Severity.WARNING, "The venue refuses to cancel", exc.message))
+                return self._manager.cancel_failed(client_id, exc.message)
             except OrderUnknown:
                 break  # neither open nor known: the next rounds find out
             except GatewayError as exc:

@@ -158,21 +158,35 @@ class OrderManager:
             DuplicateIntent: the intent already has its order; nothing was sent.
             UserError: the journal cannot be written; nothing was sent.
         """
+        return await self.transmit(self.register(approved))
+
+    def register(self, approved: Approved) -> str:
+        """Commit an approved intent and its client order id; `transmit` must follow.
+
+        From here on the order counts as working: the next risk check sees it.
+
+        Raises:
+            DuplicateIntent: the intent already has its order.
+            UserError: the journal cannot be written.
+        """
         intent = approved.intent
         now = self._wall.now_ns()
         order = Order(client_order_id(intent.intent_id), intent, OrderState.SUBMITTED, submitted_ns=now, updated_ns=now)
         record = OrderRecord(order)
-        key = record.key
         self._journal.insert_order(record, "submit", now)
         self._remember(record)
-        self._in_flight.add(key)
+        self._in_flight.add(record.key)
         self._idle.clear()
         self._sink(OrderUpdated(order))
+        return record.key
+
+    async def transmit(self, key: str) -> Order:
+        """Send a registered order, once, and return it as the answer left it."""
         try:
             if not self._fence.allows(self.armed_epoch):
                 self._end_unsent(key)
             else:
-                self.apply_report(await self._gateway.submit_order(_request(order)))
+                self.apply_report(await self._gateway.submit_order(_request(self._existing(key).order)))
         except (DefinitiveReject, FatalGatewayError) as exc:
             self._refuse(key, ReasonCode.VENUE_REJECTED, exc)
         except RetryableError as exc:

@@ -10,7 +10,8 @@ import pytest
 
 from core.clock import NS_PER_S
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, Side
-from core.execution.api.gateway import AmbiguousOutcome, RetryableError
+from core.errors import UserError
+from core.execution.api.gateway import AmbiguousOutcome, DefinitiveReject, RetryableError
 from core.execution.executor import Executor
 from core.execution.order_manager import client_order_id
 from core.execution.records import OrderRecord
@@ -235,3 +236,47 @@ async def test_a_cancel_that_comes_too_late_finds_the_fill(desk: Desk) -> None:
     desk.venue.fill(order.client_order_id, Decimal("0.5"))
     after = await executor.cancel_order(order.client_order_id)
     assert after.state is OrderState.FILLED
+
+
+async def test_a_cancel_the_venue_refuses_leaves_the_order_working(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    desk.venue.cancel_faults.append(DefinitiveReject("not now"))
+    after = await executor.cancel_order(order.client_order_id)
+    assert (after.state, after.message) == (OrderState.ACCEPTED, "not now")
+
+
+async def test_two_orders_at_once_are_checked_one_after_the_other(desk: Desk) -> None:
+    executor = await desk.start()
+    first, second = await asyncio.gather(executor.place_order(REST), executor.place_order(REST))
+    assert {first.state, second.state} == {OrderState.ACCEPTED, OrderState.DENIED}
+    assert len(desk.venue.sent) == 1
+    await executor.cancel_all()
+    assert executor.working_orders == []
+    assert desk.venue.open_orders() == []
+
+
+async def test_cancelling_what_is_not_there_is_one_sentence(desk: Desk) -> None:
+    executor = await desk.start()
+    with pytest.raises(UserError, match="no order nobody"):
+        await executor.cancel_order("nobody")
+    desk.venue.list_faults.append(AmbiguousOutcome("timed out"))
+    with pytest.raises(UserError, match="Not all orders could be cancelled"):
+        await executor.cancel_all("BTC/USDT")
+    with pytest.raises(UserError, match="This is no order"):
+        await executor.place_order(OrderDraft("BTC/USDT", Side.BUY, OrderType.LIMIT, Decimal(1)))
+
+
+async def test_an_order_the_venue_forgets_while_it_is_cancelled_is_looked_into(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    del desk.venue.orders[order.client_order_id]
+    assert (await executor.cancel_order(order.client_order_id)).state is OrderState.PENDING_CANCEL
+
+
+async def test_an_intent_decided_before_is_not_sent_again(desk: Desk) -> None:
+    executor = await desk.start()
+    intent = Intent("s:1", IntentSource.STRATEGY, "s", "BTC/USDT", Side.BUY, Decimal("0.5"), OrderType.MARKET)
+    first = await executor.submit(intent)
+    assert await executor.submit(intent) == first
+    assert len(desk.venue.sent) == 1
