@@ -27,7 +27,7 @@ class Marks:
     def update(self, symbol: str, price: float | Decimal) -> None:
         """Note a price; a float is taken at its shortest decimal reading, which is how venues write prices."""
         value = price if isinstance(price, Decimal) else Decimal(repr(float(price)))
-        if value > 0 and value.is_finite():
+        if value.is_finite() and value > 0:
             self._marks[symbol] = Mark(value, self._wall.now_ns())
 
     def forget(self, symbol: str) -> None:

@@ -306,3 +306,12 @@ async def test_a_cancel_that_failed_for_good_is_noted(manager: OrderManager, ven
         await manager.cancel(order.client_order_id)
     after = manager.cancel_failed(order.client_order_id, "the venue refused")
     assert (after.state, after.message) == (S.ACCEPTED, "the venue refused")
+
+
+async def test_the_manager_is_idle_only_when_every_answer_is_there(manager: OrderManager, venue: FakeVenue) -> None:
+    assert await manager.wait_idle(0.01)
+    first, second = manager.register(Approved(limit(1))), manager.register(Approved(limit(2)))
+    await manager.transmit(first)
+    assert not await manager.wait_idle(0.01)
+    await manager.transmit(second)
+    assert await manager.wait_idle(0.01)

@@ -1,0 +1,144 @@
+"""One recipe, one account per journal, one executor per key; and books that are checked, not believed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from core.config import DataPaths
+from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingMode
+from core.errors import UserError
+from core.execution.assembly import build_executor, key_fingerprint, open_journal
+from core.execution.books import check_books
+from core.execution.marks import Marks
+from core.execution.process_lock import ExecutorLock, runtime_folder
+from tests.unit.execution.conftest import Desk, no_models
+from tests.unit.execution.fake_venue import FakeVenue
+from tests.unit.execution.test_unknown_orders import REST
+
+BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
+
+
+def test_a_fingerprint_names_a_key_without_showing_it() -> None:
+    made = key_fingerprint("binance", "my-secret-key")
+    assert len(made) == 16
+    assert "my-secret-key" not in made
+    assert made != key_fingerprint("binance", "another")
+
+
+def test_a_reset_practice_account_gets_a_new_journal_and_keeps_the_old(paths: DataPaths) -> None:
+    first = open_journal(paths, TradingMode.PRACTICE, "aaaa")
+    first.set_meta("mark", "old")
+    first.close()
+    same = open_journal(paths, TradingMode.PRACTICE, "aaaa")
+    assert same.meta("mark") == "old"
+    same.close()
+    new = open_journal(paths, TradingMode.PRACTICE, "bbbb")
+    assert new.meta("mark") is None
+    new.close()
+    assert len(list(paths.root.glob("journal-*.sqlite"))) == 1
+
+
+def test_a_live_journal_is_never_set_aside(paths: DataPaths) -> None:
+    open_journal(paths, TradingMode.LIVE, "aaaa").close()
+    for mode in (TradingMode.LIVE, TradingMode.PRACTICE):
+        with pytest.raises(UserError, match="belongs to another account"):
+            open_journal(paths, mode, "bbbb")
+
+
+async def test_the_recipe_makes_a_working_executor(
+    venue: FakeVenue, paths: DataPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARU_RUNTIME_DIR", str(paths.root / "locks"))
+    executor = build_executor(paths, venue, "aaaa", lambda event: None, no_models, market=venue.clock, wall=venue.clock)
+    await executor.start()
+    assert (await executor.place_order(BUY)).state is OrderState.FILLED
+    await executor.stop()
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from core.execution.process_lock import ExecutorLock\n"
+        "lock = ExecutorLock(Path(sys.argv[1]), 'k'); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[3], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    lock = ExecutorLock(tmp_path, "k")
+    assert not lock.is_free()
+    with pytest.raises(UserError, match=f"process {child.pid}"):
+        lock.acquire()
+    child.kill()
+    child.communicate()
+    assert lock.is_free()
+    lock.acquire()
+    lock.release()
+    lock.release()
+    assert ExecutorLock(tmp_path, "other").is_free()
+
+
+def test_a_lock_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="lock file"):
+        ExecutorLock(tmp_path / "file", "k").acquire()
+
+
+def test_the_runtime_folder_is_one_per_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MARU_RUNTIME_DIR", str(tmp_path))
+    assert runtime_folder() == tmp_path
+    monkeypatch.delenv("MARU_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    assert tmp_path / "run" in runtime_folder().parents
+    if sys.platform.startswith("linux"):
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        assert str(os.getuid()) in runtime_folder().name
+
+
+async def test_every_difference_between_books_and_venue_is_found(desk: Desk) -> None:
+    executor = await desk.start()
+    filled = await executor.place_order(BUY)
+    resting = await executor.place_order(REST)
+    desk.venue.submit_faults.append("reject")
+    await executor.place_order(OrderDraft("ETH/USDT", Side.BUY, OrderType.MARKET, Decimal(1)))
+
+    async def differences() -> str:
+        return "\n".join((await check_books(desk.venue, desk.journal, executor.first_balances)).differences)
+
+    assert await differences() == ""
+    ours = desk.venue.orders[filled.client_order_id]
+    ours.fills[0] = replace(ours.fills[0], price=Decimal(101))
+    assert "is booked differently" in await differences()
+    ours.fills[0] = replace(ours.fills[0], trade_id="777")
+    assert "trade 777 in BTC/USDT is not booked" in await differences()
+    assert "is not at the venue" in await differences()
+    desk.venue.orders[resting.client_order_id].state = OrderState.CANCELED
+    assert "accepted 0 here and canceled 0 at the venue" in await differences()
+    del desk.venue.orders[resting.client_order_id]
+    assert f"order {resting.client_order_id} is accepted here and not at the venue" in await differences()
+    desk.venue.free["BTC"] += 1
+    assert "0.4995 BTC in the books, 1.4995 gained at the venue" in await differences()
+
+
+def test_marks_convert_in_both_directions(venue: FakeVenue) -> None:
+    marks = Marks(venue.clock)
+    marks.update("BNB/USDT", 600.0)
+    marks.update("BAD/USDT", float("nan"))
+    assert marks.price("BAD/USDT") is None
+    assert marks.convert("BNB", "USDT") == 600
+    assert marks.convert("USDT", "USDT") == 1
+    converted = marks.convert("USDT", "BNB")
+    assert converted is not None
+    assert abs(converted * 600 - 1) < Decimal("1e-30")
+    assert marks.convert("XRP", "USDT") is None
+    assert marks.age_ns("BNB/USDT") == 0
+    marks.forget("BNB/USDT")
+    assert marks.age_ns("BNB/USDT") is None
