@@ -6,9 +6,11 @@ Never `exec()`: a nested event loop inside a coroutine ends other tasks.
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
+from app.ui.widgets.fit import fit_height
 
 
 class ConfirmDialog(QDialog):
@@ -76,6 +78,10 @@ class ConfirmDialog(QDialog):
         sender = self.sender()
         self._answer = sender.objectName() if sender is not None else "cancel"
         self.accept()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        fit_height(self, max(self.width(), self.minimumWidth()))
 
     def done(self, result: int) -> None:
         # Every way out (button, Esc, the window's own close button) ends here.

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPlainTextEdit, QPus
 
 from app.i18n import tr
 from app.theme import GRID, ICON_SIZE_L, SPACE_L, SPACE_M, SPACE_S, ThemeManager, set_look
+from app.ui.widgets.fit import fit_height
 
 
 class ErrorDialog(QDialog):
@@ -41,9 +42,12 @@ class ErrorDialog(QDialog):
         self.more.setObjectName("error_more")
         self.copy = QPushButton(self)
         self.copy.setObjectName("error_copy")
+        for side_button in (self.more, self.copy):
+            side_button.setAutoDefault(False)
         self.ok = QPushButton(self)
         self.ok.setObjectName("error_close")
         self.ok.setDefault(True)
+        self.ok.setFocus()
         set_look(self.ok, "variant", "primary")
         self._lay_out()
         self.more.toggled.connect(self._on_more)
@@ -98,7 +102,7 @@ class ErrorDialog(QDialog):
             self.more.setChecked(False)
         self._show_count()
         self.more.setVisible(bool(self.details.toPlainText()))
-        self.adjustSize()
+        fit_height(self, max(self.width(), self.minimumWidth()))
         self.show()
 
     def retranslate(self) -> None:
@@ -128,7 +132,7 @@ class ErrorDialog(QDialog):
     @Slot(bool)
     def _on_more(self, shown: bool) -> None:
         self.details.setVisible(shown)
-        self.adjustSize()
+        fit_height(self, max(self.width(), self.minimumWidth()))
 
     @Slot()
     def _on_copy(self) -> None:

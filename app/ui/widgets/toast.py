@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.models.notifications_model import SEVERITY_TONE, NoticeRow
 from app.theme import GRID, ICON_SIZE_M, SPACE_L, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
+from app.ui.widgets.fit import fit_height
 from core.events import Severity
 
 TOAST_WIDTH = 72 * GRID  # not wider than the order ticket, below whose fields they appear
@@ -142,7 +143,7 @@ class ToastStack(QObject):
     def _arrange(self) -> None:
         bottom = self._host.height() - SPACE_L - 2 * SPACE_L  # above the status bar
         for toast in reversed(self._toasts):
-            toast.adjustSize()
+            fit_height(toast, TOAST_WIDTH)
             bottom -= toast.height()
             toast.move(self._host.width() - TOAST_WIDTH - SPACE_S, bottom)
             toast.raise_()

@@ -1,0 +1,18 @@
+"""Sizes that follow wrapped text. GUI thread only."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QWidget
+
+
+def fit_height(widget: QWidget, width: int) -> None:
+    """Resize a widget to a width (px) and the height its wrapped texts need there.
+
+    `QWidget.adjustSize` measures wrapped labels at the width they would like, not at the one they get.
+    """
+    layout = widget.layout()
+    widget.ensurePolished()
+    for label in widget.findChildren(QWidget):
+        label.ensurePolished()  # a label measures with the font it has; the style sheet may give it another
+    layout.invalidate()
+    widget.resize(width, layout.totalHeightForWidth(width))
