@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QRadioButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -45,7 +46,9 @@ class DataPage(StepPage):
         self._dialog: QFileDialog | None = None
         self.body.addWidget(self._build_sources())
         self.body.addWidget(self._build_form())
-        self.body.addWidget(self._build_preview(palette), 1)
+        self._preview = self._build_preview(palette)
+        self.body.addWidget(self._preview, 1)
+        self.body.addStretch()
 
     # ------------------------------------------------------------------------------------------------- building
 
@@ -188,6 +191,10 @@ class DataPage(StepPage):
 
     def _show_line(self, dataset: Dataset | None) -> None:
         summary = self._flow.summary()
+        drawn = dataset is not None and len(dataset.closes) > 1
+        self._line.setVisible(drawn)
+        policy = QSizePolicy.Policy
+        self._preview.setSizePolicy(policy.Preferred, policy.Expanding if drawn else policy.Maximum)
         if dataset is None or summary is None or summary.first_ns is None or summary.last_ns is None:
             self._line.set_values(() if dataset is None else dataset.closes, 0.0, 0.0)
             return
