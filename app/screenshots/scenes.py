@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWiz
 
 from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
+from app.i18n import tr
 from app.screenshots.market import NOW_NS
 from app.screenshots.session import BTC, HOURLY
 from app.screenshots.studio import Studio, make_tray, settle
@@ -257,9 +258,17 @@ def _training_run(studio: Studio, row: int) -> QPixmap:
 
 def _toasts(studio: Studio) -> QPixmap:
     for severity, title, text in (
-        (Severity.SUCCESS, "Bought 0.01200 BTC @ 99,431.20", "Bitcoin hourly"),
-        (Severity.WARNING, "Order without an answer: ETH/USDT", "It is being reconciled; nothing is sent again."),
-        (Severity.ERROR, "The exchange rejected an order: SOL/USDT", "Would immediately match and take."),
+        (Severity.SUCCESS, f"{tr('Bought')} 0.01200 BTC @ 99,431.20", "Bitcoin hourly"),
+        (
+            Severity.WARNING,
+            tr("Order without an answer: {symbol}", symbol="ETH/USDT"),
+            tr("It is being reconciled; nothing is sent again."),
+        ),
+        (
+            Severity.ERROR,
+            tr("The exchange rejected an order: {symbol}", symbol="SOL/USDT"),
+            "Would immediately match and take.",
+        ),
     ):
         studio.window.show_notice(Notice(severity, title, text))
     taken = studio.picture()

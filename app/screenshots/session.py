@@ -6,19 +6,20 @@ tables and account agree with each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
 from app.flows.sample_session import MODEL_IDS, VENUE, sample_instruments, sample_order
+from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.screenshots.market import NOW_NS, PictureMarket
 from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
 from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import Instrument
-from core.domain.orders import Intent, IntentSource, Order, OrderState, OrderType, Side, TradingMode, TradingState
+from core.domain.orders import TERMINAL_STATES, Order, OrderState, OrderType, Side, TradingMode, TradingState
 from core.domain.positions import Balance, Position
 from core.domain.signals import Signal
 from core.events import (
@@ -44,6 +45,7 @@ BTC, ETH, SOL = "BTC/USDT", "ETH/USDT", "SOL/USDT"
 HOURLY, QUARTERLY = "btcusdt-1h-9f41c07b", "ethusdt-15m-1b7e55d2"
 _FEE_RATE: Final = Decimal("0.001")
 _NOT_CONVERTED: Final = None
+_VERDICT = "No evidence of an edge over persistence (R² {} on 1,333 unseen bars, p = {})."
 _TOO_LARGE = "The order value is above the limit of 5,000 USDT."
 _NEVER_ARRIVED = "The request never reached the exchange."
 _WOULD_TRADE = "Would immediately match and take."
@@ -80,10 +82,10 @@ class PictureSession:
     """What the window hears in the course of a session that ends at `NOW_NS`."""
 
     def __init__(self, market: PictureMarket) -> None:
-        self._market = market
         self.instruments: tuple[Instrument, ...] = sample_instruments()
         self._rules = {instrument.symbol: instrument for instrument in self.instruments}
         self._closes = {symbol: market.history(symbol, BARS, 120) for symbol in self._rules}
+        self._prices = {symbol: self._decimal(symbol, market.ticker(symbol).last) for symbol in self._rules}
 
     def moments(self, mode: TradingMode) -> Iterator[Moment]:
         """Yield every event with its time, oldest first."""
@@ -93,8 +95,14 @@ class PictureSession:
             yield start_ns, status
         for status in self._strategies(StrategyState.RUNNING):
             yield start_ns, status
-        yield from self._executions()
-        yield from sorted(self._orders(), key=lambda moment: moment[0])
+        positions: dict[tuple[str, str], Position] = {}
+        yield from self._executions(positions)
+        for status in self._strategies(StrategyState.RUNNING, positions):
+            yield NOW_NS, status
+        for order in self._orders():
+            if order.state is OrderState.DENIED:
+                yield order.updated_ns, IntentDenied(order.intent, "MAX_ORDER_VALUE", order.message)
+            yield order.updated_ns, OrderUpdated(order)
         yield (
             NOW_NS,
             BalancesChanged(
@@ -107,36 +115,45 @@ class PictureSession:
         )
         yield (
             NOW_NS - 2 * NS_PER_S,
-            Notice(Severity.SUCCESS, "Training finished: BTC/USDT 1h", "No evidence of an edge over persistence."),
+            Notice(
+                Severity.SUCCESS,
+                tr("Training finished: {market}", market="BTC/USDT 1h"),
+                _VERDICT.format("+0.04%", "0.31"),
+            ),
         )
 
     def halted(self) -> tuple[Moment, ...]:
         """Return what follows a press of the kill switch."""
+        working = [order for order in self._orders() if order.state not in TERMINAL_STATES]
         state = TradingStateChanged(
-            TradingState.HALTED, "Kill switch pressed in the window.", "4 orders cancelled and confirmed in 0.3 s."
+            TradingState.HALTED,
+            "Kill switch pressed in the window.",
+            f"{len(working)} orders cancelled and confirmed in 0.3 s.",
         )
-        paused = (replace(s, state=StrategyState.PAUSED) for s in self._strategies(StrategyState.PAUSED))
-        cancelled = (OrderUpdated(replace(o, state=OrderState.CANCELED)) for o in self._working())
+        positions: dict[tuple[str, str], Position] = {}
+        for _ in self._executions(positions):
+            pass
+        paused = self._strategies(StrategyState.PAUSED, positions)
+        cancelled = (OrderUpdated(replace(order, state=OrderState.CANCELED)) for order in working)
         return tuple((NOW_NS, event) for event in (*cancelled, *paused, state))
 
     def models(self) -> tuple[ModelChoice, ...]:
         """Return trained models a strategy can be made of, newest first."""
         day = Timeframe.D1.ns
-        verdict = "No evidence of an edge over persistence (R² {r2} on 4,311 unseen bars, p = {p})."
         return (
-            ModelChoice(MODEL_IDS[0], BTC, "1h", verdict.format(r2="+0.04%", p="0.31"), NOW_NS - day // 3),
-            ModelChoice(MODEL_IDS[1], ETH, "15m", verdict.format(r2="+0.11%", p="0.09"), NOW_NS - 2 * day),
-            ModelChoice(MODEL_IDS[2], SOL, "4h", verdict.format(r2="−0.20%", p="0.74"), NOW_NS - 9 * day),
+            ModelChoice(MODEL_IDS[0], BTC, "1h", _VERDICT.format("+0.04%", "0.31"), NOW_NS - day // 3),
+            ModelChoice(MODEL_IDS[1], ETH, "15m", _VERDICT.format("+0.11%", "0.09"), NOW_NS - 2 * day),
+            ModelChoice(MODEL_IDS[2], SOL, "4h", _VERDICT.format("-0.20%", "0.74"), NOW_NS - 9 * day),
         )
 
     def price(self, symbol: str) -> Decimal:
         """Return the last price of a market."""
-        return self._decimal(symbol, self._market.ticker(symbol).last)
+        return self._prices[symbol]
 
     # --- parts ------------------------------------------------------------------------------------------------
 
-    def _executions(self) -> Iterator[Moment]:
-        positions: dict[tuple[str, str], Position] = {}
+    def _executions(self, positions: dict[tuple[str, str], Position]) -> Iterator[Moment]:
+        """Yield the fills with what belongs to them; `positions` holds by market and owner what they lead to."""
         for number, entry in enumerate(_TRADES):
             fill = self._fill(number, entry)
             order = sample_order(
@@ -153,11 +170,6 @@ class PictureSession:
             yield fill.time_ns, OrderUpdated(order)
             yield fill.time_ns, FillBooked(fill, order)
             yield fill.time_ns, PositionChanged(positions[key], self.price(entry.symbol))
-        for (symbol, owner), position in positions.items():
-            pnl = net_pnl(position, self.price(symbol))
-            for status in self._strategies(StrategyState.RUNNING):
-                if status.strategy_id == owner:
-                    yield NOW_NS, replace(status, position=position.quantity, pnl=pnl.quantize(Decimal("0.01")))
 
     def _fill(self, number: int, entry: _Trade) -> Fill:
         frame = self._closes[entry.symbol]
@@ -184,10 +196,16 @@ class PictureSession:
         reason = "forecast +0.42 % over 12 bars, z = 1.31" if weight else "forecast −0.05 % over 12 bars, z = −0.16"
         return SignalEmitted(Signal(entry.owner, entry.symbol, weight, float(fill.price), fill.time_ns, reason))
 
-    def _strategies(self, state: StrategyState) -> tuple[StrategyStatus, ...]:
-        return (
+    def _strategies(
+        self, state: StrategyState, positions: Mapping[tuple[str, str], Position] | None = None
+    ) -> tuple[StrategyStatus, ...]:
+        """Return four strategies, two of them in `state` with what they hold."""
+        running = (
             StrategyStatus(HOURLY, "Bitcoin hourly", BTC, "1h", MODEL_IDS[0], state, last_signal=0.85),
             StrategyStatus(QUARTERLY, "Ether quarter-hourly", ETH, "15m", MODEL_IDS[1], state, last_signal=0.4),
+        )
+        return (
+            *(self._with_position(status, positions or {}) for status in running),
             StrategyStatus("solusdt-4h-c3a8802f", "Solana swing", SOL, "4h", MODEL_IDS[2], StrategyState.STOPPED),
             StrategyStatus(
                 "btcusdt-5m-1b7e55d2", "Bitcoin scalp", BTC, "5m", MODEL_IDS[1], StrategyState.FAILED,
@@ -195,31 +213,29 @@ class PictureSession:
             ),
         )  # fmt: skip
 
-    def _working(self) -> Sequence[Order]:
-        """Orders that rest at the venue, around the last price."""
-        return (
-            self._order(1, BTC, Side.BUY, "0.01000", 0.992, OrderState.ACCEPTED, 31),
-            self._order(2, ETH, Side.BUY, "0.2500", 0.994, OrderState.ACCEPTED, 74, owner=QUARTERLY),
-            self._order(
-                3, BTC, Side.SELL, "0.02000", 1.004, OrderState.PARTIALLY_FILLED, 212, owner=HOURLY, filled="0.00800"
-            ),
-            self._order(4, BTC, Side.SELL, "0.00500", 0.985, OrderState.ACCEPTED, 409, stop=0.986),
-        )
+    def _with_position(self, status: StrategyStatus, positions: Mapping[tuple[str, str], Position]) -> StrategyStatus:
+        position = positions.get((status.symbol, status.strategy_id))
+        if position is None:
+            return status
+        pnl = net_pnl(position, self.price(status.symbol)).quantize(Decimal("0.01"))
+        return replace(status, position=position.quantity, pnl=pnl)
 
-    def _orders(self) -> Iterator[Moment]:
-        ended = (
-            self._order(5, SOL, Side.BUY, "40.000", 0.93, OrderState.CANCELED, 1_802),
-            self._order(6, BTC, Side.BUY, "0.25000", 0.999, OrderState.DENIED, 2_404, text=_TOO_LARGE),
-            self._order(7, ETH, Side.SELL, "0.1000", 1.02, OrderState.EXPIRED, 3_130, text=_NEVER_ARRIVED),
+    def _orders(self) -> tuple[Order, ...]:
+        """Return one order in every state, oldest first."""
+        new, part = OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED
+        return (
             self._order(8, SOL, Side.BUY, "5.000", 1.0, OrderState.REJECTED, 3_544, text=_WOULD_TRADE),
+            self._order(7, ETH, Side.SELL, "0.1000", 1.02, OrderState.EXPIRED, 3_130, text=_NEVER_ARRIVED),
+            self._order(6, BTC, Side.BUY, "0.25000", 0.999, OrderState.DENIED, 2_404, text=_TOO_LARGE),
+            self._order(5, SOL, Side.BUY, "40.000", 0.93, OrderState.CANCELED, 1_802),
+            self._order(4, BTC, Side.SELL, "0.00500", 0.981, new, 409, stop=0.982),
+            self._order(3, BTC, Side.SELL, "0.02000", 1.019, part, 212, owner=HOURLY, filled="0.00800"),
+            self._order(2, ETH, Side.BUY, "0.2500", 0.994, new, 74, owner=QUARTERLY),
+            self._order(1, BTC, Side.BUY, "0.01000", 0.989, new, 31),
+            self._order(10, BTC, Side.SELL, "0.00400", 1.028, OrderState.PENDING_CANCEL, 18),
             self._order(9, ETH, Side.BUY, "0.1500", 0.997, OrderState.UNKNOWN, 9, owner=QUARTERLY),
-            self._order(10, BTC, Side.SELL, "0.00400", 1.011, OrderState.PENDING_CANCEL, 18),
             self._order(11, SOL, Side.BUY, "8.000", 0.985, OrderState.SUBMITTED, 1),
         )  # fmt: skip
-        for order in (*self._working(), *ended):
-            if order.state is OrderState.DENIED:
-                yield order.updated_ns, IntentDenied(order.intent, "MAX_ORDER_VALUE", order.message)
-            yield order.updated_ns, OrderUpdated(order)
 
     def _order(
         self, number: int, symbol: str, side: Side, quantity: str, share: float, state: OrderState, age_s: int,
@@ -238,8 +254,3 @@ class PictureSession:
 
     def _decimal(self, symbol: str, price: float) -> Decimal:
         return self._rules[symbol].round_price(Decimal(repr(price)))
-
-
-def manual_intent(order: Order) -> Intent:
-    """Return the intent of an order as if a person had entered it."""
-    return replace(order.intent, source=IntentSource.MANUAL, owner="manual")
