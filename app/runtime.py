@@ -165,8 +165,10 @@ async def open_trading_session(
         UserError: the journal cannot be opened.
     """
     from core.execution.assembly import build_executor, key_fingerprint
+    from core.practice.endpoints_file import publish_endpoints
     from ml.inference import load_predictor
 
+    publish_endpoints(paths, endpoints)  # `main.py kill` must find the exchange without asking this process
     link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink)
     try:
         executor = build_executor(

@@ -98,11 +98,9 @@ async def _trade(
     paths: DataPaths, choice: ExchangeChoice, spec: StrategySpec | None, minutes: float | None, logs: Any
 ) -> dict[str, Any]:
     from app.runtime import open_trading_session
-    from core.practice.endpoints_file import publish_endpoints
 
     async with _exchange(paths, choice) as endpoints:
         logs.redactor.add(endpoints.token, endpoints.api_key, endpoints.api_secret)
-        publish_endpoints(paths, endpoints)
         hook = _acknowledge if choice.lockstep else None
         session = await open_trading_session(paths, endpoints, _Teller(), bar_processed=hook)
         try:
