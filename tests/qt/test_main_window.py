@@ -180,7 +180,7 @@ def test_closing_a_position_prepares_the_ticket(qtbot: QtBot, kit: WindowKit) ->
     with qtbot.waitSignal(kit.window.market_requested) as asked:
         qtbot.mouseClick(kit.window.positions.close_position, Qt.MouseButton.LeftButton)
     assert asked.args == ["ETH/USDT", "1m"]
-    assert kit.window.ticket.deed.text() == "SELL 0.5500 ETH @ market price (PRACTICE)"
+    assert kit.window.ticket.deed.deed() == "SELL 0.5500 ETH @ market price (PRACTICE)"
     assert kit.trading.calls == []
 
 

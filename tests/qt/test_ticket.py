@@ -79,7 +79,7 @@ def test_an_order_by_keyboard_alone(qtbot: QtBot, desk: Desk) -> None:
     qtbot.keyClick(ticket.price.edit, Qt.Key.Key_Return)
     assert ticket.flow.state is FlowState.REVIEW
     assert desk.sent() == []
-    assert ticket.deed.text() == "Send: BUY 0.01000 BTC @ 61,200.01 (PRACTICE)"
+    assert ticket.deed.deed() == "Send: BUY 0.01000 BTC @ 61,200.01 (PRACTICE)"
     assert not ticket.price.isEnabled()
     desk.wait(1)
     qtbot.keyClick(ticket.deed, Qt.Key.Key_Return)
@@ -174,7 +174,7 @@ def test_fields_follow_the_type(qtbot: QtBot, desk: Desk) -> None:
     assert not ticket.price.isVisible()
     assert not ticket.force.isVisible()
     qtbot.keyClicks(ticket.quantity.edit, "0.01")
-    assert ticket.deed.text() == "BUY 0.01000 BTC @ market price (PRACTICE)"
+    assert ticket.deed.deed() == "BUY 0.01000 BTC @ market price (PRACTICE)"
     ticket.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
     assert ticket.stop.isVisible()
     ticket.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT_MAKER))
@@ -193,7 +193,7 @@ def test_closing_a_position_only_fills_the_fields(qtbot: QtBot, desk: Desk) -> N
     desk.ticket.draft_close(Position("binance", "BTC/USDT", "manual", Decimal("0.3")))
     assert desk.ticket.flow.entry.side is Side.SELL
     assert desk.ticket.flow.entry.reduce_only
-    assert desk.ticket.deed.text() == "SELL 0.30000 BTC @ market price (PRACTICE)"
+    assert desk.ticket.deed.deed() == "SELL 0.30000 BTC @ market price (PRACTICE)"
     assert desk.ticket.deed.isEnabled()
     assert desk.sent() == []
 
@@ -262,4 +262,4 @@ def test_taking_over_and_handing_back(qtbot: QtBot, desk: Desk) -> None:
 def test_mode_is_part_of_the_deed_and_without_mode_there_is_none(qtbot: QtBot, desk: Desk) -> None:
     fill(qtbot, desk)
     desk.ticket.set_mode(TradingMode.LIVE)
-    assert desk.ticket.deed.text().endswith("(LIVE)")
+    assert desk.ticket.deed.deed().endswith("(LIVE)")

@@ -34,6 +34,7 @@ from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
 from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
 from app.ui.widgets.decimal_edit import DecimalField
+from app.ui.widgets.deed_button import DeedButton
 from app.ui.widgets.mode_badge import mode_word
 from app.ui.widgets.panel import Panel
 from core.domain.instruments import Instrument
@@ -228,9 +229,8 @@ class TicketDock(Panel):
         return grid
 
     def _build_buttons(self, body: QWidget) -> QVBoxLayout:
-        self.deed = QPushButton(body)
+        self.deed = DeedButton(body)
         self.deed.setObjectName("deed")
-        self.deed.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.back = QPushButton(body)
         self.back.setObjectName("ticket_back")
         self.one_click = QCheckBox(body)
@@ -394,7 +394,7 @@ class TicketDock(Panel):
         live = flow.state in (FlowState.EDIT, FlowState.REVIEW)
         self.warning.setText("\n".join(f"⚠ {warning.text()}" for warning in judged.warnings) if live else "")
         self.warning.setVisible(bool(self.warning.text()))
-        self.deed.setText(self._deed_text())
+        self.deed.set_deed(self._deed_text())
         self.deed.setEnabled(live and not blocker)
         set_look(self.deed, "variant", "buy" if self._side() is Side.BUY else "sell")
         deed_tip = tr("Send (Ctrl+Enter)") if flow.state is FlowState.REVIEW else tr("Review (Enter)")
