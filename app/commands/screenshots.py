@@ -51,6 +51,9 @@ def screenshots(
 
     wanted = [*(only or ()), *(names or ())]
     pictures = take_pictures(out, look, wanted, tell=lambda name: say(f"{name} …"))
+    for picture in pictures:
+        for line in picture.clipped:
+            say(f"{picture.name}: text cut off: {line}")
     emit(
         {"pictures": [picture.to_json() for picture in pictures]},
         as_json=as_json,

@@ -26,12 +26,14 @@ class Picture:
 
     Attributes:
         width / height: px.
+        clipped: texts that are cut off in it, one line each.
     """
 
     name: str
     path: Path
     width: int
     height: int
+    clipped: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the picture as the command prints it."""
@@ -49,6 +51,19 @@ class Look:
     language: Language
     theme: ThemeChoice
     size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture taken.
+
+    Attributes:
+        clipped: texts that are cut off in it, one line each.
+    """
+
+    name: str
+    pixmap: QPixmap
+    clipped: tuple[str, ...]
 
 
 def choose(only: Sequence[str]) -> frozenset[str]:
@@ -91,17 +106,22 @@ def take_pictures(
     except OSError as exc:
         raise UserError(f"The folder {folder} cannot be made: {exc.strerror}.", "Choose another one.") from exc
     written: list[Picture] = []
-    for name, taken in shoot(look, wanted):
-        tell(name)
-        path = folder / f"{name}.png"
-        if not taken.save(str(path), "PNG"):
+    for shot in shoot(look, wanted):
+        tell(shot.name)
+        path = folder / f"{shot.name}.png"
+        if not shot.pixmap.save(str(path), "PNG"):
             raise UserError(f"The picture {path} cannot be written.", "Check the free space and the rights.")
-        written.append(Picture(name, path, taken.width(), taken.height()))
+        written.append(Picture(shot.name, path, shot.pixmap.width(), shot.pixmap.height(), shot.clipped))
     return written
 
 
-def shoot(look: Look, wanted: frozenset[str]) -> Iterator[tuple[str, QPixmap]]:
-    """Yield each wanted picture with its name."""
+def shoot(look: Look, wanted: frozenset[str], materials: Materials | None = None) -> Iterator[Shot]:
+    """Take each wanted picture.
+
+    Args:
+        look / wanted: see `Look` and `choose`.
+        materials: to share between several looks; made where it is None.
+    """
     application = _application()
     load_fonts()
     application.setCursorFlashTime(0)  # a caret that blinks would make every run different
@@ -109,7 +129,7 @@ def shoot(look: Look, wanted: frozenset[str]) -> Iterator[tuple[str, QPixmap]]:
     before = language.language
     language.set_language(look.language)
     theme.set_theme(look.theme, UpDown.WESTERN)
-    materials = Materials()
+    materials = materials or Materials()
     try:
         for stage in stages():
             scenes = {name: take for name, take in stage.scenes.items() if name in wanted}
@@ -120,7 +140,9 @@ def shoot(look: Look, wanted: frozenset[str]) -> Iterator[tuple[str, QPixmap]]:
                 try:
                     stage.prepare(studio)
                     for name, take in scenes.items():
-                        yield name, take(studio)
+                        studio.clipped = []
+                        pixmap = take(studio)
+                        yield Shot(name, pixmap, tuple(studio.clipped))
                 finally:
                     studio.close()
     finally:

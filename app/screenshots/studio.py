@@ -5,7 +5,6 @@ Nothing here opens a connection, a database or a process: commands of the widget
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.language import LanguageManager
+from app.screenshots.clipping import clipped_texts
 from app.screenshots.market import NOW_NS, PictureMarket
 from app.screenshots.session import BARS, BTC, Moment, PictureSession
 from app.screenshots.training import PictureSources
@@ -33,8 +33,7 @@ from core.events import ExecutorEvent, FillBooked, OrderUpdated, PositionChanged
 from core.strategies.spec import StrategySpec
 
 VERSION = "0.1.0"
-_SETTLE_S = 0.02
-_QUIET_S = 0.06  # layouts and single-shot timers of the widgets
+_ROUNDS = 4  # through the event queue: layouts, deferred deletions, timers of 0 ms
 
 
 class SilentCommands:
@@ -106,6 +105,7 @@ class Studio:
         window, chart, book, training: the widgets.
         materials: what they are fed with.
         theme / language: shared with dialogs and wizard.
+        clipped: texts cut off in the picture taken last, see `clipped_texts`.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class Studio:
         self.clock = ManualClock(NOW_NS - 2 * 86_400 * NS_PER_S)
         self.commands = SilentCommands()
         self._number = 0
+        self.clipped: list[str] = []
         settings = Settings(folder / "settings.ini")
         settings.set(LAST_TIMEFRAME, BARS.value)
         self.window = MainWindow(
@@ -219,9 +220,10 @@ class Studio:
 
     def shoot(self, widget: QWidget) -> QPixmap:
         """Return a widget when it has come to rest."""
-        settle(_QUIET_S)
+        settle()
         self.window.refresh_now()
         settle()
+        self.clipped = clipped_texts(widget)
         return widget.grab()
 
     def close(self) -> None:
@@ -238,12 +240,8 @@ def make_tray(studio: Studio) -> Tray:
     return Tray(studio.theme, studio.language, studio.clock)
 
 
-def settle(seconds: float = _SETTLE_S) -> None:
-    """Run what waits in the event queue, for at least so long; deferred deletions too."""
-    until = time.monotonic() + seconds
-    while True:
+def settle() -> None:
+    """Run what waits in the event queue, deferred deletions too."""
+    for _ in range(_ROUNDS):
         QApplication.processEvents()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        if time.monotonic() >= until:
-            return
-        time.sleep(0.005)
