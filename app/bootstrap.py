@@ -20,6 +20,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QApplication
 
+from app.qt_start import skip_feature_scan
+
+skip_feature_scan()  # before the imports below, which it would slow down
+
 from app.crash import CrashHandler, CrashReport, LastRun
 from app.gc_guard import GcGuard
 from app.gui_options import GuiOptions, parse_gui_options
@@ -52,7 +56,7 @@ from app.workers.market import MarketWorker
 from app.workers.practice import PracticeHost
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
-from core.clock import SystemClock
+from core.clock import Clock, SystemClock
 from core.config import APP_NAME, DataPaths, data_paths
 from core.domain.candles import Timeframe
 from core.domain.instruments import Instrument
@@ -120,6 +124,7 @@ class Application(QObject):
         super().__init__()
         self._qapp, self._options, self.paths, self._crash = qapp, options, paths, crash
         self._clock = SystemClock()
+        self._market_clock: Clock = self._clock  # until the exchange says what time its market has
         self._last_tick_ns = 0
         self._halted = False
         self.settings = Settings(paths.settings_file, self)
@@ -137,7 +142,7 @@ class Application(QObject):
             self._open_history,
             self.theme,
             self.language,
-            self._clock.now_ns,
+            self._market_now_ns,
             self,
         )
         self.window = MainWindow(
@@ -220,7 +225,12 @@ class Application(QObject):
         return await open_trading_session(self.paths, endpoints, sink)
 
     async def _open_market(self, on_connection: ConnectionSink) -> MarketLink:
-        return await open_market_link(await self._endpoints(), on_connection=on_connection)
+        link = await open_market_link(await self._endpoints(), on_connection=on_connection)
+        self._market_clock = link.clock
+        return link
+
+    def _market_now_ns(self) -> int:
+        return self._market_clock.now_ns()
 
     async def _open_history(self) -> MarketLink:
         return await open_market_link(await self._endpoints(), link="history")
