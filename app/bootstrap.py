@@ -265,6 +265,7 @@ class Application(QObject):
         desk.models_changed.connect(window.set_models)
         desk.logged.connect(window.add_log)
         desk.strategy_wanted.connect(self._on_strategy_wanted)
+        desk.training_wanted.connect(self._on_training_wanted)
         window.train_requested.connect(desk.open_wizard)
         window.close_requested.connect(self.lifecycle.quit)
         window.notice_added.connect(self._on_notice_added)
@@ -430,6 +431,10 @@ class Application(QObject):
     def _on_strategy_wanted(self, model_id: str) -> None:
         self.window.layouts.show(DockName.STRATEGIES)
         self.window.strategies.open_add_dialog(model_id)
+
+    @Slot()
+    def _on_training_wanted(self) -> None:
+        self.window.layouts.show(DockName.TRAINING)
 
     @Slot(object)
     def _on_notice_added(self, row: NoticeRow) -> None:

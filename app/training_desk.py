@@ -51,12 +51,14 @@ class TrainingDesk(QObject):
         noticed(object): a `Notice` for the person.
         models_changed(object): tuple of `ModelChoice`, newest first.
         strategy_wanted(str): a strategy shall be made of this model id.
+        training_wanted: a person left the wizard with a run to be watched.
         logged(int, str, str): a line for the log: level, source, text.
     """
 
     noticed = Signal(object)
     models_changed = Signal(object)
     strategy_wanted = Signal(str)
+    training_wanted = Signal()
     logged = Signal(int, str, str)
 
     def __init__(
@@ -198,6 +200,7 @@ class TrainingDesk(QObject):
 
     @Slot(object)
     def _on_training_requested(self, spec: ForecastSpec) -> None:
+        self.training_wanted.emit()
         if self._wizard is not None and self._wizard.flow.draft.source is SourceKind.PRACTICE:
             self._download_first(spec)
         else:
