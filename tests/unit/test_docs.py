@@ -14,6 +14,7 @@ import typer
 
 from app.benchmarks.catalogue import CATALOGUE
 from app.commands.root import COMMANDS, LazyGroup
+from app.i18n import Language, load_table
 from core.signals.risk_management import ReasonCode, RiskSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,6 +178,22 @@ def test_benchmark_table_names_real_figures() -> None:
     rows = re.findall(r"^\| `([\w.]+)` \|", (DOCS / "benchmarks.md").read_text("utf-8"), re.MULTILINE)
     assert rows
     assert set(rows) <= {figure.name for figure in CATALOGUE.figures}
+
+
+# --- the user guide ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", Language)
+def test_user_guide_names_what_stands_on_the_screen(language: Language) -> None:
+    table = load_table(Language.KOREAN)
+    shown = table.values() if language is Language.KOREAN else table.keys()
+    labels = [re.sub(r"\(&.\)|&", "", text) for text in shown]
+    text = (DOCS / f"user_guide.{language.value}.md").read_text("utf-8")
+    mark = r"‘([^’\n]+)’" if language is Language.KOREAN else r"(?<![*\w])\*([^*\n\[]+)\*(?![*\w])"
+    named = re.findall(mark, text)
+    parts = {part for name in named for part in name.split(" → ")}
+    assert len(parts) > 8
+    assert {part for part in parts if not any(label.startswith(part) for label in labels)} == set()
 
 
 # --- the command line -------------------------------------------------------------------------------------------
