@@ -33,9 +33,14 @@ class DeedButton(QPushButton):
         super().resizeEvent(event)
         self._fit()
 
+    def sizeHint(self) -> QSize:
+        hint = super().sizeHint()
+        return QSize(hint.width(), hint.height() + SPACE_S) if "\n" in self.text() else hint
+
     def _fit(self) -> None:
         room = self.width() - 2 * SPACE_S
         needed: QSize = self.fontMetrics().size(Qt.TextFlag.TextShowMnemonic, self._deed)
         shown = self._deed if needed.width() <= room else self._deed.replace(_BREAK, f"\n{_BREAK.strip()} ", 1)
         if shown != self.text():
             self.setText(shown)
+            self.updateGeometry()
