@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QLabel, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app.i18n import format_duration, mark, tr
-from app.theme import SPACE_S, SPACE_XS, ThemeManager, set_look
+from app.theme import GRID, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.ladder import LadderWidget
 from app.ui.docks.tape import TapeWidget
 from app.ui.widgets.empty_state import EmptyState
@@ -21,6 +21,7 @@ from app.ui.widgets.panel import Panel
 from core.domain.market import BookSnapshot, PublicTrade
 
 _LADDER_STRETCH, _TAPE_STRETCH = 5, 2
+MINIMUM_WIDTH = 62 * GRID  # time, arrow, price and quantity stay apart
 
 
 class OrderBookDock(Panel):
@@ -60,6 +61,7 @@ class OrderBookDock(Panel):
         layout.setSpacing(0)
         layout.addWidget(self._note)
         layout.addWidget(self._stack, 1)
+        self.setMinimumWidth(MINIMUM_WIDTH)
         self.ladder.price_picked.connect(self._on_price_picked)
         self.retranslate()
 
