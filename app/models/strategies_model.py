@@ -58,14 +58,6 @@ class StrategiesModel(RecordModel[StrategyStatus]):
             Column[StrategyStatus]("symbol", mark("Symbol"), lambda s: s.symbol, lambda s: s.symbol, width=11),
             Column[StrategyStatus]("timeframe", mark("Bar"), lambda s: s.timeframe, lambda s: s.timeframe, width=6),
             Column[StrategyStatus](
-                "model",
-                mark("Model"),
-                lambda s: s.model_id[:MODEL_ID_LENGTH] or MISSING,
-                lambda s: s.model_id,
-                tone=lambda s: Tone.MUTED,
-                width=12,
-            ),
-            Column[StrategyStatus](
                 "position",
                 mark("Position"),
                 lambda s: precision.quantity(s.symbol, s.position),
@@ -89,6 +81,14 @@ class StrategiesModel(RecordModel[StrategyStatus]):
                 lambda s: -1.0 if s.last_signal is None else s.last_signal,
                 numeric=True,
                 width=11,
+            ),
+            Column[StrategyStatus](
+                "model",
+                mark("Model"),
+                lambda s: s.model_id[:MODEL_ID_LENGTH] or MISSING,
+                lambda s: s.model_id,
+                tone=lambda s: Tone.MUTED,
+                width=12,
             ),
             Column[StrategyStatus](
                 "detail",
