@@ -218,11 +218,7 @@ class Application(QObject):
         return await asyncio.shield(asyncio.wrap_future(self.practice.endpoints))
 
     async def _open_trading(self, sink: Any) -> Any:
-        from core.practice.endpoints_file import publish_endpoints
-
-        endpoints = await self._endpoints()
-        publish_endpoints(self.paths, endpoints)  # `main.py kill` must find the exchange without asking this program
-        return await open_trading_session(self.paths, endpoints, sink)
+        return await open_trading_session(self.paths, await self._endpoints(), sink)
 
     async def _open_market(self, on_connection: ConnectionSink) -> MarketLink:
         link = await open_market_link(await self._endpoints(), on_connection=on_connection)
