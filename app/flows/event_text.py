@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.flows.reason_text import Reason
 from app.i18n import format_number, tr
 from core.domain.orders import IntentSource, Order, OrderState, Side, TradingState
 from core.events import (
@@ -42,11 +43,12 @@ def notice_for(event: ExecutorEvent) -> Notice | None:
             verb = tr("Bought") if fill.side is Side.BUY else tr("Sold")
             what = f"{format_number(fill.quantity)} {fill.symbol.partition('/')[0]} @ {format_number(fill.price)}"
             return Notice(Severity.SUCCESS, f"{verb} {what}", _who(event.order))
-        case IntentDenied(intent=intent, message=message):
-            return Notice(Severity.WARNING, tr("Order denied: {symbol}", symbol=intent.symbol), message)
+        case IntentDenied(intent=intent, code=code, message=message):
+            title = tr("Order denied: {symbol}", symbol=intent.symbol)
+            return Notice(Severity.WARNING, title, Reason(code, message).text())
         case OrderUpdated(order=order) if order.state is OrderState.REJECTED:
             title = tr("The exchange rejected an order: {symbol}", symbol=order.intent.symbol)
-            return Notice(Severity.ERROR, title, order.message or order.reason_code)
+            return Notice(Severity.ERROR, title, Reason(order.reason_code, order.message).text())
         case OrderUpdated(order=order) if order.state is OrderState.UNKNOWN:
             title = tr("Order without an answer: {symbol}", symbol=order.intent.symbol)
             return Notice(Severity.WARNING, title, tr("It is being reconciled; nothing is sent again."))

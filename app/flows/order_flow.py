@@ -15,6 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from app.flows.amount import Sentence
+from app.flows.reason_text import Reason
 from app.i18n import mark
 from app.services import OrderDraft
 from core.clock import NS_PER_MS, NS_PER_S
@@ -199,7 +200,7 @@ class OrderFlow:
         self.state = FlowState.EDIT
         self.entry = TicketInput()
         self.context = TicketContext()
-        self.outcome: Sentence | None = None
+        self.outcome: Sentence | Reason | None = None
         self.one_click = False
         self.client_order_id = ""
         self._pending: OrderDraft | None = None
@@ -294,7 +295,7 @@ class OrderFlow:
         if isinstance(event, OrderUpdated):
             return self._on_order(event.order)
         if isinstance(event, IntentDenied) and self._awaits(event.intent.source, _draft_of(event.intent)):
-            return self._settle(FlowState.DENIED, Sentence("{reason}", {"reason": event.message}))
+            return self._settle(FlowState.DENIED, Reason(event.code, event.message))
         return False
 
     def _on_order(self, order: Order) -> bool:
@@ -320,7 +321,7 @@ class OrderFlow:
                 FlowState.UNKNOWN, Sentence(mark("The venue did not answer. The order is being reconciled."))
             )
         if state in (OrderState.DENIED, OrderState.REJECTED):
-            return self._settle(FlowState.DENIED, Sentence("{reason}", {"reason": order.message or order.reason_code}))
+            return self._settle(FlowState.DENIED, Reason(order.reason_code, order.message))
         if state is OrderState.EXPIRED and order.filled_quantity == 0:
             return self._settle(FlowState.DENIED, Sentence(mark("The order expired without a fill.")))
         if state is OrderState.FILLED:
@@ -328,7 +329,7 @@ class OrderFlow:
             return self._settle(FlowState.DONE, Sentence(mark("Filled {quantity} @ {price}."), values))
         return self._settle(FlowState.DONE, Sentence(mark("The order is on the book.")))
 
-    def _settle(self, state: FlowState, outcome: Sentence) -> bool:
+    def _settle(self, state: FlowState, outcome: Sentence | Reason) -> bool:
         changed = (state, outcome) != (self.state, self.outcome)
         self.state, self.outcome = state, outcome
         return changed

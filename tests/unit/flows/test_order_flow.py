@@ -302,7 +302,7 @@ def test_the_same_order_again_within_two_seconds_is_warned_about() -> None:
             "Filled 0.01 @ 61199.5",
         ),
         (OrderState.REJECTED, {"message": "Filter failure: NOTIONAL"}, FlowState.DENIED, "NOTIONAL"),
-        (OrderState.DENIED, {"reason_code": "MAX_POSITION"}, FlowState.DENIED, "MAX_POSITION"),
+        (OrderState.DENIED, {"reason_code": "MAX_POSITION"}, FlowState.DENIED, "above the limit"),
         (OrderState.EXPIRED, {}, FlowState.DENIED, "expired"),
         (OrderState.UNKNOWN, {}, FlowState.UNKNOWN, "reconciled"),
     ],

@@ -1,0 +1,58 @@
+"""Why an order was denied or ended without a fill, in the language of the screen. Qt-free, pure, any thread.
+
+The trading core writes its reasons as English sentences with figures. They stay as the detail; other languages put a
+sentence of their own before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.i18n import Language, current_language, mark, tr
+from core.signals.risk_management import ReasonCode
+
+REASON_TEXTS: dict[ReasonCode, str] = {
+    ReasonCode.TRADING_HALTED: mark("Trading is halted."),
+    ReasonCode.TRADING_STATE_REDUCING: mark("Only orders that reduce a position are allowed."),
+    ReasonCode.RECONCILING: mark("The books are being compared with the exchange."),
+    ReasonCode.FENCED: mark("Trading was stopped from outside this program."),
+    ReasonCode.UNKNOWN_SYMBOL: mark("The exchange does not trade this market."),
+    ReasonCode.UNKNOWN_ORDER_LOCK: mark("The fate of an earlier order in this market is still unknown."),
+    ReasonCode.NO_MARKET_PRICE: mark("There is no market price yet."),
+    ReasonCode.LOT_SIZE: mark("The quantity does not fit the market's steps."),
+    ReasonCode.TICK_SIZE: mark("The price does not fit the market's steps."),
+    ReasonCode.NOTIONAL_BELOW_MINIMUM: mark("The order value is below the market's minimum."),
+    ReasonCode.MAX_ORDER_VALUE: mark("The order value is above the limit."),
+    ReasonCode.MAX_POSITION: mark("The position would be above the limit."),
+    ReasonCode.MAX_OPEN_ORDERS: mark("Too many orders are open already."),
+    ReasonCode.DAILY_LOSS: mark("Today's loss has reached the limit."),
+    ReasonCode.PRICE_COLLAR: mark("The price is too far from the market."),
+    ReasonCode.DUPLICATE_INTENT: mark("The same order was placed a moment ago."),
+    ReasonCode.REDUCE_ONLY_WOULD_INCREASE: mark("The order would not shrink the position."),
+    ReasonCode.INSUFFICIENT_BALANCE: mark("The balance is not enough."),
+    ReasonCode.VENUE_REJECTED: mark("The exchange rejected the order."),
+    ReasonCode.NOT_PROCESSED: mark("The exchange did not act on the order. It may be placed again."),
+    ReasonCode.NEVER_ARRIVED: mark("The order never reached the exchange."),
+    ReasonCode.GONE_AT_VENUE: mark("The exchange does not list the order any more."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason for the screen.
+
+    Attributes:
+        code: a `ReasonCode`, or anything else where a venue named its own.
+        detail: the core's English sentence, may be empty.
+    """
+
+    code: str
+    detail: str
+
+    def text(self) -> str:
+        """Return the reason in the present language."""
+        known = self.code in set(ReasonCode)
+        if not known or (self.detail and current_language() is Language.ENGLISH):
+            return self.detail or self.code
+        sentence = tr(REASON_TEXTS[ReasonCode(self.code)])
+        return f"{sentence} ({self.detail})" if self.detail else sentence
