@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Final
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QPainter, QPixmap
 from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWizard
 
@@ -18,7 +18,7 @@ from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
 from app.screenshots.market import NOW_NS
 from app.screenshots.session import BTC, HOURLY
-from app.screenshots.studio import Studio, make_tray, settle
+from app.screenshots.studio import VERSION, Studio, make_tray, settle
 from app.screenshots.training import FAILED, FINISHED, RUNNING, progress, result
 from app.theme import SPACE_L
 from app.ui.dialogs.about_dialog import AboutDialog
@@ -30,7 +30,7 @@ from app.ui.wizards.data_page import DataPage
 from app.ui.wizards.training_wizard import TrainingWizard
 from core.clock import NS_PER_S
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, TradingMode
-from core.events import ConnectionState, ConnectionStatus, Notice, OrderUpdated, Severity
+from core.events import ConnectionState, Notice, OrderUpdated, Severity
 
 Take = Callable[[Studio], QPixmap]
 _TRAY_SIZES: Final = (16, 24, 32, 48, 64)
@@ -53,15 +53,10 @@ class Stage:
 def stages() -> tuple[Stage, ...]:
     """Return every picture, in the order it is taken."""
     return (
-        Stage(_trade, {"main_window": Studio.picture}),
+        Stage(_trade, {**_window_scenes(), **_panel_scenes(), **_dialog_scenes()}),
         Stage(_nothing, _start_scenes()),
-        Stage(_trade_and_train, _trading_scenes()),
         Stage(_trade, _ticket_scenes()),
-        Stage(partial(_trade, mode=TradingMode.PAPER), {"main_window_paper": Studio.picture}),
-        Stage(partial(_trade, mode=TradingMode.LIVE), {"main_window_live": Studio.picture}),
         Stage(_halt, {"main_window_halted": Studio.picture, "question_rearm": _rearm_question}),
-        Stage(_lose_link, {"main_window_stale": Studio.picture}),
-        Stage(_show_training_layout, {"main_window_training": Studio.picture}),
     )
 
 
@@ -77,46 +72,25 @@ def _nothing(_studio: Studio) -> None:
     """Leave the window as it opens."""
 
 
-def _trade(studio: Studio, mode: TradingMode = TradingMode.PRACTICE) -> None:
+def _trade(studio: Studio) -> None:
+    """Trade on the practice exchange, with one training run going on, one finished and one failed."""
     studio.feed_market()
-    studio.feed_session(mode)
-    studio.training.on_run_queued(RUNNING, "BTC/USDT 1h")
+    studio.feed_session(TradingMode.PRACTICE)
+    training = studio.training
+    training.on_run_queued(RUNNING, "BTC/USDT 1h")
     for message in progress(17):
-        studio.training.on_progress(message)
-    while len(studio.window.toasts.toasts) > 1:
-        studio.window.toasts.toasts[0].dismiss()
-
-
-def _trade_and_train(studio: Studio) -> None:
-    _trade(studio)
+        training.on_progress(message)
+    training.on_run_queued(FINISHED, "BTC/USDT 1h")
+    training.on_result(result())
+    training.on_run_queued(FAILED, "ETH/USDT 4h")
+    training.on_failed(FAILED, "There are only 240 bars; 2,000 are needed.", "Fetch more history first.")
+    _choose_run(studio, 0)
     studio.window.toasts.clear()
-    studio.training.on_run_queued(FINISHED, "BTC/USDT 1h")
-    studio.training.on_result(result())
-    studio.training.on_run_queued(FAILED, "ETH/USDT 4h")
-    studio.training.on_failed(FAILED, "There are only 240 bars; 2,000 are needed.", "Fetch more history first.")
 
 
 def _halt(studio: Studio) -> None:
     _trade(studio)
-    studio.window.toasts.clear()
     studio.play(studio.materials.session.halted())
-
-
-def _lose_link(studio: Studio) -> None:
-    _trade(studio)
-    studio.window.toasts.clear()
-    for link, state in (("market", ConnectionState.DEGRADED), ("orders", ConnectionState.OFFLINE)):
-        studio.hear(ConnectionStatus("binance", link, TradingMode.PRACTICE, state, "no answer for 31 s"))
-    studio.clock.advance(31 * NS_PER_S)
-    studio.chart.set_stale(31.0)
-    studio.book.set_stale(31.0)
-    studio.window.status.tick(studio.clock.now_ns())
-
-
-def _show_training_layout(studio: Studio) -> None:
-    _trade(studio)
-    studio.window.toasts.clear()
-    studio.window.apply_layout(Preset.TRAINING)
 
 
 # --- an empty window ----------------------------------------------------------------------------------------------
@@ -158,7 +132,18 @@ def _book_error(studio: Studio) -> QPixmap:
 # --- a window in use ----------------------------------------------------------------------------------------------
 
 
-def _trading_scenes() -> dict[str, Take]:
+def _window_scenes() -> dict[str, Take]:
+    return {
+        "main_window": _main_window,
+        "main_window_paper": partial(_in_mode, mode=TradingMode.PAPER),
+        "main_window_live": partial(_in_mode, mode=TradingMode.LIVE),
+        "main_window_stale": _stale_window,
+        "main_window_training": _training_layout,
+        "toasts": _toasts,
+    }
+
+
+def _panel_scenes() -> dict[str, Take]:
     tables = (DockName.ORDERS, DockName.FILLS, DockName.STRATEGIES, DockName.LOG, DockName.NOTIFICATIONS)
     return {
         "dock_chart": partial(Studio.dock_picture, name=DockName.CHART),
@@ -174,11 +159,15 @@ def _trading_scenes() -> dict[str, Take]:
         "dock_training_running": partial(_training_run, row=0),
         "dock_training_finished": partial(_training_run, row=1),
         "dock_training_failed": partial(_training_run, row=2),
-        "toasts": _toasts,
+    }
+
+
+def _dialog_scenes() -> dict[str, Take]:
+    return {
         "dialog_error": partial(_error_dialog, details=False),
         "dialog_error_details": partial(_error_dialog, details=True),
-        "dialog_about": lambda s: _shoot_dialog(s, AboutDialog("0.1.0", s.window)),
-        "dialog_shortcuts": lambda s: _shoot_dialog(s, ShortcutsDialog(s.window)),
+        "dialog_about": lambda studio: _shoot_dialog(studio, AboutDialog(VERSION, studio.window)),
+        "dialog_shortcuts": lambda studio: _shoot_dialog(studio, ShortcutsDialog(studio.window)),
         "dialog_add_strategy": partial(_add_strategy, name="Bitcoin hourly"),
         "dialog_add_strategy_incomplete": partial(_add_strategy, name=""),
         "question_close": _close_question,
@@ -198,6 +187,44 @@ def _trading_scenes() -> dict[str, Take]:
         "training_wizard_practice": _wizard_practice,
         "training_wizard_problem": _wizard_problem,
     }
+
+
+def _main_window(studio: Studio) -> QPixmap:
+    """Take the window with the newest notice still on screen."""
+    studio.window.toasts.show_notice(studio.window.models.notifications.records()[-1])
+    taken = studio.picture()
+    studio.window.toasts.clear()
+    return taken
+
+
+def _in_mode(studio: Studio, mode: TradingMode) -> QPixmap:
+    studio.hear_links(mode, ConnectionState.ONLINE)
+    taken = studio.picture()
+    studio.hear_links(TradingMode.PRACTICE, ConnectionState.ONLINE)
+    studio.window.toasts.clear()
+    return taken
+
+
+def _stale_window(studio: Studio) -> QPixmap:
+    window, seconds = studio.window, 31.0
+    studio.hear_links(TradingMode.PRACTICE, ConnectionState.OFFLINE)
+    studio.chart.set_stale(seconds)
+    studio.book.set_stale(seconds)
+    window.status.tick(studio.clock.now_ns() + round(seconds) * NS_PER_S)
+    taken = studio.picture()
+    studio.hear_links(TradingMode.PRACTICE, ConnectionState.ONLINE)
+    studio.chart.set_stale(None)
+    studio.book.set_stale(None)
+    window.status.tick(studio.clock.now_ns())
+    window.toasts.clear()
+    return taken
+
+
+def _training_layout(studio: Studio) -> QPixmap:
+    studio.window.apply_layout(Preset.TRAINING)
+    taken = studio.picture()
+    studio.window.apply_layout(Preset.TRADING)
+    return taken
 
 
 _MENUS = ("file", "trade", "strategies", "view", "settings", "help")
@@ -250,10 +277,16 @@ def _chosen_strategy(studio: Studio) -> QPixmap:
 
 
 def _training_run(studio: Studio, row: int) -> QPixmap:
+    _choose_run(studio, row)
+    taken = studio.dock_picture(DockName.TRAINING)
+    _choose_run(studio, 0)
+    return taken
+
+
+def _choose_run(studio: Studio, row: int) -> None:
     runs = studio.training.findChild(QListWidget, "training_runs")
     assert runs is not None
     runs.setCurrentRow(row)
-    return studio.dock_picture(DockName.TRAINING)
 
 
 def _toasts(studio: Studio) -> QPixmap:
@@ -350,10 +383,10 @@ def _kill_menu(studio: Studio) -> QPixmap:
 
 
 def _shoot_menu(studio: Studio, menu: QMenu) -> QPixmap:
-    menu.popup(QPoint(0, 0))
-    taken = studio.shoot(menu)
-    menu.close()
-    return taken
+    """Take a menu without opening it: a platform without windows cannot grab the keyboard for it."""
+    menu.ensurePolished()
+    menu.resize(menu.sizeHint())
+    return studio.shoot(menu)
 
 
 def _tray_menu(studio: Studio) -> QPixmap:

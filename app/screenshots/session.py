@@ -45,6 +45,7 @@ BTC, ETH, SOL = "BTC/USDT", "ETH/USDT", "SOL/USDT"
 HOURLY, QUARTERLY = "btcusdt-1h-9f41c07b", "ethusdt-15m-1b7e55d2"
 _FEE_RATE: Final = Decimal("0.001")
 _NOT_CONVERTED: Final = None
+_LATENCY_MS = {"market": 14.0, "orders": 18.0}
 _VERDICT = "No evidence of an edge over persistence (R² {} on 1,333 unseen bars, p = {})."
 _TOO_LARGE = "The order value is above the limit of 5,000 USDT."
 _NEVER_ARRIVED = "The request never reached the exchange."
@@ -90,9 +91,8 @@ class PictureSession:
     def moments(self, mode: TradingMode) -> Iterator[Moment]:
         """Yield every event with its time, oldest first."""
         start_ns = NOW_NS - 60 * BARS.ns
-        for link, latency in (("market", 14.0), ("orders", 18.0)):
-            status = ConnectionStatus(VENUE, link, mode, ConnectionState.ONLINE, latency_ms=latency, clock_offset_ms=-3)
-            yield start_ns, status
+        for link in _LATENCY_MS:
+            yield start_ns, self.link(link, mode, ConnectionState.ONLINE)
         for status in self._strategies(StrategyState.RUNNING):
             yield start_ns, status
         positions: dict[tuple[str, str], Position] = {}
@@ -121,6 +121,12 @@ class PictureSession:
                 _VERDICT.format("+0.04%", "0.31"),
             ),
         )
+
+    @staticmethod
+    def link(name: str, mode: TradingMode, state: ConnectionState) -> ConnectionStatus:
+        """Return the health of the link "market" or "orders"."""
+        detail = "" if state is ConnectionState.ONLINE else "no answer for 31 s"
+        return ConnectionStatus(VENUE, name, mode, state, detail, _LATENCY_MS[name], clock_offset_ms=-3.0)
 
     def halted(self) -> tuple[Moment, ...]:
         """Return what follows a press of the kill switch."""

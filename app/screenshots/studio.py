@@ -29,7 +29,7 @@ from app.ui.tray import Tray
 from app.ui.window_services import WindowServices
 from core.clock import NS_PER_S, ManualClock
 from core.domain.orders import OrderDraft, TradingMode
-from core.events import ExecutorEvent, FillBooked, OrderUpdated, PositionChanged
+from core.events import ConnectionState, ExecutorEvent, FillBooked, OrderUpdated, PositionChanged
 from core.strategies.spec import StrategySpec
 
 VERSION = "0.1.0"
@@ -189,6 +189,11 @@ class Studio:
             self.clock.set(max(time_ns, self.clock.now_ns()))
             self.hear(event)
         self.window.refresh_now()
+
+    def hear_links(self, mode: TradingMode, state: ConnectionState) -> None:
+        """Report both links in a state and the mode of the gateway."""
+        for link in ("market", "orders"):
+            self.hear(self.materials.session.link(link, mode, state))
 
     def hear(self, event: ExecutorEvent) -> None:
         """Hand one event to the window and the chart."""
