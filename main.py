@@ -10,6 +10,9 @@ def main() -> int:
     """Start the window or the named subcommand and return the exit code."""
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("--") and arguments[0] != "--help"):
+        from app.qt_start import skip_feature_scan
+
+        skip_feature_scan()  # before the many imports that it would slow down
         from app.bootstrap import run_gui
 
         return run_gui(arguments)

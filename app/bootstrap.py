@@ -14,15 +14,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QApplication
-
-from app.qt_start import skip_feature_scan
-
-skip_feature_scan()  # before the imports below, which it would slow down
 
 from app.crash import CrashHandler, CrashReport, LastRun
 from app.gc_guard import GcGuard
@@ -85,6 +81,7 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 PRACTICE_VENUE = "binance"
 STALE_AFTER_S = 5.0
+STEP_MS = 5  # pause between two steps of the start, for whatever else the window has to do
 WATCHED_MODULES = ("torch", "pandas", "ccxt", "sqlalchemy", "numba", "scipy", "sklearn", "alembic", "river")
 
 _log = logging.getLogger(__name__)
@@ -164,7 +161,7 @@ class Application(QObject):
         self.log_bridge = LogBridge(self)
         self._second = QTimer(self)
         self._second.setInterval(1_000)
-        self._steps: list[Callable[[], None]] = []
+        self._bringing_up: Iterator[None] = iter(())
         self.chart: ChartDock | None = None
         self.book: OrderBookDock | None = None
         self.training_dock: TrainingDock | None = None
@@ -294,28 +291,54 @@ class Application(QObject):
         self.window.show()
         self._qapp.processEvents()  # painted before anything else takes time
         self._trace("first_window")
-        # One step per turn of the event loop, so that no turn takes long; the workers' imports would slow the docks'.
-        steps = (
-            self.stalls.start,
-            self._attach_chart,
-            self._attach_book,
-            self._attach_training,
-            self._connect_docks,
-            self.practice.start,
-            self.store.start,
-            self.market.start,
-            self.executor.start,
-            self._complete,
-        )
-        self._steps = list(steps)
-        QTimer.singleShot(0, self, self._next_step)
+        self._bringing_up = self._bring_up()
+        self._next_step()
 
     @Slot()
     def _next_step(self) -> None:
-        if not self._steps or self.lifecycle.is_quitting:
+        if self.lifecycle.is_quitting or next(self._bringing_up, self) is self:
             return
-        self._steps.pop(0)()
-        QTimer.singleShot(0, self, self._next_step)
+        QTimer.singleShot(STEP_MS, self, self._next_step)
+
+    def _bring_up(self) -> Iterator[None]:
+        """Bring everything up behind the window; each `yield` gives the event loop a turn, so that none takes long."""
+        self.stalls.start()
+        # Off this thread: the arrays' library alone would hold up the window for longer than it may stand still.
+        loading = threading.Thread(target=_load_arrays, name="load-arrays", daemon=True)
+        loading.start()
+        while loading.is_alive():
+            yield
+        from app.ui.charts.view import ChartView
+
+        assert ChartView is not None
+        yield
+        from app.ui.docks.chart_dock import ChartDock
+
+        yield
+        self.chart = ChartDock(self.market, self.theme)
+        yield
+        self.window.attach_dock(DockName.CHART.value, self.chart)
+        yield
+        from app.ui.docks.order_book_dock import OrderBookDock
+
+        self.book = OrderBookDock(self.theme)
+        yield
+        self.window.attach_dock(DockName.ORDER_BOOK.value, self.book)
+        yield
+        from app.ui.docks.training_dock import TrainingDock
+
+        yield
+        self.training_dock = TrainingDock(self.desk, self.theme)
+        yield
+        self.window.attach_dock(DockName.TRAINING.value, self.training_dock)
+        yield
+        self._connect_docks(self.chart, self.book, self.training_dock)
+        # The workers come last and one by one: their imports would slow all of the above.
+        for worker in (self.practice, self.store, self.market, self.executor):
+            yield
+            worker.start()
+        yield
+        self._complete()
 
     def _complete(self) -> None:
         self.training.start()
@@ -328,45 +351,23 @@ class Application(QObject):
         if self._options.quit_after_s is not None:
             QTimer.singleShot(round(self._options.quit_after_s * 1_000), self, self.lifecycle.quit)
 
-    def _attach_chart(self) -> None:
-        # Imported now, like the other two panels: they bring numpy, which the first window does not wait for.
-        from app.ui.docks.chart_dock import ChartDock
-
-        self.chart = ChartDock(self.market, self.theme)
-        self.window.attach_dock(DockName.CHART.value, self.chart)
-
-    def _attach_book(self) -> None:
-        from app.ui.docks.order_book_dock import OrderBookDock
-
-        self.book = OrderBookDock(self.theme)
-        self.window.attach_dock(DockName.ORDER_BOOK.value, self.book)
-
-    def _attach_training(self) -> None:
-        from app.ui.docks.training_dock import TrainingDock
-
-        self.training_dock = TrainingDock(self.desk, self.theme)
-        self.window.attach_dock(DockName.TRAINING.value, self.training_dock)
-
-    def _connect_docks(self) -> None:
+    def _connect_docks(self, chart: ChartDock, book: OrderBookDock, training: TrainingDock) -> None:
         window = self.window
-        assert self.chart is not None
-        assert self.book is not None
-        assert self.training_dock is not None
         if not self._options.reset_layout:
             window.memory.restore()
-        self.desk.attach_dock(self.training_dock)
-        self.market.history_arrived.connect(self.chart.on_history)
-        self.market.history_failed.connect(self.chart.on_history_failed)
-        self.market.candle_arrived.connect(self.chart.on_candle)
-        self.market.ticker_changed.connect(self.chart.on_ticker)
-        self.market.book_changed.connect(self.book.on_book)
-        self.market.trades_arrived.connect(self.book.on_trades)
-        self.chart.market_changed.connect(window.on_market_changed)
-        self.chart.market_changed.connect(self._on_market_changed)
-        self.chart.price_picked.connect(window.ticket.pick_price)
-        self.book.price_picked.connect(window.ticket.pick_price)
-        window.market_requested.connect(self.chart.show_market)
-        self.chart.show_market(*window.market)
+        self.desk.attach_dock(training)
+        self.market.history_arrived.connect(chart.on_history)
+        self.market.history_failed.connect(chart.on_history_failed)
+        self.market.candle_arrived.connect(chart.on_candle)
+        self.market.ticker_changed.connect(chart.on_ticker)
+        self.market.book_changed.connect(book.on_book)
+        self.market.trades_arrived.connect(book.on_trades)
+        chart.market_changed.connect(window.on_market_changed)
+        chart.market_changed.connect(self._on_market_changed)
+        chart.price_picked.connect(window.ticket.pick_price)
+        book.price_picked.connect(window.ticket.pick_price)
+        window.market_requested.connect(chart.show_market)
+        chart.show_market(*window.market)
 
     # --- slots ------------------------------------------------------------------------------------------------
 
@@ -523,6 +524,12 @@ def _last_market(settings: Settings) -> tuple[str, Timeframe]:
 
     timeframe = settings.get(LAST_TIMEFRAME)
     return settings.get(LAST_SYMBOL), Timeframe(timeframe) if timeframe in set(Timeframe) else Timeframe.M1
+
+
+def _load_arrays() -> None:
+    import core.data.frame
+
+    assert core.data.frame is not None
 
 
 def _migrate(paths: DataPaths) -> None:

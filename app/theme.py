@@ -6,9 +6,11 @@ widgets when they change.
 
 from __future__ import annotations
 
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QObject, QRectF, QSize, Qt, QTemporaryDir, Signal, Slot
+from PySide6.QtCore import QByteArray, QObject, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication
@@ -75,7 +77,6 @@ __all__ = [
 ]
 
 RESOURCES = Path(__file__).resolve().parent.parent / "resources"
-_ICON_SIZES = (16, 20, 24, 32, 48, 64)  # px; QIcon picks the nearest for the screen's scale
 
 
 def load_fonts() -> list[str]:
@@ -141,17 +142,36 @@ def pixmap(name: str, colour: str, size: int) -> QPixmap:
     return picture
 
 
+@lru_cache(maxsize=1)
+def _svg_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of coloured icons; it is removed when the program ends."""
+    return tempfile.TemporaryDirectory(prefix="maru-icons-")
+
+
+def _svg_file(name: str, colour: str) -> str:
+    """Return the path of an icon in a colour, written on first use.
+
+    Raises:
+        KeyError: there is no such icon.
+    """
+    # The colour is part of the name: Qt caches pictures by address.
+    path = Path(_svg_folder().name) / f"{name}-{colour[1:]}.svg"
+    if not path.exists():
+        path.write_bytes(_coloured_svg(name, colour))
+    return path.as_posix()
+
+
 def icon(name: str, colour: str, disabled_colour: str | None = None) -> QIcon:
     """Return an icon in `colour`; `ThemeManager.icon` is the cached form that follows the theme.
 
     Raises:
         KeyError: there is no such icon.
     """
+    # From files, which Qt draws when and in the size it needs them; drawing all sizes ahead costs a fifth of the start.
     result = QIcon()
-    for size in _ICON_SIZES:
-        result.addPixmap(pixmap(name, colour, size), QIcon.Mode.Normal)
-        if disabled_colour is not None:
-            result.addPixmap(pixmap(name, disabled_colour, size), QIcon.Mode.Disabled)
+    result.addFile(_svg_file(name, colour))
+    if disabled_colour is not None:
+        result.addFile(_svg_file(name, disabled_colour), QSize(), QIcon.Mode.Disabled)
     return result
 
 
@@ -232,8 +252,6 @@ class ThemeManager(QObject):
         self._up_down = UpDown.WESTERN
         self._palette = palette(ThemeName.DARK, UpDown.WESTERN)
         self._icons: dict[tuple[str, str], QIcon] = {}
-        # The style sheet takes pictures by address only, and they must have the theme's colours.
-        self._images_folder = QTemporaryDir()
         app.styleHints().colorSchemeChanged.connect(self._on_system_scheme_changed)
 
     @property
@@ -288,21 +306,14 @@ class ThemeManager(QObject):
         self.changed.emit()
 
     def _images(self, colours: Palette) -> dict[str, str]:
-        """Write the style sheet's pictures in the theme's colours and return their addresses."""
+        """Return the addresses of the style sheet's pictures: it takes no other kind, and cannot colour them."""
         wanted = {
             "chevron_down": ("chevron-down", colours.muted),
             "chevron_up": ("chevron-up", colours.muted),
             "check": ("check", colours.on_accent),
             "dot": ("circle", colours.on_accent),
         }
-        addresses: dict[str, str] = {}
-        for key, (name, colour) in wanted.items():
-            # The colour is part of the name: Qt caches pictures by address.
-            path = Path(self._images_folder.filePath(f"{name}-{colour[1:]}.svg"))
-            if not path.exists():
-                path.write_bytes(_coloured_svg(name, colour))
-            addresses[key] = path.as_posix()
-        return addresses
+        return {key: _svg_file(name, colour) for key, (name, colour) in wanted.items()}
 
     @Slot(Qt.ColorScheme)
     def _on_system_scheme_changed(self, _scheme: Qt.ColorScheme) -> None:

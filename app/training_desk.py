@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
 from app.i18n import tr
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
 from app.theme import ThemeManager
-from app.workers.history import HistoryRequest, HistoryWorker, OpenLink
 from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
 from app.workers.training import TrainingWorker
 from core.config import DataPaths
@@ -31,15 +29,17 @@ from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobProgress
 from ml.api import ForecastSpec, TrainingProgress, TrainingResult
 
 if TYPE_CHECKING:
+    from app.flows.datasets import Dataset, DeviceOption
+    from app.flows.training_flow import TrainingDraft
     from app.ui.docks.training_dock import TrainingDock
     from app.ui.wizards.training_wizard import TrainingWizard
+    from app.workers.history import HistoryWorker, OpenLink
     from core.data.collector import FetchProgress
 
 PRACTICE_VENUE = "binance"
 PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
 PRACTICE_BARS = 30_000
 PRACTICE_MOST_NS = 5 * 365 * Timeframe.D1.ns
-PREVIEW_BARS = 60_000  # of a stored series, for its gaps and its picture
 
 
 class TrainingDesk(QObject):
@@ -87,9 +87,10 @@ class TrainingDesk(QObject):
         self._open_link, self._theme, self._language, self._now_ns = open_link, theme, language, now_ns
         self._dock: TrainingDock | None = None
         self._wizard: TrainingWizard | None = None
+        self._draft: TrainingDraft | None = None
         self._symbols: tuple[str, ...] = ()
         self._stored: tuple[Dataset, ...] = ()
-        self._devices = device_options(())
+        self._gpus: tuple[str, ...] = ()
         self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
         self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec]] = {}
         store.answered.connect(self._on_answered)
@@ -139,7 +140,9 @@ class TrainingDesk(QObject):
 
     def devices(self) -> Sequence[DeviceOption]:
         """Return what this machine can compute on, the automatic choice first."""
-        return self._devices
+        from app.flows.datasets import device_options
+
+        return device_options(self._gpus)
 
     def inspect_file(self, path: Path, done: Callable[[Dataset | UserError], None]) -> None:
         """Look into a file in the background and call `done` on the GUI thread."""
@@ -182,10 +185,10 @@ class TrainingDesk(QObject):
             self._wizard.activateWindow()
             return
         parent = self._dock.window() if isinstance(self._dock, QWidget) else None
-        self._wizard = TrainingWizard(self, self._theme, self._language, parent)
+        self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft)
         self._wizard.training_requested.connect(self._on_training_requested)
         self._wizard.finished.connect(self._on_wizard_finished)
-        self._wizard.open()
+        self._wizard.show()  # not modal: the kill switch must stay within reach
 
     @property
     def wizard(self) -> TrainingWizard | None:
@@ -195,20 +198,26 @@ class TrainingDesk(QObject):
     @Slot(int)
     def _on_wizard_finished(self, _result: int) -> None:
         if self._wizard is not None:
+            self._draft = self._wizard.flow.draft  # opened again, it starts with the same entries
             self._wizard.deleteLater()
             self._wizard = None
 
     @Slot(object)
     def _on_training_requested(self, spec: ForecastSpec) -> None:
+        from app.flows.datasets import SourceKind
+
         self.training_wanted.emit()
         if self._wizard is not None and self._wizard.flow.draft.source is SourceKind.PRACTICE:
-            self._download_first(spec)
+            self.train_on_practice_history(spec)
         else:
             self.start_training(spec.to_json())
 
     # --- downloads --------------------------------------------------------------------------------------------
 
-    def _download_first(self, spec: ForecastSpec) -> None:
+    def train_on_practice_history(self, spec: ForecastSpec) -> None:
+        """Download the range of `spec` from the practice exchange, then train on it."""
+        from app.workers.history import HistoryRequest, HistoryWorker
+
         data, timeframe = spec.data, Timeframe(spec.data.timeframe)
         end_ns = timeframe.floor(self._now_ns()) if data.end_ns is None else data.end_ns
         start_ns = end_ns - PRACTICE_BARS * timeframe.ns if data.start_ns is None else data.start_ns
@@ -252,12 +261,9 @@ class TrainingDesk(QObject):
 
     @Slot()
     def _on_download_ended(self) -> None:
-        worker = self.sender()
-        if not isinstance(worker, HistoryWorker):
-            return
+        key = self.sender().property("key")
+        worker, _ = self._downloads.pop(key)
         worker.join(1.0)
-        key = worker.property("key")
-        self._downloads.pop(key, None)
         if worker.stop_requested and self._dock is not None:
             self._dock.on_cancelled(key)
 
@@ -321,13 +327,15 @@ class TrainingDesk(QObject):
 
     def _take_gpus(self, answer: QueryAnswer) -> None:
         if answer.error is None:
-            self._devices = device_options(answer.value)
+            self._gpus = tuple(answer.value)
 
     def _offer(self) -> None:
         if self._wizard is not None:
             self._wizard.set_datasets(self.datasets())
 
     def _practice(self) -> list[Dataset]:
+        from app.flows.datasets import Dataset, SourceKind
+
         offered = []
         for symbol in self._symbols:
             for timeframe in PRACTICE_TIMEFRAMES:
@@ -343,12 +351,13 @@ class TrainingDesk(QObject):
 
 def _describe_stored(backend: StoreBackend) -> tuple[Dataset, ...]:
     """Describe every stored series; damaged ones are left out here and named by `main.py data check`."""
+    from app.flows.datasets import SourceKind, dataset_from_frame
+
     found = []
     for series in backend.candles.list_series():
         if not series.rows or series.damaged or series.last_ns is None:
             continue
-        start_ns = series.last_ns - PREVIEW_BARS * series.timeframe.ns
-        frame = backend.candles.read(series.venue, series.symbol, series.timeframe, start_ns).finals()
+        frame = backend.candles.read(series.venue, series.symbol, series.timeframe).finals()
         if len(frame):
             found.append(dataset_from_frame(frame, SourceKind.STORE, series.venue))
     return tuple(found)
@@ -369,6 +378,7 @@ def _gpus() -> list[str]:
 
 
 def _inspect(path: Path) -> Dataset:
+    from app.flows.datasets import SourceKind, dataset_from_frame
     from core.data.importer import import_candles
 
     return dataset_from_frame(import_candles(path).frame, SourceKind.FILE, PRACTICE_VENUE, str(path))

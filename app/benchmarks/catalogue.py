@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from app.benchmarks import data_bench
+from app.benchmarks import data_bench, learning_bench, practice_bench, window_bench
 from app.benchmarks.figures import Catalogue, Figure
 
 CATALOGUE = Catalogue(
     figures=(
+        Figure("startup.first_window_s", "s", "lower", 1.0, "start", "process start to first painted window, warm"),
+        Figure("startup.gui_rss_mb", "MB", "lower", 350.0, "window", "memory of the window, trading, chart open"),
+        Figure("ui.stall_ms_max", "ms", "lower", 100.0, "window", "worst stall: connect, train, 1,000 messages/s"),
+        Figure("ui.stall_connect_ms", "ms", "lower", 100.0, "window", "worst stall while it starts and connects"),
+        Figure("ui.stall_train_ms", "ms", "lower", 100.0, "window", "worst stall while it trains, 1,000 messages/s"),
+        Figure("ui.stall_trade_ms", "ms", "lower", 100.0, "window", "worst stall while it trades, 1,000 messages/s"),
+        Figure("ui.quit_s", "s", "lower", 2.0, "window", "quit to the end of the last shutdown stage, idle"),
+        Figure("chart.pan_ms_p50", "ms", "lower", 33.0, "chart", "frame while panning over 1 M bars, off screen"),
+        Figure("chart.pan_ms_p99", "ms", "lower", None, "chart", "the same, slowest of a hundred"),
         Figure("data.write_1m_rows_s", "s", "lower", None, "data", "write 1 M one-minute bars to the candle store"),
         Figure("data.load_2600k_rows_ms", "ms", "lower", None, "data", "load 2.6 M one-minute bars (five years)"),
         Figure("data.import_csv_1m_s", "s", "lower", None, "data", "import 1 M bars from CSV"),
+        Figure("practice.ready_s", "s", "lower", 3.0, "practice", "start of the practice exchange to its ready line"),
+        Figure("practice.rss_mb", "MB", "lower", 200.0, "practice", "memory of the practice exchange after serving"),
+        Figure("features.1m_bars_s", "s", "lower", None, "learning", "market features of 1 M bars"),
+        Figure("forecast.train_targets_per_s", "1/s", "higher", None, "learning", "LSTM training, one core, default"),
+        Figure("forecast.inference_us_p50", "us", "lower", None, "learning", "one bar: features and network"),
     ),
-    scenarios={"data": data_bench.run},
+    scenarios={
+        "start": window_bench.run_start,
+        "window": window_bench.run_window,
+        "chart": window_bench.run_chart,
+        "data": data_bench.run,
+        "practice": practice_bench.run,
+        "learning": learning_bench.run,
+    },
 )
