@@ -481,6 +481,7 @@ class Application(QObject):
     def tell_last_run(self, last: LastRun) -> None:
         """Say that the last run did not end properly."""
         if not last.clean:
+            _log.warning("the last run did not end properly; trace: %s", last.path or "none")
             text = tr("Strategies stay stopped until you start them. The books are compared with the exchange first.")
             self.window.show_notice(Notice(Severity.WARNING, tr("Maru did not end properly last time."), text))
 
