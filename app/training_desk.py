@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
+from app.flows.verdict_text import verdict_text
 from app.i18n import tr
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
@@ -287,7 +288,7 @@ class TrainingDesk(QObject):
         if self._dock is not None:
             self._dock.on_result(result)
         title = tr("Training finished: {market}", market=f"{result.symbol} {result.timeframe}")
-        self._tell(Severity.SUCCESS, title, result.metrics.verdict)
+        self._tell(Severity.SUCCESS, title, verdict_text(result.metrics))
         self.refresh()
 
     @Slot(object)
@@ -368,7 +369,7 @@ def _model_choices(models: Path) -> tuple[ModelChoice, ...]:
 
     rows = [row for row in list_models(models) if not row.problem]
     rows.sort(key=lambda row: row.created_ns, reverse=True)
-    return tuple(ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns) for r in rows)
+    return tuple(ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns, r.edge, r.r2) for r in rows)
 
 
 def _gpus() -> list[str]:

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.flows.verdict_text import verdict_text
 from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
 from app.services import TrainingCommands
 from app.theme import GRID, ICON_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
@@ -322,7 +323,7 @@ class TrainingDock(Panel):
         if run.state is RunState.FAILED:
             text, role = f"{run.message} {run.remedy}".strip(), "danger"
         elif run.result is not None:
-            text, role = run.result.metrics.verdict, "success" if run.result.metrics.edge else "warning"
+            text, role = verdict_text(run.result.metrics), "success" if run.result.metrics.edge else "warning"
         elif run.state is RunState.CANCELLED:
             text = tr("The run stopped at your request. Its checkpoint is kept.")
         self._note.setVisible(bool(text))
