@@ -291,6 +291,8 @@ class Application(QObject):
         self.window.show()
         self._qapp.processEvents()  # painted before anything else takes time
         self._trace("first_window")
+        if self._options.quit_after_s is not None:
+            QTimer.singleShot(round(self._options.quit_after_s * 1_000), self, self.lifecycle.quit)
         self._bringing_up = self._bring_up()
         self._next_step()
 
@@ -348,8 +350,6 @@ class Application(QObject):
         self.desk.refresh()
         self.desk.detect_devices()
         self.started.emit()
-        if self._options.quit_after_s is not None:
-            QTimer.singleShot(round(self._options.quit_after_s * 1_000), self, self.lifecycle.quit)
 
     def _connect_docks(self, chart: ChartDock, book: OrderBookDock, training: TrainingDock) -> None:
         window = self.window
