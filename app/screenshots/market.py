@@ -52,9 +52,16 @@ class PictureMarket:
         tick, lot = 10.0**-spec.price_decimals, 10.0**-spec.quantity_decimals
         final = np.ones(len(rows), np.bool_)
         final[len(closed) :] = False
-        prices = (rows[:, column] * tick for column in (bars.OPEN, bars.HIGH, bars.LOW, bars.CLOSE))
         return CandleFrame(
-            rows[:, bars.TIME] * NS_PER_MS, *prices, rows[:, bars.VOLUME] * lot, final, symbol, timeframe
+            rows[:, bars.TIME] * NS_PER_MS,
+            open=rows[:, bars.OPEN] * tick,
+            high=rows[:, bars.HIGH] * tick,
+            low=rows[:, bars.LOW] * tick,
+            close=rows[:, bars.CLOSE] * tick,
+            volume=rows[:, bars.VOLUME] * lot,
+            final=final,
+            symbol=symbol,
+            timeframe=timeframe,
         )
 
     def book(self, symbol: str) -> BookSnapshot:

@@ -141,7 +141,8 @@ class PictureSession:
             pass
         paused = self._strategies(StrategyState.PAUSED, positions)
         cancelled = (OrderUpdated(replace(order, state=OrderState.CANCELED)) for order in working)
-        return tuple((NOW_NS, event) for event in (*cancelled, *paused, state))
+        events: tuple[ExecutorEvent, ...] = (*cancelled, *paused, state)
+        return tuple((NOW_NS, event) for event in events)
 
     def models(self) -> tuple[ModelChoice, ...]:
         """Return trained models a strategy can be made of, newest first."""
@@ -167,7 +168,8 @@ class PictureSession:
                 price=str(fill.price) if entry.maker else None, filled=entry.quantity, owner=entry.owner,
                 state=OrderState.FILLED,
             )  # fmt: skip
-            order = replace(order, average_price=fill.price)
+            intent = replace(order.intent, reason="" if entry.owner == "manual" else _reason(entry.side))
+            order = replace(order, intent=intent, average_price=fill.price)
             key = (entry.symbol, entry.owner)
             before = positions.get(key, Position(VENUE, entry.symbol, entry.owner))
             positions[key] = book_fill(before, fill, self._rules[entry.symbol], lambda *_: _NOT_CONVERTED).position
@@ -199,7 +201,7 @@ class PictureSession:
     @staticmethod
     def _signal(entry: _Trade, fill: Fill) -> SignalEmitted:
         weight = 0.85 if entry.side is Side.BUY else 0.0
-        reason = "forecast +0.42 % over 12 bars, z = 1.31" if weight else "forecast −0.05 % over 12 bars, z = −0.16"
+        reason = _reason(entry.side)
         return SignalEmitted(Signal(entry.owner, entry.symbol, weight, float(fill.price), fill.time_ns, reason))
 
     def _strategies(
@@ -260,3 +262,10 @@ class PictureSession:
 
     def _decimal(self, symbol: str, price: float) -> Decimal:
         return self._rules[symbol].round_price(Decimal(repr(price)))
+
+
+def _reason(side: Side) -> str:
+    """Return why a strategy bought or sold."""
+    if side is Side.BUY:
+        return "forecast +0.42 % over 12 bars, z = 1.31"
+    return "forecast −0.05 % over 12 bars, z = −0.16"

@@ -13,7 +13,6 @@ import numpy as np
 from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
 from app.flows.sample_session import MODEL_IDS, VENUE
 from app.screenshots.market import NOW_NS, PictureMarket
-from core.data.frame import COLUMNS, CandleFrame
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress, TrainingResult
@@ -53,8 +52,7 @@ def stored_history(market: PictureMarket, symbol: str, timeframe: Timeframe, cou
     frame = market.history(symbol, timeframe, count).finals()
     kept = np.ones(len(frame), np.bool_)
     kept[_HOLE] = False
-    columns = [getattr(frame, name)[kept] for name in COLUMNS]
-    return dataset_from_frame(CandleFrame(*columns, symbol, timeframe), SourceKind.STORE, VENUE)
+    return dataset_from_frame(frame.select(kept), SourceKind.STORE, VENUE)
 
 
 def _practice(symbol: str, timeframe: Timeframe) -> Dataset:

@@ -9,8 +9,13 @@ def fit_height(widget: QWidget, width: int) -> None:
     """Resize a widget to a width (px) and the height its wrapped texts need there.
 
     `QWidget.adjustSize` measures wrapped labels at the width they would like, not at the one they get.
+
+    Raises:
+        ValueError: the widget has no layout.
     """
     layout = widget.layout()
+    if layout is None:
+        raise ValueError(f"{widget.objectName() or type(widget).__name__} has no layout to measure")
     widget.ensurePolished()
     for label in widget.findChildren(QWidget):
         label.ensurePolished()  # a label measures with the font it has; the style sheet may give it another

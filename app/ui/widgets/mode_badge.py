@@ -67,6 +67,7 @@ class ModeFrame(QWidget):
     def __init__(self, theme: ThemeManager, window: QWidget) -> None:
         super().__init__(window)
         self._theme = theme
+        self._window = window
         self.setObjectName("mode_frame")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
@@ -80,7 +81,7 @@ class ModeFrame(QWidget):
         live = mode is TradingMode.LIVE
         self.setVisible(live)
         inset = self.WIDTH if live else 0
-        self.parentWidget().setContentsMargins(inset, inset, inset, inset)
+        self._window.setContentsMargins(inset, inset, inset, inset)
         self._fit()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
