@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject
 
 from app.i18n import MISSING, format_number, format_time, mark, tr
 from app.models.orders_model import owner_text, side_text, side_tone
+from app.models.owner_names import OwnerNames
 from app.models.precision import Precision
 from app.models.record_model import Column, RecordModel, Tone
 from core.domain.fills import Fill, Liquidity
@@ -23,16 +24,16 @@ class FillRow:
     fill: Fill
     order: Order | None
 
-    @property
-    def owner(self) -> str:
-        """Who wanted it, as shown."""
-        return MISSING if self.order is None else owner_text(self.order.intent.source, self.order.intent.owner)
+    def owner(self, names: OwnerNames) -> str:
+        """Return who wanted it, as shown."""
+        return MISSING if self.order is None else owner_text(self.order.intent.source, self.order.intent.owner, names)
 
 
 class FillsModel(RecordModel[FillRow]):
     """Every fill booked, newest last."""
 
-    def __init__(self, precision: Precision, parent: QObject | None = None) -> None:
+    def __init__(self, precision: Precision, parent: QObject | None = None, names: OwnerNames | None = None) -> None:
+        shown_names = names or OwnerNames()
         columns = (
             Column[FillRow](
                 "time", mark("Time"), lambda r: format_time(r.fill.time_ns), lambda r: r.fill.time_ns, width=14
@@ -86,6 +87,8 @@ class FillsModel(RecordModel[FillRow]):
                 tone=lambda r: Tone.MUTED,
                 width=8,
             ),
-            Column[FillRow]("owner", mark("From"), lambda r: r.owner, lambda r: r.owner, width=18),
+            Column[FillRow](
+                "owner", mark("From"), lambda r: r.owner(shown_names), lambda r: r.owner(shown_names), width=18
+            ),
         )
         super().__init__(columns, lambda r: f"{r.fill.symbol}\n{r.fill.trade_id}", limit=HISTORY_LIMIT, parent=parent)

@@ -16,6 +16,7 @@ from app.models.fills_model import FillRow, FillsModel
 from app.models.log_model import LogLevel, LogModel
 from app.models.notifications_model import NotificationsModel
 from app.models.orders_model import OrdersModel
+from app.models.owner_names import OwnerNames
 from app.models.positions_model import PositionsModel
 from app.models.precision import Precision
 from app.models.record_model import RecordModel
@@ -54,6 +55,7 @@ class WindowModels(QObject):
 
     Attributes:
         orders, positions, fills, strategies, log, notifications: table models.
+        names: what strategies are called.
         mode: which money is moved; None before the executor said so.
         trading_state: what the executor allows.
 
@@ -73,9 +75,10 @@ class WindowModels(QObject):
         super().__init__(parent)
         self._now_ns = now_ns
         self.precision = Precision()
-        self.orders = OrdersModel(self.precision, self)
-        self.positions = PositionsModel(self.precision, self)
-        self.fills = FillsModel(self.precision, self)
+        self.names = OwnerNames()
+        self.orders = OrdersModel(self.precision, self, self.names)
+        self.positions = PositionsModel(self.precision, self, self.names)
+        self.fills = FillsModel(self.precision, self, self.names)
         self.strategies = StrategiesModel(self.precision, self)
         self.log = LogModel(self)
         self.notifications = NotificationsModel(self)
@@ -110,6 +113,7 @@ class WindowModels(QObject):
                 self._balances = {balance.currency: balance for balance in balances}
             case StrategyStatus():
                 self.strategies.put(event)
+                self._learn_name(event)
             case TradingStateChanged():
                 self.trading_state = event.state
                 self.trading_state_changed.emit(event)
@@ -202,6 +206,11 @@ class WindowModels(QObject):
             self.mode = status.mode
             self.mode_changed.emit(status.mode)
         self.connection_changed.emit(status)
+
+    def _learn_name(self, status: StrategyStatus) -> None:
+        if self.names.learn(status.strategy_id, status.title):
+            for table in (self.orders, self.positions, self.fills):
+                table.retranslate()  # rows that came before the title show it as well
 
     def _is_news(self, event: ExecutorEvent) -> bool:
         """Whether an event says something beyond fresh figures; latency and profit change every second."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject
 
 from app.i18n import MISSING, format_time, mark, tr
+from app.models.owner_names import OwnerNames
 from app.models.precision import Precision
 from app.models.record_model import Column, RecordModel, Tone
 from core.domain.orders import IntentSource, Order, OrderState, OrderType, Side
@@ -54,11 +55,11 @@ def side_text(side: Side) -> str:
     return f"{'▲' if side is Side.BUY else '▼'} {tr(SIDE_TEXT[side])}"
 
 
-def owner_text(source: IntentSource, owner: str) -> str:
+def owner_text(source: IntentSource, owner: str, names: OwnerNames) -> str:
     """Write who wants an order."""
     if source is IntentSource.MANUAL:
         return tr("Manual")
-    return tr("Kill switch") if source is IntentSource.KILL_SWITCH else owner
+    return tr("Kill switch") if source is IntentSource.KILL_SWITCH else names.title(owner)
 
 
 def is_open(order: Order) -> bool:
@@ -69,7 +70,9 @@ def is_open(order: Order) -> bool:
 class OrdersModel(RecordModel[Order]):
     """Every order known, by client order id."""
 
-    def __init__(self, precision: Precision, parent: QObject | None = None) -> None:
+    def __init__(self, precision: Precision, parent: QObject | None = None, names: OwnerNames | None = None) -> None:
+        shown_names = names or OwnerNames()
+
         def price(order: Order) -> str:
             limit = order.intent.limit_price
             return tr("market price") if limit is None else precision.price(order.intent.symbol, limit)
@@ -138,7 +141,7 @@ class OrdersModel(RecordModel[Order]):
             Column[Order](
                 "owner",
                 mark("From"),
-                lambda o: owner_text(o.intent.source, o.intent.owner),
+                lambda o: owner_text(o.intent.source, o.intent.owner, shown_names),
                 lambda o: o.intent.owner,
                 tone=lambda o: Tone.WARNING if o.intent.source is IntentSource.MANUAL else None,
                 width=15,

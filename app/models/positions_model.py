@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject
 
 from app.i18n import MISSING, format_number, mark, tr
 from app.models.format import signed, signed_percent
+from app.models.owner_names import OwnerNames
 from app.models.precision import Precision
 from app.models.record_model import Column, RecordModel, Tone
 from core.domain.money import ZERO
@@ -51,7 +52,8 @@ def pnl_tone(value: Decimal | float | None) -> Tone | None:
 class PositionsModel(RecordModel[PositionRow]):
     """One row per owner and market."""
 
-    def __init__(self, precision: Precision, parent: QObject | None = None) -> None:
+    def __init__(self, precision: Precision, parent: QObject | None = None, names: OwnerNames | None = None) -> None:
+        shown_names = names or OwnerNames()
         columns = (
             Column[PositionRow](
                 "symbol", mark("Symbol"), lambda r: r.position.symbol, lambda r: r.position.symbol, width=11
@@ -101,7 +103,7 @@ class PositionsModel(RecordModel[PositionRow]):
             Column[PositionRow](
                 "owner",
                 mark("Owner"),
-                lambda r: tr("Manual") if r.position.owner == MANUAL_OWNER else r.position.owner,
+                lambda r: tr("Manual") if r.position.owner == MANUAL_OWNER else shown_names.title(r.position.owner),
                 lambda r: r.position.owner,
                 tone=lambda r: Tone.WARNING if r.position.owner == MANUAL_OWNER else None,
                 width=18,

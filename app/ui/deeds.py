@@ -104,8 +104,10 @@ class Deeds(QObject):
     @Slot()
     def ask_flatten(self) -> None:
         """Ask whether everything is to be sold."""
-        held = [row.position for row in self._parts.models.positions.records() if row.position.quantity]
-        self._parts.questions.ask_flatten(tuple(f"{p.symbol}  {p.quantity:f}  ({p.owner})" for p in held))
+        models = self._parts.models
+        held = [row.position for row in models.positions.records() if row.position.quantity]
+        lines = (f"{p.symbol}  {p.quantity:f}  ({models.names.title(p.owner)})" for p in held)
+        self._parts.questions.ask_flatten(tuple(lines))
 
     @Slot()
     def go_to_ticket(self) -> None:

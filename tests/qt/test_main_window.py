@@ -98,8 +98,8 @@ def test_selling_everything_asks_without_blocking(qtbot: QtBot, kit: WindowKit) 
     menu = kit.window.top_bar.kill_switch.menu
     menu.actions()[1].trigger()
     assert [label.text() for label in dialog(kit, "flatten_dialog").findChildren(QLabel, "stake")] == [
-        "•  BTC/USDT  0.0842  (btcusdt-1h-9f41c07b)",
-        "•  ETH/USDT  0.55  (ethusdt-15m-1b7e55d2)",
+        "•  BTC/USDT  0.0842  (Bitcoin hourly)",
+        "•  ETH/USDT  0.55  (Ether quarter-hourly)",
     ]
     menu.actions()[1].trigger()
     assert len(kit.window.findChildren(ConfirmDialog)) == 1

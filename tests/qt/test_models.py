@@ -57,6 +57,22 @@ def test_every_model_obeys_the_protocol(models: WindowModels, qtmodeltester: Mod
         qtmodeltester.check(RecordProxy(table))
 
 
+def test_tables_call_a_strategy_by_its_title_whichever_comes_first() -> None:
+    models = WindowModels(lambda: NOW)
+    strategies = [event for event in sample_events(NOW) if isinstance(event, StrategyStatus)]
+    rest = [event for event in sample_events(NOW) if not isinstance(event, StrategyStatus)]
+    for event in rest:
+        models.apply(event)
+    models.flush()
+    for event in strategies:
+        models.apply(event)
+    for table in (models.orders, models.positions, models.fills):
+        column = table.column_index("owner")
+        shown = {table.index(row, column).data() for row in range(table.rowCount())}
+        assert "Bitcoin hourly" in shown
+        assert strategies[0].strategy_id not in shown
+
+
 def test_a_flush_costs_one_signal_however_many_updates(qtbot: QtBot) -> None:
     model = OrdersModel(Precision())
     for number in range(50):
