@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QLineEdit, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from app.flows.fuzzy import score
 from app.i18n import tr
 from app.models.hub import WindowModels
-from app.theme import GRID, SPACE_S
+from app.theme import GRID, SPACE_S, set_look
 from app.ui.actions import ACTIONS, ActionRegistry
 
 WIDTH, HEIGHT = 140 * GRID, 90 * GRID
@@ -73,8 +73,12 @@ class CommandPalette(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE_S, SPACE_S, SPACE_S, SPACE_S)
         layout.setSpacing(SPACE_S)
+        self.nothing = QLabel(self)
+        self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        set_look(self.nothing, "role", "muted")
         layout.addWidget(self.search)
         layout.addWidget(self.list)
+        layout.addWidget(self.nothing, 1)
         self.search.installEventFilter(self)
         self.search.textChanged.connect(self._fill)
         self.list.itemClicked.connect(self._on_item)
@@ -88,6 +92,7 @@ class CommandPalette(QFrame):
             return
         self._before = window.focusWidget()
         self.search.setPlaceholderText(tr("Type a command, a market or a strategy"))
+        self.nothing.setText(tr("Nothing found."))
         self.search.setAccessibleName(tr("Command palette"))
         self.search.clear()
         self._fill("")
@@ -133,7 +138,9 @@ class CommandPalette(QFrame):
         for _points, _number, entry in found[:MAX_ROWS]:
             item = QListWidgetItem(f"{entry.title}    {entry.hint}".rstrip(), self.list)
             item.setData(Qt.ItemDataRole.UserRole, entry.key)
-        if self.list.count():
+        self.list.setVisible(bool(found))
+        self.nothing.setVisible(not found)
+        if found:
             self.list.setCurrentRow(0)
 
     @Slot(QListWidgetItem)
