@@ -217,11 +217,15 @@ class Studio:
         return self.shoot(self.window)
 
     def dock_picture(self, name: DockName) -> QPixmap:
-        """Bring a dock to the front and return it alone."""
-        self.window.layouts.show(name)
-        dock = self.window.layouts.dock(name)
+        """Bring a dock to the front and return it alone; afterwards the usual ones are in front again."""
+        layouts = self.window.layouts
+        layouts.show(name)
+        dock = layouts.dock(name)
         assert dock is not None, name
-        return self.shoot(dock)
+        taken = self.shoot(dock)
+        for usual in (DockName.TICKET, DockName.POSITIONS):
+            layouts.show(usual)
+        return taken
 
     def shoot(self, widget: QWidget) -> QPixmap:
         """Return a widget when it has come to rest."""
