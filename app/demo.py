@@ -416,7 +416,8 @@ def _report(options: DemoOptions, market: Market, result: TrainingResult, traded
     close_ns = frame.time_ns + market.timeframe.ns
     capital = float(START_CAPITAL)
     # Fills carry the venue's wall time; the market's time of a fill is the bar its order was decided on.
-    equity = equity_curve(close_ns, frame.close, _in_market_time(traded, market), capital, base, quote)
+    fills = _in_market_time(traded, market)
+    equity = equity_curve(close_ns, frame.close, fills, capital, base, quote)
     hold = buy_and_hold_curve(frame.open, frame.close, capital, 0.001)
     source = "made market" if options.data is None else options.data.name
     data = DemoReportInput(
@@ -437,7 +438,7 @@ def _report(options: DemoOptions, market: Market, result: TrainingResult, traded
         loss=[LossPoint(row.epoch, row.train_loss, row.valid_loss) for row in result.history],
         candles=frame,
         orders=traded.orders,
-        fills=traded.fills,
+        fills=fills,
         equity=Curve(close_ns, equity),
         buy_and_hold=Curve(close_ns, hold),
         comparison=VenueComparison(
@@ -459,7 +460,8 @@ def _in_market_time(traded: Traded, market: Market) -> list[Fill]:
     moved = []
     for fill in traded.fills:
         bar_open_ns = decided.get(fill.client_order_id)
-        time_ns = fill.time_ns if bar_open_ns is None else bar_open_ns + 2 * market.timeframe.ns
+        # Just inside the bar after the one decided on: a fill at its opening belongs to that bar, not to the close.
+        time_ns = fill.time_ns if bar_open_ns is None else bar_open_ns + market.timeframe.ns + 1
         moved.append(dataclasses.replace(fill, time_ns=time_ns))
     return moved
 
