@@ -228,7 +228,7 @@ def report_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) 
 def _environment(now: datetime) -> str:
     lines = [f"Time: {now.isoformat(timespec='seconds')}", f"System: {platform.platform()}"]
     lines.append(f"Python: {platform.python_version()} (process {os.getpid()})")
-    for package in ("maru-trader", "PySide6-Essentials", "pyqtgraph", "ccxt"):
+    for package in ("maru-trader", "PySide6-Essentials", "ccxt"):
         lines.append(f"{package}: {_quiet_version(package)}")
     return "\n".join(lines)
 

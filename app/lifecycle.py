@@ -1,8 +1,7 @@
 """Ordered shutdown that never blocks the window. GUI thread only, except the watchdog inside the interpreter.
 
 Closing the window asks `Lifecycle.close_warnings`, then calls `quit`; from there on stages run one after the other,
-each started, polled by a timer and, if it takes too long, given up. It needs nothing but the Qt event loop, with or
-without qasync on top.
+each started, polled by a timer and, if it takes too long, given up. It needs nothing but the Qt event loop.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ GROUND = """
     app.theme app.ui.tray app.workers.base app.workers.executor app.workers.market app.workers.retry
     app.workers.snapshot app.workers.store app.workers.training
 """
-HEAVY = "torch pandas ccxt sqlalchemy pyarrow numba scipy sklearn alembic pyqtgraph aiohttp"
+HEAVY = "torch pandas ccxt sqlalchemy pyarrow numba scipy sklearn alembic aiohttp"
 QT_FREE = "app.i18n app.tokens app.stylesheet app.notifications app.services"
 
 
