@@ -5,6 +5,7 @@ Qt is imported only when the command runs: this module must load where PySide6 i
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands.cli import JsonOption, command, emit, say
+from core.diagnostics.checks_software import REINSTALL
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def screenshots(
     as_json: JsonOption = False,
 ) -> None:
     """Write a picture of every window, dock, dialog and wizard page, with made-up content and without network."""
+    if importlib.util.find_spec("PySide6") is None:
+        raise UserError("The package PySide6 is missing: without it nothing can be drawn.", REINSTALL)
     prepare_environment()
     look = read_look(language, theme, size)
     from app.screenshots.album import take_pictures

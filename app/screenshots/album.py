@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
 from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QApplication
 
@@ -106,12 +109,13 @@ def take_pictures(
     except OSError as exc:
         raise UserError(f"The folder {folder} cannot be made: {exc.strerror}.", "Choose another one.") from exc
     written: list[Picture] = []
-    for shot in shoot(look, wanted):
-        tell(shot.name)
-        path = folder / f"{shot.name}.png"
-        if not shot.pixmap.save(str(path), "PNG"):
-            raise UserError(f"The picture {path} cannot be written.", "Check the free space and the rights.")
-        written.append(Picture(shot.name, path, shot.pixmap.width(), shot.pixmap.height(), shot.clipped))
+    with _quiet_platform():
+        for shot in shoot(look, wanted):
+            tell(shot.name)
+            path = folder / f"{shot.name}.png"
+            if not shot.pixmap.save(str(path), "PNG"):
+                raise UserError(f"The picture {path} cannot be written.", "Check the free space and the rights.")
+            written.append(Picture(shot.name, path, shot.pixmap.width(), shot.pixmap.height(), shot.clipped))
     return written
 
 
@@ -147,6 +151,21 @@ def shoot(look: Look, wanted: frozenset[str], materials: Materials | None = None
                     studio.close()
     finally:
         language.set_language(before)
+
+
+@contextmanager
+def _quiet_platform() -> Iterator[None]:
+    """Keep to itself what a platform without windows says about each window: that it cannot place it."""
+
+    def pass_on(_kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
+        if not text.startswith("This plugin does not support"):
+            sys.stderr.write(text + "\n")
+
+    before = qInstallMessageHandler(pass_on)
+    try:
+        yield
+    finally:
+        qInstallMessageHandler(before)
 
 
 def _application() -> QApplication:

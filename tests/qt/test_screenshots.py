@@ -160,6 +160,7 @@ def test_the_command_draws_without_a_display(tmp_path: Path) -> None:
     image = QImage(window["path"])
     assert (image.width(), image.height()) == (1000, 600)
     assert "Traceback" not in run.stderr
+    assert "plugin does not support" not in run.stderr
 
 
 def test_the_check_finds_what_is_cut_off(qapp: QApplication) -> None:
@@ -193,3 +194,11 @@ def test_the_check_finds_what_is_cut_off(qapp: QApplication) -> None:
     assert "px of height" in line
     root.close()
     root.deleteLater()
+
+
+def test_without_qt_one_sentence_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PySide6", None)
+    assert run_cli(["screenshots", "--out", str(tmp_path / "pictures"), "--json"]) == 2
+    assert "PySide6 is missing" in json.loads(capsys.readouterr().out)["error"]
