@@ -74,6 +74,8 @@ def trade(
     choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
+    if spec is not None:
+        _check_model(paths, spec)
     logs = LogSetup(paths.logs)
     try:
         result = asyncio.run(_trade(paths, choice, spec, minutes, logs))
@@ -92,6 +94,22 @@ def _spec(model: str | None, symbol: str, timeframe: str, capital: str) -> Strat
         return StrategySpec(f"model-{model[:12]}", f"Model {model[:12]}", symbol, timeframe, model, amount)
     except ValueError as exc:
         raise UserError(f"The capital {capital!r} is not an amount of money.", "Give a number such as 1000.") from exc
+
+
+def _check_model(paths: DataPaths, spec: StrategySpec) -> None:
+    """Refuse a model that cannot trade here before an exchange is started for it.
+
+    Raises:
+        UserError: there is no such model, it is damaged, or it was trained on something else.
+    """
+    from ml.model_storage import load_model
+
+    data = load_model(paths.models, spec.model_id).spec.data
+    if (data.symbol, data.timeframe) != (spec.symbol, spec.timeframe):
+        raise UserError(
+            f"The model was trained on {data.symbol} {data.timeframe}, not on {spec.symbol} {spec.timeframe}.",
+            "Name its market with --symbol and --timeframe.",
+        )
 
 
 async def _trade(

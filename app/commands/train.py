@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
 from ml.api import (
+    SPEC_FILE,
     STORE_SOURCE,
     TRAIN_FORECAST_JOB,
     DataRange,
@@ -81,8 +82,6 @@ def forecast(
         runs_dir=paths.runs,
         resume=resume is not None,
     )
-    if not resume:
-        _remember(paths, run_id, spec)
     result = _run(run_id, job, spec)
     emit(result.to_json(), as_json=as_json, text=describe_result(result))
 
@@ -235,14 +234,8 @@ def _replace_given(part: Any, given: dict[str, Any]) -> Any:
     return replace(part, **{key: value for key, value in given.items() if value is not None})
 
 
-def _remember(paths: DataPaths, run_id: str, spec: ForecastSpec) -> None:
-    from core.data.atomic_file import write_atomically
-
-    write_atomically(paths.runs / run_id / "spec.json", json.dumps(spec.to_json(), indent=1).encode())
-
-
 def _resumed_spec(paths: DataPaths, run_id: str) -> ForecastSpec:
-    file = paths.runs / Path(run_id).name / "spec.json"
+    file = paths.runs / Path(run_id).name / SPEC_FILE
     try:
         return ForecastSpec.from_json(json.loads(file.read_bytes()))
     except (OSError, ValueError) as exc:

@@ -342,7 +342,7 @@ class PracticeServer:
         body = await _json_body(request)
         open_ms = body.get("open_time")
         if not isinstance(open_ms, int):
-            raise web.HTTPBadRequest(text="open_time must be milliseconds since the epoch")
+            raise _bad_request("open_time must be milliseconds since the epoch.")
         released = self.player.acknowledge(str(body.get("symbol")), str(body.get("interval")), open_ms)
         return web.json_response({"released": released})
 
@@ -379,13 +379,18 @@ class PracticeServer:
         return web.json_response({})
 
 
+def _bad_request(message: str) -> web.HTTPBadRequest:
+    """Return a refusal in the shape of the control interface."""
+    return web.HTTPBadRequest(text=json.dumps({"error": message}), content_type="application/json")
+
+
 async def _json_body(request: web.Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.text())
     except ValueError as exc:
-        raise web.HTTPBadRequest(text="the body must be JSON") from exc
+        raise _bad_request("The body must be JSON.") from exc
     if not isinstance(body, dict):
-        raise web.HTTPBadRequest(text="the body must be a JSON object")
+        raise _bad_request("The body must be a JSON object.")
     return body
 
 

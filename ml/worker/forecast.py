@@ -5,6 +5,7 @@ Bars come by path, the model goes to disk, only numbers travel over the pipe.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import safetensors.torch
 
 from core.clock import SystemClock
+from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.jobs import JobChannel, JobStopped, Json
-from ml.api import ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult
+from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult
 from ml.dataset import ForecastDataset, Part, build_dataset, load_bars
 from ml.evaluators import evaluate_forecast
 from ml.features import IntArray
@@ -39,6 +41,8 @@ def run(spec: Json, channel: JobChannel) -> Json:
         UserError: unusable data or settings, a full disk.
     """
     job = ForecastJob.from_json(spec)
+    if not job.resume:
+        write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
     _phase(job, channel, "loading")
     frame = load_bars(job.spec.data, Path(job.candles_dir))
     _phase(job, channel, "features")

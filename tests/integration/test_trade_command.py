@@ -23,7 +23,7 @@ import runpy, sys
 
 class NoQt:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"PySide6", "shiboken6", "pyqtgraph", "qasync", "torch"}:
+        if name.split(".")[0] in {"PySide6", "shiboken6", "torch"}:
             raise ImportError(f"{name} must not be imported here")
 
 sys.meta_path.insert(0, NoQt())
@@ -78,6 +78,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path) -> None:
         (("trade",), "Where to trade is not clear"),
         (("trade", "--endpoints", "nowhere.json"), "cannot be read"),
         (("trade", "--practice", "--model", "m", "--capital", "lots"), "not an amount of money"),
+        (("trade", "--practice", "--model", "nosuchmodel"), "There is no model"),
         (("kill",), "cannot be read"),
     ],
 )
@@ -87,6 +88,15 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path: Path, arguments: tuple[s
     assert process.returncode == 2
     assert message in json.loads(out)["error"]
     assert "Traceback" not in err
+
+
+def test_a_model_of_another_market_is_refused_before_anything_starts(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(trained.models_dir)
+    model = trained.result.model_id
+    process = main_py(tmp_path, "trade", "--practice", "--symbol", "ETH/USDT", "--model", model)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 2, err
+    assert "was trained on" in json.loads(out)["error"]
 
 
 def test_an_exchange_that_is_down_is_one_sentence(tmp_path: Path) -> None:
