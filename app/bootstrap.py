@@ -7,6 +7,7 @@ connections; heavy libraries load on worker threads or in children.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import json
 import logging
@@ -52,9 +53,10 @@ from app.workers.market import MarketWorker
 from app.workers.practice import PracticeHost
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
-from core.clock import Clock, SystemClock
+from core.clock import NS_PER_S, Clock, SystemClock
 from core.config import APP_NAME, DataPaths, data_paths
-from core.domain.candles import Timeframe
+from core.domain.candles import Candle, Timeframe
+from core.domain.fills import Fill
 from core.domain.instruments import Instrument
 from core.domain.orders import TradingMode, TradingState
 from core.errors import UserError
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 PRACTICE_VENUE = "binance"
 STALE_AFTER_S = 5.0
+JUST_NOW_NS = 10 * NS_PER_S
 STEP_MS = 5  # pause between two steps of the start, for whatever else the window has to do
 WATCHED_MODULES = ("torch", "pandas", "ccxt", "sqlalchemy", "numba", "scipy", "sklearn", "alembic", "river")
 
@@ -123,6 +126,7 @@ class Application(QObject):
         self._clock = SystemClock()
         self._market_clock: Clock = self._clock  # until the exchange says what time its market has
         self._last_tick_ns = 0
+        self._newest_bar: Candle | None = None
         self._halted = False
         self.settings = Settings(paths.settings_file, self)
         self.language = LanguageManager(self)
@@ -246,6 +250,7 @@ class Application(QObject):
         self.market.connection_changed.connect(window.on_connection)
         self.market.ticker_changed.connect(window.on_ticker)
         self.market.ticker_changed.connect(self._on_tick)
+        self.market.candle_arrived.connect(self._on_candle)
         self.market.book_changed.connect(window.on_book)
         self.market.failed.connect(self._on_trouble)
         self.executor.failed.connect(self._on_trouble)
@@ -384,7 +389,7 @@ class Application(QObject):
         if isinstance(event, OrderUpdated):
             self.chart.on_order(event.order)
         elif isinstance(event, FillBooked):
-            self.chart.on_fill(event.fill)
+            self.chart.on_fill(self._at_the_bar(event.fill))
         elif isinstance(event, PositionChanged):
             self.chart.on_position(event.position)
 
@@ -476,6 +481,10 @@ class Application(QObject):
         self.window.raise_()
         self.window.activateWindow()
 
+    @Slot(object)
+    def _on_candle(self, candle: Candle) -> None:
+        self._newest_bar = candle
+
     # --- helpers ----------------------------------------------------------------------------------------------
 
     def tell_last_run(self, last: LastRun) -> None:
@@ -484,6 +493,16 @@ class Application(QObject):
             _log.warning("the last run did not end properly; trace: %s", last.path or "none")
             text = tr("Strategies stay stopped until you start them. The books are compared with the exchange first.")
             self.window.show_notice(Notice(Severity.WARNING, tr("Maru did not end properly last time."), text))
+
+    def _at_the_bar(self, fill: Fill) -> Fill:
+        """Return a fill of this moment with the time of the forming bar where the market runs behind the wall.
+
+        The exchange stamps own fills with the wall's time, and bars with the market's.
+        """
+        bar, now_ns = self._newest_bar, self._clock.now_ns()
+        if bar is None or now_ns - fill.time_ns > JUST_NOW_NS or fill.time_ns < bar.close_time_ns:
+            return fill
+        return dataclasses.replace(fill, time_ns=bar.open_time_ns)
 
     def _tray_mode(self) -> TradingMode:
         return self.window.models.mode or TradingMode.PRACTICE
