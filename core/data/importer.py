@@ -36,6 +36,7 @@ _ALIASES = {
 _QUOTES = ("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "KRW", "USD", "EUR", "BTC", "ETH", "BNB")
 _VENUES = ("BINANCE", "UPBIT", "BITHUMB", "BYBIT", "OKX", "KRAKEN", "COINBASE", "BITFINEX")
 _TIMEFRAME = re.compile(r"(?<![0-9A-Za-z])(\d{1,2}[mhdw])(?![0-9A-Za-z])")
+_SYMBOL = re.compile(r"[0-9A-Z.\-]+/[0-9A-Z.\-]+(:[0-9A-Z.\-]+)?")
 # Each unit's range covers the years 1990 to 2255; they do not overlap.
 _UNITS = ((9_000_000_000, 1_000_000_000), (9_000_000_000_000, 1_000_000), (9_000_000_000_000_000, 1_000))
 
@@ -83,8 +84,12 @@ def import_candles(
     market = symbol or guess_symbol(path.name)
     if market is None:
         raise UserError(
-            f"The market cannot be told from the name {path.name}.", "Name it with --symbol, e.g. BTC/USDT."
+            f"The market cannot be told from the name {path.name}.",
+            "Name the file like BTC_USDT-1h.csv, or the market with --symbol, e.g. BTC/USDT.",
         )
+    if not _SYMBOL.fullmatch(market):
+        raise UserError(f"{market!r} is no market name.", "Write it like BTC/USDT.")
+    _check_spacing(times, chosen, path)
     _check_values(times, prices, chosen, path)
     order = np.argsort(times, kind="stable")
     keep = order[np.append(np.diff(times[order]) != 0, True)]
@@ -120,10 +125,10 @@ def guess_timeframe(name: str) -> Timeframe | None:
 
 def _read_table(path: Path) -> Any:
     name = path.name.lower()
-    if not name.endswith(SUFFIXES):
-        raise UserError(f"{path.name} is no file type that can be imported.", "Use CSV, Feather or Parquet.")
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
+    if not name.endswith(SUFFIXES):
+        raise UserError(f"{path.name} is no file type that can be imported.", "Use CSV, Feather or Parquet.")
     import pyarrow as pa
 
     try:
@@ -234,6 +239,16 @@ def _timeframe_of(times: IntArray, path: Path) -> Timeframe:
     raise UserError(
         f"The bar length of {path.name} cannot be told from its rows.", "Name it with --timeframe, e.g. 1h."
     )
+
+
+def _check_spacing(times: IntArray, timeframe: Timeframe, path: Path) -> None:
+    """Refuse bars that are all further apart than their alleged length: a wrong label would look like gaps for ever."""
+    steps = np.diff(np.unique(times))
+    if len(steps) >= 2 and int(steps.min()) > timeframe.ns:
+        apart = next((t.value for t in Timeframe if t.ns == int(steps.min())), f"{int(steps.min()) / 1e9:g} s")
+        raise UserError(
+            f"The bars of {path.name} are {apart} apart, not {timeframe.value}.", "Give the right --timeframe."
+        )
 
 
 def _check_values(times: IntArray, prices: dict[str, FloatArray], timeframe: Timeframe, path: Path) -> None:
