@@ -11,6 +11,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from app.commands.cli import emit, say
+
+# The library's class of usage errors; it has no public name of its own.
+_UsageError: Any = typer.BadParameter.__base__
+
 # name -> (module, one-line help). A module exposes `app: typer.Typer` (a group) or `command_app` with one command.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("app.commands.demo", "Train on the past, trade the rest on the practice exchange, write a report."),
@@ -55,7 +60,25 @@ def run_cli(arguments: list[str]) -> int:
         rich_markup_mode=None,
     )
     try:
-        group.main(args=arguments, prog_name="main.py")
-    except SystemExit as exc:  # the library ends every command this way, with the exit code
+        code = group.main(args=arguments, prog_name="main.py", standalone_mode=False)
+    except _UsageError as exc:
+        _explain(exc, as_json="--json" in arguments)
+        return 2
+    except SystemExit as exc:  # standard output was closed while it wrote
         return exc.code if isinstance(exc.code, int) else 1
-    return 0
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Any, *, as_json: bool) -> None:
+    """Say in one sentence what is wrong with a command line."""
+    context = error.ctx
+    message = error.format_message().strip()
+    path = context.command_path if context is not None else "main.py"
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the group
+        say(message)
+        message = f"{path} needs a subcommand"
+    remedy = f"Run {path} --help to see what there is."
+    if as_json:
+        emit({"error": f"{message.rstrip('.')}.", "remedy": remedy}, as_json=True)
+    else:
+        say(f"Error: {message.rstrip('.')}. {remedy}")
