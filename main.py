@@ -13,7 +13,7 @@ def main() -> int:
         from app.qt_start import skip_feature_scan
 
         skip_feature_scan()  # before the many imports that it would slow down
-        from app.bootstrap import run_gui
+        from app.gui_main import run_gui
 
         return run_gui(arguments)
     from app.commands.root import run_cli

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -23,10 +22,10 @@ from PySide6.QtWidgets import QApplication
 
 from app.crash import CrashHandler, CrashReport, LastRun
 from app.gc_guard import GcGuard
-from app.gui_options import GuiOptions, parse_gui_options
+from app.gui_options import GuiOptions
 from app.i18n import Language, tr, tr_count
 from app.language import LanguageManager, system_language
-from app.lifecycle import FaultWatchdog, Lifecycle, SignalWatcher, Stage, worker_stage
+from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.notifications import NotificationManager
 from app.runtime import open_market_link, open_trading_session
 from app.settings import (
@@ -40,7 +39,6 @@ from app.settings import (
     LanguageChoice,
     Settings,
 )
-from app.single_instance import SingleInstance
 from app.stall_watch import StallWatch
 from app.theme import ThemeChoice, ThemeManager, load_fonts
 from app.training_desk import TrainingDesk
@@ -54,7 +52,7 @@ from app.workers.practice import PracticeHost
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
 from core.clock import NS_PER_S, Clock, SystemClock
-from core.config import APP_NAME, DataPaths, data_paths
+from core.config import DataPaths
 from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill
 from core.domain.instruments import Instrument
@@ -70,7 +68,6 @@ from core.events import (
     Severity,
     TradingStateChanged,
 )
-from core.logger import LogSetup, TailHandler
 from ml.api import TRAIN_FORECAST_JOB, ForecastSpec, forecast_job, new_run_id
 
 if TYPE_CHECKING:
@@ -577,50 +574,3 @@ def end_qt_objects(application: Application) -> None:
     application.window.deleteLater()
     application.deleteLater()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-
-
-def run_gui(arguments: list[str]) -> int:
-    """Open the window and return the exit code when it has closed."""
-    options = parse_gui_options(arguments)
-    try:
-        paths = data_paths(options.data_dir).create()
-    except UserError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 2
-    qapp = QApplication([APP_NAME])
-    qapp.setApplicationName(APP_NAME)
-    qapp.setApplicationDisplayName(APP_NAME)
-    qapp.setApplicationVersion(VERSION)
-    qapp.setDesktopFileName("maru")
-    qapp.setStyle("Fusion")
-    qapp.setQuitOnLastWindowClosed(False)
-    instance = SingleInstance(paths.root)
-    if not instance.acquire():
-        shown = instance.raise_first()
-        sys.stderr.write("Maru is already open with this data folder.\n")
-        return 0 if shown else 2
-    return _run(qapp, options, paths, instance)
-
-
-def _run(qapp: QApplication, options: GuiOptions, paths: DataPaths, instance: SingleInstance) -> int:
-    logs = LogSetup(paths.logs)
-    crash = CrashHandler(paths.logs, clean=logs.redactor.clean)
-    last = crash.install()
-    application = Application(qapp, options, paths, crash)
-    logs.attach(TailHandler(application.log_bridge.take))
-    signals = SignalWatcher()
-    signals.requested.connect(application.lifecycle.quit_for_signal)
-    signals.insisted.connect(application.lifecycle.hurry)
-    signals.start()
-    instance.raise_requested.connect(application.show_window)
-    application.start()
-    application.tell_last_run(last)
-    code = qapp.exec()
-    if application.lifecycle.stuck:  # a thread that does not end would abort the interpreter on its way out
-        os._exit(code or 1)
-    signals.stop()
-    logs.close()
-    instance.release()
-    end_qt_objects(application)
-    crash.close()
-    return code
