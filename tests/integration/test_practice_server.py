@@ -155,6 +155,11 @@ async def test_only_local_programs_with_the_right_words_get_in(lively: PracticeE
         for headers in ({}, {"Authorization": "Bearer wrong"}):
             async with session.get(f"{lively.control}/state", headers=headers) as response:
                 assert response.status == 401
+        right = {"Authorization": f"Bearer {lively.token}"}
+        for body in ("{}", "[]", "no JSON"):
+            async with session.post(f"{lively.control}/ack", headers=right, data=body) as response:
+                assert response.status == 400
+                assert (await response.json())["error"]
         assert lively.token not in repr(lively)
         assert lively.api_secret not in repr(lively)
         with socket.socket() as outside:
