@@ -12,13 +12,16 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ["QT_API"] = "pyside6"
 
+pytest_plugins = ["tests.trained_model"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
 def _isolated_data_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests out of the user's own data folder, whatever they forget to pass."""
+    """Keep tests out of the user's own folders and locks, whatever they forget to pass."""
     monkeypatch.setenv("MARU_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setenv("MARU_RUNTIME_DIR", str(tmp_path_factory.mktemp("locks")))
 
 
 @pytest.fixture(scope="session")

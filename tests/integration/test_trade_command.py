@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.ml.conftest import Trained, trained
-
-__all__ = ["trained"]
+from tests.trained_model import Trained
 
 ROOT = Path(__file__).parents[2]
 

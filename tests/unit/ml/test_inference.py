@@ -12,7 +12,7 @@ from core.strategies.predictor import Predictor
 from ml.dataset import build_dataset
 from ml.inference import OnnxForecaster, OnnxPredictor, forecast_rows, load_predictor
 from ml.model_storage import load_model
-from tests.unit.ml.conftest import Trained
+from tests.trained_model import Trained
 
 
 @pytest.fixture

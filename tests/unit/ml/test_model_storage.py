@@ -13,14 +13,15 @@ import safetensors
 from core.clock import ManualClock
 from core.data import atomic_file
 from core.errors import UserError
+from ml.api import SPEC_FILE, ForecastSpec
 from ml.model_storage import FILES, MANIFEST, PackageContent, list_models, load_model, save_model, summarise
-from tests.unit.ml.conftest import Trained
+from tests.trained_model import Trained
 
 
 def test_the_job_reports_every_phase_and_stores_a_whole_package(trained: Trained) -> None:
-    phases = [message["phase"] for message in trained.channel.messages]
+    phases = [message["phase"] for message in trained.messages]
     assert list(dict.fromkeys(phases)) == ["loading", "features", "training", "exporting", "testing", "done"]
-    assert trained.channel.logs == [trained.result.metrics.verdict]
+    assert trained.logs == (trained.result.metrics.verdict,)
     folder = trained.models_dir / trained.result.model_id
     assert {path.name for path in folder.iterdir()} == {*FILES, MANIFEST}
     assert not list(trained.models_dir.glob(".incoming*"))
@@ -127,3 +128,8 @@ def test_a_full_disk_leaves_nothing_behind(trained: Trained, tmp_path: Path, mon
     with pytest.raises(UserError, match="disk is full"):
         save_model(tmp_path, content_of(trained), ManualClock(5))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_keeps_what_it_takes_to_resume_it(trained: Trained) -> None:
+    kept = trained.models_dir.parent / "runs" / "run-1" / SPEC_FILE
+    assert ForecastSpec.from_json(json.loads(kept.read_bytes())) == trained.spec
