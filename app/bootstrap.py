@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import importlib
 import json
 import logging
 import sys
@@ -80,6 +81,14 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 PRACTICE_VENUE = "binance"
 STALE_AFTER_S = 5.0
+# The panels that need arrays, in pieces small enough for one turn of the event loop each.
+PANEL_MODULES = (
+    *(f"app.ui.charts.{name}" for name in ("lod", "series", "ticks", "style", "axes", "candles", "overlays")),
+    *(f"app.ui.charts.{name}" for name in ("order_lines", "crosshair", "states", "scene", "view")),
+    "app.ui.docks.chart_dock",
+    "app.ui.docks.order_book_dock",
+    "app.ui.docks.training_dock",
+)
 JUST_NOW_NS = 10 * NS_PER_S
 STEP_MS = 5  # pause between two steps of the start, for whatever else the window has to do
 WATCHED_MODULES = ("torch", "pandas", "ccxt", "sqlalchemy", "numba", "scipy", "sklearn", "alembic", "river")
@@ -312,25 +321,20 @@ class Application(QObject):
         loading.start()
         while loading.is_alive():
             yield
-        from app.ui.charts.view import ChartView
-
-        assert ChartView is not None
-        yield
+        for name in PANEL_MODULES:
+            importlib.import_module(name)
+            yield
         from app.ui.docks.chart_dock import ChartDock
+        from app.ui.docks.order_book_dock import OrderBookDock
+        from app.ui.docks.training_dock import TrainingDock
 
-        yield
         self.chart = ChartDock(self.market, self.theme)
         yield
         self.window.attach_dock(DockName.CHART.value, self.chart)
         yield
-        from app.ui.docks.order_book_dock import OrderBookDock
-
         self.book = OrderBookDock(self.theme)
         yield
         self.window.attach_dock(DockName.ORDER_BOOK.value, self.book)
-        yield
-        from app.ui.docks.training_dock import TrainingDock
-
         yield
         self.training_dock = TrainingDock(self.desk, self.theme)
         yield

@@ -87,7 +87,7 @@ class StallWatch(QObject):
             self.worst_ms = stalled
         if stalled > self._threshold:
             self.stalls = [*self.stalls[-self.keep + 1 :], Stall(stalled, stack)]
-            log.warning("the window stood still for %.0f ms\n%s", stalled, stack)
+            log.info("the window stood still for %.0f ms\n%s", stalled, stack)
 
     def _watch(self) -> None:
         """Look at the last beat; once per stall, note what the GUI thread does. Watcher thread."""
