@@ -175,7 +175,7 @@ def test_reasons_name_the_limits_in_force() -> None:
 
 
 def test_benchmark_table_names_real_figures() -> None:
-    rows = re.findall(r"^\| `([\w.]+)` \|", (DOCS / "benchmarks.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.]+)` \(", (DOCS / "benchmarks.md").read_text("utf-8"), re.MULTILINE)
     assert rows
     assert set(rows) <= {figure.name for figure in CATALOGUE.figures}
 
