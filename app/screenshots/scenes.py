@@ -53,7 +53,8 @@ class Stage:
 def stages() -> tuple[Stage, ...]:
     """Return every picture, in the order it is taken."""
     return (
-        Stage(_trade, {**_window_scenes(), **_panel_scenes(), **_dialog_scenes()}),
+        # What the later window scenes tell must not stand in the lists of the panels.
+        Stage(_trade, {"main_window": _main_window, **_panel_scenes(), **_dialog_scenes(), **_window_scenes()}),
         Stage(_nothing, _start_scenes()),
         Stage(_trade, _ticket_scenes()),
         Stage(_halt, {"main_window_halted": Studio.picture, "question_rearm": _rearm_question}),
@@ -134,7 +135,6 @@ def _book_error(studio: Studio) -> QPixmap:
 
 def _window_scenes() -> dict[str, Take]:
     return {
-        "main_window": _main_window,
         "main_window_paper": partial(_in_mode, mode=TradingMode.PAPER),
         "main_window_live": partial(_in_mode, mode=TradingMode.LIVE),
         "main_window_stale": _stale_window,
