@@ -15,7 +15,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
@@ -96,6 +96,10 @@ WATCHED_MODULES = ("torch", "pandas", "ccxt", "sqlalchemy", "numba", "scipy", "s
 _log = logging.getLogger(__name__)
 
 
+def _keep_nothing(*_secrets: str) -> None:
+    """Stand in for a redactor where no log is kept."""
+
+
 class LogBridge(QObject):
     """Carries log records of any thread to the GUI thread.
 
@@ -126,8 +130,25 @@ class Application(QObject):
 
     started = Signal()
 
-    def __init__(self, qapp: QApplication, options: GuiOptions, paths: DataPaths, crash: CrashHandler) -> None:
+    def __init__(
+        self,
+        qapp: QApplication,
+        options: GuiOptions,
+        paths: DataPaths,
+        crash: CrashHandler,
+        hide: Callable[..., None] = _keep_nothing,
+    ) -> None:
+        """Build and wire everything; nothing runs yet.
+
+        Args:
+            qapp: the application object.
+            options: how the window was started.
+            paths: data folder, created.
+            crash: installed handler.
+            hide: takes secrets that no log or crash report may show.
+        """
         super().__init__()
+        self._hide = hide
         self._qapp, self._options, self.paths, self._crash = qapp, options, paths, crash
         self._clock = SystemClock()
         self._market_clock: Clock = self._clock  # until the exchange says what time its market has
@@ -222,7 +243,9 @@ class Application(QObject):
 
     async def _endpoints(self) -> Any:
         # Shielded: a worker that stops waiting must not cancel the future the others wait for.
-        return await asyncio.shield(asyncio.wrap_future(self.practice.endpoints))
+        endpoints = await asyncio.shield(asyncio.wrap_future(self.practice.endpoints))
+        self._hide(endpoints.token, endpoints.api_key, endpoints.api_secret)
+        return endpoints
 
     async def _open_trading(self, sink: Any) -> Any:
         return await open_trading_session(self.paths, await self._endpoints(), sink)

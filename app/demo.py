@@ -402,7 +402,7 @@ class _Milestones:
             return
         self._tenth = tenth
         left = (time.monotonic() - self._started) / done * (total - done) if eta_s is None and done else eta_s or 0.0
-        self._say(f"  {self._what}: {10 * tenth} %, {left:.0f} s left")
+        self._say(f"  {self._what}: {10 * tenth} %, {max(0.0, left):.0f} s left")
 
 
 # --- report -----------------------------------------------------------------------------------------------------

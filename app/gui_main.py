@@ -44,7 +44,7 @@ def _run(qapp: QApplication, options: GuiOptions, paths: DataPaths, instance: Si
     logs = LogSetup(paths.logs)
     crash = CrashHandler(paths.logs, clean=logs.redactor.clean)
     last = crash.install()
-    application = Application(qapp, options, paths, crash)
+    application = Application(qapp, options, paths, crash, logs.redactor.add)
     logs.attach(TailHandler(application.log_bridge.take))
     signals = SignalWatcher()
     signals.requested.connect(application.lifecycle.quit_for_signal)
