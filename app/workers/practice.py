@@ -46,15 +46,22 @@ class PracticeHost(WorkerThread):
         super().__init__("practice", parent)
         self._make = make
         self._woken = threading.Event()
+        self._starting: PracticeProcess | None = None
         self.endpoints: Future[PracticeEndpoints] = Future()
 
     def work(self) -> None:
         try:
-            process = self._make()
+            self._starting = process = self._make()
+            if self.stop_requested:
+                process.cancel()
             endpoints = process.start()
-        except BaseException as exc:
+        except Exception as exc:
+            if self.stop_requested:  # it was told to give up, and nobody waits for it any more
+                self.endpoints.cancel()
+                return
             self.endpoints.set_exception(exc)
             raise
+        self._starting = None
         try:
             self.endpoints.set_result(endpoints)
             self.ready.emit()
@@ -69,6 +76,8 @@ class PracticeHost(WorkerThread):
 
     def _wake(self) -> None:
         self._woken.set()
+        if (starting := self._starting) is not None:  # a slow machine may take longer to start it than a quit may last
+            starting.cancel()
         # A loop that still waits for the endpoints must end, too, where the exchange never came up.
         if not self.isRunning():
             self.endpoints.cancel()

@@ -53,6 +53,7 @@ class PracticeProcess:
         }
         self._arguments = [part for name, value in options.items() if value is not None for part in (name, str(value))]
         self._process: subprocess.Popen[str] | None = None
+        self._cancelled = threading.Event()
         self._complaints: deque[str] = deque(maxlen=20)
         self._readers: list[threading.Thread] = []
 
@@ -70,7 +71,8 @@ class PracticeProcess:
         """Start the child and wait until it is ready.
 
         Raises:
-            UserError: it ended or did not become ready in time; the message is the child's own where it gave one.
+            UserError: it ended, was cancelled or did not become ready in time; the message is the child's own where it
+                gave one.
         """
         if self._process is not None:
             raise RuntimeError("the practice exchange was already started")
@@ -85,6 +87,8 @@ class PracticeProcess:
             encoding="utf-8",
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+        if self._cancelled.is_set():  # between the call and the child
+            self._process.terminate()
         lines: list[str] = []
         first = threading.Event()
 
@@ -96,6 +100,13 @@ class PracticeProcess:
         self._read(self._process.stderr, self._complaints.append, None)
         first.wait(timeout_s)
         return self._parse(lines[0] if lines else "", timeout_s)
+
+    def cancel(self) -> None:
+        """Make a `start` that still waits give up at once; `stop` comes after it as always. Any thread, idempotent."""
+        self._cancelled.set()
+        process = self._process
+        if process is not None:
+            process.terminate()  # does nothing where it has ended
 
     def stop(self) -> int | None:
         """End the child within 5 s and return its exit code; None where none was running. Idempotent."""

@@ -325,6 +325,14 @@ async def test_one_account_has_one_exchange(tmp_path: Path) -> None:
         assert not second.running
 
 
+def test_a_start_can_be_cancelled(tmp_path: Path) -> None:
+    process = PracticeProcess(data_dir=tmp_path)
+    process.cancel()
+    with pytest.raises(UserError, match="ended at once"):
+        process.start(60)
+    assert not process.running
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_in_time(tmp_path: Path, number: int) -> None:
     process = PracticeProcess(data_dir=tmp_path)
