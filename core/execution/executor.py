@@ -48,6 +48,7 @@ from core.execution.kill_switch import (
     begin_report,
     cancel_everything,
     flatten_intents,
+    is_dust,
     note_sale,
     write_report,
 )
@@ -143,6 +144,7 @@ class Executor:
         self._failure: BaseException | None = None
         self._stop_wanted = asyncio.Event()
         self._reconcile_lock = asyncio.Lock()
+        self._kill_lock = asyncio.Lock()
         self._closed = False
 
     # --- what others may look at ------------------------------------------------------------------------------
@@ -319,16 +321,24 @@ class Executor:
         report = begin_report(reason, flatten, self._wall)
         self._control.halt_now()  # before anything that may fail
         self._runner.pause_all("kill switch")
+        async with self._kill_lock:  # a second press must not sell beside the first
+            return await self._kill(report, flatten, reason)
+
+    async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
         report.errors += self._control.store_halt(reason)
         try:
             self._runner.forget_running()
         except UserError as exc:
             report.errors.append(exc.message)
         symbols = {order.intent.symbol for order in self._manager.working}
-        await cancel_everything(self._gateway, symbols, report, self._desk.apply)
+        await cancel_everything(
+            self._gateway, symbols, report, self._desk.apply,
+            answered=lambda: self._manager.wait_idle(self._options.settle_s),
+        )  # fmt: skip
         if flatten:
             await self._flatten(report)
-        report.unknown += [o.client_order_id for o in self._manager.working if o.state is OrderState.UNKNOWN]
+        undecided = (OrderState.UNKNOWN, OrderState.SUBMITTED)
+        report.unknown += [o.client_order_id for o in self._manager.working if o.state in undecided]
         report.unknown = sorted(set(report.unknown))
         path = write_report(report, self._paths.reports, self._wall)
         self._sink(TradingStateChanged(TradingState.HALTED, reason, str(path)))
@@ -428,7 +438,9 @@ class Executor:
             open_positions, free, dict(self._gateway.instruments), marks, kill_id, self._wall.now_ns(), report
         ):
             note_sale(report, await self.submit(intent))
-        report.flat = all(sale["state"] == OrderState.FILLED for sale in report.sold)
+        left = [p for p in self._manager.positions if p.quantity > 0]
+        instruments = self._gateway.instruments
+        report.flat = all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)
 
     def _follow_fence(self) -> None:
         fence = self._control.raised_fence()
@@ -511,6 +523,7 @@ class Executor:
             await self._sync.book_missing_fills()
         except GatewayError as exc:
             _log.warning("unknown orders could not be looked into: %s", exc.message)
+        await self._desk.chase_cancels()
 
     async def _refresh_round(self) -> None:
         self._follow_fence()

@@ -66,6 +66,7 @@ class KillReport:
 async def cancel_everything(
     gateway: ExchangeGateway, extra_symbols: Iterable[str], report: KillReport,
     apply: Callable[[OrderReport], object], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    answered: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:  # fmt: skip
     """Cancel all orders of the account and ask until the venue says that none is open.
 
@@ -73,9 +74,12 @@ async def cancel_everything(
         extra_symbols: markets where an order may exist although the venue does not list it (yet).
         report: filled in.
         apply: told every order report.
+        answered: waits for the answers to orders on the wire, which no list shows yet; whether all came.
     """
     # What is known is cancelled before anything is asked: a question may take its time.
     await _cancel_symbols(gateway, extra_symbols, report, apply)
+    if answered is not None and not await answered():
+        _note(report, "orders sent just before have no answer yet; they are cancelled as soon as they show")
     for attempt in range(CANCEL_ROUNDS):
         if attempt:
             await sleep(ROUND_PAUSE_S)
@@ -129,12 +133,16 @@ def flatten_intents(
         if position.quantity <= 0:
             continue
         instrument = instruments[position.symbol]
+        mark = marks.get(position.symbol)
         available = left.get(instrument.base, Decimal(0))
         quantity = instrument.round_quantity(min(position.quantity, available, instrument.max_quantity))
-        if instrument.rule_violation(quantity, marks.get(position.symbol)) is not None:
+        if is_dust(position, instrument, mark):
             report.dust.append(
                 {"symbol": position.symbol, "owner": position.owner, "quantity": f"{position.quantity:f}"}
             )
+            continue
+        if instrument.rule_violation(quantity, mark) is not None:
+            _note(report, f"{position.quantity:f} {position.symbol} of {position.owner}: only {available:f} is free")
             continue
         left[instrument.base] = available - quantity
         intents.append(
@@ -152,6 +160,12 @@ def flatten_intents(
             )
         )
     return intents
+
+
+def is_dust(position: Position, instrument: Instrument, mark: Decimal | None) -> bool:
+    """Return whether a position is too small for the venue to take a sale of all of it."""
+    quantity = instrument.round_quantity(min(position.quantity, instrument.max_quantity))
+    return instrument.rule_violation(quantity, mark) is not None
 
 
 def note_sale(report: KillReport, order: Order) -> None:

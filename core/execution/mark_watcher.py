@@ -37,7 +37,7 @@ class MarkWatcher:
     async def freshen(self, symbol: str) -> None:
         """Make sure the price is young; where the venue does not tell it, there is none."""
         age = self._marks.age_ns(symbol)
-        if symbol not in self._gateway.instruments or (age is not None and age < self._max_age_ns):
+        if symbol not in self._gateway.instruments or (age is not None and 0 <= age < self._max_age_ns):
             return
         try:
             self._marks.update(symbol, (await self._gateway.fetch_ticker(symbol)).last)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
-from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState
+from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
@@ -28,6 +28,9 @@ from core.execution.records import MANUAL_OWNER
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 from core.signals.risk_management import Denied, RiskContext, RiskManager
+
+_UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
+_SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class OrderDesk:
         self._new_id = new_id
         self._recent_manual: list[Intent] = []
         self._sends: set[asyncio.Task[Order]] = set()
+        self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
         self.symbols: set[str] = set()
         self.reconciling = True
 
@@ -153,10 +157,12 @@ class OrderDesk:
         """
         if self._manager.record(client_id) is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        self._unwanted.add(client_id)
         for attempt in range(self._options.cancel_attempts):
             try:
                 return await self._manager.cancel(client_id)
             except DefinitiveReject as exc:
+                self._unwanted.discard(client_id)
                 self._sink(Notice(Severity.WARNING, "The venue refuses to cancel", exc.message))
                 return self._manager.cancel_failed(client_id, exc.message)
             except OrderUnknown:
@@ -175,6 +181,8 @@ class OrderDesk:
         Raises:
             UserError: the venue did not answer; the orders may still be open.
         """
+        working = [o for o in self._manager.working if symbol in (None, o.intent.symbol)]
+        self._unwanted |= {o.client_order_id for o in working if o.state in _UNSEEN}
         try:
             listed = await self._gateway.fetch_open_orders(symbol)
             symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
@@ -189,6 +197,20 @@ class OrderDesk:
         for order in self._manager.working:
             if order.intent.owner == owner:
                 await self.cancel_order(order.client_order_id)
+
+    async def chase_cancels(self) -> None:
+        """Cancel orders that show only now although they are not wanted any more.
+
+        Those whose cancel met an order still on its way, and, while trading is halted, every order of ours: a kill
+        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay.
+        """
+        working = {o.client_order_id: o for o in self._manager.working}
+        self._unwanted &= set(working)
+        halted = self._control.state is TradingState.HALTED
+        for key, order in working.items():
+            stays = order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
+            if order.state in _SHOWN and (key in self._unwanted or (halted and not stays)):
+                await self.cancel_order(key)
 
     def _context(self, intent: Intent) -> RiskContext:
         now = self._wall.now_ns()

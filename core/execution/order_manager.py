@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 from core.clock import Clock
 from core.domain.fills import Fill
@@ -30,6 +31,7 @@ from core.execution.api.gateway import (
     OrderRequest,
     OrderUnknown,
     RetryableError,
+    SendRevoked,
 )
 from core.execution.fence import Fence
 from core.execution.journal import DuplicateIntent, Journal
@@ -86,6 +88,8 @@ class OrderManager:
         self._by_venue_id: dict[tuple[str, str], str] = {}
         self._positions: dict[tuple[str, str], Position] = {}
         self._in_flight: set[str] = set()
+        # Fence epoch at which each registered order may be sent; a halt takes back what has not been sent yet.
+        self._permits: dict[str, int] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -176,17 +180,25 @@ class OrderManager:
         self._journal.insert_order(record, "submit", now)
         self._remember(record)
         self._in_flight.add(record.key)
+        self._permits[record.key] = self.armed_epoch
         self._idle.clear()
         self._sink(OrderUpdated(order))
         return record.key
 
+    def revoke(self) -> None:
+        """Take back the permission of every registered order that is not on the wire yet; cannot fail."""
+        self._permits.clear()
+
     async def transmit(self, key: str) -> Order:
         """Send a registered order, once, and return it as the answer left it."""
         try:
-            if not self._fence.allows(self.armed_epoch):
+            if not self._may_send(key):
                 self._end_unsent(key)
             else:
-                self.apply_report(await self._gateway.submit_order(_request(self._existing(key).order)))
+                request = _request(self._existing(key).order, partial(self._may_send, key))
+                self.apply_report(await self._gateway.submit_order(request))
+        except SendRevoked:
+            self._end_unsent(key)
         except (DefinitiveReject, FatalGatewayError) as exc:
             self._refuse(key, ReasonCode.VENUE_REJECTED, exc)
         except RetryableError as exc:
@@ -199,6 +211,7 @@ class OrderManager:
             raise
         finally:
             self._in_flight.discard(key)
+            self._permits.pop(key, None)
             if not self._in_flight:
                 self._idle.set()
         return self._existing(key).order
@@ -392,8 +405,13 @@ class OrderManager:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
+    def _may_send(self, key: str) -> bool:
+        """Whether an order may go on the wire now: its permit holds, and nobody raised the fence since it was given."""
+        epoch = self._permits.get(key)
+        return epoch is not None and self._fence.allows(epoch)
+
     def _end_unsent(self, key: str) -> None:
-        message = "trading was stopped from outside this program before the order was sent"
+        message = "trading was stopped before the order was sent"
         record = self._existing(key)
         self._move(record, OrderState.DENIED, "fence", code=ReasonCode.FENCED, message=message)
         self._sink(IntentDenied(record.intent, ReasonCode.FENCED.value, message))
@@ -463,7 +481,7 @@ def _state_after_fill(current: OrderState, order: Order) -> OrderState:
     return step(current, OrderState.PARTIALLY_FILLED)
 
 
-def _request(order: Order) -> OrderRequest:
+def _request(order: Order, may_send: Callable[[], bool]) -> OrderRequest:
     intent = order.intent
     return OrderRequest(
         client_order_id=order.client_order_id,
@@ -474,4 +492,5 @@ def _request(order: Order) -> OrderRequest:
         limit_price=intent.limit_price,
         stop_price=intent.stop_price,
         time_in_force=intent.time_in_force,
+        may_send=may_send,
     )

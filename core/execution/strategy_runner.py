@@ -253,6 +253,8 @@ class StrategyRunner:
             history: list[Candle] | None = None
             if not strategy.follows(candle):
                 history = await self._history(strategy, spec, candle.open_time_ns)
+                if entry.strategy is not strategy:
+                    return  # stopped while the history was read
             holding = self._path.position(spec.symbol, spec.strategy_id).quantity
             decision = strategy.on_bar(candle, holding, self._wall.now_ns(), history)
             if decision is None:

@@ -197,7 +197,7 @@ class Synchroniser:
     def _is_young(self, record: OrderRecord) -> bool:
         """An order the venue has just confirmed: its queries may lag, so not finding it means nothing yet."""
         confirmed = record.order.state not in (OrderState.SUBMITTED, OrderState.UNKNOWN)
-        return confirmed and self._wall.now_ns() - record.order.updated_ns < QUERY_LAG_NS
+        return confirmed and 0 <= self._wall.now_ns() - record.order.updated_ns < QUERY_LAG_NS
 
     async def _query(self, record: OrderRecord, queried: dict[str, OrderReport | None]) -> None:
         try:

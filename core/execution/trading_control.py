@@ -58,6 +58,7 @@ class TradingControl:
     def halt_now(self) -> None:
         """Refuse everything from this moment; cannot fail. `store_halt` makes it durable."""
         self._state = TradingState.HALTED
+        self._manager.revoke()
 
     def store_halt(self, reason: str) -> list[str]:
         """Make the halt durable in fence and journal; where one cannot be written, the other holds it.
@@ -93,7 +94,7 @@ class TradingControl:
 
     def _set(self, state: TradingState, reason: str, epoch: int) -> None:
         if state is TradingState.HALTED:
-            self._state = state  # halting must not wait for a journal that may fail
+            self.halt_now()  # must not wait for a journal that may fail
         self._journal.set_trading_state(TradingStateRecord(state, reason, epoch, self._wall.now_ns()))
         self._state = state
         self._manager.armed_epoch = epoch

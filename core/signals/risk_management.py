@@ -187,7 +187,7 @@ class RiskManager:
         window_ns = self._settings.duplicate_window_s * NS_PER_S
         wish = _wish(intent)
         for earlier in context.recent_manual:
-            if context.now_ns - earlier.created_ns < window_ns and _wish(earlier) == wish:
+            if 0 <= context.now_ns - earlier.created_ns < window_ns and _wish(earlier) == wish:
                 seconds = self._settings.duplicate_window_s
                 return ReasonCode.DUPLICATE_INTENT, f"the same order was placed less than {seconds} s ago"
         return None
@@ -213,8 +213,8 @@ class RiskManager:
 
     def _limit_finding(self, intent: Intent, context: RiskContext, price: Decimal, grows: bool) -> _Finding | None:
         settings, value = self._settings, intent.quantity * price
-        if intent.source is IntentSource.KILL_SWITCH:
-            return None  # flattening must not fail on a limit meant for entries
+        if intent.source is IntentSource.KILL_SWITCH or intent.reduce_only:
+            return None  # leaving a position must not fail on a limit meant for entries
         if value > settings.max_order_value:
             return ReasonCode.MAX_ORDER_VALUE, f"order value {value:.2f} is above the limit {settings.max_order_value}"
         if len(context.working) >= settings.max_open_orders:
@@ -250,11 +250,8 @@ def _state_finding(intent: Intent, context: RiskContext, grows: bool) -> _Findin
     kill = intent.source is IntentSource.KILL_SWITCH
     if context.trading_state is TradingState.HALTED and not (kill and not grows):
         return ReasonCode.TRADING_HALTED, "trading is halted; only the kill switch may close positions"
-    if intent.reduce_only and intent.quantity > context.owner_quantity * -intent.side.sign:
-        return (
-            ReasonCode.REDUCE_ONLY_WOULD_INCREASE,
-            f"the order may only reduce the position of {context.owner_quantity}",
-        )
+    if intent.reduce_only and (found := _reduce_finding(intent, context)) is not None:
+        return found
     if not grows:
         return None
     if context.trading_state is TradingState.REDUCING:
@@ -264,6 +261,23 @@ def _state_finding(intent: Intent, context: RiskContext, grows: bool) -> _Findin
     if any(o.state is OrderState.UNKNOWN and o.intent.symbol == intent.symbol for o in context.working):
         return ReasonCode.UNKNOWN_ORDER_LOCK, f"the fate of an earlier order in {intent.symbol} is still unknown"
     return None
+
+
+def _reduce_finding(intent: Intent, context: RiskContext) -> _Finding | None:
+    """A reduce-only order may take what its owner's other closing orders leave, never more."""
+    under_way = sum(
+        (o.remaining_quantity for o in context.working if _closes_the_same(o.intent, intent)), start=ZERO
+    )  # fmt: skip
+    if intent.quantity + under_way <= context.owner_quantity * -intent.side.sign:
+        return None
+    message = f"the order may only reduce the position of {plain(context.owner_quantity)}"
+    if under_way:
+        message += f", and {plain(under_way)} is on its way out already"
+    return ReasonCode.REDUCE_ONLY_WOULD_INCREASE, message
+
+
+def _closes_the_same(other: Intent, intent: Intent) -> bool:
+    return (other.symbol, other.owner, other.side) == (intent.symbol, intent.owner, intent.side)
 
 
 def _rule_finding(intent: Intent, instrument: Instrument, price: Decimal) -> _Finding | None:

@@ -131,6 +131,8 @@ class CcxtClient:
         started = time.perf_counter()
         try:
             result = await request(exchange)
+        except GatewayError:
+            raise  # decided before anything was sent
         except Exception as exc:
             error = self.translate(exc, operation, self._facts.get())
             if error is None:

@@ -7,7 +7,7 @@ every address but loopback; PAPER takes no keys; LIVE takes no practice addresse
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +44,7 @@ from core.execution.api.gateway import (
     OrderRequest,
     OrderUnknown,
     RetryableError,
+    SendRevoked,
     UserEvent,
 )
 from core.execution.api.loopback import is_loopback
@@ -229,6 +230,7 @@ class CcxtGateway:
             DefinitiveReject: refused, the order does not exist.
             AmbiguousOutcome: it may exist.
             RetryableError: surely not processed.
+            SendRevoked: `request.may_send` said no after the wait for the request limit; nothing was sent.
             FatalGatewayError: key or permission.
         """
         self._require_keys()
@@ -238,13 +240,20 @@ class CcxtGateway:
         limit = None if request.order_type is OrderType.MARKET else request.limit_price
         price = None if limit is None else plain(limit)
         await self._client.orders.acquire(1, max_wait_s=2.0)
+
+        def create(exchange: Any) -> Awaitable[Any]:
+            if not request.may_send():
+                raise SendRevoked("trading was stopped before the order was sent")
+            created: Awaitable[Any] = exchange.create_order(
+                request.symbol, kind, request.side.value, plain(request.quantity), price, params
+            )
+            return created
+
         try:
             order = await self._client.call(
                 Operation.SUBMIT,
                 self._profile.weights.order,
-                lambda e: e.create_order(
-                    request.symbol, kind, request.side.value, plain(request.quantity), price, params
-                ),
+                create,
                 urgent=True,
                 max_wait_s=2.0,
             )

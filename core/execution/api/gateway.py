@@ -5,8 +5,8 @@ A gateway is bound to one loop and one trading mode for life. Nothing above it c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
@@ -51,9 +51,21 @@ class FatalGatewayError(GatewayError):
     """Repeating cannot help: wrong key, missing permission, unsupported venue."""
 
 
+class SendRevoked(GatewayError):
+    """The permission to send was withdrawn while the request waited for its turn; nothing was sent."""
+
+
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """What goes on the wire: already rounded to tick and lot, already approved, already in the journal."""
+    """What goes on the wire: already rounded to tick and lot, already approved, already in the journal.
+
+    Attributes:
+        may_send: asked by the gateway as the last thing before the wire, after any wait for a request limit.
+    """
 
     client_order_id: str
     symbol: str
@@ -63,6 +75,7 @@ class OrderRequest:
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.GTC
+    may_send: Callable[[], bool] = field(default=_always, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
