@@ -53,7 +53,7 @@ from app.workers.practice import PracticeHost
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
 from core.clock import NS_PER_S, Clock, SystemClock
-from core.config import DataPaths
+from core.config import VERSION, DataPaths
 from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill
 from core.domain.instruments import Instrument
@@ -78,7 +78,6 @@ if TYPE_CHECKING:
     from app.ui.docks.training_dock import TrainingDock
     from app.workers.market import ConnectionSink, MarketLink
 
-VERSION = "0.1.0"
 PRACTICE_VENUE = "binance"
 STALE_AFTER_S = 5.0
 # The panels that need arrays, in pieces small enough for one turn of the event loop each.

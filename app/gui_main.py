@@ -7,12 +7,12 @@ import sys
 
 from PySide6.QtWidgets import QApplication
 
-from app.bootstrap import VERSION, Application, end_qt_objects
+from app.bootstrap import Application, end_qt_objects
 from app.crash import CrashHandler
 from app.gui_options import GuiOptions, parse_gui_options
 from app.lifecycle import SignalWatcher
 from app.single_instance import SingleInstance
-from core.config import APP_NAME, DataPaths, data_paths
+from core.config import APP_NAME, VERSION, DataPaths, data_paths
 from core.errors import UserError
 from core.logger import LogSetup, TailHandler
 

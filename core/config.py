@@ -12,6 +12,7 @@ from pathlib import Path
 from core.errors import UserError
 
 APP_NAME = "Maru"
+VERSION = "0.1.0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
 from app.screenshots.market import NOW_NS
 from app.screenshots.session import BTC, HOURLY
-from app.screenshots.studio import VERSION, Studio, make_tray, settle
+from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.training import FAILED, FINISHED, RUNNING, progress, result
 from app.theme import SPACE_L
 from app.ui.dialogs.about_dialog import AboutDialog
@@ -29,6 +29,7 @@ from app.ui.tray import mode_icon
 from app.ui.wizards.data_page import DataPage
 from app.ui.wizards.training_wizard import TrainingWizard
 from core.clock import NS_PER_S
+from core.config import VERSION
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, TradingMode
 from core.events import ConnectionState, Notice, OrderUpdated, Severity
 

@@ -28,11 +28,11 @@ from app.ui.main_window import MainWindow
 from app.ui.tray import Tray
 from app.ui.window_services import WindowServices
 from core.clock import NS_PER_S, ManualClock
+from core.config import VERSION
 from core.domain.orders import OrderDraft, TradingMode
 from core.events import ConnectionState, ExecutorEvent, FillBooked, OrderUpdated, PositionChanged
 from core.strategies.spec import StrategySpec
 
-VERSION = "0.1.0"
 _ROUNDS = 4  # through the event queue: layouts, deferred deletions, timers of 0 ms
 
 
