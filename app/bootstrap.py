@@ -27,6 +27,7 @@ from app.gui_options import GuiOptions
 from app.i18n import Language, tr, tr_count
 from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
+from app.log_bridge import LogBridge
 from app.notifications import NotificationManager
 from app.runtime import open_market_link, open_trading_session
 from app.settings import (
@@ -97,20 +98,6 @@ _log = logging.getLogger(__name__)
 
 def _keep_nothing(*_secrets: str) -> None:
     """Stand in for a redactor where no log is kept."""
-
-
-class LogBridge(QObject):
-    """Carries log records of any thread to the GUI thread.
-
-    Signals:
-        line_logged(int, str, str): level, logger, text.
-    """
-
-    line_logged = Signal(int, str, str)
-
-    def take(self, record: logging.LogRecord) -> None:
-        """Take one record. Any thread."""
-        self.line_logged.emit(record.levelno, record.name.rpartition(".")[2], record.getMessage())
 
 
 class Application(QObject):
