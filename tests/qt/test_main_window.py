@@ -397,3 +397,14 @@ def test_handing_back_asks(qtbot: QtBot, kit: WindowKit) -> None:
     qtbot.mouseClick(kit.window.ticket.take_over, Qt.MouseButton.LeftButton)
     press(qtbot, kit, "handback_dialog", "handback")
     assert kit.trading.named("start_strategy") == [("btcusdt-1h-9f41c07b",)]
+
+
+def test_no_stray_key_reaches_the_kill_switch(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.window.activateWindow()
+    kill = kit.window.top_bar.kill_switch
+    for button in (kill.kill, kill.more, kill.rearm):
+        assert button.focusPolicy() is Qt.FocusPolicy.NoFocus
+        assert not button.hasFocus()
+    focused = kit.window.focusWidget()
+    qtbot.keyClick(focused if focused is not None else kit.window, Qt.Key.Key_Space)
+    assert kit.trading.calls == []

@@ -29,7 +29,7 @@ CONTEXT = TicketContext(
     free_base=Decimal("0.5"),
     free_quote=Decimal("10000"),
     position=Decimal("0.5"),
-    manual_position=Decimal("0.5"),
+    owned={"manual": Decimal("0.5")},
     online=True,
 )
 
@@ -199,7 +199,7 @@ def test_closing_a_position_only_fills_the_fields(qtbot: QtBot, desk: Desk) -> N
 
 
 def test_a_position_of_a_strategy_is_closed_by_a_plain_order(qtbot: QtBot, desk: Desk) -> None:
-    desk.ticket.observe(replace(CONTEXT, manual_position=Decimal(0)))
+    desk.ticket.observe(replace(CONTEXT, owned={}))
     desk.ticket.draft_close(Position("binance", "BTC/USDT", "btcusdt-1h-9f41c07b", Decimal("0.3")))
     assert not desk.ticket.flow.entry.reduce_only
     assert desk.ticket.deed.isEnabled()
@@ -263,3 +263,29 @@ def test_mode_is_part_of_the_deed_and_without_mode_there_is_none(qtbot: QtBot, d
     fill(qtbot, desk)
     desk.ticket.set_mode(TradingMode.LIVE)
     assert desk.ticket.deed.deed().endswith("(LIVE)")
+
+
+def test_space_after_sending_does_not_arm_one_click_orders(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk)
+    qtbot.keyClick(desk.ticket.price.edit, Qt.Key.Key_Return)
+    assert desk.ticket.deed.hasFocus()
+    desk.wait(1)
+    qtbot.keyClick(desk.ticket.deed, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert len(desk.sent()) == 1
+    assert desk.ticket.hasFocus()
+    qtbot.keyClick(desk.ticket, Qt.Key.Key_Space)
+    assert not desk.ticket.one_click.isChecked()
+    qtbot.keyClick(desk.ticket, Qt.Key.Key_Return)
+    assert len(desk.sent()) == 1
+
+
+@pytest.mark.parametrize("room", range(-2, 30, 4))
+def test_the_deed_takes_two_lines_before_a_letter_is_cut(qtbot: QtBot, desk: Desk, room: int) -> None:
+    deed = desk.ticket.deed
+    text = "SELL 0.01998 BTC @ market price (PRACTICE)"
+    deed.set_deed(text)
+    needed = deed.fontMetrics().horizontalAdvance(text)
+    deed.resize(needed + room, deed.height())
+    contents = deed._room()
+    assert contents < deed.width()  # border and padding
+    assert ("\n" in deed.text()) is (needed > contents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -191,3 +192,23 @@ def test_run_shares() -> None:
     assert run.share == 0.5
     run.take_result(result("r"))
     assert (run.share, run.best_epoch) == (1.0, 5)
+
+
+def test_bars_read_are_not_called_epochs(dock: TrainingDock) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    dock.on_progress(TrainingProgress("r1", "loading", epoch=24_000, epochs=30_000, eta_s=1.0))
+    assert "epoch" not in dock._list.item(0).text()
+    assert dock._figures[0].full_text() == i18n.MISSING
+    assert dock._bar.value() == 800
+
+
+def test_a_long_device_name_does_not_push_the_figures_out(dock: TrainingDock, qtbot) -> None:
+    dock.resize(320, 700)
+    dock.show()
+    qtbot.waitExposed(dock)
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    dock.on_progress(replace(progress(3), device="CPU, 1 thread (this build of torch knows no GPU)"))
+    qtbot.wait(1)
+    right = dock._figures[5].mapTo(dock, dock._figures[5].rect().topRight()).x()
+    assert right < dock.width()
+    assert dock._figures[3].full_text().endswith("knows no GPU)")

@@ -29,16 +29,16 @@ from PySide6.QtWidgets import (
 from app.flows.order_flow import FlowState, OrderFlow, TicketContext, TicketInput, quantity_for_share
 from app.i18n import MISSING, format_number, format_price, format_quantity, mark, tr
 from app.models.orders_model import TYPE_TEXT
-from app.models.positions_model import MANUAL_OWNER
 from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
 from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
 from app.ui.widgets.decimal_edit import DecimalField
 from app.ui.widgets.deed_button import DeedButton
+from app.ui.widgets.elided_label import ElidedLabel
 from app.ui.widgets.mode_badge import mode_word
 from app.ui.widgets.panel import Panel
 from core.domain.instruments import Instrument
-from core.domain.orders import OrderType, Side, TimeInForce, TradingMode
+from core.domain.orders import MANUAL_OWNER, OrderType, Side, TimeInForce, TradingMode
 from core.domain.positions import Position
 from core.events import ExecutorEvent
 
@@ -82,6 +82,7 @@ class TicketDock(Panel):
         self._taken: dict[str, tuple[str, ...]] = {}
         self._quiet: set[str] = set()  # markets whose taken strategies were seen stopped
         self._dirty = True
+        self._owner = MANUAL_OWNER  # whose position a reduce-only order closes
         self.flow = OrderFlow(trading.place_order, now_ns)
         self._build()
         self._connect()
@@ -118,6 +119,7 @@ class TicketDock(Panel):
         body.setAutoFillBackground(False)
         scroll.viewport().setAutoFillBackground(False)
         self.setMinimumWidth(MINIMUM_WIDTH)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # its keys work wherever in the panel one clicked
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
@@ -209,6 +211,10 @@ class TicketDock(Panel):
             else:
                 grid.addLayout(what, number, 1)
         grid.addWidget(self.reduce_only, len(rows), 1)
+        self.closes = ElidedLabel(body)
+        self.closes.setObjectName("ticket_closes")
+        set_look(self.closes, "role", "warning")
+        grid.addWidget(self.closes, len(rows) + 1, 0, 1, 2)
         return grid
 
     def _build_figures(self, body: QWidget) -> QGridLayout:
@@ -304,14 +310,15 @@ class TicketDock(Panel):
     def draft_close(self, position: Position) -> None:
         """Fill the fields with a market order that closes a position; sends nothing.
 
-        Reduce-only where manual orders hold it; a strategy's position can only be sold against, by a plain order.
+        Reduce-only, in the name of whoever holds it: a strategy's position shrinks itself.
         """
         if self.flow.in_flight:
             return
         (self.sell if position.quantity > 0 else self.buy).setChecked(True)
         self.order_type.setCurrentIndex(list(OrderType).index(OrderType.MARKET))
         self.quantity.edit.set_value(abs(position.quantity))
-        self.reduce_only.setChecked(position.owner == MANUAL_OWNER)
+        self.reduce_only.setChecked(True)
+        self._owner = position.owner
         self._on_edited()
         self.deed.setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -382,6 +389,7 @@ class TicketDock(Panel):
         set_look(self.sell, "variant", "sell" if self.sell.isChecked() else "")
         instrument = flow.context.instrument
         self.market.setText(instrument.symbol if instrument is not None else MISSING)
+        self._show_owner()
         self._show_take_over()
         self._show_judgement()
 
@@ -450,6 +458,12 @@ class TicketDock(Panel):
         for name, label in self.figures.items():
             label.setText(texts[name])
 
+    def _show_owner(self) -> None:
+        strategy = self._strategies.record(self._owner)
+        title = strategy.title if strategy is not None and strategy.title else self._owner
+        self.closes.set_full_text(tr("Closes the position of {owner}", owner=title))
+        self.closes.setVisible(self._owner != MANUAL_OWNER)
+
     def _show_take_over(self) -> None:
         symbol = self._symbol()
         taken = self._taken.get(symbol, ())
@@ -496,10 +510,12 @@ class TicketDock(Panel):
             stop_price=self.stop.edit.value() if kind is OrderType.STOP_LOSS_LIMIT else None,
             time_in_force=TimeInForce(self.force.currentData()) if kind in _WITH_FORCE else TimeInForce.GTC,
             reduce_only=self.reduce_only.isChecked(),
+            owner=self._owner,
         )
 
     def _adopt(self, instrument: Instrument) -> None:
         """Start afresh for another market: a price of one must never be sent to another."""
+        self._owner = MANUAL_OWNER
         self.quantity.edit.set_step(instrument.lot_size)
         self.quantity.set_unit(instrument.base)
         for field in (self.price, self.stop):
@@ -543,8 +559,14 @@ class TicketDock(Panel):
             return True
         return False
 
+    def _keep_focus(self) -> None:
+        """Take the focus from a button about to be locked: Qt would give it to the box that arms one-click orders."""
+        if self.deed.hasFocus() and self.flow.state not in (FlowState.EDIT, FlowState.REVIEW):
+            self.setFocus(Qt.FocusReason.OtherFocusReason)
+
     def _review(self) -> None:
         moved = not self._unreadable() and self.flow.review()
+        self._keep_focus()
         self.refresh()
         if moved and self.flow.state is FlowState.REVIEW:
             self.deed.setFocus(Qt.FocusReason.OtherFocusReason)  # the fields are locked now and would drop the focus
@@ -552,12 +574,15 @@ class TicketDock(Panel):
     def _send_or_review(self) -> None:
         if self.flow.state is FlowState.REVIEW:
             self.flow.send()
+            self._keep_focus()
             self.refresh()
         else:
             self._review()
 
     @Slot()
     def _on_edited(self) -> None:
+        if not self.reduce_only.isChecked():
+            self._owner = MANUAL_OWNER
         self.flow.edit(self._entry())
         self.refresh()
 

@@ -25,6 +25,7 @@ from app.theme import GRID, ICON_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManage
 from app.ui.docks.training_metrics import MetricsTable
 from app.ui.docks.training_runs import RunState, TrainingRun
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.elided_label import ElidedLabel
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import Panel, ToolRow
 from ml.api import TrainingProgress, TrainingResult
@@ -226,7 +227,7 @@ class TrainingDock(Panel):
         grid.setHorizontalSpacing(SPACE_M)
         grid.setVerticalSpacing(SPACE_XS)
         self._captions = [QLabel(body) for _ in range(6)]
-        self._figures = [QLabel(body) for _ in range(6)]
+        self._figures = [ElidedLabel(parent=body) for _ in range(6)]  # the name of a device may be long
         for number, (caption, figure) in enumerate(zip(self._captions, self._figures, strict=True)):
             set_look(caption, "role", "small")
             cell = QVBoxLayout()
@@ -262,7 +263,7 @@ class TrainingDock(Panel):
 
     def _write_row(self, item: QListWidgetItem, run: TrainingRun) -> None:
         state = tr(_STATE_WORDS[run.state])
-        if run.state is RunState.RUNNING and run.progress is not None and run.progress.epochs:
+        if run.state is RunState.RUNNING and run.progress is not None and run.learns:
             state = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
         text = f"{run.title} · {state}"
         if item.text() != text:
@@ -280,10 +281,9 @@ class TrainingDock(Panel):
         if share is not None:
             self._bar.setValue(round(share * _PERMILLE))
         for label, text in zip(self._figures, self._figure_texts(run), strict=True):
-            if label.text() != text:
-                label.setText(text)
-                label.setToolTip(text)
-        epochs = run.progress.epochs if run.progress is not None else 0
+            if label.full_text() != text:
+                label.set_full_text(text)
+        epochs = run.progress.epochs if run.progress is not None and run.learns else 0
         last = max([*run.train, *run.valid, 1 if run.result is not None else epochs, 2])
         curves = [
             Curve(tr("validation"), *_columns(run.valid), CurveColour.ACCENT),
@@ -342,7 +342,8 @@ class TrainingDock(Panel):
         left = format_duration(progress.eta_s) if progress.eta_s is not None and not run.state.is_over else MISSING
         speed = tr("{n} targets/s", n=format_compact(progress.targets_per_s)) if progress.targets_per_s else MISSING
         rate = format_number(progress.learning_rate, 5) if progress.learning_rate else MISSING
-        return f"{progress.epoch} / {progress.epochs}", left, speed, progress.device or MISSING, best, rate
+        epoch = f"{progress.epoch} / {progress.epochs}" if run.learns else MISSING
+        return epoch, left, speed, progress.device or MISSING, best, rate
 
     @Slot()
     def _on_wizard(self) -> None:

@@ -24,6 +24,9 @@ class RunState(StrEnum):
         return self in (RunState.FINISHED, RunState.FAILED, RunState.CANCELLED)
 
 
+_BEFORE = ("loading", "features")
+
+
 @dataclass(slots=True)
 class TrainingRun:
     """One run and all that was heard of it.
@@ -73,10 +76,15 @@ class TrainingRun:
         return self.progress.best_epoch or None if self.progress is not None else None
 
     @property
+    def learns(self) -> bool:
+        """Whether the newest message counts epochs; before the training it counts bars, or nothing."""
+        return self.progress is not None and self.progress.epochs > 0 and self.progress.phase not in _BEFORE
+
+    @property
     def share(self) -> float | None:
         """How much is done, 0 to 1; None while it cannot be told."""
         if self.state is RunState.FINISHED:
             return 1.0
-        if self.progress is None or self.progress.epochs <= 0 or self.progress.phase in ("loading", "features"):
+        if self.progress is None or self.progress.epochs <= 0 or not (self.learns or self.progress.epoch):
             return None
         return min(1.0, self.progress.epoch / self.progress.epochs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QStyle, QStyleOptionButton, QWidget
 
 from app.theme import SPACE_S
 
@@ -38,9 +38,16 @@ class DeedButton(QPushButton):
         return QSize(hint.width(), hint.height() + SPACE_S) if "\n" in self.text() else hint
 
     def _fit(self) -> None:
-        room = self.width() - 2 * SPACE_S
+        room = self._room()
         needed: QSize = self.fontMetrics().size(Qt.TextFlag.TextShowMnemonic, self._deed)
         shown = self._deed if needed.width() <= room else self._deed.replace(_BREAK, f"\n{_BREAK.strip()} ", 1)
         if shown != self.text():
             self.setText(shown)
             self.updateGeometry()
+
+    def _room(self) -> int:
+        """Return how many pixels of the width the text may take: what the style leaves inside border and padding."""
+        self.ensurePolished()
+        option = QStyleOptionButton()
+        self.initStyleOption(option)
+        return self.style().subElementRect(QStyle.SubElement.SE_PushButtonContents, option, self).width()

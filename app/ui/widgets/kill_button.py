@@ -5,7 +5,7 @@ The button keeps no state of its own that could stop it: a press always emits, w
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
 from app.i18n import tr
@@ -43,6 +43,10 @@ class KillSwitch(QWidget):
         self.more = QPushButton(self)
         self.more.setObjectName("kill_menu_button")
         set_look(self.more, "variant", "danger")
+        for button in (self.kill, self.more, self.rearm):
+            # The first widget of a window gets the focus: a stray space bar must not halt trading. Ctrl+Shift+K and the
+            # menu are there for those who use no mouse.
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._menu = QMenu(self)
         self._only = self._menu.addAction("")
         self._flatten = self._menu.addAction("")
