@@ -213,12 +213,12 @@ class Application(QObject):
             JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, self._make_job), self.store, parent=self
         )
 
-    def _make_practice(self) -> Any:
+    def _make_practice(self, resume: Any) -> Any:
         from core.practice.process import PracticeProcess
 
         self._prepare()
         speed = self._options.speed or format(self.settings.get(PRACTICE_SPEED), "f")
-        return PracticeProcess(data_dir=self.paths.root, seed=self._options.seed, speed=speed)
+        return PracticeProcess(data_dir=self.paths.root, seed=self._options.seed, speed=speed, resume=resume)
 
     def _open_store(self) -> StoreBackend:
         self._prepare()
@@ -269,6 +269,7 @@ class Application(QObject):
         self.market.book_changed.connect(window.on_book)
         self.market.failed.connect(self._on_trouble)
         self.executor.failed.connect(self._on_trouble)
+        self.practice.restarted.connect(self._on_practice_restarted)
         self.practice.died.connect(self._on_practice_trouble)
         self.practice.failed.connect(self._on_practice_trouble)
         self.store.noticed.connect(window.show_notice)
@@ -438,6 +439,11 @@ class Application(QObject):
             raise error
         self.window.show_error(error.message, error.remedy)
         self.window.show_notice(Notice(Severity.ERROR, error.message, error.remedy))
+
+    @Slot()
+    def _on_practice_restarted(self) -> None:
+        text = tr("It was started again. The connections are being restored.")
+        self.window.show_notice(Notice(Severity.WARNING, tr("The practice exchange had ended."), text))
 
     @Slot(str)
     def _on_strategy_wanted(self, model_id: str) -> None:

@@ -46,6 +46,7 @@ def practice_exchange(
 ) -> None:
     """Run the practice exchange on this machine: a Binance-protocol server on 127.0.0.1 with its own account."""
     from core.practice.player import parse_speed
+    from core.practice.process import TOKEN_VARIABLE
     from core.practice.server import PracticeConfig, gate_of
 
     pace = parse_speed(speed)
@@ -58,6 +59,7 @@ def practice_exchange(
         start_ms=_start_ms(source, start, start_bar),
         gate_ms=gate_of(lockstep_interval, source.base_ms),
         opening_quote=opening,
+        token=os.environ.pop(TOKEN_VARIABLE, None),
     )
     asyncio.run(_serve(source, config, exit_with_parent=exit_with_parent, as_json=as_json))
 

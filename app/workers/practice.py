@@ -6,6 +6,7 @@ Objects live in the GUI thread; `work` runs in the worker thread. Other workers 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from core.practice.process import PracticeProcess
 
 WATCH_S = 0.5
+STEADY_S = 30.0  # one that ends sooner than this after its start would only end again
 
 
 class PracticeHost(WorkerThread):
@@ -30,17 +32,22 @@ class PracticeHost(WorkerThread):
 
     Signals:
         ready: the exchange answers.
-        died: it ended although nobody stopped it; carries a `UserError`.
+        restarted: it had ended although nobody stopped it, and runs again at the same address.
+        died: it ended although nobody stopped it and was not started again; carries a `UserError`.
     """
 
     ready = Signal()
+    restarted = Signal()
     died = Signal(object)
 
-    def __init__(self, make: Callable[[], PracticeProcess], parent: QObject | None = None) -> None:
+    def __init__(
+        self, make: Callable[[PracticeEndpoints | None], PracticeProcess], parent: QObject | None = None
+    ) -> None:
         """Create it.
 
         Args:
-            make: builds the process; called on the worker thread, so that its imports do not stall the window.
+            make: builds the process, taking the place of an earlier one where given; called on the worker thread, so
+                that its imports do not stall the window.
             parent: Qt owner.
         """
         super().__init__("practice", parent)
@@ -51,28 +58,43 @@ class PracticeHost(WorkerThread):
 
     def work(self) -> None:
         try:
-            self._starting = process = self._make()
-            if self.stop_requested:
-                process.cancel()
-            endpoints = process.start()
+            process, endpoints = self._start(None)
         except Exception as exc:
             if self.stop_requested:  # it was told to give up, and nobody waits for it any more
                 self.endpoints.cancel()
                 return
             self.endpoints.set_exception(exc)
             raise
+        self.endpoints.set_result(endpoints)
+        self.ready.emit()
+        while True:
+            began = time.monotonic()
+            try:
+                while process.running:
+                    if self._woken.wait(WATCH_S):
+                        return
+            finally:
+                process.stop()
+            if self.stop_requested:
+                return
+            if time.monotonic() - began < STEADY_S:
+                self.died.emit(UserError("The practice exchange has ended unexpectedly.", "Start the program again."))
+                return
+            try:
+                process, _ = self._start(endpoints)
+            except UserError as exc:
+                if not self.stop_requested:
+                    self.died.emit(exc)
+                return
+            self.restarted.emit()
+
+    def _start(self, resume: PracticeEndpoints | None) -> tuple[PracticeProcess, PracticeEndpoints]:
+        self._starting = process = self._make(resume)
+        if self.stop_requested:
+            process.cancel()
+        endpoints = process.start()
         self._starting = None
-        try:
-            self.endpoints.set_result(endpoints)
-            self.ready.emit()
-            while not self._woken.wait(WATCH_S):
-                if not process.running:
-                    self.died.emit(
-                        UserError("The practice exchange has ended unexpectedly.", "Start the program again.")
-                    )
-                    return
-        finally:
-            process.stop()
+        return process, endpoints
 
     def _wake(self) -> None:
         self._woken.set()

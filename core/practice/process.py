@@ -15,12 +15,14 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
+from urllib.parse import urlsplit
 
 from core.errors import UserError
 from core.practice.control import PracticeEndpoints
 
 _MAIN: Final = Path(__file__).resolve().parents[2] / "main.py"
 _STOP_S: Final = 5.0
+TOKEN_VARIABLE: Final = "MARU_PRACTICE_TOKEN"
 
 
 class PracticeProcess:
@@ -38,8 +40,16 @@ class PracticeProcess:
         gate: str | None = None,
         balance: str | None = None,
         port: int | None = None,
+        resume: PracticeEndpoints | None = None,
     ) -> None:
-        """Describe the exchange; arguments are those of the `practice-exchange` command, None for its defaults."""
+        """Describe the exchange; arguments are those of the `practice-exchange` command, None for its defaults.
+
+        Args:
+            resume: listen where this one did, with the same control token, so that its clients find the new one.
+        """
+        self._token = resume.token if resume is not None else None
+        if resume is not None:
+            port = urlsplit(resume.rest).port
         options = {
             "--data-dir": data_dir,
             "--seed": seed,
@@ -85,7 +95,7 @@ class PracticeProcess:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=self._environment(),
         )
         if self._cancelled.is_set():  # between the call and the child
             self._process.terminate()
@@ -134,6 +144,11 @@ class PracticeProcess:
 
     def __exit__(self, *unused: object) -> None:
         self.stop()
+
+    def _environment(self) -> dict[str, str]:
+        """The token goes this way because a command line can be read by everybody on the machine."""
+        token = {TOKEN_VARIABLE: self._token} if self._token is not None else {}
+        return {**os.environ, "PYTHONUNBUFFERED": "1", **token}
 
     def _read(self, pipe: IO[str] | None, take: Callable[[str], None], at_end: Callable[[], None] | None) -> None:
         """Hand over the lines of a pipe from a thread of its own, so that the child never blocks on a full pipe."""

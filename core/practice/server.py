@@ -15,7 +15,7 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,7 @@ class PracticeConfig:
         start_ms: where market time begins, ms; None for the default of the source and speed.
         gate_ms: bar length of lockstep; None for the source's own.
         opening_quote: quote currency of a new account.
+        token: opens the control interface; None makes one.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class PracticeConfig:
     start_ms: int | None = None
     gate_ms: int | None = None
     opening_quote: Decimal = Decimal(10_000)
+    token: str | None = field(default=None, repr=False)
 
 
 def wall_ms() -> int:
@@ -84,7 +86,7 @@ class PracticeServer:
         """
         self._config = config
         self.keys: ApiKeys = auth.load_or_make_keys(config.folder / "keys.json")
-        self.token = secrets.token_urlsafe(24)
+        self.token = config.token or secrets.token_urlsafe(24)
         quotes = {spec.quote for spec in source.specs.values()}
         opening = {quote: int(config.opening_quote * UNITS) for quote in quotes}
         self._store = AccountStore(config.folder / source.source_id / "account.sqlite", opening)

@@ -362,3 +362,21 @@ def test_it_does_not_outlive_its_parent(tmp_path: Path) -> None:
         time.sleep(0.05)
     else:
         assert not Path(f"/proc/{child}").exists()
+
+
+async def test_a_new_exchange_takes_the_place_of_a_killed_one(tmp_path: Path) -> None:
+    first = PracticeProcess(data_dir=tmp_path)
+    endpoints = await asyncio.to_thread(first.start)
+    control = PracticeControl(endpoints)
+    before = await control.state()
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    await asyncio.to_thread(first.stop)
+    second = PracticeProcess(data_dir=tmp_path, resume=endpoints)
+    try:
+        assert await asyncio.to_thread(second.start) == endpoints
+        after = await control.state()  # same address, same token
+        assert after.server_time_ms > before.server_time_ms
+    finally:
+        await control.close()
+        await asyncio.to_thread(second.stop)
