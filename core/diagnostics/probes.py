@@ -201,8 +201,8 @@ def clock_drift(seconds: float = 0.2) -> float:
     return (time.time() - wall) - (time.monotonic() - steady)
 
 
-def venue_skew(base_url: str) -> float | None:
-    """Ask `GET /api/v3/time` and return venue time minus ours, seconds; None where nothing answers.
+def venue_address(base_url: str) -> urllib.parse.SplitResult:
+    """Return the parts of a venue's address.
 
     Raises:
         UserError: the address is no http(s) URL.
@@ -210,7 +210,18 @@ def venue_skew(base_url: str) -> float | None:
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(f"{base_url!r} is not an address of a venue.", "Example: --venue http://127.0.0.1:8080")
+    return parts
+
+
+def venue_skew(base_url: str) -> float | None:
+    """Ask `GET /api/v3/time` and return venue time minus ours, seconds; None where nothing answers.
+
+    Raises:
+        UserError: the address is no http(s) URL.
+    """
+    parts = venue_address(base_url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    assert parts.hostname is not None
     connection = kind(parts.hostname, parts.port, timeout=NETWORK_TIMEOUT_S)
     try:
         before = time.time()

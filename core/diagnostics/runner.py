@@ -8,7 +8,7 @@ from pathlib import Path
 from core.diagnostics import checks_machine as machine
 from core.diagnostics import checks_software as software
 from core.diagnostics.model import Check, ChildReport
-from core.diagnostics.probes import Probes, existing_parent
+from core.diagnostics.probes import Probes, existing_parent, venue_address
 
 CHILDREN_AT_ONCE = 2  # more only fight for the same cores on a small machine
 
@@ -24,6 +24,8 @@ def run_checks(data_folder: Path, *, venue_url: str = "", probes: Probes | None 
     Raises:
         UserError: `venue_url` is no URL.
     """
+    if venue_url:
+        venue_address(venue_url)  # a mistyped address is told at once, not after the slow checks
     ask = probes or Probes()
     display = machine.describe_display(ask.system(), ask.environment())
     fonts = ask.fonts()
