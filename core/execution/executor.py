@@ -208,7 +208,7 @@ class Executor:
         except GatewayError as exc:
             await self.stop()
             raise UserError(
-                f"{self._gateway.venue} cannot be used: {exc.message}",
+                f"{self._gateway.venue} cannot be used: {exc.message.rstrip('.')}.",
                 "Check the connection and the keys, then start again.",
             ) from exc
         except BaseException:
