@@ -1,0 +1,59 @@
+"""`main.py demo` as a user runs it: on real bars and on the made market, and the promises about its result."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.programs import left_over, run
+
+pytestmark = pytest.mark.slow
+
+
+def check(out: Path, result: dict[str, Any]) -> None:
+    """The contract of the demo's last line, and the report beside it."""
+    assert result["orders_match"] is True
+    assert result["positions_match"] is True
+    assert type(result["orders"]) is int
+    assert type(result["fills"]) is int
+    assert isinstance(result["model"], dict)
+    assert isinstance(result["pictures"], list)
+    report = Path(result["report"])
+    assert report == out / "report.html"
+    page = report.read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "<svg" in page
+    figures = json.loads((out / "report.json").read_text("utf-8"))
+    assert figures["comparison"]["orders_match"] is True
+    model = result["model"]
+    assert {"model", "baselines", "verdict", "edge_p_value"} <= set(model)
+    assert math.isfinite(model["model"]["mae"])
+    assert model["verdict"]
+
+
+@pytest.mark.realdata
+def test_on_real_bars(realdata: Path, tmp_path: Path) -> None:
+    bars = realdata / "ohlcv_binance_btc_2017_2024" / "BTC_USDT-1h.feather"
+    out = tmp_path / "out"
+    ended = run(tmp_path, "demo", "--data", bars, "--no-pictures", "--out", out, "--json", timeout_s=170)
+    assert ended.code == 0, ended.err[-2_000:]
+    result = ended.result()
+    check(out, result)
+    assert result["orders"] > 0
+    assert result["fills"] >= result["orders"]
+    assert result["pictures"] == []
+    assert left_over(str(tmp_path)) == []
+
+
+def test_on_the_made_market(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run(
+        tmp_path, "demo", "--minutes", "0.2", "--epochs", "2", "--no-pictures", "--out", out, "--json", timeout_s=170
+    )
+    assert ended.code == 0, ended.err[-2_000:]
+    check(out, ended.result())
+    assert left_over(str(tmp_path)) == []
