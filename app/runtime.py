@@ -168,7 +168,6 @@ async def open_trading_session(
     from core.practice.endpoints_file import publish_endpoints
     from ml.inference import load_predictor
 
-    publish_endpoints(paths, endpoints)  # `main.py kill` must find the exchange without asking this process
     link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink)
     try:
         executor = build_executor(
@@ -184,7 +183,14 @@ async def open_trading_session(
     except BaseException:
         await link.close()
         raise
-    return TradingSession(executor, link)
+    session = TradingSession(executor, link)
+    try:
+        # `main.py kill` must find the exchange without asking this process; only the holder of the lock may say where.
+        publish_endpoints(paths, endpoints)
+    except BaseException:
+        await session.close()
+        raise
+    return session
 
 
 async def open_market_link(

@@ -56,7 +56,7 @@ def kill(
         finally:
             await link.close()
 
-    lock = ExecutorLock(runtime_folder(), key_fingerprint("binance", where.api_key))
+    lock = ExecutorLock(runtime_folder(), key_fingerprint("binance", where.api_key), paths.root)
     action = OutsideKill(paths, fence, lock, connect, wall)
     report, path = asyncio.run(action.run(epoch, flatten=flatten, reason=reason))
     result = {**asdict(report), "complete": report.complete, "summary": report.summary(), "report": str(path)}

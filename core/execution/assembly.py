@@ -38,15 +38,16 @@ def fence_path(paths: DataPaths) -> Path:
 def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journal:
     """Open the journal of one account.
 
-    A journal belongs to one account for life. On the practice exchange another account means that it was reset: the
-    old journal is set aside, dated, and a new one begins. Anywhere else that is a mistake.
+    A journal belongs to one account for life. On the practice exchange every market and every reset has an account of
+    its own: the journal of the other one is set aside, and brought back with its account. Anywhere else another
+    account is a mistake.
 
     Raises:
         UserError: the journal belongs to another account, or cannot be read.
     """
     ensure_migrated(paths)
-    journal = Journal(paths.journal_db)
     account = f"{mode.value}:{fingerprint}"
+    journal = Journal(paths.journal_db)
     known = journal.meta("account")
     if known is None:
         journal.set_meta("account", account)
@@ -57,17 +58,30 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
                 "The order journal in this data folder belongs to another account.",
                 "Choose another folder with --data-dir: one account, one folder.",
             )
-        set_aside(paths.journal_db, datetime.now(UTC))
+        set_aside(paths.journal_db, known, datetime.now(UTC))
+        bring_back(paths.journal_db, account)
         return open_journal(paths, mode, fingerprint)
     return journal
 
 
-def set_aside(path: Path, now: datetime) -> None:
-    """Rename a closed database and its side files, dated; nothing is deleted."""
-    for suffix in ("", "-wal", "-shm"):
+def set_aside(path: Path, account: str, now: datetime) -> None:
+    """Rename a closed database and its side files after its account, dated; nothing is deleted."""
+    name = f"{path.stem}-{account.replace(':', '-')}-{now:%Y%m%d-%H%M%S-%f}{path.suffix}"
+    _rename(path, path.with_name(name))
+
+
+def bring_back(path: Path, account: str) -> None:
+    """Put the newest database set aside for an account in its place again; without one nothing happens."""
+    found = sorted(path.parent.glob(f"{path.stem}-{account.replace(':', '-')}-*{path.suffix}"))
+    if found:
+        _rename(found[-1], path)
+
+
+def _rename(path: Path, target: Path) -> None:
+    for suffix in ("-wal", "-shm", ""):  # the database last: without it the side files mean nothing
         old = path.with_name(path.name + suffix)
         if old.exists():
-            old.rename(path.with_name(f"{path.stem}-{now:%Y%m%d-%H%M%S-%f}{path.suffix}{suffix}"))
+            old.rename(target.with_name(target.name + suffix))
 
 
 def build_executor(
@@ -75,24 +89,31 @@ def build_executor(
     *, market: Clock, wall: Clock | None = None, bar_processed: BarHook | None = None,
     options: ExecutorOptions | None = None, risk: RiskSettings | None = None,
 ) -> Executor:  # fmt: skip
-    """Build an executor; `Executor.start` does the rest.
+    """Take the lock and build an executor; `Executor.start` does the rest, `Executor.stop` gives the lock back.
 
     Args:
         fingerprint: see `key_fingerprint`.
         risk: limits of a new journal; an existing one knows its own.
 
     Raises:
-        UserError: the databases cannot be created, upgraded or read.
+        UserError: another program trades over this folder, or the databases cannot be created, upgraded or read.
     """
+    lock = ExecutorLock(runtime_folder(), fingerprint, paths.root)
+    lock.acquire()  # before the journal: opening it may set aside one that another program writes
+    try:
+        journal = open_journal(paths, gateway.mode, fingerprint)
+    except BaseException:
+        lock.release()
+        raise
     return Executor(
         gateway,
-        open_journal(paths, gateway.mode, fingerprint),
+        journal,
         RiskManager(risk or RiskSettings()),
         sink,
         load_predictor,
         paths=paths,
         fence=Fence(fence_path(paths)),
-        lock=ExecutorLock(runtime_folder(), fingerprint),
+        lock=lock,
         market=market,
         wall=wall or SystemClock(),
         bar_processed=bar_processed,

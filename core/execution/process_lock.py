@@ -5,8 +5,10 @@ The operating system releases the lock when the process ends, however it ends.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -19,14 +21,19 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+_LINUX = sys.platform.startswith("linux")
+
 
 def runtime_folder() -> Path:
     """Return the folder of the user's lock files: `MARU_RUNTIME_DIR`, else the platform's own place."""
     override = os.environ.get("MARU_RUNTIME_DIR")
     if override:
         return Path(override)
-    if sys.platform.startswith("linux") and not os.environ.get("XDG_RUNTIME_DIR"):
-        # Containers and cron have no session folder; the lock must still be one per user.
+    if _LINUX:
+        session = os.environ.get("XDG_RUNTIME_DIR")
+        if session and Path(session).is_dir():
+            return Path(session) / "maru"
+        # Containers and cron have no session folder; the lock must still be one per user. platformdirs would warn.
         return Path(tempfile.gettempdir()) / f"maru-runtime-{os.getuid()}"
     from platformdirs import user_runtime_path
 
@@ -34,58 +41,94 @@ def runtime_folder() -> Path:
 
 
 class ExecutorLock:
-    """Held by the one executor that trades with a key.
+    """Held by the one executor that trades with a key, and over a data folder.
 
     Args:
+        folder: the user's runtime folder, the same for every data folder.
         fingerprint: hash of the key and venue; never the key itself.
+        data_folder: locked as well: one journal has one writer, whatever key it trades with.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._path = folder / f"executor-{fingerprint}.lock"
-        self._file: IO[bytes] | None = None
+    def __init__(self, folder: Path, fingerprint: str, data_folder: Path | None = None) -> None:
+        self._folder = folder
+        self._places = [(folder / f"executor-{fingerprint}.lock", "with this key")]
+        if data_folder is not None:
+            self._places.insert(0, (data_folder / "executor.lock", "over this data folder"))
+        self._files: list[IO[bytes]] = []
 
     def acquire(self) -> None:
-        """Take the lock.
+        """Take the lock; a lock already held is kept.
 
         Raises:
-            UserError: another executor holds it, or the folder cannot be written.
+            UserError: another executor holds it, or a folder cannot be written or belongs to somebody else.
         """
+        if self._files:
+            return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = self._path.open("a+b")
+            for path, what in self._places:
+                self._files.append(self._take(path, what))
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, path: Path, what: str) -> IO[bytes]:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if path.parent == self._folder:
+                _require_own(self._folder)
+            file = path.open("a+b")
         except OSError as exc:
             raise UserError(
-                f"The lock file {self._path} cannot be written: {exc.strerror or exc}.",
+                f"The lock file {path} cannot be written: {exc.strerror or exc}.",
                 "Name a writable folder in MARU_RUNTIME_DIR.",
             ) from exc
         if not _try_lock(file):
-            holder = _holder(self._path)
+            holder = _holder(path)
             file.close()
             raise UserError(
-                f"Another program is already trading with this key{holder}.",
-                "Close it first: two executors on one key would work against each other.",
+                f"Another program is already trading {what}{holder}.",
+                "Close it first: two executors would work against each other.",
             )
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid()}).encode())
         file.flush()
-        self._file = file
+        return file
 
     def is_free(self) -> bool:
-        """Return whether no executor holds the lock, without keeping it."""
-        if not self._path.exists():
-            return True
-        with self._path.open("a+b") as file:
-            if not _try_lock(file):
-                return False
-            _unlock(file)
-            return True
+        """Return whether no executor holds any part of the lock, without keeping it."""
+        return all(_is_free(path) for path, _ in self._places)
 
     def release(self) -> None:
         """Give the lock back; idempotent."""
-        if self._file is not None:
-            _unlock(self._file)
-            self._file.close()
-            self._file = None
+        for file in self._files:
+            _unlock(file)
+            file.close()
+        self._files = []
+
+
+def _is_free(path: Path) -> bool:
+    if not path.exists():
+        return True
+    with path.open("a+b") as file:
+        if not _try_lock(file):
+            return False
+        _unlock(file)
+        return True
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a runtime folder that somebody else could have put there: whoever owns it can take our locks.
+
+    Raises:
+        PermissionError: it is a link, belongs to another user, or cannot be made owner-only.
+    """
+    if sys.platform == "win32":
+        return  # the profile's folders are the user's alone
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "the folder belongs to somebody else")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        folder.chmod(0o700)
 
 
 def _holder(path: Path) -> str:

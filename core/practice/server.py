@@ -85,11 +85,12 @@ class PracticeServer:
             UserError: the account, the keys or the start time cannot be used.
         """
         self._config = config
-        self.keys: ApiKeys = auth.load_or_make_keys(config.folder / "keys.json")
+        home = config.folder / source.source_id
+        self.keys: ApiKeys = auth.load_or_make_keys(home / "keys.json")  # an account is known by its key
         self.token = config.token or secrets.token_urlsafe(24)
         quotes = {spec.quote for spec in source.specs.values()}
         opening = {quote: int(config.opening_quote * UNITS) for quote in quotes}
-        self._store = AccountStore(config.folder / source.source_id / "account.sqlite", opening)
+        self._store = AccountStore(home / "account.sqlite", opening)
         now = wall_ms()
         start = start_time(source, config, self._store.clock_ms(), now)
         self.exchange = Exchange(source, self._store, start)

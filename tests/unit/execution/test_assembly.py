@@ -43,6 +43,10 @@ def test_a_reset_practice_account_gets_a_new_journal_and_keeps_the_old(paths: Da
     assert new.meta("mark") is None
     new.close()
     assert len(list(paths.root.glob("journal-*.sqlite"))) == 1
+    back = open_journal(paths, TradingMode.PRACTICE, "aaaa")
+    assert back.meta("mark") == "old"  # with its account comes its journal
+    back.close()
+    assert len(list(paths.root.glob("journal-*.sqlite"))) == 1
 
 
 def test_a_live_journal_is_never_set_aside(paths: DataPaths) -> None:
@@ -96,11 +100,58 @@ def test_the_runtime_folder_is_one_per_user(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("MARU_RUNTIME_DIR", str(tmp_path))
     assert runtime_folder() == tmp_path
     monkeypatch.delenv("MARU_RUNTIME_DIR")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    assert tmp_path / "run" in runtime_folder().parents
+    session = tmp_path / "run"
+    session.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    assert session in runtime_folder().parents
     if sys.platform.startswith("linux"):
+        session.rmdir()  # set, and gone: nothing is warned of, and the lock is still one per user
+        assert str(os.getuid()) in runtime_folder().name
         monkeypatch.delenv("XDG_RUNTIME_DIR")
         assert str(os.getuid()) in runtime_folder().name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+def test_the_runtime_folder_is_owner_only_and_ours(tmp_path: Path) -> None:
+    wide = tmp_path / "wide"
+    wide.mkdir(mode=0o777)
+    wide.chmod(0o777)
+    lock = ExecutorLock(wide, "k")
+    lock.acquire()
+    lock.release()
+    assert wide.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "link").symlink_to(wide, target_is_directory=True)
+    with pytest.raises(UserError, match="cannot be written"):
+        ExecutorLock(tmp_path / "link", "k").acquire()
+
+
+def test_one_data_folder_has_one_executor_whatever_the_key(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    first = ExecutorLock(tmp_path / "locks", "aaaa", data)
+    second = ExecutorLock(tmp_path / "locks", "bbbb", data)
+    first.acquire()
+    first.acquire()
+    assert not second.is_free()
+    with pytest.raises(UserError, match="over this data folder"):
+        second.acquire()
+    third = ExecutorLock(tmp_path / "locks", "aaaa", tmp_path / "other")
+    with pytest.raises(UserError, match="with this key"):
+        third.acquire()
+    assert ExecutorLock(tmp_path / "locks", "cccc", tmp_path / "other").is_free()  # nothing of the failed try is held
+    first.release()
+    second.acquire()
+    second.release()
+
+
+async def test_a_second_executor_leaves_the_journal_of_the_first_alone(
+    venue: FakeVenue, paths: DataPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARU_RUNTIME_DIR", str(paths.root / "locks"))
+    first = build_executor(paths, venue, "aaaa", lambda event: None, no_models, market=venue.clock, wall=venue.clock)
+    with pytest.raises(UserError, match="already trading"):
+        build_executor(paths, venue, "bbbb", lambda event: None, no_models, market=venue.clock, wall=venue.clock)
+    assert list(paths.root.glob("journal-*.sqlite")) == []
+    await first.stop()
 
 
 async def test_every_difference_between_books_and_venue_is_found(desk: Desk) -> None:
