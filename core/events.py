@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from core.domain.fills import Fill
-from core.domain.orders import Intent, Order, TradingMode, TradingState
+from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
 from core.domain.positions import Balance, Position
 from core.domain.signals import Signal
 
@@ -81,6 +81,14 @@ class IntentDenied:
 
     intent: Intent
     code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRefused:
+    """A manual order was refused before it became an order: nothing was journalled, nothing sent."""
+
+    draft: OrderDraft
     message: str
 
 
@@ -162,6 +170,7 @@ ExecutorEvent = (
     | PositionChanged
     | BalancesChanged
     | IntentDenied
+    | DraftRefused
     | SignalEmitted
     | StrategyStatus
     | TradingStateChanged

@@ -11,6 +11,7 @@ from core.events import (
     BalancesChanged,
     ConnectionState,
     ConnectionStatus,
+    DraftRefused,
     ExecutorEvent,
     FillBooked,
     IntentDenied,
@@ -88,7 +89,7 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(severity, "connection", f"{event.venue} {event.link}: {event.state} {event.detail}".strip())
         case Notice():
             return LogText(event.severity, "notice", f"{event.title} {event.text}".strip())
-        case PositionChanged() | BalancesChanged():
+        case PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
             return None
 
 

@@ -9,8 +9,8 @@ brings evidence. Every figure shown before the send (cost, fee, resulting positi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -21,8 +21,18 @@ from app.services import OrderDraft
 from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.instruments import Instrument
 from core.domain.money import ZERO, plain
-from core.domain.orders import Intent, IntentSource, Order, OrderState, OrderType, Side, TimeInForce, TradingState
-from core.events import ExecutorEvent, IntentDenied, OrderUpdated
+from core.domain.orders import (
+    MANUAL_OWNER,
+    Intent,
+    IntentSource,
+    Order,
+    OrderState,
+    OrderType,
+    Side,
+    TimeInForce,
+    TradingState,
+)
+from core.events import DraftRefused, ExecutorEvent, IntentDenied, OrderUpdated
 
 PRICE_DEVIATION_LIMIT = Decimal("0.05")
 EQUITY_SHARE_LIMIT = Decimal("0.25")
@@ -45,7 +55,10 @@ class FlowState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TicketInput:
-    """What stands in the fields. None means empty or unreadable."""
+    """What stands in the fields. None means empty or unreadable.
+
+    `owner` says whose position a reduce-only order closes; every other order is the person's own.
+    """
 
     side: Side = Side.BUY
     order_type: OrderType = OrderType.LIMIT
@@ -54,6 +67,7 @@ class TicketInput:
     stop_price: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.GTC
     reduce_only: bool = False
+    owner: str = MANUAL_OWNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ class TicketContext:
         last, bid, ask: prices in quote currency; None while unknown.
         free_base, free_quote: free balances; None before the account is known.
         position: net base currency held over all owners.
-        manual_position: what of it manual orders hold; reduce-only is measured against this, as risk does.
+        owned: base currency held by each owner; reduce-only is measured against the draft's owner, as risk does.
         online: whether orders can reach the venue.
         trading_state: what the executor allows.
     """
@@ -77,7 +91,7 @@ class TicketContext:
     free_base: Decimal | None = None
     free_quote: Decimal | None = None
     position: Decimal = ZERO
-    manual_position: Decimal = ZERO
+    owned: Mapping[str, Decimal] = field(default_factory=dict)
     online: bool = False
     trading_state: TradingState = TradingState.ACTIVE
 
@@ -296,6 +310,8 @@ class OrderFlow:
             return self._on_order(event.order)
         if isinstance(event, IntentDenied) and self._awaits(event.intent.source, _draft_of(event.intent)):
             return self._settle(FlowState.DENIED, Reason(event.code, event.message))
+        if isinstance(event, DraftRefused) and self._awaits(IntentSource.MANUAL, event.draft):
+            return self._settle(FlowState.DENIED, Reason("", event.message))
         return False
 
     def _on_order(self, order: Order) -> bool:
@@ -353,6 +369,7 @@ class OrderFlow:
             stop_price=figures.stop_price,
             time_in_force=entry.time_in_force if resting else TimeInForce.GTC,
             reduce_only=entry.reduce_only,
+            owner=entry.owner,
         )
 
 
@@ -366,6 +383,7 @@ def _draft_of(intent: Intent) -> OrderDraft:
         stop_price=intent.stop_price,
         time_in_force=intent.time_in_force,
         reduce_only=intent.reduce_only,
+        owner=intent.owner,
     )
 
 
@@ -425,8 +443,8 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
     if figures.value < instrument.min_notional:
         values = {"minimum": plain(instrument.min_notional), "quote": instrument.quote}
         return Sentence(mark("The smallest order value is {minimum} {quote}."), values)
-    if entry.reduce_only and quantity > context.manual_position * -entry.side.sign:
-        return Sentence(mark("Reduce-only: the order would not shrink the position held by manual orders."))
+    if entry.reduce_only and quantity > context.owned.get(entry.owner, ZERO) * -entry.side.sign:
+        return Sentence(mark("Reduce-only: the order would not shrink the position."))
     if entry.side is Side.BUY and context.free_quote is not None and figures.total > context.free_quote:
         values = {"free": plain(context.free_quote.quantize(instrument.tick_size)), "currency": instrument.quote}
         return Sentence(mark("Not enough balance: {free} {currency} free."), values)

@@ -165,7 +165,7 @@ class WindowModels(QObject):
             free_base=self._free(instrument.base) if instrument is not None else None,
             free_quote=self._free(instrument.quote) if instrument is not None else None,
             position=self.positions.net_quantity(symbol),
-            manual_position=self.positions.manual_quantity(symbol),
+            owned=self.positions.owned(symbol),
             online=link is not None and link.state in _REACHABLE,
             trading_state=self.trading_state,
         )
@@ -217,6 +217,8 @@ class WindowModels(QObject):
         if isinstance(event, ConnectionStatus):
             before = self._links.get(event.link)
             return before is None or (before.state, before.detail) != (event.state, event.detail)
+        if isinstance(event, TradingStateChanged):
+            return event.state is not self.trading_state or event.state is TradingState.HALTED
         if isinstance(event, StrategyStatus):
             known = self.strategies.record(event.strategy_id)
             return known is None or (known.state, known.detail) != (event.state, event.detail)

@@ -13,9 +13,8 @@ from app.models.owner_names import OwnerNames
 from app.models.precision import Precision
 from app.models.record_model import Column, RecordModel, Tone
 from core.domain.money import ZERO
+from core.domain.orders import MANUAL_OWNER
 from core.domain.positions import Position
-
-MANUAL_OWNER = "manual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +160,9 @@ class PositionsModel(RecordModel[PositionRow]):
             if row.position.symbol == symbol and row.position.quantity:
                 self.put(replace(row, mark=price))
 
-    def manual_quantity(self, symbol: str) -> Decimal:
-        """Return the base currency of a market held by manual orders."""
-        row = self.record(f"{MANUAL_OWNER}\n{symbol}")
-        return ZERO if row is None else row.position.quantity
+    def owned(self, symbol: str) -> dict[str, Decimal]:
+        """Return the base currency of a market by owner."""
+        return {r.position.owner: r.position.quantity for r in self.records() if r.position.symbol == symbol}
 
     def net_quantity(self, symbol: str) -> Decimal:
         """Return the base currency held in a market over all owners."""

@@ -21,7 +21,7 @@ from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import EventQueue
 from core.domain.orders import OrderDraft
 from core.errors import UserError
-from core.events import EventSink, ExecutorEvent, FillBooked, Notice, Severity
+from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
 from core.strategies.spec import StrategySpec
 
 
@@ -88,6 +88,8 @@ class TradingSession(Protocol):
 
 OpenSession = Callable[[EventSink], Awaitable[TradingSession]]
 Command = Callable[[TradingEngine], Awaitable[Any]]
+# Told the sentence where a command was refused.
+Refused = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,11 @@ class ExecutorWorker(AsyncWorkerThread):
 
     def place_order(self, draft: OrderDraft) -> None:
         """See `TradingCommands`. Refused with a notice while there is no connection: an order must not fire later."""
-        self._command(tr("The order was not sent"), lambda executor: executor.place_order(draft))
+
+        def refused(text: str) -> None:
+            self.events.push(DraftRefused(draft, text))
+
+        self._command(tr("The order was not sent"), lambda executor: executor.place_order(draft), refused)
 
     def cancel_order(self, client_order_id: str) -> None:
         """See `TradingCommands`."""
@@ -215,14 +221,14 @@ class ExecutorWorker(AsyncWorkerThread):
         if self._retry is not None:
             self._retry.now()
 
-    def _command(self, failure: str, command: Command) -> None:
-        if not self.submit(lambda: self._perform(failure, command)):
-            self._tell(Severity.ERROR, failure, tr("Trading has already ended in this program."))
+    def _command(self, failure: str, command: Command, refused: Refused | None = None) -> None:
+        if not self.submit(lambda: self._perform(failure, command, refused)):
+            self._refuse(failure, tr("Trading has already ended in this program."), refused)
 
-    async def _perform(self, failure: str, command: Command) -> None:
-        """Run a command; whatever goes wrong is told under the title `failure`."""
+    async def _perform(self, failure: str, command: Command, refused: Refused | None = None) -> None:
+        """Run a command; whatever goes wrong is told under the title `failure`, and to `refused` what had no effect."""
         if self._executor is None:
-            self._tell(Severity.ERROR, failure, tr("There is no connection to the venue yet. Try again in a moment."))
+            self._refuse(failure, tr("There is no connection to the venue yet. Try again in a moment."), refused)
             return
         try:
             await command(self._executor)
@@ -232,10 +238,15 @@ class ExecutorWorker(AsyncWorkerThread):
             )
             raise
         except UserError as exc:
-            self._tell(Severity.ERROR, failure, str(exc))
+            self._refuse(failure, str(exc), refused)
         except Exception as exc:  # noqa: BLE001 - a bug in one command must not end trading; the hook reports it
             self._tell(Severity.ERROR, failure, str(exc) or type(exc).__name__)
             sys.excepthook(type(exc), exc, exc.__traceback__)
+
+    def _refuse(self, failure: str, text: str, refused: Refused | None) -> None:
+        self._tell(Severity.ERROR, failure, text)
+        if refused is not None:
+            refused(text)
 
     def _sink(self, event: ExecutorEvent) -> None:
         self.events.push(event)

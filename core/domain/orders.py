@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from core.domain.money import ZERO
 
+# Owner of what a person buys and sells; every other owner is a strategy's id, or "external".
+MANUAL_OWNER = "manual"
+
 
 class Side(StrEnum):
     """Direction of an order or trade."""
@@ -113,7 +116,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class OrderDraft:
-    """A manual order as the ticket holds it; the executor turns it into an `Intent`."""
+    """A manual order as the ticket holds it; the executor turns it into an `Intent`.
+
+    Attributes:
+        owner: whose position it changes; another one's than "manual" can only be reduced.
+    """
 
     symbol: str
     side: Side
@@ -123,6 +130,7 @@ class OrderDraft:
     stop_price: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.GTC
     reduce_only: bool = False
+    owner: str = MANUAL_OWNER
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
-from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
+from core.domain.orders import MANUAL_OWNER, Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
@@ -24,7 +24,6 @@ from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
 from core.execution.order_state import IllegalTransition
-from core.execution.records import MANUAL_OWNER
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 from core.signals.risk_management import Denied, RiskContext, RiskManager
@@ -90,11 +89,16 @@ class OrderDesk:
         Raises:
             UserError: the draft is no order, or the journal cannot be written; nothing was sent then.
         """
+        if draft.owner != MANUAL_OWNER and not draft.reduce_only:
+            raise UserError(
+                f"A manual order can only reduce the position of {draft.owner}.", "Make it a reduce-only order."
+            )
+        reason = "manual order" if draft.owner == MANUAL_OWNER else f"manual order for {draft.owner}"
         try:
             intent = Intent(
                 intent_id=f"{MANUAL_OWNER}:{self._new_id()}",
                 source=IntentSource.MANUAL,
-                owner=MANUAL_OWNER,
+                owner=draft.owner,
                 symbol=draft.symbol,
                 side=draft.side,
                 quantity=draft.quantity,
@@ -103,7 +107,7 @@ class OrderDesk:
                 stop_price=draft.stop_price,
                 time_in_force=draft.time_in_force,
                 reduce_only=draft.reduce_only,
-                reason="manual order",
+                reason=reason,
                 created_ns=self._wall.now_ns(),
             )
         except ValueError as exc:

@@ -10,7 +10,6 @@ from core.domain.orders import Intent, Order, OrderState, TradingState
 from core.strategies.spec import StrategySpec
 
 EXTERNAL_OWNER = "external"
-MANUAL_OWNER = "manual"
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,3 +271,13 @@ def test_words_for_numbers() -> None:
     assert milliseconds(12_345) == "12\u00a0s"
     assert (age(400_000_000), age(15 * NS_PER_S), age(300 * NS_PER_S)) == ("0.4\u00a0s", "15\u00a0s", "5\u00a0min")
     assert (level_of(5), level_of(35), level_of(50)) == (LogLevel.DEBUG, LogLevel.WARNING, LogLevel.ERROR)
+
+
+def test_a_trading_state_that_did_not_change_is_no_news(models: WindowModels) -> None:
+    models.apply(TradingStateChanged(TradingState.ACTIVE, "first start"))
+    assert models.notifications.rowCount() == 0
+    models.apply(TradingStateChanged(TradingState.HALTED, "kill switch"))
+    models.apply(TradingStateChanged(TradingState.HALTED, "kill switch", "report.json"))
+    models.apply(TradingStateChanged(TradingState.ACTIVE, "re-armed"))
+    models.flush()
+    assert models.notifications.rowCount() == 3

@@ -198,11 +198,37 @@ def test_closing_a_position_only_fills_the_fields(qtbot: QtBot, desk: Desk) -> N
     assert desk.sent() == []
 
 
-def test_a_position_of_a_strategy_is_closed_by_a_plain_order(qtbot: QtBot, desk: Desk) -> None:
-    desk.ticket.observe(replace(CONTEXT, owned={}))
-    desk.ticket.draft_close(Position("binance", "BTC/USDT", "btcusdt-1h-9f41c07b", Decimal("0.3")))
-    assert not desk.ticket.flow.entry.reduce_only
-    assert desk.ticket.deed.isEnabled()
+def test_a_position_of_a_strategy_is_closed_in_its_own_name(qtbot: QtBot, desk: Desk) -> None:
+    ticket = desk.ticket
+    ticket.observe(replace(CONTEXT, owned={"manual": Decimal("0.5"), "trend": Decimal("0.3")}))
+    ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
+    assert ticket.flow.entry.reduce_only
+    assert ticket.closes.isVisible()
+    assert ticket.closes.full_text() == "Closes the position of trend"
+    qtbot.mouseClick(ticket.deed, Qt.MouseButton.LeftButton)
+    desk.wait(1)
+    qtbot.mouseClick(ticket.deed, Qt.MouseButton.LeftButton)
+    (draft,) = desk.sent()
+    assert (draft.owner, draft.side, draft.quantity, draft.reduce_only) == ("trend", Side.SELL, Decimal("0.3"), True)
+
+
+def test_more_than_the_strategy_holds_cannot_be_closed_in_its_name(qtbot: QtBot, desk: Desk) -> None:
+    desk.ticket.observe(replace(CONTEXT, owned={"manual": Decimal("0.5"), "trend": Decimal("0.2")}))
+    desk.ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
+    assert not desk.ticket.deed.isEnabled()
+
+
+def test_an_order_that_is_not_reduce_only_is_the_persons_own(qtbot: QtBot, desk: Desk) -> None:
+    desk.ticket.observe(replace(CONTEXT, owned={"trend": Decimal("0.3")}))
+    desk.ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
+    desk.ticket.reduce_only.setChecked(False)
+    assert desk.ticket.flow.entry.owner == "manual"
+    assert not desk.ticket.closes.isVisible()
+    desk.ticket.reduce_only.setChecked(True)
+    assert desk.ticket.flow.entry.owner == "manual"
+    desk.ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
+    desk.ticket.observe(replace(CONTEXT, instrument=ETH, owned={"trend": Decimal("0.3")}))
+    assert desk.ticket.flow.entry.owner == "manual"
 
 
 def test_another_market_empties_the_fields(qtbot: QtBot, desk: Desk) -> None:

@@ -16,7 +16,7 @@ from app.workers.executor import ExecutorWorker
 from core.domain.fills import Fill, Liquidity
 from core.domain.orders import OrderDraft, OrderType, Side, TradingState
 from core.errors import UserError
-from core.events import EventSink, FillBooked, Notice, Severity, TradingStateChanged
+from core.events import DraftRefused, EventSink, FillBooked, Notice, Severity, TradingStateChanged
 from core.execution.api.gateway import RetryableError
 from core.strategies.spec import StrategySpec
 
@@ -185,6 +185,9 @@ def test_error_of_a_command_is_told_and_trading_goes_on(
         ("The order was not sent", "This is no order. Fill it in."),
         ("Trading was not re-armed", "'bug'"),
     ]
+    assert [e for e in rig.window.events if isinstance(e, DraftRefused)] == [
+        DraftRefused(DRAFT, "This is no order. Fill it in.")
+    ]
     assert [type(bug) for bug in bugs] == [KeyError]
     assert rig.window.failures == []
 
@@ -196,6 +199,7 @@ def test_order_is_refused_while_there_is_no_connection(qtbot: QtBot, rig: Rig) -
     qtbot.waitUntil(lambda: len(rig.window.notices()) >= 2, timeout=LIMIT)
     titles = [title for title, _ in rig.window.notices()]
     assert sorted(titles) == ["The order was not sent", "Trading is not connected"]
+    assert [event.draft for event in rig.window.events if isinstance(event, DraftRefused)] == [DRAFT]
     assert "start" not in rig.desk.calls
 
 

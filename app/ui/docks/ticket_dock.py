@@ -211,7 +211,7 @@ class TicketDock(Panel):
             else:
                 grid.addLayout(what, number, 1)
         grid.addWidget(self.reduce_only, len(rows), 1)
-        self.closes = ElidedLabel(body)
+        self.closes = ElidedLabel(parent=body)
         self.closes.setObjectName("ticket_closes")
         set_look(self.closes, "role", "warning")
         grid.addWidget(self.closes, len(rows) + 1, 0, 1, 2)

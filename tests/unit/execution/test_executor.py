@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
+from core.domain.orders import Intent, IntentSource, OrderDraft, OrderState, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import ConnectionStatus, FillBooked, IntentDenied, OrderUpdated, PositionChanged
 from core.execution.api.gateway import AmbiguousOutcome
@@ -75,3 +76,22 @@ async def test_a_venue_that_is_down_is_one_sentence(desk: Desk) -> None:
     with pytest.raises(UserError, match="fake cannot be used: connection refused"):
         await desk.start()
     assert desk.executors[0].trading_state is TradingState.HALTED
+
+
+async def test_a_person_closes_the_position_of_a_strategy_in_its_own_name(desk: Desk) -> None:
+    executor = await desk.start()
+    bought = Intent(
+        "trend:1", IntentSource.STRATEGY, "trend", "BTC/USDT", Side.BUY, Decimal(1), OrderType.MARKET,
+        created_ns=desk.venue.clock.now_ns(),
+    )  # fmt: skip
+    await executor.submit(bought)
+    held = executor.position("BTC/USDT", "trend").quantity
+    close = OrderDraft("BTC/USDT", Side.SELL, OrderType.MARKET, held, reduce_only=True, owner="trend")
+    too_much = replace(close, quantity=held + Decimal("0.001"))
+    assert (await executor.place_order(too_much)).reason_code == "REDUCE_ONLY_WOULD_INCREASE"
+    with pytest.raises(UserError, match="can only reduce the position of trend"):
+        await executor.place_order(replace(close, reduce_only=False))
+    order = await executor.place_order(close)
+    assert (order.state, order.intent.source, order.intent.owner) == (OrderState.FILLED, "manual", "trend")
+    assert executor.position("BTC/USDT", "trend").quantity == 0
+    assert executor.position("BTC/USDT", "manual").quantity == 0

@@ -30,7 +30,7 @@ from core.domain.orders import (
     TimeInForce,
     TradingState,
 )
-from core.events import IntentDenied, OrderUpdated
+from core.events import DraftRefused, IntentDenied, OrderUpdated
 
 BTC = sample_instruments()[0]
 CONTEXT = TicketContext(
@@ -41,7 +41,7 @@ CONTEXT = TicketContext(
     free_base=Decimal("0.5"),
     free_quote=Decimal("100000"),
     position=Decimal("0.5"),
-    manual_position=Decimal("0.5"),
+    owned={"manual": Decimal("0.5")},
     online=True,
 )
 ENTRY = TicketInput(quantity=Decimal("0.01"), limit_price=Decimal("61200"))
@@ -68,7 +68,7 @@ def intent_of(draft: OrderDraft, number: int = 1, source: IntentSource = IntentS
     return Intent(
         intent_id=f"i{number}",
         source=source,
-        owner="manual",
+        owner=draft.owner,
         symbol=draft.symbol,
         side=draft.side,
         quantity=draft.quantity,
@@ -183,9 +183,9 @@ def test_share_of_a_sale_is_a_share_of_the_base() -> None:
         (CONTEXT, replace(ENTRY, reduce_only=True), "Reduce-only"),
         (CONTEXT, replace(ENTRY, side=Side.SELL, reduce_only=True, quantity=Decimal("0.6")), "Reduce-only"),
         (
-            replace(CONTEXT, manual_position=Decimal(0)),
+            replace(CONTEXT, owned={}),
             replace(ENTRY, side=Side.SELL, reduce_only=True),
-            "manual orders",
+            "would not shrink",
         ),
         (replace(CONTEXT, free_quote=Decimal(1)), ENTRY, "Not enough balance: 1 USDT"),
         (CONTEXT, replace(ENTRY, side=Side.SELL, quantity=Decimal("0.51")), "Not enough balance: 0.5 BTC"),
@@ -367,3 +367,23 @@ def test_a_review_that_became_impossible_falls_back() -> None:
     ticket.wait(1)
     assert not ticket.flow.send()
     assert ticket.sent == []
+
+
+def test_a_refusal_before_there_is_an_order_is_a_denial_at_once() -> None:
+    ticket = Ticket()
+    ticket.send()
+    other = replace(ticket.sent[0], quantity=Decimal("0.02"))
+    assert not ticket.flow.on_event(DraftRefused(other, "not this one"))
+    assert ticket.flow.on_event(DraftRefused(ticket.sent[0], "The disk is full."))
+    assert ticket.flow.state is FlowState.DENIED
+    assert ticket.flow.outcome is not None
+    assert ticket.flow.outcome.text() == "The disk is full."
+
+
+def test_a_refusal_of_an_order_that_exists_is_not_believed() -> None:
+    ticket = Ticket()
+    ticket.send()
+    sent = Order("c1", intent_of(ticket.sent[0]), OrderState.SUBMITTED)
+    ticket.flow.on_event(OrderUpdated(sent))
+    assert not ticket.flow.on_event(DraftRefused(ticket.sent[0], "The disk is full."))
+    assert ticket.flow.in_flight
