@@ -217,12 +217,23 @@ class CrashHandler(QObject):
 
 
 def report_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Exception handler of an asyncio loop: what no task awaited goes to the crash handler. Thread of the loop."""
+    """Exception handler of an asyncio loop: what no task awaited goes to the crash handler. Thread of the loop.
+
+    A lost connection is no bug: ccxt leaves one failed future per stream behind when it cannot connect again, and the
+    gateway reports the link itself.
+    """
     error = context.get("exception")
-    if isinstance(error, Exception):
+    if isinstance(error, Exception) and isinstance(context.get("future"), asyncio.Future) and _is_lost_link(error):
+        log.warning("a stream could not connect: %s", error)
+    elif isinstance(error, Exception):
         sys.excepthook(type(error), error, error.__traceback__)
     else:
         loop.default_exception_handler(context)
+
+
+def _is_lost_link(error: Exception) -> bool:
+    """Whether ccxt says that the network failed. Told by name: the library must not be loaded for this."""
+    return any((kind.__module__, kind.__name__) == ("ccxt.base.errors", "NetworkError") for kind in type(error).__mro__)
 
 
 def _environment(now: datetime) -> str:

@@ -88,6 +88,19 @@ async def test_error_of_a_forgotten_task_is_reported(handler: CrashHandler, dial
     assert [report.summary for report in dialog.reports] == ["KeyError: 'x'"]
 
 
+async def test_a_stream_that_cannot_connect_is_no_bug(
+    handler: CrashHandler, dialog: Dialog, caplog: pytest.LogCaptureFixture
+) -> None:
+    network_error = type("NetworkError", (Exception,), {"__module__": "ccxt.base.errors"})
+    refused = type("RequestTimeout", (network_error,), {})("Cannot connect")
+    loop = asyncio.get_running_loop()
+    report_loop_error(loop, {"message": "never retrieved", "exception": refused, "future": loop.create_future()})
+    assert dialog.reports == []
+    assert "a stream could not connect: Cannot connect" in caplog.text
+    report_loop_error(loop, {"message": "in a callback", "exception": refused})
+    assert len(dialog.reports) == 1
+
+
 def test_repeats_are_counted_not_stacked(handler: CrashHandler, dialog: Dialog, tmp_path: Path) -> None:
     for _ in range(20):
         _raise("again")

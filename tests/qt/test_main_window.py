@@ -408,3 +408,10 @@ def test_no_stray_key_reaches_the_kill_switch(qtbot: QtBot, kit: WindowKit) -> N
     focused = kit.window.focusWidget()
     qtbot.keyClick(focused if focused is not None else kit.window, Qt.Key.Key_Space)
     assert kit.trading.calls == []
+
+
+def test_one_halt_is_one_toast(kit: WindowKit) -> None:
+    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch"))
+    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch", "reports/kill.json"))
+    (toast,) = kit.window.toasts.toasts
+    assert "reports/kill.json" in toast.row.notice.text

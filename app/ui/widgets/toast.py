@@ -93,6 +93,10 @@ class Toast(QFrame):
         self.closed.emit(self)
 
 
+def _heading(row: NoticeRow) -> tuple[Severity, str]:
+    return row.notice.severity, row.notice.title
+
+
 class ToastStack(QObject):
     """Keeps at most three toasts in the lower right corner of a widget: tables, book and kill switch stay in view.
 
@@ -115,9 +119,9 @@ class ToastStack(QObject):
         return list(self._toasts)
 
     def show_notice(self, row: NoticeRow) -> None:
-        """Show a notice; a repetition changes the toast that is still there."""
+        """Show a notice; a repetition, or more about the same thing, changes the toast that is still there."""
         for toast in self._toasts:
-            if toast.row.number == row.number:
+            if toast.row.number == row.number or _heading(toast.row) == _heading(row):
                 toast.show_row(row)
                 self._arrange()
                 return
