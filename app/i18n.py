@@ -124,6 +124,12 @@ def format_number(value: Decimal | float | int | None, decimals: int | None = No
     return "+" + text if sign and number > 0 else text
 
 
+def format_exact(value: Decimal) -> str:
+    """Format a Decimal in full without the zeros at its end, which venues write and nobody reads."""
+    text = format_number(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def round_decimals(number: Decimal, decimals: int) -> Decimal:
     """Round half to even to a number of decimals, whatever the size of the number."""
     # The default context holds 28 digits; quantize refuses results that need more.

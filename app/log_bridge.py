@@ -6,6 +6,8 @@ import logging
 
 from PySide6.QtCore import QObject, Signal
 
+from app.stall_watch import StallWatch
+
 
 class LogBridge(QObject):
     """Carries log records of any thread to the GUI thread.
@@ -17,5 +19,7 @@ class LogBridge(QObject):
     line_logged = Signal(int, str, str)
 
     def take(self, record: logging.LogRecord) -> None:
-        """Take one record. Any thread."""
+        """Take one record. Any thread. Stalls are for the log file; the status bar shows the longest."""
+        if record.name == StallWatch.__module__:
+            return
         self.line_logged.emit(record.levelno, record.name.rpartition(".")[2], record.getMessage())

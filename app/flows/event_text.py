@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.flows.reason_text import Reason
-from app.i18n import format_number, tr
+from app.i18n import format_exact, tr
 from core.domain.orders import IntentSource, Order, OrderState, Side, TradingState
 from core.events import (
     BalancesChanged,
@@ -42,7 +42,7 @@ def notice_for(event: ExecutorEvent) -> Notice | None:
             return event
         case FillBooked(fill=fill):
             verb = tr("Bought") if fill.side is Side.BUY else tr("Sold")
-            what = f"{format_number(fill.quantity)} {fill.symbol.partition('/')[0]} @ {format_number(fill.price)}"
+            what = f"{format_exact(fill.quantity)} {fill.symbol.partition('/')[0]} @ {format_exact(fill.price)}"
             return Notice(Severity.SUCCESS, f"{verb} {what}", _who(event.order))
         case IntentDenied(intent=intent, code=code, message=message):
             title = tr("Order denied: {symbol}", symbol=intent.symbol)

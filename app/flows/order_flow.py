@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from app.flows.amount import Sentence
 from app.flows.reason_text import Reason
-from app.i18n import mark
+from app.i18n import format_exact, mark, round_decimals
 from app.services import OrderDraft
 from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.instruments import Instrument
@@ -40,6 +40,7 @@ DUPLICATE_WINDOW_NS = 2 * NS_PER_S
 ANSWER_TIMEOUT_NS = 10 * NS_PER_S
 # The second half of a double click must not confirm what the first half only asked to review.
 REVIEW_GUARD_NS = 400 * NS_PER_MS
+_AVERAGE_DECIMALS = 8  # of an average price, which has no tick size
 
 
 class FlowState(StrEnum):
@@ -341,7 +342,8 @@ class OrderFlow:
         if state is OrderState.EXPIRED and order.filled_quantity == 0:
             return self._settle(FlowState.DENIED, Sentence(mark("The order expired without a fill.")))
         if state is OrderState.FILLED:
-            values = {"quantity": plain(order.filled_quantity), "price": plain(order.average_price or ZERO)}
+            price = round_decimals(order.average_price or ZERO, _AVERAGE_DECIMALS)
+            values = {"quantity": format_exact(order.filled_quantity), "price": format_exact(price)}
             return self._settle(FlowState.DONE, Sentence(mark("Filled {quantity} @ {price}."), values))
         return self._settle(FlowState.DONE, Sentence(mark("The order is on the book.")))
 

@@ -181,3 +181,16 @@ def test_stale_and_error_states(dock: OrderBookDock) -> None:
     assert dock._stack.currentWidget() is dock.empty
     dock.on_book(book())
     assert dock._stack.currentIndex() == 1
+
+
+def test_a_pointer_at_rest_does_not_hold_rows_the_market_has_left(
+    dock: OrderBookDock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.ui.docks.ladder.REST_S", 0.0)
+    dock.on_book(book(mid=100.0))
+    enter(dock.ladder)
+    dock.on_book(book(mid=100.05))
+    assert dock.ladder.rows_held  # still among them
+    dock.on_book(book(mid=150.0))
+    assert not dock.ladder.rows_held
+    assert max(prices(dock.ladder)) > 150

@@ -9,7 +9,7 @@ from decimal import Decimal
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QColor, QPainter
 
-from app.i18n import format_number, format_percent, mark, tr
+from app.i18n import format_exact, format_number, format_percent, mark, tr
 from app.theme import SPACE_S, SPACE_XS
 from app.ui.charts.axes import PriceAxis, Scale, Tag
 from app.ui.charts.style import ChartStyle, hairline
@@ -42,7 +42,7 @@ def line_price(order: Order) -> Decimal | None:
 def order_text(order: Order) -> str:
     """Return what an order line says: side, open quantity, kind, and its state where that is uncertain."""
     words = {
-        "quantity": format_number(order.remaining_quantity),
+        "quantity": format_exact(order.remaining_quantity),
         "kind": tr(_TYPE_WORDS[order.intent.order_type]),
     }
     if order.intent.side is Side.BUY:
@@ -133,7 +133,7 @@ class OrderLines:
 
 def position_text(position: Position, last_price: float | None) -> str:
     """Return what the position line says: direction, size, open profit before exit fees."""
-    size = format_number(abs(position.quantity))
+    size = format_exact(abs(position.quantity))
     text = tr("LONG {quantity}", quantity=size) if position.quantity > 0 else tr("SHORT {quantity}", quantity=size)
     if last_price is None or not position.average_price:
         return text

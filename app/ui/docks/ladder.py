@@ -1,11 +1,12 @@
 """The order book as a ladder. GUI thread only.
 
 While the mouse is over it (or a row is chosen by keyboard) every row keeps its price: a book that moves under the
-hand turns a buy into a sell.
+hand turns a buy into a sell. Only a pointer at rest lets go, once the market has left all those prices.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -23,6 +24,7 @@ _ROW = ROW_HEIGHT - GRID
 _BAR_SHARE = 0.22
 _BASIS_POINTS = 10_000
 _FADED = 0.55
+REST_S = 3.0  # a hand that has not moved for so long is not about to click
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class LadderWidget(PacedWidget):
         self._font = number_font(FONT_SIZE_M)
         self._price_decimals, self._quantity_decimals = 2, 4
         self._held: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self._touched_s = 0.0
         self._hovered: int | None = None
         self._stale = False
         self.book: BookSnapshot | None = None
@@ -109,7 +112,7 @@ class LadderWidget(PacedWidget):
     def set_book(self, book: BookSnapshot | None) -> None:
         """Take the newest book, None for none yet."""
         self.book = book
-        if book is None:
+        if book is None or self._left_behind(book):
             self._release()
         self.changed()
 
@@ -194,6 +197,7 @@ class LadderWidget(PacedWidget):
                 super().keyPressEvent(event)
 
     def _hold(self) -> None:
+        self._touched_s = time.monotonic()
         if self._held is None and self.book is not None:
             rows = self.rows()
             asks = tuple(row.price for row in reversed(rows) if row.is_ask)
@@ -203,6 +207,15 @@ class LadderWidget(PacedWidget):
     def _release(self) -> None:
         self._held = self._hovered = None
         self.update()
+
+    def _left_behind(self, book: BookSnapshot) -> bool:
+        """Whether the market has left the rows held: a pointer may rest here for hours, over prices without sizes."""
+        if self._held is None or time.monotonic() - self._touched_s < REST_S:
+            return False
+        asks, bids = self._held
+        if not asks or not bids or not book.asks or not book.bids:
+            return True
+        return book.bids[0][0] > asks[-1] or book.asks[0][0] < bids[-1]
 
     def _row_at(self, y: int) -> int | None:
         return next((i for i in range(len(self.rows())) if self.row_rect(i).contains(0, y)), None)

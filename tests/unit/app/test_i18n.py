@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import i18n
-from app.i18n import Language, tr
+from app.i18n import Language, format_exact, tr
 
 APP = Path(i18n.__file__).resolve().parent
 TEXT_FUNCTIONS = {"tr": 0, "mark": 0, "tr_count": 1}  # which argument Korean needs; it has no singular
@@ -183,3 +183,10 @@ def test_moments_are_shown_in_the_zone_given() -> None:
 def test_durations() -> None:
     shown = [i18n.format_duration(s) for s in (0.35, 12, 59.6, 185, 7_500, 90_000, -12)]
     assert shown == ["350 ms", "12 s", "1 min 00 s", "3 min 05 s", "2 h 05 min", "1 d 1 h", "\u221212 s"]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"), [("0.02000000", "0.02"), ("79407.34000000", "79,407.34"), ("100", "100"), ("0E-8", "0")]
+)
+def test_exact_amounts_carry_no_zeros_at_the_end(written: str, shown: str) -> None:
+    assert format_exact(Decimal(written)) == shown

@@ -299,7 +299,7 @@ def test_the_same_order_again_within_two_seconds_is_warned_about() -> None:
             OrderState.FILLED,
             {"filled_quantity": Decimal("0.01"), "average_price": Decimal("61199.5")},
             FlowState.DONE,
-            "Filled 0.01 @ 61199.5",
+            "Filled 0.01 @ 61,199.5",
         ),
         (OrderState.REJECTED, {"message": "Filter failure: NOTIONAL"}, FlowState.DENIED, "NOTIONAL"),
         (OrderState.DENIED, {"reason_code": "MAX_POSITION"}, FlowState.DENIED, "above the limit"),
