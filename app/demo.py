@@ -163,6 +163,8 @@ def run_demo(options: DemoOptions, say: Say) -> dict[str, Any]:
 
 def _fresh_folder(out: Path) -> DataPaths:
     """Return an empty data folder inside `out`; only a folder that a demo made is ever emptied."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file and the demo needs a folder.", "Choose a folder with --out.")
     folder = out / "data"
     if folder.exists():
         if not (folder / MARKER).exists():
