@@ -1,0 +1,69 @@
+"""A window in a process of its own that connects, runs a strategy until it trades, and quits.
+
+Run as `python -m tests.qt.connected_window DATA_DIR MODEL_ID`; prints the modules loaded at three moments, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+from PySide6.QtCore import QEventLoop
+from PySide6.QtTest import QSignalSpy
+from PySide6.QtWidgets import QApplication
+
+from app.bootstrap import Application, end_qt_objects
+from app.crash import CrashHandler
+from app.gui_options import GuiOptions
+from core.config import data_paths
+from core.strategies.spec import StrategySpec
+
+LIMIT_S = 150.0  # for a machine with much else to do; a quiet one needs a few seconds
+
+
+def top_level_modules() -> list[str]:
+    return sorted({name.partition(".")[0] for name in sys.modules})
+
+
+def wait(qapp: QApplication, done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        qapp.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 50)
+
+
+def main(data_dir: str, model_id: str) -> int:
+    qapp = QApplication(["Maru"])
+    paths = data_paths(Path(data_dir)).create()
+    crash = CrashHandler(paths.logs)
+    # Two seconds of wall time make an hourly bar.
+    options = GuiOptions(data_dir=paths.root, language="en", theme="dark", seed=1, speed="1800")
+    application = Application(qapp, options, paths, crash)
+    application.window.show()
+    qapp.processEvents()
+    loaded = {"first_window": top_level_modules()}
+    ready = QSignalSpy(application.executor.ready)
+    application.start()
+    models = application.window.models
+    wait(qapp, lambda: bool(models.instruments) and ready.count() > 0, "it connects")
+    loaded["connected"] = top_level_modules()
+    spec = StrategySpec("watched", "Watched", "BTC/USDT", "1h", model_id, Decimal(1_000), -50.0, -100.0)
+    application.executor.add_strategy(spec)
+    application.executor.start_strategy("watched")
+    wait(qapp, lambda: bool(models.fills.records()), "the strategy trades")
+    loaded["trading"] = top_level_modules()
+    application.lifecycle.quit()
+    code = qapp.exec()
+    end_qt_objects(application)
+    crash.close()
+    sys.stdout.write(json.dumps(loaded) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
