@@ -136,9 +136,12 @@ async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[P
         yield read_endpoints(choice.endpoints)
         return
     process = PracticeProcess(
-        data_dir=paths.root, seed=choice.seed, speed=choice.speed, replay=choice.replay,
+        data_dir=paths.root,
+        seed=choice.seed,
+        speed=choice.speed,
+        replay=choice.replay,
         gate=choice.timeframe if choice.lockstep else None,
-    )  # fmt: skip
+    )
     endpoints = await asyncio.to_thread(process.start)
     try:
         yield endpoints

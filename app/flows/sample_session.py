@@ -98,19 +98,40 @@ def _strategies() -> tuple[StrategyStatus, ...]:
     running, paused, failed = StrategyState.RUNNING, StrategyState.STOPPED, StrategyState.FAILED
     return (
         StrategyStatus(
-            "btcusdt-1h-9f41c07b", "Bitcoin hourly", "BTC/USDT", "1h", MODEL_IDS[0], running, "", Decimal("0.0842"),
-            Decimal("131.52"), 0.85,
+            "btcusdt-1h-9f41c07b",
+            "Bitcoin hourly",
+            "BTC/USDT",
+            "1h",
+            MODEL_IDS[0],
+            running,
+            "",
+            Decimal("0.0842"),
+            Decimal("131.52"),
+            0.85,
         ),
         StrategyStatus(
-            "ethusdt-15m-1b7e55d2", "Ether quarter-hourly", "ETH/USDT", "15m", MODEL_IDS[1], running, "",
-            Decimal("0.55"), Decimal("-12.08"), 0.4,
+            "ethusdt-15m-1b7e55d2",
+            "Ether quarter-hourly",
+            "ETH/USDT",
+            "15m",
+            MODEL_IDS[1],
+            running,
+            "",
+            Decimal("0.55"),
+            Decimal("-12.08"),
+            0.4,
         ),
         StrategyStatus("solusdt-4h-c3a8802f", "Solana swing", "SOL/USDT", "4h", MODEL_IDS[2], paused),
         StrategyStatus(
-            "btcusdt-5m-1b7e55d2", "Bitcoin scalp", "BTC/USDT", "5m", MODEL_IDS[1], failed,
+            "btcusdt-5m-1b7e55d2",
+            "Bitcoin scalp",
+            "BTC/USDT",
+            "5m",
+            MODEL_IDS[1],
+            failed,
             "The model was trained on 15m bars, the strategy asks for 5m.",
         ),
-    )  # fmt: skip
+    )
 
 
 def sample_order(
@@ -161,16 +182,32 @@ def _orders(now_ns: int) -> tuple[OrderUpdated, ...]:
         sample_order(1, now_ns, quantity="0.01", price="60450.00", age_s=31),
         sample_order(2, now_ns, symbol="ETH/USDT", quantity="0.25", price="2998.50", owner=eth, age_s=74),
         sample_order(
-            3, now_ns, side=Side.SELL, quantity="0.02", price="62100.00", filled="0.008", owner=btc, age_s=12,
+            3,
+            now_ns,
+            side=Side.SELL,
+            quantity="0.02",
+            price="62100.00",
+            filled="0.008",
+            owner=btc,
+            age_s=12,
             state=OrderState.PARTIALLY_FILLED,
         ),
-        sample_order(4, now_ns, quantity="0.0842", price=None, filled="0.0842", owner=btc, state=OrderState.FILLED,
-                     age_s=640),
-        sample_order(5, now_ns, symbol="SOL/USDT", quantity="40", price="131.00", state=OrderState.CANCELED,
-                     age_s=1802),
-        sample_order(6, now_ns, quantity="2.5", price="61000.00", state=OrderState.DENIED, age_s=2400,
-                     message="The order value is above the limit of 5,000 USDT."),
-    )  # fmt: skip
+        sample_order(
+            4, now_ns, quantity="0.0842", price=None, filled="0.0842", owner=btc, state=OrderState.FILLED, age_s=640
+        ),
+        sample_order(
+            5, now_ns, symbol="SOL/USDT", quantity="40", price="131.00", state=OrderState.CANCELED, age_s=1802
+        ),
+        sample_order(
+            6,
+            now_ns,
+            quantity="2.5",
+            price="61000.00",
+            state=OrderState.DENIED,
+            age_s=2400,
+            message="The order value is above the limit of 5,000 USDT.",
+        ),
+    )
     return tuple(OrderUpdated(order) for order in orders)
 
 
@@ -184,9 +221,17 @@ def _fills(now_ns: int) -> tuple[FillBooked, ...]:
     events = []
     for number, (symbol, side, price, quantity, owner, age_s) in enumerate(rows):
         order = sample_order(
-            100 + number, now_ns, symbol=symbol, side=side, quantity=quantity, price=price, filled=quantity,
-            owner=owner, state=OrderState.FILLED, age_s=age_s,
-        )  # fmt: skip
+            100 + number,
+            now_ns,
+            symbol=symbol,
+            side=side,
+            quantity=quantity,
+            price=price,
+            filled=quantity,
+            owner=owner,
+            state=OrderState.FILLED,
+            age_s=age_s,
+        )
         fill = Fill(
             venue=VENUE,
             symbol=symbol,

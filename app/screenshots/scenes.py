@@ -100,9 +100,17 @@ def _halt(studio: Studio) -> None:
 
 def _start_scenes() -> dict[str, Take]:
     docks = (
-        DockName.CHART, DockName.ORDER_BOOK, DockName.TRAINING, DockName.STRATEGIES, DockName.ORDERS,
-        DockName.POSITIONS, DockName.FILLS, DockName.LOG, DockName.NOTIFICATIONS, DockName.TICKET,
-    )  # fmt: skip
+        DockName.CHART,
+        DockName.ORDER_BOOK,
+        DockName.TRAINING,
+        DockName.STRATEGIES,
+        DockName.ORDERS,
+        DockName.POSITIONS,
+        DockName.FILLS,
+        DockName.LOG,
+        DockName.NOTIFICATIONS,
+        DockName.TICKET,
+    )
     return {
         "main_window_empty": Studio.picture,
         **{f"dock_{name.value}_empty": partial(Studio.dock_picture, name=name) for name in docks},
@@ -532,9 +540,15 @@ def _answer(studio: Studio, draft: OrderDraft, state: OrderState, text: str) -> 
     )
     filled = draft.quantity if state is OrderState.FILLED else Decimal(0)
     return Order(
-        f"maru-t{number:05d}", intent, state, filled_quantity=filled, message=text, submitted_ns=NOW_NS,
-        average_price=draft.limit_price if filled else None, updated_ns=NOW_NS,
-    )  # fmt: skip
+        f"maru-t{number:05d}",
+        intent,
+        state,
+        filled_quantity=filled,
+        message=text,
+        submitted_ns=NOW_NS,
+        average_price=draft.limit_price if filled else None,
+        updated_ns=NOW_NS,
+    )
 
 
 def _ticket_manual(studio: Studio) -> QPixmap:

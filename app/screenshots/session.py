@@ -164,10 +164,16 @@ class PictureSession:
         for number, entry in enumerate(_TRADES):
             fill = self._fill(number, entry)
             order = sample_order(
-                200 + number, fill.time_ns, symbol=entry.symbol, side=entry.side, quantity=entry.quantity,
-                price=str(fill.price) if entry.maker else None, filled=entry.quantity, owner=entry.owner,
+                200 + number,
+                fill.time_ns,
+                symbol=entry.symbol,
+                side=entry.side,
+                quantity=entry.quantity,
+                price=str(fill.price) if entry.maker else None,
+                filled=entry.quantity,
+                owner=entry.owner,
                 state=OrderState.FILLED,
-            )  # fmt: skip
+            )
             intent = replace(order.intent, reason="" if entry.owner == "manual" else _reason(entry.side))
             order = replace(order, intent=intent, average_price=fill.price)
             key = (entry.symbol, entry.owner)
@@ -216,10 +222,15 @@ class PictureSession:
             *(self._with_position(status, positions or {}) for status in running),
             StrategyStatus("solusdt-4h-c3a8802f", "Solana swing", SOL, "4h", MODEL_IDS[2], StrategyState.STOPPED),
             StrategyStatus(
-                "btcusdt-5m-1b7e55d2", "Bitcoin scalp", BTC, "5m", MODEL_IDS[1], StrategyState.FAILED,
+                "btcusdt-5m-1b7e55d2",
+                "Bitcoin scalp",
+                BTC,
+                "5m",
+                MODEL_IDS[1],
+                StrategyState.FAILED,
                 "The model was trained on 15m bars, the strategy asks for 5m.",
             ),
-        )  # fmt: skip
+        )
 
     def _with_position(self, status: StrategyStatus, positions: Mapping[tuple[str, str], Position]) -> StrategyStatus:
         position = positions.get((status.symbol, status.strategy_id))
@@ -243,18 +254,38 @@ class PictureSession:
             self._order(10, BTC, Side.SELL, "0.00400", 1.028, OrderState.PENDING_CANCEL, 18),
             self._order(9, ETH, Side.BUY, "0.1500", 0.997, OrderState.UNKNOWN, 9, owner=QUARTERLY),
             self._order(11, SOL, Side.BUY, "8.000", 0.985, OrderState.SUBMITTED, 1),
-        )  # fmt: skip
+        )
 
     def _order(
-        self, number: int, symbol: str, side: Side, quantity: str, share: float, state: OrderState, age_s: int,
-        *, owner: str = "manual", filled: str = "0", text: str = "", stop: float | None = None,
-    ) -> Order:  # fmt: skip
+        self,
+        number: int,
+        symbol: str,
+        side: Side,
+        quantity: str,
+        share: float,
+        state: OrderState,
+        age_s: int,
+        *,
+        owner: str = "manual",
+        filled: str = "0",
+        text: str = "",
+        stop: float | None = None,
+    ) -> Order:
         """Return an order at `share` of the last price."""
         price = self._decimal(symbol, float(self.price(symbol)) * share)
         order = sample_order(
-            number, NOW_NS, symbol=symbol, side=side, quantity=quantity, price=str(price), state=state, filled=filled,
-            owner=owner, message=text, age_s=age_s,
-        )  # fmt: skip
+            number,
+            NOW_NS,
+            symbol=symbol,
+            side=side,
+            quantity=quantity,
+            price=str(price),
+            state=state,
+            filled=filled,
+            owner=owner,
+            message=text,
+            age_s=age_s,
+        )
         if stop is None:
             return order
         trigger = self._decimal(symbol, float(self.price(symbol)) * stop)

@@ -85,12 +85,18 @@ def progress(epochs: int) -> tuple[TrainingProgress, ...]:
     records = history(epochs)
     steps = tuple(
         replace(
-            start, phase="training", epoch=r.epoch, train_loss=r.train_loss, valid_loss=r.valid_loss,
-            best_epoch=best_epoch(records[: r.epoch]), learning_rate=0.003 * 0.5 * (1 + math.cos(r.epoch / EPOCHS * 3)),
-            targets_per_s=148_200.0, eta_s=2.4 * (EPOCHS - r.epoch),
+            start,
+            phase="training",
+            epoch=r.epoch,
+            train_loss=r.train_loss,
+            valid_loss=r.valid_loss,
+            best_epoch=best_epoch(records[: r.epoch]),
+            learning_rate=0.003 * 0.5 * (1 + math.cos(r.epoch / EPOCHS * 3)),
+            targets_per_s=148_200.0,
+            eta_s=2.4 * (EPOCHS - r.epoch),
         )
         for r in records
-    )  # fmt: skip
+    )
     return (start, *steps)
 
 
@@ -121,6 +127,16 @@ def result() -> TrainingResult:
         verdict="No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.31).",
     )
     return TrainingResult(
-        FINISHED, MODEL_IDS[0], "BTC/USDT", "1h", len(records), best_epoch(records), True, 57.6, 148_200.0, "CPU",
-        records, metrics,
-    )  # fmt: skip
+        FINISHED,
+        MODEL_IDS[0],
+        "BTC/USDT",
+        "1h",
+        len(records),
+        best_epoch(records),
+        True,
+        57.6,
+        148_200.0,
+        "CPU",
+        records,
+        metrics,
+    )

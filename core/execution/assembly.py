@@ -85,10 +85,18 @@ def _rename(path: Path, target: Path) -> None:
 
 
 def build_executor(
-    paths: DataPaths, gateway: ExchangeGateway, fingerprint: str, sink: EventSink, load_predictor: PredictorLoader,
-    *, market: Clock, wall: Clock | None = None, bar_processed: BarHook | None = None,
-    options: ExecutorOptions | None = None, risk: RiskSettings | None = None,
-) -> Executor:  # fmt: skip
+    paths: DataPaths,
+    gateway: ExchangeGateway,
+    fingerprint: str,
+    sink: EventSink,
+    load_predictor: PredictorLoader,
+    *,
+    market: Clock,
+    wall: Clock | None = None,
+    bar_processed: BarHook | None = None,
+    options: ExecutorOptions | None = None,
+    risk: RiskSettings | None = None,
+) -> Executor:
     """Take the lock and build an executor; `Executor.start` does the rest, `Executor.stop` gives the lock back.
 
     Args:

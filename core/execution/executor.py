@@ -99,11 +99,22 @@ class Executor:
     """
 
     def __init__(
-        self, gateway: ExchangeGateway, journal: Journal, risk: RiskManager, sink: EventSink,
-        load_predictor: PredictorLoader, *, paths: DataPaths, fence: Fence, lock: ExecutorLock, market: Clock,
-        wall: Clock, bar_processed: BarHook | None = None, options: ExecutorOptions | None = None,
+        self,
+        gateway: ExchangeGateway,
+        journal: Journal,
+        risk: RiskManager,
+        sink: EventSink,
+        load_predictor: PredictorLoader,
+        *,
+        paths: DataPaths,
+        fence: Fence,
+        lock: ExecutorLock,
+        market: Clock,
+        wall: Clock,
+        bar_processed: BarHook | None = None,
+        options: ExecutorOptions | None = None,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._gateway = gateway
         self._journal = journal
         self._risk = risk
@@ -117,25 +128,47 @@ class Executor:
         self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
         self._control = TradingControl(journal, fence, self._manager, sink, wall)
         self._account = AccountBook(journal, self._manager, self._marks, market)
-        self._sync = Synchroniser(
-            gateway, journal, self._manager, sink, wall, asyncio.sleep, self._options.evidence
-        )  # fmt: skip
+        self._sync = Synchroniser(gateway, journal, self._manager, sink, wall, asyncio.sleep, self._options.evidence)
         self._mark_watcher = MarkWatcher(
-            gateway, self._marks, self._spawn, max_age_s=self._options.mark_max_age_s,
-            backoff_s=self._options.backoff_s, backoff_max_s=self._options.backoff_max_s,
-        )  # fmt: skip
+            gateway,
+            self._marks,
+            self._spawn,
+            max_age_s=self._options.mark_max_age_s,
+            backoff_s=self._options.backoff_s,
+            backoff_max_s=self._options.backoff_max_s,
+        )
         self._desk = OrderDesk(
-            gateway, self._manager, risk, self._control, self._account, self._marks, self._mark_watcher, self._sync,
-            sink, wall, refresh_balances=self._refresh_balances, new_id=new_id,
+            gateway,
+            self._manager,
+            risk,
+            self._control,
+            self._account,
+            self._marks,
+            self._mark_watcher,
+            self._sync,
+            sink,
+            wall,
+            refresh_balances=self._refresh_balances,
+            new_id=new_id,
             options=DeskOptions(
-                self._options.settle_s, self._options.settle_poll_s, self._options.backoff_s,
+                self._options.settle_s,
+                self._options.settle_poll_s,
+                self._options.backoff_s,
                 self._options.cancel_attempts,
             ),
-        )  # fmt: skip
+        )
         self._runner = StrategyRunner(
-            gateway, journal, self._desk, load_predictor, self._marks, sink,
-            market=market, wall=wall, spawn=self._spawn, bar_processed=bar_processed,
-        )  # fmt: skip
+            gateway,
+            journal,
+            self._desk,
+            load_predictor,
+            self._marks,
+            sink,
+            market=market,
+            wall=wall,
+            spawn=self._spawn,
+            bar_processed=bar_processed,
+        )
         self._manager.claim = self._import_kills
         self._manager.on_unpriced = self._mark_watcher.price_currency
         self._jitter = random.Random(0)
@@ -332,9 +365,12 @@ class Executor:
             report.errors.append(exc.message)
         symbols = {order.intent.symbol for order in self._manager.working}
         await cancel_everything(
-            self._gateway, symbols, report, self._desk.apply,
+            self._gateway,
+            symbols,
+            report,
+            self._desk.apply,
             answered=lambda: self._manager.wait_idle(self._options.settle_s),
-        )  # fmt: skip
+        )
         if flatten:
             await self._flatten(report)
         undecided = (OrderState.UNKNOWN, OrderState.SUBMITTED)
@@ -549,7 +585,7 @@ class Executor:
         offset = self._sync.clock_offset_ns = server - (started + ended) // 2
         self._tell_connection(
             ConnectionState.ONLINE, latency_ms=(ended - started) / NS_PER_MS, offset_ms=offset / NS_PER_MS
-        )  # fmt: skip
+        )
 
     def _tell_connection(
         self, state: ConnectionState, detail: str = "", latency_ms: float | None = None, offset_ms: float | None = None

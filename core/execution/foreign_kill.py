@@ -37,10 +37,18 @@ class KillJournal:
 
     def append_intent(self, intent: Intent) -> None:
         """Announce a closing sale before it is sent."""
-        self.append("intent", {
-            "intent_id": intent.intent_id, "owner": intent.owner, "symbol": intent.symbol, "side": intent.side.value,
-            "quantity": f"{intent.quantity:f}", "reason": intent.reason, "created_ns": intent.created_ns,
-        })  # fmt: skip
+        self.append(
+            "intent",
+            {
+                "intent_id": intent.intent_id,
+                "owner": intent.owner,
+                "symbol": intent.symbol,
+                "side": intent.side.value,
+                "quantity": f"{intent.quantity:f}",
+                "reason": intent.reason,
+                "created_ns": intent.created_ns,
+            },
+        )
 
 
 def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[tuple[Intent, int]]:

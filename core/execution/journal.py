@@ -90,9 +90,16 @@ class Journal:
             _event(connection, record.order, from_state, cause, now_ns)
 
     def book_fill(
-        self, fill: Fill, record: OrderRecord, position: Position, fee_quote: Decimal | None, now_ns: int,
-        *, from_state: OrderState, cause: str,
-    ) -> bool:  # fmt: skip
+        self,
+        fill: Fill,
+        record: OrderRecord,
+        position: Position,
+        fee_quote: Decimal | None,
+        now_ns: int,
+        *,
+        from_state: OrderState,
+        cause: str,
+    ) -> bool:
         """Write a fill, the order it fills and the position it makes, all or nothing.
 
         Returns:
@@ -142,11 +149,15 @@ class Journal:
         statement = sa.select(table).where(OrderEventRow.client_order_id == client_order_id)
         return [
             OrderEvent(
-                row["client_order_id"], OrderState(row["from_state"]), OrderState(row["to_state"]), row["cause"],
-                row["detail"], row["time_ns"],
+                row["client_order_id"],
+                OrderState(row["from_state"]),
+                OrderState(row["to_state"]),
+                row["cause"],
+                row["detail"],
+                row["time_ns"],
             )
             for row in self._read(statement.order_by(OrderEventRow.event_id))
-        ]  # fmt: skip
+        ]
 
     def fills(self, limit: int | None = None) -> list[Fill]:
         """Return the newest fills (all without `limit`), oldest first."""

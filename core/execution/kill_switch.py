@@ -64,10 +64,13 @@ class KillReport:
 
 
 async def cancel_everything(
-    gateway: ExchangeGateway, extra_symbols: Iterable[str], report: KillReport,
-    apply: Callable[[OrderReport], object], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    gateway: ExchangeGateway,
+    extra_symbols: Iterable[str],
+    report: KillReport,
+    apply: Callable[[OrderReport], object],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     answered: Callable[[], Awaitable[bool]] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Cancel all orders of the account and ask until the venue says that none is open.
 
     Args:
@@ -117,9 +120,14 @@ async def _cancel_symbol(
 
 
 def flatten_intents(
-    positions: Iterable[Position], free: dict[str, Decimal], instruments: dict[str, Instrument],
-    marks: dict[str, Decimal], kill_id: str, now_ns: int, report: KillReport,
-) -> list[Intent]:  # fmt: skip
+    positions: Iterable[Position],
+    free: dict[str, Decimal],
+    instruments: dict[str, Instrument],
+    marks: dict[str, Decimal],
+    kill_id: str,
+    now_ns: int,
+    report: KillReport,
+) -> list[Intent]:
     """Plan the market sales that close what is ours; what is too small to sell is noted as dust.
 
     Args:
@@ -171,10 +179,16 @@ def is_dust(position: Position, instrument: Instrument, mark: Decimal | None) ->
 def note_sale(report: KillReport, order: Order) -> None:
     """Write the outcome of one closing sale into the report."""
     intent = order.intent
-    report.sold.append({
-        "symbol": intent.symbol, "owner": intent.owner, "asked": f"{intent.quantity:f}",
-        "filled": f"{order.filled_quantity:f}", "state": order.state.value, "client_order_id": order.client_order_id,
-    })  # fmt: skip
+    report.sold.append(
+        {
+            "symbol": intent.symbol,
+            "owner": intent.owner,
+            "asked": f"{intent.quantity:f}",
+            "filled": f"{order.filled_quantity:f}",
+            "state": order.state.value,
+            "client_order_id": order.client_order_id,
+        }
+    )
     if order.state is OrderState.UNKNOWN:
         report.unknown.append(order.client_order_id)
 

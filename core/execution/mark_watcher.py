@@ -23,9 +23,15 @@ class MarkWatcher:
     """
 
     def __init__(
-        self, gateway: ExchangeGateway, marks: Marks, spawn: Callable[[Coroutine[Any, Any, None]], object],
-        *, max_age_s: float, backoff_s: float, backoff_max_s: float,
-    ) -> None:  # fmt: skip
+        self,
+        gateway: ExchangeGateway,
+        marks: Marks,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        *,
+        max_age_s: float,
+        backoff_s: float,
+        backoff_max_s: float,
+    ) -> None:
         self._gateway = gateway
         self._marks = marks
         self._spawn = spawn

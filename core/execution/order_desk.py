@@ -53,10 +53,22 @@ class OrderDesk:
     """
 
     def __init__(
-        self, gateway: ExchangeGateway, manager: OrderManager, risk: RiskManager, control: TradingControl,
-        account: AccountBook, marks: Marks, watcher: MarkWatcher, sync: Synchroniser, sink: EventSink, wall: Clock,
-        *, options: DeskOptions, refresh_balances: Callable[[], Awaitable[None]], new_id: Callable[[], str],
-    ) -> None:  # fmt: skip
+        self,
+        gateway: ExchangeGateway,
+        manager: OrderManager,
+        risk: RiskManager,
+        control: TradingControl,
+        account: AccountBook,
+        marks: Marks,
+        watcher: MarkWatcher,
+        sync: Synchroniser,
+        sink: EventSink,
+        wall: Clock,
+        *,
+        options: DeskOptions,
+        refresh_balances: Callable[[], Awaitable[None]],
+        new_id: Callable[[], str],
+    ) -> None:
         self._gateway = gateway
         self._manager = manager
         self._risk = risk

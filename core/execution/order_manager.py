@@ -221,9 +221,13 @@ class OrderManager:
         now = self._wall.now_ns()
         intent = denied.intent
         order = Order(
-            client_order_id(intent.intent_id), intent, OrderState.DENIED,
-            reason_code=denied.code.value, message=denied.message, updated_ns=now,
-        )  # fmt: skip
+            client_order_id(intent.intent_id),
+            intent,
+            OrderState.DENIED,
+            reason_code=denied.code.value,
+            message=denied.message,
+            updated_ns=now,
+        )
         self._journal.insert_order(OrderRecord(order), "risk", now)
         self._sink(IntentDenied(intent, denied.code.value, denied.message))
         self._sink(OrderUpdated(order))
@@ -316,9 +320,11 @@ class OrderManager:
         fill = replace(fill, client_order_id=record.key)
         before = record.order
         booking = book_fill(
-            self.position(fill.symbol, record.intent.owner), fill, self._gateway.instruments[fill.symbol],
+            self.position(fill.symbol, record.intent.owner),
+            fill,
+            self._gateway.instruments[fill.symbol],
             self._marks.convert,
-        )  # fmt: skip
+        )
         filled = record.with_fill(fill.quantity, fill.price)
         order = replace(
             filled.order,
@@ -362,9 +368,15 @@ class OrderManager:
             created_ns=report.time_ns,
         )
         order = Order(
-            key, intent, report.state, report.venue_order_id, report.filled_quantity, report.average_price,
-            submitted_ns=report.time_ns, updated_ns=now,
-        )  # fmt: skip
+            key,
+            intent,
+            report.state,
+            report.venue_order_id,
+            report.filled_quantity,
+            report.average_price,
+            submitted_ns=report.time_ns,
+            updated_ns=now,
+        )
         self._journal.insert_order(OrderRecord(order), "adopted", now)
         self._remember(OrderRecord(order))
         self._sink(OrderUpdated(order))

@@ -102,7 +102,7 @@ class OutsideKill:
         free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}
         intents = flatten_intents(
             positions, free, dict(gateway.instruments), marks, str(epoch), self.wall.now_ns(), report
-        )  # fmt: skip
+        )
         for intent in intents:
             diary.append_intent(intent)
             order = await _sell(gateway, intent)

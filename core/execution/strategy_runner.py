@@ -73,9 +73,19 @@ class StrategyRunner:
     """Registered strategies and the feeds of the running ones."""
 
     def __init__(
-        self, gateway: ExchangeGateway, journal: Journal, path: OrderPath, load_predictor: PredictorLoader,
-        marks: Marks, sink: EventSink, *, market: Clock, wall: Clock, spawn: Spawn, bar_processed: BarHook | None,
-    ) -> None:  # fmt: skip
+        self,
+        gateway: ExchangeGateway,
+        journal: Journal,
+        path: OrderPath,
+        load_predictor: PredictorLoader,
+        marks: Marks,
+        sink: EventSink,
+        *,
+        market: Clock,
+        wall: Clock,
+        spawn: Spawn,
+        bar_processed: BarHook | None,
+    ) -> None:
         self._gateway = gateway
         self._journal = journal
         self._path = path
@@ -147,9 +157,12 @@ class StrategyRunner:
         try:
             record = entry.record
             strategy = entry.strategy = ModelStrategy(
-                record.spec, self._load_predictor(record.spec.model_id), self._gateway.instruments[record.spec.symbol],
-                last_bar_ns=record.last_bar_ns, last_target=record.last_target,
-            )  # fmt: skip
+                record.spec,
+                self._load_predictor(record.spec.model_id),
+                self._gateway.instruments[record.spec.symbol],
+                last_bar_ns=record.last_bar_ns,
+                last_target=record.last_target,
+            )
             warm = strategy.warm_up(await self._history(strategy, record.spec, self._market.now_ns()))
         except (UserError, GatewayError) as exc:
             self._fail(entry, exc.message)

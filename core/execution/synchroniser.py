@@ -61,9 +61,15 @@ class Synchroniser:
     """
 
     def __init__(
-        self, gateway: ExchangeGateway, journal: Journal, manager: OrderManager, sink: EventSink, wall: Clock,
-        sleep: Sleep, rules: EvidenceRules,
-    ) -> None:  # fmt: skip
+        self,
+        gateway: ExchangeGateway,
+        journal: Journal,
+        manager: OrderManager,
+        sink: EventSink,
+        wall: Clock,
+        sleep: Sleep,
+        rules: EvidenceRules,
+    ) -> None:
         self._gateway = gateway
         self._journal = journal
         self._manager = manager

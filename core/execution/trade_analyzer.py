@@ -66,9 +66,11 @@ class _Market:
 
 
 def analyze_trades(
-    fills: Sequence[Fill], marks: Mapping[str, Decimal], instruments: Mapping[str, Instrument],
+    fills: Sequence[Fill],
+    marks: Mapping[str, Decimal],
+    instruments: Mapping[str, Instrument],
     convert: Convert | None = None,
-) -> TradeStats:  # fmt: skip
+) -> TradeStats:
     """Analyse fills in their order.
 
     Args:

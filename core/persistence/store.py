@@ -53,9 +53,15 @@ class Store:
             UserError: the file cannot be written.
         """
         values = {
-            "run_id": run_id, "kind": kind, "state": "running", "spec": _dump(spec), "result": "{}",
-            "message": "", "started_ns": now_ns, "finished_ns": None,
-        }  # fmt: skip
+            "run_id": run_id,
+            "kind": kind,
+            "state": "running",
+            "spec": _dump(spec),
+            "result": "{}",
+            "message": "",
+            "started_ns": now_ns,
+            "finished_ns": None,
+        }
         with database_errors(self._path), self._engine.begin() as connection:
             connection.execute(sa.insert(RunRow), values)
 

@@ -345,9 +345,18 @@ class Matcher:
         order.updated_ms = now.server_ms
         order.status = FILLED if order.remaining == 0 else PARTIALLY_FILLED
         fill = Fill(
-            done.trade_id, order.order_id, order.symbol, price, lots, fee, asset,
-            order.is_buy, is_maker, now.server_ms, now.market_ms,
-        )  # fmt: skip
+            done.trade_id,
+            order.order_id,
+            order.symbol,
+            price,
+            lots,
+            fee,
+            asset,
+            order.is_buy,
+            is_maker,
+            now.server_ms,
+            now.market_ms,
+        )
         if order.status == FILLED:
             self._forget(order)
         self._note("TRADE", order, fill)

@@ -339,9 +339,25 @@ def ticker_event(spec: MarketSpec, day: Ints, best: tuple[Levels, Levels], event
     """Return a `24hrTicker` stream event."""
     row = day_ticker(spec, day, best, event_ms)
     short = {
-        "p": "priceChange", "P": "priceChangePercent", "w": "weightedAvgPrice", "x": "prevClosePrice",
-        "c": "lastPrice", "Q": "lastQty", "b": "bidPrice", "B": "bidQty", "a": "askPrice", "A": "askQty",
-        "o": "openPrice", "h": "highPrice", "l": "lowPrice", "v": "volume", "q": "quoteVolume",
-        "O": "openTime", "C": "closeTime", "F": "firstId", "L": "lastId", "n": "count",
-    }  # fmt: skip
+        "p": "priceChange",
+        "P": "priceChangePercent",
+        "w": "weightedAvgPrice",
+        "x": "prevClosePrice",
+        "c": "lastPrice",
+        "Q": "lastQty",
+        "b": "bidPrice",
+        "B": "bidQty",
+        "a": "askPrice",
+        "A": "askQty",
+        "o": "openPrice",
+        "h": "highPrice",
+        "l": "lowPrice",
+        "v": "volume",
+        "q": "quoteVolume",
+        "O": "openTime",
+        "C": "closeTime",
+        "F": "firstId",
+        "L": "lastId",
+        "n": "count",
+    }
     return {"e": "24hrTicker", "E": event_ms, "s": spec.symbol, **{key: row[name] for key, name in short.items()}}

@@ -265,9 +265,7 @@ def _state_finding(intent: Intent, context: RiskContext, grows: bool) -> _Findin
 
 def _reduce_finding(intent: Intent, context: RiskContext) -> _Finding | None:
     """A reduce-only order may take what its owner's other closing orders leave, never more."""
-    under_way = sum(
-        (o.remaining_quantity for o in context.working if _closes_the_same(o.intent, intent)), start=ZERO
-    )  # fmt: skip
+    under_way = sum((o.remaining_quantity for o in context.working if _closes_the_same(o.intent, intent)), start=ZERO)
     if intent.quantity + under_way <= context.owner_quantity * -intent.side.sign:
         return None
     message = f"the order may only reduce the position of {plain(context.owner_quantity)}"

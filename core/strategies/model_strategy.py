@@ -40,9 +40,14 @@ class ModelStrategy:
     """
 
     def __init__(
-        self, spec: StrategySpec, predictor: Predictor, instrument: Instrument, *,
-        last_bar_ns: int | None = None, last_target: float | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        spec: StrategySpec,
+        predictor: Predictor,
+        instrument: Instrument,
+        *,
+        last_bar_ns: int | None = None,
+        last_target: float | None = None,
+    ) -> None:
         if (predictor.symbol, predictor.timeframe.value) != (spec.symbol, spec.timeframe):
             raise UserError(
                 f"The model was trained on {predictor.symbol} {predictor.timeframe}, not on "

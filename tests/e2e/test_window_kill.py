@@ -24,9 +24,14 @@ def test_kill_from_outside_finds_the_exchange_of_the_window(tmp_path: Path) -> N
             assert time.monotonic() < deadline, "the window did not tell where the exchange listens"
             time.sleep(0.1)
         kill = subprocess.run(
-            [sys.executable, main, "kill", "--data-dir", folder, "--json"], cwd=ROOT, env=env, capture_output=True,
-            text=True, timeout=60, check=False,
-        )  # fmt: skip
+            [sys.executable, main, "kill", "--data-dir", folder, "--json"],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert kill.returncode == 0, kill.stdout + kill.stderr
         report = json.loads(kill.stdout.splitlines()[-1])
         assert report["confirmed"] is True

@@ -74,9 +74,17 @@ async def test_a_restart_finds_what_it_left(tmp_path: Path) -> None:
         assert bought["status"] == "FILLED"
         price = float(bought["fills"][0]["price"])
         resting = await call(
-            session, endpoints, "POST", "order", **order, type="LIMIT", timeInForce="GTC",
-            quantity="0.001", price=f"{price * 0.5:.2f}", newClientOrderId="rest-1",
-        )  # fmt: skip
+            session,
+            endpoints,
+            "POST",
+            "order",
+            **order,
+            type="LIMIT",
+            timeInForce="GTC",
+            quantity="0.001",
+            price=f"{price * 0.5:.2f}",
+            newClientOrderId="rest-1",
+        )
         assert resting["status"] == "NEW"
         account = await call(session, endpoints, "GET", "account")
         trades = await call(session, endpoints, "GET", "myTrades", symbol="BTCUSDT")
@@ -92,9 +100,17 @@ async def test_a_restart_finds_what_it_left(tmp_path: Path) -> None:
         (still_open,) = await call(session, endpoints, "GET", "openOrders", symbol="BTCUSDT")
         assert still_open["clientOrderId"] == "rest-1"
         again = await call(
-            session, endpoints, "POST", "order", **order, type="LIMIT", timeInForce="GTC",
-            quantity="0.001", price=f"{price * 0.5:.2f}", newClientOrderId="rest-1",
-        )  # fmt: skip
+            session,
+            endpoints,
+            "POST",
+            "order",
+            **order,
+            type="LIMIT",
+            timeInForce="GTC",
+            quantity="0.001",
+            price=f"{price * 0.5:.2f}",
+            newClientOrderId="rest-1",
+        )
         assert again == {"code": -2010, "msg": "Duplicate order sent."}
         control = PracticeControl(endpoints)
         assert (await control.state()).market_time_ms >= left_at

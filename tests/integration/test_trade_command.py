@@ -46,7 +46,7 @@ def test_a_model_trades_without_qt_and_the_books_equal_the_exchange(trained: Tra
     model = trained.result.model_id
     process = main_py(
         tmp_path, "trade", "--practice", "--speed", "max", "--seed", "3", "--minutes", "0.1", "--model", model
-    )  # fmt: skip
+    )
     out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
     result = json.loads(out)
@@ -100,9 +100,15 @@ def test_a_model_of_another_market_is_refused_before_anything_starts(trained: Tr
 def test_an_exchange_that_is_down_is_one_sentence(tmp_path: Path) -> None:
     address = "127.0.0.1:9"
     endpoints = {
-        "rest": f"http://{address}", "ws": f"ws://{address}/stream/ws", "ws_api": f"ws://{address}/ws-api/v3",
-        "control": f"http://{address}/control", "token": "t", "api_key": "k", "api_secret": "s", "symbols": ["BTCUSDT"],
-    }  # fmt: skip
+        "rest": f"http://{address}",
+        "ws": f"ws://{address}/stream/ws",
+        "ws_api": f"ws://{address}/ws-api/v3",
+        "control": f"http://{address}/control",
+        "token": "t",
+        "api_key": "k",
+        "api_secret": "s",
+        "symbols": ["BTCUSDT"],
+    }
     (tmp_path / "e.json").write_text(json.dumps(endpoints))
     process = main_py(tmp_path, "trade", "--endpoints", str(tmp_path / "e.json"))
     out, err = process.communicate(timeout=30)

@@ -94,9 +94,15 @@ def test_the_wheel_over_the_unfocused_selector_changes_nothing(dock: ChartDock, 
     dock.chart.setFocus()
     at = QPointF(5, 5)
     event = QWheelEvent(
-        at, QPointF(dock.markets.mapToGlobal(at)), QPoint(), QPoint(0, 120), Qt.MouseButton.NoButton,
-        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
-    )  # fmt: skip
+        at,
+        QPointF(dock.markets.mapToGlobal(at)),
+        QPoint(),
+        QPoint(0, 120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
     QApplication.sendEvent(dock.markets, event)
     assert dock.symbol == "ETH/USDT"
     assert len(watcher.calls) == 1

@@ -65,9 +65,19 @@ def order(side: Side, price: str, state: OrderState = OrderState.ACCEPTED, symbo
 
 def fill(side: Side, price: float, time_ns: int, symbol: str = "BTC/USDT") -> Fill:
     return Fill(
-        "binance", symbol, str(time_ns), "1", "c", side, Decimal(f"{price:.2f}"), Decimal("0.1"), Decimal(0), "USDT",
-        Liquidity.TAKER, time_ns,
-    )  # fmt: skip
+        "binance",
+        symbol,
+        str(time_ns),
+        "1",
+        "c",
+        side,
+        Decimal(f"{price:.2f}"),
+        Decimal("0.1"),
+        Decimal(0),
+        "USDT",
+        Liquidity.TAKER,
+        time_ns,
+    )
 
 
 def wheel(view: ChartView, at: QPoint, notches: float) -> None:

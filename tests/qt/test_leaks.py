@@ -63,11 +63,25 @@ def test_each_kind_of_leak_fails_its_own_test_only(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(_CONFTEST, "utf-8")
     (tmp_path / "test_sample.py").write_text(_TESTS, "utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(tmp_path), "-rA",
-         "-p", "no:cacheprovider", str(tmp_path / "test_sample.py")],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-c",
+            str(REPOSITORY / "pyproject.toml"),
+            "--rootdir",
+            str(tmp_path),
+            "-rA",
+            "-p",
+            "no:cacheprovider",
+            str(tmp_path / "test_sample.py"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "QT_QPA_PLATFORM": "offscreen"},
-    )  # fmt: skip
+    )
     outcome = {name: verdict for verdict, name in re.findall(r"^(ERROR|FAILED) \S+::(\w+)", done.stdout, re.M)}
     assert outcome == {
         "test_leaves_timer": "ERROR",

@@ -45,8 +45,11 @@ second.release()
 def _start(folder: Path, how: str = "end") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", _SECOND, str(folder), how],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
 
 
 def test_second_start_raises_the_first(qtbot: QtBot, tmp_path: Path) -> None:

@@ -98,9 +98,19 @@ def test_each_mode_has_its_own_icon(qapp: QApplication) -> None:
 
 def fill(quantity: str) -> Fill:
     return Fill(
-        "binance", "BTC/USDT", "1", "v", "c", Side.BUY, Decimal(100), Decimal(quantity), Decimal(0), "USDT",
-        Liquidity.TAKER, 0,
-    )  # fmt: skip
+        "binance",
+        "BTC/USDT",
+        "1",
+        "v",
+        "c",
+        Side.BUY,
+        Decimal(100),
+        Decimal(quantity),
+        Decimal(0),
+        "USDT",
+        Liquidity.TAKER,
+        0,
+    )
 
 
 def test_fills_pop_up_together(qtbot: QtBot, tray: Tray, messages: Messages) -> None:

@@ -67,9 +67,20 @@ def result(run_id: str = "r1", *, edge: bool = False) -> TrainingResult:
         return PointMetrics(name, 0.00412, 0.006, skill, 0.0015, hit_rate=None if name == "persistence" else 0.512)
 
     metrics = ForecastMetrics(
-        8_000, 8_000, point("model", 0.003), (point("persistence", 0.0), point("ridge", 0.001)), 0.1, 0.11, 0.893, 0.9,
-        0.21, edge, 0.001, 0.006, "No evidence of an edge over persistence.",
-    )  # fmt: skip
+        8_000,
+        8_000,
+        point("model", 0.003),
+        (point("persistence", 0.0), point("ridge", 0.001)),
+        0.1,
+        0.11,
+        0.893,
+        0.9,
+        0.21,
+        edge,
+        0.001,
+        0.006,
+        "No evidence of an edge over persistence.",
+    )
     epochs = tuple(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 8))
     return TrainingResult(run_id, "abc", "BTC/USDT", "1h", 7, 5, True, 31.2, 150_000.0, "CPU", epochs, metrics)
 

@@ -27,9 +27,19 @@ SPEC = StrategySpec("s", "S", "BTC/USDT", "1m", "m", Decimal(100))
 
 def booked(number: int) -> FillBooked:
     fill = Fill(
-        "binance", "BTC/USDT", str(number), "v", "c", Side.BUY, Decimal(1), Decimal(1), Decimal(0), "USDT",
-        Liquidity.TAKER, number,
-    )  # fmt: skip
+        "binance",
+        "BTC/USDT",
+        str(number),
+        "v",
+        "c",
+        Side.BUY,
+        Decimal(1),
+        Decimal(1),
+        Decimal(0),
+        "USDT",
+        Liquidity.TAKER,
+        number,
+    )
     return FillBooked(fill, None)
 
 
@@ -154,9 +164,17 @@ def test_every_command_reaches_the_executor_in_order(qtbot: QtBot, rig: Rig) -> 
     worker.kill(True)
     worker.rearm()
     expected = [
-        "start", "run", ("place_order", DRAFT), ("cancel_order", "c1"), ("add_strategy", SPEC), ("start_strategy", "s"),
-        ("stop_strategy", "s"), ("remove_strategy", "s"), ("kill", True), ("rearm",),
-    ]  # fmt: skip
+        "start",
+        "run",
+        ("place_order", DRAFT),
+        ("cancel_order", "c1"),
+        ("add_strategy", SPEC),
+        ("start_strategy", "s"),
+        ("stop_strategy", "s"),
+        ("remove_strategy", "s"),
+        ("kill", True),
+        ("rearm",),
+    ]
     qtbot.waitUntil(lambda: rig.desk.calls == expected, timeout=LIMIT)
     assert worker.stop(10)
     assert rig.desk.calls[-1] == "close"

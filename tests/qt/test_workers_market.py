@@ -96,9 +96,13 @@ class Window(QObject):
         worker.candle_arrived.connect(self.on_candle)
         worker.history_failed.connect(self.on_failed)
         for signal in (
-            worker.instruments_loaded, worker.history_arrived, worker.book_changed, worker.ticker_changed,
-            worker.trades_arrived, worker.connection_changed,
-        ):  # fmt: skip
+            worker.instruments_loaded,
+            worker.history_arrived,
+            worker.book_changed,
+            worker.ticker_changed,
+            worker.trades_arrived,
+            worker.connection_changed,
+        ):
             signal.connect(self.take)
 
     @Slot(object)
@@ -121,9 +125,15 @@ class Rig:
     def __init__(self) -> None:
         self.venue, self.books = Venue(), Books()
         self.worker = MarketWorker(
-            self.venue.open, BTC, Timeframe.M1, venue="binance", mode=TradingMode.PRACTICE, books=self.books,
-            make_feed=self.venue.make_feed, retry_s=(0.01,),
-        )  # fmt: skip
+            self.venue.open,
+            BTC,
+            Timeframe.M1,
+            venue="binance",
+            mode=TradingMode.PRACTICE,
+            books=self.books,
+            make_feed=self.venue.make_feed,
+            retry_s=(0.01,),
+        )
         self.window = Window(self.worker)
 
 
@@ -304,9 +314,7 @@ def test_real_feed_from_gateway_to_window(qtbot: QtBot, qapp: object) -> None:
         return Link()
 
     books = Books()
-    worker = MarketWorker(
-        open_link, BTC, Timeframe.M1, venue="binance", mode=TradingMode.PRACTICE, books=books
-    )  # fmt: skip
+    worker = MarketWorker(open_link, BTC, Timeframe.M1, venue="binance", mode=TradingMode.PRACTICE, books=books)
     window = Window(worker)
     worker.start()
     qtbot.waitUntil(lambda: window.candles == [candle(3), candle(4, final=False)], timeout=LIMIT)

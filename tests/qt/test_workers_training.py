@@ -44,9 +44,13 @@ class Panel(QObject):
         super().__init__()
         self.events: list[Any] = []
         for signal in (
-            worker.run_started, worker.run_progressed, worker.run_logged,
-            worker.run_finished, worker.run_failed, worker.run_cancelled,
-        ):  # fmt: skip
+            worker.run_started,
+            worker.run_progressed,
+            worker.run_logged,
+            worker.run_finished,
+            worker.run_failed,
+            worker.run_cancelled,
+        ):
             signal.connect(self.take)
 
     @Slot(object)

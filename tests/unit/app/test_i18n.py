@@ -169,8 +169,13 @@ def test_percent_and_compact() -> None:
     assert i18n.format_percent(float("nan")) == "—"
     assert i18n.format_compact(None) == "—"
     assert [i18n.format_compact(v) for v in (0.5, 999, 1234, 45_600, 1.234e9, -2e6)] == [
-        "0.50", "999.0", "1.23k", "45.6k", "1.23B", "\u22122.00M",
-    ]  # fmt: skip
+        "0.50",
+        "999.0",
+        "1.23k",
+        "45.6k",
+        "1.23B",
+        "\u22122.00M",
+    ]
 
 
 def test_moments_are_shown_in_the_zone_given() -> None:

@@ -17,9 +17,19 @@ def notice(title: str, severity: Severity = Severity.INFO) -> Notice:
 
 def fill(number: int, side: Side = Side.BUY, quantity: str = "0.1", symbol: str = "BTC/USDT") -> Fill:
     return Fill(
-        "binance", symbol, str(number), "v", "c", side, Decimal(100), Decimal(quantity), Decimal(0), "USDT",
-        Liquidity.TAKER, number,
-    )  # fmt: skip
+        "binance",
+        symbol,
+        str(number),
+        "v",
+        "c",
+        side,
+        Decimal(100),
+        Decimal(quantity),
+        Decimal(0),
+        "USDT",
+        Liquidity.TAKER,
+        number,
+    )
 
 
 def test_repetition_is_folded_and_quiet() -> None:

@@ -23,9 +23,16 @@ from core.strategies.predictor import Predictor
 from tests.unit.execution.fake_venue import FakeVenue
 
 FAST = ExecutorOptions(
-    reconcile_s=0.05, unknown_s=0.01, refresh_s=0.01, ping_s=0.2, settle_s=0.3, settle_poll_s=0.005, backoff_s=0.005,
-    backoff_max_s=0.02, evidence=EvidenceRules(query_gap_s=0.0),
-)  # fmt: skip
+    reconcile_s=0.05,
+    unknown_s=0.01,
+    refresh_s=0.01,
+    ping_s=0.2,
+    settle_s=0.3,
+    settle_poll_s=0.005,
+    backoff_s=0.005,
+    backoff_max_s=0.02,
+    evidence=EvidenceRules(query_gap_s=0.0),
+)
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +77,19 @@ class Desk:
     def build(self, **extra: object) -> Executor:
         self.journal = Journal(self.paths.journal_db)
         executor = Executor(
-            self.venue, self.journal, RiskManager(self.risk), self.events.append, self.load_predictor,
-            paths=self.paths, fence=Fence(self.paths.root / "fence.json"),
-            lock=ExecutorLock(self.paths.root / "locks", "test"), market=self.venue.clock, wall=self.venue.clock,
-            options=self.options, **extra,
-        )  # fmt: skip
+            self.venue,
+            self.journal,
+            RiskManager(self.risk),
+            self.events.append,
+            self.load_predictor,
+            paths=self.paths,
+            fence=Fence(self.paths.root / "fence.json"),
+            lock=ExecutorLock(self.paths.root / "locks", "test"),
+            market=self.venue.clock,
+            wall=self.venue.clock,
+            options=self.options,
+            **extra,
+        )
         self.executors.append(executor)
         return executor
 

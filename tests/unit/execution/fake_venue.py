@@ -29,9 +29,16 @@ from core.execution.api.gateway import (
 )
 
 BTC = Instrument(
-    "fake", "BTC/USDT", "BTCUSDT", "BTC", "USDT",
-    tick_size=Decimal("0.01"), lot_size=Decimal("0.00001"), min_quantity=Decimal("0.00001"), min_notional=Decimal(5),
-)  # fmt: skip
+    "fake",
+    "BTC/USDT",
+    "BTCUSDT",
+    "BTC",
+    "USDT",
+    tick_size=Decimal("0.01"),
+    lot_size=Decimal("0.00001"),
+    min_quantity=Decimal("0.00001"),
+    min_notional=Decimal(5),
+)
 ETH = replace(BTC, symbol="ETH/USDT", venue_symbol="ETHUSDT", base="ETH")
 START_NS = 1_700_000_000 * NS_PER_S
 
@@ -101,9 +108,19 @@ class FakeVenue:
         if fee_currency not in (base, quote):
             fee = self.fee_rate
         got = Fill(
-            self.venue, request.symbol, str(self._take_id()), order.venue_order_id, "", request.side, price, quantity,
-            fee, fee_currency, Liquidity.TAKER, self.clock.now_ns(),
-        )  # fmt: skip
+            self.venue,
+            request.symbol,
+            str(self._take_id()),
+            order.venue_order_id,
+            "",
+            request.side,
+            price,
+            quantity,
+            fee,
+            fee_currency,
+            Liquidity.TAKER,
+            self.clock.now_ns(),
+        )
         self._add(base, quantity * request.side.sign)
         self._add(quote, -quantity * price * request.side.sign)
         self._add(fee_currency, -fee)
@@ -137,11 +154,19 @@ class FakeVenue:
         request = order.request
         value = sum((f.price * f.quantity for f in order.fills), start=Decimal(0))
         return OrderReport(
-            request.symbol, request.client_order_id, order.venue_order_id, order.state, request.side,
-            request.order_type, request.quantity, order.filled, request.limit_price,
-            value / order.filled if order.filled else None, self.clock.now_ns(),
+            request.symbol,
+            request.client_order_id,
+            order.venue_order_id,
+            order.state,
+            request.side,
+            request.order_type,
+            request.quantity,
+            order.filled,
+            request.limit_price,
+            value / order.filled if order.filled else None,
+            self.clock.now_ns(),
             fills if self.fills_in_reports else (),
-        )  # fmt: skip
+        )
 
     # --- MarketGateway ----------------------------------------------------------------------------------------
 

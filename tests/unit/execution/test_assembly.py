@@ -72,9 +72,12 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
         "lock = ExecutorLock(Path(sys.argv[1]), 'k'); lock.acquire(); print('held', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[3], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
     lock = ExecutorLock(tmp_path, "k")

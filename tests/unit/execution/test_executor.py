@@ -81,9 +81,15 @@ async def test_a_venue_that_is_down_is_one_sentence(desk: Desk) -> None:
 async def test_a_person_closes_the_position_of_a_strategy_in_its_own_name(desk: Desk) -> None:
     executor = await desk.start()
     bought = Intent(
-        "trend:1", IntentSource.STRATEGY, "trend", "BTC/USDT", Side.BUY, Decimal(1), OrderType.MARKET,
+        "trend:1",
+        IntentSource.STRATEGY,
+        "trend",
+        "BTC/USDT",
+        Side.BUY,
+        Decimal(1),
+        OrderType.MARKET,
         created_ns=desk.venue.clock.now_ns(),
-    )  # fmt: skip
+    )
     await executor.submit(bought)
     held = executor.position("BTC/USDT", "trend").quantity
     close = OrderDraft("BTC/USDT", Side.SELL, OrderType.MARKET, held, reduce_only=True, owner="trend")

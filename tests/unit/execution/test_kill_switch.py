@@ -161,10 +161,16 @@ async def test_what_a_kill_from_outside_sold_is_merged_at_the_next_start(desk: D
     journal = KillJournal(desk.paths.root, 7, 1)
     journal.append_intent(
         Intent(
-            "kill:7:BTC/USDT:manual", IntentSource.KILL_SWITCH, "manual", "BTC/USDT", Side.SELL, Decimal("0.4995"),
-            OrderType.MARKET, created_ns=5,
+            "kill:7:BTC/USDT:manual",
+            IntentSource.KILL_SWITCH,
+            "manual",
+            "BTC/USDT",
+            Side.SELL,
+            Decimal("0.4995"),
+            OrderType.MARKET,
+            created_ns=5,
         )
-    )  # fmt: skip
+    )
     journal.path.write_bytes(journal.path.read_bytes() + b'{"kind": "int')  # it died while writing
     sold = client_order_id("kill:7:BTC/USDT:manual")
     await desk.venue.submit_order(OrderRequest(sold, "BTC/USDT", Side.SELL, OrderType.MARKET, Decimal("0.4995")))

@@ -42,24 +42,49 @@ async def manager(venue: FakeVenue, journal: Journal, paths) -> OrderManager:
 
 def limit(number: int = 1, quantity: str = "1") -> Intent:
     return Intent(
-        f"manual:{number}", IntentSource.MANUAL, "manual", "BTC/USDT", Side.BUY, D(quantity), OrderType.LIMIT,
+        f"manual:{number}",
+        IntentSource.MANUAL,
+        "manual",
+        "BTC/USDT",
+        Side.BUY,
+        D(quantity),
+        OrderType.LIMIT,
         limit_price=D(90),
-    )  # fmt: skip
+    )
 
 
 def report(key: str, state: OrderState, filled: str = "0", venue_id: str = "v1", **changes: object) -> OrderReport:
     made = OrderReport(
-        "BTC/USDT", key, venue_id, state, Side.BUY, OrderType.LIMIT, D(1), D(filled), D(90),
-        D(90) if D(filled) else None, 1,
-    )  # fmt: skip
+        "BTC/USDT",
+        key,
+        venue_id,
+        state,
+        Side.BUY,
+        OrderType.LIMIT,
+        D(1),
+        D(filled),
+        D(90),
+        D(90) if D(filled) else None,
+        1,
+    )
     return replace(made, **changes)
 
 
 def fill(number: int, quantity: str, key: str = "", venue_id: str = "v1", currency: str = "USDT") -> Fill:
     return Fill(
-        "fake", "BTC/USDT", str(number), venue_id, key, Side.BUY, D(90), D(quantity), D("0.1"), currency,
-        Liquidity.MAKER, 1,
-    )  # fmt: skip
+        "fake",
+        "BTC/USDT",
+        str(number),
+        venue_id,
+        key,
+        Side.BUY,
+        D(90),
+        D(quantity),
+        D("0.1"),
+        currency,
+        Liquidity.MAKER,
+        1,
+    )
 
 
 async def resting(manager: OrderManager, venue: FakeVenue, number: int = 1) -> Order:
@@ -183,7 +208,7 @@ async def test_an_overfill_is_booked_as_it_is(manager: OrderManager, venue: Fake
 @pytest.mark.parametrize("end", [S.CANCELED, S.EXPIRED, S.REJECTED])
 async def test_late_fills_are_booked_whatever_the_state(
     manager: OrderManager, venue: FakeVenue, end: OrderState
-) -> None:  # fmt: skip
+) -> None:
     order = await resting(manager, venue)
     manager.apply_report(report(order.client_order_id, end, "0", order.venue_order_id))
     manager.book(fill(1, "0.4", venue_id=order.venue_order_id))
@@ -209,7 +234,7 @@ async def test_a_fill_during_a_pending_cancel_keeps_it_pending(manager: OrderMan
 
 async def test_a_fee_nobody_can_price_is_told_and_kept_out_of_the_figure(
     manager: OrderManager, venue: FakeVenue
-) -> None:  # fmt: skip
+) -> None:
     order = await resting(manager, venue)
     asked: list[tuple[str, str]] = []
     manager.on_unpriced = lambda currency, quote: asked.append((currency, quote))
@@ -271,7 +296,7 @@ async def test_adopted_orders_keep_their_names_apart(manager: OrderManager, venu
 
 async def test_what_another_process_of_ours_sent_is_claimed_not_adopted(
     manager: OrderManager, venue: FakeVenue
-) -> None:  # fmt: skip
+) -> None:
     manager.claim = lambda: manager.import_unknown(limit(9), 1)  # type: ignore[assignment,return-value]
     after = manager.apply_report(report(client_order_id("manual:9"), S.ACCEPTED))
     assert after is not None

@@ -50,5 +50,8 @@ def test_only_a_pending_cancel_hears_what_it_may_also_fall_back_to() -> None:
 def test_what_was_sent_is_never_denied_later_than_before_its_answer() -> None:
     assert {state for state in OrderState if S.DENIED in TRANSITIONS[state]} == {S.INITIALIZED, S.SUBMITTED}
     assert {state for state in OrderState if S.REJECTED in TRANSITIONS[state]} == {
-        S.INITIALIZED, S.SUBMITTED, S.ACCEPTED, S.UNKNOWN,
-    }  # fmt: skip
+        S.INITIALIZED,
+        S.SUBMITTED,
+        S.ACCEPTED,
+        S.UNKNOWN,
+    }

@@ -77,9 +77,12 @@ fills = st.builds(
     lambda side, quantity, price, fee, currency: Fill(
         "fake", "BTC/USDT", "1", "v", "c", side, price, quantity, quantity * fee, currency, Liquidity.TAKER, 0
     ),
-    st.sampled_from(Side), amounts, prices, st.decimals(min_value=0, max_value="0.01", places=4),
+    st.sampled_from(Side),
+    amounts,
+    prices,
+    st.decimals(min_value=0, max_value="0.01", places=4),
     st.sampled_from(["BTC", "USDT", "BNB"]),
-)  # fmt: skip
+)
 
 
 @QUICK

@@ -28,15 +28,13 @@ def record(key: str = "a", state: OrderState = S.ACCEPTED, venue_id: str = "v-a"
 
 
 def report(key: str = "a", state: OrderState = S.ACCEPTED, venue_id: str = "v-a", filled: str = "0") -> OrderReport:
-    return OrderReport(
-        "BTC/USDT", key, venue_id, state, Side.BUY, OrderType.LIMIT, D(2), D(filled), D(9), None, NOW
-    )  # fmt: skip
+    return OrderReport("BTC/USDT", key, venue_id, state, Side.BUY, OrderType.LIMIT, D(2), D(filled), D(9), None, NOW)
 
 
 def trade(number: int, venue_id: str = "v-a", quantity: str = "1", side: Side = Side.BUY, **changes: Any) -> Fill:
     made = Fill(
         "fake", "BTC/USDT", str(number), venue_id, "", side, D(9), D(quantity), D(0), "USDT", Liquidity.MAKER, NOW
-    )  # fmt: skip
+    )
     return replace(made, **changes)
 
 
@@ -91,8 +89,10 @@ def test_fills_are_booked_once_and_only_where_they_belong() -> None:
     local = rec.LocalState((record(),), {("BTC/USDT", "v-a"): "a"}, booked=frozenset({("BTC/USDT", "1")}))
     fills = (trade(1), trade(2), trade(2), trade(3, "", client_order_id="a"), trade(4, "v-x"))
     assert found(local, rec.VenueState((report(),), fills=fills)) == [
-        rec.FillMissed(fills[1]), rec.FillMissed(fills[3]), rec.ExternalFill(fills[4]),
-    ]  # fmt: skip
+        rec.FillMissed(fills[1]),
+        rec.FillMissed(fills[3]),
+        rec.ExternalFill(fills[4]),
+    ]
 
 
 def test_fills_of_an_order_adopted_just_now_belong_to_it() -> None:
@@ -142,9 +142,11 @@ keys = st.sampled_from("abcd")
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.dictionaries(keys, states), st.dictionaries(keys, seen_states), st.lists(st.tuples(st.integers(1, 9), keys)),
+    st.dictionaries(keys, states),
+    st.dictionaries(keys, seen_states),
+    st.lists(st.tuples(st.integers(1, 9), keys)),
     st.frozensets(st.integers(1, 9)),
-)  # fmt: skip
+)
 def test_no_fill_is_lost_doubled_or_booked_again(
     ours: dict[str, OrderState], theirs: dict[str, OrderState], trades: list[tuple[int, str]], booked: frozenset[int]
 ) -> None:

@@ -33,10 +33,31 @@ def test_nothing_written_is_no_value(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "0,001", "1,5", "1,234", "1.234,5", "1,234.5", "1e3", "1E3", "1 234", "1\u00a0234", "1\u202f234", "＋１", "１",
-        "+1", "-1", "1.2.3", ".", "abc", "0x10", "1_000", "NaN", "Infinity", "٣", "1" * 41,
+        "0,001",
+        "1,5",
+        "1,234",
+        "1.234,5",
+        "1,234.5",
+        "1e3",
+        "1E3",
+        "1 234",
+        "1\u00a0234",
+        "1\u202f234",
+        "＋１",
+        "１",
+        "+1",
+        "-1",
+        "1.2.3",
+        ".",
+        "abc",
+        "0x10",
+        "1_000",
+        "NaN",
+        "Infinity",
+        "٣",
+        "1" * 41,
     ],
-)  # fmt: skip
+)
 def test_refuses_everything_with_another_reading(text: str) -> None:
     with pytest.raises(AmountError) as caught:
         parse_amount(text)

@@ -33,9 +33,15 @@ def test_korean_puts_its_sentence_before_the_figures() -> None:
 def test_a_notice_of_a_denial_speaks_korean() -> None:
     set_language(Language.KOREAN)
     intent = Intent(
-        intent_id="i", source=IntentSource.MANUAL, owner="manual", symbol="BTC/USDT", side=Side.BUY,
-        quantity=Decimal(1), order_type=OrderType.MARKET, created_ns=1,
-    )  # fmt: skip
+        intent_id="i",
+        source=IntentSource.MANUAL,
+        owner="manual",
+        symbol="BTC/USDT",
+        side=Side.BUY,
+        quantity=Decimal(1),
+        order_type=OrderType.MARKET,
+        created_ns=1,
+    )
     notice = notice_for(IntentDenied(intent, "TRADING_HALTED", "trading is halted"))
     assert notice is not None
     assert (notice.title, notice.text) == ("주문 차단: BTC/USDT", "매매가 중지된 상태입니다. (trading is halted)")

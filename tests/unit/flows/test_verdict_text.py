@@ -11,10 +11,20 @@ from ml.api import ForecastMetrics, PointMetrics
 MODEL = PointMetrics("model", mae=0.01, rmse=0.02, skill=0.01, r2=0.0123)
 RIDGE = replace(MODEL, name="ridge", r2=0.02)
 METRICS = ForecastMetrics(
-    targets=1333, effective_targets=1333, model=MODEL, baselines=(RIDGE,), pinball=0.1, pinball_baseline=0.2,
-    coverage=0.9, nominal_coverage=0.9, edge_p_value=0.314, edge=False, forecast_std=0.1, target_std=0.1,
+    targets=1333,
+    effective_targets=1333,
+    model=MODEL,
+    baselines=(RIDGE,),
+    pinball=0.1,
+    pinball_baseline=0.2,
+    coverage=0.9,
+    nominal_coverage=0.9,
+    edge_p_value=0.314,
+    edge=False,
+    forecast_std=0.1,
+    target_std=0.1,
     verdict="No evidence of an edge over persistence.",
-)  # fmt: skip
+)
 
 
 def test_english_is_the_evaluation_s_own_sentence() -> None:

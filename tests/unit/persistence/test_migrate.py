@@ -61,9 +61,7 @@ def test_the_named_heads_are_the_real_ones(paths: DataPaths) -> None:
         assert {revision.revision for revision in script.walk_revisions()} == set(database.revisions)
 
 
-def test_the_child_migrates_and_a_second_start_needs_none(
-    paths: DataPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_the_child_migrates_and_a_second_start_needs_none(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     assert schema.needs_migration(paths)
     schema.ensure_migrated(paths)
     assert not schema.needs_migration(paths)
@@ -133,11 +131,16 @@ def test_a_child_that_breaks_is_a_bug(paths: DataPaths, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("SQLITE_FULL", "disk is full"), ("SQLITE_BUSY", "locked"), ("SQLITE_BUSY_SNAPSHOT", "locked"),
-        ("SQLITE_CORRUPT", "damaged"), ("SQLITE_NOTADB", "not a database"), ("SQLITE_READONLY_DIRECTORY", "read-only"),
-        ("SQLITE_CANTOPEN", "cannot be opened"), ("SQLITE_IOERR_WRITE", "failed"),
+        ("SQLITE_FULL", "disk is full"),
+        ("SQLITE_BUSY", "locked"),
+        ("SQLITE_BUSY_SNAPSHOT", "locked"),
+        ("SQLITE_CORRUPT", "damaged"),
+        ("SQLITE_NOTADB", "not a database"),
+        ("SQLITE_READONLY_DIRECTORY", "read-only"),
+        ("SQLITE_CANTOPEN", "cannot be opened"),
+        ("SQLITE_IOERR_WRITE", "failed"),
     ],
-)  # fmt: skip
+)
 def test_sqlite_faults_have_sentences(name: str, words: str) -> None:
     error = user_error(Path("j.sqlite"), name)
     assert error is not None

@@ -72,9 +72,11 @@ def test_too_much_held_is_sold_down_to_the_target() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.decimals(0, 1, places=6).map(float), st.floats(0.01, 1e6), st.decimals(0, 100, places=7),
+    st.decimals(0, 1, places=6).map(float),
+    st.floats(0.01, 1e6),
+    st.decimals(0, 100, places=7),
     st.decimals(1, 100_000, places=2),
-)  # fmt: skip
+)
 def test_an_intent_never_overshoots_and_is_always_valid(
     weight: float, price: float, holding: Decimal, capital: Decimal
 ) -> None:

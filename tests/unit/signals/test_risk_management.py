@@ -32,17 +32,30 @@ SETTINGS = RiskSettings(D(1_000), D(2_000), D(100), D("0.05"), 3, 2)
 def intent(side: Side = Side.BUY, quantity: str = "1", limit: str | None = None, **changes: Any) -> Intent:
     kind = OrderType.MARKET if limit is None else OrderType.LIMIT
     made = Intent(
-        "manual:1", IntentSource.MANUAL, "manual", "BTC/USDT", side, D(quantity), kind,
-        limit_price=None if limit is None else D(limit), created_ns=NOW,
-    )  # fmt: skip
+        "manual:1",
+        IntentSource.MANUAL,
+        "manual",
+        "BTC/USDT",
+        side,
+        D(quantity),
+        kind,
+        limit_price=None if limit is None else D(limit),
+        created_ns=NOW,
+    )
     return replace(made, **changes)
 
 
 def context(**changes: Any) -> RiskContext:
     base = RiskContext(
-        NOW, TradingState.ACTIVE, BTC, D(100), owner_quantity=D(5), account_quantity=D(5), holdings=D(5),
+        NOW,
+        TradingState.ACTIVE,
+        BTC,
+        D(100),
+        owner_quantity=D(5),
+        account_quantity=D(5),
+        holdings=D(5),
         free={"USDT": D(10_000), "BTC": D(5)},
-    )  # fmt: skip
+    )
     return replace(base, **changes)
 
 
@@ -79,10 +92,18 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
     ("unknown elsewhere", intent(), context(working=[working(OrderState.UNKNOWN, symbol="ETH/USDT")]), None),
     ("reduce only, too much", intent(SELL, "6", reduce_only=True), context(), ReasonCode.REDUCE_ONLY_WOULD_INCREASE),
     ("reduce only, exact", intent(SELL, "5", reduce_only=True), context(), None),
-    ("reduce only, the rest is on its way out", intent(SELL, "3", reduce_only=True), context(holdings=D(50),
-     working=[working(OrderState.UNKNOWN, SELL, "3")], free={"BTC": D(50)}), ReasonCode.REDUCE_ONLY_WOULD_INCREASE),
-    ("reduce only beside another owner's sale", intent(SELL, "3", reduce_only=True), context(holdings=D(50),
-     working=[working(side=SELL, quantity="3", owner="s1")], free={"BTC": D(50)}), None),
+    (
+        "reduce only, the rest is on its way out",
+        intent(SELL, "3", reduce_only=True),
+        context(holdings=D(50), working=[working(OrderState.UNKNOWN, SELL, "3")], free={"BTC": D(50)}),
+        ReasonCode.REDUCE_ONLY_WOULD_INCREASE,
+    ),
+    (
+        "reduce only beside another owner's sale",
+        intent(SELL, "3", reduce_only=True),
+        context(holdings=D(50), working=[working(side=SELL, quantity="3", owner="s1")], free={"BTC": D(50)}),
+        None,
+    ),
     ("reduce only buy of a long", intent(reduce_only=True), context(), ReasonCode.REDUCE_ONLY_WOULD_INCREASE),
     ("reduce only buy of a short", intent(reduce_only=True), context(owner_quantity=D(-1)), None),
     ("no such market", intent(), context(instrument=None), ReasonCode.UNKNOWN_SYMBOL),
@@ -90,8 +111,12 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
     ("lot", intent(quantity="0.000001"), context(), ReasonCode.LOT_SIZE),
     ("tick", intent(limit="99.001"), context(), ReasonCode.TICK_SIZE),
     ("negative limit", intent(limit="-1"), context(), ReasonCode.TICK_SIZE),
-    ("stop tick", intent(SELL, limit="90", order_type=OrderType.STOP_LOSS_LIMIT, stop_price=D("90.001")), context(),
-     ReasonCode.TICK_SIZE),
+    (
+        "stop tick",
+        intent(SELL, limit="90", order_type=OrderType.STOP_LOSS_LIMIT, stop_price=D("90.001")),
+        context(),
+        ReasonCode.TICK_SIZE,
+    ),
     ("notional", intent(quantity="0.04"), context(), ReasonCode.NOTIONAL_BELOW_MINIMUM),
     ("notional at the limit price", intent(quantity="0.05", limit="99"), context(), ReasonCode.NOTIONAL_BELOW_MINIMUM),
     ("second click", intent(), context(recent_manual=[intent(created_ns=NOW - NS_PER_S)]), ReasonCode.DUPLICATE_INTENT),
@@ -102,17 +127,33 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
     ("collar edge", intent(limit="105"), context(), None),
     ("collar below", intent(SELL, limit="94.99"), context(), ReasonCode.PRICE_COLLAR),
     ("passive is no danger", intent(limit="10"), context(), None),
-    ("collar of a stop", intent(SELL, limit="80", order_type=OrderType.STOP_LOSS_LIMIT, stop_price=D(90)), context(),
-     ReasonCode.PRICE_COLLAR),
-    ("stop near its trigger", intent(SELL, limit="89", order_type=OrderType.STOP_LOSS_LIMIT, stop_price=D(90)),
-     context(), None),
+    (
+        "collar of a stop",
+        intent(SELL, limit="80", order_type=OrderType.STOP_LOSS_LIMIT, stop_price=D(90)),
+        context(),
+        ReasonCode.PRICE_COLLAR,
+    ),
+    (
+        "stop near its trigger",
+        intent(SELL, limit="89", order_type=OrderType.STOP_LOSS_LIMIT, stop_price=D(90)),
+        context(),
+        None,
+    ),
     ("stale decision", intent(reference_price=D(106)), context(), ReasonCode.PRICE_COLLAR),
     ("fresh decision", intent(reference_price=D(104)), context(), None),
     ("order value", intent(quantity="10.1"), context(), ReasonCode.MAX_ORDER_VALUE),
-    ("kill switch ignores size", intent(SELL, "50", **KILL),
-     context(owner_quantity=D(50), holdings=D(50), free={"BTC": D(50)}), None),
-    ("leaving ignores size and count", intent(SELL, "50", reduce_only=True),
-     context(owner_quantity=D(50), holdings=D(50), free={"BTC": D(50)}, working=[working()] * 3), None),
+    (
+        "kill switch ignores size",
+        intent(SELL, "50", **KILL),
+        context(owner_quantity=D(50), holdings=D(50), free={"BTC": D(50)}),
+        None,
+    ),
+    (
+        "leaving ignores size and count",
+        intent(SELL, "50", reduce_only=True),
+        context(owner_quantity=D(50), holdings=D(50), free={"BTC": D(50)}, working=[working()] * 3),
+        None,
+    ),
     ("a clock set back is no second click", intent(), context(recent_manual=[intent(created_ns=NOW + NS_PER_S)]), None),
     ("open orders", intent(), context(working=[working()] * 3), ReasonCode.MAX_OPEN_ORDERS),
     ("position", intent(quantity="10"), context(account_quantity=D("10.1")), ReasonCode.MAX_POSITION),
@@ -122,16 +163,27 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
     ("daily loss, sell", intent(SELL), context(day_pnl=D(-100)), None),
     ("almost", intent(), context(day_pnl=D("-99.99")), None),
     ("no money", intent(quantity="2"), context(free={"USDT": D(199)}), ReasonCode.INSUFFICIENT_BALANCE),
-    ("money promised", intent(quantity="2"),
-     context(free={"USDT": D(250)}, working=[working(OrderState.SUBMITTED, symbol="ETH/USDT")]),
-     ReasonCode.INSUFFICIENT_BALANCE),
+    (
+        "money promised",
+        intent(quantity="2"),
+        context(free={"USDT": D(250)}, working=[working(OrderState.SUBMITTED, symbol="ETH/USDT")]),
+        ReasonCode.INSUFFICIENT_BALANCE,
+    ),
     ("resting orders are locked", intent(quantity="2"), context(free={"USDT": D(250)}, working=[working()]), None),
     ("nothing to sell", intent(SELL), context(free={}), ReasonCode.INSUFFICIENT_BALANCE),
-    ("coins promised", intent(SELL, "4"), context(working=[working(OrderState.SUBMITTED, SELL, "2")], holdings=D(9)),
-     ReasonCode.INSUFFICIENT_BALANCE),
-    ("other coins promised", intent(SELL, "4"),
-     context(working=[working(OrderState.UNKNOWN, SELL, "2", symbol="ETH/USDT")]), None),
-]  # fmt: skip
+    (
+        "coins promised",
+        intent(SELL, "4"),
+        context(working=[working(OrderState.SUBMITTED, SELL, "2")], holdings=D(9)),
+        ReasonCode.INSUFFICIENT_BALANCE,
+    ),
+    (
+        "other coins promised",
+        intent(SELL, "4"),
+        context(working=[working(OrderState.UNKNOWN, SELL, "2", symbol="ETH/USDT")]),
+        None,
+    ),
+]
 
 
 @pytest.mark.parametrize(("wish", "around", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
@@ -141,9 +193,12 @@ def test_rule(wish: Intent, around: RiskContext, expected: ReasonCode | None) ->
 
 def test_every_rule_of_ours_has_a_case() -> None:
     ours = set(ReasonCode) - {
-        ReasonCode.FENCED, ReasonCode.VENUE_REJECTED, ReasonCode.NOT_PROCESSED, ReasonCode.NEVER_ARRIVED,
+        ReasonCode.FENCED,
+        ReasonCode.VENUE_REJECTED,
+        ReasonCode.NOT_PROCESSED,
+        ReasonCode.NEVER_ARRIVED,
         ReasonCode.GONE_AT_VENUE,
-    }  # fmt: skip
+    }
     assert {case[3] for case in CASES} - {None} == ours
 
 
@@ -180,9 +235,13 @@ def test_what_is_approved_keeps_every_limit(
     quantity: Decimal, side: Side, state: TradingState, held: Decimal, mark: Decimal
 ) -> None:
     around = context(
-        trading_state=state, mark_price=mark, owner_quantity=held, account_quantity=held, holdings=held,
+        trading_state=state,
+        mark_price=mark,
+        owner_quantity=held,
+        account_quantity=held,
+        holdings=held,
         free={"USDT": D(5_000), "BTC": held},
-    )  # fmt: skip
+    )
     wish = intent(side, str(quantity))
     if code(wish, around) is not None:
         return
