@@ -140,6 +140,8 @@ class BinanceDialect:
 
     async def subscribe_user(self, exchange: Any) -> str:
         """Subscribe by signature on the WebSocket API; no listen key exists any more."""
+        # ccxt makes this entry only when orders are watched; a balance that comes before would end its reading loop.
+        exchange.balance.setdefault("spot", {})
         try:
             await exchange.authenticate()
         except KeyError as exc:  # ccxt stumbles while cleaning up after a refusal; the refusal is what counts

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -29,6 +30,8 @@ RawHandler = Callable[[dict[str, Any]], None]
 
 CLOSE_TIMEOUT_S = 2.0
 MOST_DIAL_DELAY_S = 2.0  # the readers of the streams have their own growing pauses
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +180,19 @@ class CcxtClient:
                 return min(float(super().ws_dial_delay(url)), MOST_DIAL_DELAY_S)
 
             def handle_message(self, stream: Any, message: Any) -> None:
-                """Show raw messages to the gateway: ccxt drops fields and merges updates."""
-                if isinstance(message, dict):
-                    for handler in list(client._raw_handlers):
-                        handler(message)
-                super().handle_message(stream, message)
+                """Show raw messages to the gateway: ccxt drops fields and merges updates.
+
+                A message that is not understood ends the connection with an error: ccxt would stop reading and say
+                nothing, and everybody would wait for messages that never come.
+                """
+                try:
+                    if isinstance(message, dict):
+                        for handler in list(client._raw_handlers):
+                            handler(message)
+                    super().handle_message(stream, message)
+                except Exception as exc:  # noqa: BLE001 - whatever it is, it must not pass in silence
+                    _log.exception("a stream message was not understood")
+                    stream.on_error(ConnectionError(f"a stream message was not understood: {exc!r}"))
 
         VenueExchange.__name__ = base.__name__
         config: dict[str, Any] = {

@@ -223,6 +223,37 @@ async def test_account_events_are_complete_even_in_a_burst(gateway: CcxtGateway,
     assert isinstance(reader.error, RetryableError)
 
 
+async def test_a_balance_before_ccxt_watches_orders_does_not_end_the_stream(
+    gateway: CcxtGateway, venue: VenueDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balance = {"e": "outboundAccountPosition", "E": T0_MS, "u": T0_MS, "B": [{"a": "BTC", "f": "0.002", "l": "0"}]}
+    watch = gateway._client.live.watch_orders
+
+    async def late(*args: Any) -> Any:
+        await venue.publish(balance, user=True)
+        await asyncio.sleep(0.1)
+        return await watch(*args)
+
+    monkeypatch.setattr(gateway._client.live, "watch_orders", late)
+    reader = Reader(gateway.watch_user())
+    await venue.until(lambda: len(reader.items) == 2)
+    await venue.publish(EXECUTION, user=True)
+    await venue.until(lambda: len(reader.items) == 3)
+    assert reader.error is None
+
+
+async def test_an_account_message_not_understood_ends_the_stream_instead_of_silencing_it(
+    gateway: CcxtGateway, venue: VenueDouble
+) -> None:
+    reader = Reader(gateway.watch_user())
+    await venue.until(lambda: len(reader.items) == 1)
+    await asyncio.sleep(0.1)
+    await venue.publish({"e": "executionReport", "s": "BTCUSDT"}, user=True)
+    await venue.until(lambda: reader.error is not None)
+    assert isinstance(reader.error, RetryableError)
+    assert "not understood" in reader.error.message
+
+
 async def test_account_stream_with_a_refused_key(venue: VenueDouble, market_clock: ManualClock) -> None:
     gateway = CcxtGateway(venue.profile(), TradingMode.PRACTICE, Credentials(KEY, SECRET), market_clock=market_clock)
     await gateway.connect()
