@@ -29,7 +29,7 @@ from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.log_bridge import LogBridge
 from app.notifications import NotificationManager
-from app.runtime import open_market_link, open_trading_session
+from app.runtime import open_market_link, open_trading_session, raise_fence
 from app.settings import (
     LANGUAGE,
     NOTIFY_ERRORS,
@@ -198,7 +198,9 @@ class Application(QObject):
     def _build_workers(self) -> None:
         self.practice = PracticeHost(self._make_practice, self)
         self.store = StoreWorker(self._open_store, self._clock, self)
-        self.executor = ExecutorWorker(self._open_trading, self)
+        self.executor = ExecutorWorker(
+            self._open_trading, self, halt=functools.partial(raise_fence, self.paths, "kill switch")
+        )
         symbol, timeframe = _last_market(self.settings)
         self.market = MarketWorker(
             self._open_market,

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.clock import NS_PER_MS
+from core.clock import NS_PER_MS, SystemClock
 from core.config import DataPaths, data_paths
 from core.domain.candles import Candle
 from core.domain.orders import TradingMode
@@ -44,6 +44,18 @@ def prepare_data(override: Path | None = None) -> DataPaths:
     paths = data_paths(override).create()
     ensure_migrated(paths)
     return paths
+
+
+def raise_fence(paths: DataPaths, reason: str) -> int:
+    """Stop every executor over a data folder, running or started later, until re-armed; returns the fence's epoch.
+
+    Raises:
+        UserError: the fence cannot be written.
+    """
+    from core.execution.assembly import fence_path
+    from core.execution.fence import Fence
+
+    return Fence(fence_path(paths)).raise_epoch(reason, SystemClock().now_ns()).epoch
 
 
 class PracticeLink:

@@ -114,7 +114,11 @@ class ExecutorWorker(AsyncWorkerThread):
     filled = Signal(object)
 
     def __init__(
-        self, open_session: OpenSession, parent: QObject | None = None, retry_s: tuple[float, ...] = PAUSES_S
+        self,
+        open_session: OpenSession,
+        parent: QObject | None = None,
+        retry_s: tuple[float, ...] = PAUSES_S,
+        halt: Callable[[], None] | None = None,
     ) -> None:
         """Create it.
 
@@ -122,11 +126,13 @@ class ExecutorWorker(AsyncWorkerThread):
             open_session: builds a session on the running loop; called again after a failure a person can repair.
             parent: Qt owner.
             retry_s: pauses before the next attempts, seconds.
+            halt: makes a kill durable while there is no executor: whatever starts next over this data starts halted.
         """
         super().__init__("executor", parent)
         self.events = EventQueue(self)
         self._open_session = open_session
         self._retry_s = retry_s
+        self._halt = halt
         self._executor: TradingEngine | None = None  # worker thread only, like the rest
         self._pending_kill: _PendingKill | None = None
         self._retry: Retry | None = None
@@ -211,11 +217,21 @@ class ExecutorWorker(AsyncWorkerThread):
     async def _kill(self, flatten: bool) -> None:
         if self._executor is None:
             self._pending_kill = _PendingKill(flatten)
+            self._halt_durably()
             text = tr("There is no connection to the venue; it acts as soon as there is one.")
             self._tell(Severity.WARNING, tr("Kill switch"), text)
             await self._reconnect()
             return
         await self._perform(tr("The kill switch failed"), lambda executor: executor.kill(flatten))
+
+    def _halt_durably(self) -> None:
+        """Keep a kill from being forgotten with this program, which may end before there is a connection."""
+        if self._halt is None:
+            return
+        try:
+            self._halt()
+        except UserError as exc:
+            self._tell(Severity.ERROR, tr("The kill switch failed"), str(exc))
 
     async def _reconnect(self) -> None:
         if self._retry is not None:

@@ -6,18 +6,23 @@ import asyncio
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PySide6.QtCore import QObject, Slot
 from pytestqt.qtbot import QtBot
 
+from app.runtime import raise_fence
 from app.workers.executor import ExecutorWorker
+from core.config import DataPaths
 from core.domain.fills import Fill, Liquidity
 from core.domain.orders import OrderDraft, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, FillBooked, Notice, Severity, TradingStateChanged
 from core.execution.api.gateway import RetryableError
+from core.execution.assembly import fence_path
+from core.execution.fence import Fence
 from core.strategies.spec import StrategySpec
 
 LIMIT = 10_000
@@ -295,3 +300,28 @@ def test_reconnect_cuts_the_pause_short(qtbot: QtBot, qapp: object) -> None:
     worker.reconnect()
     qtbot.waitUntil(lambda: window.readies == 1, timeout=LIMIT)
     assert worker.stop(10)
+
+
+def test_a_kill_without_a_connection_is_made_durable_at_once(qtbot: QtBot) -> None:
+    desk, halts = Desk(), []
+    desk.refusals = [UserError("The venue does not answer.", "")] * 10_000
+    worker = ExecutorWorker(desk.open, retry_s=(60.0,), halt=lambda: halts.append("halt"))
+    window = Window(worker)
+    worker.start()
+    worker.kill(False)
+    qtbot.waitUntil(lambda: ("Kill switch", _LATER) in window.notices(), timeout=LIMIT)
+    assert halts == ["halt"]  # before it acts, and whether or not it ever does
+    assert worker.stop(10)
+    worker.events.drain()
+
+
+_LATER = "There is no connection to the venue; it acts as soon as there is one."
+
+
+def test_a_fence_raised_without_an_executor_stops_the_next_one(tmp_path: Path) -> None:
+    paths = DataPaths(tmp_path)
+    assert raise_fence(paths, "kill switch") == 1
+    assert raise_fence(paths, "kill switch") == 2
+    state = Fence(fence_path(paths)).read()
+    assert state is not None
+    assert (state.epoch, state.reason) == (2, "kill switch")
