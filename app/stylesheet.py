@@ -97,7 +97,7 @@ QPushButton[variant="primary"]:focus, QPushButton[variant="danger"]:focus, QPush
 QPushButton[variant="sell"]:focus {{ border: 2px solid {text}; }}
 QPushButton[variant="primary"]:disabled, QPushButton[variant="danger"]:disabled, QPushButton[variant="buy"]:disabled,
 QPushButton[variant="sell"]:disabled {{ background: {surface}; color: {muted}; border-color: {line}; }}
-QPushButton[variant="quiet"] {{ background: transparent; }}
+QPushButton[variant="quiet"] {{ background: transparent; padding: 0 {s}px; }}
 QToolButton[variant="quiet"] {{ background: transparent; border-color: transparent; }}
 QPushButton[variant="quiet"]:disabled {{ background: transparent; }}
 QPushButton[variant="quiet"]:hover, QToolButton[variant="quiet"]:hover {{ background: {raised}; }}

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QComboBox, QLineEdit
 
 from app.i18n import mark, tr
 from app.models.log_model import LEVEL_TEXT, LogLevel, LogLine, LogModel
-from app.theme import ThemeManager
+from app.theme import GRID, ThemeManager
 from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.panel import Panel, ToolRow, column
 
@@ -29,6 +29,7 @@ class LogDock(Panel):
         self.search = QLineEdit(self)
         self.search.setObjectName("log_search")
         self.search.setClearButtonEnabled(True)
+        self.search.setMinimumWidth(10 * GRID)  # the row must not keep the window from becoming narrow
         tools.add(self.search, 1)
         self.pause = tools.button("log_pause", checkable=True)
         self.follow = tools.button("log_follow", checkable=True)

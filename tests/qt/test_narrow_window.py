@@ -1,0 +1,45 @@
+"""The smallest window: no panel is pushed over its edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QApplication, QDockWidget
+from pytestqt.qtbot import QtBot
+
+from app.i18n import Language
+from app.ui.docks.chart_dock import ChartDock
+from app.ui.docks.order_book_dock import OrderBookDock
+from app.ui.main_window import MINIMUM_SIZE
+from tests.qt.window_kit import WindowKit
+
+
+class Commands:
+    def watch(self, symbol: str, timeframe: str) -> None: ...
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_every_panel_is_inside_the_smallest_window(
+    qtbot: QtBot, qapp: QApplication, tmp_path: Path, language: Language
+) -> None:
+    kit = WindowKit(qapp, tmp_path)
+    window = kit.window
+    chart, book = ChartDock(Commands(), kit.theme), OrderBookDock(kit.theme)
+    try:
+        window.attach_dock("chart", chart)
+        window.attach_dock("order_book", book)
+        kit.language.set_language(language)
+        window.show()
+        qtbot.waitExposed(window)
+        window.resize(*MINIMUM_SIZE)
+        qtbot.wait(20)
+        outside = [
+            dock.objectName()
+            for dock in window.findChildren(QDockWidget)
+            if dock.isVisible() and dock.x() >= 0 and dock.geometry().right() > window.width()
+        ]
+        assert outside == []
+    finally:
+        book.shutdown()
+        kit.close()
