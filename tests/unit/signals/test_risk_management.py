@@ -255,3 +255,14 @@ def test_what_is_approved_keeps_every_limit(
         assert quantity * mark <= 5_000
     else:
         assert quantity <= held
+
+
+def test_a_refused_closing_order_names_what_is_on_its_way_out() -> None:
+    wish = intent(SELL, "3", reduce_only=True)
+    around = context(working=[working(side=SELL, quantity="3.50")])
+    check = RiskManager(SETTINGS).check
+    verdicts = [check(wish, around), check(replace(wish, quantity=D(6)), context())]
+    assert [v.message for v in verdicts if isinstance(v, Denied)] == [
+        "the order may only reduce the position of 5, and 3.5 is on its way out already",
+        "the order may only reduce the position of 5",
+    ]
