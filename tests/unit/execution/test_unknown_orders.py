@@ -127,6 +127,7 @@ async def test_an_order_proven_lost_that_shows_after_all_is_booked(desk: Desk) -
     await until(lambda: state_of(desk, order) is OrderState.ACCEPTED)
     desk.venue.fill(order.client_order_id, Decimal("0.5"))
     await until(lambda: state_of(desk, order) is OrderState.FILLED)
+    assert len(desk.venue.sent) == 1, "it was never sent again"
 
 
 @pytest.mark.parametrize("fault", ["reject", "fatal", "retry"])
