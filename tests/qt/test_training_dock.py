@@ -223,3 +223,14 @@ def test_a_long_device_name_does_not_push_the_figures_out(dock: TrainingDock, qt
     right = dock._figures[5].mapTo(dock, dock._figures[5].rect().topRight()).x()
     assert right < dock.width()
     assert dock._figures[3].full_text().endswith("knows no GPU)")
+
+
+def test_a_run_that_waits_shows_neither_the_progress_nor_the_checkpoint_of_another(dock: TrainingDock) -> None:
+    dock.on_run_queued("r1", "BTC/USDT 1h")
+    dock.on_progress(progress(8))
+    assert dock._bar.value() > 0
+    dock.on_run_queued("r2", "ETH/USDT 1h")
+    assert dock._bar.value() == 0
+    assert dock._phase.text() == "Waiting for its turn …"
+    dock.on_cancelled("r2")
+    assert dock._note.text() == "The run stopped at your request, before its first epoch."

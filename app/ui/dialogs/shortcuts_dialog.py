@@ -17,10 +17,18 @@ TICKET_KEYS = (
     ("Ctrl+Enter", mark("Send the reviewed order")),
     ("Esc", mark("Back to the fields")),
 )
+CHART_KEYS = (
+    ("1 – 9", mark("Bar length")),
+    ("+ / -", mark("Zoom in or out")),
+    ("← / →", mark("Earlier or later bars")),
+    ("Home / End", mark("Oldest or newest bar")),
+    ("F", mark("Fit the chart")),
+    ("Space", mark("Follow new bars")),
+)
 
 
 class ShortcutsDialog(QDialog):
-    """Two columns: the window's keys and the ticket's."""
+    """Two columns: the window's keys, and those of the ticket and the chart."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -32,8 +40,9 @@ class ShortcutsDialog(QDialog):
         grid.setVerticalSpacing(SPACE_S)
         grid.setColumnMinimumWidth(2, SPACE_XL)
         everywhere = tuple((spec.shortcut, spec.text) for spec in ACTIONS if spec.shortcut)
-        self._fill(grid, 0, tr("Everywhere"), everywhere)
-        self._fill(grid, 3, tr("In the order ticket"), TICKET_KEYS)
+        self._fill(grid, (0, 0), tr("Everywhere"), everywhere)
+        self._fill(grid, (0, 3), tr("In the order ticket"), TICKET_KEYS)
+        self._fill(grid, (len(TICKET_KEYS) + 2, 3), tr("In the chart"), CHART_KEYS)
         close = QPushButton(tr("Close"), self)
         close.setDefault(True)
         close.clicked.connect(self.close)
@@ -44,11 +53,12 @@ class ShortcutsDialog(QDialog):
         layout.addStretch(1)
         layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
 
-    def _fill(self, grid: QGridLayout, first: int, title: str, keys: tuple[tuple[str, str], ...]) -> None:
+    def _fill(self, grid: QGridLayout, place: tuple[int, int], title: str, keys: tuple[tuple[str, str], ...]) -> None:
+        top, first = place
         heading = QLabel(title, self)
         set_look(heading, "role", "heading")
-        grid.addWidget(heading, 0, first, 1, 2)
-        for row, (key, text) in enumerate(keys, start=1):
+        grid.addWidget(heading, top, first, 1, 2)
+        for row, (key, text) in enumerate(keys, start=top + 1):
             keycap = QLabel(key, self)
             set_look(keycap, "role", "muted")
             grid.addWidget(keycap, row, first)

@@ -33,6 +33,7 @@ from ml.api import TrainingProgress, TrainingResult
 _PERMILLE = 1_000
 _LIST_ROWS = 4
 MINIMUM_WIDTH = 82 * GRID  # the table of figures fits, with a scroll bar beside it
+_AT_WORK = (RunState.RUNNING, RunState.CANCELLING)
 _STATE_WORDS = {
     RunState.QUEUED: mark("waiting"),
     RunState.RUNNING: mark("training"),
@@ -278,8 +279,7 @@ class TrainingDock(Panel):
         share = run.share
         self._bar.setVisible(not run.state.is_over)
         self._bar.setRange(0, _PERMILLE if share is not None or run.state is RunState.QUEUED else 0)
-        if share is not None:
-            self._bar.setValue(round(share * _PERMILLE))
+        self._bar.setValue(round((share or 0.0) * _PERMILLE))  # of the run shown, not of the one shown before
         for label, text in zip(self._figures, self._figure_texts(run), strict=True):
             if label.full_text() != text:
                 label.set_full_text(text)
@@ -309,13 +309,17 @@ class TrainingDock(Panel):
             )
             return tr(key, n=run.result.epochs_run, time=format_duration(run.result.seconds))
         words = {
-            RunState.QUEUED: tr("Starting the trainer …"),
+            RunState.QUEUED: tr("Waiting for its turn …") if self._is_behind(run) else tr("Starting the trainer …"),
             RunState.RUNNING: tr("Training"),
             RunState.CANCELLING: tr("Cancelling …"),
             RunState.CANCELLED: tr("Cancelled"),
             RunState.FAILED: tr("Training failed"),
         }
         return words.get(run.state, tr("Finished"))
+
+    def _is_behind(self, run: TrainingRun) -> bool:
+        """Whether another run is at work, so that this one waits."""
+        return any(other is not run and other.state in _AT_WORK for other in self._runs.values())
 
     def _write_note(self, run: TrainingRun) -> None:
         """Write the verdict, the failure with its remedy, or nothing."""
@@ -325,7 +329,8 @@ class TrainingDock(Panel):
         elif run.result is not None:
             text, role = verdict_text(run.result.metrics), "success" if run.result.metrics.edge else "warning"
         elif run.state is RunState.CANCELLED:
-            text = tr("The run stopped at your request. Its checkpoint is kept.")
+            kept = tr("The run stopped at your request. Its checkpoint is kept.")
+            text = kept if run.valid else tr("The run stopped at your request, before its first epoch.")
         self._note.setVisible(bool(text))
         self._note.setText(text)
         set_look(self._note, "role", role)
