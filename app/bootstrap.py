@@ -485,7 +485,7 @@ class Application(QObject):
 
     @Slot()
     def _on_second(self) -> None:
-        self.window.status.set_stall(self.stalls.worst_ms)
+        self.window.status.add_stall(self.stalls.take_recent_ms())
         age_s = (time.monotonic_ns() - self._last_tick_ns) / 1e9
         stale = age_s if self._last_tick_ns and age_s > STALE_AFTER_S else None
         if self.chart is not None and self.book is not None:

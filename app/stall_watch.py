@@ -43,6 +43,7 @@ class StallWatch(QObject):
         super().__init__(parent)
         self._threshold = threshold_ms
         self.worst_ms = 0.0
+        self._recent_ms = 0.0
         self.stalls: list[Stall] = []
         self._last = 0.0
         self._stack = ""
@@ -77,14 +78,19 @@ class StallWatch(QObject):
         self.stalls.clear()
         self._last = time.perf_counter()
 
+    def take_recent_ms(self) -> float:
+        """Return the longest stall since this was last asked, ms."""
+        recent, self._recent_ms = self._recent_ms, 0.0
+        return recent
+
     @Slot()
     def _beat(self) -> None:
         now = time.perf_counter()
         stalled = (now - self._last) * 1000 - BEAT_MS
         stack, self._stack = self._stack, ""
         self._last = now
-        if stalled > self.worst_ms:
-            self.worst_ms = stalled
+        self.worst_ms = max(self.worst_ms, stalled)
+        self._recent_ms = max(self._recent_ms, stalled)
         if stalled > self._threshold:
             self.stalls = [*self.stalls[-self.keep + 1 :], Stall(stalled, stack)]
             log.info("the window stood still for %.0f ms\n%s", stalled, stack)

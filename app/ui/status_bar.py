@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QStatusBar, QWidget
 
@@ -17,6 +19,7 @@ STALE_NS = 10 * NS_PER_S
 CLOCK_LIMIT_MS = 1_000.0
 STALL_LIMIT_MS = 100.0
 QUEUE_LIMIT = 100
+STALL_SECONDS = 60
 
 _LINK_TEXT = {"market": mark("Market data"), "orders": mark("Orders")}
 _STATE_TEXT = {
@@ -77,7 +80,7 @@ class StatusBar(QStatusBar):
         self._tick_ns = 0
         self._now_ns = 0
         self._queue = 0
-        self._stall_ms = 0.0
+        self._stalls_ms: deque[float] = deque(maxlen=STALL_SECONDS)
         names = ("market", "orders", "latency", "clock", "tick", "queue", "stall", "mode")
         self.indicators = {name: Indicator(f"status_{name}", theme, self) for name in names}
         for name in ("market", "orders", "latency", "clock", "tick"):
@@ -101,9 +104,9 @@ class StatusBar(QStatusBar):
         """Take over how many events wait to be shown."""
         self._queue = depth
 
-    def set_stall(self, worst_ms: float) -> None:
-        """Take over the longest stall of the window in the last minute."""
-        self._stall_ms = worst_ms
+    def add_stall(self, worst_ms: float) -> None:
+        """Take over the longest stall of the window in the last second; called once a second."""
+        self._stalls_ms.append(worst_ms)
 
     def tick(self, now_ns: int) -> None:
         """Redraw what depends on the time; called about once a second."""
@@ -115,7 +118,7 @@ class StatusBar(QStatusBar):
         """Draw everything anew, in the present language and theme."""
         for link, caption in _LINK_TEXT.items():
             status = self._links.get(link)
-            state = ConnectionState.OFFLINE if status is None else status.state
+            state = ConnectionState.CONNECTING if status is None else status.state  # nobody has reported yet
             icon, role = _STATE_LOOK[state]
             venue = "" if status is None else f" · {status.venue}"
             tip = tr(caption) + venue + (f" · {status.detail}" if status is not None and status.detail else "")
@@ -146,11 +149,12 @@ class StatusBar(QStatusBar):
             tr("Events waiting to be shown"),
             "warning" if self._queue > QUEUE_LIMIT else "muted",
         )
+        stall_ms = max(self._stalls_ms, default=0.0)
         put["stall"].set_content(
             "cpu",
-            milliseconds(self._stall_ms),
+            milliseconds(stall_ms),
             tr("Longest pause of the window in the last minute"),
-            "warning" if self._stall_ms > STALL_LIMIT_MS else "muted",
+            "warning" if stall_ms > STALL_LIMIT_MS else "muted",
         )
         mode = self._mode
         word = tr("no mode yet") if mode is None else mode_word(mode)

@@ -74,6 +74,8 @@ def test_stall_is_measured_and_its_stack_kept(qtbot: QtBot, caplog: pytest.LogCa
         qtbot.waitUntil(lambda: len(watch.stalls) >= 1, timeout=5000)
     watch.stop()
     assert watch.worst_ms >= 200
+    assert watch.take_recent_ms() >= 200
+    assert watch.take_recent_ms() < 200
     assert any("time.sleep" in stall.stack for stall in watch.stalls)
     assert "the window stood still" in caplog.text
     watch.reset()

@@ -415,3 +415,16 @@ def test_one_halt_is_one_toast(kit: WindowKit) -> None:
     kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch", "reports/kill.json"))
     (toast,) = kit.window.toasts.toasts
     assert "reports/kill.json" in toast.row.notice.text
+
+
+def test_a_pause_of_the_window_is_forgotten_after_a_minute(kit: WindowKit) -> None:
+    status = kit.window.status
+    assert status.indicators["market"].text() == "Market data: connecting"  # nobody has said that it failed
+    status.add_stall(579.0)
+    for _ in range(59):
+        status.add_stall(2.0)
+    status.tick(NOW_NS)
+    assert status.indicators["stall"].text() == "579\u00a0ms"
+    status.add_stall(2.0)
+    status.tick(NOW_NS)
+    assert status.indicators["stall"].text() == "2\u00a0ms"

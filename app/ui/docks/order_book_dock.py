@@ -133,7 +133,7 @@ class OrderBookDock(Panel):
         elif self._symbol:
             self.empty.set_text(tr("Loading {symbol} …", symbol=self._symbol))
         else:
-            self.empty.set_text(tr("No market chosen. Choose one in the chart."))
+            self.empty.set_text(tr("Waiting for the market …"))
 
     @Slot(object)
     def _on_price_picked(self, price: Decimal) -> None:
