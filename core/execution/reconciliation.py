@@ -30,6 +30,8 @@ class LocalState:
         owners: client order id of each known order by (symbol, venue order id).
         booked: (symbol, trade id) of fills already in the books.
         clock_offset_ns: venue clock minus ours.
+        in_flight: orders whose submit is being answered, or was sent after the queries began: nothing is concluded from
+            not finding them, but a trade nobody knows may be theirs.
         adopt_from_ns: trades of unknown orders before this venue time are nobody's business here, ns UTC.
     """
 
@@ -38,6 +40,7 @@ class LocalState:
     booked: frozenset[tuple[str, str]] = frozenset()
     adopt_from_ns: int = 0
     clock_offset_ns: int = 0
+    in_flight: tuple[OrderRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,9 @@ def reconcile(local: LocalState, venue: VenueState) -> list[Event]:
         seen.add(trade)
         if order in owners or order in adopted or fill.client_order_id in reports:
             events.append(FillMissed(fill))
-        elif fill.time_ns >= local.adopt_from_ns and not may_be_ours(fill, local.records, local.clock_offset_ns):
+        elif fill.time_ns >= local.adopt_from_ns and not may_be_ours(
+            fill, local.records + local.in_flight, local.clock_offset_ns
+        ):
             events.append(ExternalFill(fill))
     return events
 

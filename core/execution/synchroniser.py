@@ -103,12 +103,15 @@ class Synchroniser:
         unsettled = {record.intent.symbol for record in records}
         fills = await self._fetch_fills(unsettled | set(symbols) | {report.symbol for report in open_orders})
         fills = [fill for fill in fills if not self._journal.has_fill(fill)]
-        # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books.
+        # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books, and by
+        # nothing but their looks while the answer that names them is on its way.
+        asked = {record.key for record in records}
         local = rec.LocalState(
             records,
             self._owners(fills, open_orders),
             adopt_from_ns=self.adopt_from_ns,
             clock_offset_ns=self.clock_offset_ns,
+            in_flight=tuple(r for r in self._manager.unsettled if r.key not in asked),
         )
         events = rec.reconcile(local, rec.VenueState(open_orders, queried, tuple(fills)))
         await self._apply(events)

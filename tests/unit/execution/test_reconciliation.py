@@ -106,6 +106,13 @@ def test_old_trades_of_others_are_left_alone() -> None:
     assert found(rec.LocalState((), adopt_from_ns=NOW + 1), venue) == []
 
 
+def test_a_trade_of_an_order_whose_answer_is_on_its_way_is_nobodys_yet() -> None:
+    fill = trade(1, "v-?")
+    venue = rec.VenueState((), fills=(fill,))
+    assert found(rec.LocalState((), in_flight=(record(state=S.SUBMITTED, venue_id=""),)), venue) == []
+    assert found(rec.LocalState((), in_flight=(record(),)), venue) == [rec.ExternalFill(fill)]
+
+
 def test_a_trade_that_may_be_ours_is_nobodys_yet() -> None:
     lost = record(state=S.UNKNOWN, venue_id="")
     for fill, may in (
