@@ -33,7 +33,7 @@ demo: setup
 	@$(VENV_PYTHON) main.py demo
 
 test: setup-dev
-	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: setup-dev
 	@$(VENV_PYTHON) -m ruff check .
