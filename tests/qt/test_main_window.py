@@ -415,6 +415,9 @@ def test_one_halt_is_one_toast(kit: WindowKit) -> None:
     kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch", "reports/kill.json"))
     (toast,) = kit.window.toasts.toasts
     assert "reports/kill.json" in toast.row.notice.text
+    kit.window.show_notice(Notice(Severity.WARNING, "Kill switch", "1 order cancelled, none is open."))
+    kit.window.show_notice(Notice(Severity.WARNING, "Kill switch", "0 orders cancelled, none is open."))
+    assert len(kit.window.toasts.toasts) == 3  # a second press does not hide what the first one did
 
 
 def test_a_pause_of_the_window_is_forgotten_after_a_minute(kit: WindowKit) -> None:

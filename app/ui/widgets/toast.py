@@ -93,8 +93,9 @@ class Toast(QFrame):
         self.closed.emit(self)
 
 
-def _heading(row: NoticeRow) -> tuple[Severity, str]:
-    return row.notice.severity, row.notice.title
+def _says_more(row: NoticeRow, than: NoticeRow) -> bool:
+    new, old = row.notice, than.notice
+    return (new.severity, new.title) == (old.severity, old.title) and new.text.startswith(old.text)
 
 
 class ToastStack(QObject):
@@ -119,9 +120,9 @@ class ToastStack(QObject):
         return list(self._toasts)
 
     def show_notice(self, row: NoticeRow) -> None:
-        """Show a notice; a repetition, or more about the same thing, changes the toast that is still there."""
+        """Show a notice; a repetition, or the same with more to say, changes the toast that is still there."""
         for toast in self._toasts:
-            if toast.row.number == row.number or _heading(toast.row) == _heading(row):
+            if toast.row.number == row.number or _says_more(row, toast.row):
                 toast.show_row(row)
                 self._arrange()
                 return
