@@ -83,13 +83,21 @@ class SeriesItem(PaneItem):
     def _data_bounds(self) -> QRectF:
         raise NotImplementedError
 
-    def _view_columns(self, pixels: PixelMap) -> tuple[int, tuple[int, int]]:
+    def _view_columns(self, series: BarSeries, pixels: PixelMap) -> tuple[int, tuple[int, int]]:
         """Return (level of detail, visible bars) of the whole view; a partial repaint must use the same level."""
-        assert self.series is not None
         left, right = self.pane.x_range
-        width = abs(right - left) * pixels.scale_x
-        view = max(0, int(left) - 1), min(len(self.series), int(right) + 2)
-        return self.series.pyramid.pick(*view, bucket_limit(width)), view
+        view = max(0, int(left) - 1), min(len(series), int(right) + 2)
+        return series.pyramid.pick(*view, bucket_limit(abs(right - left) * pixels.scale_x)), view
+
+    def _buckets(self, series: BarSeries, pixels: PixelMap, exposed: QRectF) -> tuple[FloatArray, FloatArray, int]:
+        """Return what stands in a strip: centres of the buckets (n,), their bars (5, n), and bars per bucket."""
+        level, (first, last) = self._view_columns(series, pixels)
+        bucket = FACTOR**level
+        # One bucket more at each side: bodies reach over the edge of the exposed strip.
+        first = max(first, math.floor(exposed.left()) - bucket)
+        last = min(last, math.ceil(exposed.right()) + bucket + 1)
+        start, bars = series.pyramid.buckets(level, first, last)
+        return bucket_centres(level, start, bars.shape[1]), bars, bucket
 
 
 def series_bounds(count: int, low: float, high: float) -> QRectF:
@@ -157,16 +165,9 @@ class CandleItem(SeriesItem):
     def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
         if self.series is None or len(self.series) == 0:
             return
-        exposed = option.exposedRect
         painter.save()
         pixels = PixelMap.enter(painter)
-        level, (first, last) = self._view_columns(pixels)
-        bucket = FACTOR**level
-        # One bucket more at each side: bodies reach over the edge of the exposed strip.
-        first = max(first, math.floor(exposed.left()) - bucket)
-        last = min(last, math.ceil(exposed.right()) + bucket + 1)
-        start, bars = self.series.pyramid.buckets(level, first, last)
-        x = bucket_centres(level, start, bars.shape[1])
+        x, bars, bucket = self._buckets(self.series, pixels, option.exposedRect)
         paint_candles(painter, pixels, x, bars, bucket * pixels.scale_x, self._style)
         painter.restore()
 
@@ -187,6 +188,6 @@ class FormingBarItem(SeriesItem):
         pixels = PixelMap.enter(painter)
         bars = np.array(self.series.forming).reshape(-1, 1)
         x = np.array([float(len(self.series))])
-        level, _ = self._view_columns(pixels)
+        level, _ = self._view_columns(self.series, pixels)
         paint_candles(painter, pixels, x, bars, FACTOR**level * pixels.scale_x, self._style)
         painter.restore()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter
 
-from app.ui.charts.candles import SeriesItem, body_width, bucket_centres, bucket_limit
-from app.ui.charts.lod import CLOSE, FACTOR, OPEN, VOLUME
+from app.ui.charts.candles import SeriesItem, body_width, bucket_limit
+from app.ui.charts.lod import CLOSE, OPEN, VOLUME
 from app.ui.charts.primitives import PixelMap, draw_rects
 from app.ui.charts.series import BarSeries
 from app.ui.charts.style import ChartStyle
@@ -54,15 +53,9 @@ class VolumeItem(SeriesItem):
     def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
         if self.series is None or self.series.total == 0:
             return
-        exposed = option.exposedRect
         painter.save()
         pixels = PixelMap.enter(painter)
-        level, (first, last) = self._view_columns(pixels)
-        bucket = FACTOR**level
-        first = max(first, math.floor(exposed.left()) - bucket)
-        last = min(last, math.ceil(exposed.right()) + bucket + 1)
-        start, bars = self.series.pyramid.buckets(level, first, last)
-        x = bucket_centres(level, start, bars.shape[1])
+        x, bars, bucket = self._buckets(self.series, pixels, option.exposedRect)
         if self.series.forming is not None:
             x = np.append(x, float(len(self.series)))
             bars = np.column_stack([bars, np.array(self.series.forming)])
