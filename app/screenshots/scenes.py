@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -16,9 +15,9 @@ from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWiz
 from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
-from app.screenshots.market import NOW_NS
 from app.screenshots.session import BTC, HOURLY
 from app.screenshots.studio import Studio, make_tray, settle
+from app.screenshots.ticket_scenes import ticket_scenes
 from app.screenshots.training import FAILED, FINISHED, RUNNING, progress, result
 from app.theme import SPACE_L
 from app.ui.dialogs.about_dialog import AboutDialog
@@ -30,12 +29,11 @@ from app.ui.wizards.data_page import DataPage
 from app.ui.wizards.training_wizard import TrainingWizard
 from core.clock import NS_PER_S
 from core.config import VERSION
-from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, TradingMode
-from core.events import ConnectionState, Notice, OrderUpdated, Severity
+from core.domain.orders import TradingMode
+from core.events import ConnectionState, Notice, Severity
 
 Take = Callable[[Studio], QPixmap]
 _TRAY_SIZES: Final = (16, 24, 32, 48, 64)
-_TICKET_QUANTITY, _TICKET_SHARE = Decimal("0.01500"), Decimal("0.9975")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def stages() -> tuple[Stage, ...]:
         # What the later window scenes tell must not stand in the lists of the panels.
         Stage(_trade, {"main_window": _main_window, **_panel_scenes(), **_dialog_scenes(), **_window_scenes()}),
         Stage(_nothing, _start_scenes()),
-        Stage(_trade, _ticket_scenes()),
+        Stage(_trade, ticket_scenes()),
         Stage(_halt, {"main_window_halted": Studio.picture, "question_rearm": _rearm_question}),
     )
 
@@ -421,140 +419,6 @@ def _tray_icons(studio: Studio) -> QPixmap:
             painter.drawPixmap(SPACE_L + column * pitch, SPACE_L + row * pitch, icon.pixmap(size, size))
     painter.end()
     return sheet
-
-
-# --- the order ticket ---------------------------------------------------------------------------------------------
-
-
-def _ticket_scenes() -> dict[str, Take]:
-    return {
-        "ticket_edit": _ticket_edit,
-        "ticket_warning": _ticket_warning,
-        "ticket_unreadable": _ticket_unreadable,
-        "ticket_stop": _ticket_stop,
-        "ticket_review": _ticket_review,
-        "ticket_sending": _ticket_sending,
-        "ticket_denied": partial(_ticket_answer, state=OrderState.DENIED, text="The daily loss limit is reached."),
-        "ticket_done": partial(_ticket_answer, state=OrderState.FILLED, text=""),
-        "ticket_unknown": partial(_ticket_answer, state=OrderState.UNKNOWN, text=""),
-        "ticket_manual": _ticket_manual,
-    }
-
-
-@contextmanager
-def _filled_ticket(studio: Studio) -> Iterator[None]:
-    """Enter an ordinary limit order; afterwards the ticket is empty again."""
-    ticket = studio.window.ticket
-    studio.window.toasts.clear()
-    instrument = ticket.flow.context.instrument
-    assert instrument is not None
-    ticket.quantity.edit.set_value(_TICKET_QUANTITY)
-    ticket.price.edit.set_value(instrument.floor_price(studio.materials.session.price(BTC) * _TICKET_SHARE))
-    yield
-    ticket.back.click()
-    for field in (ticket.quantity, ticket.price, ticket.stop):
-        field.edit.clear()
-    studio.window.toasts.clear()
-
-
-def _ticket(studio: Studio) -> QPixmap:
-    return studio.dock_picture(DockName.TICKET)
-
-
-def _ticket_edit(studio: Studio) -> QPixmap:
-    with _filled_ticket(studio):
-        return _ticket(studio)
-
-
-def _ticket_warning(studio: Studio) -> QPixmap:
-    with _filled_ticket(studio):
-        studio.window.ticket.price.edit.set_value(Decimal("80000.00"))
-        studio.window.ticket.quantity.edit.set_value(Decimal("0.04000"))
-        return _ticket(studio)
-
-
-def _ticket_unreadable(studio: Studio) -> QPixmap:
-    with _filled_ticket(studio):
-        studio.window.ticket.quantity.edit.setText("0,001")
-        return _ticket(studio)
-
-
-def _ticket_stop(studio: Studio) -> QPixmap:
-    with _filled_ticket(studio):
-        ticket = studio.window.ticket
-        kinds = list(OrderType)
-        ticket.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
-        ticket.stop.edit.set_value(Decimal("97500.00"))
-        taken = _ticket(studio)
-        ticket.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT))
-        return taken
-
-
-def _ticket_review(studio: Studio) -> QPixmap:
-    with _filled_ticket(studio):
-        studio.window.ticket.deed.click()
-        return _ticket(studio)
-
-
-def _ticket_sending(studio: Studio) -> QPixmap:
-    with _filled_ticket(studio):
-        draft = _send(studio)
-        taken = _ticket(studio)
-        studio.hear(OrderUpdated(_answer(studio, draft, OrderState.CANCELED, "")))
-        return taken
-
-
-def _ticket_answer(studio: Studio, *, state: OrderState, text: str) -> QPixmap:
-    with _filled_ticket(studio):
-        draft = _send(studio)
-        studio.hear(OrderUpdated(_answer(studio, draft, state, text)))
-        studio.window.toasts.clear()
-        return _ticket(studio)
-
-
-def _send(studio: Studio) -> OrderDraft:
-    """Press the button twice: review, send."""
-    studio.window.ticket.deed.click()
-    studio.clock.advance(NS_PER_S)  # a double click sends nothing
-    studio.window.ticket.deed.click()
-    draft = studio.commands.draft
-    assert draft is not None
-    return draft
-
-
-def _answer(studio: Studio, draft: OrderDraft, state: OrderState, text: str) -> Order:
-    """Return the order the executor would report for a draft."""
-    number = studio.next_number()
-    intent = Intent(
-        intent_id=f"ticket-{number}",
-        source=IntentSource.MANUAL,
-        owner="manual",
-        symbol=draft.symbol,
-        side=draft.side,
-        quantity=draft.quantity,
-        order_type=draft.order_type,
-        limit_price=draft.limit_price,
-        stop_price=draft.stop_price,
-        time_in_force=draft.time_in_force,
-        created_ns=NOW_NS,
-    )
-    filled = draft.quantity if state is OrderState.FILLED else Decimal(0)
-    return Order(
-        f"maru-t{number:05d}",
-        intent,
-        state,
-        filled_quantity=filled,
-        message=text,
-        submitted_ns=NOW_NS,
-        average_price=draft.limit_price if filled else None,
-        updated_ns=NOW_NS,
-    )
-
-
-def _ticket_manual(studio: Studio) -> QPixmap:
-    """Take the market over from its strategy; last, for the window does not forget it."""
-    studio.window.ticket.take_over.click()
-    return _ticket(studio)
 
 
 # --- the training wizard ------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class ExecutorWorker(AsyncWorkerThread):
         open_session: OpenSession,
         parent: QObject | None = None,
         retry_s: tuple[float, ...] = PAUSES_S,
-        halt: Callable[[], None] | None = None,
+        halt: Callable[[], object] | None = None,
     ) -> None:
         """Create it.
 
