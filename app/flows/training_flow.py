@@ -47,6 +47,8 @@ MAX_HIDDEN, MAX_LAYERS, MAX_HORIZON, MAX_EPOCHS, MAX_PURGE = 1_024, 8, 500, 10_0
 MIN_WINDOW, MAX_WINDOW = 8, 2_000
 MIN_TRAIN, MAX_TRAIN, MIN_VALID, MAX_VALID, MIN_TEST = 20, 90, 5, 50, 4  # percent
 
+WORTHWHILE_BARS = 5_000  # fewer stored bars are not offered first
+
 
 class Step(StrEnum):
     """The steps in their order."""
@@ -147,7 +149,8 @@ class TrainingFlow:
         Args:
             datasets: stored and practice histories.
             devices: what this machine can compute on.
-            draft: what to start with; None chooses the longest stored history, else the practice exchange.
+            draft: what to start with; None chooses the longest stored history worth learning from, else the practice
+                exchange, else the longest stored one.
         """
         self._datasets = tuple(datasets)
         self._devices = tuple(devices)
@@ -389,8 +392,9 @@ class TrainingFlow:
         return tuple(item for item in self._datasets if item.kind is kind)
 
     def _first_draft(self) -> TrainingDraft:
-        for kind in (SourceKind.STORE, SourceKind.PRACTICE):
-            found = self._of_source(kind)
+        # The few live bars of the last sessions are a history, too, but not one to learn from.
+        for kind, fewest in ((SourceKind.STORE, WORTHWHILE_BARS), (SourceKind.PRACTICE, 0), (SourceKind.STORE, 0)):
+            found = [item for item in self._of_source(kind) if item.bars >= fewest]
             if found:
                 best = max(found, key=lambda item: item.bars) if kind is SourceKind.STORE else _usual(found)
                 draft = TrainingDraft(source=kind, symbol=best.symbol, timeframe=best.timeframe.value)

@@ -16,7 +16,7 @@ def verdict_text(metrics: ForecastMetrics) -> str:
     figures = {
         "r2": format_percent(metrics.model.r2, sign=True),
         "n": format_number(metrics.targets),
-        "p": format_number(metrics.edge_p_value, 2),
+        "p": format_number(max(metrics.edge_p_value, 0.001), 3),
     }
     if not metrics.edge:
         return tr("No evidence of an edge over persistence (R² {r2} on {n} unseen bars, p = {p}).", **figures)
