@@ -38,6 +38,7 @@ def measure_window() -> dict[str, float]:
     from app.bootstrap import Application, end_qt_objects
     from app.crash import CrashHandler
     from app.gui_options import GuiOptions
+    from app.models.model_choice import ModelChoice
     from core.config import DataPaths
     from core.domain.orders import OrderDraft, OrderType, Side
     from core.strategies.spec import StrategySpec
@@ -46,16 +47,30 @@ def measure_window() -> dict[str, float]:
     qapp.setStyle("Fusion")
     qapp.setQuitOnLastWindowClosed(False)
     figures: dict[str, float] = {}
+    ended: list[bool] = []
     with tempfile.TemporaryDirectory(prefix="maru-bench-", ignore_cleanup_errors=True) as folder:
         paths = DataPaths(Path(folder)).create()
         crash = CrashHandler(paths.logs)
         crash.install()
         application = Application(qapp, GuiOptions(speed="60", language="en", theme="dark"), paths, crash)
         models: list[str] = []
-        application.desk.models_changed.connect(lambda choices: models.extend(c.model_id for c in choices))
+        ready: list[bool] = []
+
+        def remember_models(choices: tuple[ModelChoice, ...]) -> None:
+            models.extend(choice.model_id for choice in choices)
+
+        def remember_ready() -> None:
+            ready.append(True)
+
+        def remember_end() -> None:
+            ended.append(True)
+
+        application.desk.models_changed.connect(remember_models)
+        application.executor.ready.connect(remember_ready)
+        application.lifecycle.finished.connect(remember_end)
         application.start()
         _wait(qapp, lambda: bool(application.window.models.instruments), CONNECT_LIMIT_S)
-        _wait(qapp, lambda: application.window.models.ticket_context("BTC/USDT").online, CONNECT_LIMIT_S)
+        _wait(qapp, lambda: bool(ready), CONNECT_LIMIT_S)
         _spin(qapp, 5.0)
         figures["stall_connect_ms"] = application.stalls.worst_ms
         application.stalls.reset()
@@ -80,8 +95,6 @@ def measure_window() -> dict[str, float]:
 
         _spin(qapp, 1.0)
         began = time.perf_counter()
-        ended: list[bool] = []
-        application.lifecycle.finished.connect(lambda: ended.append(True))
         application.lifecycle.quit()
         _wait(qapp, lambda: bool(ended), 60.0)
         figures["quit_s"] = time.perf_counter() - began

@@ -15,6 +15,8 @@ W = TypeVar("W", bound=QWidget)
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
+PATIENCE = 3.0  # times given are those of a quiet machine; only a hang may fail
+
 
 def shown(widget: QWidget) -> bool:
     """Whether any of it can be seen; panels behind others lie outside the window."""
@@ -46,7 +48,7 @@ class Person:
     def wait(self, ready: Callable[[], bool], timeout_s: float, what: str) -> None:
         """Let the program run until `ready`."""
         try:
-            self.qtbot.waitUntil(ready, timeout=round(timeout_s * 1_000))
+            self.qtbot.waitUntil(ready, timeout=round(timeout_s * PATIENCE * 1_000))
         except self.qtbot.TimeoutError:
             raise AssertionError(f"not within {timeout_s:.0f} s: {what}") from None
 

@@ -158,7 +158,7 @@ def answers(desk: Path) -> dict[str, Ended]:
         words = line.split()
         if words[0] not in WITHOUT_DATA and "nonsense" not in words[1:2] and "--data-dir" not in words:
             words += ["--data-dir", str(desk / "data")]
-        return run(desk, *words, "--json", timeout_s=60)
+        return run(desk, *words, "--json", timeout_s=200)
 
     candles = dict(files_of(desk / "data" / "candles"))
     with ThreadPoolExecutor(2) as pool:

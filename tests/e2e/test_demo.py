@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.programs import left_over, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def check(out: Path, result: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ def check(out: Path, result: dict[str, Any]) -> None:
 def test_on_real_bars(realdata: Path, tmp_path: Path) -> None:
     bars = realdata / "ohlcv_binance_btc_2017_2024" / "BTC_USDT-1h.feather"
     out = tmp_path / "out"
-    ended = run(tmp_path, "demo", "--data", bars, "--no-pictures", "--out", out, "--json", timeout_s=170)
+    ended = run(tmp_path, "demo", "--data", bars, "--no-pictures", "--out", out, "--json", timeout_s=280)
     assert ended.code == 0, ended.err[-2_000:]
     result = ended.result()
     check(out, result)
@@ -52,7 +52,7 @@ def test_on_real_bars(realdata: Path, tmp_path: Path) -> None:
 def test_on_the_made_market(tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = run(
-        tmp_path, "demo", "--minutes", "0.2", "--epochs", "2", "--no-pictures", "--out", out, "--json", timeout_s=170
+        tmp_path, "demo", "--minutes", "0.2", "--epochs", "2", "--no-pictures", "--out", out, "--json", timeout_s=280
     )
     assert ended.code == 0, ended.err[-2_000:]
     check(out, ended.result())

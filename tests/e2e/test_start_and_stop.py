@@ -42,7 +42,7 @@ def running(data: Path) -> Callable[[], bool]:
     )
 
 
-def end(process: subprocess.Popen[str], timeout_s: float = 20.0) -> tuple[int, str]:
+def end(process: subprocess.Popen[str], timeout_s: float = 60.0) -> tuple[int, str]:
     try:
         err = process.communicate(timeout=timeout_s)[1]
     except subprocess.TimeoutExpired:

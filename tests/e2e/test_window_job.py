@@ -36,7 +36,7 @@ from core.practice.account_audit import VenueOrder, list_orders
 from tests.e2e.person import Person
 from tests.qt.conftest import _nothing_left_behind, _quick_collections  # noqa: F401 - the leak fixtures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SHOTS = os.environ.get("MARU_E2E_SHOTS")
 OPEN = ("NEW", "PARTIALLY_FILLED")
