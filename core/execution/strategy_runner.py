@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
-from core.clock import Clock
+from core.clock import Clock, to_datetime
 from core.domain.candles import Candle, Timeframe
 from core.domain.orders import Intent, Order
 from core.domain.positions import Position
@@ -28,6 +28,7 @@ from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
 
 HISTORY_PAGE = 1_000
+LATE_BARS = 2  # a decision is not traded any more when this many later bars have closed
 FEED_BACKOFF_S = 1.0
 FEED_BACKOFF_MAX_S = 30.0
 
@@ -278,7 +279,11 @@ class StrategyRunner:
             target = decision.signal.target_weight
             self._save(entry, replace(entry.record, last_bar_ns=candle.open_time_ns, last_target=target))
             self._sink(SignalEmitted(decision.signal))
-            if decision.intent is not None:
+            if decision.intent is not None and self._is_too_late(candle):
+                # After a pause of the machine every missed bar arrives at once: orders of hours ago must not go out.
+                opened = to_datetime(candle.open_time_ns)
+                _log.warning("%s: no order for the bar of %s, it is too old", spec.title, opened)
+            elif decision.intent is not None:
                 await self._path.submit(decision.intent)
             self._announce(entry)
         except (UserError, GatewayError) as exc:
@@ -286,6 +291,9 @@ class StrategyRunner:
         except Exception as exc:  # noqa: BLE001 - one strategy's bug must not stop the others; it is logged
             _log.exception("strategy %s failed", spec.strategy_id)
             self._fail(entry, f"{type(exc).__name__}: {exc}")
+
+    def _is_too_late(self, candle: Candle) -> bool:
+        return self._market.now_ns() >= candle.close_time_ns + LATE_BARS * candle.timeframe.ns
 
     async def _history(self, strategy: ModelStrategy, spec: StrategySpec, end_ns: int) -> list[Candle]:
         # A few more than needed: venues skip bars without trades.

@@ -104,6 +104,22 @@ async def test_it_enters_holds_and_leaves(trading: Desk) -> None:
     assert trading.said(StrategyStatus)[-1].last_signal == 0.0
 
 
+async def test_bars_missed_in_a_pause_are_not_traded_at_the_price_of_now(trading: Desk, model: ScriptedModel) -> None:
+    processed: list[int] = []
+
+    async def done(candle: Candle) -> None:
+        processed.append(candle.open_time_ns)
+
+    await running(trading, bar_processed=done)
+    model.scores = {1: 1.0, 2: -1.0, 3: 1.0}
+    trading.venue.clock.set(T0 + 4 * MINUTE)  # bars 1, 2 and 3 have closed meanwhile
+    for index in (1, 2, 3):
+        trading.venue.push_candle(bar(index))
+    await until(lambda: len(processed) == 3)
+    assert [signal.signal.target_weight for signal in trading.said(SignalEmitted)] == [1.0, 0.0, 1.0]
+    assert [r.side for r in trading.venue.sent] == ["buy"]
+
+
 async def test_no_decision_on_history_open_bars_or_the_same_bar_twice(trading: Desk) -> None:
     executor, _ = await running(trading)
     trading.venue.push_candle(bar(1, final=False))
