@@ -274,6 +274,7 @@ class SignalWatcher(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._count = 0
+        self._pending: list[tuple[int, int]] = []
         self._old: dict[int, Any] = {}
         self._old_fd = -1
         self._reader: socket.socket | None = None
@@ -305,18 +306,23 @@ class SignalWatcher(QObject):
             self._writer.close()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        # Runs between any two bytecodes of the main thread, in the middle of a write for example: it only takes note.
         self._count += 1
-        if self._count == 1:
-            self.requested.emit(number)
-        elif self._count == 2:
-            self.insisted.emit()
-            signal.signal(number, signal.SIG_DFL)
+        self._pending.append((self._count, number))
+        if self._count == 2:
+            signal.signal(number, signal.SIG_DFL)  # the third one kills, whatever the event loop is doing
 
     @Slot()
     def _on_readable(self) -> None:
-        # Running this method is the point: the interpreter handles the signal before it goes on.
         if self._reader is not None:
             try:
                 self._reader.recv(4096)
             except BlockingIOError:
                 log.debug("woken without a signal")
+        # By now the interpreter has run the handler: it does so before the first bytecode of this method.
+        while self._pending:
+            count, number = self._pending.pop(0)
+            if count == 1:
+                self.requested.emit(number)
+            elif count == 2:
+                self.insisted.emit()

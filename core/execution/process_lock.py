@@ -11,6 +11,9 @@ import os
 import stat
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +24,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+_LOCK_POLL_S = 0.05
 _LINUX = sys.platform.startswith("linux")
 
 
@@ -104,6 +108,25 @@ class ExecutorLock:
             _unlock(file)
             file.close()
         self._files = []
+
+
+@contextmanager
+def exclusive(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold a file's lock while the block runs, waiting for whoever has it.
+
+    Raises:
+        UserError: somebody else holds it for longer than `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    with path.open("a+b") as file:
+        while not _try_lock(file):
+            if time.monotonic() > deadline:
+                raise UserError(f"{path} is locked by another program.", "Wait until it has ended, or end it.")
+            time.sleep(_LOCK_POLL_S)
+        try:
+            yield
+        finally:
+            _unlock(file)
 
 
 def _is_free(path: Path) -> bool:

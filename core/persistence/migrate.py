@@ -15,9 +15,11 @@ from pathlib import Path
 
 from core.config import DataPaths
 from core.errors import UserError
+from core.execution.process_lock import exclusive
 from core.persistence.engine import database_errors, open_engine
 from core.persistence.schema import Database, current_revision, databases
 
+LOCK_TIMEOUT_S = 120.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _log = logging.getLogger(__name__)
@@ -63,8 +65,11 @@ def migrate(database: Database, now: datetime) -> None:
 def main(arguments: list[str]) -> int:
     """Entry of the child: migrate the data folder named by the one argument."""
     try:
-        for database in databases(DataPaths(Path(arguments[0]))):
-            migrate(database, datetime.now(UTC))
+        paths = DataPaths(Path(arguments[0]))
+        # Two programs may open one folder for the first time at the same moment.
+        with exclusive(paths.root / "migrate.lock", LOCK_TIMEOUT_S):
+            for database in databases(paths):
+                migrate(database, datetime.now(UTC))
     except UserError as exc:
         sys.stdout.write(json.dumps({"error": exc.message, "remedy": exc.remedy}) + "\n")
         return 2

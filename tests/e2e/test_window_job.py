@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -58,6 +59,10 @@ def application(qapp: QApplication, tmp_path: Path) -> Iterator[Application]:
         application.window.grab().save(f"{SHOTS}/end.png")
     if not application.lifecycle.is_quitting:  # the test failed half-way
         application.lifecycle.quit()
+        qapp.exec()
+    else:
+        # The shutdown told Qt to end its loop; without a loop that heard it, no later test could wait for anything.
+        QTimer.singleShot(0, qapp, QApplication.quit)
         qapp.exec()
     end_qt_objects(application)
 
