@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -245,6 +244,8 @@ def _environment(now: datetime) -> str:
 
 
 def _quiet_version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # only a crash pays for it
+
     try:
         return version(package)
     except PackageNotFoundError:

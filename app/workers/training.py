@@ -13,15 +13,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, Signal
 
 from app.i18n import tr
 from app.workers.base import WorkerThread
 from core.errors import UserError
-from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress, JobStarted, Json
+
+if TYPE_CHECKING:
+    from core.job_supervisor import JobSupervisor
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +95,21 @@ class TrainingWorker(WorkerThread):
         super().__init__("training", parent)
         self._plan = plan
         self._books = books
-        self._supervisor = supervisor or JobSupervisor()
+        self._given = supervisor
         self._changed = threading.Condition()  # guards the three below
         self._waiting: deque[tuple[str, Json, Json]] = deque()
         self._current = ""
         self._cancel_current = False
         self._progress: JobProgress | None = None  # worker thread only, like the next
         self._progress_at = 0.0
+
+    @cached_property
+    def _supervisor(self) -> JobSupervisor:
+        from core.job_supervisor import (
+            JobSupervisor,  # brings multiprocessing, which the first window does not wait for
+        )
+
+        return self._given or JobSupervisor()
 
     def start_training(self, spec: Json) -> str:
         """Queue a run and return its id.
