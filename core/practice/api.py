@@ -118,7 +118,7 @@ class TradingApi:
         }
 
     def _book(self, spec: MarketSpec, depth: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        return self._exchange.matcher(spec.symbol).book(self._exchange.market_ms, depth)
+        return self._exchange.matcher(spec.symbol).book(self._exchange.trading_ms, depth)
 
     def aggregate_trades(self, params: Params) -> list[Json]:
         """Return trades by id, by time, or the latest."""

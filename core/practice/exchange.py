@@ -186,9 +186,13 @@ class Exchange:
         fills = [e.fill for e in events if e.fill is not None and e.fill.order_id == order.order_id]
         return Placed(order.copy(), tuple(fills))
 
+    @property
+    def trading_ms(self) -> int:
+        """Market time of book and trades: in a gap of the data they stay in the last bar, whose end they never pass."""
+        return min(self._market_ms, self.cell_open_ms + self.source.base_ms - 1)
+
     def _moment(self, server_ms: int) -> Moment:
-        """Return now. In a gap of the data trading goes on in the last bar, whose end its trades never pass."""
-        return Moment(min(self._market_ms, self.cell_open_ms + self.source.base_ms - 1), server_ms)
+        return Moment(self.trading_ms, server_ms)
 
     def cancel(self, order: Order, server_ms: int) -> Order:
         """Cancel an open order (as returned by `open_orders`)."""

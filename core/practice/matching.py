@@ -212,12 +212,14 @@ class Matcher:
             wanted: whether anybody looks at the single trades; if not they are not collected in `prints`.
         """
         due = self.tape.upcoming(until_ms)
-        if not due:
-            return
         if self.has_orders:
             for position in due:
                 time_ms, price, lots, maker = self.tape.pure(position)
                 self._market_trade(position, time_ms, price, lots, maker, server_ms)
+            # Also between two market trades the book gets new liquidity, and some of it may meet what we left there.
+            self.settle_gap(Moment(until_ms, server_ms))
+            return
+        if not due:
             return
         time_ms, price, _, maker = self.tape.pure(due[-1])
         if wanted:
@@ -285,7 +287,7 @@ class Matcher:
                     self._execute(order, order.price, sum(lots for _, lots in plan), now, is_maker=True)
 
     def settle_gap(self, now: Moment) -> None:
-        """Match own orders after the market jumped (restart): whatever the book has moved across is filled."""
+        """Match own orders against whatever the book has moved across them, for example after a restart."""
         self._fill_crossed(now)
         self._after_own_trades(now)
 

@@ -249,12 +249,12 @@ class StreamHub:
     def publish_depth(self, symbol: str) -> int:
         """Send the book's changes since the last frame and return the sequence number reached."""
         matcher = self._exchange.matcher(symbol)
-        market_ms = self._exchange.market_ms
-        key = matcher.book_key(market_ms)
+        book_ms = self._exchange.trading_ms
+        key = matcher.book_key(book_ms)
         state = self._books.get(symbol)
         if state is not None and state.key == key:
             return state.last_id
-        bids, asks = matcher.book(market_ms, 5_000)
+        bids, asks = matcher.book(book_ms, 5_000)
         fresh = _BookState(dict(bids), dict(asks), key, 1)
         self._books[symbol] = fresh
         if state is None:
@@ -322,7 +322,7 @@ class StreamHub:
 
     def _best_prices(self, stream: Stream) -> None:
         spec = self._exchange.specs[stream.symbol]
-        bids, asks = self._exchange.matcher(stream.symbol).book(self._exchange.market_ms, 1)
+        bids, asks = self._exchange.matcher(stream.symbol).book(self._exchange.trading_ms, 1)
         if not bids or not asks or self._sent.get(stream.name) == (bids, asks):
             return
         self._sent[stream.name] = (bids, asks)
@@ -347,7 +347,7 @@ class StreamHub:
         if stream.kind == "miniTicker":
             self._send(stream.name, messages.mini_ticker_event(spec, day, now))
         else:
-            best = self._exchange.matcher(stream.symbol).book(self._exchange.market_ms, 1)
+            best = self._exchange.matcher(stream.symbol).book(self._exchange.trading_ms, 1)
             self._send(stream.name, messages.ticker_event(spec, day, best, now))
 
     def _send(self, name: str, event: Any) -> None:

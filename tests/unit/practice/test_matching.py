@@ -167,6 +167,21 @@ def test_stop_waits_then_works(tmp_path: Path) -> None:
     assert done.status == "FILLED"
 
 
+def test_liquidity_that_arrives_between_two_trades_meets_the_order_that_waits_for_it(tmp_path: Path) -> None:
+    minute = [(0, PRICE, 500, False), (59_000, PRICE, 5, False)]
+    exchange = exchange_over(ScriptedMarket([minute]), tmp_path, usdt=10**9)
+    _, asks = exchange.matcher(SPEC.symbol).book(exchange.market_ms, 20)
+    limit = asks[-1][0]
+    wanted = sum(lots for _, lots in asks) + 10**6  # more than there will ever be at this price
+    assert exchange.place(order(exchange, BUY, wanted, limit), 1).order.status == "PARTIALLY_FILLED"
+    before = exchange.open_orders()[0].executed
+    for second in range(1, 50):
+        exchange.advance(START + second * 1_000, second)
+        bids, asks = exchange.matcher(SPEC.symbol).book(exchange.market_ms, 1)
+        assert bids[0][0] == limit < asks[0][0]
+    assert exchange.open_orders()[0].executed > before
+
+
 def test_own_orders_never_trade_with_each_other(tmp_path: Path) -> None:
     exchange = exchange_over(steady(), tmp_path, btc=1)
     _, asks = exchange.matcher(SPEC.symbol).book(exchange.market_ms, 1)
