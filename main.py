@@ -10,9 +10,9 @@ def main() -> int:
     """Start the window or the named subcommand and return the exit code."""
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("--") and arguments[0] != "--help"):
-        from app.qt_start import skip_feature_scan
+        from app.qt_start import prepare_process
 
-        skip_feature_scan()  # before the many imports that it would slow down
+        prepare_process()  # before the many imports
         from app.gui_main import run_gui
 
         return run_gui(arguments)

@@ -35,9 +35,9 @@ def measure_window() -> dict[str, float]:
     import psutil
     from PySide6.QtWidgets import QApplication
 
-    from app.qt_start import skip_feature_scan
+    from app.qt_start import prepare_process
 
-    skip_feature_scan()  # as main.py does
+    prepare_process()  # as main.py does
     from app.bootstrap import Application, end_qt_objects
     from app.crash import CrashHandler
     from app.gui_options import GuiOptions

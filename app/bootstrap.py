@@ -29,7 +29,7 @@ from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.log_bridge import LogBridge
 from app.notifications import NotificationManager
-from app.runtime import open_market_link, open_trading_session, raise_fence
+from app.runtime import open_market_link, open_trading_session, preload_venue, raise_fence
 from app.settings import (
     LANGUAGE,
     NOTIFY_ERRORS,
@@ -239,6 +239,7 @@ class Application(QObject):
         return await open_trading_session(self.paths, await self._endpoints(), sink)
 
     async def _open_market(self, on_connection: ConnectionSink) -> MarketLink:
+        await preload_venue(PRACTICE_VENUE)  # while the exchange starts, not after
         link = await open_market_link(await self._endpoints(), on_connection=on_connection)
         self._market_clock = link.clock
         return link

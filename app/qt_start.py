@@ -5,8 +5,21 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+SWITCH_INTERVAL_S = 0.001
 
-def skip_feature_scan() -> None:
+
+def prepare_process() -> None:
+    """Set the interpreter up for a window; before the many imports of the program, which both parts concern.
+
+    The window's thread gives up the interpreter at every call into Qt. Where worker threads load libraries or decode
+    messages meanwhile, each of them keeps it for a whole interval; with Python's own 5 ms a burst of small calls
+    became the longest stall of the start.
+    """
+    _skip_feature_scan()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def _skip_feature_scan() -> None:
     """Stop PySide6 from reading the source text of every module imported after it.
 
     It looks for the word "PySide6" to support `from __feature__ import …`, which this program never uses. The scan

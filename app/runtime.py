@@ -58,6 +58,17 @@ def raise_fence(paths: DataPaths, reason: str) -> int:
     return Fence(fence_path(paths)).raise_epoch(reason, SystemClock().now_ns()).epoch
 
 
+async def preload_venue(venue: str) -> None:
+    """Load a venue's client library off the running loop; a gateway opened later finds it loaded.
+
+    Raises:
+        FatalGatewayError: the library does not know the venue.
+    """
+    from core.execution.api.ccxt_loader import load_exchange_class
+
+    await asyncio.get_running_loop().run_in_executor(None, load_exchange_class, venue)
+
+
 class PracticeLink:
     """One event loop's connection to the practice exchange.
 

@@ -34,7 +34,6 @@ _STEPS = (
     "ccxt.async_support.base.ws.cache",
 )
 _PAUSE_S = 0.002
-_SWITCH_INTERVAL_S = 0.001
 _lock = threading.Lock()
 
 
@@ -48,8 +47,6 @@ def load_exchange_class(exchange_id: str) -> type[Any]:
         install_shells()
         modules = [f"ccxt.abstract.{exchange_id}", f"ccxt.async_support.{exchange_id}", f"ccxt.pro.{exchange_id}"]
         _compile_missing(modules)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         try:
             for name in (*_STEPS, *modules[:2]):
                 importlib.import_module(name)
@@ -57,8 +54,6 @@ def load_exchange_class(exchange_id: str) -> type[Any]:
             return _venue_class("ccxt.pro", exchange_id)
         except ModuleNotFoundError as exc:
             raise FatalGatewayError(f"ccxt knows no venue named {exchange_id!r}") from exc
-        finally:
-            sys.setswitchinterval(interval)
 
 
 def install_shells() -> None:
