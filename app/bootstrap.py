@@ -29,7 +29,7 @@ from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.log_bridge import LogBridge
 from app.notifications import NotificationManager
-from app.runtime import open_market_link, open_trading_session, preload_venue, raise_fence
+from app.runtime import migrate_once, open_market_link, open_trading_session, preload_venue, raise_fence
 from app.settings import (
     LANGUAGE,
     NOTIFY_ERRORS,
@@ -146,7 +146,7 @@ class Application(QObject):
         self.theme = ThemeManager(qapp, self)
         self._apply_look()
         self.lifecycle = Lifecycle(watchdog=FaultWatchdog(crash.fault_file), parent=self)
-        self._prepare = _once(functools.partial(_migrate, paths))
+        self._prepare = migrate_once(paths)
         self._build_workers()
         self.notifications = NotificationManager(self._clock)
         self.desk = TrainingDesk(
@@ -227,7 +227,9 @@ class Application(QObject):
         from core.data.data_storage import CandleStore
         from core.persistence.store import Store
 
-        return StoreBackend(Store(self.paths.store_db), CandleStore(self.paths.candles))
+        store = Store(self.paths.store_db)
+        store.interrupt_runs(self._clock.now_ns())  # one program per data folder: none of them can be running
+        return StoreBackend(store, CandleStore(self.paths.candles))
 
     async def _endpoints(self) -> Any:
         # Shielded: a worker that stops waiting must not cancel the future the others wait for.
@@ -250,7 +252,7 @@ class Application(QObject):
     async def _open_history(self) -> MarketLink:
         return await open_market_link(await self._endpoints(), link="history")
 
-    def _make_job(self, run_id: str, spec: dict[str, Any]) -> dict[str, Any]:
+    def _make_job(self, run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
         paths = self.paths
         return forecast_job(
             ForecastSpec.from_json(spec),
@@ -258,6 +260,7 @@ class Application(QObject):
             candles_dir=paths.candles,
             models_dir=paths.models,
             runs_dir=paths.runs,
+            resume=resume,
         )
 
     def _wire(self) -> None:
@@ -366,6 +369,7 @@ class Application(QObject):
         self.tray.start()
         self.collector.start()
         self._second.start()
+        self.desk.restore_runs()
         self.desk.refresh()
         self.desk.detect_devices()
         self.started.emit()
@@ -569,26 +573,6 @@ def _load_arrays() -> None:
     import core.data.frame
 
     assert core.data.frame is not None
-
-
-def _migrate(paths: DataPaths) -> None:
-    from core.persistence.schema import ensure_migrated
-
-    ensure_migrated(paths)
-
-
-def _once(work: Any) -> Any:
-    """Return a function that runs `work` once, whichever thread comes first; the others wait for it."""
-    lock = threading.Lock()
-    done: list[bool] = []
-
-    def run() -> None:
-        with lock:
-            if not done:
-                work()
-                done.append(True)
-
-    return run
 
 
 def end_qt_objects(application: Application) -> None:

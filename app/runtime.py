@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,25 @@ def prepare_data(override: Path | None = None) -> DataPaths:
     paths = data_paths(override).create()
     ensure_migrated(paths)
     return paths
+
+
+def migrate_once(paths: DataPaths) -> Callable[[], None]:
+    """Return a function that brings the databases to the current schema once, whichever thread calls it first.
+
+    The others wait for it. It raises UserError where a database is damaged, for every caller anew.
+    """
+    lock = threading.Lock()
+    done: list[bool] = []
+
+    def migrate() -> None:
+        from core.persistence.schema import ensure_migrated
+
+        with lock:
+            if not done:
+                ensure_migrated(paths)
+                done.append(True)
+
+    return migrate
 
 
 def raise_fence(paths: DataPaths, reason: str) -> int:

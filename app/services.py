@@ -71,3 +71,7 @@ class TrainingCommands(Protocol):
     def cancel_training(self, run_id: str) -> None:
         """Stop a run within 2 s."""
         ...
+
+    def resume_training(self, run_id: str) -> None:
+        """Let a run that ended early go on from its checkpoint."""
+        ...

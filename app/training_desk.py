@@ -6,6 +6,7 @@ panel.
 
 from __future__ import annotations
 
+import functools
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from app.flows.verdict_text import verdict_text
 from app.i18n import tr
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
+from app.past_runs import checkpoint_history, past_runs
 from app.theme import ThemeManager
 from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
 from app.workers.training import TrainingWorker
@@ -92,6 +94,8 @@ class TrainingDesk(QObject):
         self._symbols: tuple[str, ...] = ()
         self._stored: tuple[Dataset, ...] = ()
         self._gpus: tuple[str, ...] = ()
+        self._specs: dict[str, dict[str, Any]] = {}  # of runs that may go on
+        self._known_models: frozenset[str] = frozenset()
         self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
         self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec]] = {}
         store.answered.connect(self._on_answered)
@@ -107,7 +111,7 @@ class TrainingDesk(QObject):
         """Feed this panel."""
         self._dock = dock
         dock.wizard_requested.connect(self.open_wizard)
-        dock.strategy_requested.connect(self.strategy_wanted)
+        dock.strategy_requested.connect(self._on_strategy_requested)
 
     def set_symbols(self, symbols: Sequence[str]) -> None:
         """Learn which markets the practice exchange has."""
@@ -115,10 +119,14 @@ class TrainingDesk(QObject):
         self._offer()
 
     def refresh(self) -> None:
-        """Read again, in the background, what is stored and which models there are."""
+        """Read again, in the background, which models there are and what is stored."""
+        self._ask_models("")  # first: it takes a moment, while the description of all stored prices may take seconds
         self._ask(_describe_stored, self._take_stored)
-        models = self._paths.models
-        self._ask(lambda _: _model_choices(models), self._take_models)
+
+    def restore_runs(self) -> None:
+        """Put the runs of earlier sessions on the panel's list."""
+        runs_dir = self._paths.runs
+        self._ask(lambda backend: past_runs(backend.store, runs_dir), self._take_past_runs)
 
     def detect_devices(self) -> None:
         """Look for GPUs in the background; asks the driver, which can take seconds."""
@@ -162,10 +170,18 @@ class TrainingDesk(QObject):
         except UserError as exc:
             self._tell(Severity.ERROR, tr("The training was not started"), str(exc))
             return ""
-        data = ForecastSpec.from_json(spec).data
-        if self._dock is not None:
-            self._dock.on_run_queued(run_id, f"{data.symbol} {data.timeframe}")
+        self._list_run(run_id, spec)
         return run_id
+
+    def resume_training(self, run_id: str) -> None:
+        """Let a run that ended early go on from its checkpoint."""
+        spec = self._specs[run_id]
+        try:
+            self._training.resume_training(run_id, spec)
+        except UserError as exc:
+            self._tell(Severity.ERROR, tr("The training was not started"), str(exc))
+            return
+        self._list_run(run_id, spec)
 
     def cancel_training(self, run_id: str) -> None:
         """Stop a run, or the download before it."""
@@ -173,6 +189,12 @@ class TrainingDesk(QObject):
             self._downloads[run_id][0].request_stop()
         else:
             self._training.cancel_training(run_id)
+
+    def _list_run(self, run_id: str, spec: dict[str, Any]) -> None:
+        self._specs[run_id] = spec
+        data = ForecastSpec.from_json(spec).data
+        if self._dock is not None:
+            self._dock.on_run_queued(run_id, f"{data.symbol} {data.timeframe}")
 
     # --- wizard -----------------------------------------------------------------------------------------------
 
@@ -277,7 +299,6 @@ class TrainingDesk(QObject):
 
     @Slot(object)
     def _on_log(self, event: JobLog) -> None:
-
         self.logged.emit(
             logging.getLevelNamesMapping().get(event.level.upper(), logging.INFO), "training", event.message
         )
@@ -293,14 +314,26 @@ class TrainingDesk(QObject):
 
     @Slot(object)
     def _on_failed(self, event: JobFailed) -> None:
+        kept = self._has_checkpoint(event.job_id)
         if self._dock is not None:
-            self._dock.on_failed(event.job_id, event.message, event.remedy)
+            self._dock.on_failed(event.job_id, event.message, event.remedy, resumable=kept)
         self._tell(Severity.ERROR, tr("Training failed"), f"{event.message} {event.remedy}".strip())
 
     @Slot(object)
     def _on_cancelled(self, event: JobCancelled) -> None:
         if self._dock is not None:
-            self._dock.on_cancelled(event.job_id)
+            self._dock.on_cancelled(event.job_id, resumable=self._has_checkpoint(event.job_id))
+
+    def _has_checkpoint(self, run_id: str) -> bool:
+        return bool(checkpoint_history(self._paths.runs / run_id))
+
+    @Slot(str)
+    def _on_strategy_requested(self, model_id: str) -> None:
+        """Pass the wish on once the model is among those on offer: a package just written may not be listed yet."""
+        if model_id in self._known_models:
+            self.strategy_wanted.emit(model_id)
+        else:
+            self._ask_models(model_id)
 
     # --- answers of the store ---------------------------------------------------------------------------------
 
@@ -320,11 +353,31 @@ class TrainingDesk(QObject):
         self._stored = answer.value
         self._offer()
 
-    def _take_models(self, answer: QueryAnswer) -> None:
+    def _ask_models(self, wanted: str) -> None:
+        """Read which models there are; a strategy of the model `wanted`, where one is named, is offered then."""
+        models = self._paths.models
+        self._ask(lambda _: _model_choices(models), functools.partial(self._take_models, wanted))
+
+    def _take_models(self, wanted: str, answer: QueryAnswer) -> None:
         if answer.error is not None:
             self._tell(Severity.ERROR, tr("The models cannot be read"), str(answer.error))
             return
+        self._known_models = frozenset(choice.model_id for choice in answer.value)
         self.models_changed.emit(answer.value)
+        if wanted in self._known_models:
+            self.strategy_wanted.emit(wanted)
+        elif wanted:
+            self._tell(
+                Severity.ERROR, tr("This model is no longer stored"), tr("Train it again, or choose another model.")
+            )
+
+    def _take_past_runs(self, answer: QueryAnswer) -> None:
+        if answer.error is not None:
+            self._tell(Severity.ERROR, tr("Earlier training runs cannot be read"), str(answer.error))
+            return
+        self._specs = {run.run_id: run.spec for run in answer.value if run.spec is not None} | self._specs
+        if self._dock is not None:
+            self._dock.restore(answer.value)
 
     def _take_gpus(self, answer: QueryAnswer) -> None:
         if answer.error is None:

@@ -21,6 +21,7 @@ from ml.jsonvalues import Json, JsonValue, decode, encode
 TRAIN_FORECAST_JOB = "ml.worker.forecast:run"
 STORE_SOURCE = "store"
 SPEC_FILE = "spec.json"  # in the folder of a run; what `train forecast --resume` continues with
+CHECKPOINT_FILE = "checkpoint.json"  # beside it, once the first epoch has ended
 DEVICES = ("auto", "cpu", "cuda")
 MODEL_KINDS = ("lstm",)
 TREND_FAST, TREND_SLOW = 12, 26  # look-backs of the windowed MACD, bars

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
-from ml.api import EpochRecord
+from ml.api import CHECKPOINT_FILE, EpochRecord
 from ml.jsonvalues import JsonValue, decode
 
-_INDEX = "checkpoint.json"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -67,7 +66,7 @@ def save_checkpoint(
     file = folder / f"checkpoint-{len(state.history):06d}.safetensors"
     write_atomically(file, data)
     index = _Index(file.name, hashlib.sha256(data).hexdigest(), state)
-    write_atomically(folder / _INDEX, json.dumps(index.to_json(), indent=1).encode())
+    write_atomically(folder / CHECKPOINT_FILE, json.dumps(index.to_json(), indent=1).encode())
     for old in folder.glob("checkpoint-*.safetensors"):
         if old != file:
             old.unlink()
@@ -82,7 +81,7 @@ def load_checkpoint(
         UserError: there is none, it is damaged, or it belongs to another specification or other data.
     """
     try:
-        index = decode(_Index, json.loads((folder / _INDEX).read_bytes()))
+        index = decode(_Index, json.loads((folder / CHECKPOINT_FILE).read_bytes()))
         data = (folder / Path(index.tensors).name).read_bytes()
     except (OSError, ValueError, UserError) as exc:
         raise UserError("There is no usable checkpoint of this run.", "Start the training anew.") from exc

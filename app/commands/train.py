@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
 from ml.api import (
+    CHECKPOINT_FILE,
     SPEC_FILE,
     STORE_SOURCE,
     TRAIN_FORECAST_JOB,
@@ -141,7 +142,7 @@ def _explain(event: JobCancelled | JobFailed, run_dir: Path) -> NoReturn:
         say(f"The training failed: {event.message} {event.remedy}".strip())
         say(event.details)
     else:
-        kept = (run_dir / "checkpoint.json").exists()
+        kept = (run_dir / CHECKPOINT_FILE).exists()
         say("Cancelled." + (f" Continue with: train forecast --resume {event.job_id}" if kept else ""))
     raise CommandFailed
 

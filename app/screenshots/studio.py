@@ -84,6 +84,9 @@ class SilentCommands:
     def cancel_training(self, run_id: str) -> None:
         """Ignore a cancel of a run."""
 
+    def resume_training(self, run_id: str) -> None:
+        """Ignore the wish that a run goes on."""
+
 
 class Materials:
     """What every picture is made of; computed once.

@@ -105,10 +105,10 @@ class StoreWorker(WorkerThread):
         """Merge price history; False where the worker has ended."""
         return self._put(_Job(tr("Price history"), lambda backend: backend.candles.write(venue, frame, source)))
 
-    def insert_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
-        """Record a run that has just started; False where the worker has ended."""
+    def begin_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
+        """Record a run that has just started or goes on; False where the worker has ended."""
         now = self._clock.now_ns()
-        return self._put(_Job(tr("Training run"), lambda backend: backend.store.insert_run(run_id, kind, spec, now)))
+        return self._put(_Job(tr("Training run"), lambda backend: backend.store.begin_run(run_id, kind, spec, now)))
 
     def finish_run(self, run_id: str, state: str, *, result: dict[str, Any] | None = None, message: str = "") -> bool:
         """Record how a run ended; False where the worker has ended."""

@@ -36,8 +36,8 @@ _FLUSH_TIMEOUT_S = 20.0
 class RunBooks(Protocol):
     """Where runs are recorded; `app.workers.store.StoreWorker` is one."""
 
-    def insert_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
-        """Record a run that has just started."""
+    def begin_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
+        """Record a run that has just started or goes on."""
         ...
 
     def finish_run(self, run_id: str, state: str, *, result: dict[str, Any] | None = None, message: str = "") -> bool:
@@ -57,13 +57,14 @@ class JobPlan:
         kind: name in the books.
         target: "module:function" for the child.
         new_id: makes a run id.
-        make: (run id, what the user asked for) → what the child gets; raises UserError on a bad request.
+        make: (run id, what the user asked for, whether it goes on from its checkpoint) → what the child gets; raises
+            UserError on a bad request.
     """
 
     kind: str
     target: str
     new_id: Callable[[], str]
-    make: Callable[[str, Json], Json]
+    make: Callable[[str, Json, bool], Json]
 
 
 class TrainingWorker(WorkerThread):
@@ -118,12 +119,24 @@ class TrainingWorker(WorkerThread):
             UserError: the specification is not valid.
         """
         run_id = self._plan.new_id()
-        job = self._plan.make(run_id, spec)
+        self._queue(run_id, spec, resume=False)
+        return run_id
+
+    def resume_training(self, run_id: str, spec: Json) -> None:
+        """Queue a run that ended early, to go on from its checkpoint; one that waits or runs is left alone.
+
+        Raises:
+            UserError: the specification is not valid.
+        """
+        if run_id not in self.active_runs():
+            self._queue(run_id, spec, resume=True)
+
+    def _queue(self, run_id: str, spec: Json, *, resume: bool) -> None:
+        job = self._plan.make(run_id, spec, resume)
         with self._changed:
             self._waiting.append((run_id, spec, job))
             self._changed.notify()
         self.run_queued.emit(run_id)
-        return run_id
 
     def cancel_training(self, run_id: str) -> None:
         """Stop a run within 2 s, or take it out of the queue; unknown and ended ids change nothing."""
@@ -174,7 +187,7 @@ class TrainingWorker(WorkerThread):
         self._progress, self._progress_at = None, 0.0
         try:
             if self._books is not None:
-                self._books.insert_run(run_id, self._plan.kind, spec)
+                self._books.begin_run(run_id, self._plan.kind, spec)
                 self._await_candles(self._books)
             if self._is_cancelled():
                 self._conclude(JobCancelled(run_id, forced=False))
@@ -221,7 +234,7 @@ class TrainingWorker(WorkerThread):
         if isinstance(event, JobFinished):
             state, result, message, signal = "finished", event.result, "", self.run_finished
         elif isinstance(event, JobFailed):
-            state, result, message, signal = "failed", None, event.message, self.run_failed
+            state, result, message, signal = "failed", None, f"{event.message} {event.remedy}".strip(), self.run_failed
         else:
             state, result, message, signal = "cancelled", None, "", self.run_cancelled
         if self._books is not None:

@@ -20,7 +20,7 @@ class RunRecord:
 
     Attributes:
         kind: "forecast" …
-        state: "running", "finished", "failed" or "cancelled".
+        state: "running", "finished", "failed", "cancelled" or "interrupted" (the program ended before the run did).
         spec / result: JSON objects.
         started_ns / finished_ns: ns UTC; `finished_ns` is None while running.
     """
@@ -46,14 +46,13 @@ class Store:
         """Close the file; idempotent."""
         self._engine.dispose()
 
-    def insert_run(self, run_id: str, kind: str, spec: dict[str, Any], now_ns: int) -> None:
-        """Record a run that has just started.
+    def begin_run(self, run_id: str, kind: str, spec: dict[str, Any], now_ns: int) -> None:
+        """Record a run that has just started, or goes on after it had ended.
 
         Raises:
             UserError: the file cannot be written.
         """
         values = {
-            "run_id": run_id,
             "kind": kind,
             "state": "running",
             "spec": _dump(spec),
@@ -63,7 +62,22 @@ class Store:
             "finished_ns": None,
         }
         with database_errors(self._path), self._engine.begin() as connection:
-            connection.execute(sa.insert(RunRow), values)
+            known = connection.execute(sa.update(RunRow).where(RunRow.run_id == run_id).values(values)).rowcount
+            if not known:
+                connection.execute(sa.insert(RunRow), {"run_id": run_id, **values})
+
+    def interrupt_runs(self, now_ns: int) -> int:
+        """Mark runs that are still called running; to be used while none can be, as at the start of the program.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        statement = sa.update(RunRow).where(RunRow.state == "running").values(state="interrupted", finished_ns=now_ns)
+        with database_errors(self._path), self._engine.begin() as connection:
+            return int(connection.execute(statement).rowcount)
 
     def finish_run(
         self, run_id: str, state: str, now_ns: int, *, result: dict[str, Any] | None = None, message: str = ""

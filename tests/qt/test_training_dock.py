@@ -20,12 +20,16 @@ from ml.api import EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress,
 class Trainer:
     def __init__(self) -> None:
         self.cancelled: list[str] = []
+        self.resumed: list[str] = []
 
     def start_training(self, spec: dict[str, Any]) -> str:
         raise AssertionError("the panel starts runs through the wizard only")
 
     def cancel_training(self, run_id: str) -> None:
         self.cancelled.append(run_id)
+
+    def resume_training(self, run_id: str) -> None:
+        self.resumed.append(run_id)
 
 
 @pytest.fixture
@@ -137,7 +141,7 @@ def test_cancel_asks_once_and_late_progress_does_not_revive(dock: TrainingDock, 
     assert not button(dock, "training_cancel").isEnabled()
     dock.on_progress(progress(3))
     assert dock.runs[0].state is RunState.CANCELLING
-    dock.on_cancelled("r1")
+    dock.on_cancelled("r1", resumable=True)
     dock.on_progress(progress(4))
     assert dock.runs[0].state is RunState.CANCELLED
     assert dock._phase.text() == "Cancelled"
@@ -183,6 +187,30 @@ def test_a_run_that_failed_before_its_first_epoch_shows_no_empty_plot(dock: Trai
     assert dock._plot.isVisible()
     dock.on_failed("r1", "There are only 240 bars.", "Fetch more history.")
     assert not dock._plot.isVisible()
+
+
+def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, trainer: Trainer, qtbot) -> None:
+    dock.on_run_queued("new", "ETH/USDT 4h")
+    begun_ns = 1_760_000_000_000_000_000
+    stopped = TrainingRun("old", "BTC/USDT 1h", RunState.INTERRUPTED, spec={}, resumable=True, begun_ns=begun_ns)
+    stopped.take_history(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 4))
+    dock.restore([stopped, TrainingRun("new", "not this one")])
+    assert [run.run_id for run in dock.runs] == ["old", "new"]
+    assert dock._list.currentRow() == 1
+    assert not button(dock, "training_resume").isVisible()
+    dock._list.setCurrentRow(0)
+    assert dock._list.item(0).text() == (
+        f"BTC/USDT 1h · {i18n.format_moment(begun_ns, '%Y-%m-%d %H:%M')} · interrupted"
+    )
+    assert dock._note.text() == "The program ended before this run did. Its checkpoint is kept."
+    assert dock._plot._mark == 3
+    qtbot.mouseClick(button(dock, "training_resume"), Qt.MouseButton.LeftButton)
+    assert trainer.resumed == ["old"]
+    dock.on_run_queued("old", "BTC/USDT 1h")
+    assert dock.runs[0].state is RunState.QUEUED
+    assert not button(dock, "training_resume").isVisible()
+    dock.on_progress(progress(4, "old"))
+    assert len(dock._plot._curves[0].x) == 4
 
 
 def test_korean_and_light(dock: TrainingDock) -> None:

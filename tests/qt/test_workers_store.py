@@ -72,7 +72,7 @@ def candle(number: int, final: bool = True) -> Candle:
 
 def test_runs_and_notices_are_written_in_order(qtbot: QtBot, worker: StoreWorker) -> None:
     window = Window(worker)
-    assert worker.insert_run("a", "forecast", {"x": 1})  # before the start: waits
+    assert worker.begin_run("a", "forecast", {"x": 1})  # before the start: waits
     worker.start()
     assert worker.finish_run("a", "finished", result={"r2": 0.1})
     assert worker.add_notice(Notice(Severity.INFO, "hello"))
@@ -120,17 +120,17 @@ def test_disk_that_refuses_is_told_and_the_writer_goes_on(
         raise UserError("The disk is full.", "Free some space.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "insert_run", full)
+        patch.setattr(Store, "begin_run", full)
         patch.setattr(Store, "add_notice", full)
         worker.start()
-        worker.insert_run("a", "forecast", {})
+        worker.begin_run("a", "forecast", {})
         worker.add_notice(Notice(Severity.INFO, "not kept"))  # its own failure must not make another notice
         failing = worker.query(lambda backend: full())
         qtbot.waitUntil(lambda: len(window.answers) == 1, timeout=10_000)
     assert window.answers[0].number == failing
     assert isinstance(window.answers[0].error, UserError)
     assert [notice.text for notice in window.notices] == ["The disk is full. Free some space."]
-    worker.insert_run("b", "forecast", {})
+    worker.begin_run("b", "forecast", {})
     worker.query(lambda backend: [run.run_id for run in backend.store.runs()])
     qtbot.waitUntil(lambda: len(window.answers) == 2, timeout=10_000)
     assert window.answers[1].value == ["b"]

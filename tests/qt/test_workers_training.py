@@ -24,8 +24,8 @@ class Books:
     def __init__(self) -> None:
         self.entries: list[tuple[str, str]] = []
 
-    def insert_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
-        self.entries.append((run_id, "inserted"))
+    def begin_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
+        self.entries.append((run_id, "begun"))
         return True
 
     def finish_run(self, run_id: str, state: str, *, result: dict[str, Any] | None = None, message: str = "") -> bool:
@@ -66,10 +66,10 @@ class Panel(QObject):
 def make_worker(target: str, books: Books | None = None) -> TrainingWorker:
     numbers = iter(range(100))
 
-    def make(run_id: str, spec: dict[str, Any]) -> dict[str, Any]:
+    def make(run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
         if spec.get("bad"):
             raise UserError("The specification is not valid.", "Repair it.")
-        return {"run_id": run_id, **spec}
+        return {"run_id": run_id, "resume": resume, **spec}
 
     return TrainingWorker(JobPlan("test", f"{TARGETS}:{target}", lambda: f"run-{next(numbers)}", make), books)
 
@@ -100,11 +100,14 @@ def test_runs_take_turns_and_are_booked(qtbot: QtBot, counting: TrainingWorker, 
     second = counting.start_training({"steps": 3})
     assert (first, second) == ("run-0", "run-1")
     qtbot.waitUntil(lambda: panel.ended() == [first, second], timeout=LIMIT)
-    assert [event.result for event in panel.of(JobFinished)] == [{"steps": 400}, {"steps": 3}]
+    assert [event.result for event in panel.of(JobFinished)] == [
+        {"steps": 400, "resume": False},
+        {"steps": 3, "resume": False},
+    ]
     progress = [event for event in panel.of(JobProgress) if event.job_id == first]
     assert progress[-1].payload == {"step": 400}  # the last one always comes
     assert len(progress) < 100  # of 400
-    assert books.entries == [(first, "inserted"), (first, "finished"), (second, "inserted"), (second, "finished")]
+    assert books.entries == [(first, "begun"), (first, "finished"), (second, "begun"), (second, "finished")]
     assert counting.active_runs() == ()
 
 
@@ -117,9 +120,20 @@ def test_cancelling_the_running_and_the_waiting_run(qtbot: QtBot, waiting: Train
     waiting.cancel_training(queued)
     waiting.cancel_training(running)
     qtbot.waitUntil(lambda: panel.ended() == [queued, running], timeout=LIMIT)
-    assert books.entries == [(running, "inserted"), (running, "cancelled")]
+    assert books.entries == [(running, "begun"), (running, "cancelled")]
     waiting.cancel_training(running)
     waiting.cancel_training("unknown")
+
+
+def test_a_run_goes_on_under_its_own_id_and_only_once(qtbot: QtBot, counting: TrainingWorker, books: Books) -> None:
+    panel = Panel(counting)
+    counting.resume_training("early", {"steps": 2})
+    counting.resume_training("early", {"steps": 2})
+    assert counting.active_runs() == ("early",)
+    counting.start()
+    qtbot.waitUntil(lambda: panel.ended() == ["early"], timeout=LIMIT)
+    assert [event.result for event in panel.of(JobFinished)] == [{"steps": 2, "resume": True}]
+    assert books.entries == [("early", "begun"), ("early", "finished")]
 
 
 def test_cancelling_at_once_never_leaves_a_child(qtbot: QtBot, waiting: TrainingWorker) -> None:

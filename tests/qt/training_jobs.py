@@ -13,7 +13,7 @@ def counts(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     for step in range(1, spec["steps"] + 1):
         channel.progress({"step": step})
         time.sleep(0.001)
-    return {"steps": spec["steps"]}
+    return {"steps": spec["steps"], "resume": spec["resume"]}
 
 
 def waits(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:

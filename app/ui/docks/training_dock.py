@@ -5,6 +5,8 @@ Fed with `ml.api` values that the training worker emits; progress may be coalesc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QGridLayout,
@@ -19,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.verdict_text import verdict_text
-from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
+from app.i18n import MISSING, format_compact, format_duration, format_moment, format_number, mark, tr
 from app.services import TrainingCommands
 from app.theme import GRID, ICON_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.training_metrics import MetricsTable
@@ -41,6 +43,7 @@ _STATE_WORDS = {
     RunState.FINISHED: mark("finished"),
     RunState.FAILED: mark("failed"),
     RunState.CANCELLED: mark("cancelled"),
+    RunState.INTERRUPTED: mark("interrupted"),
 }
 _STATE_ICONS = {
     RunState.QUEUED: "clock",
@@ -49,6 +52,7 @@ _STATE_ICONS = {
     RunState.FINISHED: "circle-check",
     RunState.FAILED: "triangle-alert",
     RunState.CANCELLED: "x",
+    RunState.INTERRUPTED: "x",
 }
 _PHASE_WORDS = {
     "loading": mark("Reading bars"),
@@ -93,13 +97,25 @@ class TrainingDock(Panel):
 
     @property
     def runs(self) -> tuple[TrainingRun, ...]:
-        """The runs of this session, oldest first."""
+        """The runs on the list, oldest first."""
         return tuple(self._runs.values())
+
+    def restore(self, past: Sequence[TrainingRun]) -> None:
+        """List runs of earlier sessions, oldest first, in front of those of this one."""
+        fresh = {run.run_id: run for run in past if run.run_id not in self._runs}
+        self._runs = {**fresh, **self._runs}
+        with QSignalBlocker(self._list):  # `_refresh` chooses the row
+            self._list.insertItems(0, list(fresh))
+        if self._shown is None:
+            self._shown = next(reversed(self._runs), None)
+        self._refresh()
 
     @Slot(str, str)
     def on_run_queued(self, run_id: str, title: str) -> None:
-        """List a run that was started; it becomes the one shown."""
+        """List a run that was started, or goes on; it becomes the one shown."""
         run = self._run(run_id)
+        if run.state.is_over:
+            run.begin_again()
         run.title = title
         self._shown = run_id
         self._refresh()
@@ -119,17 +135,16 @@ class TrainingDock(Panel):
         run.take_result(result)
         self._refresh(result.run_id)
 
-    @Slot(str, str, str)
-    def on_failed(self, run_id: str, message: str, remedy: str) -> None:
-        """Say why a run ended without a result and what helps."""
+    def on_failed(self, run_id: str, message: str, remedy: str, *, resumable: bool = False) -> None:
+        """Say why a run ended without a result, what helps, and whether it can go on from a checkpoint."""
         run = self._run(run_id)
-        run.state, run.message, run.remedy = RunState.FAILED, message, remedy
+        run.state, run.message, run.remedy, run.resumable = RunState.FAILED, message, remedy, resumable
         self._refresh(run_id)
 
-    @Slot(str)
-    def on_cancelled(self, run_id: str) -> None:
-        """Take note that a run stopped because it was told to."""
-        self._run(run_id).state = RunState.CANCELLED
+    def on_cancelled(self, run_id: str, *, resumable: bool = False) -> None:
+        """Take note that a run stopped because it was told to, and whether it can go on from a checkpoint."""
+        run = self._run(run_id)
+        run.state, run.resumable = RunState.CANCELLED, resumable
         self._refresh(run_id)
 
     def remove_run(self, run_id: str) -> None:
@@ -152,7 +167,9 @@ class TrainingDock(Panel):
         )
         self._new.setText(tr("Train a model…"))
         self._cancel.setText(tr("Cancel"))
-        self._cancel.setToolTip(tr("Stop this run; it can be resumed from its last checkpoint"))
+        self._cancel.setToolTip(tr("Stop this run; it can go on later from its last finished epoch"))
+        self._resume.setText(tr("Go on"))
+        self._resume.setToolTip(tr("Let this run go on from its last finished epoch"))
         self._use.setText(tr("Make a strategy…"))
         self._list.setAccessibleName(tr("Training runs"))
         self._plot.setAccessibleName(tr("Loss by epoch"))
@@ -177,6 +194,8 @@ class TrainingDock(Panel):
         tools.add_stretch()
         self._cancel = tools.button("training_cancel", variant="")
         self._cancel.clicked.connect(self._on_cancel)
+        self._resume = tools.button("training_resume", variant="")
+        self._resume.clicked.connect(self._on_resume)
         self._use = tools.button("training_use", variant="")
         self._use.clicked.connect(self._on_use)
         self._list = QListWidget(page)
@@ -266,7 +285,8 @@ class TrainingDock(Panel):
         state = tr(_STATE_WORDS[run.state])
         if run.state is RunState.RUNNING and run.progress is not None and run.learns:
             state = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
-        text = f"{run.title} · {state}"
+        when = [] if run.begun_ns is None else [format_moment(run.begun_ns, "%Y-%m-%d %H:%M")]
+        text = " · ".join([run.title, *when, state])
         if item.text() != text:
             item.setText(text)
         colours = self.theme.palette
@@ -296,7 +316,8 @@ class TrainingDock(Panel):
             self._metrics.show_metrics(run.result.metrics)
         self._cancel.setVisible(not run.state.is_over)
         self._cancel.setEnabled(run.state is not RunState.CANCELLING)
-        self._use.setVisible(run.state is RunState.FINISHED)
+        self._resume.setVisible(run.state.is_over and run.resumable)
+        self._use.setVisible(run.result is not None)
 
     def _headline(self, run: TrainingRun) -> str:
         if run.state is RunState.RUNNING and run.progress is not None:
@@ -313,6 +334,7 @@ class TrainingDock(Panel):
             RunState.RUNNING: tr("Training"),
             RunState.CANCELLING: tr("Cancelling …"),
             RunState.CANCELLED: tr("Cancelled"),
+            RunState.INTERRUPTED: tr("Interrupted"),
             RunState.FAILED: tr("Training failed"),
         }
         return words.get(run.state, tr("Finished"))
@@ -330,7 +352,12 @@ class TrainingDock(Panel):
             text, role = verdict_text(run.result.metrics), "success" if run.result.metrics.edge else "warning"
         elif run.state is RunState.CANCELLED:
             kept = tr("The run stopped at your request. Its checkpoint is kept.")
-            text = kept if run.valid else tr("The run stopped at your request, before its first epoch.")
+            text = kept if run.resumable else tr("The run stopped at your request, before its first epoch.")
+        elif run.state is RunState.INTERRUPTED:
+            kept = tr("The program ended before this run did. Its checkpoint is kept.")
+            text = kept if run.resumable else tr("The program ended before this run did, before its first epoch.")
+        elif run.state is RunState.FINISHED:
+            text = tr("Its figures cannot be read: {reason}", reason=run.message)
         self._note.setVisible(bool(text))
         self._note.setText(text)
         set_look(self._note, "role", role)
@@ -361,6 +388,12 @@ class TrainingDock(Panel):
             run.state = RunState.CANCELLING
             self._commands.cancel_training(run.run_id)
             self._refresh(run.run_id)
+
+    @Slot()
+    def _on_resume(self) -> None:
+        run = self._runs.get(self._shown or "")
+        if run is not None and run.resumable:
+            self._commands.resume_training(run.run_id)
 
     @Slot()
     def _on_use(self) -> None:

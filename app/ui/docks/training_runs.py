@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from ml.api import TrainingProgress, TrainingResult
+from ml.api import EpochRecord, TrainingProgress, TrainingResult
 
 
 class RunState(StrEnum):
@@ -17,11 +19,12 @@ class RunState(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # the program ended before the run did
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come."""
-        return self in (RunState.FINISHED, RunState.FAILED, RunState.CANCELLED)
+        return self in (RunState.FINISHED, RunState.FAILED, RunState.CANCELLED, RunState.INTERRUPTED)
 
 
 _BEFORE = ("loading", "features")
@@ -38,6 +41,9 @@ class TrainingRun:
         train / valid: loss by epoch.
         result: once finished.
         message / remedy: once failed.
+        spec: what was asked for (`ml.api.ForecastSpec` as JSON); None where that is not known.
+        resumable: it ended early and has a checkpoint to go on from.
+        begun_ns: when it began, ns UTC, where that was in an earlier session.
     """
 
     run_id: str
@@ -49,6 +55,21 @@ class TrainingRun:
     result: TrainingResult | None = None
     message: str = ""
     remedy: str = ""
+    spec: dict[str, Any] | None = None
+    resumable: bool = False
+    begun_ns: int | None = None
+
+    def begin_again(self) -> None:
+        """Wait for its turn once more; the losses of the finished epochs stay."""
+        self.state, self.progress, self.result = RunState.QUEUED, None, None
+        self.message = self.remedy = ""
+        self.resumable, self.begun_ns = False, None
+
+    def take_history(self, history: Iterable[EpochRecord]) -> None:
+        """Take the losses of finished epochs in place of what progress messages told."""
+        records = tuple(history)
+        self.train = {record.epoch: record.train_loss for record in records}
+        self.valid = {record.epoch: record.valid_loss for record in records}
 
     def take_progress(self, progress: TrainingProgress) -> None:
         """Add a progress message; after the end, or while cancelling, it changes no state."""
@@ -65,15 +86,16 @@ class TrainingRun:
     def take_result(self, result: TrainingResult) -> None:
         """Finish; the result's own history replaces what progress messages may have skipped."""
         self.state, self.result = RunState.FINISHED, result
-        self.train = {record.epoch: record.train_loss for record in result.history}
-        self.valid = {record.epoch: record.valid_loss for record in result.history}
+        self.take_history(result.history)
 
     @property
     def best_epoch(self) -> int | None:
         """Epoch with the lowest validation loss."""
         if self.result is not None:
             return self.result.best_epoch or None
-        return self.progress.best_epoch or None if self.progress is not None else None
+        if self.progress is not None:
+            return self.progress.best_epoch or None
+        return min(self.valid, key=self.valid.__getitem__) if self.valid else None
 
     @property
     def learns(self) -> bool:

@@ -26,8 +26,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_a_run_is_kept_from_start_to_end(store: Store) -> None:
-    store.insert_run("r1", "forecast", {"epochs": 3}, 10)
-    store.insert_run("r2", "forecast", {}, 20)
+    store.begin_run("r1", "forecast", {"epochs": 3}, 10)
+    store.begin_run("r2", "forecast", {}, 20)
     store.finish_run("r1", "finished", 30, result={"loss": 0.5})
     newest, first = store.runs()
     assert (newest.run_id, newest.state, newest.finished_ns) == ("r2", "running", None)
@@ -35,6 +35,29 @@ def test_a_run_is_kept_from_start_to_end(store: Store) -> None:
     assert [run.run_id for run in store.runs(limit=1)] == ["r2"]
     store.finish_run("r2", "failed", 40, message="out of memory")
     assert store.runs()[0].message == "out of memory"
+
+
+def test_a_run_that_goes_on_is_the_newest_again_and_keeps_its_one_row(store: Store) -> None:
+    store.begin_run("r1", "forecast", {"epochs": 3}, 10)
+    store.finish_run("r1", "failed", 20, message="the disk was full")
+    store.begin_run("r2", "forecast", {}, 30)
+    store.begin_run("r1", "forecast", {"epochs": 3}, 40)
+    newest = store.runs()[0]
+    assert (newest.run_id, newest.state, newest.message, newest.started_ns) == ("r1", "running", "", 40)
+    assert newest.finished_ns is None
+    assert len(store.runs()) == 2
+
+
+def test_runs_cut_off_are_marked_once(store: Store) -> None:
+    store.begin_run("done", "forecast", {}, 1)
+    store.finish_run("done", "finished", 2)
+    store.begin_run("cut", "forecast", {}, 3)
+    assert store.interrupt_runs(9) == 1
+    assert [(run.run_id, run.state, run.finished_ns) for run in store.runs()] == [
+        ("cut", "interrupted", 9),
+        ("done", "finished", 2),
+    ]
+    assert store.interrupt_runs(10) == 0
 
 
 def test_ending_an_unknown_run_is_a_bug(store: Store) -> None:

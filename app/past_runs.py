@@ -1,0 +1,57 @@
+"""Training runs of earlier sessions, as the training panel keeps them. Qt-free; read on the store's thread."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.ui.docks.training_runs import RunState, TrainingRun
+from core.errors import UserError
+from ml.api import CHECKPOINT_FILE, EpochRecord, ForecastSpec, TrainingResult
+
+if TYPE_CHECKING:
+    from core.persistence.store import RunRecord, Store
+
+MOST_RUNS = 50
+
+
+def past_runs(store: Store, runs_dir: Path) -> tuple[TrainingRun, ...]:
+    """Return the newest ended runs, oldest first.
+
+    Raises:
+        UserError: the database cannot be read.
+    """
+    records = [record for record in store.runs(limit=MOST_RUNS) if record.state != "running"]
+    return tuple(past_run(record, runs_dir / record.run_id) for record in reversed(records))
+
+
+def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
+    """Return one ended run with what is left of it; what an older program wrote otherwise is left out."""
+    run = TrainingRun(record.run_id, record.run_id, RunState(record.state), begun_ns=record.started_ns)
+    try:
+        data = ForecastSpec.from_json(record.spec).data
+    except UserError:
+        pass  # the id stays its title, and it cannot go on
+    else:
+        run.title, run.spec = f"{data.symbol} {data.timeframe}", record.spec
+    run.message = record.message
+    if run.state is RunState.FINISHED:
+        try:
+            run.take_result(TrainingResult.from_json(record.result))
+        except UserError as exc:
+            run.message = exc.message
+        return run
+    history = checkpoint_history(run_dir)
+    run.take_history(history)
+    run.resumable = bool(history) and run.spec is not None
+    return run
+
+
+def checkpoint_history(run_dir: Path) -> tuple[EpochRecord, ...]:
+    """Return the epochs a run's checkpoint holds; none where there is no readable checkpoint."""
+    try:
+        index = json.loads((run_dir / CHECKPOINT_FILE).read_bytes())
+        return tuple(EpochRecord.from_json(epoch) for epoch in index["state"]["history"])
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return ()  # the trainer itself says what is wrong with it, should anyone insist

@@ -1,0 +1,202 @@
+"""Training as the window sees it, over real workers and a real trainer: what a restart finds, and what goes on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QObject, Qt, Slot
+from PySide6.QtWidgets import QApplication, QListWidget, QPushButton
+from pytestqt.qtbot import QtBot
+
+from app.language import LanguageManager
+from app.past_runs import checkpoint_history
+from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.training_desk import TrainingDesk
+from app.ui.docks.training_dock import TrainingDock
+from app.ui.docks.training_runs import RunState
+from app.workers.store import StoreBackend, StoreWorker
+from app.workers.training import JobPlan, TrainingWorker
+from core.clock import SystemClock
+from core.config import DataPaths
+from core.data.data_storage import CandleStore
+from core.events import Notice
+from core.persistence.schema import ensure_migrated
+from core.persistence.store import Store
+from ml.api import TRAIN_FORECAST_JOB, ForecastSpec, TrainingResult, TrainingSpec, forecast_job, new_run_id
+from tests.trained_model import Trained
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+LIMIT = 120_000
+
+
+class Heard(QObject):
+    """What the desk told."""
+
+    def __init__(self, desk: TrainingDesk) -> None:
+        super().__init__()
+        self.wanted: list[str] = []
+        self.notices: list[Notice] = []
+        self.models: list[tuple[Any, ...]] = []
+        desk.strategy_wanted.connect(self.on_wanted)
+        desk.noticed.connect(self.on_notice)
+        desk.models_changed.connect(self.on_models)
+
+    @Slot(str)
+    def on_wanted(self, model_id: str) -> None:
+        self.wanted.append(model_id)
+
+    @Slot(object)
+    def on_notice(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+    @Slot(object)
+    def on_models(self, choices: tuple[Any, ...]) -> None:
+        self.models.append(choices)
+
+
+@dataclass
+class Session:
+    """One start of the program, as far as training goes."""
+
+    desk: TrainingDesk
+    dock: TrainingDock
+    store: StoreWorker
+    heard: Heard
+
+    def rows(self) -> list[str]:
+        runs = self.dock.findChild(QListWidget, "training_runs")
+        return [runs.item(row).text() for row in range(runs.count())]
+
+    def button(self, name: str) -> QPushButton:
+        return self.dock.findChild(QPushButton, name)
+
+
+@pytest.fixture
+def paths(tmp_path: Path, trained: Trained) -> DataPaths:
+    made = DataPaths(tmp_path).create()
+    ensure_migrated(made)
+    CandleStore(made.candles).write("binance", trained.frame, "import")
+    return made
+
+
+@pytest.fixture
+def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]:
+    theme = ThemeManager(qapp)
+    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+
+    def make(run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
+        folders = {"candles_dir": paths.candles, "models_dir": paths.models, "runs_dir": paths.runs}
+        return forecast_job(ForecastSpec.from_json(spec), run_id=run_id, resume=resume, **folders)
+
+    def open_store() -> StoreBackend:
+        store = Store(paths.store_db)
+        store.interrupt_runs(1)
+        return StoreBackend(store, CandleStore(paths.candles))
+
+    async def no_link() -> Any:
+        raise AssertionError("nothing is downloaded here")
+
+    @contextmanager
+    def start() -> Iterator[Session]:
+        store = StoreWorker(open_store, SystemClock())
+        training = TrainingWorker(JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, make), store)
+        desk = TrainingDesk(paths, training, store, no_link, theme, LanguageManager(), lambda: 0)
+        dock = TrainingDock(desk, theme)
+        dock.resize(500, 700)
+        dock.show()
+        desk.attach_dock(dock)
+        store.start()
+        training.start()
+        desk.restore_runs()
+        try:
+            yield Session(desk, dock, store, Heard(desk))
+        finally:
+            assert training.stop(20)
+            assert store.stop(20)
+            dock.close()
+            dock.deleteLater()
+
+    yield start
+    qapp.setStyleSheet("")
+
+
+def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+) -> None:
+    spec = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
+    with session() as first:
+        run_id = first.desk.start_training(spec.to_json())
+        qtbot.waitUntil(lambda: bool(first.dock.runs[0].valid), timeout=LIMIT)
+        qtbot.mouseClick(first.button("training_cancel"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
+        assert first.button("training_resume").isVisible()
+    epochs = len(checkpoint_history(paths.runs / run_id))
+    assert epochs >= 1
+
+    with session() as second:
+        qtbot.waitUntil(lambda: len(second.rows()) == 1, timeout=LIMIT)
+        (row,) = second.rows()
+        assert row.startswith("BTC/USDT 1h · 20")
+        assert row.endswith(" · cancelled")
+        assert len(second.dock.runs[0].valid) == epochs
+        assert not second.button("training_use").isVisible()
+        qtbot.mouseClick(second.button("training_resume"), Qt.MouseButton.LeftButton)
+        second.desk.resume_training(run_id)  # a second click
+        qtbot.waitUntil(lambda: len(second.dock.runs[0].valid) > epochs, timeout=LIMIT)
+        assert len(second.rows()) == 1
+        assert second.desk.busy == 1
+        qtbot.mouseClick(second.button("training_cancel"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: second.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
+        assert len(checkpoint_history(paths.runs / run_id)) > epochs
+
+
+def test_a_model_that_is_not_listed_yet_becomes_a_strategy_at_the_first_click(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+) -> None:
+    training = TrainingSpec(epochs=1, segment_length=64, burn_in=8, batch_segments=4)
+    with session() as now:
+        now.desk.start_training(replace(trained.spec, training=training).to_json())
+        qtbot.waitUntil(lambda: now.dock.runs[0].result is not None, timeout=LIMIT)
+        result = now.dock.runs[0].result
+        assert isinstance(result, TrainingResult)
+
+    with session() as later:
+        qtbot.waitUntil(lambda: len(later.rows()) == 1, timeout=LIMIT)
+        assert later.rows()[0].endswith(" · finished")
+        assert later.dock.runs[0].result == result
+        assert not later.heard.models  # nobody has listed the packages yet, as right after a run
+        qtbot.mouseClick(later.button("training_use"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: later.heard.wanted == [result.model_id], timeout=LIMIT)
+        assert any(result.model_id == choice.model_id for choice in later.heard.models[-1])
+
+    shutil.rmtree(paths.models / result.model_id)
+    with session() as last:
+        qtbot.waitUntil(lambda: len(last.rows()) == 1, timeout=LIMIT)
+        qtbot.mouseClick(last.button("training_use"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: bool(last.heard.notices), timeout=LIMIT)
+        assert last.heard.notices[0].title == "This model is no longer stored"
+        assert last.heard.wanted == []
+
+
+def test_a_run_cut_off_by_a_crash_is_called_interrupted(
+    session: Callable[[], Any], paths: DataPaths, qtbot: QtBot
+) -> None:
+    before = Store(paths.store_db)
+    before.begin_run("run-cut", "forecast", ForecastSpec().to_json(), 5)
+    before.begin_run("run-odd", "forecast", {"written": "by another version"}, 6)
+    before.finish_run("run-odd", "finished", 7, result={"figures": "unreadable"})
+    before.close()
+    with session() as now:
+        qtbot.waitUntil(lambda: len(now.rows()) == 2, timeout=LIMIT)
+        cut, odd = now.dock.runs
+        assert (cut.state, cut.resumable) == (RunState.INTERRUPTED, False)
+        assert now.rows()[0].endswith(" · interrupted")
+        assert (odd.title, odd.result) == ("run-odd", None)
+        assert not now.button("training_use").isVisible()
+        assert not now.button("training_resume").isVisible()
