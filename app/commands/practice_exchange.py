@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +39,9 @@ def practice_exchange(
     start_bar: Annotated[int | None, typer.Option(min=0, help="Number of the bar to begin at (replay).")] = None,
     lockstep_interval: Annotated[str | None, typer.Option(help="Bar length that lockstep waits for, e.g. 1h.")] = None,
     balance: Annotated[str, typer.Option(help="Quote currency of a new account.")] = "10000",
+    new_account: Annotated[
+        bool, typer.Option("--new-account", help="Begin a new account; the present one is archived.")
+    ] = False,
     data_dir: DataDirOption = None,
     exit_with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: JsonOption = False,
@@ -47,10 +49,10 @@ def practice_exchange(
     """Run the practice exchange on this machine: a Binance-protocol server on 127.0.0.1 with its own account."""
     from core.practice.player import parse_speed
     from core.practice.process import TOKEN_VARIABLE
-    from core.practice.server import PracticeConfig, gate_of
+    from core.practice.server import PracticeConfig, gate_of, opening_balance
 
     pace = parse_speed(speed)
-    opening = _balance(balance)
+    opening = opening_balance(balance)
     source = _source(seed, replay)
     config = PracticeConfig(
         folder=data_paths(data_dir).create().practice,
@@ -59,19 +61,10 @@ def practice_exchange(
         start_ms=_start_ms(source, start, start_bar),
         gate_ms=gate_of(lockstep_interval, source.base_ms),
         opening_quote=opening,
+        new_account=new_account,
         token=os.environ.pop(TOKEN_VARIABLE, None),
     )
     asyncio.run(_serve(source, config, exit_with_parent=exit_with_parent, as_json=as_json))
-
-
-def _balance(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or not 0 <= amount <= 10**9:
-        raise UserError(f"The balance {text!r} is not an amount of money.", "Give a number such as 10000.")
-    return amount
 
 
 def _source(seed: int, replay: list[Path] | None) -> MarketSource:

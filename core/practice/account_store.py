@@ -86,8 +86,19 @@ class AccountStore:
         """Release the file; idempotent."""
         self._db.close()
 
-    def archive(self) -> Path:
-        """Move the account's file aside and begin a new one; returns where the old one lies."""
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever stored in this account."""
+        return self.clock_ms() is None
+
+    def archive(self, opening_balances: Mapping[str, int] | None = None) -> Path:
+        """Move the account's file aside and begin a new one; returns where the old one lies.
+
+        Args:
+            opening_balances: units by asset of the new account; None begins as the first one did.
+        """
+        if opening_balances is not None:
+            self._opening = dict(opening_balances)
         self._db.close()
         folder = self._path.parent / "archive"
         folder.mkdir(exist_ok=True, mode=0o700)

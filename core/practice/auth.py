@@ -39,19 +39,43 @@ def load_or_make_keys(path: Path) -> ApiKeys:
         if path.exists():
             stored = json.loads(path.read_text("utf-8"))
             return ApiKeys(str(stored["api_key"]), str(stored["api_secret"]))
-        keys = ApiKeys(secrets.token_hex(32), secrets.token_hex(32))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"api_key": keys.api_key, "api_secret": keys.api_secret}, file)
-        return keys
+        return _make_keys(path)
     except (ValueError, KeyError, TypeError) as exc:
         raise UserError(f"The key file {path} is damaged.", "Delete it; new keys are made at the next start.") from exc
     except OSError as exc:
-        raise UserError(
-            f"The key file {path} cannot be written: {exc.strerror or exc}.",
-            "Free some space or choose another folder with --data-dir.",
-        ) from exc
+        raise _not_written(path, exc) from exc
+
+
+def replace_keys(path: Path) -> ApiKeys:
+    """Make new keys in place of the stored ones, which open nothing any more.
+
+    Raises:
+        UserError: the file cannot be written; the old keys stay.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        keys = _make_keys(fresh)
+        os.replace(fresh, path)
+    except OSError as exc:
+        raise _not_written(path, exc) from exc
+    return keys
+
+
+def _make_keys(path: Path) -> ApiKeys:
+    keys = ApiKeys(secrets.token_hex(32), secrets.token_hex(32))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"api_key": keys.api_key, "api_secret": keys.api_secret}, file)
+    return keys
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"The key file {path} cannot be written: {error.strerror or error}.",
+        "Free some space or choose another folder with --data-dir.",
+    )
 
 
 def sign(secret: str, payload: str) -> str:

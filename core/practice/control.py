@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
@@ -35,6 +36,20 @@ class PracticeEndpoints:
         """
         texts = {name: str(line[name]) for name in cls.__slots__ if name != "symbols"}
         return cls(symbols=tuple(line["symbols"]), **texts)
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What a reset made.
+
+    Attributes:
+        archived: name of the file that holds the former account.
+        api_key / api_secret: of the new account.
+    """
+
+    archived: str
+    api_key: str = field(repr=False)
+    api_secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +99,18 @@ class PracticeControl:
         """Change the pace; None is lockstep."""
         return _state(await self._call("POST", "speed", {"speed": "max" if speed is None else speed}))
 
-    async def reset(self) -> str:
-        """Begin a new account and return the name of the archived one."""
-        return str((await self._call("POST", "reset", {}))["archived"])
+    async def reset(self, balance: Decimal | None = None) -> NewAccount:
+        """Begin a new account with keys of its own; the old keys open nothing any more.
+
+        Args:
+            balance: quote currency it begins with; None leaves that to the exchange.
+
+        Raises:
+            UserError: the exchange does not answer or refuses.
+        """
+        body = {} if balance is None else {"balance": format(balance, "f")}
+        answer = await self._call("POST", "reset", body)
+        return NewAccount(str(answer["archived"]), str(answer["api_key"]), str(answer["api_secret"]))
 
     async def burst(self, rate: float, seconds: float = 1.0, symbol: str | None = None) -> int:
         """Publish `rate` extra market trades per second for `seconds`; returns how many there will be."""

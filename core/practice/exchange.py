@@ -107,9 +107,9 @@ class Exchange:
         """Return the matching engine of a market."""
         return self._matchers[symbol]
 
-    def reset(self) -> str:
+    def reset(self, opening_balances: Mapping[str, int]) -> str:
         """Begin a new account in the same market at the same time; return the name of the archived file."""
-        archived = self.store.archive()
+        archived = self.store.archive(opening_balances)
         self._load(self._market_ms)
         self.store.save(market_ms=self._market_ms)
         return archived.name

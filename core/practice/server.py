@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -40,6 +40,7 @@ from core.practice.wsapi import WsApi
 HOST: Final = "127.0.0.1"
 _PING_S: Final = 20.0
 _MAX_BODY: Final = 1 << 20
+MOST_QUOTE: Final = 10**9
 _DEFAULT_PAST_MS: Final = 7 * DAY_MS
 
 _compact = functools.partial(json.dumps, separators=(",", ":"))  # as the venue writes it
@@ -58,6 +59,7 @@ class PracticeConfig:
         start_ms: where market time begins, ms; None for the default of the source and speed.
         gate_ms: bar length of lockstep; None for the source's own.
         opening_quote: quote currency of a new account.
+        new_account: set a stored account aside and begin a new one.
         token: opens the control interface; None makes one.
     """
 
@@ -67,7 +69,23 @@ class PracticeConfig:
     start_ms: int | None = None
     gate_ms: int | None = None
     opening_quote: Decimal = Decimal(10_000)
+    new_account: bool = False
     token: str | None = field(default=None, repr=False)
+
+
+def opening_balance(text: str) -> Decimal:
+    """Return the amount a new account begins with.
+
+    Raises:
+        UserError: not an amount of money.
+    """
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or not 0 <= amount <= MOST_QUOTE:
+        raise UserError(f"The balance {text!r} is not an amount of money.", "Give a number such as 10000.")
+    return amount
 
 
 def wall_ms() -> int:
@@ -86,17 +104,21 @@ class PracticeServer:
         """
         self._config = config
         home = config.folder / source.source_id
-        self.keys: ApiKeys = auth.load_or_make_keys(home / "keys.json")  # an account is known by its key
+        self._key_file = home / "keys.json"
+        self.keys: ApiKeys = auth.load_or_make_keys(self._key_file)  # an account is known by its key
         self.token = config.token or secrets.token_urlsafe(24)
-        quotes = {spec.quote for spec in source.specs.values()}
-        opening = {quote: int(config.opening_quote * UNITS) for quote in quotes}
+        self._quotes = {spec.quote for spec in source.specs.values()}
+        opening = self._opening(config.opening_quote)
         self._store = AccountStore(home / "account.sqlite", opening)
+        if config.new_account and not self._store.is_new:
+            self.keys = auth.replace_keys(self._key_file)
+            self._store.archive(opening)
         now = wall_ms()
         start = start_time(source, config, self._store.clock_ms(), now)
         self.exchange = Exchange(source, self._store, start)
         self._api = TradingApi(self.exchange, wall_ms)
         self._hub = StreamHub(self.exchange, self._api, wall_ms)
-        self._wsapi = WsApi(self._api, self._hub, self.keys, wall_ms)
+        self._wsapi = WsApi(self._api, self._hub, lambda: self.keys, wall_ms)
         self.exchange.settle_gap(now)
         self.player = Player(self.exchange, self._hub, wall_ms, config.speed, config.gate_ms)
         self._runner: web.AppRunner | None = None
@@ -358,10 +380,24 @@ class PracticeServer:
         return await self._state(request)
 
     async def _reset(self, request: web.Request) -> web.Response:
-        archived = self.exchange.reset()
+        body = await _json_body(request)
+        amount = self._config.opening_quote
+        if "balance" in body:
+            try:
+                amount = opening_balance(str(body["balance"]))
+            except UserError as exc:
+                return web.json_response({"error": exc.message, "remedy": exc.remedy}, status=400)
+        # The key first: new keys over the old account would only be given another journal, while the old key over a
+        # new account would let an executor take its books for this account's.
+        self.keys = auth.replace_keys(self._key_file)
+        archived = self.exchange.reset(self._opening(amount))
         self._hub.account_replaced()
         self.player.rebase()
-        return web.json_response({"archived": archived})
+        answer = {"archived": archived, "api_key": self.keys.api_key, "api_secret": self.keys.api_secret}
+        return web.json_response(answer)
+
+    def _opening(self, amount: Decimal) -> dict[str, int]:
+        return {quote: int(amount * UNITS) for quote in self._quotes}
 
     async def _burst(self, request: web.Request) -> web.Response:
         body = await _json_body(request)

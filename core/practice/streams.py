@@ -241,7 +241,14 @@ class StreamHub:
             self.publish_depth(symbol)
 
     def account_replaced(self) -> None:
-        """Look at the books afresh: the account and with it its orders were exchanged for new ones."""
+        """Look at the books afresh: the account, its orders and its key were exchanged for new ones.
+
+        Nobody may go on listening who subscribed with the old key.
+        """
+        ended = {"e": "eventStreamTerminated", "E": self._server_ms()}
+        for connection in list(self._users):
+            connection.send({"subscriptionId": connection.user_subscription, "event": ended})
+            self.unsubscribe_user(connection)
         self._sent.clear()
         for state in self._books.values():
             state.key = (-1, -1)

@@ -20,7 +20,9 @@ Handler = Callable[[Params], Any]
 class WsApi:
     """Answers WebSocket API requests."""
 
-    def __init__(self, api: TradingApi, hub: StreamHub, keys: ApiKeys, server_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, api: TradingApi, hub: StreamHub, keys: Callable[[], ApiKeys], server_ms: Callable[[], int]
+    ) -> None:
         self._hub = hub
         self._keys = keys
         self._server_ms = server_ms
@@ -83,7 +85,7 @@ class WsApi:
 
     def _check(self, params: Params) -> None:
         payload = auth.message_payload(params)
-        auth.check_signed(self._keys, params.get("apiKey", ""), params, payload, self._server_ms())
+        auth.check_signed(self._keys(), params.get("apiKey", ""), params, payload, self._server_ms())
 
 
 def as_text(params: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -150,14 +152,44 @@ async def test_reset_begins_a_new_account_and_keeps_the_old_one(tmp_path: Path) 
     async with running(tmp_path, balance="2500") as (endpoints, session):
         await call(session, endpoints, "POST", "order", symbol="SOLUSDT", side="BUY", type="MARKET", quantity="1")
         control = PracticeControl(endpoints)
-        archived = await control.reset()
-        await control.close()
-        account = await call(session, endpoints, "GET", "account")
+        new = await control.reset()
+        with pytest.raises(UserError, match="not an amount of money"):
+            await control.reset(Decimal(-5))
+        renewed = replace(endpoints, api_key=new.api_key, api_secret=new.api_secret)
+        refused = await call(session, endpoints, "GET", "account")
+        assert refused["code"] == -2015  # who still trades with the old key must not take this account for the old one
+        account = await call(session, renewed, "GET", "account")
         assert account["balances"] == [{"asset": "USDT", "free": "2500.00000000", "locked": "0.00000000"}]
-        assert await call(session, endpoints, "GET", "allOrders", symbol="SOLUSDT") == []
-        assert archived_files(tmp_path) == [archived]
+        assert await call(session, renewed, "GET", "allOrders", symbol="SOLUSDT") == []
+        assert archived_files(tmp_path) == [new.archived]
+        richer = await control.reset(Decimal(70_000))
+        await control.close()
+        renewed = replace(endpoints, api_key=richer.api_key, api_secret=richer.api_secret)
+        account = await call(session, renewed, "GET", "account")
+        assert account["balances"] == [{"asset": "USDT", "free": "70000.00000000", "locked": "0.00000000"}]
+        assert len(archived_files(tmp_path)) == 2
         depth = await public(session, endpoints, "depth", symbol="SOLUSDT", limit=5)
         assert len(depth["bids"]) == 5
+
+
+async def test_a_start_with_a_new_account_sets_the_old_one_aside(tmp_path: Path) -> None:
+    async with running(tmp_path, speed="60") as (before, session):
+        await call(session, before, "POST", "order", symbol="SOLUSDT", side="BUY", type="MARKET", quantity="1")
+    command = [sys.executable, str(MAIN), "practice-exchange", "--json", "--data-dir", str(tmp_path), "--speed", "60"]
+    process = await asyncio.create_subprocess_exec(
+        *command, "--new-account", "--balance", "777", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        after = PracticeEndpoints.from_json(json.loads(await process.stdout.readline()))
+        assert after.api_key != before.api_key
+        async with aiohttp.ClientSession() as session:
+            account = await call(session, after, "GET", "account")
+        assert account["balances"] == [{"asset": "USDT", "free": "777.00000000", "locked": "0.00000000"}]
+        assert len(archived_files(tmp_path)) == 1
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
 
 
 async def test_only_local_programs_with_the_right_words_get_in(lively: PracticeEndpoints) -> None:

@@ -140,6 +140,11 @@ def test_keys_are_made_once_and_only_for_the_owner(tmp_path: Path) -> None:
     assert auth.load_or_make_keys(path) == made
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert made.api_secret not in repr(made)
+    renewed = auth.replace_keys(path)
+    assert renewed != made
+    assert auth.load_or_make_keys(path) == renewed
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in path.parent.iterdir()] == ["keys.json"]
     path.write_text(json.dumps({"api_key": "x"}))
     with pytest.raises(UserError, match="damaged"):
         auth.load_or_make_keys(path)
