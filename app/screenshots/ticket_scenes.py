@@ -43,11 +43,11 @@ def _filled_ticket(studio: Studio) -> Iterator[None]:
     studio.window.toasts.clear()
     instrument = ticket.flow.context.instrument
     assert instrument is not None
-    ticket.quantity.edit.set_value(_TICKET_QUANTITY)
-    ticket.price.edit.set_value(instrument.floor_price(studio.materials.session.price(BTC) * _TICKET_SHARE))
+    ticket.form.quantity.edit.set_value(_TICKET_QUANTITY)
+    ticket.form.price.edit.set_value(instrument.floor_price(studio.materials.session.price(BTC) * _TICKET_SHARE))
     yield
     ticket.back.click()
-    for field in (ticket.quantity, ticket.price, ticket.stop):
+    for field in (ticket.form.quantity, ticket.form.price, ticket.form.stop):
         field.edit.clear()
     studio.window.toasts.clear()
 
@@ -63,14 +63,14 @@ def _ticket_edit(studio: Studio) -> QPixmap:
 
 def _ticket_warning(studio: Studio) -> QPixmap:
     with _filled_ticket(studio):
-        studio.window.ticket.price.edit.set_value(Decimal("80000.00"))
-        studio.window.ticket.quantity.edit.set_value(Decimal("0.04000"))
+        studio.window.ticket.form.price.edit.set_value(Decimal("80000.00"))
+        studio.window.ticket.form.quantity.edit.set_value(Decimal("0.04000"))
         return _ticket(studio)
 
 
 def _ticket_unreadable(studio: Studio) -> QPixmap:
     with _filled_ticket(studio):
-        studio.window.ticket.quantity.edit.setText("0,001")
+        studio.window.ticket.form.quantity.edit.setText("0,001")
         return _ticket(studio)
 
 
@@ -78,10 +78,10 @@ def _ticket_stop(studio: Studio) -> QPixmap:
     with _filled_ticket(studio):
         ticket = studio.window.ticket
         kinds = list(OrderType)
-        ticket.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
-        ticket.stop.edit.set_value(Decimal("97500.00"))
+        ticket.form.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
+        ticket.form.stop.edit.set_value(Decimal("97500.00"))
         taken = _ticket(studio)
-        ticket.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT))
+        ticket.form.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT))
         return taken
 
 
@@ -148,5 +148,5 @@ def _answer(studio: Studio, draft: OrderDraft, state: OrderState, text: str) -> 
 
 def _ticket_manual(studio: Studio) -> QPixmap:
     """Take the market over from its strategy; last, for the window does not forget it."""
-    studio.window.ticket.take_over.click()
+    studio.window.ticket.head.take_over.click()
     return _ticket(studio)

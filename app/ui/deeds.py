@@ -75,8 +75,8 @@ class Deeds(QObject):
         questions, trading = parts.questions, services.trading
         questions.flatten_confirmed.connect(self._on_flatten_confirmed)
         questions.rearm_confirmed.connect(trading.rearm)
-        questions.handback_confirmed.connect(parts.ticket.hand_back)
-        parts.ticket.handback_requested.connect(self._on_handback)
+        questions.handback_confirmed.connect(parts.ticket.head.hand_back)
+        parts.ticket.head.handback_requested.connect(self._on_handback)
         parts.strategies.train_requested.connect(self.train_requested)
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
@@ -113,7 +113,7 @@ class Deeds(QObject):
     def go_to_ticket(self) -> None:
         """Show the ticket with the cursor in the quantity."""
         self._parts.layouts.show(DockName.TICKET)
-        self._parts.ticket.quantity.edit.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._parts.ticket.form.quantity.edit.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def _reset_layout(self) -> None:
         self._parts.layouts.apply(self._parts.layouts.preset)

@@ -65,7 +65,7 @@ def test_a_session_is_visible(kit: WindowKit) -> None:
     assert window.log.table.proxy.rowCount() > 5
     assert window.status.indicators["orders"].text() == "Orders: online"
     assert window.top_bar.findChild(QLabel, "account_equity").text() == "15,843.85 USDT"
-    assert window.ticket.market.text() == "BTC/USDT"
+    assert window.ticket.head.market.text() == "BTC/USDT"
 
 
 def test_the_kill_switch_needs_one_press_and_no_models(qtbot: QtBot, kit: WindowKit) -> None:
@@ -204,11 +204,11 @@ def test_language_changes_everything_live(kit: WindowKit) -> None:
     assert kit.settings.get(LANGUAGE) is LanguageChoice.KOREAN
     assert window.windowTitle().startswith("연습")
     assert window.layouts.dock(DockName.ORDERS).windowTitle() == "주문"
-    assert window.ticket.buy.text() == "▲ 매수"
+    assert window.ticket.form.buy.text() == "▲ 매수"
     assert window.top_bar.kill_switch.kill.text() == "긴급 정지"
     assert window.actions_[ActionId.QUIT].text() == "종료"
     window.actions_[ActionId.LANGUAGE_EN].trigger()
-    assert window.ticket.buy.text() == "▲ Buy"
+    assert window.ticket.form.buy.text() == "▲ Buy"
 
 
 def test_theme_changes_everything_live(kit: WindowKit) -> None:
@@ -261,15 +261,15 @@ def test_panels_built_later_get_their_place(kit: WindowKit) -> None:
 def test_notices_toast_without_taking_the_focus(qtbot: QtBot, kit: WindowKit) -> None:
     window = kit.window
     window.activateWindow()
-    window.ticket.quantity.edit.setFocus()
-    qtbot.waitUntil(window.ticket.quantity.edit.hasFocus)
+    window.ticket.form.quantity.edit.setFocus()
+    qtbot.waitUntil(window.ticket.form.quantity.edit.hasFocus)
     for _ in range(3):
         window.show_notice(Notice(Severity.ERROR, "Broken", "The socket closed."))
     assert len(window.toasts.toasts) == 1
     for number in range(5):
         window.show_notice(Notice(Severity.INFO, f"Notice {number}"))
     assert len(window.toasts.toasts) == 3
-    assert window.ticket.quantity.edit.hasFocus()
+    assert window.ticket.form.quantity.edit.hasFocus()
     window.refresh_now()
     assert window.notifications.table.proxy.rowCount() == 6
     qtbot.mouseClick(window.toasts.toasts[-1], Qt.MouseButton.LeftButton)
@@ -316,7 +316,7 @@ def test_palette_finds_actions_markets_and_strategies(qtbot: QtBot, kit: WindowK
     kit.play()
     window = kit.window
     window.activateWindow()
-    window.ticket.quantity.edit.setFocus()
+    window.ticket.form.quantity.edit.setFocus()
     qtbot.keyClick(window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
     palette = window.palette_
     assert palette.isVisible()
@@ -392,9 +392,9 @@ def test_models_reach_the_strategy_form(kit: WindowKit) -> None:
 
 def test_handing_back_asks(qtbot: QtBot, kit: WindowKit) -> None:
     kit.play()
-    qtbot.mouseClick(kit.window.ticket.take_over, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(kit.window.ticket.head.take_over, Qt.MouseButton.LeftButton)
     assert kit.trading.named("stop_strategy") == [("btcusdt-1h-9f41c07b",)]
-    qtbot.mouseClick(kit.window.ticket.take_over, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(kit.window.ticket.head.take_over, Qt.MouseButton.LeftButton)
     press(qtbot, kit, "handback_dialog", "handback")
     assert kit.trading.named("start_strategy") == [("btcusdt-1h-9f41c07b",)]
 

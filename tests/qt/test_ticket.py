@@ -61,26 +61,26 @@ def desk(qtbot: QtBot, qapp: QApplication) -> Desk:
 
 
 def fill(qtbot: QtBot, desk: Desk, quantity: str = "0.01", price: str = "61200") -> None:
-    qtbot.keyClicks(desk.ticket.quantity.edit, quantity)
-    qtbot.keyClicks(desk.ticket.price.edit, price)
+    qtbot.keyClicks(desk.ticket.form.quantity.edit, quantity)
+    qtbot.keyClicks(desk.ticket.form.price.edit, price)
 
 
 def test_an_order_by_keyboard_alone(qtbot: QtBot, desk: Desk) -> None:
     ticket = desk.ticket
-    ticket.quantity.edit.setFocus()
-    qtbot.keyClicks(ticket.quantity.edit, "0.01")
-    qtbot.keyClick(ticket.quantity.edit, Qt.Key.Key_S)
-    assert ticket.sell.isChecked()
-    qtbot.keyClick(ticket.quantity.edit, Qt.Key.Key_B)
-    assert ticket.buy.isChecked()
-    assert ticket.quantity.edit.text() == "0.01"
-    qtbot.keyClicks(ticket.price.edit, "61200")
-    qtbot.keyClick(ticket.price.edit, Qt.Key.Key_Up)
-    qtbot.keyClick(ticket.price.edit, Qt.Key.Key_Return)
+    ticket.form.quantity.edit.setFocus()
+    qtbot.keyClicks(ticket.form.quantity.edit, "0.01")
+    qtbot.keyClick(ticket.form.quantity.edit, Qt.Key.Key_S)
+    assert ticket.form.sell.isChecked()
+    qtbot.keyClick(ticket.form.quantity.edit, Qt.Key.Key_B)
+    assert ticket.form.buy.isChecked()
+    assert ticket.form.quantity.edit.text() == "0.01"
+    qtbot.keyClicks(ticket.form.price.edit, "61200")
+    qtbot.keyClick(ticket.form.price.edit, Qt.Key.Key_Up)
+    qtbot.keyClick(ticket.form.price.edit, Qt.Key.Key_Return)
     assert ticket.flow.state is FlowState.REVIEW
     assert desk.sent() == []
     assert ticket.deed.deed() == "Send: BUY 0.01000 BTC @ 61,200.01 (PRACTICE)"
-    assert not ticket.price.isEnabled()
+    assert not ticket.form.price.isEnabled()
     desk.wait(1)
     qtbot.keyClick(ticket.deed, Qt.Key.Key_Return)
     assert desk.sent() == []  # Enter only ever reviews
@@ -110,8 +110,8 @@ def test_esc_goes_back_to_the_fields(qtbot: QtBot, desk: Desk) -> None:
     assert desk.ticket.back.isVisible()
     qtbot.keyClick(desk.ticket.deed, Qt.Key.Key_Escape)
     assert desk.ticket.flow.state is FlowState.EDIT
-    assert desk.ticket.price.isEnabled()
-    assert desk.ticket.price.edit.text() == "61200"
+    assert desk.ticket.form.price.isEnabled()
+    assert desk.ticket.form.price.edit.text() == "61200"
 
 
 def test_figures_before_sending(qtbot: QtBot, desk: Desk) -> None:
@@ -130,7 +130,7 @@ def test_unreadable_text_blocks_with_its_reason(qtbot: QtBot, desk: Desk) -> Non
     fill(qtbot, desk, quantity="0,01")
     assert not desk.ticket.deed.isEnabled()
     assert "ambiguous" in desk.ticket.outcome.text()
-    qtbot.keyClick(desk.ticket.quantity.edit, Qt.Key.Key_Return)
+    qtbot.keyClick(desk.ticket.form.quantity.edit, Qt.Key.Key_Return)
     assert desk.ticket.flow.state is FlowState.EDIT
 
 
@@ -159,34 +159,34 @@ def test_warnings_are_shown(qtbot: QtBot, desk: Desk) -> None:
 
 
 def test_share_buttons_use_the_balance(qtbot: QtBot, desk: Desk) -> None:
-    qtbot.keyClicks(desk.ticket.price.edit, "50000")
-    qtbot.mouseClick(desk.ticket.shares[2], Qt.MouseButton.LeftButton)
-    assert desk.ticket.quantity.edit.value() == Decimal("0.09990")
-    qtbot.mouseClick(desk.ticket.sell, Qt.MouseButton.LeftButton)
-    qtbot.mouseClick(desk.ticket.shares[3], Qt.MouseButton.LeftButton)
-    assert desk.ticket.quantity.edit.value() == Decimal("0.5")
+    qtbot.keyClicks(desk.ticket.form.price.edit, "50000")
+    qtbot.mouseClick(desk.ticket.form.shares[2], Qt.MouseButton.LeftButton)
+    assert desk.ticket.form.quantity.edit.value() == Decimal("0.09990")
+    qtbot.mouseClick(desk.ticket.form.sell, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(desk.ticket.form.shares[3], Qt.MouseButton.LeftButton)
+    assert desk.ticket.form.quantity.edit.value() == Decimal("0.5")
 
 
 def test_fields_follow_the_type(qtbot: QtBot, desk: Desk) -> None:
     ticket = desk.ticket
     kinds = list(OrderType)
-    ticket.order_type.setCurrentIndex(kinds.index(OrderType.MARKET))
-    assert not ticket.price.isVisible()
-    assert not ticket.force.isVisible()
-    qtbot.keyClicks(ticket.quantity.edit, "0.01")
+    ticket.form.order_type.setCurrentIndex(kinds.index(OrderType.MARKET))
+    assert not ticket.form.price.isVisible()
+    assert not ticket.form.force.isVisible()
+    qtbot.keyClicks(ticket.form.quantity.edit, "0.01")
     assert ticket.deed.deed() == "BUY 0.01000 BTC @ market price (PRACTICE)"
-    ticket.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
-    assert ticket.stop.isVisible()
-    ticket.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT_MAKER))
-    assert not ticket.force.isVisible()
-    assert ticket.price.isVisible()
+    ticket.form.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
+    assert ticket.form.stop.isVisible()
+    ticket.form.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT_MAKER))
+    assert not ticket.form.force.isVisible()
+    assert ticket.form.price.isVisible()
 
 
 def test_a_price_from_the_book(qtbot: QtBot, desk: Desk) -> None:
-    desk.ticket.order_type.setCurrentIndex(list(OrderType).index(OrderType.MARKET))
+    desk.ticket.form.order_type.setCurrentIndex(list(OrderType).index(OrderType.MARKET))
     desk.ticket.pick_price(Decimal("61199.985"))
     assert desk.ticket.flow.entry.order_type is OrderType.LIMIT
-    assert desk.ticket.price.edit.text() == "61199.98"
+    assert desk.ticket.form.price.edit.text() == "61199.98"
 
 
 def test_closing_a_position_only_fills_the_fields(qtbot: QtBot, desk: Desk) -> None:
@@ -203,8 +203,8 @@ def test_a_position_of_a_strategy_is_closed_in_its_own_name(qtbot: QtBot, desk: 
     ticket.observe(replace(CONTEXT, owned={"manual": Decimal("0.5"), "trend": Decimal("0.3")}))
     ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
     assert ticket.flow.entry.reduce_only
-    assert ticket.closes.isVisible()
-    assert ticket.closes.full_text() == "Closes the position of trend"
+    assert ticket.form.closes.isVisible()
+    assert ticket.form.closes.full_text() == "Closes the position of trend"
     qtbot.mouseClick(ticket.deed, Qt.MouseButton.LeftButton)
     desk.wait(1)
     qtbot.mouseClick(ticket.deed, Qt.MouseButton.LeftButton)
@@ -221,10 +221,10 @@ def test_more_than_the_strategy_holds_cannot_be_closed_in_its_name(qtbot: QtBot,
 def test_an_order_that_is_not_reduce_only_is_the_persons_own(qtbot: QtBot, desk: Desk) -> None:
     desk.ticket.observe(replace(CONTEXT, owned={"trend": Decimal("0.3")}))
     desk.ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
-    desk.ticket.reduce_only.setChecked(False)
+    desk.ticket.form.reduce_only.setChecked(False)
     assert desk.ticket.flow.entry.owner == "manual"
-    assert not desk.ticket.closes.isVisible()
-    desk.ticket.reduce_only.setChecked(True)
+    assert not desk.ticket.form.closes.isVisible()
+    desk.ticket.form.reduce_only.setChecked(True)
     assert desk.ticket.flow.entry.owner == "manual"
     desk.ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
     desk.ticket.observe(replace(CONTEXT, instrument=ETH, owned={"trend": Decimal("0.3")}))
@@ -234,9 +234,9 @@ def test_an_order_that_is_not_reduce_only_is_the_persons_own(qtbot: QtBot, desk:
 def test_another_market_empties_the_fields(qtbot: QtBot, desk: Desk) -> None:
     fill(qtbot, desk)
     desk.ticket.observe(replace(CONTEXT, instrument=ETH))
-    assert desk.ticket.quantity.edit.value() is None
-    assert desk.ticket.price.edit.value() is None
-    assert desk.ticket.market.text() == "ETH/USDT"
+    assert desk.ticket.form.quantity.edit.value() is None
+    assert desk.ticket.form.price.edit.value() is None
+    assert desk.ticket.head.market.text() == "ETH/USDT"
 
 
 def test_one_click_must_be_armed(qtbot: QtBot, desk: Desk) -> None:
@@ -268,21 +268,21 @@ def test_taking_over_and_handing_back(qtbot: QtBot, desk: Desk) -> None:
     desk.strategies.put(StrategyStatus("s2", "Two", "ETH/USDT", "1h", "m", StrategyState.RUNNING))
     desk.strategies.flush()
     desk.ticket.refresh()
-    assert desk.ticket.take_over.isVisible()
-    assert not desk.ticket.manual.isVisible()
-    qtbot.mouseClick(desk.ticket.take_over, Qt.MouseButton.LeftButton)
+    assert desk.ticket.head.take_over.isVisible()
+    assert not desk.ticket.head.manual.isVisible()
+    qtbot.mouseClick(desk.ticket.head.take_over, Qt.MouseButton.LeftButton)
     assert desk.trading.named("stop_strategy") == [("s1",)]
     desk.strategies.put(replace(status, state=StrategyState.STOPPED))
     desk.ticket.refresh()
-    assert desk.ticket.manual.isVisible()
-    assert desk.ticket.is_manual("BTC/USDT")
-    with qtbot.waitSignal(desk.ticket.handback_requested) as asked:
-        qtbot.mouseClick(desk.ticket.take_over, Qt.MouseButton.LeftButton)
+    assert desk.ticket.head.manual.isVisible()
+    assert desk.ticket.head.is_manual("BTC/USDT")
+    with qtbot.waitSignal(desk.ticket.head.handback_requested) as asked:
+        qtbot.mouseClick(desk.ticket.head.take_over, Qt.MouseButton.LeftButton)
     assert asked.args == [("s1",)]
     assert desk.trading.named("start_strategy") == []
-    desk.ticket.hand_back(("s1",))
+    desk.ticket.head.hand_back(("s1",))
     assert desk.trading.named("start_strategy") == [("s1",)]
-    assert not desk.ticket.manual.isVisible()
+    assert not desk.ticket.head.manual.isVisible()
 
 
 def test_mode_is_part_of_the_deed_and_without_mode_there_is_none(qtbot: QtBot, desk: Desk) -> None:
@@ -293,7 +293,7 @@ def test_mode_is_part_of_the_deed_and_without_mode_there_is_none(qtbot: QtBot, d
 
 def test_space_after_sending_does_not_arm_one_click_orders(qtbot: QtBot, desk: Desk) -> None:
     fill(qtbot, desk)
-    qtbot.keyClick(desk.ticket.price.edit, Qt.Key.Key_Return)
+    qtbot.keyClick(desk.ticket.form.price.edit, Qt.Key.Key_Return)
     assert desk.ticket.deed.hasFocus()
     desk.wait(1)
     qtbot.keyClick(desk.ticket.deed, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
