@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
@@ -29,7 +30,14 @@ from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.log_bridge import LogBridge
 from app.notifications import NotificationManager
-from app.runtime import migrate_once, open_market_link, open_trading_session, preload_venue, raise_fence
+from app.runtime import (
+    migrate_once,
+    new_practice_account,
+    open_market_link,
+    open_trading_session,
+    preload_venue,
+    raise_fence,
+)
 from app.settings import (
     LANGUAGE,
     NOTIFY_ERRORS,
@@ -61,6 +69,7 @@ from core.domain.instruments import Instrument
 from core.domain.orders import TradingMode, TradingState
 from core.errors import UserError
 from core.events import (
+    AccountOpened,
     ConnectionStatus,
     ExecutorEvent,
     FillBooked,
@@ -199,7 +208,10 @@ class Application(QObject):
         self.practice = PracticeHost(self._make_practice, self)
         self.store = StoreWorker(self._open_store, self._clock, self)
         self.executor = ExecutorWorker(
-            self._open_trading, self, halt=functools.partial(raise_fence, self.paths, "kill switch")
+            self._open_trading,
+            self,
+            halt=functools.partial(raise_fence, self.paths, "kill switch"),
+            open_account=self._open_account,
         )
         symbol, timeframe = _last_market(self.settings)
         self.market = MarketWorker(
@@ -239,6 +251,9 @@ class Application(QObject):
 
     async def _open_trading(self, sink: Any) -> Any:
         return await open_trading_session(self.paths, await self._endpoints(), sink)
+
+    async def _open_account(self, balance: Decimal) -> None:
+        self.practice.use(await new_practice_account(await self._endpoints(), balance))
 
     async def _open_market(self, on_connection: ConnectionSink) -> MarketLink:
         await preload_venue(PRACTICE_VENUE)  # while the exchange starts, not after
@@ -404,7 +419,9 @@ class Application(QObject):
             self.tray.set_halted(self._halted)
         if self.chart is None:
             return
-        if isinstance(event, OrderUpdated):
+        if isinstance(event, AccountOpened):
+            self.chart.forget_books()
+        elif isinstance(event, OrderUpdated):
             self.chart.on_order(event.order)
         elif isinstance(event, FillBooked):
             self.chart.on_fill(self._at_the_bar(event.fill))

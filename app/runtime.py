@@ -9,7 +9,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,22 @@ async def preload_venue(venue: str) -> None:
     from core.execution.api.ccxt_loader import load_exchange_class
 
     await asyncio.get_running_loop().run_in_executor(None, load_exchange_class, venue)
+
+
+async def new_practice_account(endpoints: PracticeEndpoints, balance: Decimal) -> PracticeEndpoints:
+    """Begin a new account on the practice exchange; returns where it is, with its keys.
+
+    Raises:
+        UserError: the exchange does not answer or refuses.
+    """
+    from core.practice.control import PracticeControl
+
+    control = PracticeControl(endpoints)
+    try:
+        account = await control.reset(balance)
+    finally:
+        await control.close()
+    return replace(endpoints, api_key=account.api_key, api_secret=account.api_secret)
 
 
 class PracticeLink:

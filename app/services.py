@@ -5,6 +5,7 @@ Widgets never see gateways, databases or training code. Commands return at once;
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Protocol
 
 from core.domain.orders import OrderDraft
@@ -50,6 +51,10 @@ class TradingCommands(Protocol):
 
     def rearm(self) -> None:
         """Allow trading again after a kill; only ever by explicit request."""
+        ...
+
+    def new_account(self, balance: Decimal) -> None:
+        """Begin a new practice account with `balance` of the quote currency; the strategies come along, stopped."""
         ...
 
 

@@ -69,6 +69,17 @@ class PositionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountOpened:
+    """A session with the venue begins and tells its books anew; where `account` differs, those told before are others'.
+
+    Attributes:
+        account: mode and key fingerprint, as the journal knows it.
+    """
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
 class BalancesChanged:
     """Account balances as the venue reports them."""
 
@@ -168,6 +179,7 @@ ExecutorEvent = (
     OrderUpdated
     | FillBooked
     | PositionChanged
+    | AccountOpened
     | BalancesChanged
     | IntentDenied
     | DraftRefused

@@ -177,7 +177,7 @@ async def _run(
     say("Trading. Press Ctrl-C to stop; open orders stay at the exchange.")
     try:
         if spec is not None:
-            if spec.strategy_id not in executor.strategy_ids:
+            if spec.strategy_id not in {known.strategy_id for known in executor.strategies}:
                 await executor.add_strategy(spec)
             await executor.start_strategy(spec.strategy_id)
             if lockstep:

@@ -8,6 +8,7 @@ from app.flows.reason_text import Reason
 from app.i18n import format_exact, tr
 from core.domain.orders import IntentSource, Order, OrderState, Side, TradingState
 from core.events import (
+    AccountOpened,
     BalancesChanged,
     ConnectionState,
     ConnectionStatus,
@@ -89,6 +90,8 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(severity, "connection", f"{event.venue} {event.link}: {event.state} {event.detail}".strip())
         case Notice():
             return LogText(event.severity, "notice", f"{event.title} {event.text}".strip())
+        case AccountOpened(account=account):
+            return LogText(Severity.INFO, "trading", f"books of the account {account}")
         case PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
             return None
 

@@ -27,6 +27,7 @@ from core.domain.money import ZERO
 from core.domain.orders import TradingMode, TradingState
 from core.domain.positions import Balance
 from core.events import (
+    AccountOpened,
     BalancesChanged,
     ConnectionState,
     ConnectionStatus,
@@ -84,6 +85,7 @@ class WindowModels(QObject):
         self.notifications = NotificationsModel(self)
         self.mode: TradingMode | None = None
         self.trading_state = TradingState.ACTIVE
+        self._account = ""
         self._instruments: dict[str, Instrument] = {}
         self._balances: dict[str, Balance] = {}
         self._prices: dict[str, tuple[Decimal | None, Decimal | None, Decimal | None]] = {}
@@ -109,6 +111,8 @@ class WindowModels(QObject):
                 self.fills.put(FillRow(fill, order))
             case PositionChanged(position=position, mark_price=mark):
                 self.positions.set_position(position, mark)
+            case AccountOpened(account=account):
+                self._on_account(account)
             case BalancesChanged(balances=balances):
                 self._balances = {balance.currency: balance for balance in balances}
             case StrategyStatus():
@@ -199,6 +203,14 @@ class WindowModels(QObject):
         """Write every cell in the present language."""
         for table in self.tables:
             table.retranslate()
+
+    def _on_account(self, account: str) -> None:
+        """Forget the books of another account; those of the same one are only told again."""
+        if self._account not in ("", account):
+            for table in (self.orders, self.positions, self.fills, self.strategies):
+                table.clear()
+            self._balances = {}
+        self._account = account
 
     def _on_connection(self, status: ConnectionStatus) -> None:
         self._links[status.link] = status

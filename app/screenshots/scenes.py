@@ -20,6 +20,7 @@ from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.ticket_scenes import ticket_scenes
 from app.screenshots.training import FAILED, FINISHED, RUNNING, progress, result
 from app.theme import SPACE_L
+from app.ui.actions import ActionId
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
@@ -56,7 +57,14 @@ def stages() -> tuple[Stage, ...]:
         Stage(_trade, {"main_window": _main_window, **_panel_scenes(), **_dialog_scenes(), **_window_scenes()}),
         Stage(_nothing, _start_scenes()),
         Stage(_trade, ticket_scenes()),
-        Stage(_halt, {"main_window_halted": Studio.picture, "question_rearm": _rearm_question}),
+        Stage(
+            _halt,
+            {
+                "main_window_halted": Studio.picture,
+                "question_rearm": _rearm_question,
+                "question_new_account": _new_account_question,
+            },
+        ),
     )
 
 
@@ -369,6 +377,11 @@ def _handback_question(studio: Studio) -> QPixmap:
 def _rearm_question(studio: Studio) -> QPixmap:
     studio.window.questions.ask_rearm()
     return _open_question(studio, "rearm_dialog")
+
+
+def _new_account_question(studio: Studio) -> QPixmap:
+    studio.window.actions_[ActionId.NEW_ACCOUNT].trigger()
+    return _open_question(studio, "new_account_dialog")
 
 
 def _palette(studio: Studio, *, query: str) -> QPixmap:

@@ -6,6 +6,7 @@ Nothing here opens a connection, a database or a process: commands of the widget
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ class SilentCommands:
 
     def rearm(self) -> None:
         """Ignore a re-arm."""
+
+    def new_account(self, balance: Decimal) -> None:
+        """Ignore the wish for a new account."""
 
     def watch(self, symbol: str, timeframe: str) -> None:
         """Ignore the wish for another market."""

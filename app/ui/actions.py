@@ -21,6 +21,7 @@ class ActionId(StrEnum):
     KILL = "kill"
     KILL_FLATTEN = "kill_flatten"
     REARM = "rearm"
+    NEW_ACCOUNT = "new_account"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
     PALETTE = "palette"
@@ -103,6 +104,13 @@ ACTIONS: tuple[ActionSpec, ...] = (
         A.KILL_FLATTEN, M.TRADE, mark("Stop and sell everything…"), mark("Halt, cancel and sell every position")
     ),
     ActionSpec(A.REARM, M.TRADE, mark("Re-arm trading…"), mark("Allow trading again after a halt"), "refresh-cw"),
+    ActionSpec(
+        A.NEW_ACCOUNT,
+        M.TRADE,
+        mark("New practice account…"),
+        mark("Begin again with fresh practice money; the old books are kept"),
+        "plus",
+    ),
     ActionSpec(A.TRAIN, M.STRATEGY, mark("Train a model…"), mark("Open the training wizard"), "brain", "Ctrl+T"),
     ActionSpec(A.ADD_STRATEGY, M.STRATEGY, mark("Add strategy…"), mark("Make a strategy of a model"), "plus", "Ctrl+N"),
     ActionSpec(

@@ -16,6 +16,7 @@ from app.models.hub import WindowModels
 from app.ui.actions import ActionId, ActionRegistry
 from app.ui.command_palette import CommandPalette
 from app.ui.dialogs.about_dialog import AboutDialog
+from app.ui.dialogs.new_account_dialog import NewAccountDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
@@ -61,6 +62,7 @@ class Deeds(QObject):
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
             ActionId.REARM: parts.questions.ask_rearm,
+            ActionId.NEW_ACCOUNT: self._ask_new_account,
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
             ActionId.PALETTE: parts.palette.open,
@@ -114,6 +116,11 @@ class Deeds(QObject):
         """Show the ticket with the cursor in the quantity."""
         self._parts.layouts.show(DockName.TICKET)
         self._parts.ticket.form.quantity.edit.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    def _ask_new_account(self) -> None:
+        dialog = NewAccountDialog(self._parts.window)
+        dialog.confirmed.connect(self._services.trading.new_account)
+        dialog.show()
 
     def _reset_layout(self) -> None:
         self._parts.layouts.apply(self._parts.layouts.preset)

@@ -11,6 +11,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 from PySide6.QtCore import QObject, Signal
@@ -46,6 +47,15 @@ class TradingEngine(Protocol):
 
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders."""
+        ...
+
+    @property
+    def strategies(self) -> tuple[StrategySpec, ...]:
+        """Registered strategies."""
+        ...
+
+    async def stop(self) -> None:
+        """End `run`; orders stay."""
         ...
 
     async def add_strategy(self, spec: StrategySpec) -> None:
@@ -90,6 +100,7 @@ OpenSession = Callable[[EventSink], Awaitable[TradingSession]]
 Command = Callable[[TradingEngine], Awaitable[Any]]
 # Told the sentence where a command was refused.
 Refused = Callable[[str], None]
+OpenAccount = Callable[[Decimal], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,14 @@ class _PendingKill:
     """A kill switch pressed before there was an executor."""
 
     flatten: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Renewal:
+    """The wish for a new account: what it begins with, and the strategies that come along."""
+
+    balance: Decimal
+    strategies: tuple[StrategySpec, ...]
 
 
 class ExecutorWorker(AsyncWorkerThread):
@@ -119,6 +138,7 @@ class ExecutorWorker(AsyncWorkerThread):
         parent: QObject | None = None,
         retry_s: tuple[float, ...] = PAUSES_S,
         halt: Callable[[], object] | None = None,
+        open_account: OpenAccount | None = None,
     ) -> None:
         """Create it.
 
@@ -127,14 +147,19 @@ class ExecutorWorker(AsyncWorkerThread):
             parent: Qt owner.
             retry_s: pauses before the next attempts, seconds.
             halt: makes a kill durable while there is no executor: whatever starts next over this data starts halted.
+            open_account: puts a new account in place of the present one, while no session is open; None where that
+                cannot be done.
         """
         super().__init__("executor", parent)
         self.events = EventQueue(self)
         self._open_session = open_session
         self._retry_s = retry_s
         self._halt = halt
+        self._open_account = open_account
         self._executor: TradingEngine | None = None  # worker thread only, like the rest
         self._pending_kill: _PendingKill | None = None
+        self._renewal: _Renewal | None = None
+        self._carried: tuple[StrategySpec, ...] = ()  # not yet registered in the new account
         self._retry: Retry | None = None
         self._live = False
 
@@ -176,6 +201,10 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`."""
         self._command(tr("Trading was not re-armed"), lambda executor: executor.rearm())
 
+    def new_account(self, balance: Decimal) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The new account was not opened"), lambda executor: self._ask_renewal(executor, balance))
+
     def kill(self, flatten: bool) -> None:
         """See `TradingCommands`. Pressed while there is no connection, it acts as soon as there is one."""
         if not self.submit(lambda: self._kill(flatten)):
@@ -192,6 +221,41 @@ class ExecutorWorker(AsyncWorkerThread):
         await self._retry.run(self._trade, self._tell_trouble)
 
     async def _trade(self) -> None:
+        """Trade until the session ends, and on with a new account where one was asked for.
+
+        Raises:
+            UserError, GatewayError, Exception: see `_run_session`.
+        """
+        self._take_renewal()  # one that trouble came before must not happen at some later time
+        while True:
+            await self._run_session()
+            renewal = self._take_renewal()
+            if renewal is None:
+                return
+            await self._renew(renewal)
+
+    def _take_renewal(self) -> _Renewal | None:
+        renewal, self._renewal = self._renewal, None
+        return renewal
+
+    async def _ask_renewal(self, executor: TradingEngine, balance: Decimal) -> None:
+        if self._open_account is None:
+            raise UserError(tr("Only a practice account can be exchanged for a new one."), "")
+        self._renewal = _Renewal(balance, executor.strategies)
+        await executor.stop()
+
+    async def _renew(self, renewal: _Renewal) -> None:
+        assert self._open_account is not None
+        try:
+            await self._open_account(renewal.balance)
+        except UserError as exc:
+            self._tell(Severity.ERROR, tr("The new account was not opened"), str(exc))
+            return
+        self._carried = renewal.strategies
+        text = tr("The books of the former one are kept in the data folder.")
+        self._tell(Severity.SUCCESS, tr("A new practice account has begun"), text)
+
+    async def _run_session(self) -> None:
         """Open a session and trade until it ends.
 
         Raises:
@@ -202,6 +266,9 @@ class ExecutorWorker(AsyncWorkerThread):
         try:
             executor = session.executor
             await executor.start()
+            while self._carried:
+                await executor.add_strategy(self._carried[0])
+                self._carried = self._carried[1:]
             self._executor, self._live = executor, True
             if self._retry is not None:
                 self._retry.succeeded()

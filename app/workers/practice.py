@@ -56,6 +56,12 @@ class PracticeHost(WorkerThread):
         self._starting: PracticeProcess | None = None
         self.endpoints: Future[PracticeEndpoints] = Future()
 
+    def use(self, endpoints: PracticeEndpoints) -> None:
+        """Tell `endpoints` from now on: the account was exchanged for one with other keys. Any thread."""
+        replaced: Future[PracticeEndpoints] = Future()
+        replaced.set_result(endpoints)
+        self.endpoints = replaced
+
     def work(self) -> None:
         try:
             process, endpoints = self._start(None)

@@ -39,8 +39,8 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
     """Open the journal of one account.
 
     A journal belongs to one account for life. On the practice exchange every market and every reset has an account of
-    its own: the journal of the other one is set aside, and brought back with its account. Anywhere else another
-    account is a mistake.
+    its own: the journal of the other one is set aside, and brought back with its account. Whether trading is allowed,
+    and within which limits, belongs to the folder and goes along. Anywhere else another account is a mistake.
 
     Raises:
         UserError: the journal belongs to another account, or cannot be read.
@@ -52,6 +52,7 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
     if known is None:
         journal.set_meta("account", account)
     elif known != account:
+        state, limits = journal.trading_state(), journal.risk_settings()
         journal.close()
         if mode is not TradingMode.PRACTICE or not known.startswith(TradingMode.PRACTICE.value):
             raise UserError(
@@ -60,7 +61,11 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
             )
         set_aside(paths.journal_db, known, datetime.now(UTC))
         bring_back(paths.journal_db, account)
-        return open_journal(paths, mode, fingerprint)
+        journal = open_journal(paths, mode, fingerprint)
+        if state is not None:
+            journal.set_trading_state(state)
+        if limits is not None:
+            journal.set_risk_settings(limits, SystemClock().now_ns())
     return journal
 
 

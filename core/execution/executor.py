@@ -20,6 +20,7 @@ from core.domain.orders import Intent, Order, OrderDraft, OrderState, TradingSta
 from core.domain.positions import Balance, Position
 from core.errors import UserError
 from core.events import (
+    AccountOpened,
     BalancesChanged,
     ConnectionState,
     ConnectionStatus,
@@ -203,9 +204,9 @@ class Executor:
         return self._manager.positions
 
     @property
-    def strategy_ids(self) -> set[str]:
+    def strategies(self) -> tuple[StrategySpec, ...]:
         """Registered strategies."""
-        return self._runner.strategy_ids
+        return self._runner.specs
 
     @property
     def first_balances(self) -> dict[str, Decimal]:
@@ -228,6 +229,7 @@ class Executor:
         try:
             self._tell_connection(ConnectionState.CONNECTING)
             await self._gateway.connect()
+            self._sink(AccountOpened(self._journal.meta("account") or ""))
             self._manager.load()
             self._load_settings()
             self._import_kills()

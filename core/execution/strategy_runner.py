@@ -110,9 +110,9 @@ class StrategyRunner:
             self._announce(entry)
 
     @property
-    def strategy_ids(self) -> set[str]:
+    def specs(self) -> tuple[StrategySpec, ...]:
         """All registered strategies."""
-        return set(self._entries)
+        return tuple(entry.record.spec for entry in self._entries.values())
 
     @property
     def symbols(self) -> set[str]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import psutil
 import pytest
-from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -26,50 +22,17 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from app.bootstrap import Application, end_qt_objects
-from app.crash import CrashHandler
-from app.gui_options import GuiOptions
+from app.bootstrap import Application
 from app.lifecycle import StageOutcome
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
 from app.ui.wizards.training_wizard import TrainingWizard
-from core.config import data_paths
-from core.practice.account_audit import VenueOrder, list_orders
+from tests.e2e.conftest import SHOTS, shoot, venue_orders
 from tests.e2e.person import Person
 from tests.qt.conftest import _nothing_left_behind, _quick_collections  # noqa: F401 - the leak fixtures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SHOTS = os.environ.get("MARU_E2E_SHOTS")
 OPEN = ("NEW", "PARTIALLY_FILLED")
-
-
-def shoot(person: Person, name: str, widget: QWidget | None = None) -> None:
-    if SHOTS:
-        (widget or person.window).grab().save(f"{SHOTS}/{name}.png")
-
-
-@pytest.fixture
-def application(qapp: QApplication, tmp_path: Path) -> Iterator[Application]:
-    paths = data_paths(tmp_path / "data").create()
-    options = GuiOptions(data_dir=paths.root, seed=1, speed="60", language="en", theme="dark")
-    application = Application(qapp, options, paths, CrashHandler(paths.logs))
-    application.start()
-    yield application
-    if SHOTS:
-        application.window.grab().save(f"{SHOTS}/end.png")
-    if not application.lifecycle.is_quitting:  # the test failed half-way
-        application.lifecycle.quit()
-        qapp.exec()
-    else:
-        # The shutdown told Qt to end its loop; without a loop that heard it, no later test could wait for anything.
-        QTimer.singleShot(0, qapp, QApplication.quit)
-        qapp.exec()
-    end_qt_objects(application)
-
-
-@pytest.fixture
-def person(qtbot: QtBot, application: Application) -> Person:
-    return Person(qtbot, application.window)
 
 
 def walk_wizard(person: Person, qtbot: QtBot) -> None:
@@ -96,10 +59,6 @@ def walk_wizard(person: Person, qtbot: QtBot) -> None:
     go_on("review")
     shoot(person, "wizard_review", wizard)
     person.click(wizard.button(QWizard.WizardButton.FinishButton))
-
-
-def venue_orders(application: Application) -> list[VenueOrder]:
-    return list_orders(application.practice.endpoints.result(0), "BTCUSDT")
 
 
 def children(me: psutil.Process) -> list[list[str]]:

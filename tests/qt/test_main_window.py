@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.flows.sample_session import sample_order, sample_tickers
-from app.i18n import Language
+from app.i18n import MISSING, Language
 from app.models.model_choice import ModelChoice
 from app.settings import CLOSE_ACTION as CLOSE_SETTING
 from app.settings import LANGUAGE, LAYOUT_PRESET, THEME, CloseAction, LanguageChoice
@@ -18,9 +19,11 @@ from app.theme import ThemeChoice
 from app.ui.actions import ActionId
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.dialogs.new_account_dialog import NewAccountDialog
 from app.ui.layouts import STATE_VERSION, DockName, Preset
 from core.domain.orders import OrderState, TradingMode, TradingState
 from core.events import (
+    AccountOpened,
     ConnectionState,
     ConnectionStatus,
     Notice,
@@ -397,6 +400,37 @@ def test_handing_back_asks(qtbot: QtBot, kit: WindowKit) -> None:
     qtbot.mouseClick(kit.window.ticket.head.take_over, Qt.MouseButton.LeftButton)
     press(qtbot, kit, "handback_dialog", "handback")
     assert kit.trading.named("start_strategy") == [("btcusdt-1h-9f41c07b",)]
+
+
+def test_a_new_practice_account_is_asked_for_with_its_balance(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.window.actions_[ActionId.NEW_ACCOUNT].trigger()
+    asked = dialog(kit, "new_account_dialog")
+    assert isinstance(asked, NewAccountDialog)
+    begin = asked.findChild(QPushButton, "begin")
+    for wrong in ("", "0", "-1", "0,001", "2000000000"):
+        asked.balance.edit.setText(wrong)
+        assert not begin.isEnabled(), wrong
+    asked.balance.edit.setText("2500.50")
+    qtbot.mouseClick(begin, Qt.MouseButton.LeftButton)
+    assert kit.trading.named("new_account") == [(Decimal("2500.50"),)]
+    kit.window.actions_[ActionId.NEW_ACCOUNT].trigger()
+    qtbot.keyClick(dialog(kit, "new_account_dialog"), Qt.Key.Key_Escape)
+    assert len(kit.trading.named("new_account")) == 1
+
+
+def test_the_books_of_another_account_leave_the_window(kit: WindowKit) -> None:
+    window = kit.window
+    window.on_executor_event(AccountOpened("practice:a"))
+    kit.play()
+    window.on_executor_event(AccountOpened("practice:a"))  # the same again after a reconnection
+    assert window.fills.table.proxy.rowCount() == 4
+    window.on_executor_event(AccountOpened("practice:b"))
+    window.refresh_now()
+    for panel in (window.orders, window.positions, window.fills, window.strategies):
+        assert panel.table.proxy.rowCount() == 0
+    assert window.models.profit() is None
+    assert window.models.equity("USDT") is None
+    assert window.top_bar.findChild(QLabel, "account_equity").text() == MISSING
 
 
 def test_no_stray_key_reaches_the_kill_switch(qtbot: QtBot, kit: WindowKit) -> None:

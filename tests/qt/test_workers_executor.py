@@ -54,6 +54,7 @@ class Engine:
     def __init__(self, sink: EventSink, desk: Desk) -> None:
         self.sink = sink
         self.desk = desk
+        self.stopped = asyncio.Event()
 
     async def start(self) -> None:
         if self.desk.refusals:
@@ -66,7 +67,14 @@ class Engine:
         self.sink(booked(1))
         if self.desk.run_error is not None:
             raise self.desk.run_error
-        await asyncio.Event().wait()
+        await self.stopped.wait()
+
+    async def stop(self) -> None:
+        self.stopped.set()
+
+    @property
+    def strategies(self) -> tuple[StrategySpec, ...]:
+        return (SPEC,)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def command(*args: Any) -> None:
@@ -100,6 +108,11 @@ class Desk:
         self.errors: dict[str, Exception] = {}
         self.run_error: Exception | None = None
         self.killed = threading.Event()
+
+    async def open_account(self, balance: Decimal) -> None:
+        self.calls.append(("open_account", balance))
+        if "open_account" in self.errors:
+            raise self.errors["open_account"]
 
     async def open(self, sink: EventSink) -> Session:
         return Session(Engine(sink, self))
@@ -140,7 +153,7 @@ class Window(QObject):
 class Rig:
     def __init__(self) -> None:
         self.desk = Desk()
-        self.worker = ExecutorWorker(self.desk.open, retry_s=(0.01,))
+        self.worker = ExecutorWorker(self.desk.open, retry_s=(0.01,), open_account=self.desk.open_account)
         self.window = Window(self.worker)
 
 
@@ -278,6 +291,41 @@ def test_trouble_a_person_can_repair_opens_a_new_session(qtbot: QtBot, rig: Rig)
     rig.desk.run_error = None
     qtbot.waitUntil(lambda: rig.window.readies >= 3, timeout=LIMIT)
     assert ("Trading is not connected", "The disk is full. Free some space.") in rig.window.notices()
+
+
+def test_a_new_account_is_opened_between_two_sessions_and_the_strategies_come_along(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    rig.desk.calls.clear()
+    rig.worker.new_account(Decimal(500))
+    qtbot.waitUntil(lambda: rig.window.readies == 2 and "run" in rig.desk.calls, timeout=LIMIT)
+    assert rig.desk.calls == ["close", ("open_account", Decimal(500)), "start", ("add_strategy", SPEC), "run"]
+    assert rig.window.notices()[-1][0] == "A new practice account has begun"
+    assert not rig.window.failures
+
+
+def test_an_account_that_cannot_be_exchanged_trades_on(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    rig.desk.calls.clear()
+    rig.desk.errors["open_account"] = UserError("The practice exchange does not answer.", "Start it again.")
+    rig.worker.new_account(Decimal(500))
+    qtbot.waitUntil(lambda: rig.window.readies == 2 and "run" in rig.desk.calls, timeout=LIMIT)
+    assert rig.desk.calls == ["close", ("open_account", Decimal(500)), "start", "run"]
+    told = ("The new account was not opened", "The practice exchange does not answer. Start it again.")
+    assert told in rig.window.notices()
+
+
+def test_other_accounts_than_practice_are_not_exchanged(qtbot: QtBot, qapp: object) -> None:
+    desk = Desk()
+    worker = ExecutorWorker(desk.open)
+    window = Window(worker)
+    worker.start()
+    qtbot.waitUntil(lambda: window.readies == 1 and "run" in desk.calls, timeout=LIMIT)
+    worker.new_account(Decimal(1))
+    qtbot.waitUntil(lambda: bool(window.notices()), timeout=LIMIT)
+    assert window.notices()[0][0] == "The new account was not opened"
+    assert worker.stop(10)
+    assert desk.calls == ["start", "run", "close"]
+    worker.events.drain()
 
 
 def test_command_under_way_at_the_end_is_told(qtbot: QtBot, rig: Rig) -> None:

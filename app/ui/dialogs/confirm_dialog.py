@@ -48,6 +48,7 @@ class ConfirmDialog(QDialog):
         layout.setSpacing(SPACE_M)
         layout.addWidget(heading)
         layout.addWidget(question)
+        self._body = layout
         for stake in stakes:
             line = QLabel(f"•  {stake}", self)
             line.setObjectName("stake")
@@ -58,6 +59,10 @@ class ConfirmDialog(QDialog):
         self._buttons.setSpacing(SPACE_S)
         self._buttons.addStretch(1)
         layout.addLayout(self._buttons)
+
+    def insert_widget(self, widget: QWidget) -> None:
+        """Put a field below the question."""
+        self._body.insertWidget(2, widget)
 
     def add_button(self, answer: str, text: str, *, variant: str = "", default: bool = False) -> QPushButton:
         """Append a button whose press gives `answer` (also its object name)."""

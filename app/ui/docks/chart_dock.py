@@ -191,6 +191,14 @@ class ChartDock(Panel):
         self._fills.append(fill)
         self._overlay_timer.start()
 
+    @Slot()
+    def forget_books(self) -> None:
+        """Take own orders, fills and positions off the chart: they are told anew, or are another account's."""
+        self._fills.clear()
+        self._orders.clear()
+        self._positions.clear()
+        self._overlay_timer.start()
+
     @Slot(object)
     def on_order(self, order: Order) -> None:
         """Draw a working order, or remove one that ended."""

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from core.config import DataPaths
-from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingMode
+from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingMode, TradingState
 from core.errors import UserError
 from core.execution.assembly import build_executor, key_fingerprint, open_journal
 from core.execution.books import check_books
 from core.execution.marks import Marks
 from core.execution.process_lock import ExecutorLock, runtime_folder
+from core.execution.records import TradingStateRecord
+from core.signals.risk_management import RiskSettings
 from tests.unit.execution.conftest import Desk, no_models
 from tests.unit.execution.fake_venue import FakeVenue
 from tests.unit.execution.test_unknown_orders import REST
@@ -47,6 +49,23 @@ def test_a_reset_practice_account_gets_a_new_journal_and_keeps_the_old(paths: Da
     assert back.meta("mark") == "old"  # with its account comes its journal
     back.close()
     assert len(list(paths.root.glob("journal-*.sqlite"))) == 1
+
+
+def test_whether_trading_is_allowed_and_within_which_limits_goes_along(paths: DataPaths) -> None:
+    limits = replace(RiskSettings(), max_open_orders=3)
+    state = TradingStateRecord(TradingState.ACTIVE, "re-armed", 4, 100)
+    first = open_journal(paths, TradingMode.PRACTICE, "aaaa")
+    first.set_trading_state(state)
+    first.set_risk_settings(limits, 1)
+    first.close()
+    new = open_journal(paths, TradingMode.PRACTICE, "bbbb")
+    assert (new.trading_state(), new.risk_settings()) == (state, limits)
+    halted = TradingStateRecord(TradingState.HALTED, "kill switch", 5, 200)
+    new.set_trading_state(halted)
+    new.close()
+    back = open_journal(paths, TradingMode.PRACTICE, "aaaa")
+    assert back.trading_state() == halted  # a halt is not undone by going back
+    back.close()
 
 
 def test_a_live_journal_is_never_set_aside(paths: DataPaths) -> None:
