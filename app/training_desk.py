@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from app.flows.verdict_text import verdict_text
 from app.i18n import tr
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
@@ -309,7 +308,7 @@ class TrainingDesk(QObject):
         if self._dock is not None:
             self._dock.on_result(result)
         title = tr("Training finished: {market}", market=f"{result.symbol} {result.timeframe}")
-        self._tell(Severity.SUCCESS, title, verdict_text(result.metrics))
+        self._tell(Severity.SUCCESS, title, result.metrics.verdict)
         self.refresh()
 
     @Slot(object)

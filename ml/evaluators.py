@@ -195,5 +195,6 @@ def verdict(model: PointMetrics, ridge: PointMetrics, targets: int, p_value: flo
     figures = f"R² {model.r2:+.2%} on {targets:,} unseen bars, {_p_text(p_value)}"
     if not edge:
         return f"No evidence of an edge over persistence ({figures})."
-    beside = "; a ridge regression does as well" if ridge.r2 >= model.r2 else ""
-    return f"Evidence of an edge over persistence before costs ({figures}){beside}."
+    if ridge.r2 >= model.r2:
+        return f"Evidence of an edge over persistence before costs ({figures}); a ridge regression does as well."
+    return f"Evidence of an edge over persistence before costs ({figures})."

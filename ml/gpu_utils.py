@@ -84,8 +84,8 @@ def choose_device(resources: ResourceSpec, hidden_size: int) -> DeviceChoice:
 
 
 def _cpu(threads: int, reason: str) -> DeviceChoice:
-    plural = "s" if threads > 1 else ""
-    return DeviceChoice("cpu", f"CPU, {threads} thread{plural}", reason, threads)
+    title = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
+    return DeviceChoice("cpu", title, reason, threads)
 
 
 def _gpu_problem() -> str:

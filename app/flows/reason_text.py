@@ -1,13 +1,15 @@
 """Why an order was denied or ended without a fill, in the language of the screen. Qt-free, pure, any thread.
 
-The trading core writes its reasons as English sentences with figures. They stay as the detail; other languages put a
-sentence of their own before it.
+The trading core writes its reasons as English sentences with figures; they are shown in the language of the screen.
+Where nobody knows the sentence (a venue has words of its own), other languages put one that says what the code means
+before it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.flows.sentence_text import local_text
 from app.i18n import Language, current_language, mark, tr
 from core.signals.risk_management import ReasonCode
 
@@ -51,8 +53,9 @@ class Reason:
 
     def text(self) -> str:
         """Return the reason in the present language."""
-        known = self.code in set(ReasonCode)
-        if not known or (self.detail and current_language() is Language.ENGLISH):
-            return self.detail or self.code
+        detail = local_text(self.detail)
+        understood = detail != self.detail or current_language() is Language.ENGLISH
+        if self.code not in set(ReasonCode) or (detail and understood):
+            return detail or self.code
         sentence = tr(REASON_TEXTS[ReasonCode(self.code)])
-        return f"{sentence} ({self.detail})" if self.detail else sentence
+        return f"{sentence} ({detail})" if detail else sentence

@@ -16,6 +16,7 @@ from typing import Any
 
 from app.flows.amount import AmountError, Sentence, parse_amount
 from app.flows.datasets import Dataset, DeviceOption, RangeSummary, SourceKind
+from app.flows.sentence_text import CoreSentence
 from app.i18n import format_number, mark
 from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
@@ -204,7 +205,7 @@ class TrainingFlow:
         if path != self._draft.file_path:
             return
         if isinstance(content, UserError):
-            self._file, self._file_problem = None, Sentence(mark("{problem}"), {"problem": str(content)})
+            self._file, self._file_problem = None, CoreSentence(str(content))
             return
         self._file, self._file_problem = content, None
         self._draft = self._with_full_range(self._draft)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.flows.datasets import SourceKind, date_text
+from app.flows.sentence_text import local_text
 from app.flows.training_flow import QUANTILE_PRESETS, PartName, SplitPart, TrainingFlow
 from app.i18n import MISSING, format_duration, format_number, mark, tr, tr_count
 from core.domain.candles import Timeframe
@@ -48,8 +49,10 @@ class ReviewGroup:
 
 def feature_texts(info: FeatureSetInfo) -> tuple[str, str]:
     """Return title and summary of a feature set in the present language."""
-    title, summary = FEATURE_TEXTS.get((info.name, info.version), (info.title, info.summary))
-    return tr(title), tr(summary)
+    texts = FEATURE_TEXTS.get((info.name, info.version))
+    if texts is None:
+        return local_text(info.title), local_text(info.summary)
+    return tr(texts[0]), tr(texts[1])
 
 
 def bars_as_time(bars: int, timeframe: str) -> str:

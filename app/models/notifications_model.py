@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject
 
+from app.flows.sentence_text import local_text
 from app.i18n import format_time, mark, tr
 from app.models.record_model import Column, RecordModel, Tone
 from core.clock import NS_PER_S
@@ -45,6 +46,15 @@ class NoticeRow:
     notice: Notice
     count: int = 1
 
+    def title(self) -> str:
+        """Return the title in the present language, with how often it came."""
+        title = local_text(self.notice.title)
+        return title if self.count == 1 else f"{title}  ×{self.count}"
+
+    def text(self) -> str:
+        """Return the text in the present language."""
+        return local_text(self.notice.text)
+
 
 class NotificationsModel(RecordModel[NoticeRow]):
     """The last notices; the same one again within a minute only counts up."""
@@ -70,12 +80,12 @@ class NotificationsModel(RecordModel[NoticeRow]):
             Column[NoticeRow](
                 "title",
                 mark("Title"),
-                lambda r: r.notice.title if r.count == 1 else f"{r.notice.title}  ×{r.count}",
+                lambda r: r.title(),
                 lambda r: r.notice.title,
                 width=30,
             ),
             Column[NoticeRow](
-                "text", mark("Message"), lambda r: r.notice.text, lambda r: r.notice.text, tone=lambda r: Tone.MUTED
+                "text", mark("Message"), lambda r: r.text(), lambda r: r.notice.text, tone=lambda r: Tone.MUTED
             ),
         )
         super().__init__(columns, lambda r: str(r.number), limit=NOTICE_LIMIT, parent=parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QObject
 
+from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_time, mark, tr
 from app.models.owner_names import OwnerNames
 from app.models.precision import Precision
@@ -149,7 +150,7 @@ class OrdersModel(RecordModel[Order]):
             Column[Order](
                 "message",
                 mark("Note"),
-                lambda o: o.message or o.intent.reason or MISSING,
+                lambda o: local_text(o.message or o.intent.reason) or MISSING,
                 lambda o: o.message or o.intent.reason,
                 tone=lambda o: Tone.MUTED,
                 width=36,

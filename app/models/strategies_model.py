@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QObject
 
+from app.flows.sentence_text import local_text
 from app.i18n import MISSING, mark, tr
 from app.models.format import signed
 from app.models.positions_model import pnl_tone
@@ -93,7 +94,7 @@ class StrategiesModel(RecordModel[StrategyStatus]):
             Column[StrategyStatus](
                 "detail",
                 mark("Note"),
-                lambda s: s.detail or MISSING,
+                lambda s: local_text(s.detail) or MISSING,
                 lambda s: s.detail,
                 tone=lambda s: Tone.MUTED,
                 width=30,

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWiz
 from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
-from app.screenshots.session import BTC, HOURLY
+from app.screenshots.session import BTC, HOURLY, WOULD_TRADE
 from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.ticket_scenes import ticket_scenes
 from app.screenshots.training import FAILED, FINISHED, RUNNING, progress, result
@@ -34,6 +34,15 @@ from core.domain.orders import TradingMode
 from core.events import ConnectionState, Notice, Severity
 
 Take = Callable[[Studio], QPixmap]
+# The core's own sentences, word for word: they are translated as in a real session.
+_UNREACHABLE: Final = (
+    "binance cannot be reached: no connection to 127.0.0.1:18080.",
+    "Check the connection and try again.",
+)
+_TOO_FEW_BARS: Final = (
+    "240 bars are too few: this configuration needs at least 2,000.",
+    "Choose a longer range, a shorter timeframe or shorter segments.",
+)
 _TRAY_SIZES: Final = (16, 24, 32, 48, 64)
 
 
@@ -91,7 +100,7 @@ def _trade(studio: Studio) -> None:
     training.on_run_queued(FINISHED, "BTC/USDT 1h")
     training.on_result(result())
     training.on_run_queued(FAILED, "ETH/USDT 4h")
-    training.on_failed(FAILED, "There are only 240 bars; 2,000 are needed.", "Fetch more history first.")
+    training.on_failed(FAILED, *_TOO_FEW_BARS)
     _choose_run(studio, 0)
     studio.window.toasts.clear()
 
@@ -133,15 +142,13 @@ def _chart_loading(studio: Studio) -> QPixmap:
 
 def _chart_error(studio: Studio) -> QPixmap:
     studio.chart.show_market(BTC, "15m")
-    studio.chart.on_history_failed(
-        "The exchange does not answer.", "Check the connection; it is tried again by itself."
-    )
+    studio.chart.on_history_failed(*_UNREACHABLE)
     return studio.dock_picture(DockName.CHART)
 
 
 def _book_error(studio: Studio) -> QPixmap:
     studio.choose_book()
-    studio.book.clear("The exchange does not answer.", "Check the connection; it is tried again by itself.")
+    studio.book.clear(*_UNREACHABLE)
     return studio.dock_picture(DockName.ORDER_BOOK)
 
 
@@ -316,7 +323,7 @@ def _toasts(studio: Studio) -> QPixmap:
         (
             Severity.ERROR,
             tr("The exchange rejected an order: {symbol}", symbol="SOL/USDT"),
-            "Would immediately match and take.",
+            WOULD_TRADE,
         ),
     ):
         studio.window.show_notice(Notice(severity, title, text))
@@ -328,9 +335,7 @@ def _toasts(studio: Studio) -> QPixmap:
 def _error_dialog(studio: Studio, *, details: bool) -> QPixmap:
     dialog = studio.window.error_dialog
     trace = 'Traceback (most recent call last):\n  File "collector.py", line 118, in fetch\nTimeoutError: 10 s'
-    studio.window.show_error(
-        "The price history could not be downloaded.", "Check the connection and start the training again.", trace
-    )
+    studio.window.show_error(*_UNREACHABLE, trace)
     dialog.more.setChecked(details)
     taken = studio.shoot(dialog)
     dialog.more.setChecked(False)

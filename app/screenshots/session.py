@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from app.flows.sample_session import MODEL_IDS, VENUE, sample_instruments, sample_order
+from app.flows.sample_session import MODEL_IDS, SAMPLE_VERDICT, VENUE, sample_instruments, sample_order
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.screenshots.market import NOW_NS, PictureMarket
@@ -46,10 +46,11 @@ HOURLY, QUARTERLY = "btcusdt-1h-9f41c07b", "ethusdt-15m-1b7e55d2"
 _FEE_RATE: Final = Decimal("0.001")
 _NOT_CONVERTED: Final = None
 _LATENCY_MS = {"market": 14.0, "orders": 18.0}
+# The sentences are the core's own, word for word: what the pictures show is translated as in a real session.
 _VERDICT = "No evidence of an edge over persistence (R² {} on 1,333 unseen bars, p = {})."
-_TOO_LARGE = "The order value is above the limit of 5,000 USDT."
-_NEVER_ARRIVED = "The request never reached the exchange."
-_WOULD_TRADE = "Would immediately match and take."
+_TOO_LARGE = "order value 24901.23 is above the limit 5000"
+_NEVER_ARRIVED = "proven never to have reached the venue; it was not sent again"
+WOULD_TRADE = "Order would immediately match and take. (-2010)"
 
 Moment = tuple[int, ExecutorEvent]  # when the window hears of it (ns UTC), and what
 
@@ -118,39 +119,36 @@ class PictureSession:
             Notice(
                 Severity.SUCCESS,
                 tr("Training finished: {market}", market="BTC/USDT 1h"),
-                _VERDICT.format("+0.04%", "0.31"),
+                SAMPLE_VERDICT,
             ),
         )
 
     @staticmethod
     def link(name: str, mode: TradingMode, state: ConnectionState) -> ConnectionStatus:
         """Return the health of the link "market" or "orders"."""
-        detail = "" if state is ConnectionState.ONLINE else "no answer for 31 s"
+        detail = "" if state is ConnectionState.ONLINE else "the candle stream is silent; reading by REST"
         return ConnectionStatus(VENUE, name, mode, state, detail, _LATENCY_MS[name], clock_offset_ms=-3.0)
 
     def halted(self) -> tuple[Moment, ...]:
         """Return what follows a press of the kill switch."""
         working = [order for order in self._orders() if order.state not in TERMINAL_STATES]
-        state = TradingStateChanged(
-            TradingState.HALTED,
-            "Kill switch pressed in the window.",
-            f"{len(working)} orders cancelled and confirmed in 0.3 s.",
-        )
+        state = TradingStateChanged(TradingState.HALTED, "kill switch")
+        summary = Notice(Severity.WARNING, "Kill switch", f"{len(working)} orders cancelled, none is open.")
         positions: dict[tuple[str, str], Position] = {}
         for _ in self._executions(positions):
             pass
         paused = self._strategies(StrategyState.PAUSED, positions)
         cancelled = (OrderUpdated(replace(order, state=OrderState.CANCELED)) for order in working)
-        events: tuple[ExecutorEvent, ...] = (*cancelled, *paused, state)
+        events: tuple[ExecutorEvent, ...] = (*cancelled, *paused, state, summary)
         return tuple((NOW_NS, event) for event in events)
 
     def models(self) -> tuple[ModelChoice, ...]:
         """Return trained models a strategy can be made of, newest first."""
         day = Timeframe.D1.ns
         return (
-            ModelChoice(MODEL_IDS[0], BTC, "1h", _VERDICT.format("+0.04%", "0.31"), NOW_NS - day // 3),
-            ModelChoice(MODEL_IDS[1], ETH, "15m", _VERDICT.format("+0.11%", "0.09"), NOW_NS - 2 * day),
-            ModelChoice(MODEL_IDS[2], SOL, "4h", _VERDICT.format("-0.20%", "0.74"), NOW_NS - 9 * day),
+            ModelChoice(MODEL_IDS[0], BTC, "1h", SAMPLE_VERDICT, NOW_NS - day // 3),
+            ModelChoice(MODEL_IDS[1], ETH, "15m", _VERDICT.format("+0.11%", "0.090"), NOW_NS - 2 * day),
+            ModelChoice(MODEL_IDS[2], SOL, "4h", _VERDICT.format("-0.20%", "0.740"), NOW_NS - 9 * day),
         )
 
     def price(self, symbol: str) -> Decimal:
@@ -228,7 +226,7 @@ class PictureSession:
                 "5m",
                 MODEL_IDS[1],
                 StrategyState.FAILED,
-                "The model was trained on 15m bars, the strategy asks for 5m.",
+                "The model was trained on ETH/USDT 15m, not on BTC/USDT 5m.",
             ),
         )
 
@@ -243,7 +241,7 @@ class PictureSession:
         """Return one order in every state, oldest first."""
         new, part = OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED
         return (
-            self._order(8, SOL, Side.BUY, "5.000", 1.0, OrderState.REJECTED, 3_544, text=_WOULD_TRADE),
+            self._order(8, SOL, Side.BUY, "5.000", 1.0, OrderState.REJECTED, 3_544, text=WOULD_TRADE),
             self._order(7, ETH, Side.SELL, "0.1000", 1.02, OrderState.EXPIRED, 3_130, text=_NEVER_ARRIVED),
             self._order(6, BTC, Side.BUY, "0.25000", 0.999, OrderState.DENIED, 2_404, text=_TOO_LARGE),
             self._order(5, SOL, Side.BUY, "40.000", 0.93, OrderState.CANCELED, 1_802),
@@ -298,5 +296,5 @@ class PictureSession:
 def _reason(side: Side) -> str:
     """Return why a strategy bought or sold."""
     if side is Side.BUY:
-        return "forecast +0.42 % over 12 bars, z = 1.31"
-    return "forecast −0.05 % over 12 bars, z = −0.16"
+        return "forecast z 1.31 ≥ entry 1.00"
+    return "forecast z -0.16 ≤ exit 0.25"

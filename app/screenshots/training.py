@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
-from app.flows.sample_session import MODEL_IDS, VENUE
+from app.flows.sample_session import MODEL_IDS, SAMPLE_VERDICT, VENUE
 from app.screenshots.market import NOW_NS, PictureMarket
 from core.domain.candles import Timeframe
 from core.errors import UserError
@@ -19,6 +19,7 @@ from ml.api import EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress,
 
 EPOCHS: Final = 40
 RUNNING, FINISHED, FAILED = "run-running", "run-finished", "run-failed"
+_RENAME: Final = "Rename the columns to date, open, high, low, close, volume."
 _STORED_BARS = 9_000
 _HOLE = slice(4_100, 4_119)  # bars an outage left out
 _PRACTICE_BARS = 30_000
@@ -44,7 +45,7 @@ class PictureSources:
 
     def inspect_file(self, path: Path, done: Callable[[Dataset | UserError], None]) -> None:
         """Answer that the file is damaged: the picture shows what a person then reads."""
-        done(UserError(f"{path.name} ends in the middle of a row.", "Export it again or choose another file."))
+        done(UserError(f"{path.name} has no column for volume (it has: date, open, high, low, close).", _RENAME))
 
 
 def stored_history(market: PictureMarket, symbol: str, timeframe: Timeframe, count: int = _STORED_BARS) -> Dataset:
@@ -124,7 +125,7 @@ def result() -> TrainingResult:
         edge=False,
         forecast_std=0.0006,
         target_std=0.0058,
-        verdict="No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.31).",
+        verdict=SAMPLE_VERDICT,
     )
     return TrainingResult(
         FINISHED,

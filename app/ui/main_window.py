@@ -326,7 +326,7 @@ class MainWindow(QMainWindow):
     @Slot()
     def retranslate(self) -> None:
         """Write every text in the present language."""
-        parts = (self.actions_, self._menus, self.top_bar, self.models, self.error_dialog)
+        parts = (self.actions_, self._menus, self.top_bar, self.models, self.error_dialog, self.toasts)
         for rewrite in (*(part.retranslate for part in parts), *(panel.retranslate for panel in self.panels.values())):
             rewrite()
         self.status.refresh()

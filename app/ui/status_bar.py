@@ -7,6 +7,7 @@ from collections import deque
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QStatusBar, QWidget
 
+from app.flows.sentence_text import local_text
 from app.i18n import MISSING, mark, tr
 from app.models.format import age, milliseconds
 from app.theme import FONT_SIZE_S, ICON_SIZE_S, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
@@ -121,7 +122,8 @@ class StatusBar(QStatusBar):
             state = ConnectionState.CONNECTING if status is None else status.state  # nobody has reported yet
             icon, role = _STATE_LOOK[state]
             venue = "" if status is None else f" · {status.venue}"
-            tip = tr(caption) + venue + (f" · {status.detail}" if status is not None and status.detail else "")
+            detail = "" if status is None or not status.detail else f" · {local_text(status.detail)}"
+            tip = tr(caption) + venue + detail
             self.indicators[link].set_content(icon, f"{tr(caption)}: {tr(_STATE_TEXT[state])}", tip, role)
         self._show_delays()
 

@@ -262,7 +262,7 @@ class Synchroniser:
         if self._manager.apply_report(report) is not None:
             return  # became known while the queries ran, or another process of ours sent it
         order = self._manager.adopt(report)
-        text = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol} ({order.state})"
+        text = f"{order.intent.side} order of {order.intent.quantity} {order.intent.symbol} ({order.state})"
         self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))
 
     async def _cancel_again(self, key: str) -> None:

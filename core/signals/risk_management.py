@@ -268,9 +268,10 @@ def _reduce_finding(intent: Intent, context: RiskContext) -> _Finding | None:
     under_way = sum((o.remaining_quantity for o in context.working if _closes_the_same(o.intent, intent)), start=ZERO)
     if intent.quantity + under_way <= context.owner_quantity * -intent.side.sign:
         return None
-    message = f"the order may only reduce the position of {plain(context.owner_quantity)}"
+    held = plain(context.owner_quantity)
+    message = f"the order may only reduce the position of {held}"
     if under_way:
-        message += f", and {plain(under_way)} is on its way out already"
+        message = f"the order may only reduce the position of {held}, and {plain(under_way)} is on its way out already"
     return ReasonCode.REDUCE_ONLY_WOULD_INCREASE, message
 
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QPainter
 
+from app.flows.sentence_text import local_text
 from app.i18n import format_duration, tr
 from app.theme import RADIUS, SPACE_M, SPACE_S, SPACE_XL
 from app.ui.charts.style import ChartStyle, hairline
@@ -27,16 +28,21 @@ class StateText:
     """What an empty, loading or failed chart says.
 
     Attributes:
-        title: one short sentence.
+        title: one short sentence, translated by whoever made it, or the core's own.
         detail: what to do next; may be empty.
     """
 
     title: str
     detail: str = ""
 
+    def shown(self) -> StateText:
+        """Return it in the present language."""
+        return StateText(local_text(self.title), local_text(self.detail))
+
 
 def paint_state(painter: QPainter, area: QRect, state: ChartState, text: StateText, style: ChartStyle) -> None:
     """Write a state in the middle of the chart."""
+    text = text.shown()
     wrap = Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap
     inner = area.adjusted(SPACE_XL, 0, -SPACE_XL, 0)
     painter.setFont(style.normal)

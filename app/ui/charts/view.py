@@ -352,7 +352,8 @@ class ChartView(QWidget):
             close = self._scene.price_axis.text(series.last_close or 0.0)
             text = tr("{title}, {n} bars, last price {price}", title=self._scene.title, n=series.total, price=close)
         else:
-            text = f"{self._scene.text.title} {self._scene.text.detail}".strip()
+            shown = self._scene.text.shown()
+            text = f"{shown.title} {shown.detail}".strip()
         self.setAccessibleDescription(text)
 
     def _moved(self) -> None:

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.flows.verdict_text import stored_verdict_text
+from app.flows.sentence_text import local_text
 from app.i18n import format_moment, tr
 from app.models.model_choice import ModelChoice
 from app.services import StrategySpec
@@ -162,7 +162,7 @@ class AddStrategyDialog(QDialog):
     def _on_model(self, position: int) -> None:
         if 0 <= position < len(self._models):
             choice = self._models[position]
-            self.verdict.setText(stored_verdict_text(choice.verdict, choice.edge, choice.r2))
+            self.verdict.setText(local_text(choice.verdict))
             self.capital.set_unit(choice.symbol.partition("/")[2])
             self.name.setText(f"{choice.symbol} {choice.timeframe}")
         self._on_changed()

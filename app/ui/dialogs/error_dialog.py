@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
+from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.theme import GRID, ICON_SIZE_L, SPACE_L, SPACE_M, SPACE_S, ThemeManager, set_look
 from app.ui.widgets.fit import fit_height
@@ -92,12 +93,11 @@ class ErrorDialog(QDialog):
             self._count += 1
         elif self.isVisible():
             self._others += 1
-            self.details.appendPlainText(f"\n{message} {remedy}\n{details}".rstrip())
+            sentences = f"{local_text(message)} {local_text(remedy)}"
+            self.details.appendPlainText(f"\n{sentences}\n{details}".rstrip())
         else:
             self._shown, self._count, self._others = (message, remedy), 1, 0
-            self.message.setText(message)
-            self.remedy.setText(remedy)
-            self.remedy.setVisible(bool(remedy))
+            self._show_sentences()
             self.details.setPlainText(details)
             self.more.setChecked(False)
         self._show_count()
@@ -111,6 +111,7 @@ class ErrorDialog(QDialog):
         self.more.setText(tr("Details"))
         self.copy.setText(tr("Copy"))
         self.ok.setText(tr("Close"))
+        self._show_sentences()
         self._show_count()
         icon = self._theme.icon("circle-alert", self._theme.palette.danger)
         self._picture.setPixmap(icon.pixmap(ICON_SIZE_L, ICON_SIZE_L))
@@ -119,6 +120,12 @@ class ErrorDialog(QDialog):
         """Return everything shown, for the clipboard."""
         parts = (self.message.text(), self.remedy.text(), self.count.text(), self.details.toPlainText())
         return "\n".join(part for part in parts if part)
+
+    def _show_sentences(self) -> None:
+        message, remedy = (local_text(text) for text in self._shown)
+        self.message.setText(message)
+        self.remedy.setText(remedy)
+        self.remedy.setVisible(bool(remedy))
 
     def _show_count(self) -> None:
         parts = []

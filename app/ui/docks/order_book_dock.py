@@ -12,6 +12,7 @@ from decimal import Decimal
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QLabel, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
+from app.flows.sentence_text import local_text
 from app.i18n import format_duration, mark, tr
 from app.theme import GRID, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.ladder import LadderWidget
@@ -129,7 +130,7 @@ class OrderBookDock(Panel):
             self._note.setText(tr("STALE {age}", age=format_duration(max(1.0, self._stale))))
         self._stack.setCurrentIndex(int(self.ladder.book is not None))
         if self._message is not None:
-            self.empty.set_text(self._message[0], detail=self._message[1])
+            self.empty.set_text(local_text(self._message[0]), detail=local_text(self._message[1]))
         elif self._symbol:
             self.empty.set_text(tr("Loading {symbol} …", symbol=self._symbol))
         else:

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.flows.verdict_text import verdict_text
+from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_compact, format_duration, format_moment, format_number, mark, tr
 from app.services import TrainingCommands
 from app.theme import GRID, ICON_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
@@ -347,9 +347,10 @@ class TrainingDock(Panel):
         """Write the verdict, the failure with its remedy, or nothing."""
         text, role = "", "muted"
         if run.state is RunState.FAILED:
-            text, role = f"{run.message} {run.remedy}".strip(), "danger"
+            text, role = f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
         elif run.result is not None:
-            text, role = verdict_text(run.result.metrics), "success" if run.result.metrics.edge else "warning"
+            metrics = run.result.metrics
+            text, role = local_text(metrics.verdict), "success" if metrics.edge else "warning"
         elif run.state is RunState.CANCELLED:
             kept = tr("The run stopped at your request. Its checkpoint is kept.")
             text = kept if run.resumable else tr("The run stopped at your request, before its first epoch.")
@@ -357,7 +358,7 @@ class TrainingDock(Panel):
             kept = tr("The program ended before this run did. Its checkpoint is kept.")
             text = kept if run.resumable else tr("The program ended before this run did, before its first epoch.")
         elif run.state is RunState.FINISHED:
-            text = tr("Its figures cannot be read: {reason}", reason=run.message)
+            text = tr("Its figures cannot be read: {reason}", reason=local_text(run.message))
         self._note.setVisible(bool(text))
         self._note.setText(text)
         set_look(self._note, "role", role)
@@ -368,14 +369,14 @@ class TrainingDock(Panel):
         best = format_number(run.best_epoch)
         if result is not None:
             speed = tr("{n} targets/s", n=format_compact(result.targets_per_s))
-            return format_number(result.epochs_run), MISSING, speed, result.device, best, MISSING
+            return format_number(result.epochs_run), MISSING, speed, local_text(result.device), best, MISSING
         if progress is None:
             return (MISSING,) * 6
         left = format_duration(progress.eta_s) if progress.eta_s is not None and not run.state.is_over else MISSING
         speed = tr("{n} targets/s", n=format_compact(progress.targets_per_s)) if progress.targets_per_s else MISSING
         rate = format_number(progress.learning_rate, 5) if progress.learning_rate else MISSING
         epoch = f"{progress.epoch} / {progress.epochs}" if run.learns else MISSING
-        return epoch, left, speed, progress.device or MISSING, best, rate
+        return epoch, left, speed, local_text(progress.device) or MISSING, best, rate
 
     @Slot()
     def _on_wizard(self) -> None:

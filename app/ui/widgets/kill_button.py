@@ -8,6 +8,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
+from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.theme import SPACE_XS, ThemeManager, set_look
 from core.domain.orders import TradingState
@@ -91,7 +92,7 @@ class KillSwitch(QWidget):
         self.rearm.setToolTip(tr("Allow trading again"))
         word = tr("HALTED") if self._state is TradingState.HALTED else tr("REDUCING ONLY")
         self.halted.setText(word)
-        self.halted.setToolTip(self._reason)
+        self.halted.setToolTip(local_text(self._reason))
 
     @Slot()
     def refresh_look(self) -> None:

@@ -73,10 +73,15 @@ class Toast(QFrame):
         colour = getattr(self._theme.palette, SEVERITY_TONE[notice.severity].value)
         icon = self._theme.icon(_ICON[notice.severity], colour)
         self._picture.setPixmap(icon.pixmap(ICON_SIZE_M, ICON_SIZE_M))
-        self._title.setText(notice.title if row.count == 1 else f"{notice.title}  ×{row.count}")
-        self._text.setText(notice.text)
-        self._text.setVisible(bool(notice.text))
+        self.retranslate()
         self._timer.start(_SHOWN_MS[notice.severity])
+
+    def retranslate(self) -> None:
+        """Write the notice in the present language; its time goes on."""
+        self._title.setText(self.row.title())
+        text = self.row.text()
+        self._text.setText(text)
+        self._text.setVisible(bool(text))
 
     def dismiss(self) -> None:
         """Stop the clock and report it is gone."""
@@ -134,6 +139,12 @@ class ToastStack(QObject):
         self._toasts.append(toast)
         self._arrange()
         toast.show()
+
+    def retranslate(self) -> None:
+        """Write those on screen in the present language."""
+        for toast in self._toasts:
+            toast.retranslate()
+        self._arrange()
 
     def clear(self) -> None:
         """Remove every toast."""
