@@ -547,8 +547,8 @@ def _require(condition: bool, message: str, remedy: str) -> None:
 
 def _range(value: float, low: float, high: float, what: str, unit: str) -> None:
     if not low <= value <= high:
-        suffix = f" {unit}" if unit else ""
-        raise UserError(f"The {what} {value:g} is out of range.", f"Choose {low:,g} to {high:,g}{suffix}.")
+        remedy = f"Choose {low:,g} to {high:,g} {unit}." if unit else f"Choose {low:,g} to {high:,g}."
+        raise UserError(f"The {what} {value:g} is out of range.", remedy)
 
 
 def _choice(value: str, allowed: tuple[str, ...], what: str) -> None:

@@ -24,7 +24,7 @@ from app.i18n import TRANSLATIONS, Language, current_language
 
 # Where a text may be taken apart; strongest first. Behind a colon or a bracket often stands what somebody else said.
 _JOINTS = (". ", "; ", ", ", ": ")
-_LONGEST = 600  # characters of a line; more is a dump, not a sentence
+_LONGEST = 400  # characters of a line; more is a dump, not a sentence
 _IN_BRACKETS = re.compile(r"(.+) (\(.+\))")
 
 
@@ -47,14 +47,21 @@ class _Template:
         self.hint = max((words for words, *_ in self._pieces), key=len)
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        parts = (re.escape(words) + ("" if place is None else "(.*?)") for words, place, *_ in self._pieces)
-        return re.compile("".join(parts))
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        """Where a value has spaces, the first place may take as little as it can or as much."""
+        several = sum(place is not None for _, place, *_ in self._pieces) > 1
+        return tuple(re.compile(self._written(place)) for place in (("(.*?)", "(.*)") if several else ("(.*)",)))
 
-    def values(self, text: str) -> tuple[str, ...] | None:
-        """Return what stands in the places, None where the text is another sentence."""
-        found = self._pattern.fullmatch(text) if self.hint in text else None
-        return None if found is None else found.groups()
+    def _written(self, pattern: str) -> str:
+        return "".join(re.escape(words) + ("" if place is None else pattern) for words, place, *_ in self._pieces)
+
+    def values(self, text: str) -> Iterator[tuple[str, ...]]:
+        """Yield what may stand in the places; nothing where the text is another sentence."""
+        if self.hint in text:
+            for pattern in self._patterns:
+                found = pattern.fullmatch(text)
+                if found is not None:
+                    yield found.groups()
 
 
 class Catalogue:
@@ -90,8 +97,7 @@ class Catalogue:
 
     def _as_whole(self, text: str) -> Iterator[_Reading]:
         for template in self._templates:
-            values = template.values(text)
-            if values is not None:
+            for values in template.values(text):
                 readings = [self._read_value(value) for value in values]
                 filled = template.translation.format(*(reading.text for reading in readings))
                 yield _Reading(filled, template.known + sum(reading.known for reading in readings))

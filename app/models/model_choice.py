@@ -14,7 +14,6 @@ class ModelChoice:
         symbol / timeframe: market it was trained on and may trade.
         verdict: one sentence on how good it is, as the evaluation wrote it.
         created_ns: when it was trained, ns UTC.
-        edge / r2: the figures of the verdict; r2 is None where unknown.
     """
 
     model_id: str
@@ -22,5 +21,3 @@ class ModelChoice:
     timeframe: str
     verdict: str
     created_ns: int
-    edge: bool = False
-    r2: float | None = None

@@ -89,10 +89,10 @@ class ExecutorLock:
         if not _try_lock(file):
             holder = _holder(path)
             file.close()
-            raise UserError(
-                f"Another program is already trading {what}{holder}.",
-                "Close it first: two executors would work against each other.",
-            )
+            trouble = f"Another program is already trading {what}."
+            if holder is not None:
+                trouble = f"Another program is already trading {what} (process {holder})."
+            raise UserError(trouble, "Close it first: two executors would work against each other.")
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid()}).encode())
         file.flush()
@@ -154,11 +154,11 @@ def _require_own(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _holder(path: Path) -> str:
+def _holder(path: Path) -> int | None:
     try:
-        return f" (process {int(json.loads(path.read_bytes())['pid'])})"
+        return int(json.loads(path.read_bytes())["pid"])
     except (OSError, ValueError, KeyError, TypeError):
-        return ""  # a Windows lock hides the content
+        return None  # a Windows lock hides the content
 
 
 if sys.platform == "win32":

@@ -17,7 +17,7 @@ FOLDERS = ("core", "ml", "app")
 
 
 @pytest.fixture
-def korean() -> None:
+def _speaking_korean() -> None:
     set_language(Language.KOREAN)  # the root conftest goes back to English
 
 
@@ -66,6 +66,11 @@ def test_entries_keep_their_places_and_no_particle_depends_on_one() -> None:
     assert all(korean.strip() for korean in entries.values())
 
 
+def test_places_do_not_touch() -> None:
+    """Nobody could say where the value of one ends: the core writes two sentences instead."""
+    assert [source for source in _content()["sentences"] if "}{" in source.replace("}}", "").replace("{{", "")] == []
+
+
 def test_every_entry_is_recognised_with_its_values() -> None:
     """A template that another one hides would never be used."""
     korean = catalogue(Language.KOREAN)
@@ -74,7 +79,7 @@ def test_every_entry_is_recognised_with_its_values() -> None:
         assert korean.translate(source.format(*values)) == expected.format(*values), source
 
 
-@pytest.mark.usefixtures("korean")
+@pytest.mark.usefixtures("_speaking_korean")
 @pytest.mark.parametrize(
     ("english", "korean"),
     [
@@ -95,7 +100,8 @@ def test_every_entry_is_recognised_with_its_values() -> None:
         ("Order would immediately match and take. (-2010)", "바로 체결되어 테이커가 되는 주문입니다. (-2010)"),
         ("BTC/USDT: price 1 is not positive", "BTC/USDT: 가격은 0보다 커야 합니다 (입력 1)"),
         (
-            "binance cannot be used: no connection to 127.0.0.1:8080. Check the connection and the keys, then start again.",
+            "binance cannot be used: no connection to 127.0.0.1:8080. "
+            "Check the connection and the keys, then start again.",
             "binance 거래소를 사용할 수 없습니다: 연결되지 않음: 127.0.0.1:8080. "
             "연결과 키를 확인한 뒤 다시 시작하세요.",
         ),
@@ -115,7 +121,8 @@ def test_every_entry_is_recognised_with_its_values() -> None:
         ),
         (
             "BTC/USDT order m-1: an order cannot go from filled to rejected. The venue's account page decides.",
-            "BTC/USDT 주문 m-1: 주문 상태가 바뀔 수 없는 순서입니다 (체결 → 거부). 거래소 계좌 화면의 내용을 기준으로 하세요.",
+            "BTC/USDT 주문 m-1: 주문 상태가 바뀔 수 없는 순서입니다 (체결 → 거부). "
+            "거래소 계좌 화면의 내용을 기준으로 하세요.",
         ),
         ("buy order of 0.1 BTC/USDT (accepted)", "BTC/USDT 0.1 매수 주문 (미체결)"),
         ("kill switch\n/data/reports/kill-1.json", "긴급 정지\n/data/reports/kill-1.json"),
@@ -134,7 +141,7 @@ def test_sentences_in_korean(english: str, korean: str) -> None:
     assert local_text(korean) == korean, "translated text stays as it is"
 
 
-@pytest.mark.usefixtures("korean")
+@pytest.mark.usefixtures("_speaking_korean")
 @pytest.mark.parametrize("text", ["", "Margin is insufficient, try later.", "ValueError: no", "3", "Bitcoin hourly"])
 def test_what_nobody_knows_stays(text: str) -> None:
     assert local_text(text) == text
