@@ -186,13 +186,11 @@ def evaluate_forecast(
     )
 
 
-def _p_text(p_value: float) -> str:
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
 def verdict(model: PointMetrics, ridge: PointMetrics, targets: int, p_value: float, *, edge: bool) -> str:
     """Return one sentence that does not promise more than the figures."""
-    figures = f"R² {model.r2:+.2%} on {targets:,} unseen bars, {_p_text(p_value)}"
+    figures = f"R² {model.r2:+.2%} on {targets:,} unseen bars, p = {p_value:.3f}"
+    if p_value < 0.001:
+        figures = f"R² {model.r2:+.2%} on {targets:,} unseen bars, p < 0.001"
     if not edge:
         return f"No evidence of an edge over persistence ({figures})."
     if ridge.r2 >= model.r2:

@@ -102,7 +102,7 @@ def _strategies() -> tuple[StrategyStatus, ...]:
     return (
         StrategyStatus(
             "btcusdt-1h-9f41c07b",
-            "Bitcoin hourly",
+            tr("Bitcoin hourly"),
             "BTC/USDT",
             "1h",
             MODEL_IDS[0],
@@ -114,7 +114,7 @@ def _strategies() -> tuple[StrategyStatus, ...]:
         ),
         StrategyStatus(
             "ethusdt-15m-1b7e55d2",
-            "Ether quarter-hourly",
+            tr("Ether quarter-hourly"),
             "ETH/USDT",
             "15m",
             MODEL_IDS[1],
@@ -124,10 +124,10 @@ def _strategies() -> tuple[StrategyStatus, ...]:
             Decimal("-12.08"),
             0.4,
         ),
-        StrategyStatus("solusdt-4h-c3a8802f", "Solana swing", "SOL/USDT", "4h", MODEL_IDS[2], paused),
+        StrategyStatus("solusdt-4h-c3a8802f", tr("Solana swing"), "SOL/USDT", "4h", MODEL_IDS[2], paused),
         StrategyStatus(
             "btcusdt-5m-1b7e55d2",
-            "Bitcoin scalp",
+            tr("Bitcoin scalp"),
             "BTC/USDT",
             "5m",
             MODEL_IDS[1],

@@ -190,7 +190,7 @@ def _dialog_scenes() -> dict[str, Take]:
         "dialog_error_details": partial(_error_dialog, details=True),
         "dialog_about": lambda studio: _shoot_dialog(studio, AboutDialog(VERSION, studio.window)),
         "dialog_shortcuts": lambda studio: _shoot_dialog(studio, ShortcutsDialog(studio.window)),
-        "dialog_add_strategy": partial(_add_strategy, name="Bitcoin hourly"),
+        "dialog_add_strategy": partial(_add_strategy, name=tr("Bitcoin hourly")),
         "dialog_add_strategy_incomplete": partial(_add_strategy, name=""),
         "question_close": _close_question,
         "question_flatten": _flatten_question,
@@ -314,7 +314,7 @@ def _choose_run(studio: Studio, row: int) -> None:
 
 def _toasts(studio: Studio) -> QPixmap:
     for severity, title, text in (
-        (Severity.SUCCESS, f"{tr('Bought')} 0.01200 BTC @ 99,431.20", "Bitcoin hourly"),
+        (Severity.SUCCESS, f"{tr('Bought')} 0.01200 BTC @ 99,431.20", tr("Bitcoin hourly")),
         (
             Severity.WARNING,
             tr("Order without an answer: {symbol}", symbol="ETH/USDT"),
@@ -375,7 +375,7 @@ def _flatten_question(studio: Studio) -> QPixmap:
 
 
 def _handback_question(studio: Studio) -> QPixmap:
-    studio.window.questions.ask_handback((HOURLY,), ("Bitcoin hourly",))
+    studio.window.questions.ask_handback((HOURLY,), (tr("Bitcoin hourly"),))
     return _open_question(studio, "handback_dialog")
 
 

@@ -213,15 +213,15 @@ class PictureSession:
     ) -> tuple[StrategyStatus, ...]:
         """Return four strategies, two of them in `state` with what they hold."""
         running = (
-            StrategyStatus(HOURLY, "Bitcoin hourly", BTC, "1h", MODEL_IDS[0], state, last_signal=0.85),
-            StrategyStatus(QUARTERLY, "Ether quarter-hourly", ETH, "15m", MODEL_IDS[1], state, last_signal=0.4),
+            StrategyStatus(HOURLY, tr("Bitcoin hourly"), BTC, "1h", MODEL_IDS[0], state, last_signal=0.85),
+            StrategyStatus(QUARTERLY, tr("Ether quarter-hourly"), ETH, "15m", MODEL_IDS[1], state, last_signal=0.4),
         )
         return (
             *(self._with_position(status, positions or {}) for status in running),
-            StrategyStatus("solusdt-4h-c3a8802f", "Solana swing", SOL, "4h", MODEL_IDS[2], StrategyState.STOPPED),
+            StrategyStatus("solusdt-4h-c3a8802f", tr("Solana swing"), SOL, "4h", MODEL_IDS[2], StrategyState.STOPPED),
             StrategyStatus(
                 "btcusdt-5m-1b7e55d2",
-                "Bitcoin scalp",
+                tr("Bitcoin scalp"),
                 BTC,
                 "5m",
                 MODEL_IDS[1],

@@ -29,7 +29,7 @@ def ticket_scenes() -> dict[str, Callable[[Studio], QPixmap]]:
         "ticket_stop": _ticket_stop,
         "ticket_review": _ticket_review,
         "ticket_sending": _ticket_sending,
-        "ticket_denied": partial(_ticket_answer, state=OrderState.DENIED, text="The daily loss limit is reached."),
+        "ticket_denied": partial(_ticket_answer, state=OrderState.DENIED, text="today's loss 251.40 reached 250"),
         "ticket_done": partial(_ticket_answer, state=OrderState.FILLED, text=""),
         "ticket_unknown": partial(_ticket_answer, state=OrderState.UNKNOWN, text=""),
         "ticket_manual": _ticket_manual,

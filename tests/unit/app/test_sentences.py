@@ -102,7 +102,7 @@ def test_every_entry_is_recognised_with_its_values() -> None:
         (
             "binance cannot be used: no connection to 127.0.0.1:8080. "
             "Check the connection and the keys, then start again.",
-            "binance 거래소를 사용할 수 없습니다: 연결되지 않음: 127.0.0.1:8080. "
+            "binance 거래소를 사용할 수 없습니다 (연결되지 않음: 127.0.0.1:8080). "
             "연결과 키를 확인한 뒤 다시 시작하세요.",
         ),
         (
@@ -128,7 +128,7 @@ def test_every_entry_is_recognised_with_its_values() -> None:
         ("kill switch\n/data/reports/kill-1.json", "긴급 정지\n/data/reports/kill-1.json"),
         (
             "No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.310).",
-            "지속 예측 대비 우위의 증거 없음 (처음 보는 봉 1,333개에서 R² +0.04%, p = 0.310).",
+            "지속 예측 대비 우위의 증거 없음 (처음 보는 봉 1,333개에서 R²\u00a0+0.04%, p\u00a0=\u00a00.310).",
         ),
         (
             "Row 7 of a.csv (2024-01-01 00:00 UTC) has no valid open price.",
