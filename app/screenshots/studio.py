@@ -31,7 +31,7 @@ from app.ui.window_services import WindowServices
 from core.clock import NS_PER_S, ManualClock
 from core.config import VERSION
 from core.domain.orders import OrderDraft, TradingMode
-from core.events import ConnectionState, ExecutorEvent, FillBooked, OrderUpdated, PositionChanged
+from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
 from core.strategies.spec import StrategySpec
 
 _ROUNDS = 4  # through the event queue: layouts, deferred deletions, timers of 0 ms
@@ -204,6 +204,9 @@ class Studio:
 
     def hear(self, event: ExecutorEvent) -> None:
         """Hand one event to the window and the chart."""
+        if isinstance(event, Notice):  # the session's are those of the program, which the executor's log does not hold
+            self.window.show_notice(event)
+            return
         self.window.on_executor_event(event)
         if isinstance(event, OrderUpdated):
             self.chart.on_order(event.order)

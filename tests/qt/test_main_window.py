@@ -465,3 +465,40 @@ def test_a_pause_of_the_window_is_forgotten_after_a_minute(kit: WindowKit) -> No
     status.add_stall(2.0)
     status.tick(NOW_NS)
     assert status.indicators["stall"].text() == "2\u00a0ms"
+
+
+def test_sentences_of_the_core_follow_the_language(kit: WindowKit) -> None:
+    kit.play()
+    window = kit.window
+    window.on_executor_event(Notice(Severity.ERROR, "The venue refuses this key", "no connection"))
+    window.show_error("There is no model m1.", "Update the program.")
+    window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch"))
+    window.refresh_now()
+
+    def shown() -> tuple[str, ...]:
+        orders, strategies, notices = window.models.orders, window.models.strategies, window.models.notifications
+        return (
+            str(orders.index(5, orders.column_index("message")).data()),
+            str(strategies.index(3, strategies.column_index("detail")).data()),
+            str(notices.index(notices.rowCount() - 2, notices.column_index("title")).data()),
+            *(str(label.text()) for toast in window.toasts.toasts[-2:-1] for label in toast.findChildren(QLabel)[1:]),
+            window.error_dialog.message.text(),
+            window.error_dialog.remedy.text(),
+            window.top_bar.kill_switch.halted.toolTip(),
+        )
+
+    english = shown()
+    kit.language.set_language(Language.KOREAN)
+    assert shown() == (
+        "주문 금액이 한도를 넘습니다 (주문 152500.00, 한도 5000)",
+        "모델의 종목과 봉 간격이 다릅니다: 학습 ETH/USDT 15m, 전략 BTC/USDT 5m.",
+        "거래소가 이 키를 거부합니다",
+        "거래소가 이 키를 거부합니다",
+        "연결되지 않음",
+        "모델이 없습니다: m1.",
+        "프로그램을 업데이트하세요.",
+        "긴급 정지",
+    )
+    kit.language.set_language(Language.ENGLISH)
+    assert shown() == english
+    window.error_dialog.close()

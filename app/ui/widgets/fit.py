@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QLayout, QWidget
 
 
 def fit_height(widget: QWidget, width: int) -> None:
@@ -19,5 +19,6 @@ def fit_height(widget: QWidget, width: int) -> None:
     widget.ensurePolished()
     for label in widget.findChildren(QWidget):
         label.ensurePolished()  # a label measures with the font it has; the style sheet may give it another
-    layout.invalidate()
+    for part in (*widget.findChildren(QLayout), layout):
+        part.invalidate()  # while the widget is hidden, those inside keep the height of the text before
     widget.resize(width, layout.totalHeightForWidth(width))

@@ -30,6 +30,13 @@ def test_korean_puts_its_sentence_before_the_figures() -> None:
     assert Reason("VENUE_OWN_CODE", "no").text() == "no"
 
 
+def test_korean_says_what_the_core_says_and_nothing_twice() -> None:
+    set_language(Language.KOREAN)
+    told = Reason("MAX_ORDER_VALUE", "order value 30000.00 is above the limit 25000").text()
+    assert told == "주문 금액이 한도를 넘습니다 (주문 30000.00, 한도 25000)"
+    assert Reason("", "Filter failure: LOT_SIZE").text().startswith("수량이")
+
+
 def test_a_notice_of_a_denial_speaks_korean() -> None:
     set_language(Language.KOREAN)
     intent = Intent(
