@@ -44,7 +44,9 @@ def test_a_new_practice_account(person: Person, qtbot: QtBot, application: Appli
     shoot(person, "new_account_begun")
     for table in ("fills_table", "orders_table", "positions_table"):
         assert person.rows(table) == [], table
-    person.wait(lambda: [row["Strategy"] for row in person.rows("strategies_table")] == ["Kept"], 10, "the strategy stays")
+    person.wait(
+        lambda: [row["Strategy"] for row in person.rows("strategies_table")] == ["Kept"], 10, "the strategy stays"
+    )
     assert application.practice.endpoints.result(0).api_key != former.api_key
     assert venue_orders(application) == []
     assert len(list(application.paths.root.glob("journal-*.sqlite"))) == 1
