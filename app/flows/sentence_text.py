@@ -24,7 +24,8 @@ from app.i18n import TRANSLATIONS, Language, current_language
 
 # Where a text may be taken apart; strongest first. Behind a colon or a bracket often stands what somebody else said.
 _JOINTS = (". ", "; ", ", ", ": ")
-_LONGEST = 400  # characters of a line; more is a dump, not a sentence
+# A line with more characters or joints is a dump, not a sentence; taking it apart would hold up the window.
+_LONGEST, _MOST_JOINTS = 400, 16
 _IN_BRACKETS = re.compile(r"(.+) (\(.+\))")
 
 
@@ -81,7 +82,7 @@ class Catalogue:
 
     def translate(self, text: str) -> str:
         """Return the text with every sentence that is known translated, line by line."""
-        return "\n".join(self._read_value(line).text if len(line) <= _LONGEST else line for line in text.split("\n"))
+        return "\n".join(line if _is_dump(line) else self._read_value(line).text for line in text.split("\n"))
 
     def _best(self, text: str) -> _Reading:
         """Return the reading that recognises most; of two that recognise the same, the one with shorter sentences."""
@@ -134,6 +135,10 @@ class Catalogue:
         if joint in ("; ", ", ") and not (first.known and second.known):
             return  # half a sentence translated reads worse than none
         yield _Reading(first.text + joint.lstrip(".") + second.text, first.known + second.known)
+
+
+def _is_dump(line: str) -> bool:
+    return len(line) > _LONGEST or sum(line.count(joint) for joint in _JOINTS) > _MOST_JOINTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,13 @@ def test_every_sentence_has_a_korean_entry() -> None:
     assert missing == {}, f"add to resources/translations/sentences_ko.json:\n{shown}"
 
 
+@pytest.mark.usefixtures("_speaking_korean")
+@pytest.mark.parametrize("dump", ["Trading is halted. " * 40, ", ".join(f"field {number}" for number in range(30))])
+def test_a_dump_is_shown_as_it_is(dump: str) -> None:
+    assert local_text(dump) == dump
+    assert local_text(f"{dump}\nTrading is halted.") == f"{dump}\n매매가 중지되었습니다."
+
+
 def test_no_entry_is_left_over() -> None:
     content = _content()
     used = {template for folder in FOLDERS for _, template in sentences(folder)}
