@@ -178,6 +178,18 @@ def test_a_halted_folder_is_refused_until_it_is_rearmed(trained: Trained, tmp_pa
     ended(main_py(tmp_path, *trading), 0)
 
 
+def test_a_kill_while_a_person_decides_stays(tmp_path: Path) -> None:
+    tmp_path.joinpath("data").mkdir()
+    ended(main_py(tmp_path / "data", "kill"), 2)  # no exchange is known; the fence is up
+    deciding = main_py(tmp_path / "data", "rearm")
+    wait_until_said(deciding, "Type rearm")
+    ended(main_py(tmp_path / "data", "kill"), 2)
+    answer, _ = ended(deciding, 1, "rearm\n")
+    assert answer["error"].startswith("Trading was halted again meanwhile, and stays so. Trading is halted since 20")
+    answer, _ = ended(main_py(tmp_path / "data", "rearm", "--yes"), 0)
+    assert (answer["before"]["epoch"], answer["trading_state"]) == (2, "active")
+
+
 def test_a_running_program_is_not_rearmed_from_outside(tmp_path: Path) -> None:
     process = main_py(tmp_path, "trade", "--practice")
     wait_until_said(process, "Trading.")
