@@ -26,7 +26,17 @@ DataDirOption = Annotated[
 
 
 class CommandFailed(Exception):
-    """The work ran and failed (exit code 1); the result was already printed."""
+    """The work ran and failed (exit code 1).
+
+    Attributes:
+        message: one clear sentence; empty where the result was printed already and says it.
+        remedy: one sentence saying what to do about it; may be empty.
+    """
+
+    def __init__(self, message: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
 
 
 def emit(result: dict[str, Any], *, as_json: bool, text: str = "") -> None:
@@ -44,6 +54,13 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def _tell_error(message: str, remedy: str, *, as_json: bool) -> None:
+    if as_json:
+        emit({"error": message, "remedy": remedy}, as_json=True)
+    else:
+        say(f"Error: {message} {remedy}".rstrip())
+
+
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Turn the errors of a subcommand into one sentence and an exit code.
 
@@ -56,12 +73,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         try:
             function(*args, **kwargs)
         except UserError as exc:
-            if as_json:
-                emit({"error": exc.message, "remedy": exc.remedy}, as_json=True)
-            else:
-                say(f"Error: {exc}")
+            _tell_error(exc.message, exc.remedy, as_json=as_json)
             raise typer.Exit(2) from exc
         except CommandFailed as exc:
+            if exc.message:
+                _tell_error(exc.message, exc.remedy, as_json=as_json)
             raise typer.Exit(1) from exc
         except KeyboardInterrupt as exc:
             say("Cancelled.")

@@ -127,7 +127,7 @@ def check(
     clean = not damaged and all(r["clean"] for r in reports)
     emit({"series": reports, "damaged": damaged, "clean": clean}, as_json=as_json, text="\n".join(lines) or "No data.")
     if damaged:
-        raise CommandFailed("damaged files")
+        raise CommandFailed
 
 
 @app.command("list")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
+from app.commands.rearm import command_line as rearm_line
 from core.clock import SystemClock
 from core.config import data_paths
 
@@ -61,6 +62,7 @@ def kill(
     report, path = asyncio.run(action.run(epoch, flatten=flatten, reason=reason))
     result = {**asdict(report), "complete": report.complete, "summary": report.summary(), "report": str(path)}
     emit(result, as_json=as_json, text=f"{report.summary()} Report: {path}")
+    say(f"Trading stays halted until you allow it again with: {rearm_line(data_dir)}")
     for error in report.errors:
         say(f"Note: {error}")
     if not report.complete:

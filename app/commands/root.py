@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("app.commands.models", "List and show stored models."),
     "trade": ("app.commands.trade", "Trade headless on the practice exchange."),
     "kill": ("app.commands.kill", "Halt trading and cancel every order, from outside the running program."),
+    "rearm": ("app.commands.rearm", "Allow trading again after a halt; asks first."),
     "doctor": ("app.commands.doctor", "Check this machine and say what to repair."),
     "bench": ("app.commands.bench", "Measure speed and memory."),
     "screenshots": ("app.commands.screenshots", "Write a picture of every window, dock, dialog and wizard page."),

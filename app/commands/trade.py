@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
+from app.commands.rearm import command_line as rearm_line
+from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
-from core.domain.money import ZERO, parse_decimal, plain
+from core.domain.money import parse_decimal, plain
+from core.domain.orders import TradingState
 from core.errors import UserError
-from core.events import ExecutorEvent, FillBooked, IntentDenied, Notice, OrderUpdated, SignalEmitted, StrategyStatus
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from core.config import DataPaths
     from core.domain.candles import Candle
     from core.execution.books import BookCheck
+    from core.execution.executor import Executor
+    from core.execution.records import TradingStateRecord
     from core.practice.control import PracticeEndpoints
 
 app = typer.Typer(add_completion=False)
@@ -43,6 +47,34 @@ class ExchangeChoice:
     def lockstep(self) -> bool:
         """Whether our own exchange waits for each bar to be handled."""
         return self.speed == "max"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What to do on it.
+
+    Attributes:
+        spec: the strategy to run; None only keeps the books, and runs what ran before.
+        minutes: wall minutes; None until interrupted.
+        rearm: the command that re-arms this data folder, for who finds trading halted.
+    """
+
+    spec: StrategySpec | None
+    minutes: float | None
+    rearm: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        result: what to print; None where the books could not be compared.
+        trouble: what failed, one sentence each; empty where all went well.
+    """
+
+    result: dict[str, Any] | None
+    trouble: list[str]
 
 
 @app.command()
@@ -78,11 +110,30 @@ def trade(
         _check_model(paths, spec)
     logs = LogSetup(paths.logs)
     try:
-        result = asyncio.run(_trade(paths, choice, spec, minutes, logs))
+        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir)), logs))
     finally:
         logs.close()
+    _conclude(outcome, paths, as_json=as_json)
+
+
+def _conclude(outcome: Outcome, paths: DataPaths, *, as_json: bool) -> None:
+    """Print how it ended.
+
+    Raises:
+        CommandFailed: something failed, or the books differ from the exchange.
+    """
+    result, trouble = outcome.result, outcome.trouble
+    equal = result is not None and result["orders_match"] and result["positions_match"]
+    if trouble:
+        if result is not None:
+            # One JSON line, and that is the error's.
+            say(_text(result)) if as_json else emit(result, as_json=False, text=_text(result))
+            trouble = trouble if equal else [*trouble, "The books differ from the exchange."]
+        remedy = f"Repair that and start again; the log in {paths.logs} says more. Positions stay."
+        raise CommandFailed(" ".join(trouble), remedy)
+    assert result is not None  # books that could not be compared are trouble
     emit(result, as_json=as_json, text=_text(result))
-    if not (result["orders_match"] and result["positions_match"]):
+    if not equal:
         raise CommandFailed
 
 
@@ -112,17 +163,17 @@ def _check_model(paths: DataPaths, spec: StrategySpec) -> None:
         )
 
 
-async def _trade(
-    paths: DataPaths, choice: ExchangeChoice, spec: StrategySpec | None, minutes: float | None, logs: Any
-) -> dict[str, Any]:
+async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: Any) -> Outcome:
     from app.runtime import open_trading_session
 
     async with _exchange(paths, choice) as endpoints:
         logs.redactor.add(endpoints.token, endpoints.api_key, endpoints.api_secret)
         hook = _acknowledge if choice.lockstep else None
-        session = await open_trading_session(paths, endpoints, _Teller(), bar_processed=hook)
+        stop = asyncio.Event()
+        watch = StrategyWatch(stop.set)
+        session = await open_trading_session(paths, endpoints, Teller(watch), bar_processed=hook)
         try:
-            return await _run(session, spec, minutes, lockstep=choice.lockstep)
+            return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
         finally:
             await session.close()
 
@@ -168,54 +219,95 @@ async def _release_first_bar(link: PracticeLink, symbol: str) -> None:
 
 
 async def _run(
-    session: TradingSession, spec: StrategySpec | None, minutes: float | None, *, lockstep: bool
-) -> dict[str, Any]:
-    executor = session.executor
+    session: TradingSession, plan: RunPlan, watch: StrategyWatch, stop: asyncio.Event, *, lockstep: bool
+) -> Outcome:
+    executor, spec = session.executor, plan.spec
     await executor.start()
+    _require_armed(executor.trading_record, plan.rearm)
+    watch.expect(executor.wanted_strategies | ({spec.strategy_id} if spec is not None else set()))
     running = asyncio.create_task(executor.run())
-    stop = _stop_on_signal()
+    _stop_on_signal(stop)
     say("Trading. Press Ctrl-C to stop; open orders stay at the exchange.")
     try:
         if spec is not None:
             if spec.strategy_id not in {known.strategy_id for known in executor.strategies}:
                 await executor.add_strategy(spec)
             await executor.start_strategy(spec.strategy_id)
-            if lockstep:
-                await executor.wait_until_following(spec.strategy_id)
+            if lockstep and await _in_time(_listen(executor, spec.strategy_id), running, stop):
                 await _release_first_bar(session.link, spec.symbol)
-        await _wait(running, stop, minutes)
-        await executor.quiesce()
-        check, analysis = await executor.audit()
-        return _result(executor.trading_state.value, check, analysis)
+        await _in_time(_pass(plan.minutes), running, stop)
+        return await _finish(executor, watch)
     finally:
         await executor.stop()
         await asyncio.gather(running, return_exceptions=True)
 
 
-def _stop_on_signal() -> asyncio.Event:
-    """Return an event that SIGINT and SIGTERM set."""
-    stop = asyncio.Event()
+def _require_armed(record: TradingStateRecord, rearm: str) -> None:
+    """Refuse to run where nothing may be sent.
+
+    Raises:
+        UserError: trading is halted.
+    """
+    from core.execution.trading_control import describe_halt
+
+    if record.state is TradingState.HALTED:
+        raise UserError(describe_halt(record), f"When you know why, allow it again with: {rearm}")
+
+
+async def _listen(executor: Executor, strategy_id: str) -> None:
+    """Wait until a strategy's bars arrive; one that failed is told by its status, and others may want the bars."""
+    with suppress(UserError):
+        await executor.wait_until_following(strategy_id)
+
+
+async def _pass(minutes: float | None) -> None:
+    """Let time go by: some minutes, or for ever."""
+    await (asyncio.Event().wait() if minutes is None else asyncio.sleep(minutes * 60))
+
+
+async def _finish(executor: Executor, watch: StrategyWatch) -> Outcome:
+    """Pause, compare the books, and say what failed."""
+    from core.execution.api.gateway import GatewayError
+
+    await executor.quiesce()
+    try:
+        check, analysis = await executor.audit()
+    except GatewayError as exc:
+        unknown = f"The books could not be compared with the exchange: {exc.message.rstrip('.')}."
+        return Outcome(None, [*watch.failures, unknown])
+    return Outcome(_result(executor.trading_state.value, check, analysis), watch.failures)
+
+
+def _stop_on_signal(stop: asyncio.Event) -> None:
+    """Have SIGINT and SIGTERM set an event."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # Windows: the loop takes no signals
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    return stop
 
 
-async def _wait(running: asyncio.Task[None], stop: asyncio.Event, minutes: float | None) -> None:
-    """Wait for the time to be over, a signal, or the executor to fail.
+async def _in_time(work: Coroutine[Any, Any, None], running: asyncio.Task[None], stop: asyncio.Event) -> bool:
+    """Wait for something unless the run is over before.
+
+    Returns:
+        Whether it was done while the run went on.
 
     Raises:
         Exception: what made the executor fail.
     """
-    waiting = asyncio.create_task(stop.wait())
-    timeout = None if minutes is None else minutes * 60
-    await asyncio.wait({running, waiting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    doing, waiting = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({doing, running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    done = doing.done()
+    doing.cancel()
     waiting.cancel()
+    await asyncio.gather(doing, waiting, return_exceptions=True)
     if running.done():
         await running
+    if done:
+        await doing  # a bug in it must show
+    return done and not stop.is_set()
 
 
 def _result(state: str, check: BookCheck, analysis: Any) -> dict[str, Any]:
@@ -238,28 +330,3 @@ def _result(state: str, check: BookCheck, analysis: Any) -> dict[str, Any]:
 def _text(result: dict[str, Any]) -> str:
     equal = "The books equal the exchange." if not result["differences"] else "\n".join(result["differences"])
     return f"{result['orders']} orders, {result['fills']} fills, profit {result['pnl']}. {equal}"
-
-
-class _Teller:
-    """Says on standard error what the executor does."""
-
-    def __init__(self) -> None:
-        self._states: dict[str, str] = {}
-        self._targets: dict[str, float] = {}
-
-    def __call__(self, event: ExecutorEvent) -> None:
-        match event:
-            case FillBooked(fill, _):
-                say(f"{fill.side} {plain(fill.quantity)} {fill.symbol} at {plain(fill.price)}")
-            case IntentDenied(intent, code, message):
-                say(f"Denied ({code}): {intent.side} {plain(intent.quantity)} {intent.symbol}: {message}")
-            case SignalEmitted(signal) if self._targets.get(signal.owner) != signal.target_weight:
-                self._targets[signal.owner] = signal.target_weight
-                say(f"Signal of {signal.owner}: hold {signal.target_weight:.0%} ({signal.reason})")
-            case OrderUpdated(order) if order.state.is_terminal and order.filled_quantity == ZERO:
-                say(f"Order {order.client_order_id}: {order.state} {order.message}".rstrip())
-            case StrategyStatus(strategy_id=name, state=state, detail=detail) if self._states.get(name) != state:
-                self._states[name] = state
-                say(f"Strategy {name}: {state} {detail}".rstrip())
-            case Notice(severity, title, text):
-                say(f"{severity.value}: {title}. {text}".rstrip())

@@ -25,9 +25,7 @@ from core.events import (
     ConnectionState,
     ConnectionStatus,
     EventSink,
-    FillBooked,
     Notice,
-    OrderUpdated,
     PositionChanged,
     Severity,
     TradingStateChanged,
@@ -59,6 +57,7 @@ from core.execution.order_desk import DeskOptions, OrderDesk
 from core.execution.order_manager import OrderManager
 from core.execution.process_lock import ExecutorLock
 from core.execution.reconciliation import Event
+from core.execution.records import TradingStateRecord
 from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import EvidenceRules, Synchroniser
 from core.execution.trade_analyzer import TradeStats, analyze_trades
@@ -213,6 +212,16 @@ class Executor:
         """What the account held when this journal began, by currency."""
         return self._account.first_balances()
 
+    @property
+    def trading_record(self) -> TradingStateRecord:
+        """What may be sent now, since when and why."""
+        return self._control.record
+
+    @property
+    def wanted_strategies(self) -> set[str]:
+        """Strategies that run, or that `run` starts again."""
+        return self._runner.wanted
+
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
         return self._manager.position(symbol, owner)
@@ -237,7 +246,9 @@ class Executor:
             await self._ping()
             await self._load_account()
             self._runner.load()
-            self._emit_books()
+            if self._control.state is TradingState.HALTED:  # a kill while nothing ran stops strategies as well
+                self._runner.forget_running()
+            self._manager.announce_books()
             await self.reconcile_now()
             await self._unknown_round()
         except GatewayError as exc:
@@ -337,6 +348,7 @@ class Executor:
     async def quiesce(self) -> None:
         """Pause all strategies and let orders under way be answered; they run again at the next start."""
         self._runner.pause_all("the program is stopping")
+        await self._runner.settle()
         await self._manager.wait_idle(self._options.settle_s)
 
     async def stop_strategy(self, strategy_id: str) -> None:
@@ -388,9 +400,9 @@ class Executor:
         """Allow trading again; only ever by explicit request. Strategies stay stopped.
 
         Raises:
-            UserError: the fence or the journal cannot be read or written.
+            UserError: another process stopped trading a moment ago, or fence or journal cannot be written.
         """
-        self._control.change(TradingState.ACTIVE, "re-armed")
+        self._control.rearm("re-armed")
 
     async def reconcile_now(self) -> list[Event]:
         """Compare the books with the venue and repair them.
@@ -447,15 +459,6 @@ class Executor:
         for symbol in sorted(held & set(self._gateway.instruments)):
             await self._mark_watcher.freshen(symbol)
             self._mark_watcher.watch(symbol)
-
-    def _emit_books(self) -> None:
-        orders = {record.key: record.order for record in self._journal.orders(limit=500)}
-        for order in orders.values():
-            self._sink(OrderUpdated(order))
-        for fill in self._journal.fills(limit=500):
-            self._sink(FillBooked(fill, orders.get(fill.client_order_id)))
-        for position in self._manager.positions:
-            self._sink(PositionChanged(position, self._marks.price(position.symbol)))
 
     # --- inside: kill switch ----------------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ from core.signals.risk_management import Approved, Denied, ReasonCode
 
 ID_PREFIX = "maru-"
 RECENT_ORDERS = 2_000
+ANNOUNCED = 500
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +103,16 @@ class OrderManager:
             (r.intent.symbol, r.order.venue_order_id): key for key, r in self._records.items() if r.order.venue_order_id
         }
         self._positions = {(p.symbol, p.owner): p for p in self._journal.positions()}
+
+    def announce_books(self) -> None:
+        """Tell what stands in the books: the newest orders and fills, and all positions."""
+        orders = {record.key: record.order for record in self._journal.orders(limit=ANNOUNCED)}
+        for order in orders.values():
+            self._sink(OrderUpdated(order))
+        for fill in self._journal.fills(limit=ANNOUNCED):
+            self._sink(FillBooked(fill, orders.get(fill.client_order_id)))
+        for position in self.positions:
+            self._sink(PositionChanged(position, self._marks.price(position.symbol)))
 
     @property
     def unsettled(self) -> list[OrderRecord]:

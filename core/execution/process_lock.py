@@ -44,27 +44,34 @@ def runtime_folder() -> Path:
     return user_runtime_path("maru", appauthor=False)
 
 
+class ExecutorRuns(UserError):
+    """Another executor holds the lock."""
+
+
 class ExecutorLock:
     """Held by the one executor that trades with a key, and over a data folder.
 
     Args:
         folder: the user's runtime folder, the same for every data folder.
-        fingerprint: hash of the key and venue; never the key itself.
+        fingerprint: hash of the key and venue, never the key itself; None for who writes the journal and sends nothing.
         data_folder: locked as well: one journal has one writer, whatever key it trades with.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, data_folder: Path | None = None) -> None:
+    def __init__(self, folder: Path, fingerprint: str | None, data_folder: Path | None = None) -> None:
         self._folder = folder
-        self._places = [(folder / f"executor-{fingerprint}.lock", "with this key")]
+        self._places: list[tuple[Path, str]] = []
         if data_folder is not None:
-            self._places.insert(0, (data_folder / "executor.lock", "over this data folder"))
+            self._places.append((data_folder / "executor.lock", "over this data folder"))
+        if fingerprint is not None:
+            self._places.append((folder / f"executor-{fingerprint}.lock", "with this key"))
         self._files: list[IO[bytes]] = []
 
     def acquire(self) -> None:
         """Take the lock; a lock already held is kept.
 
         Raises:
-            UserError: another executor holds it, or a folder cannot be written or belongs to somebody else.
+            ExecutorRuns: another executor holds it.
+            UserError: a folder cannot be written or belongs to somebody else.
         """
         if self._files:
             return
@@ -92,7 +99,7 @@ class ExecutorLock:
             trouble = f"Another program is already trading {what}."
             if holder is not None:
                 trouble = f"Another program is already trading {what} (process {holder})."
-            raise UserError(trouble, "Close it first: two executors would work against each other.")
+            raise ExecutorRuns(trouble, "Close it first: two executors would work against each other.")
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid()}).encode())
         file.flush()

@@ -1,6 +1,7 @@
 """Running strategies: one candle feed per market and bar length, decisions in order. Runs on the executor's event loop.
 
-A strategy that fails is stopped alone, with its traceback in the log; the others and the order path go on.
+A strategy that fails is stopped alone and its working orders are cancelled, with its traceback in the log; the others
+and the order path go on.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ class StrategyRunner:
         self._entries: dict[str, _Entry] = {}
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
         self._heard: dict[FeedKey, asyncio.Event] = {}
+        # Held while the orders of a failed strategy are cancelled; waiters come in order, so `settle` comes last.
+        self._cancelling = asyncio.Lock()
 
     # --- commands ---------------------------------------------------------------------------------------------
 
@@ -115,14 +118,19 @@ class StrategyRunner:
         return tuple(entry.record.spec for entry in self._entries.values())
 
     @property
+    def wanted(self) -> set[str]:
+        """Strategies that run, or that `resume` starts again."""
+        return {strategy_id for strategy_id, entry in self._entries.items() if entry.record.running}
+
+    @property
     def symbols(self) -> set[str]:
         """Markets of all registered strategies."""
         return {entry.record.spec.symbol for entry in self._entries.values()}
 
     async def resume(self) -> None:
-        """Start what was running when the program ended."""
+        """Start what was running when the program ended; what a command has started, or tried to, is left alone."""
         for strategy_id, entry in list(self._entries.items()):
-            if entry.record.running:
+            if entry.record.running and entry.state is StrategyState.STOPPED:
                 await self.start(strategy_id)
 
     def add(self, spec: StrategySpec) -> None:
@@ -155,6 +163,7 @@ class StrategyRunner:
             return
         self._save(entry, replace(entry.record, running=True))
         self._change(entry, StrategyState.WARMING_UP)
+        strategy: ModelStrategy | None = None
         try:
             record = entry.record
             strategy = entry.strategy = ModelStrategy(
@@ -166,11 +175,11 @@ class StrategyRunner:
             )
             warm = strategy.warm_up(await self._history(strategy, record.spec, self._market.now_ns()))
         except (UserError, GatewayError) as exc:
-            self._fail(entry, exc.message)
+            await self._fail(entry, strategy, exc.message)
             return
         except Exception as exc:  # noqa: BLE001 - a model's bug must not take the order path down; it is logged
             _log.exception("strategy %s failed to start", strategy_id)
-            self._fail(entry, f"{type(exc).__name__}: {exc}")
+            await self._fail(entry, strategy, f"{type(exc).__name__}: {exc}")
             return
         if entry.strategy is not strategy:
             return  # stopped meanwhile
@@ -191,8 +200,17 @@ class StrategyRunner:
         await self._path.cancel_owned(strategy_id)
 
     async def wait_until_following(self, strategy_id: str) -> None:
-        """Wait until the strategy's market has been heard of by stream: from then on no bar is missed."""
-        await self._heard.setdefault(self._entry(strategy_id).feed, asyncio.Event()).wait()
+        """Wait until the strategy's market has been heard of by stream: from then on no bar is missed.
+
+        Raises:
+            UserError: the strategy failed or was stopped, before or meanwhile.
+        """
+        entry = self._entry(strategy_id)
+        if entry.strategy is not None:
+            await self._heard.setdefault(entry.feed, asyncio.Event()).wait()
+        if entry.strategy is None:
+            reason = f": {entry.detail.rstrip('.')}" if entry.detail else ""
+            raise UserError(f"Strategy {entry.record.spec.title} does not run{reason}.", "Look at the log.")
 
     def pause_all(self, reason: str) -> None:
         """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""
@@ -203,10 +221,15 @@ class StrategyRunner:
         self._drop_idle_feeds()
 
     def forget_running(self) -> None:
-        """Journal that paused strategies are not to be started again by themselves."""
+        """Journal that no strategy is to be started again by itself, neither a paused one nor one that failed."""
         for entry in self._entries.values():
-            if entry.state is StrategyState.PAUSED and entry.record.running:
+            if entry.record.running:
                 self._save(entry, replace(entry.record, running=False))
+
+    async def settle(self) -> None:
+        """Wait until the cancels of strategies that failed have been sent and answered."""
+        async with self._cancelling:
+            pass
 
     def refresh(self, symbol: str) -> None:
         """Announce the strategies of one market again, with profit at the newest price."""
@@ -224,9 +247,10 @@ class StrategyRunner:
         needed = {entry.feed for entry in self._entries.values() if entry.strategy is not None}
         for key in [key for key in self._feeds if key not in needed]:
             task = self._feeds.pop(key)
-            self._heard.pop(key, None)
             if task is not asyncio.current_task():
                 task.cancel()
+        for key in [key for key in self._heard if key not in needed]:
+            self._heard.pop(key).set()  # nobody waits for a market that is not followed any more
 
     async def _feed(self, symbol: str, timeframe: Timeframe) -> None:
         """Follow one market until no strategy needs it; a broken stream is opened again."""
@@ -287,10 +311,10 @@ class StrategyRunner:
                 await self._path.submit(decision.intent)
             self._announce(entry)
         except (UserError, GatewayError) as exc:
-            self._fail(entry, exc.message)
+            await self._fail(entry, strategy, exc.message)
         except Exception as exc:  # noqa: BLE001 - one strategy's bug must not stop the others; it is logged
             _log.exception("strategy %s failed", spec.strategy_id)
-            self._fail(entry, f"{type(exc).__name__}: {exc}")
+            await self._fail(entry, strategy, f"{type(exc).__name__}: {exc}")
 
     def _is_too_late(self, candle: Candle) -> bool:
         return self._market.now_ns() >= candle.close_time_ns + LATE_BARS * candle.timeframe.ns
@@ -312,11 +336,27 @@ class StrategyRunner:
         self._journal.save_strategy(record)
         entry.record = record
 
-    def _fail(self, entry: _Entry, detail: str) -> None:
+    async def _fail(self, entry: _Entry, strategy: ModelStrategy | None, detail: str) -> None:
+        """Say that a strategy failed and cancel what nobody watches over any more; its position stays.
+
+        It stays wanted: the next start tries again, for what failed may be a connection.
+
+        Args:
+            strategy: the one that failed; None where it could not even be made.
+
+        Raises:
+            UserError: the journal cannot be written; without books there is no trading.
+        """
+        if entry.strategy is not strategy:
+            return  # stopped meanwhile
         entry.strategy = None
+        spec = entry.record.spec
+        _log.info("strategy %s failed: %s", spec.strategy_id, detail)  # the notice below is what a person reads
         self._drop_idle_feeds()
         self._change(entry, StrategyState.FAILED, detail)
-        self._sink(Notice(Severity.ERROR, f"Strategy {entry.record.spec.title} stopped", detail))
+        self._sink(Notice(Severity.ERROR, f"Strategy {spec.title} stopped", detail))
+        async with self._cancelling:
+            await self._path.cancel_owned(spec.strategy_id)
 
     def _change(self, entry: _Entry, state: StrategyState, detail: str = "") -> None:
         entry.state, entry.detail = state, detail

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from core.clock import Clock
+from dataclasses import replace
+
+from core.clock import Clock, to_datetime
 from core.domain.orders import TradingState
 from core.errors import UserError
 from core.events import EventSink, TradingStateChanged
@@ -10,6 +12,29 @@ from core.execution.fence import Fence, FenceState
 from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager
 from core.execution.records import TradingStateRecord
+
+
+def halted_by(fence: FenceState) -> TradingStateRecord:
+    """Return the halt that a raised fence means."""
+    reason = fence.reason or "stopped from outside this program"
+    return TradingStateRecord(TradingState.HALTED, reason, fence.epoch, fence.time_ns)
+
+
+def state_at_rest(stored: TradingStateRecord | None, fence: FenceState | None) -> TradingStateRecord:
+    """Return what holds for the next executor: the journal's state, or the halt of a fence raised since it was written.
+
+    Args:
+        stored: None in a new journal.
+        fence: None where the file is missing or unreadable.
+    """
+    record = stored or TradingStateRecord(TradingState.ACTIVE, "first start", 0, 0)
+    return record if fence is None or fence.epoch == record.epoch else halted_by(fence)
+
+
+def describe_halt(halt: TradingStateRecord) -> str:
+    """Say in one sentence since when and why trading is halted."""
+    since = to_datetime(halt.since_ns).isoformat(timespec="seconds")
+    return f"Trading is halted since {since}: {halt.reason.rstrip('.')}."
 
 
 class TradingControl:
@@ -21,12 +46,17 @@ class TradingControl:
         self._manager = manager
         self._sink = sink
         self._wall = wall
-        self._state = TradingState.HALTED
+        self._record = TradingStateRecord(TradingState.HALTED, "not started", 0, wall.now_ns())
 
     @property
     def state(self) -> TradingState:
         """What may be sent now."""
-        return self._state
+        return self._record.state
+
+    @property
+    def record(self) -> TradingStateRecord:
+        """What may be sent now, since when and why."""
+        return self._record
 
     def load(self) -> None:
         """Take over the stored state; a fence raised while no executor ran halts.
@@ -34,14 +64,16 @@ class TradingControl:
         Raises:
             UserError: the fence or the journal cannot be written.
         """
-        stored = self._journal.trading_state() or TradingStateRecord(TradingState.ACTIVE, "first start", 0, 0)
-        fence = self._fence.read()
+        stored, fence = self._journal.trading_state(), self._fence.read()
+        record = state_at_rest(stored, fence)
         if fence is None:
-            self._fence.write(FenceState(stored.epoch, stored.epoch, stored.reason, self._wall.now_ns()))
-        elif fence.epoch != stored.epoch:
+            self._fence.write(FenceState(record.epoch, record.epoch, record.reason, self._wall.now_ns()))
+        if record == stored:
+            self._enter(record)  # a start is no command: since when and why stay as they were journalled
+        elif fence is not None and record.state is TradingState.HALTED:
             self.follow_fence(fence)
-            return
-        self._set(stored.state, stored.reason, stored.epoch)
+        else:
+            self._set(replace(record, since_ns=self._wall.now_ns()))
 
     def raised_fence(self) -> FenceState | None:
         """Return the fence where somebody raised it since this executor was armed."""
@@ -50,14 +82,14 @@ class TradingControl:
 
     def follow_fence(self, fence: FenceState) -> str:
         """Halt because another process said so, acknowledge it, and return its reason."""
-        reason = fence.reason or "stopped from outside this program"
-        self._set(TradingState.HALTED, reason, fence.epoch)
+        record = halted_by(fence)
+        self._set(record)
         self._fence.acknowledge(fence.epoch)
-        return reason
+        return record.reason
 
     def halt_now(self) -> None:
         """Refuse everything from this moment; cannot fail. `store_halt` makes it durable."""
-        self._state = TradingState.HALTED
+        self._record = replace(self._record, state=TradingState.HALTED)
         self._manager.revoke()
 
     def store_halt(self, reason: str) -> list[str]:
@@ -67,35 +99,42 @@ class TradingControl:
             What went wrong, one sentence each.
         """
         errors: list[str] = []
+        now = self._wall.now_ns()
         try:
-            fence = self._fence.raise_epoch(reason, self._wall.now_ns(), at_least=self._manager.armed_epoch)
+            fence = self._fence.raise_epoch(reason, now, at_least=self._manager.armed_epoch)
             self._fence.acknowledge(fence.epoch)
             self._manager.armed_epoch = fence.epoch
         except UserError as exc:
             errors.append(exc.message)
         try:
-            self._set(TradingState.HALTED, reason, self._manager.armed_epoch)
+            self._set(TradingStateRecord(TradingState.HALTED, reason, self._manager.armed_epoch, now))
         except UserError as exc:
             errors.append(exc.message)
             self._sink(TradingStateChanged(TradingState.HALTED, reason))
         return errors
 
-    def change(self, state: TradingState, reason: str) -> None:
-        """Change the state by explicit request, at the fence's present epoch.
+    def rearm(self, reason: str) -> None:
+        """Allow trading again, by explicit request: at the epoch whose halt this executor knows, never at a later one.
 
         Raises:
-            UserError: the fence or the journal cannot be written.
+            UserError: somebody raised the fence meanwhile, or fence or journal cannot be written.
         """
-        fence = self._fence.read()
+        epoch, fence, now = self._manager.armed_epoch, self._fence.read(), self._wall.now_ns()
         if fence is None:
-            fence = FenceState(self._manager.armed_epoch, time_ns=self._wall.now_ns())
-            self._fence.write(fence)
-        self._set(state, reason, fence.epoch)
+            self._fence.write(FenceState(epoch, time_ns=now))
+        elif fence.epoch != epoch:
+            raise UserError(
+                "Trading was stopped from outside a moment ago.", "Look at what happened, then re-arm again."
+            )
+        self._set(TradingStateRecord(TradingState.ACTIVE, reason, epoch, now))
 
-    def _set(self, state: TradingState, reason: str, epoch: int) -> None:
-        if state is TradingState.HALTED:
+    def _set(self, record: TradingStateRecord) -> None:
+        if record.state is TradingState.HALTED:
             self.halt_now()  # must not wait for a journal that may fail
-        self._journal.set_trading_state(TradingStateRecord(state, reason, epoch, self._wall.now_ns()))
-        self._state = state
-        self._manager.armed_epoch = epoch
-        self._sink(TradingStateChanged(state, reason))
+        self._journal.set_trading_state(record)
+        self._enter(record)
+
+    def _enter(self, record: TradingStateRecord) -> None:
+        self._record = record
+        self._manager.armed_epoch = record.epoch
+        self._sink(TradingStateChanged(record.state, record.reason))

@@ -141,6 +141,8 @@ CASES = [
     ("models show nope", "nope"),
     ("models show ../../data", "There is no model"),
     ("kill --endpoints missing.json", "missing.json"),
+    ("rearm --data-dir missing", "There is no data folder"),
+    ("rearm --data-dir file", "There is no data folder"),
     ("bench nonsense", "nonsense"),
     ("screenshots --only nonsense", "nonsense"),
     ("screenshots --theme pink", "pink"),

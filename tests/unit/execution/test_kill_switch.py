@@ -154,6 +154,38 @@ async def test_a_running_executor_follows_a_fence_raised_outside(desk: Desk) -> 
     assert (await executor.place_order(BUY)).state is OrderState.FILLED
 
 
+async def test_a_kill_that_came_in_meanwhile_is_not_rearmed(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.kill()
+    Fence(desk.paths.root / "fence.json").raise_epoch("killed from outside", desk.venue.clock.now_ns())
+    with pytest.raises(UserError, match="stopped from outside a moment ago"):
+        await executor.rearm()
+    assert executor.trading_state is TradingState.HALTED
+    assert (await executor.place_order(BUY)).reason_code == "TRADING_HALTED"
+
+
+async def test_restarts_keep_since_when_and_why_trading_is_halted(desk: Desk) -> None:
+    first = await desk.start()
+    desk.venue.clock.advance(1_000)
+    await first.kill(reason="too wild")
+    halt = first.trading_record
+    assert (halt.reason, halt.since_ns) == ("too wild", desk.venue.clock.now_ns())
+    await first.stop()
+    desk.venue.clock.advance(1_000)
+    second = await desk.start()
+    assert second.trading_record == halt
+    assert len(desk.journal.commands("trading_state")) == 2  # the first start and the kill; a start is no command
+
+
+async def test_the_halt_of_a_fence_began_when_the_fence_was_raised(desk: Desk) -> None:
+    raised = desk.venue.clock.now_ns()
+    Fence(desk.paths.root / "fence.json").raise_epoch("killed from outside", raised)
+    desk.venue.clock.advance(1_000)
+    executor = await desk.start()
+    halt = executor.trading_record
+    assert (halt.state, halt.reason, halt.since_ns) == (TradingState.HALTED, "killed from outside", raised)
+
+
 async def test_what_a_kill_from_outside_sold_is_merged_at_the_next_start(desk: Desk) -> None:
     first = await desk.start()
     await first.place_order(BUY)

@@ -10,15 +10,16 @@ import pytest
 
 from core.clock import NS_PER_S
 from core.domain.candles import Candle, Timeframe
-from core.domain.orders import OrderState, Side
+from core.domain.orders import OrderState, Side, TradingState
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.events import SignalEmitted, StrategyState, StrategyStatus
 from core.execution.api.gateway import AmbiguousOutcome
+from core.execution.fence import Fence
 from core.strategies.spec import StrategySpec
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import START_NS, FakeVenue
-from tests.unit.execution.test_unknown_orders import run, until
+from tests.unit.execution.test_unknown_orders import REST, run, until
 
 MINUTE = 60 * NS_PER_S
 T0 = Timeframe.M1.floor(START_NS)
@@ -189,6 +190,111 @@ async def test_a_bug_in_a_model_stops_that_strategy_alone(trading: Desk, model: 
     assert not task.done()
     await until(lambda: not trading.venue.candle_queues)
     assert executor.trading_state == "active"
+
+
+async def resting(desk: Desk):
+    """Run the strategy until an order of its own rests at the venue."""
+    executor, task = await running(desk)
+    desk.venue.submit_faults.append("rest")
+    desk.venue.push_candle(bar(1))
+    await until(lambda: bool(executor.working_orders))
+    await until(lambda: executor.working_orders[0].state is OrderState.ACCEPTED)
+    return executor, task
+
+
+async def test_a_strategy_that_fails_has_its_orders_cancelled_and_is_tried_again_at_the_next_start(
+    trading: Desk, model: ScriptedModel
+) -> None:
+    executor, _ = await resting(trading)
+    await executor.place_order(REST)
+    model.error = ZeroDivisionError("oops")
+    trading.venue.push_candle(bar(2))
+    await until(lambda: states(trading)[-1] is StrategyState.FAILED)
+    await until(lambda: len(trading.venue.open_orders()) == 1)  # the manual one
+    assert executor.wanted_strategies == {"s1"}
+    model.error = None
+    await executor.stop()
+    trading.events.clear()
+    await run(trading)
+    await until(lambda: StrategyState.RUNNING in states(trading))
+
+
+async def test_the_end_of_a_run_waits_for_the_cancels_of_a_failed_strategy(trading: Desk, model: ScriptedModel) -> None:
+    executor, _ = await resting(trading)
+    may_cancel, cancel = asyncio.Event(), trading.venue.cancel_order
+
+    async def slow(*args: object) -> object:
+        await may_cancel.wait()
+        return await cancel(*args)
+
+    trading.venue.cancel_order = slow  # type: ignore[method-assign, assignment]
+    model.error = ZeroDivisionError("oops")
+    trading.venue.push_candle(bar(2))
+    await until(lambda: states(trading)[-1] is StrategyState.FAILED)
+    ending = asyncio.create_task(executor.quiesce())
+    await asyncio.sleep(0.03)
+    assert not ending.done()
+    may_cancel.set()
+    await ending
+    assert trading.venue.open_orders() == []
+
+
+async def test_what_fails_after_it_was_stopped_is_no_failure(trading: Desk) -> None:
+    executor = await trading.start()
+    await executor.add_strategy(SPEC)
+    answer = asyncio.Event()
+
+    async def gone(*args: object, **kwargs: object) -> list[Candle]:
+        await answer.wait()
+        raise AmbiguousOutcome("closed")
+
+    trading.venue.fetch_candles = gone  # type: ignore[method-assign]
+    starting = asyncio.create_task(executor.start_strategy("s1"))
+    await until(lambda: states(trading)[-1] is StrategyState.WARMING_UP)
+    await executor.quiesce()
+    answer.set()
+    await starting
+    assert states(trading)[-1] is StrategyState.PAUSED
+
+
+async def test_nobody_waits_for_the_bars_of_a_strategy_that_does_not_run(trading: Desk, model: ScriptedModel) -> None:
+    executor = await trading.start()
+    await executor.add_strategy(SPEC)
+    model.symbol = "ETH/USDT"
+    await executor.start_strategy("s1")
+    with pytest.raises(UserError, match="Test does not run: The model was trained on ETH/USDT"):
+        await executor.wait_until_following("s1")
+    model.symbol = "BTC/USDT"
+    await executor.start_strategy("s1")
+    waiting = asyncio.create_task(executor.wait_until_following("s1"))
+    await asyncio.sleep(0.01)
+    await executor.stop_strategy("s1")
+    with pytest.raises(UserError, match="Test does not run"):
+        await waiting
+
+
+async def test_a_kill_forgets_failed_strategies_too(trading: Desk, model: ScriptedModel) -> None:
+    executor, _ = await running(trading)
+    model.error = ZeroDivisionError("oops")
+    trading.venue.push_candle(bar(1))
+    await until(lambda: states(trading)[-1] is StrategyState.FAILED)
+    await executor.kill()
+    await executor.rearm()
+    assert executor.wanted_strategies == set()
+
+
+async def test_a_kill_while_nothing_ran_leaves_strategies_stopped_after_the_rearm(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    await executor.stop()
+    Fence(trading.paths.root / "fence.json").raise_epoch("killed from outside", trading.venue.clock.now_ns())
+    halted, _ = await run(trading)
+    assert halted.trading_state is TradingState.HALTED
+    await halted.rearm()
+    await halted.stop()
+    trading.events.clear()
+    await run(trading)
+    await asyncio.sleep(0.03)
+    assert set(states(trading)) == {StrategyState.STOPPED}
 
 
 async def test_a_broken_candle_stream_is_opened_again(trading: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
