@@ -209,8 +209,11 @@ class StrategyRunner:
         if entry.strategy is not None:
             await self._heard.setdefault(entry.feed, asyncio.Event()).wait()
         if entry.strategy is None:
-            reason = f": {entry.detail.rstrip('.')}" if entry.detail else ""
-            raise UserError(f"Strategy {entry.record.spec.title} does not run{reason}.", "Look at the log.")
+            title, detail = entry.record.spec.title, entry.detail.rstrip(".")
+            trouble = (
+                f"The strategy {title} does not run: {detail}." if detail else f"The strategy {title} does not run."
+            )
+            raise UserError(trouble, "Look at the log.")
 
     def pause_all(self, reason: str) -> None:
         """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""

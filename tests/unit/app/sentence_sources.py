@@ -25,6 +25,7 @@ UNSEEN = {
     "core.practice.streams": "protocol errors of the practice exchange's sockets; the client library asks correctly",
     "core.practice.wsapi": "as core.practice.streams",
     "core.execution.outside_kill": "the kill command; what it did is merged as data",
+    "core.execution.rearm": "the rearm command",
     "core.execution.books": "the comparison at the end of the trade and demo commands",
     "core.persistence.migrations": "the migration's own scripts",
     "core.logger": "raised before the window is there, and log lines stay English",
