@@ -178,7 +178,7 @@ class Executor:
         self._stop_wanted = asyncio.Event()
         self._reconcile_lock = asyncio.Lock()
         self._kill_lock = asyncio.Lock()
-        self._closed = False
+        self._stopping: asyncio.Task[None] | None = None
 
     # --- what others may look at ------------------------------------------------------------------------------
 
@@ -271,21 +271,27 @@ class Executor:
             raise self._failure
 
     async def stop(self) -> None:
-        """End all loops, let submits be answered, close gateway, journal and lock. Orders stay. Idempotent."""
+        """End all loops, let submits be answered, close gateway, journal and lock. Orders stay. Idempotent.
+
+        A caller that is cancelled leaves at once; the work goes on, and the next caller waits for it.
+        """
         self._stop_wanted.set()
-        if self._closed:
-            return
-        self._closed = True
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="executor stop")
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         await self._manager.wait_idle(self._options.settle_s)
         await self._desk.close()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._gateway.close()
-        self._tell_connection(ConnectionState.OFFLINE)
-        self._journal.close()
-        self._lock.release()
+        try:
+            await self._gateway.close()
+        finally:
+            self._journal.close()
+            self._lock.release()
 
     # --- orders -----------------------------------------------------------------------------------------------
 

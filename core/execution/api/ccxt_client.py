@@ -75,18 +75,21 @@ class CcxtClient:
         self.exchange = self._build(base)
 
     async def close(self) -> None:
-        """Close streams and session within `CLOSE_TIMEOUT_S` each; idempotent."""
+        """Close streams and session within `CLOSE_TIMEOUT_S` each, also where a cancel arrives; idempotent."""
         exchange, self.exchange = self.exchange, None
         session, self._session = self._session, None
-        if exchange is not None:
-            exchange.timeout_on_exit = 0
-            with contextlib.suppress(TimeoutError):  # a peer that does not answer the close handshake
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await exchange.close()
-            exchange.session = None
-        if session is not None:
-            await session.close()
-            await asyncio.sleep(0)  # lets transports finish closing before the loop does
+        try:
+            if exchange is not None:
+                exchange.timeout_on_exit = 0
+                with contextlib.suppress(TimeoutError):  # a peer that does not answer the close handshake
+                    async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                        await exchange.close()
+        finally:
+            if exchange is not None:
+                exchange.session = None
+            if session is not None:
+                await session.close()
+                await asyncio.sleep(0)  # lets transports finish closing before the loop does
 
     @property
     def live(self) -> Any:
