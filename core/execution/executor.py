@@ -6,6 +6,7 @@ The window runs it in a QThread, `main.py trade` on the main thread. Nothing els
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import uuid
@@ -14,15 +15,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from core.clock import NS_PER_MS, Clock
+from core.clock import Clock
 from core.config import DataPaths
 from core.domain.orders import Intent, Order, OrderDraft, OrderState, TradingState
 from core.domain.positions import Balance, Position
 from core.errors import UserError
 from core.events import (
     BalancesChanged,
-    ConnectionState,
-    ConnectionStatus,
     EventSink,
     FillBooked,
     Notice,
@@ -65,6 +64,8 @@ from core.execution.trading_control import TradingControl
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
+
+ACCOUNT_STREAM, RECONCILIATION = "account stream", "reconciliation"  # what may trouble the link
 
 _log = logging.getLogger(__name__)
 
@@ -226,7 +227,6 @@ class Executor:
         """
         self._lock.acquire()
         try:
-            self._tell_connection(ConnectionState.CONNECTING)
             await self._gateway.connect()
             self._manager.load()
             self._load_settings()
@@ -537,13 +537,14 @@ class Executor:
             try:
                 async for event in self._gateway.watch_user():
                     backoff = self._options.backoff_s
+                    self._gateway.clear_trouble(ACCOUNT_STREAM)
                     self._on_user_event(event)
             except FatalGatewayError as exc:
                 detail, backoff = exc.message, self._options.backoff_max_s
                 self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
             except GatewayError as exc:
                 detail = exc.message
-            self._tell_connection(ConnectionState.DEGRADED, detail)
+            self._gateway.report_trouble(ACCOUNT_STREAM, detail)
             backoff = await self._back_off(backoff)
             await self._reconcile_round()
 
@@ -557,7 +558,9 @@ class Executor:
         try:
             await self.reconcile_now()
         except GatewayError as exc:
-            self._tell_connection(ConnectionState.DEGRADED, exc.message)
+            self._gateway.report_trouble(RECONCILIATION, exc.message)
+        else:
+            self._gateway.clear_trouble(RECONCILIATION)
 
     async def _unknown_round(self) -> None:
         try:
@@ -581,20 +584,8 @@ class Executor:
                 self._runner.refresh(symbol)
 
     async def _ping(self) -> None:
+        """Measure the venue's clock; the question alone makes the gateway notice a link that is gone."""
         started = self._wall.now_ns()
-        try:
+        with contextlib.suppress(GatewayError):  # told by the gateway; the last offset stays
             server = await self._gateway.server_time_ns()
-        except GatewayError as exc:
-            self._tell_connection(ConnectionState.DEGRADED, exc.message)
-            return
-        ended = self._wall.now_ns()
-        offset = self._sync.clock_offset_ns = server - (started + ended) // 2
-        self._tell_connection(
-            ConnectionState.ONLINE, latency_ms=(ended - started) / NS_PER_MS, offset_ms=offset / NS_PER_MS
-        )
-
-    def _tell_connection(
-        self, state: ConnectionState, detail: str = "", latency_ms: float | None = None, offset_ms: float | None = None
-    ) -> None:
-        venue, mode = self._gateway.venue, self._gateway.mode
-        self._sink(ConnectionStatus(venue, "orders", mode, state, detail, latency_ms, offset_ms))
+            self._sync.clock_offset_ns = server - (started + self._wall.now_ns()) // 2
