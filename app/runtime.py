@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -20,7 +21,7 @@ from core.config import DataPaths, data_paths
 from core.domain.candles import Candle
 from core.domain.orders import TradingMode
 from core.errors import UserError
-from core.events import ConnectionStatus, EventSink
+from core.events import ConnectionState, ConnectionStatus, EventSink
 
 if TYPE_CHECKING:
     from core.execution.api.ccxt_gateway import CcxtGateway
@@ -122,11 +123,15 @@ class PracticeLink:
         self._keeper = asyncio.create_task(self._keep_clock())
 
     async def close(self) -> None:
-        """Close the gateway and the control client; idempotent."""
+        """Close the gateway and the control client, also where a cancel arrives meanwhile; idempotent."""
         self._keeper.cancel()
-        await asyncio.gather(self._keeper, return_exceptions=True)
-        await self.gateway.close()
-        await self.control.close()
+        try:
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        finally:
+            try:
+                await self.gateway.close()
+            finally:
+                await self.control.close()
 
     async def acknowledge(self, candle: Candle) -> None:
         """In lockstep, let the exchange close the next bar: this one was handled completely."""
@@ -173,20 +178,27 @@ async def open_practice_link(
     from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
     from core.practice.control import PracticeControl, PracticeMarketClock
 
+    profile = binance_practice_profile(rest=endpoints.rest, ws=endpoints.ws, ws_api=endpoints.ws_api)
     control = PracticeControl(endpoints)
-    try:
-        clock = PracticeMarketClock(await control.state())
-    except UserError:
-        await control.close()
-        raise
-    gateway = CcxtGateway(
-        binance_practice_profile(rest=endpoints.rest, ws=endpoints.ws, ws_api=endpoints.ws_api),
-        TradingMode.PRACTICE,
-        Credentials(endpoints.api_key, endpoints.api_secret) if with_keys else None,
-        market_clock=clock,
-        on_connection=on_connection,
-        link=link,
-    )
+    async with AsyncExitStack() as undo:  # whatever happens, a cancel included: no session may stay open
+        undo.push_async_callback(control.close)
+        try:
+            clock = PracticeMarketClock(await control.state())
+        except UserError as exc:
+            if on_connection is not None:  # there is no gateway yet that could tell
+                on_connection(
+                    ConnectionStatus(profile.ccxt_id, link, TradingMode.PRACTICE, ConnectionState.OFFLINE, exc.message)
+                )
+            raise
+        gateway = CcxtGateway(
+            profile,
+            TradingMode.PRACTICE,
+            Credentials(endpoints.api_key, endpoints.api_secret) if with_keys else None,
+            market_clock=clock,
+            on_connection=on_connection,
+            link=link,
+        )
+        undo.pop_all()
     return PracticeLink(gateway, control, clock)
 
 
@@ -199,8 +211,10 @@ class TradingSession:
 
     async def close(self) -> None:
         """Stop the executor (which closes its gateway), then the rest of the link."""
-        await self.executor.stop()
-        await self.link.close()
+        try:
+            await self.executor.stop()
+        finally:
+            await self.link.close()
 
 
 async def open_trading_session(
@@ -267,7 +281,9 @@ async def open_market_link(
     opened = await open_practice_link(endpoints, link=link, with_keys=False, on_connection=on_connection)
     try:
         await opened.gateway.connect()
-    except GatewayError as exc:
+    except BaseException as exc:  # also when cancelled
         await opened.close()
-        raise user_error(exc, opened.gateway.venue) from exc
+        if isinstance(exc, GatewayError):
+            raise user_error(exc, opened.gateway.venue) from exc
+        raise
     return opened

@@ -29,10 +29,10 @@ class Severity(StrEnum):
 class ConnectionState(StrEnum):
     """State of one link to a venue."""
 
-    OFFLINE = "offline"
+    OFFLINE = "offline"  # closed, or the venue does not answer at all
     CONNECTING = "connecting"
     ONLINE = "online"
-    DEGRADED = "degraded"  # streams silent, REST serves
+    DEGRADED = "degraded"  # REST answers, but a stream or anything else does not work
 
 
 class StrategyState(StrEnum):

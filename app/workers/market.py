@@ -221,7 +221,10 @@ class MarketWorker(AsyncWorkerThread):
             self._books.append_candles(venue, candles)
 
     def _tell_trouble(self, trouble: UserError) -> None:
-        self.on_connection(ConnectionState.OFFLINE, str(trouble))
+        # There is no gateway while this is told; as long as there is one, it alone says how the link is.
+        status = ConnectionStatus(self._venue, "market", self._mode, ConnectionState.OFFLINE, str(trouble))
+        self.connection_changed.emit(status)
+        self.on_failure(str(trouble))
 
     def on_history(self, frame: CandleFrame) -> None:
         """Take the past of the watched market. Worker thread, like the rest of the sink."""
@@ -262,13 +265,11 @@ class MarketWorker(AsyncWorkerThread):
         if fresh:
             self._store.put(_TRADES, len(fresh))
 
-    def on_connection(self, state: ConnectionState, detail: str) -> None:
-        """Take the state of the feed."""
-        status = ConnectionStatus(self._venue, "market", self._mode, state, detail)
-        self.connection_changed.emit(status)
+    def on_failure(self, detail: str) -> None:
+        """Take why the watched market cannot be shown; what is drawn already stays."""
         with self._lock:
             empty = not self._has_history
-        if empty and state is ConnectionState.OFFLINE and detail:
+        if empty:
             self.history_failed.emit(detail, tr("Choose another market, or wait for the connection."))
 
     def _is_watched(self, symbol: str, timeframe: Timeframe | None = None) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from typing import Protocol, TypeVar
 from core.data.frame import CandleFrame
 from core.domain.candles import Candle, Timeframe
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
-from core.events import ConnectionState
 from core.execution.api.gateway import (
     DefinitiveReject,
     FatalGatewayError,
@@ -31,6 +31,9 @@ CandleAppender = Callable[[str, Sequence[Candle]], None]
 
 HISTORY_BARS = 1_000
 BOOK_DEPTH = 20
+_STREAMS = _CANDLES, _BOOK, _TRADES, _TICKER = "candles", "book", "trades", "ticker"
+
+_log = logging.getLogger(__name__)
 
 
 class MarketSink(Protocol):
@@ -56,8 +59,8 @@ class MarketSink(Protocol):
         """Take the ticker."""
         ...
 
-    def on_connection(self, state: ConnectionState, detail: str) -> None:
-        """Take the state of the feed: one sentence where something is wrong."""
+    def on_failure(self, detail: str) -> None:
+        """Take one sentence on why the market cannot be shown, or not now; the state of the link is not told here."""
         ...
 
 
@@ -110,7 +113,6 @@ class MarketFeed:
         self._backoff = backoff or Backoff()
         self._random = random.Random(seed)
         self._switched = asyncio.Event()
-        self._troubles: dict[str, str] = {}
 
     @property
     def market(self) -> tuple[str, Timeframe]:
@@ -131,13 +133,13 @@ class MarketFeed:
         """
         while True:
             self._switched.clear()
-            self._troubles.clear()
-            self._sink.on_connection(ConnectionState.CONNECTING, "")
             try:
                 await self._run_market(*self._market)
             except* FatalGatewayError as group:
-                self._sink.on_connection(ConnectionState.OFFLINE, str(group.exceptions[0]))
                 raise group.exceptions[0] from None
+            finally:
+                for name in _STREAMS:
+                    self._gateway.clear_trouble(name)  # of a market nobody looks at any more
 
     async def _run_market(self, symbol: str, timeframe: Timeframe) -> None:
         """Stream one market until `switch` is called."""
@@ -147,9 +149,9 @@ class MarketFeed:
         async with asyncio.TaskGroup() as group:
             streams = [
                 group.create_task(self._candles(symbol, timeframe), name="feed candles"),
-                group.create_task(self._keep("book", watch_book, self._sink.on_book), name="feed book"),
-                group.create_task(self._keep("trades", watch_trades, self._sink.on_trades), name="feed trades"),
-                group.create_task(self._keep("ticker", watch_ticker, self._sink.on_ticker), name="feed ticker"),
+                group.create_task(self._keep(_BOOK, watch_book, self._sink.on_book), name="feed book"),
+                group.create_task(self._keep(_TRADES, watch_trades, self._sink.on_trades), name="feed trades"),
+                group.create_task(self._keep(_TICKER, watch_ticker, self._sink.on_ticker), name="feed ticker"),
             ]
             await self._switched.wait()
             for stream in streams:
@@ -165,9 +167,7 @@ class MarketFeed:
                 if newest_final_ns < 0:
                     self._sink.on_history(CandleFrame.from_candles(history, symbol, timeframe))
                 newest_final_ns = self._take(history, newest_final_ns, show=newest_final_ns >= 0)
-                self._troubles.pop("history", None)
-                if not self._troubles:
-                    self._sink.on_connection(ConnectionState.ONLINE, "")
+                self._gateway.clear_trouble(_CANDLES)
                 async with _closing(self._gateway.watch_candles(symbol, timeframe)) as stream:
                     async for candle in stream:
                         failures = 0
@@ -183,7 +183,9 @@ class MarketFeed:
                 return
             except GatewayError as exc:
                 failures += 1
-                if not await self._pause_after("history", exc, failures):
+                if newest_final_ns < 0:
+                    self._sink.on_failure(exc.message)
+                if not await self._pause_after(_CANDLES, exc, failures):
                     return
 
     def _take(self, candles: Sequence[Candle], newest_final_ns: int, *, show: bool) -> int:
@@ -205,7 +207,7 @@ class MarketFeed:
                 async with _closing(open_stream()) as stream:
                     async for item in stream:
                         failures = 0
-                        self._recovered(name)
+                        self._gateway.clear_trouble(name)
                         deliver(item)
                 return
             except GatewayError as exc:
@@ -221,20 +223,15 @@ class MarketFeed:
         """
         if isinstance(exc, FatalGatewayError):
             raise exc
-        self._troubles[name] = exc.message
-        if isinstance(exc, DefinitiveReject):
-            self._sink.on_connection(ConnectionState.OFFLINE, exc.message)
+        if isinstance(exc, DefinitiveReject):  # of this market, no trouble of the link
+            _log.warning("there are no %s: %s", name, exc.message)
             return False
-        self._sink.on_connection(ConnectionState.DEGRADED, f"{name}: {exc.message}")
+        self._gateway.report_trouble(name, f"{name}: {exc.message}")
         pause_s = self._backoff.pause_s(failures, self._random.random())
         if isinstance(exc, RetryableError) and exc.retry_after_s > 1.0:
             pause_s = max(pause_s, exc.retry_after_s)
         await asyncio.sleep(pause_s)
         return True
-
-    def _recovered(self, name: str) -> None:
-        if self._troubles.pop(name, None) is not None and not self._troubles:
-            self._sink.on_connection(ConnectionState.ONLINE, "")
 
 
 async def collect_realtime_data(

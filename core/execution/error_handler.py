@@ -17,6 +17,7 @@ from core.execution.api.gateway import (
     DefinitiveReject,
     FatalGatewayError,
     GatewayError,
+    NoAnswer,
     OrderUnknown,
     RetryableError,
 )
@@ -118,6 +119,7 @@ DEFAULT_RETRY_AFTER_S: Mapping[int, float] = {403: 60.0, 418: 120.0, 429: 5.0}
 _CODE = re.compile(r'"code"\s*:\s*"?(-?\d+)')
 _MESSAGE = re.compile(r'"msg"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _ADDRESS = re.compile(r"(?:http|ws)s?://([^/\s]+)")
+_SILENCE = frozenset({"NetworkError", "TimeoutError", "ClientError", "OSError"})
 # Raised before a single byte was sent.
 _NEVER_SENT = frozenset({"ClientConnectorError", "ConnectionRefusedError", "gaierror"})
 
@@ -179,12 +181,12 @@ def classify(
             if (operation is Operation.SUBMIT)
             else None
         )
-    if outcome is Outcome.UNDECIDED:
-        if operation is Operation.SUBMIT:
-            return AmbiguousOutcome(message, code)
-        return RetryableError(message, code, _retry_after(facts))
-    if outcome is Outcome.NOT_PROCESSED:
-        return RetryableError(message, code, _retry_after(facts))
+    if outcome is Outcome.UNDECIDED and operation is Operation.SUBMIT:
+        return AmbiguousOutcome(message, code)
+    if outcome in (Outcome.UNDECIDED, Outcome.NOT_PROCESSED):
+        silence = _was_never_sent(exc) or (outcome is Outcome.UNDECIDED and _is_silence(exc, facts, code))
+        kind = NoAnswer if silence else RetryableError
+        return kind(message, code, _retry_after(facts))
     if outcome is Outcome.FATAL:
         return FatalGatewayError(message, code)
     if outcome is Outcome.ORDER_UNKNOWN and operation is not Operation.SUBMIT:
@@ -217,6 +219,12 @@ def _retry_after(facts: HttpFacts) -> float:
     if facts.retry_after_s is not None:
         return max(0.0, facts.retry_after_s)
     return DEFAULT_RETRY_AFTER_S.get(facts.status or 0, 1.0)
+
+
+def _is_silence(exc: BaseException, facts: HttpFacts, code: str) -> bool:
+    """Whether nothing came back at all, as opposed to an answer that helps nobody."""
+    names = {cls.__name__ for cls in type(exc).__mro__}
+    return facts.status is None and not code and bool(names & _SILENCE)
 
 
 def _was_never_sent(exc: BaseException) -> bool:

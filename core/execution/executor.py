@@ -6,6 +6,7 @@ The window runs it in a QThread, `main.py trade` on the main thread. Nothing els
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import uuid
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from core.clock import NS_PER_MS, Clock
+from core.clock import Clock
 from core.config import DataPaths
 from core.domain.orders import Intent, Order, OrderDraft, OrderState, TradingState
 from core.domain.positions import Balance, Position
@@ -22,8 +23,6 @@ from core.errors import UserError
 from core.events import (
     AccountOpened,
     BalancesChanged,
-    ConnectionState,
-    ConnectionStatus,
     EventSink,
     Notice,
     PositionChanged,
@@ -65,6 +64,8 @@ from core.execution.trading_control import TradingControl
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
+
+ACCOUNT_STREAM, RECONCILIATION = "account stream", "reconciliation"  # what may trouble the link
 
 _log = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class Executor:
         self._stop_wanted = asyncio.Event()
         self._reconcile_lock = asyncio.Lock()
         self._kill_lock = asyncio.Lock()
-        self._closed = False
+        self._stopping: asyncio.Task[None] | None = None
 
     # --- what others may look at ------------------------------------------------------------------------------
 
@@ -236,7 +237,6 @@ class Executor:
         """
         self._lock.acquire()
         try:
-            self._tell_connection(ConnectionState.CONNECTING)
             await self._gateway.connect()
             self._sink(AccountOpened(self._journal.meta("account") or ""))
             self._manager.load()
@@ -284,21 +284,27 @@ class Executor:
             raise self._failure
 
     async def stop(self) -> None:
-        """End all loops, let submits be answered, close gateway, journal and lock. Orders stay. Idempotent."""
+        """End all loops, let submits be answered, close gateway, journal and lock. Orders stay. Idempotent.
+
+        A caller that is cancelled leaves at once; the work goes on, and the next caller waits for it.
+        """
         self._stop_wanted.set()
-        if self._closed:
-            return
-        self._closed = True
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="executor stop")
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         await self._manager.wait_idle(self._options.settle_s)
         await self._desk.close()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._gateway.close()
-        self._tell_connection(ConnectionState.OFFLINE)
-        self._journal.close()
-        self._lock.release()
+        try:
+            await self._gateway.close()
+        finally:
+            self._journal.close()
+            self._lock.release()
 
     # --- orders -----------------------------------------------------------------------------------------------
 
@@ -536,13 +542,14 @@ class Executor:
             try:
                 async for event in self._gateway.watch_user():
                     backoff = self._options.backoff_s
+                    self._gateway.clear_trouble(ACCOUNT_STREAM)
                     self._on_user_event(event)
             except FatalGatewayError as exc:
                 detail, backoff = exc.message, self._options.backoff_max_s
                 self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
             except GatewayError as exc:
                 detail = exc.message
-            self._tell_connection(ConnectionState.DEGRADED, detail)
+            self._gateway.report_trouble(ACCOUNT_STREAM, detail)
             backoff = await self._back_off(backoff)
             await self._reconcile_round()
 
@@ -556,7 +563,9 @@ class Executor:
         try:
             await self.reconcile_now()
         except GatewayError as exc:
-            self._tell_connection(ConnectionState.DEGRADED, exc.message)
+            self._gateway.report_trouble(RECONCILIATION, exc.message)
+        else:
+            self._gateway.clear_trouble(RECONCILIATION)
 
     async def _unknown_round(self) -> None:
         try:
@@ -580,20 +589,8 @@ class Executor:
                 self._runner.refresh(symbol)
 
     async def _ping(self) -> None:
+        """Measure the venue's clock; the question alone makes the gateway notice a link that is gone."""
         started = self._wall.now_ns()
-        try:
+        with contextlib.suppress(GatewayError):  # told by the gateway; the last offset stays
             server = await self._gateway.server_time_ns()
-        except GatewayError as exc:
-            self._tell_connection(ConnectionState.DEGRADED, exc.message)
-            return
-        ended = self._wall.now_ns()
-        offset = self._sync.clock_offset_ns = server - (started + ended) // 2
-        self._tell_connection(
-            ConnectionState.ONLINE, latency_ms=(ended - started) / NS_PER_MS, offset_ms=offset / NS_PER_MS
-        )
-
-    def _tell_connection(
-        self, state: ConnectionState, detail: str = "", latency_ms: float | None = None, offset_ms: float | None = None
-    ) -> None:
-        venue, mode = self._gateway.venue, self._gateway.mode
-        self._sink(ConnectionStatus(venue, "orders", mode, state, detail, latency_ms, offset_ms))
+            self._sync.clock_offset_ns = server - (started + self._wall.now_ns()) // 2

@@ -63,13 +63,15 @@ class MarkWatcher:
         self.watch(f"{quote}/{currency}")
 
     async def _follow(self, symbol: str) -> None:
-        backoff = self._backoff_s
+        backoff, source = self._backoff_s, f"ticker of {symbol}"
         while True:
             try:
                 async for ticker in self._gateway.watch_ticker(symbol):
                     backoff = self._backoff_s
+                    self._gateway.clear_trouble(source)
                     self._marks.update(symbol, ticker.last)
             except GatewayError as exc:
-                _log.warning("ticker of %s stopped: %s", symbol, exc.message)
+                _log.warning("%s stopped: %s", source, exc.message)
+                self._gateway.report_trouble(source, exc.message)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, self._backoff_max_s)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -12,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from app.runtime import TradingSession, open_trading_session, prepare_data
+from app.runtime import TradingSession, open_market_link, open_trading_session, prepare_data
 from core.config import DataPaths
+from core.data.real_time_collector import MarketFeed
+from core.domain.candles import Timeframe
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
-from core.events import ExecutorEvent, FillBooked
+from core.events import ConnectionState, ConnectionStatus, ExecutorEvent, FillBooked
 from core.execution.api.gateway import AmbiguousOutcome
+from core.execution.executor import ExecutorOptions
 from core.practice.control import PracticeEndpoints
 from core.practice.endpoints_file import publish_endpoints
 from core.practice.process import PracticeProcess
@@ -70,6 +76,109 @@ async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
 async def assert_books_equal(session: TradingSession) -> None:
     check, _ = await session.executor.audit()
     assert check.differences == ()
+
+
+class Links:
+    """What the links of trading and of market data say, as the window would show it."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, ConnectionStatus] = {}
+        self.history: dict[str, list[ConnectionState]] = {"orders": [], "market": []}
+
+    def take(self, event: ExecutorEvent) -> None:
+        if isinstance(event, ConnectionStatus):
+            self.now[event.link] = event
+            states = self.history[event.link]
+            if states[-1:] != [event.state]:
+                states.append(event.state)
+
+    def all(self, state: ConnectionState) -> bool:
+        return [self.now[link].state for link in ("orders", "market")] == [state, state]
+
+    def forget(self) -> None:
+        self.history = {"orders": [], "market": []}
+
+
+class Chart:
+    def __init__(self) -> None:
+        self.books = 0
+        self.on_history = self.on_candle = self.on_trades = self.on_ticker = self.on_failure = lambda _: None
+
+    def on_book(self, _: object) -> None:
+        self.books += 1
+
+
+async def test_a_killed_exchange_is_offline_until_it_runs_again(paths: DataPaths, tmp_path: Path) -> None:
+    first = PracticeProcess(data_dir=tmp_path / "exchange", seed=5)
+    endpoints = await asyncio.to_thread(first.start)
+    second = PracticeProcess(data_dir=tmp_path / "exchange", seed=5, resume=endpoints)
+    links, chart = Links(), Chart()
+    quick = ExecutorOptions(reconcile_s=0.5, ping_s=0.5, backoff_max_s=2.0)
+    market = await open_market_link(endpoints, on_connection=links.take)
+    feed = asyncio.create_task(MarketFeed(market.gateway, "BTC/USDT", Timeframe.M1, chart).run())
+    try:
+        session = await open_trading_session(paths, endpoints, links.take, options=quick)
+        await session.executor.start()
+        running = asyncio.create_task(session.executor.run())
+        await until(lambda: links.all(ConnectionState.ONLINE) and chart.books > 0)
+        await asyncio.sleep(1.0)
+        links.forget()
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        await until(lambda: links.all(ConnectionState.OFFLINE))
+        assert "no connection to 127.0.0.1" in links.now["orders"].detail
+        links.forget()
+        await asyncio.sleep(4.0)  # pings, reconciliations and dials, all in vain
+        assert links.all(ConnectionState.OFFLINE)
+        assert all(set(states) <= {ConnectionState.OFFLINE} for states in links.history.values())
+        seen = chart.books
+        await asyncio.to_thread(second.start)
+        await until(lambda: links.all(ConnectionState.ONLINE), 30)
+        await until(lambda: chart.books > seen)
+        await asyncio.sleep(1.0)
+        for states in links.history.values():  # straight up: never ONLINE before everything works
+            assert [state for state in states if state is not ConnectionState.OFFLINE] in (
+                [ConnectionState.ONLINE],
+                [ConnectionState.DEGRADED, ConnectionState.ONLINE],
+            )
+        order = await session.executor.place_order(BUY)
+        assert order.state is OrderState.FILLED
+        await session.close()
+        await running
+        assert links.now["orders"].state is ConnectionState.OFFLINE
+    finally:
+        feed.cancel()
+        await asyncio.gather(feed, return_exceptions=True)
+        await market.close()
+        await asyncio.to_thread(first.stop)
+        await asyncio.to_thread(second.stop)
+
+
+async def test_a_cancel_at_any_moment_of_the_start_leaves_no_session_open(
+    exchange: PracticeEndpoints, paths: DataPaths
+) -> None:
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+
+    async def trade() -> None:
+        session = await open_trading_session(paths, exchange, lambda _: None)
+        try:
+            await session.executor.start()
+            await session.executor.run()
+        finally:
+            await session.close()
+
+    for moment in range(16):
+        task = asyncio.create_task(trade())
+        await asyncio.sleep(moment * 0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+        del task
+    gc.collect()
+    assert complaints == []
+    async with trading(paths, exchange):  # journal and lock were left free
+        pass
 
 
 async def test_a_market_order_is_filled_and_both_sides_agree(exchange: PracticeEndpoints, paths: DataPaths) -> None:

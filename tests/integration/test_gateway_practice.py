@@ -18,7 +18,6 @@ from core.data.quality import check_quality
 from core.data.real_time_collector import MarketFeed
 from core.domain.candles import Candle, Timeframe
 from core.domain.orders import OrderState, OrderType, Side, TradingMode
-from core.events import ConnectionState
 from core.execution.api.binance_api import binance_practice_profile
 from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
 from core.execution.api.gateway import BalanceReport, DefinitiveReject, OrderReport, OrderRequest, OrderUnknown
@@ -113,17 +112,15 @@ class Sink:
         self.books: list[Any] = []
         self.trades: list[Any] = []
         self.tickers: list[Any] = []
-        self.states: list[ConnectionState] = []
+        self.failures: list[str] = []
         self.on_candle = self.candles.append
         self.on_book = self.books.append
         self.on_trades = self.trades.extend
         self.on_ticker = self.tickers.append
+        self.on_failure = self.failures.append
 
     def on_history(self, frame: CandleFrame) -> None:
         self.history = frame
-
-    def on_connection(self, state: ConnectionState, detail: str) -> None:
-        self.states.append(state)
 
 
 async def test_feed_from_network_to_store(exchange: PracticeEndpoints, tmp_path: Path) -> None:
@@ -155,4 +152,4 @@ async def test_feed_from_network_to_store(exchange: PracticeEndpoints, tmp_path:
     assert len(stored) >= 199 + len(live)
     report = check_quality(stored)
     assert (report.is_clean, report.unfinished) == (True, 0)
-    assert ConnectionState.ONLINE in sink.states
+    assert sink.failures == []

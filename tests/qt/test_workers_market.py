@@ -151,16 +151,12 @@ def start(qtbot: QtBot, rig: Rig) -> None:
     rig.window.got.clear()  # the markets on offer
 
 
-def offline(detail: str) -> ConnectionStatus:
-    return ConnectionStatus("binance", "market", TradingMode.PRACTICE, ConnectionState.OFFLINE, detail)
-
-
 def send(rig: Rig, name: str, *values: Any) -> None:
     """Let the feed report something on its own thread."""
 
     async def report() -> None:
         for value in values:
-            getattr(rig.venue.sink, name)(*(value if name == "on_connection" else (value,)))
+            getattr(rig.venue.sink, name)(value)
 
     assert rig.worker.submit(report)
 
@@ -226,15 +222,16 @@ def history(count: int = 1) -> CandleFrame:
     return CandleFrame.from_candles([candle(number) for number in range(count)], BTC, Timeframe.M1)
 
 
-def test_history_and_connection_are_passed_on(qtbot: QtBot, rig: Rig) -> None:
+def test_a_failure_shows_only_where_nothing_is_drawn(qtbot: QtBot, rig: Rig) -> None:
     start(qtbot, rig)
     frame = history()
-    send(rig, "on_connection", (ConnectionState.OFFLINE, "No such market."))
+    send(rig, "on_failure", "No such market.")
     qtbot.waitUntil(lambda: len(rig.window.failures) == 1, timeout=LIMIT)
     send(rig, "on_history", frame)
-    send(rig, "on_connection", (ConnectionState.OFFLINE, "Cut off."))  # what is drawn stays
-    qtbot.waitUntil(lambda: len(rig.window.got) == 3, timeout=LIMIT)
-    assert rig.window.got == [offline("No such market."), frame, offline("Cut off.")]
+    send(rig, "on_failure", "Cut off.")  # what is drawn stays
+    send(rig, "on_ticker", ticker(1.0))
+    qtbot.waitUntil(lambda: len(rig.window.got) == 2, timeout=LIMIT)
+    assert rig.window.got == [frame, ticker(1.0)]  # and nothing of the link: the gateway alone tells how that is
     assert [message for message, _ in rig.window.failures] == ["No such market."]
 
 
@@ -244,7 +241,11 @@ def test_trouble_is_told_and_the_feed_comes_back(qtbot: QtBot, rig: Rig) -> None
     rig.worker.start()
     qtbot.waitUntil(lambda: len(rig.venue.watched) == 2, timeout=LIMIT)
     qtbot.waitUntil(lambda: len(rig.window.of(tuple)) == 2, timeout=LIMIT)
-    assert [status.detail for status in rig.window.of(ConnectionStatus)] == ["down", "Cut off."]
+    told = rig.window.of(ConnectionStatus)
+    assert [(status.state, status.detail) for status in told] == [
+        (ConnectionState.OFFLINE, "down"),
+        (ConnectionState.OFFLINE, "Cut off."),
+    ]
     assert rig.worker.stop(10)
     assert rig.venue.closed == 2
 
@@ -280,6 +281,9 @@ class Gateway:
     def __init__(self) -> None:
         self.instruments: dict[str, Any] = {}
 
+    def clear_trouble(self, source: str) -> None:
+        return
+
     async def fetch_candles(self, symbol: str, timeframe: Timeframe, **_limits: Any) -> list[Candle]:
         return [candle(number) for number in range(3)]
 
@@ -310,7 +314,10 @@ class Link:
 
 
 def test_real_feed_from_gateway_to_window(qtbot: QtBot, qapp: object) -> None:
-    async def open_link(_told: Any) -> Link:
+    online = ConnectionStatus("binance", "market", TradingMode.PRACTICE, ConnectionState.ONLINE)
+
+    async def open_link(told: Any) -> Link:
+        told(online)
         return Link()
 
     books = Books()
@@ -324,5 +331,5 @@ def test_real_feed_from_gateway_to_window(qtbot: QtBot, qapp: object) -> None:
     (frame,) = window.of(CandleFrame)
     assert frame.time_ns.tolist() == [0, NS, 2 * NS]
     assert books.kept == [candle(number) for number in range(4)]
-    assert window.of(ConnectionStatus)[-1].state is ConnectionState.ONLINE
+    assert window.of(ConnectionStatus) == [online]
     assert worker.stop(10)

@@ -16,6 +16,7 @@ from core.execution.api.gateway import (
     DefinitiveReject,
     FatalGatewayError,
     GatewayError,
+    NoAnswer,
     OrderUnknown,
     RetryableError,
 )
@@ -38,8 +39,8 @@ REFUSED = ClientConnectorError(None, ConnectionRefusedError(111, "refused"))  # 
 @pytest.mark.parametrize(
     ("error", "facts", "on_submit", "on_cancel", "on_query"),
     [
-        (ccxt_errors.RequestTimeout("x"), HttpFacts(), AmbiguousOutcome, RetryableError, RetryableError),
-        (ccxt_errors.NetworkError("x"), HttpFacts(), AmbiguousOutcome, RetryableError, RetryableError),
+        (ccxt_errors.RequestTimeout("x"), HttpFacts(), AmbiguousOutcome, NoAnswer, NoAnswer),
+        (ccxt_errors.NetworkError("x"), HttpFacts(), AmbiguousOutcome, NoAnswer, NoAnswer),
         (ccxt_errors.ExchangeNotAvailable("x"), HttpFacts(503), AmbiguousOutcome, RetryableError, RetryableError),
         (ccxt_errors.BadRequest("x"), HttpFacts(500), AmbiguousOutcome, RetryableError, RetryableError),
         (ccxt_errors.BadResponse("x"), HttpFacts(200), AmbiguousOutcome, RetryableError, RetryableError),
@@ -48,15 +49,15 @@ REFUSED = ClientConnectorError(None, ConnectionRefusedError(111, "refused"))  # 
             caused(ccxt_errors.ExchangeNotAvailable("x"), ServerDisconnectedError()),
             HttpFacts(),
             AmbiguousOutcome,
-            RetryableError,
-            RetryableError,
+            NoAnswer,
+            NoAnswer,
         ),
         (
             caused(ccxt_errors.ExchangeNotAvailable("GET http://127.0.0.1:9/x"), REFUSED),
             HttpFacts(),
-            RetryableError,
-            RetryableError,
-            RetryableError,
+            NoAnswer,
+            NoAnswer,
+            NoAnswer,
         ),
         (ccxt_errors.InsufficientFunds("x"), HttpFacts(400), DefinitiveReject, DefinitiveReject, DefinitiveReject),
         (ccxt_errors.InvalidOrder("x"), HttpFacts(), DefinitiveReject, DefinitiveReject, DefinitiveReject),
@@ -71,7 +72,7 @@ REFUSED = ClientConnectorError(None, ConnectionRefusedError(111, "refused"))  # 
         (ccxt_errors.ExchangeNotAvailable("x"), HttpFacts(451), *[FatalGatewayError] * 3),
         (ccxt_errors.ExchangeError('{"code":-9999,"msg":"new"}'), HttpFacts(400), *[DefinitiveReject] * 3),
         (ccxt_errors.ExchangeError("payload cut"), HttpFacts(), AmbiguousOutcome, RetryableError, RetryableError),
-        (TimeoutError(), HttpFacts(), AmbiguousOutcome, RetryableError, RetryableError),
+        (TimeoutError(), HttpFacts(), AmbiguousOutcome, NoAnswer, NoAnswer),
     ],
 )
 def test_table(

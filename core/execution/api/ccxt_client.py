@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from core.clock import NS_PER_MS, Clock
+from core.events import ConnectionState
 from core.execution.api.ccxt_loader import load_exchange_class
 from core.execution.api.connection_monitor import ConnectionMonitor
-from core.execution.api.gateway import GatewayError, RetryableError
+from core.execution.api.gateway import AmbiguousOutcome, GatewayError, NoAnswer, RetryableError
 from core.execution.api.loopback import open_session
 from core.execution.api.rate_limiter import RateLimiter
 from core.execution.api.venue_profile import VenueProfile
@@ -29,6 +30,7 @@ T = TypeVar("T")
 RawHandler = Callable[[dict[str, Any]], None]
 
 CLOSE_TIMEOUT_S = 2.0
+BUSY_STATUSES = frozenset({403, 418, 429})  # a firewall or a limit spoke: answered, but not served
 MOST_DIAL_DELAY_S = 2.0  # the readers of the streams have their own growing pauses
 
 _log = logging.getLogger(__name__)
@@ -75,18 +77,21 @@ class CcxtClient:
         self.exchange = self._build(base)
 
     async def close(self) -> None:
-        """Close streams and session within `CLOSE_TIMEOUT_S` each; idempotent."""
+        """Close streams and session within `CLOSE_TIMEOUT_S` each, also where a cancel arrives; idempotent."""
         exchange, self.exchange = self.exchange, None
         session, self._session = self._session, None
-        if exchange is not None:
-            exchange.timeout_on_exit = 0
-            with contextlib.suppress(TimeoutError):  # a peer that does not answer the close handshake
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await exchange.close()
-            exchange.session = None
-        if session is not None:
-            await session.close()
-            await asyncio.sleep(0)  # lets transports finish closing before the loop does
+        try:
+            if exchange is not None:
+                exchange.timeout_on_exit = 0
+                with contextlib.suppress(TimeoutError):  # a peer that does not answer the close handshake
+                    async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                        await exchange.close()
+        finally:
+            if exchange is not None:
+                exchange.session = None
+            if session is not None:
+                await session.close()
+                await asyncio.sleep(0)  # lets transports finish closing before the loop does
 
     @property
     def live(self) -> Any:
@@ -140,6 +145,8 @@ class CcxtClient:
             error = self.translate(exc, operation, self._facts.get())
             if error is None:
                 raise  # a bug, not a failure of the venue
+            if isinstance(error, NoAnswer | AmbiguousOutcome):
+                self._monitor.doubt()
             raise error from exc
         self._monitor.measured(latency_ms=(time.perf_counter() - started) * 1_000)
         return result
@@ -154,6 +161,14 @@ class CcxtClient:
     def set_clock_offset(self, offset_ns: int) -> None:
         """Tell ccxt how far the venue's clock is ahead of ours."""
         self.live.options["timeDifference"] = -(offset_ns // NS_PER_MS)
+
+    def _note_answer(self, status: int) -> None:
+        """Tell the monitor what an HTTP answer says of REST as a whole; of the call it is classified elsewhere."""
+        if status >= 500 or status in BUSY_STATUSES:
+            self._monitor.rest(ConnectionState.DEGRADED, f"the exchange answers with HTTP {status}")
+            self._monitor.doubt()  # somebody has to notice when that is over
+        else:
+            self._monitor.rest(ConnectionState.ONLINE)
 
     def _build(self, base: type[Any]) -> Any:
         client = self
@@ -170,8 +185,9 @@ class CcxtClient:
             def on_rest_response(
                 self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any
             ) -> str:
-                """Keep status and Retry-After of the answer for the call that is being made."""
+                """Keep status and Retry-After of the answer for the call that is being made; and that there was one."""
                 own_code = venue_code(body) if code >= 400 else ""
+                client._note_answer(code)
                 client._facts.set(HttpFacts(code, _seconds(headers.get("Retry-After")), own_code))
                 return str(super().on_rest_response(code, reason, url, method, headers, body, *request))
 

@@ -20,7 +20,7 @@ from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.money import plain
 from core.domain.orders import OrderType, TradingMode
 from core.domain.positions import Balance
-from core.events import ConnectionState, ConnectionStatus
+from core.events import ConnectionStatus
 from core.execution.api.ccxt_client import CcxtClient, Credentials
 from core.execution.api.ccxt_parse import (
     parse_balances,
@@ -47,6 +47,7 @@ from core.execution.api.gateway import (
     SendRevoked,
     UserEvent,
 )
+from core.execution.api.link_probe import LinkProbe
 from core.execution.api.loopback import is_loopback
 from core.execution.api.venue_profile import VenueProfile
 from core.execution.error_handler import Operation
@@ -98,6 +99,7 @@ class CcxtGateway:
         self._client_ids: dict[str, str] = {}  # venue order id -> our id
         self._monitor = ConnectionMonitor(profile.ccxt_id, link, mode, on_connection)
         self._client = CcxtClient(profile, credentials, self._wall_clock, self._monitor)
+        self._probe = LinkProbe(self._monitor, self._ask)
         self._streams = VenueStreams(
             self._client,
             profile,
@@ -140,7 +142,7 @@ class CcxtGateway:
             FatalGatewayError: wrong key, unsupported venue.
             RetryableError: the venue cannot be reached now.
         """
-        self._monitor.set_state(ConnectionState.CONNECTING)
+        self._monitor.connecting()
         try:
             if self._client.exchange is None:
                 await self._client.open()
@@ -153,23 +155,34 @@ class CcxtGateway:
             if self._credentials is not None:
                 await self.fetch_balances()
         except BaseException as exc:  # also when cancelled: no session may stay open
-            await self._client.close()
-            detail = exc.message if isinstance(exc, GatewayError) else type(exc).__name__
-            self._monitor.set_state(ConnectionState.OFFLINE, detail)
+            await self._shut()
+            self._monitor.closed(exc.message if isinstance(exc, GatewayError) else type(exc).__name__)
             raise
-        self._monitor.set_state(ConnectionState.ONLINE)
+        self._monitor.opened()
+        self._probe.start()
 
     async def close(self) -> None:
         """Close every socket within 3 s; idempotent."""
-        await self._client.close()
-        self._monitor.set_state(ConnectionState.OFFLINE)
+        self._monitor.closed()
+        await self._shut()
+
+    def report_trouble(self, source: str, detail: str) -> None:
+        """Tell the link that something a caller does over it fails; see `MarketGateway.report_trouble`."""
+        self._monitor.trouble(source, detail)
+
+    def clear_trouble(self, source: str) -> None:
+        """Tell the link that it works again, or is no longer wanted."""
+        self._monitor.recovered(source)
 
     async def server_time_ns(self) -> int:
         """Return the venue's wall clock, ns UTC; our own, corrected, where the venue tells no time."""
         if not self._profile.capabilities.server_time:
             return self._wall_clock.now_ns() + self._offset_ns
-        time_ms = await self._query(self._profile.weights.time, lambda e: e.fetch_time())
-        return int(time_ms) * NS_PER_MS
+        started = self._wall_clock.now_ns()
+        time_ns = int(await self._query(self._profile.weights.time, lambda e: e.fetch_time())) * NS_PER_MS
+        offset_ns = time_ns - (started + self._wall_clock.now_ns()) // 2
+        self._monitor.measured(clock_offset_ms=offset_ns / NS_PER_MS)
+        return time_ns
 
     async def fetch_candles(
         self, symbol: str, timeframe: Timeframe, *, since_ns: int | None = None, limit: int = 1000
@@ -366,9 +379,24 @@ class CcxtGateway:
         try:
             await self._measure_clock()
         except GatewayError as exc:
-            self._monitor.trouble("clock", ConnectionState.DEGRADED, f"the clock offset is unknown: {exc.message}")
+            self._monitor.trouble("clock", f"the clock offset is unknown: {exc.message}")
         else:
             self._monitor.recovered("clock")
+
+    async def _shut(self) -> None:
+        try:
+            await self._probe.stop()
+        finally:
+            await self._client.close()
+
+    async def _ask(self) -> None:
+        """Ask the cheapest question there is; a venue without a clock is asked for a ticker instead."""
+        weights = self._profile.weights
+        if self._profile.capabilities.server_time:
+            weight, request = weights.time, _server_time
+        else:
+            weight, request = weights.ticker, partial(_ticker, symbol=next(iter(self._instruments)))
+        await self._client.call(Operation.QUERY, weight, request, urgent=True, max_wait_s=0.0)
 
     async def _measure_clock(self) -> None:
         """Take the sample with the shortest round trip: its midpoint is nearest to the venue's reading."""
@@ -439,6 +467,14 @@ class CcxtGateway:
             problem = "a limit order needs a price"
         if problem is not None:
             raise DefinitiveReject(f"{request.symbol}: {problem}")
+
+
+async def _server_time(exchange: Any) -> Any:
+    return await exchange.fetch_time()
+
+
+async def _ticker(exchange: Any, *, symbol: str) -> Any:
+    return await exchange.fetch_ticker(symbol)
 
 
 async def _own_trades(exchange: Any, *, symbol: str, since_ms: int | None, params: Mapping[str, Any]) -> Any:

@@ -16,7 +16,6 @@ from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.domain.candles import Candle, Timeframe
 from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
-from core.events import ConnectionState
 from core.execution.api.candle_sequence import CandleSequence
 from core.execution.api.ccxt_client import CcxtClient
 from core.execution.api.ccxt_parse import parse_book, parse_public_trade, parse_ticker
@@ -105,6 +104,8 @@ class VenueStreams:
         finally:
             self._client.remove_raw_handler(note_closed)
             await _stop(pump)
+            if not self._watchers["ohlcv", symbol, timeframe.value]:
+                self._monitor.recovered(source)  # nobody misses it any more
 
     async def trades(self, symbol: str) -> AsyncIterator[Sequence[PublicTrade]]:
         """Yield batches of trades not yielded before, oldest first."""
@@ -218,8 +219,7 @@ class VenueStreams:
                 pause = RECONNECT_PAUSE_S[min(failures, len(RECONNECT_PAUSE_S) - 1)]
                 failures += 1
                 source = f"candles {symbol} {timeframe}"
-                if not self._monitor.has_trouble(source):
-                    self._monitor.trouble(source, ConnectionState.DEGRADED, exc.message)
+                self._monitor.trouble(source, exc.message)
                 await asyncio.sleep(pause)
                 continue
             failures = 0
@@ -261,14 +261,12 @@ class VenueStreams:
         self, sequence: CandleSequence, symbol: str, timeframe: Timeframe, source: str, *, silent: bool
     ) -> list[Candle]:
         limit = 2 if sequence.expected_ns is None else 1_000
-        try:
-            bars = await self._fetch_candles(symbol, timeframe, sequence.expected_ns, limit)
-        except RetryableError as exc:
-            self._monitor.trouble(source, ConnectionState.OFFLINE, exc.message)
-            return []
         if silent:
-            self._monitor.trouble(source, ConnectionState.DEGRADED, "the candle stream is silent; reading by REST")
-        return sequence.refill(bars)
+            self._monitor.trouble(source, "the candle stream is silent; reading by REST")
+        try:
+            return sequence.refill(await self._fetch_candles(symbol, timeframe, sequence.expected_ns, limit))
+        except RetryableError:
+            return []  # asked again soon; that REST fails is seen where it is called
 
     async def _guard(self, awaitable: Awaitable[T]) -> T:
         """Await a stream and classify its failure.

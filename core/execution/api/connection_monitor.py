@@ -1,4 +1,7 @@
-"""Tells the rest of the program how one link to a venue is doing. Runs on the gateway's event loop."""
+"""Decides how one link to a venue is doing. Runs on the gateway's event loop.
+
+Others report facts – REST answers or not, a stream runs or not – and nobody but this decides what they amount to.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ LATENCY_INTERVAL_S = 1.0
 
 
 class ConnectionMonitor:
-    """Collects the state of a link and reports every change; latency alone at most once a second.
+    """Makes the state of a link out of facts and reports every change; latency alone at most once a second.
 
-    Several streams share one link: it is DEGRADED while any of them is.
+    OFFLINE while nothing reaches the venue: the link is closed, or REST is not answered. DEGRADED while REST answers
+    but anything else is in trouble. ONLINE while neither is the case.
+
+    Attributes:
+        on_doubt: called whenever something hints that REST might not answer any more; whoever finds out tells `rest`.
     """
 
     def __init__(
@@ -23,38 +30,59 @@ class ConnectionMonitor:
     ) -> None:
         self._status = ConnectionStatus(venue, link, mode, ConnectionState.OFFLINE)
         self._callback = callback
-        self._troubles: dict[str, tuple[ConnectionState, str]] = {}
+        self.on_doubt: Callable[[], None] = _nobody_asks
+        self._open = False
+        self._rest = (ConnectionState.ONLINE, "")
+        self._troubles: dict[str, str] = {}
         self._latency_told = 0.0
-        self._closed = True
 
     @property
     def status(self) -> ConnectionStatus:
         """Newest status."""
         return self._status
 
-    def set_state(self, state: ConnectionState, detail: str = "") -> None:
-        """Set the state of the link as a whole (connect, close); forgets the troubles of streams.
+    @property
+    def rest_works(self) -> bool:
+        """Whether REST is not known to fail."""
+        return self._rest[0] is ConnectionState.ONLINE
 
-        Once the link is OFFLINE its streams have no say: they are only being taken down.
-        """
-        self._troubles.clear()
-        self._closed = state is ConnectionState.OFFLINE
-        self._publish(state, detail)
+    def connecting(self) -> None:
+        """Report that the link is being opened; what was known of it no longer counts."""
+        self._forget(is_open=False)
+        self._publish(ConnectionState.CONNECTING, "")
 
-    def trouble(self, source: str, state: ConnectionState, detail: str) -> None:
-        """Report that one stream is silent (DEGRADED) or cut off (OFFLINE)."""
-        if not self._closed:
-            self._troubles[source] = (state, detail)
-            self._publish_worst()
+    def opened(self) -> None:
+        """Report that the link is open; from now on facts count."""
+        self._forget(is_open=True)
+        self._decide()
 
-    def has_trouble(self, source: str) -> bool:
-        """Return whether a stream is known to be silent or cut off."""
-        return source in self._troubles
+    def closed(self, detail: str = "") -> None:
+        """Report that the link is closed or could not be opened; its streams are only being taken down."""
+        self._forget(is_open=False)
+        self._publish(ConnectionState.OFFLINE, detail)
+
+    def rest(self, state: ConnectionState, detail: str = "") -> None:
+        """Report how REST does: ONLINE, OFFLINE (no answer at all) or DEGRADED (answers, but serves nobody)."""
+        if self._open:
+            self._rest = (state, detail)
+            self._decide()
+
+    def doubt(self) -> None:
+        """Report that a request was not answered. One may be lost by chance, so this alone decides nothing."""
+        if self._open:
+            self.on_doubt()
+
+    def trouble(self, source: str, detail: str) -> None:
+        """Report that something over the link does not work, such as a stream. Its first detail is kept."""
+        if self._open:
+            self._troubles.setdefault(source, detail)
+            self._decide()
+            self.on_doubt()  # what took the stream down may have taken the venue
 
     def recovered(self, source: str) -> None:
-        """Report that a stream runs (again)."""
+        """Report that a troubled source works again, or is no longer wanted."""
         if self._troubles.pop(source, None) is not None:
-            self._publish_worst()
+            self._decide()
 
     def measured(self, *, latency_ms: float | None = None, clock_offset_ms: float | None = None) -> None:
         """Take a round-trip time or a clock offset."""
@@ -67,10 +95,16 @@ class ConnectionMonitor:
             self._latency_told = now
             self._tell()
 
-    def _publish_worst(self) -> None:
-        order = (ConnectionState.OFFLINE, ConnectionState.DEGRADED)
-        worst = min(self._troubles.values(), key=lambda t: order.index(t[0]), default=(ConnectionState.ONLINE, ""))
-        self._publish(*worst)
+    def _forget(self, *, is_open: bool) -> None:
+        self._open = is_open
+        self._rest = (ConnectionState.ONLINE, "")
+        self._troubles.clear()
+
+    def _decide(self) -> None:
+        rest, detail = self._rest
+        if rest is ConnectionState.ONLINE and self._troubles:
+            rest, detail = ConnectionState.DEGRADED, next(iter(self._troubles.values()))
+        self._publish(rest, detail)
 
     def _publish(self, state: ConnectionState, detail: str) -> None:
         if (state, detail) != (self._status.state, self._status.detail):
@@ -80,3 +114,7 @@ class ConnectionMonitor:
     def _tell(self) -> None:
         if self._callback is not None:
             self._callback(self._status)
+
+
+def _nobody_asks() -> None:
+    """Stand in until somebody can find out."""

@@ -47,6 +47,10 @@ class RetryableError(GatewayError):
         self.retry_after_s = retry_after_s
 
 
+class NoAnswer(RetryableError):
+    """Nothing came back: the venue is out of reach, or the way to it is broken."""
+
+
 class FatalGatewayError(GatewayError):
     """Repeating cannot help: wrong key, missing permission, unsupported venue."""
 
@@ -185,6 +189,17 @@ class MarketGateway(Protocol):
 
     def watch_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
         """Yield the ticker whenever it changes."""
+        ...
+
+    def report_trouble(self, source: str, detail: str) -> None:
+        """Tell the link that something a caller does over it fails, such as a stream it has to open again.
+
+        The gateway alone decides what state that makes the link. Candles tell for themselves.
+        """
+        ...
+
+    def clear_trouble(self, source: str) -> None:
+        """Tell the link that it works again, or is no longer wanted."""
         ...
 
 

@@ -39,9 +39,18 @@ class FakeGateway:
         self.failures: list[GatewayError] = []
         self.opened: list[str] = []
         self.queues: dict[str, asyncio.Queue[Any]] = {}
+        self.troubles: dict[str, str] = {}
+        self.past_troubles: list[str] = []
 
     def queue(self, name: str) -> asyncio.Queue[Any]:
         return self.queues.setdefault(name, asyncio.Queue())
+
+    def report_trouble(self, source: str, detail: str) -> None:
+        self.troubles[source] = detail
+        self.past_troubles.append(detail)
+
+    def clear_trouble(self, source: str) -> None:
+        self.troubles.pop(source, None)
 
     async def fetch_candles(
         self, symbol: str, timeframe: Timeframe, *, since_ns: int | None = None, limit: int = 1000

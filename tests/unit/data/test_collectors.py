@@ -16,8 +16,7 @@ from core.data.frame import CandleFrame
 from core.data.real_time_collector import Backoff, MarketFeed, collect_realtime_data
 from core.domain.candles import Candle, Timeframe
 from core.errors import UserError
-from core.events import ConnectionState
-from core.execution.api.gateway import DefinitiveReject, FatalGatewayError, RetryableError
+from core.execution.api.gateway import DefinitiveReject, FatalGatewayError, NoAnswer, RetryableError
 from tests.unit.data.fake_gateway import STEP, FakeGateway, book, candle, ticker, trade
 
 M1 = Timeframe.M1
@@ -80,16 +79,14 @@ class Sink:
         self.books: list[Any] = []
         self.trades: list[Any] = []
         self.tickers: list[Any] = []
-        self.states: list[tuple[ConnectionState, str]] = []
+        self.failures: list[str] = []
         self.stored: list[Candle] = []
         self.on_history = self.history.append
         self.on_candle = self.candles.append
         self.on_book = self.books.append
         self.on_trades = self.trades.extend
         self.on_ticker = self.tickers.append
-
-    def on_connection(self, state: ConnectionState, detail: str) -> None:
-        self.states.append((state, detail))
+        self.on_failure = self.failures.append
 
     def append(self, venue: str, candles: Sequence[Candle]) -> None:
         assert venue == "binance"
@@ -132,7 +129,8 @@ async def test_history_joins_the_stream_without_a_hole() -> None:
         assert sink.finals() == [10, 11, 12, 13]
         assert [c.open_time_ns // STEP for c in sink.stored] == list(range(14))
         assert all(c.final for c in sink.stored)
-    assert (ConnectionState.ONLINE, "") in sink.states
+    assert sink.failures == []
+    assert gateway.past_troubles == []
 
 
 async def test_a_broken_stream_comes_back_and_nothing_is_missing() -> None:
@@ -153,8 +151,8 @@ async def test_a_broken_stream_comes_back_and_nothing_is_missing() -> None:
         gateway.queue("trades BTC/USDT").put_nowait((trade(2),))
         gateway.queue("book BTC/USDT").put_nowait(book())
         await until(lambda: len(sink.trades) == 2 and len(sink.books) == 2)
-        await until(lambda: sink.states[-1][0] is ConnectionState.ONLINE)
-        assert any(state is ConnectionState.DEGRADED for state, _ in sink.states)
+        assert gateway.troubles == {}
+        assert set(gateway.past_troubles) == {"trades: cut", "book: cut", "candles: cut"}
 
 
 async def test_switching_and_a_market_that_does_not_exist() -> None:
@@ -163,7 +161,8 @@ async def test_switching_and_a_market_that_does_not_exist() -> None:
         await until(lambda: len(gateway.opened) == 4)
         gateway.failures = [DefinitiveReject("no market NOPE")]
         feed.switch("NOPE", M1)
-        await until(lambda: (ConnectionState.OFFLINE, "no market NOPE") in sink.states)
+        await until(lambda: sink.failures == ["no market NOPE"])
+        assert gateway.troubles == {}  # the link is as good as before
         feed.switch("ETH/USDT", Timeframe.H1)
         await until(lambda: "candles ETH/USDT 1h" in gateway.opened)
         assert feed.market == ("ETH/USDT", Timeframe.H1)
@@ -173,12 +172,36 @@ async def test_switching_and_a_market_that_does_not_exist() -> None:
         assert gateway.opened.count("candles ETH/USDT 1h") == 1
 
 
+async def test_a_market_out_of_reach_is_told_and_shown_later() -> None:
+    gateway, sink = FakeGateway(3), Sink()
+    gateway.failures = [NoAnswer("no connection")] * 2
+    async with running(gateway, sink):
+        await until(lambda: len(sink.history) == 1)
+        assert sink.failures == ["no connection"] * 2
+        assert gateway.troubles == {}
+
+
+async def test_troubles_of_a_market_end_with_it() -> None:
+    gateway, sink = FakeGateway(3), Sink()
+    feed = MarketFeed(gateway, "BTC/USDT", M1, sink, backoff=Backoff(first_s=60, most_s=60))  # type: ignore[arg-type]
+    task = asyncio.create_task(feed.run())
+    gateway.queue("book BTC/USDT").put_nowait(RetryableError("cut"))
+    await until(lambda: gateway.troubles == {"book": "book: cut"})
+    feed.switch("ETH/USDT", M1)
+    await until(lambda: "book ETH/USDT" in gateway.opened)
+    assert gateway.troubles == {}
+    gateway.queue("trades ETH/USDT").put_nowait(RetryableError("cut"))
+    await until(lambda: gateway.troubles == {"trades": "trades: cut"})
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert gateway.troubles == {}
+
+
 async def test_a_refusal_for_good_ends_the_feed() -> None:
     gateway, sink = FakeGateway(3), Sink()
     gateway.failures = [FatalGatewayError("bad key")]
     with pytest.raises(FatalGatewayError, match="bad key"):
         await collect_realtime_data(gateway, "BTC/USDT", M1, sink)  # type: ignore[arg-type]
-    assert sink.states[-1] == (ConnectionState.OFFLINE, "bad key")
 
 
 def test_pauses_grow_and_stay_bounded() -> None:

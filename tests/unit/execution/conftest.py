@@ -76,6 +76,7 @@ class Desk:
 
     def build(self, **extra: object) -> Executor:
         self.journal = Journal(self.paths.journal_db)
+        self.venue.on_connection = self.events.append
         executor = Executor(
             self.venue,
             self.journal,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -15,12 +15,15 @@ from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.orders import OrderState, OrderType, Side, TradingMode
 from core.domain.positions import Balance
+from core.events import ConnectionState, ConnectionStatus
+from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import (
     AmbiguousOutcome,
     BalanceReport,
     DefinitiveReject,
     FatalGatewayError,
     GatewayError,
+    NoAnswer,
     OrderReport,
     OrderRequest,
     OrderUnknown,
@@ -59,7 +62,8 @@ class FakeVenue:
 
     Faults: `submit_faults` holds what the next submits do ("rest", "reject", "retry", "fatal", "lost_before",
     "lost_after", "bug"); `lag` makes the next n order queries answer "unknown"; `silent` keeps the stream quiet;
-    `duplicate` sends every stream message twice; `fills_in_reports` leaves trades out of reports where False.
+    `duplicate` sends every stream message twice; `fills_in_reports` leaves trades out of reports where False;
+    `die` and `revive` take the whole venue away and bring it back. How the link does is told to `on_connection`.
     """
 
     venue = "fake"
@@ -67,6 +71,10 @@ class FakeVenue:
 
     def __init__(self) -> None:
         self.clock = ManualClock(START_NS)
+        self.on_connection: Callable[[ConnectionStatus], None] = lambda _: None
+        self.monitor = ConnectionMonitor(self.venue, "orders", self.mode, lambda status: self.on_connection(status))
+        self.dead = False
+        self.stream_dead = False
         self.instruments: Mapping[str, Instrument] = {}
         self.prices = {"BTC/USDT": Decimal(100), "ETH/USDT": Decimal(10)}
         self.free = {"USDT": Decimal(10_000)}
@@ -135,6 +143,28 @@ class FakeVenue:
         request = OrderRequest(f"web_{self._take_id()}", symbol, side, OrderType.LIMIT, quantity, price)
         return self._accept(request)
 
+    def die(self) -> None:
+        """Answer nothing any more, and cut every stream; the gateway's probe finds out at once."""
+        self.dead = True
+        self.push(NoAnswer("no connection"))
+        self.monitor.rest(ConnectionState.OFFLINE, "no connection")
+
+    def revive(self) -> None:
+        """Answer again; the gateway's probe finds out at once."""
+        self.dead = False
+        self.monitor.rest(ConnectionState.ONLINE)
+
+    def _answer(self) -> None:
+        if self.dead:
+            raise NoAnswer("no connection")
+        self.monitor.rest(ConnectionState.ONLINE)
+
+    def report_trouble(self, source: str, detail: str) -> None:
+        self.monitor.trouble(source, detail)
+
+    def clear_trouble(self, source: str) -> None:
+        self.monitor.recovered(source)
+
     def push(self, event: UserEvent | GatewayError) -> None:
         if self.silent and not isinstance(event, GatewayError):
             return
@@ -171,14 +201,19 @@ class FakeVenue:
     # --- MarketGateway ----------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
+        self.monitor.connecting()
         if self.connect_error is not None:
+            self.monitor.closed(self.connect_error.message)
             raise self.connect_error
         self.instruments = {"BTC/USDT": BTC, "ETH/USDT": ETH}
+        self.monitor.opened()
 
     async def close(self) -> None:
         self.closed = True
+        self.monitor.closed()
 
     async def server_time_ns(self) -> int:
+        self._answer()
         return self.clock.now_ns()
 
     async def fetch_candles(
@@ -287,6 +322,7 @@ class FakeVenue:
         return self.report(order)
 
     async def fetch_open_orders(self, symbol: str | None = None) -> list[OrderReport]:
+        self._answer()
         if self.list_faults:
             raise self.list_faults.popleft()
         return [self.report(o) for o in self.open_orders() if symbol in (None, o.request.symbol)]
@@ -296,6 +332,8 @@ class FakeVenue:
         return sorted((f for f in fills if f.time_ns >= (since_ns or 0)), key=lambda f: int(f.trade_id))
 
     async def watch_user(self) -> AsyncIterator[UserEvent]:
+        if self.dead or self.stream_dead:
+            raise NoAnswer("no connection")
         queue: asyncio.Queue[UserEvent | GatewayError] = asyncio.Queue()
         self.user_queues.append(queue)
         yield BalanceReport(self._balances(), self.clock.now_ns())

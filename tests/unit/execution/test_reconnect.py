@@ -9,6 +9,7 @@ from core.domain.orders import OrderDraft, OrderState, OrderType, Side
 from core.events import ConnectionState, ConnectionStatus, FillBooked, Notice
 from core.execution.api.gateway import AmbiguousOutcome, FatalGatewayError
 from core.execution.books import check_books
+from core.execution.process_lock import ExecutorLock
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.test_unknown_orders import REST, run, state_of, until
 
@@ -61,6 +62,64 @@ async def test_a_broken_stream_is_opened_again_and_reconciled(desk: Desk) -> Non
     await until(lambda: state_of(desk, order) is OrderState.FILLED and bool(desk.venue.user_queues))
     degraded = [s for s in desk.said(ConnectionStatus) if s.state is ConnectionState.DEGRADED]
     assert degraded[0].detail == "connection closed"
+
+
+def states(desk: Desk) -> list[ConnectionState]:
+    """Return the states the link went through, without repetitions."""
+    told = [status.state for status in desk.said(ConnectionStatus)]
+    return [state for state, before in zip(told, [None, *told], strict=False) if state is not before]
+
+
+async def test_a_dead_venue_is_offline_until_it_answers_and_its_account_stream_runs(desk: Desk) -> None:
+    venue = desk.venue
+    await run(desk)
+    await until(lambda: bool(venue.user_queues))
+    assert states(desk) == [ConnectionState.CONNECTING, ConnectionState.ONLINE]
+    desk.events.clear()
+    venue.die()
+    await asyncio.sleep(0.5)  # pings, reconciliations and attempts to open the stream again, all in vain
+    assert states(desk) == [ConnectionState.OFFLINE]
+    assert venue.monitor.status.detail == "no connection"
+    desk.events.clear()
+    venue.stream_dead = True
+    venue.revive()
+    await asyncio.sleep(0.5)  # answered pings meanwhile
+    assert states(desk) == [ConnectionState.DEGRADED]
+    venue.stream_dead = False
+    await until(lambda: bool(venue.user_queues))
+    await asyncio.sleep(0.5)
+    assert states(desk) == [ConnectionState.DEGRADED, ConnectionState.ONLINE]
+
+
+async def test_books_that_cannot_be_compared_trouble_the_link(desk: Desk) -> None:
+    await run(desk)
+    desk.venue.list_faults += [FatalGatewayError("no permission to read orders")] * 3
+    await until(lambda: desk.venue.monitor.status.state is ConnectionState.DEGRADED)
+    assert desk.venue.monitor.status.detail == "no permission to read orders"
+    await until(lambda: desk.venue.monitor.status.state is ConnectionState.ONLINE)
+
+
+async def test_a_stop_that_is_cancelled_still_closes_everything(desk: Desk) -> None:
+    executor = await desk.start()
+    closing = asyncio.Event()
+    close = desk.venue.close
+
+    async def slowly() -> None:
+        closing.set()
+        await asyncio.sleep(0.05)
+        await close()
+
+    desk.venue.close = slowly  # type: ignore[method-assign]
+    running = asyncio.create_task(executor.run())
+    first = asyncio.create_task(executor.stop())
+    await closing.wait()
+    first.cancel()
+    running.cancel()
+    await asyncio.gather(first, running, return_exceptions=True)
+    assert not desk.venue.closed
+    await executor.stop()  # as a session does that is closed after its executor was cancelled
+    assert desk.venue.closed
+    assert ExecutorLock(desk.paths.root / "locks", "test").is_free()
 
 
 async def test_a_revoked_key_is_said_clearly(desk: Desk) -> None:

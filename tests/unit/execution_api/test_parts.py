@@ -1,4 +1,4 @@
-"""The gateway's pure parts: rate limiter, order of bars, connection state, loading ccxt."""
+"""The gateway's pure parts: rate limiter, order of bars, state of a link, loading ccxt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from core.events import ConnectionState, ConnectionStatus
 from core.execution.api.candle_sequence import CandleSequence
 from core.execution.api.ccxt_loader import load_exchange_class
 from core.execution.api.connection_monitor import ConnectionMonitor
-from core.execution.api.gateway import FatalGatewayError, RetryableError
+from core.execution.api.gateway import FatalGatewayError, GatewayError, NoAnswer, RetryableError
+from core.execution.api.link_probe import LinkProbe
 from core.execution.api.rate_limiter import RateLimiter
 
 MINUTE = Timeframe.M1.ns
@@ -109,22 +110,92 @@ async def test_limiter_really_waits() -> None:
     assert loop.time() - started >= 0.15
 
 
-def test_a_link_is_as_good_as_its_worst_stream() -> None:
+OFFLINE, CONNECTING = ConnectionState.OFFLINE, ConnectionState.CONNECTING
+ONLINE, DEGRADED = ConnectionState.ONLINE, ConnectionState.DEGRADED
+
+
+def test_the_state_of_a_link_is_decided_from_facts() -> None:
     told: list[ConnectionStatus] = []
     monitor = ConnectionMonitor("binance", "market", TradingMode.PRACTICE, told.append)
-    monitor.set_state(ConnectionState.ONLINE)
-    monitor.trouble("a", ConnectionState.DEGRADED, "silent")
-    monitor.trouble("b", ConnectionState.OFFLINE, "gone")
+
+    def news() -> list[tuple[ConnectionState, str]]:
+        fresh = [(status.state, status.detail) for status in told]
+        told.clear()
+        return fresh
+
+    monitor.trouble("a", "too early")
+    monitor.rest(ONLINE)  # an answer to the calls that open the link
+    assert news() == []
+    monitor.connecting()
+    monitor.rest(ONLINE)
+    monitor.opened()
+    assert news() == [(CONNECTING, ""), (ONLINE, "")]
+    monitor.trouble("a", "silent")
+    monitor.trouble("b", "cut")
+    monitor.trouble("a", "still silent")
+    monitor.rest(ONLINE)  # an answered ping does not mend a stream
+    assert news() == [(DEGRADED, "silent")]
+    monitor.rest(OFFLINE, "refused")
+    monitor.trouble("c", "cut")  # a dead stream does not soften it
+    monitor.recovered("a")
+    assert news() == [(OFFLINE, "refused")]
+    monitor.rest(ONLINE)
     monitor.recovered("b")
+    monitor.recovered("c")
+    monitor.recovered("c")
+    assert news() == [(DEGRADED, "cut"), (ONLINE, "")]
+    monitor.rest(DEGRADED, "busy")
+    monitor.closed("wrong key")
     monitor.recovered("a")
-    monitor.recovered("a")
-    assert [s.state for s in told] == [
-        ConnectionState.ONLINE,
-        ConnectionState.DEGRADED,
-        ConnectionState.OFFLINE,
-        ConnectionState.DEGRADED,
-        ConnectionState.ONLINE,
-    ]
+    monitor.rest(ONLINE)
+    monitor.trouble("a", "taken down")
+    assert news() == [(DEGRADED, "busy"), (OFFLINE, "wrong key")]
+
+
+async def test_a_doubt_is_looked_into_until_rest_works() -> None:
+    told: list[ConnectionStatus] = []
+    monitor = ConnectionMonitor("binance", "market", TradingMode.PRACTICE, told.append)
+    answers: list[GatewayError | None] = []
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        answer = answers.pop(0) if answers else None
+        if answer is None:
+            monitor.rest(ONLINE)
+        elif answer.message == "hangs":
+            await asyncio.sleep(60)
+        else:
+            raise answer
+
+    async def settled(state: ConnectionState, questions: int) -> None:
+        async with asyncio.timeout(5):
+            while monitor.status.state is not state or asked < questions:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+        await asyncio.sleep(0.03)
+        assert (monitor.status.state, asked) == (state, questions)
+
+    probe = LinkProbe(monitor, ask, timeout_s=0.05, pause_s=0.005)
+    probe.start()
+    probe.start()
+    monitor.connecting()
+    monitor.doubt()  # whoever connects finds out
+    monitor.opened()
+    told.clear()
+    await settled(ONLINE, 0)
+    monitor.doubt()
+    await settled(ONLINE, 1)
+    assert told == []  # one lost answer is no news
+    answers += [NoAnswer("refused"), NoAnswer("hangs"), NoAnswer("refused")]
+    monitor.doubt()
+    await settled(ONLINE, 5)
+    assert [status.state for status in told] == [OFFLINE, OFFLINE, OFFLINE, ONLINE]
+    answers += [RetryableError("request limit reached")]
+    monitor.trouble("a", "cut")
+    await settled(DEGRADED, 6)
+    await probe.stop()
+    await probe.stop()
 
 
 def test_unknown_venue_is_one_sentence() -> None:

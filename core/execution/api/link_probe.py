@@ -1,0 +1,77 @@
+"""Finds out whether a venue answers at all, for as long as that is in doubt. Runs on the gateway's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from core.events import ConnectionState
+from core.execution.api.connection_monitor import ConnectionMonitor
+from core.execution.api.gateway import GatewayError, NoAnswer
+
+PROBE_TIMEOUT_S = 3.0
+PROBE_PAUSE_S = 1.0
+
+
+class LinkProbe:
+    """Asks a venue the cheapest question, from the first doubt until REST works.
+
+    A link recovers by this alone: its users may have nothing to ask, or pause for long.
+
+    Args:
+        monitor: wakes this by its doubts and is told what comes of them. That an answer came is told by the client.
+        ask: makes one cheap REST call.
+        timeout_s: a venue that takes longer does not answer.
+        pause_s: between two questions.
+    """
+
+    def __init__(
+        self,
+        monitor: ConnectionMonitor,
+        ask: Callable[[], Awaitable[object]],
+        *,
+        timeout_s: float = PROBE_TIMEOUT_S,
+        pause_s: float = PROBE_PAUSE_S,
+    ) -> None:
+        self._monitor = monitor
+        self._ask = ask
+        self._timeout_s = timeout_s
+        self._pause_s = pause_s
+        self._doubted = asyncio.Event()
+        monitor.on_doubt = self._doubted.set
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow the monitor's doubts; a second call changes nothing."""
+        if self._task is None:
+            self._doubted.clear()
+            self._task = asyncio.create_task(self._run(), name="link probe")
+
+    async def stop(self) -> None:
+        """End it; a bug it died of surfaces here. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})  # a cancel of the caller, unlike the task's own, goes through
+            if not task.cancelled():
+                task.result()
+
+    async def _run(self) -> None:
+        while True:
+            await self._doubted.wait()
+            await self._find_out()
+            while not self._monitor.rest_works:
+                await asyncio.sleep(self._pause_s)
+                await self._find_out()
+            self._doubted.clear()  # the answer is newer than every doubt
+
+    async def _find_out(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._ask()
+        except TimeoutError:
+            self._monitor.rest(ConnectionState.OFFLINE, "the exchange does not answer")
+        except NoAnswer as exc:
+            self._monitor.rest(ConnectionState.OFFLINE, exc.message)
+        except GatewayError:
+            pass  # an answer, if an unfriendly one, or a request limit that forbids to ask now: decides nothing
