@@ -15,7 +15,7 @@ W = TypeVar("W", bound=QWidget)
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
-PATIENCE = 3.0  # times given are those of a quiet machine; only a hang may fail
+PATIENCE = 6.0  # times given are those of a quiet machine; only a hang may fail
 
 
 def shown(widget: QWidget) -> bool:
