@@ -65,7 +65,7 @@ from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
 
-ACCOUNT_STREAM, RECONCILIATION = "account stream", "reconciliation"  # what may trouble the link
+ACCOUNT_STREAM, RECONCILIATION = "account-stream", "reconciliation"  # what may trouble the link
 
 _log = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ class Executor:
         """
         self._stop_wanted.set()
         if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="executor stop")
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="executor-stop")
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:

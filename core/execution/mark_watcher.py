@@ -63,7 +63,7 @@ class MarkWatcher:
         self.watch(f"{quote}/{currency}")
 
     async def _follow(self, symbol: str) -> None:
-        backoff, source = self._backoff_s, f"ticker of {symbol}"
+        backoff, source = self._backoff_s, f"ticker:{symbol}"
         while True:
             try:
                 async for ticker in self._gateway.watch_ticker(symbol):

@@ -45,7 +45,7 @@ class LinkProbe:
         """Begin to follow the monitor's doubts; a second call changes nothing."""
         if self._task is None:
             self._doubted.clear()
-            self._task = asyncio.create_task(self._run(), name="link probe")
+            self._task = asyncio.create_task(self._run(), name="link-probe")
 
     async def stop(self) -> None:
         """End it; a bug it died of surfaces here. Idempotent."""
