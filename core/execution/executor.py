@@ -55,7 +55,7 @@ from core.execution.marks import Marks
 from core.execution.order_desk import DeskOptions, OrderDesk
 from core.execution.order_manager import OrderManager
 from core.execution.process_lock import ExecutorLock
-from core.execution.reconciliation import Event
+from core.execution.reconciliation import Event, describe
 from core.execution.records import TradingStateRecord
 from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import EvidenceRules, Synchroniser
@@ -421,7 +421,8 @@ class Executor:
             events = await self._sync.reconcile(self._desk.symbols | self._runner.symbols)
             self._desk.reconciling = False
         if events:
-            _log.info("reconciled: %s", events)
+            for event in events:
+                _log.info("reconciled: %s", describe(event))
             await self._refresh_balances()
         return events
 

@@ -104,6 +104,35 @@ class CancelPending:
 Event = OrderReported | OrderAdopted | FillMissed | ExternalFill | OrderMissing | CancelPending
 
 
+def describe(event: Event) -> str:
+    """Return a short line for the log: what happened, to which order of which market."""
+    match event:
+        case OrderReported(report):
+            return f"order {_key(report)} {_report_text(report)}"
+        case OrderAdopted(report):
+            return f"foreign order {_key(report)} {_report_text(report)}"
+        case FillMissed(fill):
+            return f"missed fill of order {_key(fill)} {_fill_text(fill)}"
+        case ExternalFill(fill):
+            return f"fill of foreign order {_key(fill)} {_fill_text(fill)}"
+        case OrderMissing(client_order_id):
+            return f"order {client_order_id} not known to the venue"
+        case CancelPending(client_order_id):
+            return f"order {client_order_id} still working, cancel repeated"
+
+
+def _key(known: OrderReport | Fill) -> str:
+    return known.client_order_id or known.venue_order_id
+
+
+def _report_text(report: OrderReport) -> str:
+    return f"{report.symbol} {report.side} {report.quantity:f}, filled {report.filled_quantity:f}, {report.state}"
+
+
+def _fill_text(fill: Fill) -> str:
+    return f"{fill.symbol} {fill.side} {fill.quantity:f} @ {fill.price:f}"
+
+
 def reconcile(local: LocalState, venue: VenueState) -> list[Event]:
     """Say what must happen for the books to equal the venue: orders first, then their fills, then foreign ones."""
     events: list[Event] = []

@@ -64,6 +64,13 @@ NOT_SENTENCES = {
     "best {0}",
     "{0} targets/s on {1}",
     "{0} s left",
+    "order {0} {1}",  # these seven: what a comparison of the books found, for the log
+    "foreign order {0} {1}",
+    "missed fill of order {0} {1}",
+    "fill of foreign order {0} {1}",
+    "order {0} not known to the venue",
+    "order {0} still working, cancel repeated",
+    "{0} {1} {2}, filled {3}, {4}",
 }
 _NO_SENTENCE = re.compile(r"PRAGMA |SELECT |INSERT |CREATE |BEGIN |UPDATE |DELETE |\n")
 # A bug: it reaches the crash handler, which shows it as it is.

@@ -70,6 +70,29 @@ def test_missing_is_only_what_was_asked_for_and_denied() -> None:
     assert found(over, rec.VenueState((), {"a": None})) == []
 
 
+def test_every_event_is_a_short_line_of_the_log() -> None:
+    fill = replace(trade(7), client_order_id="a")
+    lines = [
+        rec.describe(event)
+        for event in (
+            rec.OrderReported(report(state=S.PARTIALLY_FILLED, filled="1")),
+            rec.OrderAdopted(report(key="", venue_id="v-9")),
+            rec.FillMissed(fill),
+            rec.ExternalFill(trade(8, venue_id="v-9")),
+            rec.OrderMissing("a"),
+            rec.CancelPending("a"),
+        )
+    ]
+    assert lines == [
+        "order a BTC/USDT buy 2, filled 1, partially_filled",
+        "foreign order v-9 BTC/USDT buy 2, filled 0, accepted",
+        "missed fill of order a BTC/USDT buy 1 @ 9",
+        "fill of foreign order v-9 BTC/USDT buy 1 @ 9",
+        "order a not known to the venue",
+        "order a still working, cancel repeated",
+    ]
+
+
 def test_a_cancel_that_did_not_arrive_is_asked_again() -> None:
     local = rec.LocalState((record(state=S.PENDING_CANCEL),))
     seen = report()
