@@ -26,10 +26,11 @@ DEVICES = ("auto", "cpu", "cuda")
 MODEL_KINDS = ("lstm",)
 TREND_FAST, TREND_SLOW = 12, 26  # look-backs of the windowed MACD, bars
 
-# Measured with one thread on two busy cores at the default size; `estimate` scales it with the network's arithmetic.
-REFERENCE_TARGETS_PER_S = 150_000.0
+# Measured with one thread at the default size: 280,000 over 3,000 bars, 510,000 over 30,000 on a quiet machine. `estimate`
+# scales it with the network's arithmetic.
+REFERENCE_TARGETS_PER_S = 300_000.0
 _REFERENCE_WORK = 4 * 32 * (32 + 24)
-_FIXED_SECONDS = 12.0  # starting the child, importing torch, features, ONNX export, test metrics
+_FIXED_SECONDS = 6.0  # starting the child, importing torch, features, ONNX export, test metrics; measured: 5.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ class TrainingEstimate:
 
     Attributes:
         train_targets / valid_targets / test_targets: bars with a target in each part.
-        seconds: duration if every epoch is used.
+        seconds: duration from the start to the model if every epoch is used; most runs stop earlier.
         enough: whether there are bars enough to train at all.
     """
 

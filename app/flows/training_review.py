@@ -87,9 +87,9 @@ def part_title(part: SplitPart) -> str:
 
 
 def duration_text(flow: TrainingFlow) -> str:
-    """Return the estimated duration of the run, "—" while something is wrong."""
+    """Return how long the run takes at most, "—" while something is wrong."""
     effort = flow.estimate()
-    return MISSING if effort is None else tr("about {duration}", duration=format_duration(effort.seconds))
+    return MISSING if effort is None else tr("up to {duration}", duration=format_duration(effort.seconds))
 
 
 def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:

@@ -250,7 +250,14 @@ def test_a_long_device_name_does_not_push_the_figures_out(dock: TrainingDock, qt
     qtbot.wait(1)
     right = dock._figures[5].mapTo(dock, dock._figures[5].rect().topRight()).x()
     assert right < dock.width()
-    assert dock._figures[3].full_text().endswith("knows no GPU)")
+    assert dock._figures[3].text() == "CPU, 1 thread"
+    assert dock._figures[3].toolTip() == "this build of torch knows no GPU"
+    dock.on_result(replace(result(), device="CPU, 1 thread (this build of torch knows no GPU)"))
+    assert dock._figures[3].text() == "CPU, 1 thread"
+    i18n.set_language(i18n.Language.KOREAN)
+    dock.retranslate()
+    assert dock._figures[3].text() == "CPU, 스레드 1개"
+    assert dock._figures[3].toolTip() == "설치된 torch가 GPU를 지원하지 않음"
 
 
 def test_a_run_that_waits_shows_neither_the_progress_nor_the_checkpoint_of_another(dock: TrainingDock) -> None:

@@ -18,7 +18,7 @@ TICKET_KEYS = (
     ("Esc", mark("Back to the fields")),
 )
 CHART_KEYS = (
-    ("1 – 9", mark("Bar length")),
+    ("1 – 9", mark("Choose the bar length (1m … 1w)")),
     ("+ / -", mark("Zoom in or out")),
     ("← / →", mark("Earlier or later bars")),
     ("Home / End", mark("Oldest or newest bar")),

@@ -34,6 +34,7 @@ from ml.api import TrainingProgress, TrainingResult
 
 _PERMILLE = 1_000
 _LIST_ROWS = 4
+_DEVICE = 3  # which of the figures names the device
 MINIMUM_WIDTH = 82 * GRID  # the table of figures fits, with a scroll bar beside it
 _AT_WORK = (RunState.RUNNING, RunState.CANCELLING)
 _STATE_WORDS = {
@@ -303,6 +304,7 @@ class TrainingDock(Panel):
         for label, text in zip(self._figures, self._figure_texts(run), strict=True):
             if label.full_text() != text:
                 label.set_full_text(text)
+        self._figures[_DEVICE].set_hint(device_texts(run)[1])
         epochs = run.progress.epochs if run.progress is not None and run.learns else 0
         last = max([*run.train, *run.valid, 1 if run.result is not None else epochs, 2])
         curves = [
@@ -324,9 +326,9 @@ class TrainingDock(Panel):
             return tr(_PHASE_WORDS.get(run.progress.phase, "Training"))
         if run.state is RunState.FINISHED and run.result is not None:
             key = (
-                mark("Stopped early after {n} epochs, {time}")
+                mark("Stopped early after {n} epochs, {time} of learning")
                 if run.result.stopped_early
-                else mark("Finished after {n} epochs, {time}")
+                else mark("Finished after {n} epochs, {time} of learning")
             )
             return tr(key, n=run.result.epochs_run, time=format_duration(run.result.seconds))
         words = {
@@ -369,14 +371,14 @@ class TrainingDock(Panel):
         best = format_number(run.best_epoch)
         if result is not None:
             speed = tr("{n} targets/s", n=format_compact(result.targets_per_s))
-            return format_number(result.epochs_run), MISSING, speed, local_text(result.device), best, MISSING
+            return format_number(result.epochs_run), MISSING, speed, device_texts(run)[0], best, MISSING
         if progress is None:
             return (MISSING,) * 6
         left = format_duration(progress.eta_s) if progress.eta_s is not None and not run.state.is_over else MISSING
         speed = tr("{n} targets/s", n=format_compact(progress.targets_per_s)) if progress.targets_per_s else MISSING
         rate = format_number(progress.learning_rate, 5) if progress.learning_rate else MISSING
         epoch = f"{progress.epoch} / {progress.epochs}" if run.learns else MISSING
-        return epoch, left, speed, local_text(progress.device) or MISSING, best, rate
+        return epoch, left, speed, device_texts(run)[0] or MISSING, best, rate
 
     @Slot()
     def _on_wizard(self) -> None:
@@ -407,6 +409,13 @@ class TrainingDock(Panel):
         if 0 <= row < len(self._runs):
             self._shown = list(self._runs)[row]
             self._write_details(self._runs[self._shown])
+
+
+def device_texts(run: TrainingRun) -> tuple[str, str]:
+    """Return what computes, short, and why that was chosen: the trainer says both as "CPU, 1 thread (no GPU …)"."""
+    source = run.result or run.progress
+    title, _, reason = (source.device if source is not None else "").partition(" (")
+    return local_text(title), local_text(reason.removesuffix(")"))
 
 
 def _columns(losses: dict[int, float]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -111,6 +111,8 @@ def test_estimates_grow_with_the_work() -> None:
     assert large.train_targets > 4 * small.train_targets
     wide = ForecastSpec(model=ModelSpec(hidden_size=256))
     assert estimate(wide, 50_000).seconds > 5 * large.seconds
+    assert 5.7 < estimate(ForecastSpec(), 3_000).seconds < 8  # measured: 5.7 s
+    assert 6.7 < estimate(ForecastSpec(), 30_000).seconds < 9  # measured: 6.7 s
     assert not estimate(ForecastSpec(), minimum_bars(ForecastSpec()) - 1).enough
     assert estimate(ForecastSpec(), minimum_bars(ForecastSpec())).enough
     assert estimate(ForecastSpec(), 0).train_targets == 0
