@@ -66,7 +66,7 @@ from core.config import VERSION, DataPaths
 from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill
 from core.domain.instruments import Instrument
-from core.domain.orders import TradingMode, TradingState
+from core.domain.orders import STOP_REASON, TradingMode, TradingState
 from core.errors import UserError
 from core.events import (
     AccountOpened,
@@ -210,7 +210,7 @@ class Application(QObject):
         self.executor = ExecutorWorker(
             self._open_trading,
             self,
-            halt=functools.partial(raise_fence, self.paths, "kill switch"),
+            halt=functools.partial(raise_fence, self.paths, STOP_REASON),
             open_account=self._open_account,
         )
         symbol, timeframe = _last_market(self.settings)

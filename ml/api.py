@@ -26,8 +26,8 @@ DEVICES = ("auto", "cpu", "cuda")
 MODEL_KINDS = ("lstm",)
 TREND_FAST, TREND_SLOW = 12, 26  # look-backs of the windowed MACD, bars
 
-# Measured with one thread at the default size: 280,000 over 3,000 bars, 510,000 over 30,000 on a quiet machine. `estimate`
-# scales it with the network's arithmetic.
+# Measured with one thread at the default size on a quiet machine: 280,000 over 3,000 bars, 510,000 over 30,000;
+# `estimate` scales it with the network's arithmetic.
 REFERENCE_TARGETS_PER_S = 300_000.0
 _REFERENCE_WORK = 4 * 32 * (32 + 24)
 _FIXED_SECONDS = 6.0  # starting the child, importing torch, features, ONNX export, test metrics; measured: 5.6

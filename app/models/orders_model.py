@@ -60,7 +60,7 @@ def owner_text(source: IntentSource, owner: str, names: OwnerNames) -> str:
     """Write who wants an order."""
     if source is IntentSource.MANUAL:
         return tr("Manual")
-    return tr("Kill switch") if source is IntentSource.KILL_SWITCH else names.title(owner)
+    return tr("Stop trading") if source is IntentSource.KILL_SWITCH else names.title(owner)
 
 
 def is_open(order: Order) -> bool:

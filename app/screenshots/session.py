@@ -19,7 +19,16 @@ from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
 from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import Instrument
-from core.domain.orders import TERMINAL_STATES, Order, OrderState, OrderType, Side, TradingMode, TradingState
+from core.domain.orders import (
+    STOP_REASON,
+    TERMINAL_STATES,
+    Order,
+    OrderState,
+    OrderType,
+    Side,
+    TradingMode,
+    TradingState,
+)
 from core.domain.positions import Balance, Position
 from core.domain.signals import Signal
 from core.events import (
@@ -132,8 +141,8 @@ class PictureSession:
     def halted(self) -> tuple[Moment, ...]:
         """Return what follows a press of the kill switch."""
         working = [order for order in self._orders() if order.state not in TERMINAL_STATES]
-        state = TradingStateChanged(TradingState.HALTED, "kill switch")
-        summary = Notice(Severity.WARNING, "Kill switch", f"{len(working)} orders cancelled, none is open.")
+        state = TradingStateChanged(TradingState.HALTED, STOP_REASON)
+        summary = Notice(Severity.WARNING, "Stop trading", f"{len(working)} orders cancelled, none is open.")
         positions: dict[tuple[str, str], Position] = {}
         for _ in self._executions(positions):
             pass

@@ -159,7 +159,7 @@ class Tray(QObject):
     def retranslate(self) -> None:
         """Set every text again."""
         self._show.setText(tr("Show window"))
-        self._kill.setText(tr("Trading is halted") if self._halted else tr("Kill switch: halt and cancel all"))
+        self._kill.setText(tr("Trading is halted") if self._halted else tr("Stop trading"))
         self._quit.setText(tr("Quit"))
         state = tr("{mode}, halted", mode=tr(MODE_TEXT[self._mode])) if self._halted else tr(MODE_TEXT[self._mode])
         self._icon.setToolTip(f"Maru · {state}")

@@ -20,7 +20,7 @@ from app.i18n import tr
 from app.workers.base import AsyncWorkerThread
 from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import EventQueue
-from core.domain.orders import OrderDraft
+from core.domain.orders import STOP_REASON, OrderDraft
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
 from core.strategies.spec import StrategySpec
@@ -74,7 +74,7 @@ class TradingEngine(Protocol):
         """Stop a strategy."""
         ...
 
-    async def kill(self, flatten: bool = False, reason: str = "kill switch") -> Any:
+    async def kill(self, flatten: bool = False, reason: str = STOP_REASON) -> Any:
         """Halt, cancel everything, report."""
         ...
 
@@ -208,7 +208,7 @@ class ExecutorWorker(AsyncWorkerThread):
     def kill(self, flatten: bool) -> None:
         """See `TradingCommands`. Pressed while there is no connection, it acts as soon as there is one."""
         if not self.submit(lambda: self._kill(flatten)):
-            self._tell(Severity.ERROR, tr("Kill switch"), tr("Trading has already ended in this program."))
+            self._tell(Severity.ERROR, tr("Stop trading"), tr("Trading has already ended in this program."))
 
     def reconnect(self) -> None:
         """Try to connect now instead of after the pause."""
@@ -286,10 +286,10 @@ class ExecutorWorker(AsyncWorkerThread):
             self._pending_kill = _PendingKill(flatten)
             self._halt_durably()
             text = tr("There is no connection to the venue; it acts as soon as there is one.")
-            self._tell(Severity.WARNING, tr("Kill switch"), text)
+            self._tell(Severity.WARNING, tr("Stop trading"), text)
             await self._reconnect()
             return
-        await self._perform(tr("The kill switch failed"), lambda executor: executor.kill(flatten))
+        await self._perform(tr("STOP failed"), lambda executor: executor.kill(flatten))
 
     def _halt_durably(self) -> None:
         """Keep a kill from being forgotten with this program, which may end before there is a connection."""
@@ -298,7 +298,7 @@ class ExecutorWorker(AsyncWorkerThread):
         try:
             self._halt()
         except UserError as exc:
-            self._tell(Severity.ERROR, tr("The kill switch failed"), str(exc))
+            self._tell(Severity.ERROR, tr("STOP failed"), str(exc))
 
     async def _reconnect(self) -> None:
         if self._retry is not None:

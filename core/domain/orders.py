@@ -10,6 +10,7 @@ from core.domain.money import ZERO
 
 # Owner of what a person buys and sells; every other owner is a strategy's id, or "external".
 MANUAL_OWNER = "manual"
+STOP_REASON = "stopped with STOP"  # why trading is halted after a person pressed the kill switch
 
 
 class Side(StrEnum):

@@ -17,7 +17,7 @@ from typing import Any
 
 from core.clock import Clock
 from core.config import DataPaths
-from core.domain.orders import Intent, Order, OrderDraft, OrderState, TradingState
+from core.domain.orders import STOP_REASON, Intent, Order, OrderDraft, OrderState, TradingState
 from core.domain.positions import Balance, Position
 from core.errors import UserError
 from core.events import (
@@ -369,11 +369,11 @@ class Executor:
 
     # --- kill switch ------------------------------------------------------------------------------------------
 
-    async def kill(self, flatten: bool = False, reason: str = "kill switch") -> KillReport:
+    async def kill(self, flatten: bool = False, reason: str = STOP_REASON) -> KillReport:
         """Halt, cancel everything, confirm by query, optionally close all positions, write a report."""
         report = begin_report(reason, flatten, self._wall)
         self._control.halt_now()  # before anything that may fail
-        self._runner.pause_all("kill switch")
+        self._runner.pause_all(STOP_REASON)
         async with self._kill_lock:  # a second press must not sell beside the first
             return await self._kill(report, flatten, reason)
 
@@ -399,7 +399,7 @@ class Executor:
         path = write_report(report, self._paths.reports, self._wall)
         self._sink(TradingStateChanged(TradingState.HALTED, reason, str(path)))
         severity = Severity.WARNING if report.complete else Severity.ERROR
-        self._sink(Notice(severity, "Kill switch", report.summary()))
+        self._sink(Notice(severity, "Stop trading", report.summary()))
         return report
 
     async def rearm(self) -> None:

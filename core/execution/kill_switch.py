@@ -163,7 +163,7 @@ def flatten_intents(
                 quantity=quantity,
                 order_type=OrderType.MARKET,
                 reduce_only=True,
-                reason="kill switch: close the position",
+                reason="STOP: close the position",
                 created_ns=now_ns,
             )
         )
@@ -213,7 +213,7 @@ def write_report(report: KillReport, folder: Path, wall: Clock) -> Path:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as exc:
         raise UserError(
-            f"The kill report could not be written to {path}: {exc.strerror or exc}.", report.summary()
+            f"The report of STOP could not be written to {path}: {exc.strerror or exc}.", report.summary()
         ) from exc
     return path
 

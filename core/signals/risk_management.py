@@ -249,7 +249,7 @@ def increases_exposure(intent: Intent, context: RiskContext) -> bool:
 def _state_finding(intent: Intent, context: RiskContext, grows: bool) -> _Finding | None:
     kill = intent.source is IntentSource.KILL_SWITCH
     if context.trading_state is TradingState.HALTED and not (kill and not grows):
-        return ReasonCode.TRADING_HALTED, "trading is halted; only the kill switch may close positions"
+        return ReasonCode.TRADING_HALTED, "trading is halted; only STOP may close positions"
     if intent.reduce_only and (found := _reduce_finding(intent, context)) is not None:
         return found
     if not grows:

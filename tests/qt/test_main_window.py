@@ -116,7 +116,7 @@ def test_selling_everything_asks_without_blocking(qtbot: QtBot, kit: WindowKit) 
 
 def test_halted_stays_visible_until_rearmed(qtbot: QtBot, kit: WindowKit) -> None:
     kill = kit.window.top_bar.kill_switch
-    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch"))
+    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))
     assert kill.halted.isVisible()
     assert kill.halted.text() == "HALTED"
     assert kill.kill.isVisible()
@@ -445,12 +445,12 @@ def test_no_stray_key_reaches_the_kill_switch(qtbot: QtBot, kit: WindowKit) -> N
 
 
 def test_one_halt_is_one_toast(kit: WindowKit) -> None:
-    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch"))
-    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch", "reports/kill.json"))
+    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))
+    kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "stopped with STOP", "reports/kill.json"))
     (toast,) = kit.window.toasts.toasts
     assert "reports/kill.json" in toast.row.notice.text
-    kit.window.show_notice(Notice(Severity.WARNING, "Kill switch", "1 order cancelled, none is open."))
-    kit.window.show_notice(Notice(Severity.WARNING, "Kill switch", "0 orders cancelled, none is open."))
+    kit.window.show_notice(Notice(Severity.WARNING, "Stop trading", "1 order cancelled, none is open."))
+    kit.window.show_notice(Notice(Severity.WARNING, "Stop trading", "0 orders cancelled, none is open."))
     assert len(kit.window.toasts.toasts) == 3  # a second press does not hide what the first one did
 
 
@@ -472,7 +472,7 @@ def test_sentences_of_the_core_follow_the_language(kit: WindowKit) -> None:
     window = kit.window
     window.on_executor_event(Notice(Severity.ERROR, "The venue refuses this key", "no connection"))
     window.show_error("There is no model m1.", "Update the program.")
-    window.on_executor_event(TradingStateChanged(TradingState.HALTED, "kill switch"))
+    window.on_executor_event(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))
     window.refresh_now()
 
     def shown() -> tuple[str, ...]:

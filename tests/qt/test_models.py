@@ -245,7 +245,7 @@ def test_only_news_is_told(models: WindowModels) -> None:
 
 
 def test_the_trading_state_reaches_the_ticket(models: WindowModels) -> None:
-    models.apply(TradingStateChanged(TradingState.HALTED, "kill switch", "2 cancelled"))
+    models.apply(TradingStateChanged(TradingState.HALTED, "stopped with STOP", "2 cancelled"))
     assert models.ticket_context("BTC/USDT").trading_state is TradingState.HALTED
     assert models.notifications.records()[0].notice.title == "Trading is halted"
 
@@ -276,8 +276,8 @@ def test_words_for_numbers() -> None:
 def test_a_trading_state_that_did_not_change_is_no_news(models: WindowModels) -> None:
     models.apply(TradingStateChanged(TradingState.ACTIVE, "first start"))
     assert models.notifications.rowCount() == 0
-    models.apply(TradingStateChanged(TradingState.HALTED, "kill switch"))
-    models.apply(TradingStateChanged(TradingState.HALTED, "kill switch", "report.json"))
+    models.apply(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))
+    models.apply(TradingStateChanged(TradingState.HALTED, "stopped with STOP", "report.json"))
     models.apply(TradingStateChanged(TradingState.ACTIVE, "re-armed"))
     models.flush()
     assert models.notifications.rowCount() == 3

@@ -85,7 +85,7 @@ class Engine:
                 await asyncio.sleep(60)
             if name == "kill":
                 self.desk.killed.set()
-                self.sink(TradingStateChanged(TradingState.HALTED, "kill switch"))
+                self.sink(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))
 
         return command
 
@@ -254,7 +254,7 @@ def test_kill_pressed_before_the_connection_acts_after_it(qtbot: QtBot, rig: Rig
     start(qtbot, rig)
     qtbot.waitUntil(lambda: ("kill", False) in rig.desk.calls, timeout=LIMIT)
     assert rig.desk.calls[:3] == ["start", ("kill", False), "run"]
-    assert rig.window.notices()[0][0] == "Kill switch"
+    assert rig.window.notices()[0][0] == "Stop trading"
 
 
 def test_kill_works_while_the_window_stands_still(qtbot: QtBot, rig: Rig) -> None:
@@ -266,7 +266,7 @@ def test_kill_works_while_the_window_stands_still(qtbot: QtBot, rig: Rig) -> Non
     assert rig.desk.killed.wait(10)  # the GUI thread waits here: no event loop turns
     assert len(rig.window.events) == before
     qtbot.waitUntil(
-        lambda: rig.window.events[-1] == TradingStateChanged(TradingState.HALTED, "kill switch"), timeout=LIMIT
+        lambda: rig.window.events[-1] == TradingStateChanged(TradingState.HALTED, "stopped with STOP"), timeout=LIMIT
     )
     assert len(rig.window.events) == before + 5_001
 
@@ -281,7 +281,7 @@ def test_bug_in_the_executor_ends_it_and_is_reported(qtbot: QtBot, rig: Rig) -> 
     rig.worker.place_order(DRAFT)
     rig.worker.kill(False)
     qtbot.waitUntil(lambda: len(rig.window.notices()) == 2, timeout=LIMIT)
-    assert [title for title, _ in rig.window.notices()] == ["The order was not sent", "Kill switch"]
+    assert [title for title, _ in rig.window.notices()] == ["The order was not sent", "Stop trading"]
 
 
 def test_trouble_a_person_can_repair_opens_a_new_session(qtbot: QtBot, rig: Rig) -> None:
@@ -357,7 +357,7 @@ def test_a_kill_without_a_connection_is_made_durable_at_once(qtbot: QtBot) -> No
     window = Window(worker)
     worker.start()
     worker.kill(False)
-    qtbot.waitUntil(lambda: ("Kill switch", _LATER) in window.notices(), timeout=LIMIT)
+    qtbot.waitUntil(lambda: ("Stop trading", _LATER) in window.notices(), timeout=LIMIT)
     assert halts == ["halt"]  # before it acts, and whether or not it ever does
     assert worker.stop(10)
     worker.events.drain()

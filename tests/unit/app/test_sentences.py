@@ -132,7 +132,7 @@ def test_every_entry_is_recognised_with_its_values() -> None:
             "거래소 계좌 화면의 내용을 기준으로 하세요.",
         ),
         ("buy order of 0.1 BTC/USDT (accepted)", "BTC/USDT 0.1 매수 주문 (미체결)"),
-        ("kill switch\n/data/reports/kill-1.json", "긴급 정지\n/data/reports/kill-1.json"),
+        ("stopped with STOP\n/data/reports/kill-1.json", "긴급 정지\n/data/reports/kill-1.json"),
         (
             "No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.310).",
             "지속 예측 대비 우위의 증거 없음 (처음 보는 봉 1,333개에서 R²\u00a0+0.04%, p\u00a0=\u00a00.310).",
@@ -155,7 +155,7 @@ def test_what_nobody_knows_stays(text: str) -> None:
 
 
 def test_english_stays_english() -> None:
-    assert local_text("kill switch") == "kill switch"
+    assert local_text("stopped with STOP") == "stopped with STOP"
 
 
 def test_templates_are_read_from_literals_and_f_strings() -> None:

@@ -235,7 +235,7 @@ async def test_the_report_folder_being_unwritable_is_said_after_the_work(desk: D
     executor = await desk.start()
     await executor.place_order(REST)
     desk.paths.reports.write_text("a file where the folder should be")
-    with pytest.raises(UserError, match="kill report could not be written"):
+    with pytest.raises(UserError, match="report of STOP could not be written"):
         await executor.kill()
     assert desk.venue.open_orders() == []
     await asyncio.sleep(0)
