@@ -72,6 +72,7 @@ class ActionSpec:
         icon: icon name, "" for none.
         shortcut: portable key text, "" for none.
         group: exclusive checkable group, also the submenu's English title; "" for a plain action.
+        grave: ends or destroys something; the palette offers it last, so that Enter alone never reaches it.
     """
 
     id: ActionId
@@ -81,6 +82,7 @@ class ActionSpec:
     icon: str = ""
     shortcut: str = ""
     group: str = ""
+    grave: bool = False
 
 
 LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
@@ -93,15 +95,39 @@ LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
 A, M = ActionId, Menu
 ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec(
-        A.QUIT, M.FILE, mark("Quit"), mark("Close the program; asks if something is at stake"), "power", "Ctrl+Q"
+        A.QUIT,
+        M.FILE,
+        mark("Quit"),
+        mark("Close the program; asks if something is at stake"),
+        "power",
+        "Ctrl+Q",
+        grave=True,
     ),
     ActionSpec(A.NEW_ORDER, M.TRADE, mark("Order ticket"), mark("Go to the order ticket"), "wallet", "F2"),
-    ActionSpec(A.CANCEL_ALL, M.TRADE, mark("Cancel all orders"), mark("Cancel every open order"), "x", "Ctrl+Shift+X"),
     ActionSpec(
-        A.KILL, M.TRADE, mark("Stop trading"), mark("Halt and cancel every order, at once"), "octagon-x", "Ctrl+Shift+K"
+        A.CANCEL_ALL,
+        M.TRADE,
+        mark("Cancel all orders"),
+        mark("Cancel every open order"),
+        "x",
+        "Ctrl+Shift+X",
+        grave=True,
     ),
     ActionSpec(
-        A.KILL_FLATTEN, M.TRADE, mark("Stop and sell everything…"), mark("Halt, cancel and sell every position")
+        A.KILL,
+        M.TRADE,
+        mark("Stop trading"),
+        mark("Halt and cancel every order, at once"),
+        "octagon-x",
+        "Ctrl+Shift+K",
+        grave=True,
+    ),
+    ActionSpec(
+        A.KILL_FLATTEN,
+        M.TRADE,
+        mark("Stop and sell everything…"),
+        mark("Halt, cancel and sell every position"),
+        grave=True,
     ),
     ActionSpec(A.REARM, M.TRADE, mark("Re-arm trading…"), mark("Allow trading again after a halt"), "refresh-cw"),
     ActionSpec(
@@ -110,6 +136,7 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("New practice account…"),
         mark("Begin again with fresh practice money; the old books are kept"),
         "plus",
+        grave=True,
     ),
     ActionSpec(A.TRAIN, M.STRATEGY, mark("Train a model…"), mark("Open the training wizard"), "brain", "Ctrl+T"),
     ActionSpec(A.ADD_STRATEGY, M.STRATEGY, mark("Add strategy…"), mark("Make a strategy of a model"), "plus", "Ctrl+N"),

@@ -13,7 +13,7 @@ from app.flows.fuzzy import score
 from app.i18n import tr
 from app.models.hub import WindowModels
 from app.theme import GRID, SPACE_S, set_look
-from app.ui.actions import ACTIONS, ActionRegistry
+from app.ui.actions import ACTIONS, ActionId, ActionRegistry, ActionSpec
 
 WIDTH, HEIGHT = 140 * GRID, 90 * GRID
 MAX_ROWS = 50
@@ -35,18 +35,27 @@ class PaletteEntry:
 
 
 def palette_entries(actions: ActionRegistry, models: WindowModels) -> list[PaletteEntry]:
-    """Return every action, market and strategy; keys are "action:…", "market:…" and "strategy:…"."""
-    entries = [
-        PaletteEntry(
-            f"action:{spec.id.value}",
-            f"{tr(spec.group)}: {tr(spec.text)}" if spec.group else tr(spec.text),
-            actions[spec.id].shortcut().toString(),
-        )
-        for spec in ACTIONS
+    """Return every action, market and strategy; keys are "action:…", "market:…" and "strategy:…".
+
+    Before anything is typed they stand in this order, the first one preselected: what Enter may do by mistake first,
+    what ends or destroys something last.
+    """
+    offered = [spec for spec in ACTIONS if spec.id is not ActionId.PALETTE]  # it is open
+    markets = [PaletteEntry(f"market:{i.symbol}", i.symbol, tr("Symbol")) for i in models.instruments]
+    strategies = [
+        PaletteEntry(f"strategy:{s.strategy_id}", s.title, tr("Strategy")) for s in models.strategies.records()
     ]
-    entries += [PaletteEntry(f"market:{i.symbol}", i.symbol, tr("Symbol")) for i in models.instruments]
-    entries += [PaletteEntry(f"strategy:{s.strategy_id}", s.title, tr("Strategy")) for s in models.strategies.records()]
-    return entries
+    return [
+        *(_action_entry(spec, actions) for spec in offered if not spec.grave),
+        *markets,
+        *strategies,
+        *(_action_entry(spec, actions) for spec in offered if spec.grave),
+    ]
+
+
+def _action_entry(spec: ActionSpec, actions: ActionRegistry) -> PaletteEntry:
+    title = f"{tr(spec.group)}: {tr(spec.text)}" if spec.group else tr(spec.text)
+    return PaletteEntry(f"action:{spec.id.value}", title, actions[spec.id].shortcut().toString())
 
 
 class CommandPalette(QFrame):

@@ -17,6 +17,7 @@ from app.settings import CLOSE_ACTION as CLOSE_SETTING
 from app.settings import LANGUAGE, LAYOUT_PRESET, THEME, CloseAction, LanguageChoice
 from app.theme import ThemeChoice
 from app.ui.actions import ActionId
+from app.ui.command_palette import palette_entries
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
@@ -339,6 +340,20 @@ def test_palette_finds_actions_markets_and_strategies(qtbot: QtBot, kit: WindowK
     window.palette_.open()
     qtbot.keyClick(palette.search, Qt.Key.Key_Escape)
     assert not palette.isVisible()
+
+
+def test_the_palette_begins_with_something_harmless(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    entries = [entry.key for entry in palette_entries(kit.window.actions_, kit.window.models)]
+    grave = [f"action:{name}" for name in ("quit", "cancel_all", "kill", "kill_flatten", "new_account")]
+    assert entries[-len(grave) :] == grave
+    assert "action:palette" not in entries
+    assert set(entries) >= {"market:BTC/USDT", "strategy:btcusdt-1h-9f41c07b", "action:rearm", "action:about"}
+    kit.window.palette_.open()
+    qtbot.keyClick(kit.window.palette_.search, Qt.Key.Key_Return)
+    kit.window.activateWindow()
+    qtbot.waitUntil(lambda: kit.window.ticket.form.quantity.edit.hasFocus())
+    assert kit.trading.calls == []
 
 
 def test_market_prices_keep_the_status_alive(kit: WindowKit) -> None:

@@ -89,6 +89,26 @@ def test_removing_asks_first(qtbot: QtBot, desk: Desk, answer: str, calls: list[
     assert desk.model.rowCount() == (0 if calls else 1)
 
 
+def test_a_new_strategy_is_chosen_so_that_it_can_be_started(qtbot: QtBot, desk: Desk) -> None:
+    desk.put(StrategyState.RUNNING)
+    desk.select("s0")
+    desk.dock.set_models(CHOICES)
+    desk.dock.open_add_dialog()
+    dialog = desk.dock.findChild(AddStrategyDialog)
+    assert dialog is not None
+    dialog.capital.edit.setText("100")
+    qtbot.mouseClick(dialog.add, Qt.MouseButton.LeftButton)
+    ((spec,),) = desk.trading.named("add_strategy")
+    desk.put(StrategyState.RUNNING, StrategyState.STOPPED)  # others may come first
+    assert [s.strategy_id for s in desk.dock.table.selected()] == ["s0"]
+    desk.model.put(StrategyStatus(spec.strategy_id, "New", "BTC/USDT", "1h", "m", StrategyState.STOPPED))
+    desk.model.flush()
+    assert [s.title for s in desk.dock.table.selected()] == ["New"]
+    assert desk.dock.start.isEnabled()
+    qtbot.mouseClick(desk.dock.start, Qt.MouseButton.LeftButton)
+    assert desk.trading.named("start_strategy") == [(spec.strategy_id,)]
+
+
 def test_double_click_and_enter_show_the_market(qtbot: QtBot, desk: Desk) -> None:
     desk.put(StrategyState.RUNNING)
     desk.select("s0")

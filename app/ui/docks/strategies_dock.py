@@ -40,6 +40,7 @@ class StrategiesDock(Panel):
         self._trading = trading
         self._choices: tuple[ModelChoice, ...] = ()
         self._form: AddStrategyDialog | None = None
+        self._added = ""  # id of a strategy made here that the executor has not shown yet
         tools = ToolRow(self)
         self.start = tools.button("strategy_start")
         self.stop = tools.button("strategy_stop")
@@ -66,7 +67,7 @@ class StrategiesDock(Panel):
         self.table.selection_changed.connect(self.refresh_buttons)
         self.table.row_activated.connect(self._on_row_activated)
         model.dataChanged.connect(self.refresh_buttons)
-        model.rowsInserted.connect(self.refresh_buttons)
+        model.rowsInserted.connect(self._on_rows_inserted)
         model.rowsRemoved.connect(self.refresh_buttons)
         self.retranslate()
         self.refresh_look()
@@ -157,7 +158,14 @@ class StrategiesDock(Panel):
 
     @Slot(object)
     def _on_spec(self, spec: StrategySpec) -> None:
+        self._added = spec.strategy_id
         self._trading.add_strategy(spec)
+
+    @Slot()
+    def _on_rows_inserted(self) -> None:
+        if self._added and self.table.select_key(self._added):  # the next step is to start it
+            self._added = ""
+        self.refresh_buttons()
 
     @Slot()
     def _on_start(self) -> None:

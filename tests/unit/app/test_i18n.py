@@ -76,8 +76,8 @@ def test_every_translated_text_is_still_used() -> None:
 
 def test_stopping_has_one_name() -> None:
     """STOP and 긴급 정지; the term behind them explains the button once, in its tool tip."""
-    tables = [json.loads(path.read_text("utf-8")) for path in i18n.TRANSLATIONS.glob("*.json")]
-    texts = {text: korean for table in tables for text, korean in table.items()}
+    sentences = json.loads((i18n.TRANSLATIONS / "sentences_ko.json").read_text("utf-8"))
+    texts = {**i18n.load_table(Language.KOREAN), **sentences["sentences"], **sentences["words"]}
     assert len([text for text in texts if "kill switch" in text.lower()]) == 1
     assert len([korean for korean in texts.values() if "킬 스위치" in korean]) == 1
     of_stop = {texts[text] for text in ("STOP", "Stop trading", "stopped with STOP")}
