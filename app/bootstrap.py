@@ -398,6 +398,7 @@ class Application(QObject):
         self.market.history_failed.connect(chart.on_history_failed)
         self.market.candle_arrived.connect(chart.on_candle)
         self.market.ticker_changed.connect(chart.on_ticker)
+        self.market.trades_arrived.connect(chart.on_trades)
         self.market.book_changed.connect(book.on_book)
         self.market.trades_arrived.connect(book.on_trades)
         chart.market_changed.connect(window.on_market_changed)

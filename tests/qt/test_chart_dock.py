@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -16,10 +17,11 @@ from app import i18n
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.charts.states import ChartState
 from app.ui.docks.chart_dock import TIMEFRAMES, ChartDock, net_position
+from app.ui.widgets import price_readout
 from core.data.frame import CandleFrame
 from core.domain.candles import Candle, Timeframe
 from core.domain.instruments import Instrument
-from core.domain.market import Ticker
+from core.domain.market import PublicTrade, Ticker
 from core.domain.orders import OrderState, Side
 from core.domain.positions import Position
 from tests.qt.test_chart_view import HOUR, START, fill, history, order
@@ -170,6 +172,35 @@ def test_last_price_shows_direction_and_tick_size(dock: ChartDock) -> None:
     dock.on_ticker(Ticker("SOL/USDT", 141.25, None, None, 0.0123, None, 0))
     assert dock.readout.accessibleName() == "Last price 141.2500"
     assert dock.readout._rising is False
+
+
+def trade(price: float, symbol: str = "BTC/USDT") -> PublicTrade:
+    return PublicTrade(symbol, "1", price, 1.0, Side.BUY, START)
+
+
+def test_the_headline_shows_the_newest_trade_and_not_the_slower_ticker(
+    dock: ChartDock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock.show_market("BTC/USDT", "1h")
+    dock.on_ticker(Ticker("BTC/USDT", 100.0, None, None, 0.01, None, 0))
+    assert dock.readout.text() == "100.00"
+    dock.on_candle(candle(10, 101.0, final=False))  # also while the history loads
+    assert dock.readout.text() == "101.00"
+    dock.on_ticker(Ticker("BTC/USDT", 100.5, None, None, 0.02, None, 0))
+    assert dock.readout.text() == "101.00"
+    assert "2.00" in dock.readout._change_text()
+    dock.on_trades((trade(102.0), trade(103.0), trade(1.0, "ETH/USDT")))
+    assert dock.readout.text() == "103.00"
+    dock.on_candle(candle(9, 90.0, final=True))  # read again after its close
+    assert dock.readout.text() == "103.00"
+    dock.on_candle(candle(10, 104.0, final=True))
+    assert dock.readout.text() == "104.00"
+    monkeypatch.setattr(price_readout, "SILENT_MS", 0)
+    time.sleep(0.005)
+    dock.on_ticker(Ticker("BTC/USDT", 99.0, None, None, 0.02, None, 0))
+    assert dock.readout.text() == "99.00"
+    dock.show_market("ETH/USDT", "1h")
+    assert dock.readout.text() == i18n.MISSING
 
 
 def test_a_tick_size_that_arrives_late_is_taken_over(dock: ChartDock) -> None:

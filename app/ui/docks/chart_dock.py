@@ -26,7 +26,7 @@ from app.ui.widgets.price_readout import PriceReadout
 from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill
 from core.domain.instruments import Instrument
-from core.domain.market import Ticker
+from core.domain.market import PublicTrade, Ticker
 from core.domain.money import ZERO
 from core.domain.orders import Order
 from core.domain.positions import Position
@@ -63,6 +63,7 @@ class ChartDock(Panel):
         self._instruments: dict[str, Instrument] = {}
         self._symbol, self._timeframe = "", Timeframe.H1
         self._pending: list[Candle] = []
+        self._newest_ns = 0  # open time of the newest bar heard of
         self._fills: list[Fill] = []
         self._orders: dict[str, Order] = {}
         self._positions: dict[tuple[str, str], Position] = {}
@@ -115,7 +116,7 @@ class ChartDock(Panel):
     def show_market(self, symbol: str, timeframe: Timeframe | str) -> None:
         """Switch to a market, ask for its data and say so on the chart."""
         self._symbol, self._timeframe = symbol, Timeframe(timeframe)
-        self._pending = []
+        self._pending, self._newest_ns = [], 0
         with QSignalBlocker(self.markets):
             if self.markets.findText(symbol) < 0:
                 self.markets.addItem(symbol)
@@ -159,6 +160,9 @@ class ChartDock(Panel):
         """Take a live bar; while the history loads it waits for it."""
         if candle.symbol != self._symbol or candle.timeframe is not self._timeframe:
             return
+        if candle.open_time_ns >= self._newest_ns:  # a bar read again after its close says nothing about now
+            self._newest_ns = candle.open_time_ns
+            self._show_trade(candle.close)
         if self.chart.state is ChartState.LOADING:
             self._pending = [*self._pending[-_PENDING_MAX:], candle]
         elif self.chart.state is not ChartState.ERROR:
@@ -166,12 +170,18 @@ class ChartDock(Panel):
 
     @Slot(object)
     def on_ticker(self, ticker: Ticker) -> None:
-        """Show the last price of the market."""
+        """Show the change of the day, and the last price while no trades are heard."""
         if ticker.symbol == self._symbol:
             before = self.readout.sizeHint().width()
-            self.readout.set_price(ticker.last, ticker.change_24h)
-            if self.readout.sizeHint().width() > before:
-                self._fit_tools()
+            self.readout.take_ticker(ticker.last, ticker.change_24h)
+            self._fit_readout(before)
+
+    @Slot(object)
+    def on_trades(self, trades: Sequence[PublicTrade]) -> None:
+        """Show the price of the newest trade."""
+        own = [trade for trade in trades if trade.symbol == self._symbol]
+        if own:
+            self._show_trade(own[-1].price)
 
     @Slot(object)
     def set_stale(self, seconds: float | None) -> None:
@@ -305,6 +315,15 @@ class ChartDock(Panel):
     def _take(self, candle: Candle) -> None:
         add = self.chart.append_final if candle.final else self.chart.update_forming
         add(candle.open_time_ns, candle.open, candle.high, candle.low, candle.close, candle.volume)
+
+    def _show_trade(self, price: float) -> None:
+        before = self.readout.sizeHint().width()
+        self.readout.take_trade(price)
+        self._fit_readout(before)
+
+    def _fit_readout(self, before: int) -> None:
+        if self.readout.sizeHint().width() > before:
+            self._fit_tools()
 
     @Slot()
     def _show_own(self) -> None:

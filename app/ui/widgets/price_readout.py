@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRect, QSize, Qt, QTimer, Slot
+from PySide6.QtCore import QElapsedTimer, QRect, QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
@@ -10,6 +10,7 @@ from app.i18n import format_number, format_percent, tr
 from app.theme import CONTROL_HEIGHT, FONT_SIZE_L, FONT_SIZE_S, RADIUS, SPACE_M, SPACE_S, Palette, mix, number_font
 
 FLASH_MS = 180
+SILENT_MS = 2_000  # without a trade for so long, the ticker's price is the newest one known
 _TINT = 0.25
 
 
@@ -25,6 +26,7 @@ class PriceReadout(QWidget):
         self._decimals = 2
         self._change: float | None = None
         self._rising: bool | None = None
+        self._traded = QElapsedTimer()  # since the last trade heard of; invalid before the first
         self._flash = QTimer(self)
         self._flash.setSingleShot(True)
         self._flash.setInterval(FLASH_MS)
@@ -34,6 +36,7 @@ class PriceReadout(QWidget):
         """Forget the price, for another market with prices of so many decimals."""
         self._price = self._change = self._rising = None
         self._decimals = decimals
+        self._traded.invalidate()
         self._flash.stop()
         self.updateGeometry()
         self.update()
@@ -43,6 +46,16 @@ class PriceReadout(QWidget):
         self._decimals = decimals
         self.updateGeometry()
         self.update()
+
+    def take_trade(self, price: float) -> None:
+        """Show the price of the newest trade; the change stays."""
+        self._traded.start()
+        self.set_price(price, self._change)
+
+    def take_ticker(self, last: float, change_24h: float | None) -> None:
+        """Show the ticker's change, and its price only while no trades are heard: it is a second behind them."""
+        behind = self._traded.isValid() and not self._traded.hasExpired(SILENT_MS)
+        self.set_price(self._price if behind and self._price is not None else last, change_24h)
 
     def set_price(self, price: float, change_24h: float | None) -> None:
         """Show a price and its change over 24 hours as a fraction."""
