@@ -25,7 +25,7 @@ from PySide6.QtWidgets import QApplication
 from app.crash import CrashHandler, CrashReport, LastRun
 from app.gc_guard import GcGuard
 from app.gui_options import GuiOptions
-from app.i18n import Language, tr, tr_count
+from app.i18n import Language, tr
 from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.log_bridge import LogBridge
@@ -176,7 +176,7 @@ class Application(QObject):
                 theme=self.theme,
                 language=self.language,
                 settings=self.settings,
-                close_warnings=self._close_warnings,
+                close_warnings=self.desk.close_warnings,
                 tray_available=Tray.available,
                 version=VERSION,
             )
@@ -547,10 +547,6 @@ class Application(QObject):
 
     def _tray_mode(self) -> TradingMode:
         return self.window.models.mode or TradingMode.PRACTICE
-
-    def _close_warnings(self) -> list[str]:
-        busy = self.desk.busy
-        return [tr_count("{n} training run is going on", "{n} training runs are going on", busy)] if busy else []
 
     def _stop_downloads(self) -> None:
         for worker in self.desk.workers():

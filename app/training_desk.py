@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from app.i18n import tr
+from app.i18n import tr, tr_count
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
 from app.past_runs import checkpoint_history, past_runs
@@ -135,6 +135,18 @@ class TrainingDesk(QObject):
     def busy(self) -> int:
         """Runs and downloads under way or waiting."""
         return len(self._training.active_runs()) + len(self._downloads)
+
+    def close_warnings(self) -> list[str]:
+        """Return what happens to training if the program ends now, one translated sentence; none where nothing does."""
+        if not self.busy:
+            return []
+        return [
+            tr_count(
+                "{n} training run ends now; it can go on later from its last finished epoch.",
+                "{n} training runs end now; they can go on later from the last finished epoch.",
+                self.busy,
+            )
+        ]
 
     def workers(self) -> list[HistoryWorker]:
         """Return the downloads under way, for the shutdown."""

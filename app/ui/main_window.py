@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QShowEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
 
-from app.i18n import mark, tr, tr_count
+from app.i18n import mark, tr
 from app.models.hub import WindowModels
 from app.models.log_model import level_of
 from app.models.model_choice import ModelChoice
@@ -21,6 +21,7 @@ from app.models.notifications_model import NoticeRow
 from app.settings import CLOSE_ACTION, LAST_SYMBOL, LAST_TIMEFRAME, CloseAction
 from app.theme import GRID
 from app.ui.actions import ActionRegistry
+from app.ui.closing import closing_stakes
 from app.ui.command_palette import CommandPalette, palette_entries
 from app.ui.deeds import Deeds, WindowParts
 from app.ui.dialogs.error_dialog import ErrorDialog
@@ -352,14 +353,7 @@ class MainWindow(QMainWindow):
 
     def stakes(self) -> tuple[str, ...]:
         """Return what is at stake if the program ends now, one translated sentence each."""
-        found: list[str] = []
-        orders = len(self.models.orders.open_orders())
-        running = len(self.models.strategies.active())
-        if orders:
-            found.append(tr_count("{n} order is open", "{n} orders are open", orders))
-        if running:
-            found.append(tr_count("{n} strategy is running", "{n} strategies are running", running))
-        return (*found, *self._services.close_warnings())
+        return (*closing_stakes(self.models), *self._services.close_warnings())
 
     @Slot()
     def allow_close(self) -> None:

@@ -379,9 +379,20 @@ def test_closing_lists_what_is_at_stake(qtbot: QtBot, qapp: QApplication, tmp_pa
     kit.window.tray_requested.connect(lambda: left.append("tray"))
     kit.window.close()
     lines = [label.text() for label in dialog(kit, "close_dialog").findChildren(QLabel, "stake")]
-    assert lines == ["•  3 orders are open", "•  2 strategies are running", "•  Training is at epoch 14."]
+    assert lines == [
+        "•  2 strategies (Bitcoin hourly, Ether quarter-hourly) pause while the program is closed and go on at the next"
+        " start.",
+        "•  2 positions (0.0842 BTC/USDT, 0.55 ETH/USDT) stay open, and nobody watches over them meanwhile.",
+        "•  3 orders (▲ Buy 0.01 BTC/USDT, ▲ Buy 0.25 ETH/USDT, ▼ Sell 0.02 BTC/USDT) stay at the exchange and may"
+        " still be filled.",
+        "•  Training is at epoch 14.",
+    ]
     press(qtbot, kit, "close_dialog", "stay")
     assert left == []
+    for number in range(10, 16):
+        kit.window.on_executor_event(OrderUpdated(sample_order(number, NOW_NS)))
+    kit.window.refresh_now()
+    assert sum("and 5 more) stay at the exchange" in line for line in kit.window.stakes()) == 1
     qtbot.waitUntil(lambda: not kit.window.findChildren(ConfirmDialog))
     kit.window.close()
     press(qtbot, kit, "close_dialog", "tray")
