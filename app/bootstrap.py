@@ -393,6 +393,7 @@ class Application(QObject):
         window = self.window
         if not self._options.reset_layout:
             window.memory.restore()
+        window.memory.watch()
         self.desk.attach_dock(training)
         self.market.history_arrived.connect(chart.on_history)
         self.market.history_failed.connect(chart.on_history_failed)

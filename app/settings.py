@@ -121,13 +121,17 @@ def header_state(table: str) -> SettingDef[bytes]:
     return blob(f"tables/{table}")
 
 
+def layout_state(preset: str) -> SettingDef[bytes]:
+    """Define the last arrangement of the panels in a preset, by its name."""
+    return blob(f"window/state_{preset}")
+
+
 LANGUAGE = choice("look/language", LanguageChoice.SYSTEM)
 THEME = choice("look/theme", ThemeChoice.SYSTEM)
 UP_DOWN = choice("look/up_down", UpDown.WESTERN)
 REDUCED_MOTION = flag("look/reduced_motion", False)
 CLOSE_ACTION = choice("window/close_action", CloseAction.ASK)
 WINDOW_GEOMETRY = blob("window/geometry")
-WINDOW_STATE = blob("window/state")
 LAYOUT_PRESET = text("window/layout_preset", "trading")
 LAST_SYMBOL = text("market/symbol", "BTC/USDT")
 LAST_TIMEFRAME = text("market/timeframe", "1m")

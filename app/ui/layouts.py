@@ -5,6 +5,7 @@ Panels are known by constant names, never by their translated titles: a saved la
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from PySide6.QtCore import QByteArray, QObject, Qt, QTimer, Signal, Slot
@@ -73,6 +74,7 @@ class Layouts(QObject):
         self._window = window
         self._docks: dict[DockName, QDockWidget] = {}
         self.preset = Preset.TRADING
+        self._left: dict[Preset, bytes] = {}  # how each preset looked when it was left
         window.setDockNestingEnabled(True)
 
     def add(self, name: DockName, dock: QDockWidget) -> None:
@@ -87,6 +89,10 @@ class Layouts(QObject):
         """Return a dock, None while it is not attached."""
         return self._docks.get(name)
 
+    def docks(self) -> list[QDockWidget]:
+        """Return the docks that are attached."""
+        return list(self._docks.values())
+
     def toggles(self) -> list[QAction]:
         """Return the actions that show and hide each dock."""
         known = [self._docks[name] for name in DockName if name in self._docks]
@@ -96,9 +102,16 @@ class Layouts(QObject):
         """Set the translated title of a dock."""
         self._docks[name].setWindowTitle(title)
 
+    def choose(self, preset: Preset) -> None:
+        """Go to a preset as it was left; nothing happens where it is the present one."""
+        if preset is not self.preset:
+            self._left[self.preset] = self.save()
+            self._take(preset, self._left.get(preset, b""))
+
     def apply(self, preset: Preset) -> None:
-        """Put every dock back to its place in a preset."""
+        """Put every dock back to its factory place in a preset."""
         self.preset = preset
+        self._left.pop(preset, None)
         for dock in self._docks.values():
             dock.setFloating(False)
             self._window.removeDockWidget(dock)
@@ -186,13 +199,26 @@ class Layouts(QObject):
         """Return the present arrangement."""
         return bytes(self._window.saveState(STATE_VERSION).data())
 
-    def restore(self, state: bytes) -> bool:
-        """Take over a saved arrangement; False (and the present preset) where it does not fit."""
+    def arrangements(self) -> dict[Preset, bytes]:
+        """Return how each preset that was ever used looks, or looked when it was left."""
+        return {**self._left, self.preset: self.save()}
+
+    def restore(self, preset: Preset, states: Mapping[Preset, bytes]) -> bool:
+        """Take over saved arrangements and go to a preset; False (and its factory places) where its own does not fit.
+
+        Args:
+            states: empty bytes where a preset was never used.
+        """
+        self._left = {name: state for name, state in states.items() if state}
+        return self._take(preset, states.get(preset, b""))
+
+    def _take(self, preset: Preset, state: bytes) -> bool:
+        self.preset = preset
         if state and self._window.restoreState(QByteArray(state), STATE_VERSION):
             self.refresh_titles()
             self.arranged.emit()
             return True
-        self.apply(self.preset)
+        self.apply(preset)
         return False
 
     def show(self, name: DockName) -> None:

@@ -346,8 +346,8 @@ class MainWindow(QMainWindow):
         self.setWindowTitle(" – ".join([*parts, self._symbol, "Maru"]))
 
     def apply_layout(self, preset: Preset) -> None:
-        """Arrange the panels by a preset."""
-        self.layouts.apply(preset)
+        """Arrange the panels by a preset, as it was left."""
+        self.layouts.choose(preset)
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
@@ -359,6 +359,7 @@ class MainWindow(QMainWindow):
     def allow_close(self) -> None:
         """Close the window and stop its timers; the last step of the shutdown. Saves nothing: see `memory`."""
         self._closable = True
+        self.memory.stop()
         self._table_timer.stop()
         self._frame_timer.stop()
         self.toasts.clear()

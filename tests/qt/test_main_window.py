@@ -14,7 +14,7 @@ from app.flows.sample_session import sample_order, sample_tickers
 from app.i18n import MISSING, Language
 from app.models.model_choice import ModelChoice
 from app.settings import CLOSE_ACTION as CLOSE_SETTING
-from app.settings import LANGUAGE, LAYOUT_PRESET, THEME, CloseAction, LanguageChoice
+from app.settings import LANGUAGE, LAYOUT_PRESET, THEME, WINDOW_GEOMETRY, CloseAction, LanguageChoice
 from app.theme import ThemeChoice
 from app.ui.actions import ActionId
 from app.ui.command_palette import palette_entries
@@ -244,8 +244,65 @@ def test_layout_survives_a_restart_and_another_language(
 
 
 def test_a_broken_layout_falls_back_to_the_preset(kit: WindowKit) -> None:
-    assert not kit.window.layouts.restore(b"nonsense")
+    assert not kit.window.layouts.restore(Preset.TRADING, {Preset.TRADING: b"nonsense"})
     assert kit.window.layouts.dock(DockName.TICKET).isVisible()
+
+
+def test_a_preset_comes_back_as_it_was_left(qapp: QApplication, kit: WindowKit, tmp_path: Path) -> None:
+    layouts, actions = kit.window.layouts, kit.window.actions_
+    log = layouts.dock(DockName.LOG)
+    log.setFloating(True)
+    actions[ActionId.LAYOUT_TRADING].trigger()  # the present one: nothing is lost
+    assert log.isFloating()
+    actions[ActionId.LAYOUT_TRAINING].trigger()
+    assert not log.isFloating()
+    layouts.dock(DockName.FILLS).hide()
+    actions[ActionId.LAYOUT_TRADING].trigger()
+    assert log.isFloating()
+    assert not layouts.dock(DockName.FILLS).isHidden()
+    kit.window.memory.save()
+    other = WindowKit(qapp, tmp_path)
+    other.window.show()
+    other.window.memory.restore()
+    assert other.window.layouts.dock(DockName.LOG).isFloating()
+    other.window.actions_[ActionId.LAYOUT_TRAINING].trigger()
+    assert other.window.layouts.dock(DockName.FILLS).isHidden()
+    other.window.actions_[ActionId.LAYOUT_RESET].trigger()
+    assert not other.window.layouts.dock(DockName.FILLS).isHidden()
+    other.window.actions_[ActionId.LAYOUT_TRADING].trigger()
+    assert other.window.layouts.dock(DockName.LOG).isFloating()  # only the present one was reset
+    other.close()
+
+
+def test_what_was_arranged_by_hand_survives_a_crash(
+    qtbot: QtBot, qapp: QApplication, kit: WindowKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, settings = kit.window, kit.settings
+    window.memory._quiet.setInterval(20)
+    window.orders.table.view.setColumnWidth(0, 111)
+    window.resize(1_100, 700)
+    qtbot.wait(60)
+    assert settings.get(WINDOW_GEOMETRY) == b""  # before the panels stand, nothing is anybody's wish
+    saved: list[int] = []
+    monkeypatch.setattr(window.memory, "save", lambda save=window.memory.save: (saved.append(1), save()))
+    window.memory.watch()
+    for width in range(200, 223):
+        window.orders.table.view.setColumnWidth(0, width)
+    window.layouts.dock(DockName.LOG).setFloating(True)
+    qtbot.waitUntil(lambda: bool(saved))
+    qtbot.wait(60)
+    assert len(saved) <= 2  # many changes, one writing (a panel may settle a moment later)
+    other = WindowKit(qapp, tmp_path)  # the first one never closed
+    other.window.show()
+    other.window.memory.restore()
+    assert other.window.orders.table.view.columnWidth(0) == 222
+    assert other.window.layouts.dock(DockName.LOG).isFloating()
+    other.close()
+    saved.clear()
+    window.hide()
+    window.orders.table.view.setColumnWidth(0, 99)
+    qtbot.wait(60)
+    assert saved == []
 
 
 def test_panels_built_later_get_their_place(kit: WindowKit) -> None:
