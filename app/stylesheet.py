@@ -32,6 +32,7 @@ _BASE = """
 QMainWindow, QDialog, QWizard, QWizardPage {{ background: {background}; color: {text}; }}
 QWidget {{ color: {text}; }}
 QToolTip {{ background: {raised}; color: {text}; border: 1px solid {line}; padding: {xs}px {s}px; }}
+QBalloonTip {{ background: {raised}; color: {text}; }}
 QMainWindow::separator {{ background: {background}; width: {xs}px; height: {xs}px; }}
 QMainWindow::separator:hover {{ background: {accent}; }}
 QSplitter::handle {{ background: {background}; }}

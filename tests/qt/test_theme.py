@@ -6,8 +6,8 @@ import re
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QFontInfo, QFontMetrics, QPalette
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton
+from PySide6.QtGui import QColor, QFontInfo, QFontMetrics, QPalette
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app import theme as t
@@ -57,6 +57,29 @@ def test_change_is_announced_and_icons_follow(qtbot: QtBot, manager: ThemeManage
     with qtbot.waitSignal(manager.changed, timeout=1000):
         manager.set_theme(ThemeChoice.LIGHT, UpDown.WESTERN)
     assert manager.icon("play").pixmap(32, 32).toImage() != dark
+
+
+class QBalloonTip(QWidget):
+    """Stands for Qt's own private class of that name: pale yellow, whatever the theme."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        colours = self.palette()
+        colours.setColor(QPalette.ColorRole.Window, QColor("#FFFFE1"))
+        colours.setColor(QPalette.ColorRole.WindowText, QColor("#000000"))
+        self.setPalette(colours)
+        self.label = QLabel("Bought", self)
+
+
+@pytest.mark.parametrize("choice", [ThemeChoice.DARK, ThemeChoice.LIGHT])
+def test_the_balloon_of_the_tray_is_readable(qtbot: QtBot, manager: ThemeManager, choice: ThemeChoice) -> None:
+    manager.set_theme(choice, UpDown.WESTERN)
+    balloon = QBalloonTip()
+    qtbot.addWidget(balloon)
+    balloon.show()
+    ground = balloon.palette().color(QPalette.ColorRole.Window).name()
+    assert ground.upper() == manager.palette.raised
+    assert contrast(balloon.label.palette().color(QPalette.ColorRole.WindowText).name(), ground) >= 7
 
 
 def test_system_choice_follows_the_desktop(
