@@ -378,6 +378,8 @@ class Application(QObject):
             worker.start()
         yield
         self._complete()
+        yield
+        self.window.greet()
 
     def _complete(self) -> None:
         self.training.start()

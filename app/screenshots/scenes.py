@@ -23,9 +23,11 @@ from app.theme import SPACE_L
 from app.ui.actions import ActionId
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
+from app.ui.dialogs.guide_dialog import GuideDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.layouts import DockName, Preset
 from app.ui.tray import mode_icon
+from app.ui.welcome import WelcomeCard
 from app.ui.wizards.data_page import DataPage
 from app.ui.wizards.training_wizard import TrainingWizard
 from core.clock import NS_PER_S
@@ -128,11 +130,21 @@ def _start_scenes() -> dict[str, Take]:
     )
     return {
         "main_window_empty": Studio.picture,
+        "main_window_welcome": _welcome,
         **{f"dock_{name.value}_empty": partial(Studio.dock_picture, name=name) for name in docks},
         "dock_chart_loading": _chart_loading,
         "dock_chart_error": _chart_error,
         "dock_order_book_error": _book_error,
     }
+
+
+def _welcome(studio: Studio) -> QPixmap:
+    studio.window.deeds.show_welcome()
+    taken = studio.picture()
+    card = studio.window.findChild(WelcomeCard)
+    assert card is not None
+    card.hide()
+    return taken
 
 
 def _chart_loading(studio: Studio) -> QPixmap:
@@ -189,6 +201,7 @@ def _dialog_scenes() -> dict[str, Take]:
         "dialog_error": partial(_error_dialog, details=False),
         "dialog_error_details": partial(_error_dialog, details=True),
         "dialog_about": lambda studio: _shoot_dialog(studio, AboutDialog(VERSION, studio.window)),
+        "dialog_guide": _guide,
         "dialog_shortcuts": lambda studio: _shoot_dialog(studio, ShortcutsDialog(studio.window)),
         "dialog_add_strategy": partial(_add_strategy, name=tr("Bitcoin hourly")),
         "dialog_add_strategy_incomplete": partial(_add_strategy, name=""),
@@ -350,6 +363,10 @@ def _shoot_dialog(studio: Studio, dialog: QWidget) -> QPixmap:
     dialog.close()
     settle()
     return taken
+
+
+def _guide(studio: Studio) -> QPixmap:
+    return _shoot_dialog(studio, GuideDialog(studio.theme, studio.language, studio.window))
 
 
 def _add_strategy(studio: Studio, *, name: str) -> QPixmap:

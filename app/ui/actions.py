@@ -37,6 +37,8 @@ class ActionId(StrEnum):
     COLOURS_WESTERN = "colours_western"
     COLOURS_KOREAN = "colours_korean"
     COLOURS_BLIND = "colours_colour_blind"
+    WELCOME = "welcome"
+    GUIDE = "guide"
     SHORTCUTS = "shortcuts"
     ABOUT = "about"
     QUIT = "quit"
@@ -72,7 +74,7 @@ class ActionSpec:
         icon: icon name, "" for none.
         shortcut: portable key text, "" for none.
         group: exclusive checkable group, also the submenu's English title; "" for a plain action.
-        grave: ends or destroys something; the palette offers it last, so that Enter alone never reaches it.
+        grave: ends, destroys or unlocks something; the palette offers it last, so that Enter alone never reaches it.
     """
 
     id: ActionId
@@ -129,7 +131,14 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Halt, cancel and sell every position"),
         grave=True,
     ),
-    ActionSpec(A.REARM, M.TRADE, mark("Re-arm trading…"), mark("Allow trading again after a halt"), "refresh-cw"),
+    ActionSpec(
+        A.REARM,
+        M.TRADE,
+        mark("Re-arm trading…"),
+        mark("Allow trading again after a halt"),
+        "refresh-cw",
+        grave=True,
+    ),
     ActionSpec(
         A.NEW_ACCOUNT,
         M.TRADE,
@@ -183,6 +192,8 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Colour-blind price colours"),
         group=COLOUR_GROUP,
     ),
+    ActionSpec(A.WELCOME, M.HELP, mark("Welcome"), mark("What this is, and three ways to begin"), "graduation-cap"),
+    ActionSpec(A.GUIDE, M.HELP, mark("User guide"), mark("Everything explained, on one page"), "book-open"),
     ActionSpec(A.SHORTCUTS, M.HELP, mark("Keyboard shortcuts"), mark("Every key on one page"), "keyboard", "F1"),
     ActionSpec(A.ABOUT, M.HELP, mark("About Maru"), mark("Version and system"), "info"),
 )

@@ -13,9 +13,11 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import QMainWindow
 
 from app.models.hub import WindowModels
+from app.ui import welcome
 from app.ui.actions import ActionId, ActionRegistry
 from app.ui.command_palette import CommandPalette
 from app.ui.dialogs.about_dialog import AboutDialog
+from app.ui.dialogs.guide_dialog import GuideDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.strategies_dock import StrategiesDock
@@ -23,6 +25,7 @@ from app.ui.docks.ticket_dock import TicketDock
 from app.ui.layouts import DockName, Layouts, Preset
 from app.ui.preferences import Preferences
 from app.ui.questions import Questions
+from app.ui.welcome import WelcomeCard
 from app.ui.window_services import WindowServices
 
 
@@ -70,6 +73,8 @@ class Deeds(QObject):
             ActionId.LAYOUT_TRADING: partial(parts.layouts.choose, Preset.TRADING),
             ActionId.LAYOUT_TRAINING: partial(parts.layouts.choose, Preset.TRAINING),
             ActionId.LAYOUT_RESET: self._reset_layout,
+            ActionId.WELCOME: self.show_welcome,
+            ActionId.GUIDE: self._show_guide,
             ActionId.SHORTCUTS: self._show_shortcuts,
             ActionId.ABOUT: self._show_about,
             ActionId.QUIT: parts.window.close,
@@ -117,6 +122,17 @@ class Deeds(QObject):
         self._parts.layouts.show(DockName.TICKET)
         self._parts.ticket.form.quantity.edit.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
+    @Slot()
+    def show_welcome(self) -> None:
+        """Show what this is and how to begin; once at a time."""
+        window = self._parts.window
+        card = window.findChild(WelcomeCard)
+        if card is None:
+            card = WelcomeCard(self._services.theme, self._services.language, window)
+            card.chosen.connect(self._on_welcome)
+        card.show()
+        card.raise_()
+
     def _ask_new_account(self) -> None:
         dialog = NewAccountDialog(self._parts.window)
         dialog.confirmed.connect(self._services.trading.new_account)
@@ -133,6 +149,14 @@ class Deeds(QObject):
         window = self._parts.window
         window.setWindowState(window.windowState() ^ Qt.WindowState.WindowFullScreen)
 
+    def _show_guide(self) -> None:
+        window = self._parts.window
+        guide = window.findChild(GuideDialog)
+        if guide is None:
+            guide = GuideDialog(self._services.theme, self._services.language, window)
+        guide.show()
+        guide.activateWindow()
+
     def _show_shortcuts(self) -> None:
         ShortcutsDialog(self._parts.window).show()
 
@@ -142,6 +166,17 @@ class Deeds(QObject):
     @Slot()
     def _on_flatten_confirmed(self) -> None:
         self._services.trading.kill(flatten=True)
+
+    @Slot(str)
+    def _on_welcome(self, step: str) -> None:
+        if step == welcome.MARKET:
+            self._parts.layouts.show(DockName.CHART, focus=True)
+        elif step == welcome.TRAIN:
+            self.train_requested.emit()
+        elif step == welcome.ORDER:
+            self.go_to_ticket()
+        else:
+            self._show_guide()
 
     @Slot(object)
     def _on_handback(self, strategy_ids: tuple[str, ...]) -> None:

@@ -221,9 +221,11 @@ class Layouts(QObject):
         self.apply(preset)
         return False
 
-    def show(self, name: DockName) -> None:
-        """Bring a dock to the front."""
+    def show(self, name: DockName, *, focus: bool = False) -> None:
+        """Bring a dock to the front; with `focus` its keys work at once."""
         dock = self._docks.get(name)
         if dock is not None:
             dock.show()
             dock.raise_()
+            if focus:
+                dock.widget().setFocus(Qt.FocusReason.OtherFocusReason)

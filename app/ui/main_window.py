@@ -18,7 +18,7 @@ from app.models.hub import WindowModels
 from app.models.log_model import level_of
 from app.models.model_choice import ModelChoice
 from app.models.notifications_model import NoticeRow
-from app.settings import CLOSE_ACTION, LAST_SYMBOL, LAST_TIMEFRAME, CloseAction
+from app.settings import CLOSE_ACTION, FIRST_RUN_DONE, LAST_SYMBOL, LAST_TIMEFRAME, CloseAction
 from app.theme import GRID
 from app.ui.actions import ActionRegistry
 from app.ui.closing import closing_stakes
@@ -348,6 +348,13 @@ class MainWindow(QMainWindow):
     def apply_layout(self, preset: Preset) -> None:
         """Arrange the panels by a preset, as it was left."""
         self.layouts.choose(preset)
+
+    def greet(self) -> None:
+        """Show the welcome where this data folder was never opened before; the menu Help shows it again."""
+        settings = self._services.settings
+        if not settings.get(FIRST_RUN_DONE):
+            settings.set(FIRST_RUN_DONE, True)
+            self.deeds.show_welcome()
 
     # -- closing ---------------------------------------------------------------------------------------------------
 

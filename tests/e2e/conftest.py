@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from app.bootstrap import Application, end_qt_objects
 from app.crash import CrashHandler
 from app.gui_options import GuiOptions
+from app.settings import FIRST_RUN_DONE, Settings
 from core.config import data_paths
 from core.practice.account_audit import VenueOrder, list_orders
 from tests.e2e.person import Person
@@ -33,6 +34,9 @@ def venue_orders(application: Application) -> list[VenueOrder]:
 @pytest.fixture
 def application(qapp: QApplication, tmp_path: Path) -> Iterator[Application]:
     paths = data_paths(tmp_path / "data").create()
+    settings = Settings(paths.settings_file)
+    settings.set(FIRST_RUN_DONE, True)  # a person who has read the welcome
+    settings.sync()
     options = GuiOptions(data_dir=paths.root, seed=1, speed="60", language="en", theme="dark")
     application = Application(qapp, options, paths, CrashHandler(paths.logs))
     application.start()

@@ -402,10 +402,10 @@ def test_palette_finds_actions_markets_and_strategies(qtbot: QtBot, kit: WindowK
 def test_the_palette_begins_with_something_harmless(qtbot: QtBot, kit: WindowKit) -> None:
     kit.play()
     entries = [entry.key for entry in palette_entries(kit.window.actions_, kit.window.models)]
-    grave = [f"action:{name}" for name in ("quit", "cancel_all", "kill", "kill_flatten", "new_account")]
+    grave = [f"action:{name}" for name in ("quit", "cancel_all", "kill", "kill_flatten", "rearm", "new_account")]
     assert entries[-len(grave) :] == grave
     assert "action:palette" not in entries
-    assert set(entries) >= {"market:BTC/USDT", "strategy:btcusdt-1h-9f41c07b", "action:rearm", "action:about"}
+    assert set(entries) >= {"market:BTC/USDT", "strategy:btcusdt-1h-9f41c07b", "action:about"}
     kit.window.palette_.open()
     qtbot.keyClick(kit.window.palette_.search, Qt.Key.Key_Return)
     kit.window.activateWindow()

@@ -68,6 +68,7 @@ class ChartDock(Panel):
         self._orders: dict[str, Order] = {}
         self._positions: dict[tuple[str, str], Position] = {}
         self.chart = ChartView(theme.palette, zone, self)
+        self.setFocusProxy(self.chart)
         self.tools = ToolRow(self)
         # The row hides what has no room; it must not keep the window from becoming narrow.
         self.tools.setMinimumWidth(1)
