@@ -62,6 +62,7 @@ def test_it_starts_light_and_ends_by_itself(tmp_path: Path) -> None:
     assert figures["first_window"] > 0
     check_journal(data)
     assert "did not end properly" not in log_of(data)
+    assert "first_run_done=true" in (data / "settings.ini").read_text("utf-8")  # it greeted
     assert left_over(str(data)) == []
 
 

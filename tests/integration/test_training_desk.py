@@ -151,6 +151,9 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
         qtbot.waitUntil(lambda: len(second.dock.runs[0].valid) > epochs, timeout=LIMIT)
         assert len(second.rows()) == 1
         assert second.desk.busy == 1
+        assert second.desk.close_warnings() == [
+            "1 training run ends now; it can go on later from its last finished epoch."
+        ]
         qtbot.mouseClick(second.button("training_cancel"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: second.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
         assert len(checkpoint_history(paths.runs / run_id)) > epochs
