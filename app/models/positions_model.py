@@ -151,6 +151,10 @@ class PositionsModel(RecordModel[PositionRow]):
             self._marks[position.symbol] = mark
         self.put(PositionRow(position, self._marks.get(position.symbol)))
 
+    def newest_price(self, symbol: str) -> Decimal | None:
+        """Return the newest price known of a market, whoever told it."""
+        return self._marks.get(symbol)
+
     def set_mark(self, symbol: str, price: Decimal) -> None:
         """Mark every position of a market at a new price."""
         if self._marks.get(symbol) == price:

@@ -133,6 +133,16 @@ class StrategyRunner:
             if entry.record.running and entry.state is StrategyState.STOPPED:
                 await self.start(strategy_id)
 
+    def hold(self) -> None:
+        """Let what was running when the program ended wait until a person starts it."""
+        held = [entry for entry in self._entries.values() if entry.record.running]
+        for entry in held:
+            self._save(entry, replace(entry.record, running=False))
+            self._change(entry, StrategyState.PAUSED, "was running when the program ended")
+        if held:
+            titles = ", ".join(entry.record.spec.title for entry in held)
+            self._sink(Notice(Severity.WARNING, "Strategies wait to be started", f"They were running: {titles}."))
+
     def add(self, spec: StrategySpec) -> None:
         """Register a strategy, stopped.
 
