@@ -4,7 +4,8 @@
       ◀────edit──────┘                              (edit() returns to EDIT from any of them)
 
 The flow sends a draft exactly once and never again by itself: an unanswered order is UNKNOWN until the executor
-brings evidence. Every figure shown before the send (cost, fee, resulting position) is computed here, in Decimal.
+brings evidence. Every figure shown before the send (spent, fee, received, position afterwards) is computed here, in
+Decimal.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from app.flows.reason_text import Reason
 from app.i18n import format_exact, mark, round_decimals
 from app.services import OrderDraft
 from core.clock import NS_PER_MS, NS_PER_S
-from core.domain.instruments import Instrument
+from core.domain.instruments import FeeRule, Instrument
 from core.domain.money import ZERO, plain
 from core.domain.orders import (
     MANUAL_OWNER,
@@ -36,6 +37,8 @@ from core.events import DraftRefused, ExecutorEvent, IntentDenied, OrderUpdated
 
 PRICE_DEVIATION_LIMIT = Decimal("0.05")
 EQUITY_SHARE_LIMIT = Decimal("0.25")
+# Stays free when a market order buys for "everything": a venue refuses the whole order where the book moved a tick.
+MARKET_RESERVE = Decimal("0.001")
 DUPLICATE_WINDOW_NS = 2 * NS_PER_S
 ANSWER_TIMEOUT_NS = 10 * NS_PER_S
 # The second half of a double click must not confirm what the first half only asked to review.
@@ -110,9 +113,10 @@ class Estimate:
         quantity, limit_price, stop_price: after rounding to lot and tick.
         price: price the figures are computed with.
         value: quote currency exchanged before fees.
-        fee: expected fee, quote currency.
-        total: cash effect: paid for a buy, received for a sell, quote currency.
-        position: net position afterwards, base currency.
+        fee: expected fee, in `fee_currency`.
+        spent: what leaves the free balance: quote currency of a buy, base currency of a sell.
+        received: what comes in after the fee: base currency of a buy, quote currency of a sell.
+        position: net position afterwards, after the fee, base currency.
         rounded: whether rounding changed what was typed.
     """
 
@@ -122,7 +126,9 @@ class Estimate:
     price: Decimal
     value: Decimal
     fee: Decimal
-    total: Decimal
+    fee_currency: str
+    spent: Decimal
+    received: Decimal
     position: Decimal
     rounded: bool
 
@@ -155,7 +161,10 @@ def estimate(entry: TicketInput, context: TicketContext) -> Estimate | None:
         return None
     value = quantity * price
     rate = instrument.maker_fee if entry.order_type is OrderType.LIMIT_MAKER else instrument.taker_fee
-    fee = value * rate
+    buying = entry.side is Side.BUY
+    fee_in_base = buying and instrument.fee_rule is FeeRule.RECEIVED
+    fee = (quantity if fee_in_base else value) * rate
+    bought = quantity - fee if fee_in_base else quantity
     return Estimate(
         quantity=quantity,
         limit_price=limit,
@@ -163,8 +172,10 @@ def estimate(entry: TicketInput, context: TicketContext) -> Estimate | None:
         price=price,
         value=value,
         fee=fee,
-        total=value + fee if entry.side is Side.BUY else value - fee,
-        position=context.position + entry.side.sign * quantity,
+        fee_currency=instrument.base if fee_in_base else instrument.quote,
+        spent=(value if fee_in_base else value + fee) if buying else quantity,
+        received=bought if buying else value - fee,
+        position=context.position + (bought if buying else -quantity),
         rounded=quantity != entry.quantity
         or (limit is not None and limit != entry.limit_price)
         or (stop is not None and stop != entry.stop_price),
@@ -183,7 +194,9 @@ def assess(entry: TicketInput, context: TicketContext) -> Assessment:
 
 
 def quantity_for_share(entry: TicketInput, context: TicketContext, share: Decimal) -> Decimal | None:
-    """Return the quantity that uses `share` (0…1) of the free balance, fees included, rounded down to the lot.
+    """Return the quantity that uses `share` (0…1) of the free balance, rounded down to the lot.
+
+    A fee that comes on top of the price is within the share, and a market buy leaves a reserve for a moving book.
 
     None while the balance, the market or (for a buy) the price is unknown.
     """
@@ -197,7 +210,11 @@ def quantity_for_share(entry: TicketInput, context: TicketContext, share: Decima
         price = context.market_price(Side.BUY)
     if context.free_quote is None or price is None or price <= 0:
         return None
-    spend = context.free_quote * share / (1 + instrument.taker_fee)
+    spend = context.free_quote * share
+    if instrument.fee_rule is FeeRule.QUOTE:
+        spend /= 1 + instrument.taker_fee
+    if entry.order_type is OrderType.MARKET:
+        spend *= 1 - MARKET_RESERVE
     return instrument.round_quantity(spend / price)
 
 
@@ -447,7 +464,7 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
         return Sentence(mark("The smallest order value is {minimum} {quote}."), values)
     if entry.reduce_only and quantity > context.owned.get(entry.owner, ZERO) * -entry.side.sign:
         return Sentence(mark("Reduce-only: the order would not shrink the position."))
-    if entry.side is Side.BUY and context.free_quote is not None and figures.total > context.free_quote:
+    if entry.side is Side.BUY and context.free_quote is not None and figures.spent > context.free_quote:
         values = {"free": plain(context.free_quote.quantize(instrument.tick_size)), "currency": instrument.quote}
         return Sentence(mark("Not enough balance: {free} {currency} free."), values)
     if entry.side is Side.SELL and context.free_base is not None and quantity > context.free_base:

@@ -119,10 +119,30 @@ def test_figures_before_sending(qtbot: QtBot, desk: Desk) -> None:
     figures = {name: label.text() for name, label in desk.ticket.figures.items()}
     assert figures == {
         "available": "10,000.00 USDT",
-        "value": "612.00 USDT",
+        "spent": "612.00 USDT",
+        "fee": "0.00001 BTC",
+        "received": "0.00999 BTC",
+        "position": "0.50999 BTC",
+    }
+
+
+def test_a_fee_smaller_than_a_lot_still_shows(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk, quantity="0.06493")
+    assert desk.ticket.figures["fee"].text() == "0.00006493 BTC"
+    assert desk.ticket.figures["received"].text() == "0.06486507 BTC"
+    assert desk.ticket.figures["position"].text() == "0.56486507 BTC"
+
+
+def test_figures_of_a_sale(qtbot: QtBot, desk: Desk) -> None:
+    qtbot.mouseClick(desk.ticket.form.sell, Qt.MouseButton.LeftButton)
+    fill(qtbot, desk)
+    figures = {name: label.text() for name, label in desk.ticket.figures.items()}
+    assert figures == {
+        "available": "0.50000 BTC",
+        "spent": "0.01000 BTC",
         "fee": "0.6120 USDT",
-        "total": "612.61 USDT",
-        "position": "0.51000 BTC",
+        "received": "611.39 USDT",
+        "position": "0.49000 BTC",
     }
 
 
@@ -161,7 +181,7 @@ def test_warnings_are_shown(qtbot: QtBot, desk: Desk) -> None:
 def test_share_buttons_use_the_balance(qtbot: QtBot, desk: Desk) -> None:
     qtbot.keyClicks(desk.ticket.form.price.edit, "50000")
     qtbot.mouseClick(desk.ticket.form.shares[2], Qt.MouseButton.LeftButton)
-    assert desk.ticket.form.quantity.edit.value() == Decimal("0.09990")
+    assert desk.ticket.form.quantity.edit.value() == Decimal("0.10000")
     qtbot.mouseClick(desk.ticket.form.sell, Qt.MouseButton.LeftButton)
     qtbot.mouseClick(desk.ticket.form.shares[3], Qt.MouseButton.LeftButton)
     assert desk.ticket.form.quantity.edit.value() == Decimal("0.5")

@@ -15,7 +15,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from app.flows.order_flow import FlowState, OrderFlow, TicketContext, quantity_for_share
-from app.i18n import MISSING, format_number, format_price, format_quantity, mark, tr
+from app.i18n import MISSING, format_exact, format_number, format_price, format_quantity, mark, round_decimals, tr
 from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
 from app.theme import FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
@@ -24,11 +24,14 @@ from app.ui.docks.ticket_head import TicketHead
 from app.ui.widgets.deed_button import DeedButton
 from app.ui.widgets.mode_badge import mode_word
 from app.ui.widgets.panel import Panel
+from core.domain.instruments import Instrument
+from core.domain.money import is_multiple
 from core.domain.orders import Side, TradingMode
 from core.domain.positions import Position
 from core.events import ExecutorEvent
 
 MINIMUM_WIDTH = 76 * GRID
+_BASE_DECIMALS = 8  # finest unit in which venues keep a balance
 _SIDE_WORD = {Side.BUY: mark("BUY"), Side.SELL: mark("SELL")}
 _OUTCOME_ROLE = {FlowState.DONE: "success", FlowState.DENIED: "danger", FlowState.UNKNOWN: "warning"}
 
@@ -107,7 +110,7 @@ class TicketDock(Panel):
         grid.setColumnStretch(1, 1)
         self._figure_names: dict[str, QLabel] = {}
         self.figures: dict[str, QLabel] = {}
-        for number, name in enumerate(("available", "value", "fee", "total", "position")):
+        for number, name in enumerate(("available", "spent", "fee", "received", "position")):
             caption, figure = QLabel(body), QLabel(MISSING, body)
             set_look(caption, "role", "muted")
             figure.setFont(number_font(FONT_SIZE_M))
@@ -195,9 +198,8 @@ class TicketDock(Panel):
         self.form.retranslate()
         names = {
             "available": tr("Available"),
-            "value": tr("Order value"),
             "fee": tr("Fee (estimate)"),
-            "total": tr("Total with fee"),
+            "received": tr("You receive"),
             "position": tr("Position after"),
         }
         for name, text in names.items():
@@ -271,17 +273,20 @@ class TicketDock(Panel):
         context, figures = self.flow.context, self.flow.assessment().estimate
         instrument = context.instrument
         texts = dict.fromkeys(self.figures, MISSING)
+        buying = self.form.side is Side.BUY
+        self._figure_names["spent"].setText(tr("You pay") if buying else tr("You sell"))
         if instrument is not None:
-            buying = self.form.side is Side.BUY
             free = context.free_quote if buying else context.free_base
             if free is not None:
                 step = instrument.tick_size if buying else instrument.lot_size
                 texts["available"] = f"{format_quantity(free, step)} {instrument.quote if buying else instrument.base}"
             if figures is not None:
-                texts["value"] = f"{format_number(figures.value, 2)} {instrument.quote}"
-                texts["fee"] = f"{format_number(figures.fee, 4)} {instrument.quote}"
-                texts["total"] = f"{format_number(figures.total, 2)} {instrument.quote}"
-                texts["position"] = f"{format_quantity(figures.position, instrument.lot_size)} {instrument.base}"
+                quote, base = _in_quote(instrument, 2), _in_base(instrument)
+                texts["spent"] = (quote if buying else base)(figures.spent)
+                fee = _in_quote(instrument, 4) if figures.fee_currency == instrument.quote else base
+                texts["fee"] = fee(figures.fee)
+                texts["received"] = (base if buying else quote)(figures.received)
+                texts["position"] = base(figures.position)
         for name, label in self.figures.items():
             label.setText(texts[name])
 
@@ -359,3 +364,18 @@ class TicketDock(Panel):
     @Slot(bool)
     def _on_one_click(self, armed: bool) -> None:
         self.flow.one_click = armed
+
+
+def _in_quote(instrument: Instrument, decimals: int) -> Callable[[Decimal], str]:
+    return lambda amount: f"{format_number(amount, decimals)} {instrument.quote}"
+
+
+def _in_base(instrument: Instrument) -> Callable[[Decimal], str]:
+    """Write base currency by the lot; what a fee leaves of a lot is written in full, or the fee would not show."""
+
+    def text(amount: Decimal) -> str:
+        if is_multiple(amount, instrument.lot_size):
+            return f"{format_quantity(amount, instrument.lot_size)} {instrument.base}"
+        return f"{format_exact(round_decimals(amount, _BASE_DECIMALS))} {instrument.base}"
+
+    return text
