@@ -84,6 +84,8 @@ class TicketContext:
         free_base, free_quote: free balances; None before the account is known.
         position: net base currency held over all owners.
         owned: base currency held by each owner; reduce-only is measured against the draft's owner, as risk does.
+        titles: what the owners that are strategies are called.
+        trading: the strategies that trade this market now.
         online: whether orders can reach the venue.
         trading_state: what the executor allows.
     """
@@ -96,6 +98,8 @@ class TicketContext:
     free_quote: Decimal | None = None
     position: Decimal = ZERO
     owned: Mapping[str, Decimal] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
+    trading: frozenset[str] = frozenset()
     online: bool = False
     trading_state: TradingState = TradingState.ACTIVE
 
@@ -103,6 +107,14 @@ class TicketContext:
         """Return the price an order that takes liquidity now would meet, else the last price."""
         best = self.ask if side is Side.BUY else self.bid
         return best if best is not None else self.last
+
+    def closable(self, owner: str, side: Side) -> Decimal:
+        """Return how much of an owner's position an order of this side would close."""
+        return max(ZERO, self.owned.get(owner, ZERO) * -side.sign)
+
+    def title(self, owner: str) -> str:
+        """Return what an owner is called."""
+        return self.titles.get(owner) or owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +205,18 @@ def assess(entry: TicketInput, context: TicketContext) -> Assessment:
     return Assessment(blocker, _warnings(entry, context, figures), figures)
 
 
+def closing_owner(entry: TicketInput, context: TicketContext) -> str:
+    """Return in whose name the order is sent.
+
+    Reduce-only closes what the person holds; where that is nothing, what the one strategy holds that no longer trades:
+    a person who took over a market finds its position in the strategy's name.
+    """
+    if not entry.reduce_only or entry.owner != MANUAL_OWNER or context.closable(MANUAL_OWNER, entry.side):
+        return entry.owner
+    holders = _holders(entry.side, context)
+    return holders[0] if len(holders) == 1 and holders[0] not in context.trading else MANUAL_OWNER
+
+
 def quantity_for_share(entry: TicketInput, context: TicketContext, share: Decimal) -> Decimal | None:
     """Return the quantity that uses `share` (0…1) of the free balance, rounded down to the lot.
 
@@ -266,6 +290,10 @@ class OrderFlow:
         self.outcome = None
         self._pending = None
         self.client_order_id = ""
+
+    def put_back(self, entry: TicketInput) -> None:
+        """Take over fields that were emptied because their order was sent; what became of it stays known."""
+        self.entry = entry
 
     def observe(self, context: TicketContext) -> None:
         """Take over a new view of the world. A review that became impossible falls back to EDIT."""
@@ -388,7 +416,7 @@ class OrderFlow:
             stop_price=figures.stop_price,
             time_in_force=entry.time_in_force if resting else TimeInForce.GTC,
             reduce_only=entry.reduce_only,
-            owner=entry.owner,
+            owner=closing_owner(entry, self.context),
         )
 
 
@@ -462,8 +490,8 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
     if figures.value < instrument.min_notional:
         values = {"minimum": plain(instrument.min_notional), "quote": instrument.quote}
         return Sentence(mark("The smallest order value is {minimum} {quote}."), values)
-    if entry.reduce_only and quantity > context.owned.get(entry.owner, ZERO) * -entry.side.sign:
-        return Sentence(mark("Reduce-only: the order would not shrink the position."))
+    if entry.reduce_only and (problem := _not_reducing(entry, context, quantity, instrument.base)) is not None:
+        return problem
     if entry.side is Side.BUY and context.free_quote is not None and figures.spent > context.free_quote:
         values = {"free": plain(context.free_quote.quantize(instrument.tick_size)), "currency": instrument.quote}
         return Sentence(mark("Not enough balance: {free} {currency} free."), values)
@@ -473,6 +501,29 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
             {"free": plain(context.free_base), "currency": instrument.base},
         )
     return None
+
+
+def _not_reducing(entry: TicketInput, context: TicketContext, quantity: Decimal, base: str) -> Sentence | None:
+    closable = context.closable(closing_owner(entry, context), entry.side)
+    if quantity <= closable:
+        return None
+    if closable:
+        values = {"quantity": plain(closable), "base": base}
+        return Sentence(mark("Reduce-only: at most {quantity} {base} can be closed."), values)
+    holders = _holders(entry.side, context)
+    active = [owner for owner in holders if owner in context.trading]
+    if active:
+        text = mark("The position belongs to the strategy {name}. Press Take over at the top to close it yourself.")
+        return Sentence(text, {"name": ", ".join(context.title(owner) for owner in active)})
+    if holders:
+        text = mark("The position belongs to several strategies: {names}. Close each of them in Positions.")
+        return Sentence(text, {"names": ", ".join(context.title(owner) for owner in holders)})
+    return Sentence(mark("Reduce-only: the order would not shrink the position."))
+
+
+def _holders(side: Side, context: TicketContext) -> list[str]:
+    """Return the strategies whose position an order of this side would close."""
+    return [owner for owner in context.owned if owner != MANUAL_OWNER and context.closable(owner, side)]
 
 
 def _smallest(instrument: Instrument) -> Decimal:

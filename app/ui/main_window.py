@@ -145,7 +145,7 @@ class MainWindow(QMainWindow):
         self._menus = Menus(self.menuBar(), self.actions_)
         self._menus.set_panels(self.layouts.toggles())
         self.palette_ = CommandPalette(partial(palette_entries, self.actions_, self.models), self)
-        self.toasts = ToastStack(services.theme, self)
+        self.toasts = ToastStack(services.theme, self, self.ticket.foot)
         self.error_dialog = ErrorDialog(services.theme, self)
         self.questions = Questions(self)
         self.mode_frame = ModeFrame(services.theme, self)

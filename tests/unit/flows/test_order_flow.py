@@ -235,6 +235,16 @@ def test_share_of_a_sale_is_a_share_of_the_base() -> None:
             replace(ENTRY, side=Side.SELL, reduce_only=True),
             "would not shrink",
         ),
+        (
+            replace(CONTEXT, owned={"s1": Decimal("0.5")}, titles={"s1": "Trend"}, trading=frozenset({"s1"})),
+            replace(ENTRY, side=Side.SELL, reduce_only=True),
+            "belongs to the strategy Trend. Press Take over",
+        ),
+        (
+            replace(CONTEXT, owned={"s1": Decimal("0.2"), "s2": Decimal("0.3")}, titles={"s1": "Trend"}),
+            replace(ENTRY, side=Side.SELL, reduce_only=True),
+            "several strategies: Trend, s2",
+        ),
         (replace(CONTEXT, free_quote=Decimal(1)), ENTRY, "Not enough balance: 1 USDT"),
         (CONTEXT, replace(ENTRY, side=Side.SELL, quantity=Decimal("0.51")), "Not enough balance: 0.5 BTC"),
     ],
