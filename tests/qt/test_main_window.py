@@ -177,6 +177,54 @@ def test_cancelling_orders(qtbot: QtBot, kit: WindowKit) -> None:
     assert orders.table.proxy.rowCount() == 6
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("after", [OrderState.PENDING_CANCEL, OrderState.CANCELED])
+def test_a_second_press_of_cancel_selected_does_not_cancel_everything(
+    qtbot: QtBot, kit: WindowKit, after: OrderState, count: int
+) -> None:
+    orders = kit.window.orders
+    for number in range(1, count + 1):
+        kit.window.on_executor_event(OrderUpdated(sample_order(number, NOW_NS)))
+    kit.window.layouts.show(DockName.ORDERS)
+    kit.window.refresh_now()
+    kit.window.activateWindow()
+    orders.table.select_key("maru-000001")
+    orders.cancel_selected.setFocus()
+    qtbot.keyClick(orders.cancel_selected, Qt.Key.Key_Space)
+    kit.window.on_executor_event(OrderUpdated(sample_order(1, NOW_NS, state=after)))
+    kit.window.refresh_now()
+    assert not orders.cancel_selected.isEnabled()
+    focused = kit.window.focusWidget()
+    assert focused is not None
+    assert focused is orders.table or orders.table.isAncestorOf(focused)
+    qtbot.keyClick(focused, Qt.Key.Key_Space)
+    assert kit.trading.named("cancel_all") == []
+    assert len(kit.trading.named("cancel_order")) == 1
+
+
+def test_the_state_of_an_order_is_in_sight_in_a_common_window(qtbot: QtBot, kit: WindowKit) -> None:
+    chart, book = QWidget(), QWidget()
+    kit.window.attach_dock("chart", chart)
+    kit.window.attach_dock("order_book", book)
+    kit.play()
+    kit.window.resize(1440, 840)
+    kit.window.layouts.show(DockName.ORDERS)
+    qtbot.wait(20)
+    view = kit.window.orders.table.view
+    column = kit.window.models.orders.column_index("state")
+    right = view.columnViewportPosition(column) + view.columnWidth(column)
+    assert right <= view.viewport().width()
+
+
+def test_a_table_forgets_columns_saved_for_another_version(kit: WindowKit) -> None:
+    table = kit.window.orders.table
+    table.view.setColumnWidth(1, 199)
+    saved = table.save_header()
+    assert table.restore_header(saved)
+    assert not table.restore_header(saved.replace(b"updated", b"changed", 1))
+    assert not table.restore_header(kit.window.positions.table.save_header())
+
+
 def test_closing_a_position_prepares_the_ticket(qtbot: QtBot, kit: WindowKit) -> None:
     kit.play()
     kit.window.positions.table.select_key("ethusdt-15m-1b7e55d2\nETH/USDT")

@@ -35,6 +35,7 @@ class PositionsDock(Panel):
         tools.add_stretch()
         self.close_position = tools.button("close_position")
         self.table: DataTable[PositionRow] = DataTable(model, theme, name="positions_table", empty_icon="wallet")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self._close_action = QAction(self)
         self._market_action = QAction(self)

@@ -47,6 +47,7 @@ class StrategiesDock(Panel):
         tools.add_stretch()
         self.add = tools.button("strategy_new")
         self.table: DataTable[StrategyStatus] = DataTable(model, theme, name="strategies_table", empty_icon="bot")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self._actions = {name: QAction(self) for name in ("start", "stop", "remove", "market")}
         self.table.set_menu(self._menu)
