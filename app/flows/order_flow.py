@@ -109,8 +109,9 @@ class TicketContext:
         return best if best is not None else self.last
 
     def closable(self, owner: str, side: Side) -> Decimal:
-        """Return how much of an owner's position an order of this side would close."""
-        return max(ZERO, self.owned.get(owner, ZERO) * -side.sign)
+        """Return how much of an owner's position an order of this side can close, in whole lots."""
+        held = max(ZERO, self.owned.get(owner, ZERO) * -side.sign)
+        return held if self.instrument is None else self.instrument.round_quantity(held)
 
     def title(self, owner: str) -> str:
         """Return what an owner is called."""

@@ -80,6 +80,10 @@ class Instrument:
         """Return the largest valid quantity not above `quantity`; rounding never makes an order larger."""
         return truncate_to_step(quantity, self.lot_size)
 
+    def is_dust(self, quantity: Decimal) -> bool:
+        """Return whether a holding is less than one lot, so that nobody can sell it; nothing at all is no dust."""
+        return 0 < abs(quantity) < self.lot_size
+
     def rule_violation(self, quantity: Decimal, price: Decimal | None) -> str | None:
         """Check an order against the venue's rules.
 

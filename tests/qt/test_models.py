@@ -21,6 +21,7 @@ from app.models.record_model import FLUSH_ROWS, SORT_ROLE, RecordProxy
 from app.theme import ThemeName, palette
 from core.clock import NS_PER_S
 from core.domain.orders import OrderState, TradingMode, TradingState
+from core.domain.positions import Position
 from core.events import (
     ConnectionState,
     ConnectionStatus,
@@ -307,3 +308,17 @@ def test_orders_that_ended_are_muted(models: WindowModels) -> None:
     for column in ("symbol", "side", "owner", "quantity", "state"):
         assert cell(model, 1, column, colour) == QColor(dark.muted)
     assert cell(model, 2, "state", colour) == QColor(dark.danger)  # why it ended stays in its colour
+
+
+def test_dust_is_no_open_position(models: WindowModels) -> None:
+    held = Position("binance", "BTC/USDT", "a", Decimal("0.00001"), Decimal(60_000))
+    dust = replace(held, owner="manual", quantity=Decimal("0.00000163"))
+    for position in (held, dust, replace(held, owner="b", quantity=Decimal(0))):
+        models.positions.set_position(position, Decimal(60_000))
+    models.flush()
+    assert models.positions.held() == [held]
+    shown = {
+        column: models.positions.index(1, models.positions.column_index(column)).data()
+        for column in ("symbol", "quantity")
+    }
+    assert shown == {"symbol": "BTC/USDT · dust", "quantity": "0.00000163"}

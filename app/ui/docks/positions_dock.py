@@ -53,6 +53,7 @@ class PositionsDock(Panel):
 
     def retranslate(self) -> None:
         self.show_flat.setText(tr("Show closed"))
+        self.show_flat.setToolTip(tr("Also closed positions, and dust: less than one lot, too little to be sold"))
         self.close_position.setText(tr("Close position…"))
         self.close_position.setToolTip(tr("Prepare a closing order in the ticket"))
         self._close_action.setText(tr("Close position…"))
@@ -66,7 +67,7 @@ class PositionsDock(Panel):
     @Slot()
     def refresh_buttons(self) -> None:
         """Enable what can be done now."""
-        can_close = any(row.position.quantity for row in self.table.selected())
+        can_close = any(self._model.is_held(row) for row in self.table.selected())
         self.close_position.setEnabled(can_close)
         self._close_action.setEnabled(can_close)
 
@@ -75,14 +76,14 @@ class PositionsDock(Panel):
 
     @Slot(bool)
     def _on_show_flat(self, show: bool) -> None:
-        self.table.proxy.set_filter(None if show else _is_held)
+        self.table.proxy.set_filter(None if show else self._model.is_held)
         self.table.refresh_page()
         self.refresh_buttons()
 
     @Slot()
     def _on_close(self) -> None:
         for row in self.table.selected()[:1]:
-            if row.position.quantity:
+            if self._model.is_held(row):
                 self.close_requested.emit(row.position)
 
     @Slot()
@@ -93,7 +94,3 @@ class PositionsDock(Panel):
     @Slot(object)
     def _on_row_activated(self, row: PositionRow) -> None:
         self.market_requested.emit(row.position.symbol)
-
-
-def _is_held(row: PositionRow) -> bool:
-    return row.position.quantity != 0

@@ -89,10 +89,9 @@ class TicketDock(Panel):
         layout.addWidget(self.warning)
         layout.addStretch(1)
         self._build_foot(self.foot)
-        scroll = _Fields(self)
+        scroll = _Fields(body, self)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(body)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         body.setAutoFillBackground(False)
         scroll.viewport().setAutoFillBackground(False)
@@ -388,10 +387,15 @@ class TicketDock(Panel):
 class _Fields(QScrollArea):
     """As high as what it holds, so that the buttons follow below it; it scrolls only where there is no room."""
 
+    def __init__(self, body: QWidget, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._body = body
+        self.setWidget(body)
+
     def sizeHint(self) -> QSize:
-        body = self.widget()
-        height = body.heightForWidth(self.viewport().width()) if body.hasHeightForWidth() else body.sizeHint().height()
-        return QSize(body.sizeHint().width(), height)
+        hint = self._body.sizeHint()
+        wraps = self._body.hasHeightForWidth()
+        return QSize(hint.width(), self._body.heightForWidth(self.viewport().width()) if wraps else hint.height())
 
     def minimumSizeHint(self) -> QSize:
         return QSize(0, CONTROL_HEIGHT)

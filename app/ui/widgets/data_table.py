@@ -180,8 +180,9 @@ class DataTable(QWidget, Generic[R]):
     def refresh_page(self) -> None:
         """Show the rows, or the empty state where none passes the filter."""
         rows, focused = self.proxy.rowCount() > 0, self.hasFocus()
-        self.setFocusProxy(self.view if rows else None)
-        self._stack.setCurrentWidget(self.view if rows else self.empty)
+        page: QWidget = self.view if rows else self.empty
+        self.setFocusProxy(page)
+        self._stack.setCurrentWidget(page)
         if focused:  # Qt would hand the focus of the hidden page to the button of the other, or of another panel
             self.setFocus(Qt.FocusReason.OtherFocusReason)
 
