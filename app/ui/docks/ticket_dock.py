@@ -135,7 +135,7 @@ class TicketDock(Panel):
         box = QVBoxLayout(foot)
         box.setContentsMargins(SPACE_M, SPACE_XS, SPACE_M, SPACE_S)
         box.setSpacing(SPACE_S)
-        for widget in (self.deed, self.back, self.outcome, self.one_click):
+        for widget in (self.deed, self.back, self.one_click, self.outcome):
             box.addWidget(widget)
 
     def _connect(self) -> None:
