@@ -38,6 +38,7 @@ from core.events import (
     StrategyStatus,
     TradingStateChanged,
 )
+from core.execution.kill_switch import KillReport
 from core.execution.position_tracker import book_fill, net_pnl
 
 BARS = Timeframe.M15
@@ -133,7 +134,10 @@ class PictureSession:
         """Return what follows a press of the kill switch."""
         working = [order for order in self._orders() if order.state not in TERMINAL_STATES]
         state = TradingStateChanged(TradingState.HALTED, "kill switch")
-        summary = Notice(Severity.WARNING, "Kill switch", f"{len(working)} orders cancelled, none is open.")
+        report = KillReport(
+            "", "kill switch", flatten=False, cancelled=[order.client_order_id for order in working], confirmed=True
+        )
+        summary = Notice(Severity.WARNING, "Kill switch", report.summary())
         positions: dict[tuple[str, str], Position] = {}
         for _ in self._executions(positions):
             pass

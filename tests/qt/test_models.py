@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtGui import QColor
 from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
@@ -334,3 +335,42 @@ def test_a_trading_state_that_did_not_change_is_no_news(models: WindowModels) ->
     models.apply(TradingStateChanged(TradingState.ACTIVE, "re-armed"))
     models.flush()
     assert models.notifications.rowCount() == 3
+
+
+def test_an_order_keeps_the_time_it_was_created_at() -> None:
+    model = OrdersModel(Precision())
+    placed = sample_order(1, NOW)
+    model.put(replace(placed, state=OrderState.CANCELED, updated_ns=NOW + 90 * NS_PER_S))
+    model.flush()
+    assert cell(model, 0, "time", SORT_ROLE) == NOW
+    assert cell(model, 0, "updated", SORT_ROLE) == NOW + 90 * NS_PER_S
+    assert cell(model, 0, "time") != cell(model, 0, "updated")
+
+
+def test_orders_that_ended_are_muted(models: WindowModels) -> None:
+    model = models.orders
+    dark = palette(ThemeName.DARK)
+    model.set_palette(dark)
+    model.put(sample_order(1, NOW))
+    model.put(sample_order(2, NOW, state=OrderState.CANCELED))
+    model.put(sample_order(3, NOW, state=OrderState.REJECTED))
+    model.flush()
+    colour = Qt.ItemDataRole.ForegroundRole
+    assert cell(model, 0, "symbol", colour) is None
+    for column in ("symbol", "side", "owner", "quantity", "state"):
+        assert cell(model, 1, column, colour) == QColor(dark.muted)
+    assert cell(model, 2, "state", colour) == QColor(dark.danger)  # why it ended stays in its colour
+
+
+def test_dust_is_no_open_position(models: WindowModels) -> None:
+    held = Position("binance", "BTC/USDT", "a", Decimal("0.00001"), Decimal(60_000))
+    dust = replace(held, owner="manual", quantity=Decimal("0.00000163"))
+    for position in (held, dust, replace(held, owner="b", quantity=Decimal(0))):
+        models.positions.set_position(position, Decimal(60_000))
+    models.flush()
+    assert models.positions.held() == [held]
+    shown = {
+        column: models.positions.index(1, models.positions.column_index(column)).data()
+        for column in ("symbol", "quantity")
+    }
+    assert shown == {"symbol": "BTC/USDT · dust", "quantity": "0.00000163"}
