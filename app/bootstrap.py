@@ -6,7 +6,6 @@ connections; heavy libraries load on worker threads or in children.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import functools
 import importlib
@@ -16,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
@@ -30,14 +28,9 @@ from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.log_bridge import LogBridge
 from app.notifications import NotificationManager
-from app.runtime import (
-    migrate_once,
-    new_practice_account,
-    open_market_link,
-    open_trading_session,
-    preload_venue,
-    raise_fence,
-)
+from app.past_notices import PastNotices
+from app.practice_links import PRACTICE_VENUE, PracticeLinks
+from app.runtime import migrate_once, raise_fence
 from app.settings import (
     LANGUAGE,
     NOTIFY_ERRORS,
@@ -61,7 +54,7 @@ from app.workers.market import MarketWorker
 from app.workers.practice import PracticeHost
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
-from core.clock import NS_PER_S, Clock, SystemClock
+from core.clock import NS_PER_S, SystemClock
 from core.config import VERSION, DataPaths
 from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill
@@ -86,9 +79,7 @@ if TYPE_CHECKING:
     from app.ui.docks.chart_dock import ChartDock
     from app.ui.docks.order_book_dock import OrderBookDock
     from app.ui.docks.training_dock import TrainingDock
-    from app.workers.market import ConnectionSink, MarketLink
 
-PRACTICE_VENUE = "binance"
 STALE_AFTER_S = 5.0
 # The panels that need arrays, in pieces small enough for one turn of the event loop each.
 PANEL_MODULES = (
@@ -143,10 +134,8 @@ class Application(QObject):
             hide: takes secrets that no log or crash report may show.
         """
         super().__init__()
-        self._hide = hide
         self._qapp, self._options, self.paths, self._crash = qapp, options, paths, crash
         self._clock = SystemClock()
-        self._market_clock: Clock = self._clock  # until the exchange says what time its market has
         self._last_tick_ns = 0
         self._newest_bar: Candle | None = None
         self._halted = False
@@ -156,16 +145,16 @@ class Application(QObject):
         self._apply_look()
         self.lifecycle = Lifecycle(watchdog=FaultWatchdog(crash.fault_file), parent=self)
         self._prepare = migrate_once(paths)
-        self._build_workers()
+        self._build_workers(hide)
         self.notifications = NotificationManager(self._clock)
         self.desk = TrainingDesk(
             paths,
             self.training,
             self.store,
-            self._open_history,
+            self._links.open_history,
             self.theme,
             self.language,
-            self._market_now_ns,
+            self._links.market_now_ns,
             self,
         )
         self.window = MainWindow(
@@ -181,6 +170,7 @@ class Application(QObject):
                 version=VERSION,
             )
         )
+        self.past_notices = PastNotices(self.store, self.window.models.notifications, self._clock, self)
         self.tray = Tray(self.theme, self.language, self._clock, self)
         self.stalls = StallWatch(parent=self)
         self.collector = GcGuard(self)
@@ -204,18 +194,19 @@ class Application(QObject):
         theme = ThemeChoice(self._options.theme) if self._options.theme else self.settings.get(THEME)
         self.theme.set_theme(theme, self.settings.get(UP_DOWN))
 
-    def _build_workers(self) -> None:
+    def _build_workers(self, hide: Callable[..., None]) -> None:
         self.practice = PracticeHost(self._make_practice, self)
+        self._links = PracticeLinks(self.paths, self.practice, hide)
         self.store = StoreWorker(self._open_store, self._clock, self)
         self.executor = ExecutorWorker(
-            self._open_trading,
+            self._links.open_trading,
             self,
             halt=functools.partial(raise_fence, self.paths, STOP_REASON),
-            open_account=self._open_account,
+            open_account=self._links.open_account,
         )
         symbol, timeframe = _last_market(self.settings)
         self.market = MarketWorker(
-            self._open_market,
+            self._links.open_market,
             symbol,
             timeframe,
             venue=PRACTICE_VENUE,
@@ -242,30 +233,6 @@ class Application(QObject):
         store = Store(self.paths.store_db)
         store.interrupt_runs(self._clock.now_ns())  # one program per data folder: none of them can be running
         return StoreBackend(store, CandleStore(self.paths.candles))
-
-    async def _endpoints(self) -> Any:
-        # Shielded: a worker that stops waiting must not cancel the future the others wait for.
-        endpoints = await asyncio.shield(asyncio.wrap_future(self.practice.endpoints))
-        self._hide(endpoints.token, endpoints.api_key, endpoints.api_secret)
-        return endpoints
-
-    async def _open_trading(self, sink: Any) -> Any:
-        return await open_trading_session(self.paths, await self._endpoints(), sink)
-
-    async def _open_account(self, balance: Decimal) -> None:
-        self.practice.use(await new_practice_account(await self._endpoints(), balance))
-
-    async def _open_market(self, on_connection: ConnectionSink) -> MarketLink:
-        await preload_venue(PRACTICE_VENUE)  # while the exchange starts, not after
-        link = await open_market_link(await self._endpoints(), on_connection=on_connection)
-        self._market_clock = link.clock
-        return link
-
-    def _market_now_ns(self) -> int:
-        return self._market_clock.now_ns()
-
-    async def _open_history(self) -> MarketLink:
-        return await open_market_link(await self._endpoints(), link="history")
 
     def _make_job(self, run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
         paths = self.paths
@@ -386,6 +353,7 @@ class Application(QObject):
         self.tray.start()
         self.collector.start()
         self._second.start()
+        self.past_notices.load()
         self.desk.restore_runs()
         self.desk.refresh()
         self.desk.detect_devices()

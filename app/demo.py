@@ -31,7 +31,16 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill
 from core.domain.orders import Order, OrderState
 from core.errors import UserError
-from core.events import ExecutorEvent, FillBooked, IntentDenied, Notice, Severity, SignalEmitted
+from core.events import (
+    ExecutorEvent,
+    FillBooked,
+    IntentDenied,
+    Notice,
+    Severity,
+    SignalEmitted,
+    StrategyState,
+    StrategyStatus,
+)
 from core.execution.journal import Journal
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
@@ -384,6 +393,8 @@ class _Trading:
                 self._say(f"  {fill.side} {fill.quantity.normalize():f} {fill.symbol} at {fill.price.normalize():f}")
             case IntentDenied(message=message, code=code):
                 self._say(f"  denied ({code}): {message}")
+            case StrategyStatus(state=StrategyState.FAILED, title=title, detail=detail):
+                self._say(f"  strategy {title} failed: {detail}")
             case Notice(severity=severity, title=title, text=text) if severity in (Severity.WARNING, Severity.ERROR):
                 self._say(f"  {title}: {text}")
             case _:

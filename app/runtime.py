@@ -25,7 +25,8 @@ from core.events import ConnectionState, ConnectionStatus, EventSink
 
 if TYPE_CHECKING:
     from core.execution.api.ccxt_gateway import CcxtGateway
-    from core.execution.executor import Executor, ExecutorOptions
+    from core.execution.executor import Executor
+    from core.execution.executor_options import ExecutorOptions
     from core.practice.control import PracticeControl, PracticeEndpoints, PracticeMarketClock
 
 CLOCK_RETRY_S = 1.0

@@ -433,7 +433,7 @@ def _model_choices(models: Path) -> tuple[ModelChoice, ...]:
 
     rows = [row for row in list_models(models) if not row.problem]
     rows.sort(key=lambda row: row.created_ns, reverse=True)
-    return tuple(ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns) for r in rows)
+    return tuple(ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns, r.edge) for r in rows)
 
 
 def _gpus() -> list[str]:

@@ -80,6 +80,11 @@ class AccountOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class BooksTold:
+    """The books as they stood at the beginning of the session have been told; what follows is news."""
+
+
+@dataclass(frozen=True, slots=True)
 class BalancesChanged:
     """Account balances as the venue reports them."""
 
@@ -180,6 +185,7 @@ ExecutorEvent = (
     | FillBooked
     | PositionChanged
     | AccountOpened
+    | BooksTold
     | BalancesChanged
     | IntentDenied
     | DraftRefused

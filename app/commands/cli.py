@@ -39,6 +39,11 @@ class CommandFailed(Exception):
         self.remedy = remedy
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun: "1 order", "2 orders"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def emit(result: dict[str, Any], *, as_json: bool, text: str = "") -> None:
     """Print the result of a command: one JSON line, or `text` for people."""
     if as_json:

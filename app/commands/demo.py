@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands.cli import CommandFailed, JsonOption, command, emit, say
+from app.commands.cli import CommandFailed, JsonOption, command, counted, emit, say
 
 app = typer.Typer(add_completion=False)
 
@@ -36,10 +36,11 @@ def demo(
     result = run_demo(DemoOptions(data, minutes, out.expanduser().resolve(), seed, epochs, pictures), say)
     matched = bool(result["orders_match"] and result["positions_match"])
     books = "The books equal the exchange." if matched else "THE BOOKS DIFFER FROM THE EXCHANGE."
+    traded = f"{counted(result['orders'], 'order')}, {counted(result['fills'], 'fill')}"
     emit(
         result,
         as_json=as_json,
-        text=f"{result['orders']} orders, {result['fills']} fills. {books}\nReport: {result['report']}",
+        text=f"{traded}. {books}\nReport: {result['report']}",
     )
     if not matched:
         raise CommandFailed

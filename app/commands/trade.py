@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
+from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
 from app.commands.rearm import command_line as rearm_line
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
@@ -329,4 +329,4 @@ def _result(state: str, check: BookCheck, analysis: Any) -> dict[str, Any]:
 
 def _text(result: dict[str, Any]) -> str:
     equal = "The books equal the exchange." if not result["differences"] else "\n".join(result["differences"])
-    return f"{result['orders']} orders, {result['fills']} fills, profit {result['pnl']}. {equal}"
+    return f"{counted(result['orders'], 'order')}, {counted(result['fills'], 'fill')}, profit {result['pnl']}. {equal}"

@@ -10,6 +10,7 @@ from core.domain.orders import IntentSource, Order, OrderState, Side, TradingSta
 from core.events import (
     AccountOpened,
     BalancesChanged,
+    BooksTold,
     ConnectionState,
     ConnectionStatus,
     DraftRefused,
@@ -92,7 +93,7 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(event.severity, "notice", f"{event.title} {event.text}".strip())
         case AccountOpened(account=account):
             return LogText(Severity.INFO, "trading", f"books of the account {account}")
-        case PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
+        case BooksTold() | PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
             return None
 
 

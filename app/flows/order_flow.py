@@ -4,7 +4,8 @@
       ◀────edit──────┘                              (edit() returns to EDIT from any of them)
 
 The flow sends a draft exactly once and never again by itself: an unanswered order is UNKNOWN until the executor
-brings evidence. Every figure shown before the send (cost, fee, resulting position) is computed here, in Decimal.
+brings evidence. Every figure shown before the send (spent, fee, received, position afterwards) is computed here, in
+Decimal.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from app.flows.reason_text import Reason
 from app.i18n import format_exact, mark, round_decimals
 from app.services import OrderDraft
 from core.clock import NS_PER_MS, NS_PER_S
-from core.domain.instruments import Instrument
+from core.domain.instruments import FeeRule, Instrument
 from core.domain.money import ZERO, plain
 from core.domain.orders import (
     MANUAL_OWNER,
@@ -36,6 +37,8 @@ from core.events import DraftRefused, ExecutorEvent, IntentDenied, OrderUpdated
 
 PRICE_DEVIATION_LIMIT = Decimal("0.05")
 EQUITY_SHARE_LIMIT = Decimal("0.25")
+# Stays free when a market order buys for "everything": a venue refuses the whole order where the book moved a tick.
+MARKET_RESERVE = Decimal("0.001")
 DUPLICATE_WINDOW_NS = 2 * NS_PER_S
 ANSWER_TIMEOUT_NS = 10 * NS_PER_S
 # The second half of a double click must not confirm what the first half only asked to review.
@@ -81,6 +84,8 @@ class TicketContext:
         free_base, free_quote: free balances; None before the account is known.
         position: net base currency held over all owners.
         owned: base currency held by each owner; reduce-only is measured against the draft's owner, as risk does.
+        titles: what the owners that are strategies are called.
+        trading: the strategies that trade this market now.
         online: whether orders can reach the venue.
         trading_state: what the executor allows.
     """
@@ -93,6 +98,8 @@ class TicketContext:
     free_quote: Decimal | None = None
     position: Decimal = ZERO
     owned: Mapping[str, Decimal] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
+    trading: frozenset[str] = frozenset()
     online: bool = False
     trading_state: TradingState = TradingState.ACTIVE
 
@@ -100,6 +107,15 @@ class TicketContext:
         """Return the price an order that takes liquidity now would meet, else the last price."""
         best = self.ask if side is Side.BUY else self.bid
         return best if best is not None else self.last
+
+    def closable(self, owner: str, side: Side) -> Decimal:
+        """Return how much of an owner's position an order of this side can close, in whole lots."""
+        held = max(ZERO, self.owned.get(owner, ZERO) * -side.sign)
+        return held if self.instrument is None else self.instrument.round_quantity(held)
+
+    def title(self, owner: str) -> str:
+        """Return what an owner is called."""
+        return self.titles.get(owner) or owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +126,10 @@ class Estimate:
         quantity, limit_price, stop_price: after rounding to lot and tick.
         price: price the figures are computed with.
         value: quote currency exchanged before fees.
-        fee: expected fee, quote currency.
-        total: cash effect: paid for a buy, received for a sell, quote currency.
-        position: net position afterwards, base currency.
+        fee: expected fee, in `fee_currency`.
+        spent: what leaves the free balance: quote currency of a buy, base currency of a sell.
+        received: what comes in after the fee: base currency of a buy, quote currency of a sell.
+        position: net position afterwards, after the fee, base currency.
         rounded: whether rounding changed what was typed.
     """
 
@@ -122,7 +139,9 @@ class Estimate:
     price: Decimal
     value: Decimal
     fee: Decimal
-    total: Decimal
+    fee_currency: str
+    spent: Decimal
+    received: Decimal
     position: Decimal
     rounded: bool
 
@@ -155,7 +174,10 @@ def estimate(entry: TicketInput, context: TicketContext) -> Estimate | None:
         return None
     value = quantity * price
     rate = instrument.maker_fee if entry.order_type is OrderType.LIMIT_MAKER else instrument.taker_fee
-    fee = value * rate
+    buying = entry.side is Side.BUY
+    fee_in_base = buying and instrument.fee_rule is FeeRule.RECEIVED
+    fee = (quantity if fee_in_base else value) * rate
+    bought = quantity - fee if fee_in_base else quantity
     return Estimate(
         quantity=quantity,
         limit_price=limit,
@@ -163,8 +185,10 @@ def estimate(entry: TicketInput, context: TicketContext) -> Estimate | None:
         price=price,
         value=value,
         fee=fee,
-        total=value + fee if entry.side is Side.BUY else value - fee,
-        position=context.position + entry.side.sign * quantity,
+        fee_currency=instrument.base if fee_in_base else instrument.quote,
+        spent=(value if fee_in_base else value + fee) if buying else quantity,
+        received=bought if buying else value - fee,
+        position=context.position + (bought if buying else -quantity),
         rounded=quantity != entry.quantity
         or (limit is not None and limit != entry.limit_price)
         or (stop is not None and stop != entry.stop_price),
@@ -182,8 +206,22 @@ def assess(entry: TicketInput, context: TicketContext) -> Assessment:
     return Assessment(blocker, _warnings(entry, context, figures), figures)
 
 
+def closing_owner(entry: TicketInput, context: TicketContext) -> str:
+    """Return in whose name the order is sent.
+
+    Reduce-only closes what the person holds; where that is nothing, what the one strategy holds that no longer trades:
+    a person who took over a market finds its position in the strategy's name.
+    """
+    if not entry.reduce_only or entry.owner != MANUAL_OWNER or context.closable(MANUAL_OWNER, entry.side):
+        return entry.owner
+    holders = _holders(entry.side, context)
+    return holders[0] if len(holders) == 1 and holders[0] not in context.trading else MANUAL_OWNER
+
+
 def quantity_for_share(entry: TicketInput, context: TicketContext, share: Decimal) -> Decimal | None:
-    """Return the quantity that uses `share` (0…1) of the free balance, fees included, rounded down to the lot.
+    """Return the quantity that uses `share` (0…1) of the free balance, rounded down to the lot.
+
+    A fee that comes on top of the price is within the share, and a market buy leaves a reserve for a moving book.
 
     None while the balance, the market or (for a buy) the price is unknown.
     """
@@ -197,7 +235,11 @@ def quantity_for_share(entry: TicketInput, context: TicketContext, share: Decima
         price = context.market_price(Side.BUY)
     if context.free_quote is None or price is None or price <= 0:
         return None
-    spend = context.free_quote * share / (1 + instrument.taker_fee)
+    spend = context.free_quote * share
+    if instrument.fee_rule is FeeRule.QUOTE:
+        spend /= 1 + instrument.taker_fee
+    if entry.order_type is OrderType.MARKET:
+        spend *= 1 - MARKET_RESERVE
     return instrument.round_quantity(spend / price)
 
 
@@ -249,6 +291,10 @@ class OrderFlow:
         self.outcome = None
         self._pending = None
         self.client_order_id = ""
+
+    def put_back(self, entry: TicketInput) -> None:
+        """Take over fields that were emptied because their order was sent; what became of it stays known."""
+        self.entry = entry
 
     def observe(self, context: TicketContext) -> None:
         """Take over a new view of the world. A review that became impossible falls back to EDIT."""
@@ -371,7 +417,7 @@ class OrderFlow:
             stop_price=figures.stop_price,
             time_in_force=entry.time_in_force if resting else TimeInForce.GTC,
             reduce_only=entry.reduce_only,
-            owner=entry.owner,
+            owner=closing_owner(entry, self.context),
         )
 
 
@@ -445,9 +491,9 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
     if figures.value < instrument.min_notional:
         values = {"minimum": plain(instrument.min_notional), "quote": instrument.quote}
         return Sentence(mark("The smallest order value is {minimum} {quote}."), values)
-    if entry.reduce_only and quantity > context.owned.get(entry.owner, ZERO) * -entry.side.sign:
-        return Sentence(mark("Reduce-only: the order would not shrink the position."))
-    if entry.side is Side.BUY and context.free_quote is not None and figures.total > context.free_quote:
+    if entry.reduce_only and (problem := _not_reducing(entry, context, quantity, instrument.base)) is not None:
+        return problem
+    if entry.side is Side.BUY and context.free_quote is not None and figures.spent > context.free_quote:
         values = {"free": plain(context.free_quote.quantize(instrument.tick_size)), "currency": instrument.quote}
         return Sentence(mark("Not enough balance: {free} {currency} free."), values)
     if entry.side is Side.SELL and context.free_base is not None and quantity > context.free_base:
@@ -456,6 +502,29 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
             {"free": plain(context.free_base), "currency": instrument.base},
         )
     return None
+
+
+def _not_reducing(entry: TicketInput, context: TicketContext, quantity: Decimal, base: str) -> Sentence | None:
+    closable = context.closable(closing_owner(entry, context), entry.side)
+    if quantity <= closable:
+        return None
+    if closable:
+        values = {"quantity": plain(closable), "base": base}
+        return Sentence(mark("Reduce-only: at most {quantity} {base} can be closed."), values)
+    holders = _holders(entry.side, context)
+    active = [owner for owner in holders if owner in context.trading]
+    if active:
+        text = mark("The position belongs to the strategy {name}. Press Take over at the top to close it yourself.")
+        return Sentence(text, {"name": ", ".join(context.title(owner) for owner in active)})
+    if holders:
+        text = mark("The position belongs to several strategies: {names}. Close each of them in Positions.")
+        return Sentence(text, {"names": ", ".join(context.title(owner) for owner in holders)})
+    return Sentence(mark("Reduce-only: the order would not shrink the position."))
+
+
+def _holders(side: Side, context: TicketContext) -> list[str]:
+    """Return the strategies whose position an order of this side would close."""
+    return [owner for owner in context.owned if owner != MANUAL_OWNER and context.closable(owner, side)]
 
 
 def _smallest(instrument: Instrument) -> Decimal:

@@ -24,11 +24,12 @@ from app.models.strategies_model import StrategiesModel
 from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, Ticker
 from core.domain.money import ZERO
-from core.domain.orders import TradingMode, TradingState
+from core.domain.orders import OrderState, TradingMode, TradingState
 from core.domain.positions import Balance
 from core.events import (
     AccountOpened,
     BalancesChanged,
+    BooksTold,
     ConnectionState,
     ConnectionStatus,
     ExecutorEvent,
@@ -86,6 +87,7 @@ class WindowModels(QObject):
         self.mode: TradingMode | None = None
         self.trading_state = TradingState.ACTIVE
         self._account = ""
+        self._telling_books = False
         self._instruments: dict[str, Instrument] = {}
         self._balances: dict[str, Balance] = {}
         self._prices: dict[str, tuple[Decimal | None, Decimal | None, Decimal | None]] = {}
@@ -113,6 +115,8 @@ class WindowModels(QObject):
                 self.positions.set_position(position, mark)
             case AccountOpened(account=account):
                 self._on_account(account)
+            case BooksTold():
+                self._telling_books = False
             case BalancesChanged(balances=balances):
                 self._balances = {balance.currency: balance for balance in balances}
             case StrategyStatus():
@@ -183,7 +187,7 @@ class WindowModels(QObject):
             if balance.currency == quote:
                 total += balance.total
             elif balance.total:
-                last = self._prices.get(f"{balance.currency}/{quote}", (None,))[0]
+                last = self.positions.newest_price(f"{balance.currency}/{quote}")
                 if last is None:
                     return None
                 total += balance.total * last
@@ -206,6 +210,7 @@ class WindowModels(QObject):
 
     def _on_account(self, account: str) -> None:
         """Forget the books of another account; those of the same one are only told again."""
+        self._telling_books = True
         if self._account not in ("", account):
             for table in (self.orders, self.positions, self.fills, self.strategies):
                 table.clear()
@@ -225,7 +230,12 @@ class WindowModels(QObject):
                 table.retranslate()  # rows that came before the title show it as well
 
     def _is_news(self, event: ExecutorEvent) -> bool:
-        """Whether an event says something beyond fresh figures; latency and profit change every second."""
+        """Whether an event says something beyond fresh figures; latency and profit change every second.
+
+        Of the books told at the beginning of a session only an order that nobody knows the fate of is news.
+        """
+        if self._telling_books and isinstance(event, OrderUpdated | FillBooked):
+            return isinstance(event, OrderUpdated) and event.order.state is OrderState.UNKNOWN
         if isinstance(event, ConnectionStatus):
             before = self._links.get(event.link)
             return before is None or (before.state, before.detail) != (event.state, event.detail)

@@ -14,6 +14,7 @@ class ModelChoice:
         symbol / timeframe: market it was trained on and may trade.
         verdict: one sentence on how good it is, as the evaluation wrote it.
         created_ns: when it was trained, ns UTC.
+        edge: whether the evaluation found evidence of an edge.
     """
 
     model_id: str
@@ -21,3 +22,4 @@ class ModelChoice:
     timeframe: str
     verdict: str
     created_ns: int
+    edge: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject
@@ -91,6 +92,12 @@ class NotificationsModel(RecordModel[NoticeRow]):
         super().__init__(columns, lambda r: str(r.number), limit=NOTICE_LIMIT, parent=parent)
         self._next = 0
         self._latest: dict[Notice, NoticeRow] = {}
+
+    def restore(self, past: Iterable[tuple[int, Notice]]) -> None:
+        """Stage notices of earlier sessions, (time in ns UTC, notice) each, oldest first; nothing is folded."""
+        for time_ns, notice in past:
+            self._next += 1
+            self.put(NoticeRow(self._next, time_ns, notice))
 
     def add(self, notice: Notice, time_ns: int) -> NoticeRow:
         """Stage a notice and return its row; `count` > 1 says it was folded into an earlier one."""

@@ -79,15 +79,23 @@ class OrdersModel(RecordModel[Order]):
             return tr("market price") if limit is None else precision.price(order.intent.symbol, limit)
 
         columns = (
-            Column[Order]("time", mark("Time"), lambda o: format_time(_when(o)), _when, width=14),
+            Column[Order]("time", mark("Time"), lambda o: format_time(_created(o)), _created, width=14),
             Column[Order]("symbol", mark("Symbol"), lambda o: o.intent.symbol, lambda o: o.intent.symbol, width=11),
             Column[Order](
                 "side",
                 mark("Side"),
                 lambda o: side_text(o.intent.side),
                 lambda o: o.intent.side.value,
-                tone=lambda o: side_tone(o.intent.side),
+                tone=lambda o: side_tone(o.intent.side) if is_open(o) else None,
                 width=8,
+            ),
+            Column[Order](
+                "state",
+                mark("State"),
+                lambda o: tr(STATE_TEXT[o.state]),
+                lambda o: o.state.value,
+                tone=lambda o: _STATE_TONE.get(o.state),
+                width=11,
             ),
             Column[Order](
                 "type",
@@ -132,21 +140,14 @@ class OrdersModel(RecordModel[Order]):
                 width=11,
             ),
             Column[Order](
-                "state",
-                mark("State"),
-                lambda o: tr(STATE_TEXT[o.state]),
-                lambda o: o.state.value,
-                tone=lambda o: _STATE_TONE.get(o.state),
-                width=11,
-            ),
-            Column[Order](
                 "owner",
                 mark("From"),
                 lambda o: owner_text(o.intent.source, o.intent.owner, shown_names),
                 lambda o: o.intent.owner,
-                tone=lambda o: Tone.WARNING if o.intent.source is IntentSource.MANUAL else None,
+                tone=lambda o: Tone.WARNING if is_open(o) and o.intent.source is IntentSource.MANUAL else None,
                 width=15,
             ),
+            Column[Order]("updated", mark("Updated"), lambda o: format_time(_updated(o)), _updated, width=14),
             Column[Order](
                 "message",
                 mark("Note"),
@@ -156,12 +157,22 @@ class OrdersModel(RecordModel[Order]):
                 width=36,
             ),
         )
-        super().__init__(columns, lambda o: o.client_order_id, limit=HISTORY_LIMIT, parent=parent)
+        super().__init__(
+            columns,
+            lambda o: o.client_order_id,
+            limit=HISTORY_LIMIT,
+            row_tone=lambda o: None if is_open(o) else Tone.MUTED,
+            parent=parent,
+        )
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         """Return the orders that may still trade, of one market or all."""
         return [o for o in self.records() if is_open(o) and symbol in (None, o.intent.symbol)]
 
 
-def _when(order: Order) -> int:
-    return order.updated_ns or order.submitted_ns or order.intent.created_ns
+def _created(order: Order) -> int:
+    return order.intent.created_ns or order.submitted_ns or order.updated_ns
+
+
+def _updated(order: Order) -> int:
+    return order.updated_ns or _created(order)

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from PySide6.QtCore import QObject
 
-from app.i18n import MISSING, format_number, mark, tr
+from app.i18n import MISSING, format_exact, format_number, mark, tr
 from app.models.format import signed, signed_percent
 from app.models.owner_names import OwnerNames
 from app.models.precision import Precision
@@ -53,14 +53,22 @@ class PositionsModel(RecordModel[PositionRow]):
 
     def __init__(self, precision: Precision, parent: QObject | None = None, names: OwnerNames | None = None) -> None:
         shown_names = names or OwnerNames()
+        self._precision = precision
+
+        def symbol(row: PositionRow) -> str:
+            name = row.position.symbol
+            return tr("{symbol} · dust", symbol=name) if self.is_dust(row) else name
+
+        def quantity(row: PositionRow) -> str:
+            held = row.position.quantity
+            return format_exact(held) if self.is_dust(row) else precision.quantity(row.position.symbol, held)
+
         columns = (
-            Column[PositionRow](
-                "symbol", mark("Symbol"), lambda r: r.position.symbol, lambda r: r.position.symbol, width=11
-            ),
+            Column[PositionRow]("symbol", mark("Symbol"), symbol, lambda r: r.position.symbol, width=15),
             Column[PositionRow](
                 "quantity",
                 mark("Quantity"),
-                lambda r: precision.quantity(r.position.symbol, r.position.quantity),
+                quantity,
                 lambda r: float(r.position.quantity),
                 numeric=True,
                 width=11,
@@ -104,7 +112,7 @@ class PositionsModel(RecordModel[PositionRow]):
                 mark("Owner"),
                 lambda r: tr("Manual") if r.position.owner == MANUAL_OWNER else shown_names.title(r.position.owner),
                 lambda r: r.position.owner,
-                tone=lambda r: Tone.WARNING if r.position.owner == MANUAL_OWNER else None,
+                tone=lambda r: Tone.WARNING if self.is_held(r) and r.position.owner == MANUAL_OWNER else None,
                 width=18,
             ),
             Column[PositionRow](
@@ -142,14 +150,35 @@ class PositionsModel(RecordModel[PositionRow]):
                 width=12,
             ),
         )
-        super().__init__(columns, lambda r: f"{r.position.owner}\n{r.position.symbol}", parent=parent)
+        super().__init__(
+            columns,
+            lambda r: f"{r.position.owner}\n{r.position.symbol}",
+            row_tone=lambda r: None if self.is_held(r) else Tone.MUTED,
+            parent=parent,
+        )
         self._marks: dict[str, Decimal] = {}
+
+    def is_dust(self, row: PositionRow) -> bool:
+        """Return whether a position is what a fee left of a lot: it is there, and nobody can close it."""
+        return self._precision.is_dust(row.position.symbol, row.position.quantity)
+
+    def is_held(self, row: PositionRow) -> bool:
+        """Return whether a position counts as open: neither flat nor dust."""
+        return row.position.quantity != 0 and not self.is_dust(row)
+
+    def held(self) -> list[Position]:
+        """Return the open positions."""
+        return [row.position for row in self.records() if self.is_held(row)]
 
     def set_position(self, position: Position, mark: Decimal | None) -> None:
         """Stage a position; without a mark the last known price of its market is used."""
         if mark is not None:
             self._marks[position.symbol] = mark
         self.put(PositionRow(position, self._marks.get(position.symbol)))
+
+    def newest_price(self, symbol: str) -> Decimal | None:
+        """Return the newest price known of a market, whoever told it."""
+        return self._marks.get(symbol)
 
     def set_mark(self, symbol: str, price: Decimal) -> None:
         """Mark every position of a market at a new price."""

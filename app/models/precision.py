@@ -18,6 +18,11 @@ class Precision:
         """Remember the rules of a market."""
         self._markets[instrument.symbol] = instrument
 
+    def is_dust(self, symbol: str, quantity: Decimal) -> bool:
+        """Return whether a holding is too small to be sold; False while the market is not known."""
+        market = self._markets.get(symbol)
+        return market is not None and market.is_dust(quantity)
+
     def price(self, symbol: str, value: Decimal | float | None) -> str:
         """Write a price; None gives a dash."""
         if value is None:

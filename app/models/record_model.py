@@ -82,6 +82,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         columns: what is shown.
         key: stable identity of a record.
         limit: most rows kept; the oldest go first. None keeps all.
+        row_tone: meaning of the colour of a row, for the cells that have none of their own.
     """
 
     def __init__(
@@ -90,9 +91,11 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         key: Callable[[R], str],
         *,
         limit: int | None = None,
+        row_tone: Callable[[R], Tone | None] | None = None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
+        self._row_tone = row_tone
         self.columns: tuple[Column[R], ...] = tuple(columns)
         self._key = key
         self._limit = limit
@@ -250,6 +253,8 @@ class RecordModel(QAbstractTableModel, Generic[R]):
             return _RIGHT if column.numeric else _LEFT
         if role == Qt.ItemDataRole.ForegroundRole:
             tone = None if column.tone is None else column.tone(self._records[row])
+            if tone is None and self._row_tone is not None:
+                tone = self._row_tone(self._records[row])
             return None if tone is None else self._colours.get(tone.value)
         if role == SORT_ROLE:
             return column.sort(self._records[row])

@@ -370,7 +370,7 @@ def _guide(studio: Studio) -> QPixmap:
 
 
 def _add_strategy(studio: Studio, *, name: str) -> QPixmap:
-    dialog = AddStrategyDialog(studio.materials.session.models(), (), studio.window)
+    dialog = AddStrategyDialog(studio.materials.session.models(), {}, studio.window.models.equity, studio.window)
     dialog.name.setText(name)
     return _shoot_dialog(studio, dialog)
 

@@ -47,6 +47,7 @@ from core.events import (
     StrategyStatus,
     TradingStateChanged,
 )
+from core.execution.kill_switch import KillReport
 from core.execution.position_tracker import book_fill, net_pnl
 
 BARS = Timeframe.M15
@@ -142,7 +143,10 @@ class PictureSession:
         """Return what follows a press of the kill switch."""
         working = [order for order in self._orders() if order.state not in TERMINAL_STATES]
         state = TradingStateChanged(TradingState.HALTED, STOP_REASON)
-        summary = Notice(Severity.WARNING, "Stop trading", f"{len(working)} orders cancelled, none is open.")
+        report = KillReport(
+            "", STOP_REASON, flatten=False, cancelled=[order.client_order_id for order in working], confirmed=True
+        )
+        summary = Notice(Severity.WARNING, "Stop trading", report.summary())
         positions: dict[tuple[str, str], Position] = {}
         for _ in self._executions(positions):
             pass

@@ -17,13 +17,13 @@ def closing_stakes(models: WindowModels) -> tuple[str, ...]:
     if running := [status.title for status in models.strategies.active()]:
         lines.append(
             tr_count(
-                "{n} strategy ({names}) pauses while the program is closed and goes on at the next start.",
-                "{n} strategies ({names}) pause while the program is closed and go on at the next start.",
+                "{n} strategy ({names}) stops with the program and waits at the next start until you start it.",
+                "{n} strategies ({names}) stop with the program and wait at the next start until you start them.",
                 len(running),
                 names=_listed(running),
             )
         )
-    if held := [row.position for row in models.positions.records() if row.position.quantity]:
+    if held := models.positions.held():
         lines.append(
             tr_count(
                 "{n} position ({names}) stays open, and nobody watches over it meanwhile.",

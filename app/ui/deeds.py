@@ -112,7 +112,7 @@ class Deeds(QObject):
     def ask_flatten(self) -> None:
         """Ask whether everything is to be sold."""
         models = self._parts.models
-        held = [row.position for row in models.positions.records() if row.position.quantity]
+        held = models.positions.held()
         lines = (f"{p.symbol}  {p.quantity:f}  ({models.names.title(p.owner)})" for p in held)
         self._parts.questions.ask_flatten(tuple(lines))
 

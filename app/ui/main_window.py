@@ -110,7 +110,7 @@ class MainWindow(QMainWindow):
     def _build_panels(self) -> None:
         theme, trading, models = self._services.theme, self._services.trading, self.models
         self.ticket = TicketDock(trading, models.strategies, theme, self._services.now_ns)
-        self.strategies = StrategiesDock(models.strategies, trading, theme)
+        self.strategies = StrategiesDock(models.strategies, trading, theme, models.equity)
         self.orders = OrdersDock(models.orders, trading, theme)
         self.positions = PositionsDock(models.positions, theme)
         self.fills = FillsDock(models.fills, theme)
@@ -146,7 +146,7 @@ class MainWindow(QMainWindow):
         self._menus = Menus(self.menuBar(), self.actions_)
         self._menus.set_panels(self.layouts.toggles())
         self.palette_ = CommandPalette(partial(palette_entries, self.actions_, self.models), self)
-        self.toasts = ToastStack(services.theme, self)
+        self.toasts = ToastStack(services.theme, self, self.ticket.foot)
         self.error_dialog = ErrorDialog(services.theme, self)
         self.questions = Questions(self)
         self.mode_frame = ModeFrame(services.theme, self)
@@ -216,6 +216,7 @@ class MainWindow(QMainWindow):
     def set_instruments(self, instruments: Sequence[Instrument]) -> None:
         """Learn the markets on offer and their rules."""
         self.models.set_instruments(tuple(instruments))
+        self.models.positions.retranslate()  # what came before its market was known: decimals, and what is dust
 
     @Slot(object)
     def on_ticker(self, ticker: Ticker) -> None:

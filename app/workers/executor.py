@@ -33,8 +33,8 @@ class TradingEngine(Protocol):
         """Connect, load the books, reconcile; raises UserError."""
         ...
 
-    async def run(self) -> None:
-        """Trade until cancelled or until a bug ends it."""
+    async def run(self, *, resume: bool) -> None:
+        """Trade until stopped, cancelled or ended by a bug; `resume` starts what was running before by itself."""
         ...
 
     async def place_order(self, draft: OrderDraft) -> Any:
@@ -162,6 +162,7 @@ class ExecutorWorker(AsyncWorkerThread):
         self._carried: tuple[StrategySpec, ...] = ()  # not yet registered in the new account
         self._retry: Retry | None = None
         self._live = False
+        self._first = True  # of this program: nobody has started anything in it yet
 
     # --- commands ---------------------------------------------------------------------------------------------
 
@@ -276,7 +277,8 @@ class ExecutorWorker(AsyncWorkerThread):
             if self._pending_kill is not None:
                 pending, self._pending_kill = self._pending_kill, None
                 await self._kill(pending.flatten)
-            await executor.run()
+            resume, self._first = not self._first, False
+            await executor.run(resume=resume)
         finally:
             self._executor, self._live = None, False
             await session.close()

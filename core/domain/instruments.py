@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 from core.domain.money import ZERO, ceil_to_step, floor_to_step, is_multiple, nearest_step, truncate_to_step
+
+
+class FeeRule(StrEnum):
+    """In which currency a venue takes its fee."""
+
+    RECEIVED = "received"  # out of what is received: base currency on a buy, quote currency on a sell
+    QUOTE = "quote"  # on top of what a buy costs, out of what a sell brings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,7 @@ class Instrument:
         min_notional: smallest order value, in quote currency.
         maker_fee: fee rate of a resting fill (0.001 = 0.1 %).
         taker_fee: fee rate of an aggressive fill.
+        fee_rule: in which currency the fee is taken.
     """
 
     venue: str
@@ -39,6 +48,7 @@ class Instrument:
     min_notional: Decimal = ZERO
     maker_fee: Decimal = Decimal("0.001")
     taker_fee: Decimal = Decimal("0.001")
+    fee_rule: FeeRule = FeeRule.RECEIVED
 
     def __post_init__(self) -> None:
         if self.tick_size <= 0 or self.lot_size <= 0:
@@ -69,6 +79,10 @@ class Instrument:
     def round_quantity(self, quantity: Decimal) -> Decimal:
         """Return the largest valid quantity not above `quantity`; rounding never makes an order larger."""
         return truncate_to_step(quantity, self.lot_size)
+
+    def is_dust(self, quantity: Decimal) -> bool:
+        """Return whether a holding is less than one lot, so that nobody can sell it; nothing at all is no dust."""
+        return 0 < abs(quantity) < self.lot_size
 
     def rule_violation(self, quantity: Decimal, price: Decimal | None) -> str | None:
         """Check an order against the venue's rules.

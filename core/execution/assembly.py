@@ -15,7 +15,8 @@ from core.domain.orders import TradingMode
 from core.errors import UserError
 from core.events import EventSink
 from core.execution.api.gateway import ExchangeGateway
-from core.execution.executor import Executor, ExecutorOptions
+from core.execution.executor import Executor
+from core.execution.executor_options import ExecutorOptions
 from core.execution.fence import Fence
 from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock, runtime_folder

@@ -11,7 +11,6 @@ import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +22,7 @@ from core.errors import UserError
 from core.events import (
     AccountOpened,
     BalancesChanged,
+    BooksTold,
     EventSink,
     Notice,
     PositionChanged,
@@ -38,6 +38,7 @@ from core.execution.api.gateway import (
     UserEvent,
 )
 from core.execution.books import BookCheck, check_books
+from core.execution.executor_options import ExecutorOptions
 from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
 from core.execution.journal import Journal
@@ -58,7 +59,7 @@ from core.execution.process_lock import ExecutorLock
 from core.execution.reconciliation import Event, describe
 from core.execution.records import TradingStateRecord
 from core.execution.strategy_runner import BarHook, StrategyRunner
-from core.execution.synchroniser import EvidenceRules, Synchroniser
+from core.execution.synchroniser import Synchroniser
 from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
 from core.signals.risk_management import RiskManager, RiskSettings
@@ -68,23 +69,6 @@ from core.strategies.spec import StrategySpec
 ACCOUNT_STREAM, RECONCILIATION = "account-stream", "reconciliation"  # what may trouble the link
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorOptions:
-    """How often and how patiently; seconds. The defaults are for real venues, tests shorten them."""
-
-    reconcile_s: float = 10.0
-    unknown_s: float = 2.0
-    refresh_s: float = 0.5
-    ping_s: float = 10.0
-    settle_s: float = 5.0
-    settle_poll_s: float = 0.05
-    mark_max_age_s: float = 5.0
-    backoff_s: float = 0.5
-    backoff_max_s: float = 30.0
-    cancel_attempts: int = 3
-    evidence: EvidenceRules = field(default_factory=EvidenceRules)
 
 
 class Executor:
@@ -249,6 +233,7 @@ class Executor:
             if self._control.state is TradingState.HALTED:  # a kill while nothing ran stops strategies as well
                 self._runner.forget_running()
             self._manager.announce_books()
+            self._sink(BooksTold())
             await self.reconcile_now()
             await self._unknown_round()
         except GatewayError as exc:
@@ -261,8 +246,12 @@ class Executor:
             await self.stop()
             raise
 
-    async def run(self) -> None:
-        """Trade until `stop`; strategies that were running before start again.
+    async def run(self, *, resume: bool = True) -> None:
+        """Trade until `stop`.
+
+        Args:
+            resume: whether strategies that were running when the program ended start again by themselves; otherwise
+                they wait for a person to start them.
 
         Raises:
             Exception: a bug in one of the loops; everything is closed by then.
@@ -276,7 +265,9 @@ class Executor:
         ]
         for loop in loops:
             self._spawn(loop)
-        if self._control.state is TradingState.ACTIVE:
+        if not resume:
+            self._runner.hold()
+        elif self._control.state is TradingState.ACTIVE:
             await self._runner.resume()
         await self._stop_wanted.wait()
         await self.stop()

@@ -54,12 +54,15 @@ class KillReport:
 
     def summary(self) -> str:
         """One sentence for a person."""
-        parts = [f"{len(self.cancelled)} orders cancelled"]
+        cancelled, unknown, sold = len(self.cancelled), len(self.unknown), len(self.sold)
+        parts = ["1 order cancelled" if cancelled == 1 else f"{cancelled} orders cancelled"]
         parts.append("none is open" if self.confirmed else f"{len(self.still_open)} may still be open")
-        if self.unknown:
-            parts.append(f"{len(self.unknown)} orders are still unknown")
+        if unknown:
+            parts.append("1 order is still unknown" if unknown == 1 else f"{unknown} orders are still unknown")
         if self.flatten:
-            parts.append(f"{len(self.sold)} positions sold" + ("" if self.flat else ", not all"))
+            parts.append("1 position sold" if sold == 1 else f"{sold} positions sold")
+            if not self.flat:
+                parts.append("not all")
         return ", ".join(parts) + "."
 
 

@@ -133,6 +133,19 @@ class StrategyRunner:
             if entry.record.running and entry.state is StrategyState.STOPPED:
                 await self.start(strategy_id)
 
+    def hold(self) -> None:
+        """Let what was running when the program ended wait until a person starts it.
+
+        As in `resume`, what a command has started already is left alone.
+        """
+        held = [e for e in self._entries.values() if e.record.running and e.state is StrategyState.STOPPED]
+        for entry in held:
+            self._save(entry, replace(entry.record, running=False))
+            self._change(entry, StrategyState.PAUSED, "was running when the program ended")
+        if held:
+            titles = ", ".join(entry.record.spec.title for entry in held)
+            self._sink(Notice(Severity.WARNING, "Strategies wait to be started", f"They were running: {titles}."))
+
     def add(self, spec: StrategySpec) -> None:
         """Register a strategy, stopped.
 
@@ -354,10 +367,9 @@ class StrategyRunner:
             return  # stopped meanwhile
         entry.strategy = None
         spec = entry.record.spec
-        _log.info("strategy %s failed: %s", spec.strategy_id, detail)  # the notice below is what a person reads
+        _log.info("strategy %s failed: %s", spec.strategy_id, detail)
         self._drop_idle_feeds()
-        self._change(entry, StrategyState.FAILED, detail)
-        self._sink(Notice(Severity.ERROR, f"Strategy {spec.title} stopped", detail))
+        self._change(entry, StrategyState.FAILED, detail)  # whoever listens makes this an error for a person
         async with self._cancelling:
             await self._path.cancel_owned(spec.strategy_id)
 

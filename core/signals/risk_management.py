@@ -217,8 +217,9 @@ class RiskManager:
             return None  # leaving a position must not fail on a limit meant for entries
         if value > settings.max_order_value:
             return ReasonCode.MAX_ORDER_VALUE, f"order value {value:.2f} is above the limit {settings.max_order_value}"
-        if len(context.working) >= settings.max_open_orders:
-            return ReasonCode.MAX_OPEN_ORDERS, f"{len(context.working)} orders are working already"
+        if (working := len(context.working)) >= settings.max_open_orders:
+            message = "1 order is working already" if working == 1 else f"{working} orders are working already"
+            return ReasonCode.MAX_OPEN_ORDERS, message
         if not grows:
             return None
         pending = _pending(intent, context)

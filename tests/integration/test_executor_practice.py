@@ -22,7 +22,7 @@ from core.domain.candles import Timeframe
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
 from core.events import ConnectionState, ConnectionStatus, ExecutorEvent, FillBooked
 from core.execution.api.gateway import AmbiguousOutcome
-from core.execution.executor import ExecutorOptions
+from core.execution.executor_options import ExecutorOptions
 from core.practice.control import PracticeEndpoints
 from core.practice.endpoints_file import publish_endpoints
 from core.practice.process import PracticeProcess

@@ -287,3 +287,19 @@ def test_net_position_of_several_owners() -> None:
     net = net_position("BTC/USDT", [position("a", "1", "10"), position("b", "3", "20"), position("c", "9", "1", "X/Y")])
     assert (net.quantity, net.average_price) == (Decimal(4), Decimal("17.5"))
     assert net_position("BTC/USDT", [position("a", "3", "10"), position("b", "-1", "20")]).average_price == 10
+
+
+def test_dust_is_no_position_on_the_chart(dock: ChartDock) -> None:
+    dock.set_instruments([])
+    dock.show_market("BTC/USDT", "1h")
+    dock.on_position(Position("binance", "BTC/USDT", "manual", Decimal("0.00000163"), Decimal(100)))
+    dock._overlay_timer.timeout.emit()
+    lines = dock.chart._scene.order_lines
+    assert lines._position is not None  # the lot is not known yet
+    dock.set_instruments([instrument("BTC/USDT")])
+    assert dock._overlay_timer.isActive()
+    dock._overlay_timer.timeout.emit()
+    assert lines._position is None
+    dock.on_position(Position("binance", "BTC/USDT", "manual", Decimal("0.0001"), Decimal(100)))
+    dock._overlay_timer.timeout.emit()
+    assert lines._position is not None

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.flows.sample_session import sample_order, sample_tickers
+from app.flows.sample_session import sample_instruments, sample_order, sample_tickers
 from app.i18n import MISSING, Language
 from app.models.model_choice import ModelChoice
 from app.settings import CLOSE_ACTION as CLOSE_SETTING
@@ -23,12 +23,14 @@ from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
 from app.ui.layouts import STATE_VERSION, DockName, Preset
 from core.domain.orders import OrderState, TradingMode, TradingState
+from core.domain.positions import Position
 from core.events import (
     AccountOpened,
     ConnectionState,
     ConnectionStatus,
     Notice,
     OrderUpdated,
+    PositionChanged,
     Severity,
     StrategyState,
     StrategyStatus,
@@ -176,6 +178,72 @@ def test_cancelling_orders(qtbot: QtBot, kit: WindowKit) -> None:
     assert kit.trading.named("cancel_all") == [(None,)]
     qtbot.mouseClick(orders.open_only, Qt.MouseButton.LeftButton)
     assert orders.table.proxy.rowCount() == 6
+
+
+def test_dust_stands_behind_show_closed_and_is_not_offered_for_sale(qtbot: QtBot, kit: WindowKit) -> None:
+    dust = Position("binance", "BTC/USDT", "manual", Decimal("0.00000163"), Decimal(60_000))
+    kit.window.on_executor_event(PositionChanged(dust, Decimal(60_000)))
+    kit.window.layouts.show(DockName.POSITIONS)
+    kit.window.refresh_now()
+    positions = kit.window.positions
+    assert positions.table.proxy.rowCount() == 1
+    kit.window.set_instruments(sample_instruments())  # only now it is known to be less than a lot
+    assert positions.table.proxy.rowCount() == 0
+    qtbot.mouseClick(positions.show_flat, Qt.MouseButton.LeftButton)
+    assert positions.table.proxy.rowCount() == 1
+    assert "dust" in positions.table.proxy.index(0, 0).data()
+    positions.table.view.selectRow(0)
+    assert not positions.close_position.isEnabled()
+    kit.window.deeds.ask_flatten()
+    assert not dialog(kit, "flatten_dialog").findChildren(QLabel, "stake")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("after", [OrderState.PENDING_CANCEL, OrderState.CANCELED])
+def test_a_second_press_of_cancel_selected_does_not_cancel_everything(
+    qtbot: QtBot, kit: WindowKit, after: OrderState, count: int
+) -> None:
+    orders = kit.window.orders
+    for number in range(1, count + 1):
+        kit.window.on_executor_event(OrderUpdated(sample_order(number, NOW_NS)))
+    kit.window.layouts.show(DockName.ORDERS)
+    kit.window.refresh_now()
+    kit.window.activateWindow()
+    orders.table.select_key("maru-000001")
+    orders.cancel_selected.setFocus()
+    qtbot.keyClick(orders.cancel_selected, Qt.Key.Key_Space)
+    kit.window.on_executor_event(OrderUpdated(sample_order(1, NOW_NS, state=after)))
+    kit.window.refresh_now()
+    assert not orders.cancel_selected.isEnabled()
+    focused = kit.window.focusWidget()
+    assert focused is not None
+    assert orders.table.isAncestorOf(focused)
+    qtbot.keyClick(focused, Qt.Key.Key_Space)
+    assert kit.trading.named("cancel_all") == []
+    assert len(kit.trading.named("cancel_order")) == 1
+
+
+def test_the_state_of_an_order_is_in_sight_in_a_common_window(qtbot: QtBot, kit: WindowKit) -> None:
+    chart, book = QWidget(), QWidget()
+    kit.window.attach_dock("chart", chart)
+    kit.window.attach_dock("order_book", book)
+    kit.play()
+    kit.window.resize(1440, 840)
+    kit.window.layouts.show(DockName.ORDERS)
+    qtbot.wait(20)
+    view = kit.window.orders.table.view
+    column = kit.window.models.orders.column_index("state")
+    right = view.columnViewportPosition(column) + view.columnWidth(column)
+    assert right <= view.viewport().width()
+
+
+def test_a_table_forgets_columns_saved_for_another_version(kit: WindowKit) -> None:
+    table = kit.window.orders.table
+    table.view.setColumnWidth(1, 199)
+    saved = table.save_header()
+    assert table.restore_header(saved)
+    assert not table.restore_header(saved.replace(b"updated", b"changed", 1))
+    assert not table.restore_header(kit.window.positions.table.save_header())
 
 
 def test_closing_a_position_prepares_the_ticket(qtbot: QtBot, kit: WindowKit) -> None:
@@ -437,8 +505,8 @@ def test_closing_lists_what_is_at_stake(qtbot: QtBot, qapp: QApplication, tmp_pa
     kit.window.close()
     lines = [label.text() for label in dialog(kit, "close_dialog").findChildren(QLabel, "stake")]
     assert lines == [
-        "•  2 strategies (Bitcoin hourly, Ether quarter-hourly) pause while the program is closed and go on at the next"
-        " start.",
+        "•  2 strategies (Bitcoin hourly, Ether quarter-hourly) stop with the program and wait at the next start"
+        " until you start them.",
         "•  2 positions (0.0842 BTC/USDT, 0.55 ETH/USDT) stay open, and nobody watches over them meanwhile.",
         "•  3 orders (▲ Buy 0.01 BTC/USDT, ▲ Buy 0.25 ETH/USDT, ▼ Sell 0.02 BTC/USDT) stay at the exchange and may"
         " still be filled.",

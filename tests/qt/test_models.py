@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtGui import QColor
 from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
@@ -19,12 +20,19 @@ from app.models.precision import Precision
 from app.models.record_model import FLUSH_ROWS, SORT_ROLE, RecordProxy
 from app.theme import ThemeName, palette
 from core.clock import NS_PER_S
+from core.domain.market import Ticker
 from core.domain.orders import OrderState, TradingMode, TradingState
+from core.domain.positions import Balance, Position
 from core.events import (
+    AccountOpened,
+    BalancesChanged,
+    BooksTold,
     ConnectionState,
     ConnectionStatus,
+    FillBooked,
     Notice,
     OrderUpdated,
+    PositionChanged,
     Severity,
     StrategyState,
     StrategyStatus,
@@ -202,6 +210,49 @@ def test_language_changes_cells_and_headers(models: WindowModels) -> None:
     assert header == "수량"
 
 
+def test_books_told_at_the_start_are_not_news(models: WindowModels) -> None:
+    heard: list[str] = []
+    models.notice_added.connect(lambda row: heard.append(row.notice.title))
+    events = sample_events(NOW, TradingMode.PRACTICE)
+    fills = [event for event in events if isinstance(event, FillBooked)]
+    lost = OrderUpdated(sample_order(99, NOW, state=OrderState.UNKNOWN))
+    orders = [*(event for event in events if isinstance(event, OrderUpdated)), lost]
+    assert len(fills) > 1
+    assert len(orders) > 2
+    for event in (AccountOpened("practice:a"), *orders, *fills, BooksTold()):
+        models.apply(event)
+    models.flush()
+    assert models.fills.rowCount() == len(fills)
+    assert heard == [f"Order without an answer: {lost.order.intent.symbol}"]
+    models.apply(fills[0])
+    assert len(heard) == 2
+
+
+def test_equity_counts_a_market_nobody_looks_at_at_the_price_of_its_position(models: WindowModels) -> None:
+    balances = (Balance("USDT", Decimal(1000), Decimal(0)), Balance("BTC", Decimal("0.5"), Decimal(0)))
+    models.apply(BalancesChanged(balances))
+    assert models.equity("USDT") is None
+    position = Position("binance", "BTC/USDT", "manual", Decimal("0.5"), Decimal(100))
+    models.apply(PositionChanged(position, Decimal(100)))
+    models.flush()
+    assert models.equity("USDT") == 1050
+    models.set_ticker(Ticker("BTC/USDT", 120.0, 119.0, 121.0, 0.0, 0.0, NOW))
+    assert models.equity("USDT") == 1060
+    models.apply(PositionChanged(position, Decimal(140)))  # another market is watched by now
+    models.flush()
+    assert (models.equity("USDT"), models.profit()) == (1070, 20)
+
+
+def test_notices_of_earlier_sessions_are_listed_but_not_told(models: WindowModels) -> None:
+    heard: list[object] = []
+    models.notice_added.connect(heard.append)
+    models.add_notice(Notice(Severity.INFO, "now"))
+    models.notifications.restore([(NOW - 2, Notice(Severity.ERROR, "then")), (NOW - 1, Notice(Severity.ERROR, "then"))])
+    models.flush()
+    assert [row.notice.title for row in models.notifications.records()] == ["now", "then", "then"]
+    assert len(heard) == 1
+
+
 def test_positions_follow_the_price(models: WindowModels) -> None:
     for event in sample_events(NOW):
         models.apply(event)
@@ -220,8 +271,11 @@ def test_account_figures_need_every_price(models: WindowModels) -> None:
     assert models.equity("USDT") is None
     assert models.profit() is None
     for event in sample_events(NOW):
-        models.apply(event)
+        if not isinstance(event, PositionChanged):
+            models.apply(event)
     assert models.equity("USDT") is None
+    for event in sample_events(NOW):
+        models.apply(event)
     for ticker in sample_tickers(NOW):
         models.set_ticker(ticker)
     expected = Decimal("8421.37") + Decimal("612.04")
@@ -281,3 +335,42 @@ def test_a_trading_state_that_did_not_change_is_no_news(models: WindowModels) ->
     models.apply(TradingStateChanged(TradingState.ACTIVE, "re-armed"))
     models.flush()
     assert models.notifications.rowCount() == 3
+
+
+def test_an_order_keeps_the_time_it_was_created_at() -> None:
+    model = OrdersModel(Precision())
+    placed = sample_order(1, NOW)
+    model.put(replace(placed, state=OrderState.CANCELED, updated_ns=NOW + 90 * NS_PER_S))
+    model.flush()
+    assert cell(model, 0, "time", SORT_ROLE) == NOW
+    assert cell(model, 0, "updated", SORT_ROLE) == NOW + 90 * NS_PER_S
+    assert cell(model, 0, "time") != cell(model, 0, "updated")
+
+
+def test_orders_that_ended_are_muted(models: WindowModels) -> None:
+    model = models.orders
+    dark = palette(ThemeName.DARK)
+    model.set_palette(dark)
+    model.put(sample_order(1, NOW))
+    model.put(sample_order(2, NOW, state=OrderState.CANCELED))
+    model.put(sample_order(3, NOW, state=OrderState.REJECTED))
+    model.flush()
+    colour = Qt.ItemDataRole.ForegroundRole
+    assert cell(model, 0, "symbol", colour) is None
+    for column in ("symbol", "side", "owner", "quantity", "state"):
+        assert cell(model, 1, column, colour) == QColor(dark.muted)
+    assert cell(model, 2, "state", colour) == QColor(dark.danger)  # why it ended stays in its colour
+
+
+def test_dust_is_no_open_position(models: WindowModels) -> None:
+    held = Position("binance", "BTC/USDT", "a", Decimal("0.00001"), Decimal(60_000))
+    dust = replace(held, owner="manual", quantity=Decimal("0.00000163"))
+    for position in (held, dust, replace(held, owner="b", quantity=Decimal(0))):
+        models.positions.set_position(position, Decimal(60_000))
+    models.flush()
+    assert models.positions.held() == [held]
+    shown = {
+        column: models.positions.index(1, models.positions.column_index(column)).data()
+        for column in ("symbol", "quantity")
+    }
+    assert shown == {"symbol": "BTC/USDT · dust", "quantity": "0.00000163"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QPoint, QRect
 from PySide6.QtWidgets import QApplication, QDockWidget
 from pytestqt.qtbot import QtBot
 
@@ -12,6 +13,7 @@ from app.i18n import Language
 from app.ui.docks.chart_dock import ChartDock
 from app.ui.docks.order_book_dock import OrderBookDock
 from app.ui.main_window import MINIMUM_SIZE
+from core.events import Notice, Severity
 from tests.qt.window_kit import WindowKit
 
 
@@ -20,7 +22,7 @@ class Commands:
 
 
 @pytest.mark.parametrize("language", list(Language))
-def test_every_panel_is_inside_the_smallest_window(
+def test_every_panel_and_the_deed_are_inside_the_smallest_window(
     qtbot: QtBot, qapp: QApplication, tmp_path: Path, language: Language
 ) -> None:
     kit = WindowKit(qapp, tmp_path)
@@ -40,6 +42,17 @@ def test_every_panel_is_inside_the_smallest_window(
             if dock.isVisible() and dock.x() >= 0 and dock.geometry().right() > window.width()
         ]
         assert outside == []
+        # Whatever the ticket has to say, what sends the order is in sight.
+        for quantity in ("", "0.001s"):
+            window.ticket.form.quantity.edit.setText(quantity)
+            qtbot.wait(20)
+            deed = window.ticket.deed
+            assert deed.visibleRegion().boundingRect() == deed.rect()
+        for text in ("One", "Two", "Three"):
+            window.show_notice(Notice(Severity.WARNING, text, "A toast must not hide the button either."))
+        assert len(window.toasts.toasts) == 3
+        place = QRect(window.ticket.deed.mapTo(window, QPoint()), window.ticket.deed.size())
+        assert not any(toast.geometry().intersects(place) for toast in window.toasts.toasts)
     finally:
         book.shutdown()
         kit.close()

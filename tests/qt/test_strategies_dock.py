@@ -17,20 +17,28 @@ from core.events import StrategyState, StrategyStatus
 from tests.qt.window_kit import NOW_NS, Recorder, make_theme
 
 CHOICES = (
-    ModelChoice("9f41c07be2d34a1c", "BTC/USDT", "1h", "better than persistence", NOW_NS),
+    ModelChoice("9f41c07be2d34a1c", "BTC/USDT", "1h", "better than persistence", NOW_NS, edge=True),
     ModelChoice("1b7e55d20c8f4e93", "ETH/USDT", "15m", "not distinguishable from persistence", NOW_NS),
 )
+
+
+def unknown(quote: str) -> Decimal | None:
+    return None
 
 
 class Desk:
     def __init__(self, qtbot: QtBot, qapp: QApplication) -> None:
         self.trading = Recorder()
         self.model = StrategiesModel(Precision())
+        self.holds: Decimal | None = None
         self.theme = make_theme(qapp)
-        self.dock = StrategiesDock(self.model, self.trading, self.theme)  # type: ignore[arg-type]
+        self.dock = StrategiesDock(self.model, self.trading, self.theme, self.equity)  # type: ignore[arg-type]
         qtbot.addWidget(self.dock)
         self.dock.resize(900, 300)
         self.dock.show()
+
+    def equity(self, quote: str) -> Decimal | None:
+        return self.holds if quote == "USDT" else None
 
     def put(self, *states: StrategyState) -> None:
         for number, state in enumerate(states):
@@ -123,7 +131,7 @@ def test_double_click_and_enter_show_the_market(qtbot: QtBot, desk: Desk) -> Non
 
 
 def test_the_form_gives_a_spec(qtbot: QtBot) -> None:
-    dialog = AddStrategyDialog(CHOICES, ["btcusdt-1h-9f41c07b"])
+    dialog = AddStrategyDialog(CHOICES, {"btcusdt-1h-9f41c07b": "Other"}, unknown)
     qtbot.addWidget(dialog)
     dialog.show()
     dialog.capital.edit.clear()
@@ -144,7 +152,7 @@ def test_the_form_gives_a_spec(qtbot: QtBot) -> None:
 
 
 def test_the_form_shows_the_verdict_and_keeps_the_market_of_the_model(qtbot: QtBot) -> None:
-    dialog = AddStrategyDialog(CHOICES, [])
+    dialog = AddStrategyDialog(CHOICES, {}, unknown)
     qtbot.addWidget(dialog)
     dialog.model.setCurrentIndex(1)
     assert dialog.verdict.text() == CHOICES[1].verdict
@@ -166,3 +174,59 @@ def test_the_form_reaches_the_executor(qtbot: QtBot, desk: Desk) -> None:
     assert dialog is not None
     qtbot.mouseClick(dialog.add, Qt.MouseButton.LeftButton)
     assert [spec.symbol for (spec,) in desk.trading.named("add_strategy")] == ["BTC/USDT"]
+
+
+def test_a_capital_is_taken_as_written(qtbot: QtBot) -> None:
+    dialog = AddStrategyDialog(CHOICES, {}, unknown)
+    qtbot.addWidget(dialog)
+    dialog.capital.edit.setText("1234567")
+    dialog.entry.edit.setText("0.25")
+    assert dialog.capital.echo() == "= 1234567 USDT"
+    assert dialog.entry.echo() == "= 0.25"
+    spec = dialog.spec()
+    assert spec is not None
+    assert (spec.capital, spec.entry_z) == (Decimal(1234567), 0.25)
+    dialog.capital.edit.step_by(1)
+    assert dialog.capital.edit.value() == Decimal(1234570)  # the arrows keep their step
+
+
+def test_no_strategy_gets_more_than_the_account_is_worth(qtbot: QtBot, desk: Desk) -> None:
+    desk.holds = Decimal("9000")
+    desk.dock.set_models(CHOICES)
+    desk.dock.open_add_dialog()
+    dialog = desk.dock.findChild(AddStrategyDialog)
+    assert dialog is not None
+    dialog.capital.edit.setText("9999999")
+    assert not dialog.add.isEnabled()
+    assert dialog.spec() is None
+    assert "9,000.00 USDT" in dialog.problem.text()
+    assert dialog.problem.property("role") == "warning"
+    dialog.capital.edit.setText("9000")
+    assert dialog.add.isEnabled()
+    desk.holds = None  # nobody knows: nothing to object
+    dialog.capital.edit.setText("9999999")
+    assert dialog.add.isEnabled()
+    dialog.close()
+
+
+def test_two_strategies_have_two_names(qtbot: QtBot, desk: Desk) -> None:
+    desk.model.put(StrategyStatus("s", "BTC/USDT 1h", "BTC/USDT", "1h", "m", StrategyState.STOPPED))
+    desk.dock.set_models(CHOICES)
+    desk.dock.open_add_dialog()
+    dialog = desk.dock.findChild(AddStrategyDialog)
+    assert dialog is not None
+    assert dialog.name.text() == "BTC/USDT 1h (2)"  # what is proposed is free
+    assert dialog.add.isEnabled()
+    dialog.name.setText(" btc/usdt 1H ")
+    assert not dialog.add.isEnabled()
+    assert "already" in dialog.problem.text()
+    assert dialog.spec() is None
+    dialog.close()
+
+
+def test_a_verdict_has_the_colour_of_what_it_says(qtbot: QtBot) -> None:
+    dialog = AddStrategyDialog(CHOICES, {}, unknown)
+    qtbot.addWidget(dialog)
+    assert dialog.verdict.property("role") == "success"
+    dialog.model.setCurrentIndex(1)
+    assert dialog.verdict.property("role") == "warning"

@@ -67,13 +67,13 @@ def fill(qtbot: QtBot, desk: Desk, quantity: str = "0.01", price: str = "61200")
 
 def test_an_order_by_keyboard_alone(qtbot: QtBot, desk: Desk) -> None:
     ticket = desk.ticket
+    ticket.setFocus()
+    qtbot.keyClick(ticket, Qt.Key.Key_S)
+    assert ticket.form.sell.isChecked()
+    qtbot.keyClick(ticket.form.sell, Qt.Key.Key_B)
+    assert ticket.form.buy.isChecked()
     ticket.form.quantity.edit.setFocus()
     qtbot.keyClicks(ticket.form.quantity.edit, "0.01")
-    qtbot.keyClick(ticket.form.quantity.edit, Qt.Key.Key_S)
-    assert ticket.form.sell.isChecked()
-    qtbot.keyClick(ticket.form.quantity.edit, Qt.Key.Key_B)
-    assert ticket.form.buy.isChecked()
-    assert ticket.form.quantity.edit.text() == "0.01"
     qtbot.keyClicks(ticket.form.price.edit, "61200")
     qtbot.keyClick(ticket.form.price.edit, Qt.Key.Key_Up)
     qtbot.keyClick(ticket.form.price.edit, Qt.Key.Key_Return)
@@ -90,6 +90,16 @@ def test_an_order_by_keyboard_alone(qtbot: QtBot, desk: Desk) -> None:
     ]
     assert ticket.deed.text() == "Sending…"
     assert not ticket.deed.isEnabled()
+
+
+def test_a_letter_in_a_field_never_changes_the_side(qtbot: QtBot, desk: Desk) -> None:
+    form = desk.ticket.form
+    for field in (form.quantity.edit, form.price.edit, form.order_type, form.force):
+        field.setFocus()
+        qtbot.keyClicks(field, "0.001s")
+        assert form.side is Side.BUY
+    assert form.quantity.edit.text() == "0.001s"
+    assert "not part of a number" in desk.ticket.outcome.text()
 
 
 def test_the_mouse_needs_two_separate_clicks(qtbot: QtBot, desk: Desk) -> None:
@@ -119,10 +129,30 @@ def test_figures_before_sending(qtbot: QtBot, desk: Desk) -> None:
     figures = {name: label.text() for name, label in desk.ticket.figures.items()}
     assert figures == {
         "available": "10,000.00 USDT",
-        "value": "612.00 USDT",
+        "spent": "612.00 USDT",
+        "fee": "0.00001 BTC",
+        "received": "0.00999 BTC",
+        "position": "0.50999 BTC",
+    }
+
+
+def test_a_fee_smaller_than_a_lot_still_shows(qtbot: QtBot, desk: Desk) -> None:
+    fill(qtbot, desk, quantity="0.06493")
+    assert desk.ticket.figures["fee"].text() == "0.00006493 BTC"
+    assert desk.ticket.figures["received"].text() == "0.06486507 BTC"
+    assert desk.ticket.figures["position"].text() == "0.56486507 BTC"
+
+
+def test_figures_of_a_sale(qtbot: QtBot, desk: Desk) -> None:
+    qtbot.mouseClick(desk.ticket.form.sell, Qt.MouseButton.LeftButton)
+    fill(qtbot, desk)
+    figures = {name: label.text() for name, label in desk.ticket.figures.items()}
+    assert figures == {
+        "available": "0.50000 BTC",
+        "spent": "0.01000 BTC",
         "fee": "0.6120 USDT",
-        "total": "612.61 USDT",
-        "position": "0.51000 BTC",
+        "received": "611.39 USDT",
+        "position": "0.49000 BTC",
     }
 
 
@@ -161,7 +191,7 @@ def test_warnings_are_shown(qtbot: QtBot, desk: Desk) -> None:
 def test_share_buttons_use_the_balance(qtbot: QtBot, desk: Desk) -> None:
     qtbot.keyClicks(desk.ticket.form.price.edit, "50000")
     qtbot.mouseClick(desk.ticket.form.shares[2], Qt.MouseButton.LeftButton)
-    assert desk.ticket.form.quantity.edit.value() == Decimal("0.09990")
+    assert desk.ticket.form.quantity.edit.value() == Decimal("0.10000")
     qtbot.mouseClick(desk.ticket.form.sell, Qt.MouseButton.LeftButton)
     qtbot.mouseClick(desk.ticket.form.shares[3], Qt.MouseButton.LeftButton)
     assert desk.ticket.form.quantity.edit.value() == Decimal("0.5")
@@ -229,6 +259,64 @@ def test_an_order_that_is_not_reduce_only_is_the_persons_own(qtbot: QtBot, desk:
     desk.ticket.draft_close(Position("binance", "BTC/USDT", "trend", Decimal("0.3")))
     desk.ticket.observe(replace(CONTEXT, instrument=ETH, owned={"trend": Decimal("0.3")}))
     assert desk.ticket.flow.entry.owner == "manual"
+
+
+def test_a_position_of_a_running_strategy_is_named_and_the_way_to_close_it(qtbot: QtBot, desk: Desk) -> None:
+    ticket = desk.ticket
+    status = StrategyStatus("s1", "Momentum", "BTC/USDT", "1h", "m", StrategyState.RUNNING)
+    desk.strategies.put(status)
+    context = replace(CONTEXT, owned={"s1": Decimal("0.5")})
+    ticket.observe(context)
+    qtbot.mouseClick(ticket.form.sell, Qt.MouseButton.LeftButton)
+    fill(qtbot, desk)
+    ticket.form.reduce_only.setChecked(True)
+    assert not ticket.deed.isEnabled()
+    text = ticket.outcome.text()
+    assert "Momentum" in text
+    assert ticket.head.take_over.text() in text
+    qtbot.mouseClick(ticket.head.take_over, Qt.MouseButton.LeftButton)
+    desk.strategies.put(replace(status, state=StrategyState.STOPPED))
+    ticket.observe(context)
+    ticket.tick()
+    assert ticket.form.closes.full_text() == "Closes the position of Momentum"
+    ticket.one_click.setChecked(True)
+    qtbot.mouseClick(ticket.deed, Qt.MouseButton.LeftButton)
+    (draft,) = desk.sent()
+    assert (draft.owner, draft.side, draft.reduce_only) == ("s1", Side.SELL, True)
+
+
+def close_of(ticket: TicketDock) -> tuple[Side, OrderType, bool]:
+    return ticket.form.side, ticket.form.kind, ticket.form.reduce_only.isChecked()
+
+
+def test_a_close_does_not_stay_set_for_the_next_market(desk: Desk) -> None:
+    desk.ticket.draft_close(Position("binance", "BTC/USDT", "manual", Decimal("0.3")))
+    assert close_of(desk.ticket) == (Side.SELL, OrderType.MARKET, True)
+    desk.ticket.observe(replace(CONTEXT, instrument=ETH))
+    assert close_of(desk.ticket) == (Side.BUY, OrderType.LIMIT, False)
+    assert desk.ticket.flow.entry.side is Side.BUY
+
+
+@pytest.mark.parametrize(
+    ("state", "stays"), [(OrderState.FILLED, False), (OrderState.UNKNOWN, False), (OrderState.DENIED, True)]
+)
+def test_a_close_does_not_stay_set_after_it_was_sent(qtbot: QtBot, desk: Desk, state: OrderState, stays: bool) -> None:
+    ticket = desk.ticket
+    ticket.one_click.setChecked(True)
+    ticket.observe(replace(CONTEXT, free_quote=Decimal(10_000_000)))  # small enough not to be reviewed
+    ticket.draft_close(Position("binance", "BTC/USDT", "manual", Decimal("0.3")))
+    qtbot.mouseClick(ticket.deed, Qt.MouseButton.LeftButton)
+    (draft,) = desk.sent()
+    order = sample_order(1, NOW_NS, quantity="0.3", side=Side.SELL, state=state, message="no")
+    intent = replace(order.intent, order_type=draft.order_type, limit_price=None, reduce_only=True)
+    ticket.on_event(OrderUpdated(replace(order, intent=intent)))
+    assert ticket.outcome.text()
+    assert close_of(ticket) == ((Side.SELL, OrderType.MARKET, True) if stays else (Side.BUY, OrderType.LIMIT, False))
+    assert ticket.flow.entry.reduce_only is stays
+    qtbot.mouseClick(ticket.back, Qt.MouseButton.LeftButton)
+    assert ticket.flow.state is FlowState.EDIT
+    assert close_of(ticket) == (Side.BUY, OrderType.LIMIT, False)
+    assert ticket.form.quantity.edit.value() is None
 
 
 def test_another_market_empties_the_fields(qtbot: QtBot, desk: Desk) -> None:

@@ -59,7 +59,7 @@ def test_what_the_type_does_not_use_is_not_part_of_the_entry(page: Page) -> None
 def test_another_market_is_the_persons_own(page: Page) -> None:
     page.form.write_close(Side.SELL, Decimal("0.3"), "trend")
     page.form.adopt(ETH)
-    assert page.form.owner == MANUAL_OWNER
+    assert page.entries[-1].owner == MANUAL_OWNER
     assert page.entries[-1].quantity is None
 
 

@@ -62,8 +62,9 @@ class Engine:
         self.sink(booked(0))  # the books of the run before
         self.desk.calls.append("start")
 
-    async def run(self) -> None:
+    async def run(self, *, resume: bool) -> None:
         self.desk.calls.append("run")
+        self.desk.resumes.append(resume)
         self.sink(booked(1))
         if self.desk.run_error is not None:
             raise self.desk.run_error
@@ -104,6 +105,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.resumes: list[bool] = []
         self.refusals: list[Exception] = []
         self.errors: dict[str, Exception] = {}
         self.run_error: Exception | None = None
@@ -300,6 +302,8 @@ def test_a_new_account_is_opened_between_two_sessions_and_the_strategies_come_al
     qtbot.waitUntil(lambda: rig.window.readies == 2 and "run" in rig.desk.calls, timeout=LIMIT)
     assert rig.desk.calls == ["close", ("open_account", Decimal(500)), "start", ("add_strategy", SPEC), "run"]
     assert rig.window.notices()[-1][0] == "A new practice account has begun"
+    # What somebody started in this program goes on after a break; what an earlier one left behind does not.
+    assert rig.desk.resumes == [False, True]
     assert not rig.window.failures
 
 

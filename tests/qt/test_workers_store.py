@@ -11,6 +11,8 @@ import pytest
 from PySide6.QtCore import QObject, Slot
 from pytestqt.qtbot import QtBot
 
+from app.models.notifications_model import NotificationsModel
+from app.past_notices import PastNotices
 from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
 from core.clock import ManualClock
 from core.config import DataPaths
@@ -109,6 +111,27 @@ def test_flush_tells_when_it_is_done(
     assert worker.stop(10)
     with pytest.raises(UserError):
         worker.flush().result(1)
+
+
+def test_notices_of_earlier_sessions_come_back_once(
+    qtbot: QtBot, worker: StoreWorker, backend_factory: Callable[[], StoreBackend]
+) -> None:
+    before = backend_factory()
+    for number in range(3):
+        before.store.add_notice(Notice(Severity.INFO, f"then {number}"), 100 + number)
+    before.store.close()
+    model = NotificationsModel()
+    past = PastNotices(worker, model, ManualClock(500))
+    worker.add_notice(Notice(Severity.INFO, "now"))  # at 1,000, of this session
+    worker.start()
+    past.load()
+    worker.query(lambda backend: None)  # an answer for somebody else
+    qtbot.waitUntil(lambda: model.flush() or model.rowCount() > 0, timeout=10_000)
+    assert [(row.time_ns, row.notice.title) for row in model.records()] == [
+        (100, "then 0"),
+        (101, "then 1"),
+        (102, "then 2"),
+    ]
 
 
 def test_disk_that_refuses_is_told_and_the_writer_goes_on(

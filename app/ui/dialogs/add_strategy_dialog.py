@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.sentence_text import local_text
-from app.i18n import format_moment, tr
+from app.i18n import format_moment, format_number, tr
 from app.models.model_choice import ModelChoice
 from app.services import StrategySpec
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
@@ -40,7 +40,12 @@ def strategy_id_for(choice: ModelChoice, taken: Collection[str]) -> str:
 
 
 class AddStrategyDialog(QDialog):
-    """A form for a `StrategySpec`; the button works once everything is readable.
+    """A form for a `StrategySpec`; the button works once everything is readable and possible.
+
+    Args:
+        models: what can be chosen; the form begins with the first.
+        taken: titles of the strategies there are, by id.
+        equity: what the account holds in a currency, None where nobody knows; asked again with every change.
 
     Signals:
         accepted_spec: the `StrategySpec` entered.
@@ -49,11 +54,16 @@ class AddStrategyDialog(QDialog):
     accepted_spec = Signal(object)
 
     def __init__(
-        self, models: tuple[ModelChoice, ...], taken_ids: Collection[str], parent: QWidget | None = None
+        self,
+        models: tuple[ModelChoice, ...],
+        taken: Mapping[str, str],
+        equity: Callable[[str], Decimal | None],
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._models = models
-        self._taken = frozenset(taken_ids)
+        self._taken = dict(taken)
+        self._equity = equity
         self.setObjectName("add_strategy_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Add strategy"))
@@ -65,16 +75,15 @@ class AddStrategyDialog(QDialog):
             self.model.addItem(f"{choice.symbol}  {choice.timeframe}  ·  {choice.model_id[:10]}  ·  {when}")
         self.verdict = QLabel(self)
         self.verdict.setWordWrap(True)
-        set_look(self.verdict, "role", "muted")
         self.name = QLineEdit(self)
         self.name.setObjectName("strategy_title")
-        self.capital = DecimalField(parent=self, round_down=True)
+        self.capital = DecimalField(parent=self, free=True)
         self.capital.edit.setObjectName("strategy_capital")
         self.entry = self._threshold("strategy_entry_z", DEFAULT_ENTRY_Z)
         self.exit = self._threshold("strategy_exit_z", DEFAULT_EXIT_Z)
         self.problem = QLabel(self)
         self.problem.setWordWrap(True)
-        set_look(self.problem, "role", "muted")
+        set_look(self.problem, "role", "warning")
         self.add = QPushButton(tr("Add strategy"), self)
         self.add.setObjectName("strategy_add")
         self.add.setDefault(True)
@@ -89,10 +98,10 @@ class AddStrategyDialog(QDialog):
             field.edit.value_changed.connect(self._on_changed)
         self.add.clicked.connect(self._on_add)
         self.cancel.clicked.connect(self.reject)
-        self._on_model(0)
+        self._on_model()
 
     def _threshold(self, name: str, value: Decimal) -> DecimalField:
-        field = DecimalField(parent=self)
+        field = DecimalField(parent=self, free=True)
         field.edit.setObjectName(name)
         field.edit.set_step(THRESHOLD_STEP)
         field.edit.set_value(value)
@@ -129,9 +138,9 @@ class AddStrategyDialog(QDialog):
 
     def spec(self) -> StrategySpec | None:
         """Return what is entered, None while something is missing or wrong."""
-        if self._complaint() or not 0 <= self.model.currentIndex() < len(self._models):
+        choice = self._choice()
+        if choice is None or self._complaint():
             return None
-        choice = self._models[self.model.currentIndex()]
         capital, entry, leave = self.capital.edit.value(), self.entry.edit.value(), self.exit.edit.value()
         if capital is None or entry is None or leave is None:
             return None
@@ -146,25 +155,53 @@ class AddStrategyDialog(QDialog):
             exit_z=float(leave),
         )
 
+    def _choice(self) -> ModelChoice | None:
+        position = self.model.currentIndex()
+        return self._models[position] if 0 <= position < len(self._models) else None
+
     def _complaint(self) -> str:
-        entry, leave = self.entry.edit.value(), self.exit.edit.value()
-        if not self.name.text().strip():
+        entry, leave, name = self.entry.edit.value(), self.exit.edit.value(), self.name.text().strip()
+        if not name:
             return tr("Give it a name.")
+        if self._is_taken(name):
+            return tr("There is a strategy with this name already. Give it another one.")
         if not self.capital.edit.value():
             return tr("Enter a capital above zero.")
+        if too_much := self._more_than_there_is():
+            return too_much
         if entry is None or leave is None:
             return tr("Enter both strengths.")
         if leave > entry:
             return tr("The strength to leave must not be above the one to enter.")
         return ""
 
-    @Slot(int)
-    def _on_model(self, position: int) -> None:
-        if 0 <= position < len(self._models):
-            choice = self._models[position]
+    def _more_than_there_is(self) -> str:
+        """Every order of a strategy with more capital than the account holds would be denied, one by one."""
+        choice, capital = self._choice(), self.capital.edit.value()
+        quote = "" if choice is None else choice.symbol.partition("/")[2]
+        equity = self._equity(quote)
+        if capital is None or equity is None or capital <= equity:
+            return ""
+        values = {"equity": format_number(equity, 2), "quote": quote}
+        return tr("The whole account is worth {equity} {quote}; a strategy cannot commit more.", **values)
+
+    def _is_taken(self, name: str) -> bool:
+        return name.casefold() in {title.strip().casefold() for title in self._taken.values()}
+
+    def _free_name(self, stem: str) -> str:
+        number = 1
+        while self._is_taken(name := stem if number == 1 else f"{stem} ({number})"):
+            number += 1
+        return name
+
+    @Slot()
+    def _on_model(self) -> None:
+        choice = self._choice()
+        if choice is not None:
             self.verdict.setText(local_text(choice.verdict))
+            set_look(self.verdict, "role", "success" if choice.edge else "warning")
             self.capital.set_unit(choice.symbol.partition("/")[2])
-            self.name.setText(f"{choice.symbol} {choice.timeframe}")
+            self.name.setText(self._free_name(f"{choice.symbol} {choice.timeframe}"))
         self._on_changed()
 
     @Slot()

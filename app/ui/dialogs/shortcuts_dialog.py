@@ -10,7 +10,7 @@ from app.theme import SPACE_L, SPACE_M, SPACE_S, SPACE_XL, set_look
 from app.ui.actions import ACTIONS
 
 TICKET_KEYS = (
-    ("B / S", mark("Buy or sell")),
+    ("B / S", mark("Buy or sell (outside the fields)")),
     ("↑ / ↓", mark("One step of price or quantity")),
     ("Shift+↑ / Shift+↓", mark("Ten steps")),
     ("Enter", mark("Review the order")),

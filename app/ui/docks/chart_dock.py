@@ -111,6 +111,7 @@ class ChartDock(Panel):
         if self._symbol:  # shown before its tick size was known
             self.chart.set_price_decimals(self._decimals)
             self.readout.set_decimals(self._decimals)
+            self._overlay_timer.start()
         self._fit_tools()
 
     @Slot(str, str)
@@ -330,7 +331,11 @@ class ChartDock(Panel):
     def _show_own(self) -> None:
         self.chart.set_fills(self._fills)
         self.chart.set_working_orders(list(self._orders.values()))
-        self.chart.set_position(net_position(self._symbol, list(self._positions.values())))
+        position = net_position(self._symbol, list(self._positions.values()))
+        instrument = self._instruments.get(self._symbol)
+        if position is not None and instrument is not None and instrument.is_dust(position.quantity):
+            position = None  # what a fee left of a lot is no position to look after
+        self.chart.set_position(position)
 
     def _fit_tools(self) -> None:
         """Hide timeframes for which there is no room; the chosen one stays."""

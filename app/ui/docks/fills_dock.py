@@ -35,6 +35,7 @@ class FillsDock(Panel):
         tools.add_stretch()
         self.copy = tools.button("fills_copy")
         self.table: DataTable[FillRow] = DataTable(model, theme, name="fills_table", empty_icon="arrow-left-right")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self._market_action = QAction(self)
         self.table.set_menu(self._menu)

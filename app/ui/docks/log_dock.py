@@ -37,6 +37,7 @@ class LogDock(Panel):
         self.copy = tools.button("log_copy")
         self.wipe = tools.button("log_clear")
         self.table: DataTable[LogLine] = DataTable(model, theme, name="log_table", empty_icon="scroll-text")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self.table.sort_by("time", Qt.SortOrder.AscendingOrder)
         for level in LogLevel:

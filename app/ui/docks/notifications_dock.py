@@ -26,6 +26,7 @@ class NotificationsDock(Panel):
         tools.add_stretch()
         self.wipe = tools.button("notifications_clear")
         self.table: DataTable[NoticeRow] = DataTable(model, theme, name="notifications_table", empty_icon="bell")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self.table.sort_by("time", Qt.SortOrder.DescendingOrder)
         self.problems_only.toggled.connect(self._on_problems_only)

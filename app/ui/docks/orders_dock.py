@@ -48,6 +48,7 @@ class OrdersDock(Panel):
         self.cancel_selected = tools.button("cancel_selected")
         self.cancel_all = tools.button("cancel_all")
         self.table: DataTable[Order] = DataTable(model, theme, name="orders_table", empty_icon="list-ordered")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self._cancel_action = QAction(self)
         self._market_action = QAction(self)

@@ -35,6 +35,7 @@ class PositionsDock(Panel):
         tools.add_stretch()
         self.close_position = tools.button("close_position")
         self.table: DataTable[PositionRow] = DataTable(model, theme, name="positions_table", empty_icon="wallet")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self._close_action = QAction(self)
         self._market_action = QAction(self)
@@ -52,6 +53,7 @@ class PositionsDock(Panel):
 
     def retranslate(self) -> None:
         self.show_flat.setText(tr("Show closed"))
+        self.show_flat.setToolTip(tr("Also closed positions, and dust: less than one lot, too little to be sold"))
         self.close_position.setText(tr("Close position…"))
         self.close_position.setToolTip(tr("Prepare a closing order in the ticket"))
         self._close_action.setText(tr("Close position…"))
@@ -65,7 +67,7 @@ class PositionsDock(Panel):
     @Slot()
     def refresh_buttons(self) -> None:
         """Enable what can be done now."""
-        can_close = any(row.position.quantity for row in self.table.selected())
+        can_close = any(self._model.is_held(row) for row in self.table.selected())
         self.close_position.setEnabled(can_close)
         self._close_action.setEnabled(can_close)
 
@@ -74,14 +76,14 @@ class PositionsDock(Panel):
 
     @Slot(bool)
     def _on_show_flat(self, show: bool) -> None:
-        self.table.proxy.set_filter(None if show else _is_held)
+        self.table.proxy.set_filter(None if show else self._model.is_held)
         self.table.refresh_page()
         self.refresh_buttons()
 
     @Slot()
     def _on_close(self) -> None:
         for row in self.table.selected()[:1]:
-            if row.position.quantity:
+            if self._model.is_held(row):
                 self.close_requested.emit(row.position)
 
     @Slot()
@@ -92,7 +94,3 @@ class PositionsDock(Panel):
     @Slot(object)
     def _on_row_activated(self, row: PositionRow) -> None:
         self.market_requested.emit(row.position.symbol)
-
-
-def _is_held(row: PositionRow) -> bool:
-    return row.position.quantity != 0

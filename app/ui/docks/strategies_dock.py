@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QAction
@@ -24,6 +25,9 @@ class StrategiesDock(Panel):
 
     A double click or Enter shows the strategy's market.
 
+    Args:
+        equity: what the account holds in a quote currency, None where that is not known: no strategy gets more.
+
     Signals:
         market_requested: unified symbol to look at.
         train_requested: there is no model yet and the person wants one.
@@ -34,9 +38,16 @@ class StrategiesDock(Panel):
     market_requested = Signal(str)
     train_requested = Signal()
 
-    def __init__(self, model: StrategiesModel, trading: TradingCommands, theme: ThemeManager) -> None:
+    def __init__(
+        self,
+        model: StrategiesModel,
+        trading: TradingCommands,
+        theme: ThemeManager,
+        equity: Callable[[str], Decimal | None],
+    ) -> None:
         super().__init__(theme)
         self._model = model
+        self._equity = equity
         self._trading = trading
         self._choices: tuple[ModelChoice, ...] = ()
         self._form: AddStrategyDialog | None = None
@@ -48,6 +59,7 @@ class StrategiesDock(Panel):
         tools.add_stretch()
         self.add = tools.button("strategy_new")
         self.table: DataTable[StrategyStatus] = DataTable(model, theme, name="strategies_table", empty_icon="bot")
+        tools.serve(self.table)
         column(self, tools, self.table)
         self._actions = {name: QAction(self) for name in ("start", "stop", "remove", "market")}
         self.table.set_menu(self._menu)
@@ -127,10 +139,10 @@ class StrategiesDock(Panel):
         if self._form is not None:
             self._form.activateWindow()
             return
-        taken = [status.strategy_id for status in self._model.records()]
+        taken = {status.strategy_id: status.title for status in self._model.records()}
         # The form starts with the first of its choices.
         choices = sorted(self._choices, key=lambda choice: choice.model_id != model_id)
-        dialog = AddStrategyDialog(tuple(choices), taken, self.window())
+        dialog = AddStrategyDialog(tuple(choices), taken, self._equity, self.window())
         dialog.accepted_spec.connect(self._on_spec)
         dialog.finished.connect(self._on_form_finished)
         self._form = dialog

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Slot
+from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from app.flows.order_flow import FlowState, OrderFlow, TicketContext, quantity_for_share
-from app.i18n import MISSING, format_number, format_price, format_quantity, mark, tr
+from app.flows.order_flow import FlowState, OrderFlow, TicketContext, closing_owner, quantity_for_share
+from app.i18n import MISSING, format_exact, format_number, format_price, format_quantity, mark, round_decimals, tr
 from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
-from app.theme import FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
+from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
 from app.ui.docks.ticket_form import TicketForm
 from app.ui.docks.ticket_head import TicketHead
 from app.ui.widgets.deed_button import DeedButton
 from app.ui.widgets.mode_badge import mode_word
 from app.ui.widgets.panel import Panel
-from core.domain.orders import Side, TradingMode
+from core.domain.instruments import Instrument
+from core.domain.money import is_multiple
+from core.domain.orders import MANUAL_OWNER, Side, TradingMode
 from core.domain.positions import Position
 from core.events import ExecutorEvent
 
 MINIMUM_WIDTH = 76 * GRID
+_BASE_DECIMALS = 8  # finest unit in which venues keep a balance
 _SIDE_WORD = {Side.BUY: mark("BUY"), Side.SELL: mark("SELL")}
 _OUTCOME_ROLE = {FlowState.DONE: "success", FlowState.DENIED: "danger", FlowState.UNKNOWN: "warning"}
 
@@ -36,11 +40,13 @@ _OUTCOME_ROLE = {FlowState.DONE: "success", FlowState.DENIED: "danger", FlowStat
 class TicketDock(Panel):
     """Manual orders and taking over from strategies.
 
-    Keys inside the panel: B and S choose the side, Up/Down a tick, Enter reviews, Ctrl+Enter sends, Esc goes back.
+    Keys inside the panel: Up/Down a tick, Enter reviews, Ctrl+Enter sends, Esc goes back; outside the fields, where a
+    letter is a slip, B and S choose the side.
 
     Attributes:
         head: the market and who trades it; its `handback_requested` is for the window to answer.
         form: the fields.
+        foot: the buttons and the answer; stands below the fields and is never scrolled away.
         flow: the order on its way from the fields to the answer.
     """
 
@@ -66,9 +72,9 @@ class TicketDock(Panel):
     # -- construction ----------------------------------------------------------------------------------------------
 
     def _build(self, trading: TradingCommands) -> None:
-        body = QWidget(self)
+        body, self.foot = QWidget(self), QWidget(self)
         layout = QVBoxLayout(body)
-        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_M)
+        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_S)
         layout.setSpacing(SPACE_S)
         # Created in screen order, which is thereby tab order.
         self.head = TicketHead(body, trading, self._strategies)
@@ -81,17 +87,11 @@ class TicketDock(Panel):
         self.warning.setWordWrap(True)
         set_look(self.warning, "role", "warning")
         layout.addWidget(self.warning)
-        layout.addLayout(self._build_buttons(body))
-        self.outcome = QLabel(body)
-        self.outcome.setObjectName("ticket_outcome")
-        self.outcome.setWordWrap(True)
-        self.outcome.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        layout.addWidget(self.outcome)
         layout.addStretch(1)
-        scroll = QScrollArea(self)
+        self._build_foot(self.foot)
+        scroll = _Fields(body, self)
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(body)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         body.setAutoFillBackground(False)
         scroll.viewport().setAutoFillBackground(False)
@@ -99,7 +99,10 @@ class TicketDock(Panel):
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # its keys work wherever in the panel one clicked
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
+        outer.setSpacing(0)
         outer.addWidget(scroll)
+        outer.addWidget(self.foot)
+        outer.addStretch(1)
 
     def _build_figures(self, body: QWidget) -> QGridLayout:
         grid = QGridLayout()
@@ -107,7 +110,7 @@ class TicketDock(Panel):
         grid.setColumnStretch(1, 1)
         self._figure_names: dict[str, QLabel] = {}
         self.figures: dict[str, QLabel] = {}
-        for number, name in enumerate(("available", "value", "fee", "total", "position")):
+        for number, name in enumerate(("available", "spent", "fee", "received", "position")):
             caption, figure = QLabel(body), QLabel(MISSING, body)
             set_look(caption, "role", "muted")
             figure.setFont(number_font(FONT_SIZE_M))
@@ -118,19 +121,22 @@ class TicketDock(Panel):
             self._figure_names[name], self.figures[name] = caption, figure
         return grid
 
-    def _build_buttons(self, body: QWidget) -> QVBoxLayout:
-        self.deed = DeedButton(body)
+    def _build_foot(self, foot: QWidget) -> None:
+        self.deed = DeedButton(foot)
         self.deed.setObjectName("deed")
-        self.back = QPushButton(body)
+        self.back = QPushButton(foot)
         self.back.setObjectName("ticket_back")
-        self.one_click = QCheckBox(body)
+        self.one_click = QCheckBox(foot)
         self.one_click.setObjectName("one_click")
-        box = QVBoxLayout()
+        self.outcome = QLabel(foot)
+        self.outcome.setObjectName("ticket_outcome")
+        self.outcome.setWordWrap(True)
+        self.outcome.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        box = QVBoxLayout(foot)
+        box.setContentsMargins(SPACE_M, SPACE_XS, SPACE_M, SPACE_S)
         box.setSpacing(SPACE_S)
-        box.addWidget(self.deed)
-        box.addWidget(self.back)
-        box.addWidget(self.one_click)
-        return box
+        for widget in (self.deed, self.back, self.one_click, self.outcome):
+            box.addWidget(widget)
 
     def _connect(self) -> None:
         self.form.edited.connect(self._on_edited)
@@ -144,6 +150,12 @@ class TicketDock(Panel):
     def observe(self, context: TicketContext) -> None:
         """Take over prices, balances, position, link and trading state. Redrawn at the next `tick`."""
         before = self.flow.context.instrument
+        symbol = "" if context.instrument is None else context.instrument.symbol
+        context = replace(
+            context,
+            titles={status.strategy_id: status.title for status in self._strategies.records()},
+            trading=frozenset(status.strategy_id for status in self._strategies.active(symbol)),
+        )
         if context == self.flow.context:
             return
         self.flow.observe(context)
@@ -159,11 +171,13 @@ class TicketDock(Panel):
     def on_event(self, event: ExecutorEvent) -> None:
         """Follow the answers to the order sent."""
         if self.flow.on_event(event):
+            self._end_close()
             self.refresh()
 
     def tick(self) -> None:
         """Called ten times a second: time-outs and figures."""
         if self.flow.tick():
+            self._end_close()
             self._dirty = True
         if self._dirty and self.isVisible():
             self.refresh()
@@ -195,9 +209,8 @@ class TicketDock(Panel):
         self.form.retranslate()
         names = {
             "available": tr("Available"),
-            "value": tr("Order value"),
             "fee": tr("Fee (estimate)"),
-            "total": tr("Total with fee"),
+            "received": tr("You receive"),
             "position": tr("Position after"),
         }
         for name, text in names.items():
@@ -217,7 +230,8 @@ class TicketDock(Panel):
         editable = not flow.in_flight and flow.state is not FlowState.REVIEW
         instrument = flow.context.instrument
         self.form.set_editable(editable)
-        self.form.show_owner(self._owner_title())
+        owner = closing_owner(flow.entry, flow.context)
+        self.form.show_owner("" if owner == MANUAL_OWNER else flow.context.title(owner))
         self.head.show_market("" if instrument is None else instrument.symbol)
         self._show_judgement()
 
@@ -271,23 +285,22 @@ class TicketDock(Panel):
         context, figures = self.flow.context, self.flow.assessment().estimate
         instrument = context.instrument
         texts = dict.fromkeys(self.figures, MISSING)
+        buying = self.form.side is Side.BUY
+        self._figure_names["spent"].setText(tr("You pay") if buying else tr("You sell"))
         if instrument is not None:
-            buying = self.form.side is Side.BUY
             free = context.free_quote if buying else context.free_base
             if free is not None:
                 step = instrument.tick_size if buying else instrument.lot_size
                 texts["available"] = f"{format_quantity(free, step)} {instrument.quote if buying else instrument.base}"
             if figures is not None:
-                texts["value"] = f"{format_number(figures.value, 2)} {instrument.quote}"
-                texts["fee"] = f"{format_number(figures.fee, 4)} {instrument.quote}"
-                texts["total"] = f"{format_number(figures.total, 2)} {instrument.quote}"
-                texts["position"] = f"{format_quantity(figures.position, instrument.lot_size)} {instrument.base}"
+                quote, base = _in_quote(instrument, 2), _in_base(instrument)
+                texts["spent"] = (quote if buying else base)(figures.spent)
+                fee = _in_quote(instrument, 4) if figures.fee_currency == instrument.quote else base
+                texts["fee"] = fee(figures.fee)
+                texts["received"] = (base if buying else quote)(figures.received)
+                texts["position"] = base(figures.position)
         for name, label in self.figures.items():
             label.setText(texts[name])
-
-    def _owner_title(self) -> str:
-        strategy = self._strategies.record(self.form.owner)
-        return strategy.title if strategy is not None and strategy.title else self.form.owner
 
     # -- input -----------------------------------------------------------------------------------------------------
 
@@ -296,11 +309,17 @@ class TicketDock(Panel):
             self.form.choose_side(side)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if not self._take_key(event):
-            super().keyPressEvent(event)
+        if self._take_key(event):
+            return
+        key, plain_key = event.key(), event.modifiers() == Qt.KeyboardModifier.NoModifier
+        # A field that refuses a letter passes it on to here; it was meant for the field.
+        if plain_key and key in (Qt.Key.Key_B, Qt.Key.Key_S) and not self.form.has_focus():
+            self._choose(Side.BUY if key == Qt.Key.Key_B else Side.SELL)
+            return
+        super().keyPressEvent(event)
 
     def _take_key(self, event: QKeyEvent) -> bool:
-        """Handle the ticket's own keys; a letter is never part of an amount, so B and S are free in every field."""
+        """Handle the keys that mean the same in every field and outside them."""
         key, modifiers = event.key(), event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
         if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             if modifiers == Qt.KeyboardModifier.ControlModifier:
@@ -310,9 +329,6 @@ class TicketDock(Panel):
             return True
         if key == Qt.Key.Key_Escape and self.flow.state is not FlowState.EDIT:
             self._on_back()
-            return True
-        if modifiers == Qt.KeyboardModifier.NoModifier and key in (Qt.Key.Key_B, Qt.Key.Key_S):
-            self._choose(Side.BUY if key == Qt.Key.Key_B else Side.SELL)
             return True
         return False
 
@@ -351,11 +367,59 @@ class TicketDock(Panel):
     def _on_deed(self) -> None:
         self._send_or_review()
 
+    def _end_close(self) -> None:
+        """Leave "Close position…" behind once its order is out; a denied one was not sent and can be corrected."""
+        if self.flow.state in (FlowState.DONE, FlowState.UNKNOWN) and self.form.end_close():
+            self.flow.put_back(self.form.entry())
+
     @Slot()
     def _on_back(self) -> None:
+        if self.flow.state is not FlowState.REVIEW:
+            self.form.end_close()
         self.flow.edit(self.form.entry())
         self.refresh()
 
     @Slot(bool)
     def _on_one_click(self, armed: bool) -> None:
         self.flow.one_click = armed
+
+
+class _Fields(QScrollArea):
+    """As high as what it holds, so that the buttons follow below it; it scrolls only where there is no room."""
+
+    def __init__(self, body: QWidget, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._body = body
+        self.setWidget(body)
+
+    def sizeHint(self) -> QSize:
+        hint = self._body.sizeHint()
+        wraps = self._body.hasHeightForWidth()
+        return QSize(hint.width(), self._body.heightForWidth(self.viewport().width()) if wraps else hint.height())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, CONTROL_HEIGHT)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.updateGeometry()  # text wraps at another place
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
+
+
+def _in_quote(instrument: Instrument, decimals: int) -> Callable[[Decimal], str]:
+    return lambda amount: f"{format_number(amount, decimals)} {instrument.quote}"
+
+
+def _in_base(instrument: Instrument) -> Callable[[Decimal], str]:
+    """Write base currency by the lot; what a fee leaves of a lot is written in full, or the fee would not show."""
+
+    def text(amount: Decimal) -> str:
+        if is_multiple(amount, instrument.lot_size):
+            return f"{format_quantity(amount, instrument.lot_size)} {instrument.base}"
+        return f"{format_exact(round_decimals(amount, _BASE_DECIMALS))} {instrument.base}"
+
+    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -50,7 +50,8 @@ class TicketForm(QObject):
 
     Args:
         page: the widget the fields stand on.
-        take_key: asked about every key before a field gets it; True keeps the key from the field.
+        take_key: asked about every key before a field gets it; True keeps the key from the field. Letters belong to
+            the field: a slip of the finger must not turn a buy into a sell.
 
     Attributes:
         layout: the fields in their order, for the page to place.
@@ -68,6 +69,7 @@ class TicketForm(QObject):
         self._page = page
         self._take_key = take_key
         self._owner = MANUAL_OWNER
+        self._before_close: tuple[Side, OrderType, bool] | None = None
         self.layout = QVBoxLayout()
         self.layout.setSpacing(SPACE_S)
         self.layout.addLayout(self._build_sides(page))
@@ -109,7 +111,8 @@ class TicketForm(QObject):
         self.force.setObjectName("time_in_force")
         for force in TimeInForce:
             self.force.addItem("", force)
-        for combo in (self.order_type, self.force):
+        self._choices = (self.order_type, self.force)
+        for combo in self._choices:
             combo.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # the wheel must not take the focus, see `eventFilter`
             # The longest item must not widen the panel.
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -170,17 +173,12 @@ class TicketForm(QObject):
         for field in self._amounts:
             field.edit.value_changed.connect(self._on_edited)
             field.edit.installEventFilter(self)
-        for combo in (self.order_type, self.force):
+        for combo in self._choices:
             combo.installEventFilter(self)
         for button in self.shares:
             button.clicked.connect(self._on_share)
 
     # -- what stands in the fields ---------------------------------------------------------------------------------
-
-    @property
-    def owner(self) -> str:
-        """Whose position a reduce-only order closes; the person's own for every other order."""
-        return self._owner
 
     @property
     def side(self) -> Side:
@@ -206,6 +204,10 @@ class TicketForm(QObject):
             owner=self._owner,
         )
 
+    def has_focus(self) -> bool:
+        """Whether what is typed goes into one of the fields."""
+        return any(field.hasFocus() for field in (*(amount.edit for amount in self._amounts), *self._choices))
+
     def problem(self) -> str:
         """Return why a field that is used cannot be read, "" where all can."""
         for field in self._amounts:
@@ -218,7 +220,7 @@ class TicketForm(QObject):
 
     def adopt(self, instrument: Instrument) -> None:
         """Start afresh for another market: a price of one must never be sent to another."""
-        self._owner = MANUAL_OWNER
+        self._restore()
         self.quantity.edit.set_step(instrument.lot_size)
         self.quantity.set_unit(instrument.base)
         for field in (self.price, self.stop):
@@ -241,12 +243,27 @@ class TicketForm(QObject):
 
     def write_close(self, side: Side, quantity: Decimal, owner: str) -> None:
         """Write a reduce-only market order in the name of whoever holds the position."""
+        if self._before_close is None:
+            self._before_close = (self.side, self.kind, self.reduce_only.isChecked())
         self._check_side(side)
         self._set_kind(OrderType.MARKET)
         self.quantity.edit.set_value(quantity)
         self.reduce_only.setChecked(True)
         self._owner = owner
         self._on_edited()
+
+    def end_close(self) -> bool:
+        """Put back what `write_close` changed; the next order must not close by accident what it means to open.
+
+        Returns:
+            Whether anything was put back; nothing is told by `edited`.
+        """
+        if self._before_close is None:
+            return False
+        with QSignalBlocker(self):
+            self._restore()
+            self.quantity.edit.clear()
+        return True
 
     # -- appearance ------------------------------------------------------------------------------------------------
 
@@ -258,9 +275,9 @@ class TicketForm(QObject):
             button.setEnabled(editable)
 
     def show_owner(self, title: str) -> None:
-        """Say whose position the order closes where it is not the person's own."""
+        """Say whose position the order closes; "" where it is the person's own."""
         self.closes.set_full_text(tr("Closes the position of {owner}", owner=title))
-        self.closes.setVisible(self._owner != MANUAL_OWNER)
+        self.closes.setVisible(bool(title))
 
     def retranslate(self) -> None:
         """Write every text in the present language."""
@@ -298,6 +315,17 @@ class TicketForm(QObject):
         if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
             return self._take_key(event)
         return False
+
+    def _restore(self) -> None:
+        self._owner = MANUAL_OWNER
+        if self._before_close is None:
+            return
+        side, kind, reduce_only = self._before_close
+        self._before_close = None
+        self._check_side(side)
+        self._set_kind(kind)
+        self.reduce_only.setChecked(reduce_only)
+        self._show_choice()
 
     def _check_side(self, side: Side) -> None:
         (self.buy if side is Side.BUY else self.sell).setChecked(True)

@@ -204,6 +204,7 @@ class TrainingDock(Panel):
         self._list.setUniformItemSizes(True)
         self._list.setIconSize(QSize(ICON_SIZE_M, ICON_SIZE_M))
         self._list.currentRowChanged.connect(self._on_row_changed)
+        tools.serve(self._list)
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)

@@ -153,11 +153,17 @@ class DataTable(QWidget, Generic[R]):
 
     def save_header(self) -> bytes:
         """Return widths, order, visibility and sorting of the columns."""
-        return bytes(self.view.horizontalHeader().saveState().data())
+        return self._columns_mark() + bytes(self.view.horizontalHeader().saveState().data())
 
     def restore_header(self, state: bytes) -> bool:
         """Take over what `save_header` returned; False where it does not fit."""
-        return bool(self.view.horizontalHeader().restoreState(QByteArray(state)))
+        mark = self._columns_mark()
+        if not state.startswith(mark):
+            return False  # of a version with other columns: the widths would be those of their neighbours
+        return bool(self.view.horizontalHeader().restoreState(QByteArray(state[len(mark) :])))
+
+    def _columns_mark(self) -> bytes:
+        return ",".join(column.key for column in self._model.columns).encode() + b"\n"
 
     def refresh_look(self) -> None:
         """Draw the empty state in the present theme."""
@@ -173,7 +179,12 @@ class DataTable(QWidget, Generic[R]):
     @Slot()
     def refresh_page(self) -> None:
         """Show the rows, or the empty state where none passes the filter."""
-        self._stack.setCurrentWidget(self.view if self.proxy.rowCount() else self.empty)
+        rows, focused = self.proxy.rowCount() > 0, self.hasFocus()
+        page: QWidget = self.view if rows else self.empty
+        self.setFocusProxy(page)
+        self._stack.setCurrentWidget(page)
+        if focused:  # Qt would hand the focus of the hidden page to the button of the other, or of another panel
+            self.setFocus(Qt.FocusReason.OtherFocusReason)
 
     @Slot()
     def _on_selection_changed(self) -> None:

@@ -27,6 +27,7 @@ class DecimalEdit(QLineEdit):
 
     Args:
         round_down: values off the step are cut (quantities) instead of rounded to the nearest step (prices).
+        free: values need not be on the step: it is only what Up and Down move by.
 
     Signals:
         value_changed: the value as `Decimal`, or None where the text is empty or refused.
@@ -34,8 +35,9 @@ class DecimalEdit(QLineEdit):
 
     value_changed = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None, *, round_down: bool = False) -> None:
+    def __init__(self, parent: QWidget | None = None, *, round_down: bool = False, free: bool = False) -> None:
         super().__init__(parent)
+        self._free = free
         self._step = Decimal(1)
         self._decimals = 0
         self._round_down = round_down
@@ -60,12 +62,12 @@ class DecimalEdit(QLineEdit):
 
     def is_on_step(self) -> bool:
         """Whether the value is a multiple of the step (or there is none)."""
-        return self._value is None or is_multiple(self._value, self._step)
+        return self._free or self._value is None or is_multiple(self._value, self._step)
 
     def rounded(self) -> Decimal | None:
         """Return the value on the step, as it would be sent."""
-        if self._value is None:
-            return None
+        if self._value is None or self._free:
+            return self._value
         rule = truncate_to_step if self._round_down else nearest_step
         return rule(self._value, self._step)
 
@@ -136,9 +138,11 @@ class DecimalField(QWidget):
         edit: the field itself.
     """
 
-    def __init__(self, unit: str = "", parent: QWidget | None = None, *, round_down: bool = False) -> None:
+    def __init__(
+        self, unit: str = "", parent: QWidget | None = None, *, round_down: bool = False, free: bool = False
+    ) -> None:
         super().__init__(parent)
-        self.edit = DecimalEdit(self, round_down=round_down)
+        self.edit = DecimalEdit(self, round_down=round_down, free=free)
         self._unit = unit
         self._echo = QLabel(self)
         self._echo.setObjectName("echo")

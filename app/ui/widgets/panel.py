@@ -51,13 +51,26 @@ def column(parent: QWidget, *widgets: QWidget, margin: int = 0, spacing: int = 0
 
 
 class ToolRow(QWidget):
-    """The row of small buttons and filters above a table."""
+    """The row of small buttons and filters above a table.
+
+    A button that is disabled while it has the focus hands it to the table: Qt would hand it to the next button, and a
+    second press of the space bar would do what nobody asked for.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._served: QWidget = self
         self._layout = QHBoxLayout(self)
         self._layout.setContentsMargins(SPACE_S, SPACE_XS, SPACE_S, SPACE_XS)
         self._layout.setSpacing(SPACE_XS)
+
+    def serve(self, table: QWidget) -> None:
+        """Name the table whose tools these are."""
+        self._served = table
+
+    def hand_over_focus(self) -> None:
+        """Give the focus to the table."""
+        self._served.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def add(self, widget: QWidget, stretch: int = 0) -> None:
         """Append a widget."""
@@ -69,9 +82,21 @@ class ToolRow(QWidget):
 
     def button(self, name: str, *, variant: str = "quiet", checkable: bool = False) -> QPushButton:
         """Append a button with a constant object name and return it."""
-        button = QPushButton(self)
+        button = _ToolButton(self)
         button.setObjectName(name)
         button.setCheckable(checkable)
         set_look(button, "variant", variant)
         self._layout.addWidget(button)
         return button
+
+
+class _ToolButton(QPushButton):
+    def __init__(self, row: ToolRow) -> None:
+        super().__init__(row)
+        self._row = row
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        if self.isEnabled():  # Tab; where it is disabled, Qt looks for somebody to take the focus
+            return super().focusNextPrevChild(forward)
+        self._row.hand_over_focus()
+        return True

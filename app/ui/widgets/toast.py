@@ -5,7 +5,7 @@ GUI thread only.
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
@@ -106,14 +106,18 @@ def _says_more(row: NoticeRow, than: NoticeRow) -> bool:
 class ToastStack(QObject):
     """Keeps at most three toasts in the lower right corner of a widget: tables, book and kill switch stay in view.
 
+    Args:
+        keep_clear: part of the host that no toast may cover; where it stands in the corner, they stand above it.
+
     Signals:
         clicked: one of them was clicked.
     """
 
     clicked = Signal()
 
-    def __init__(self, theme: ThemeManager, host: QWidget) -> None:
+    def __init__(self, theme: ThemeManager, host: QWidget, keep_clear: QWidget | None = None) -> None:
         super().__init__(host)
+        self._keep_clear = keep_clear
         self._theme = theme
         self._host = host
         self._toasts: list[Toast] = []
@@ -157,13 +161,23 @@ class ToastStack(QObject):
         return False
 
     def _arrange(self) -> None:
-        bottom = self._host.height() - SPACE_L - 2 * SPACE_L  # above the status bar
-        for toast in reversed(self._toasts):
+        for toast in self._toasts:
             fit_height(toast, TOAST_WIDTH)
+        bottom = self._bottom(sum(toast.height() + SPACE_S for toast in self._toasts))
+        for toast in reversed(self._toasts):
             bottom -= toast.height()
             toast.move(self._host.width() - TOAST_WIDTH - SPACE_S, bottom)
             toast.raise_()
             bottom -= SPACE_S
+
+    def _bottom(self, height: int) -> int:
+        bottom = self._host.height() - SPACE_L - 2 * SPACE_L  # above the status bar
+        clear = self._keep_clear
+        if clear is None or not clear.isVisible() or clear.window() is not self._host:
+            return bottom
+        place = QRect(clear.mapTo(self._host, QPoint()), clear.size())
+        stack = QRect(self._host.width() - TOAST_WIDTH - SPACE_S, bottom - height, TOAST_WIDTH, height)
+        return place.top() - SPACE_S if place.intersects(stack) else bottom
 
     @Slot(object)
     def _on_closed(self, toast: Toast) -> None:

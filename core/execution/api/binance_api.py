@@ -14,7 +14,7 @@ from typing import Any
 from core.clock import NS_PER_MS
 from core.domain.candles import Timeframe
 from core.domain.fills import Fill, Liquidity
-from core.domain.instruments import Instrument
+from core.domain.instruments import FeeRule, Instrument
 from core.domain.money import ZERO, parse_decimal, plain
 from core.domain.orders import OrderState, OrderType, Side
 from core.domain.positions import Balance
@@ -56,6 +56,8 @@ BINANCE_ERRORS = ErrorTable(
 
 # Orders: 100 per 10 s; requests: 6,000 weight per minute. We stay a tenth below.
 BINANCE_LIMITS = RequestLimits(weight=5_400, weight_period_s=60.0, orders=90, orders_period_s=10.0)
+# Fees paid in BNB are off unless the account asks for them; what a fill really cost stands in the fill.
+BINANCE_FEE_RULE = FeeRule.RECEIVED
 
 _OPTIONS: Mapping[str, Any] = {
     "defaultType": "spot",
@@ -151,7 +153,9 @@ class BinanceDialect:
 
 def binance_profile() -> VenueProfile:
     """Return Binance spot at its own addresses."""
-    return VenueProfile("binance", BinanceDialect(), BINANCE_LIMITS, options=_OPTIONS, errors=BINANCE_ERRORS)
+    return VenueProfile(
+        "binance", BinanceDialect(), BINANCE_LIMITS, BINANCE_FEE_RULE, options=_OPTIONS, errors=BINANCE_ERRORS
+    )
 
 
 def binance_practice_profile(rest: str, ws: str, ws_api: str) -> VenueProfile:
@@ -178,6 +182,7 @@ def binance_practice_profile(rest: str, ws: str, ws_api: str) -> VenueProfile:
         "binance",
         BinanceDialect(),
         BINANCE_LIMITS,
+        BINANCE_FEE_RULE,
         options=_OPTIONS,
         urls=urls,
         practice=True,

@@ -149,7 +149,7 @@ class CcxtGateway:
             await self._measure_clock()
             weights = self._profile.weights
             markets = await self._client.call(Operation.QUERY, weights.markets, lambda e: e.load_markets(True))
-            found = [parse_instrument(market, self.venue) for market in markets.values()]
+            found = [parse_instrument(market, self.venue, self._profile.fee_rule) for market in markets.values()]
             self._instruments = {i.symbol: i for i in found if i is not None}
             self._by_venue_symbol = {i.venue_symbol: i for i in self._instruments.values()}
             if self._credentials is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from core.clock import NS_PER_MS
 from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill, Liquidity
-from core.domain.instruments import Instrument
+from core.domain.instruments import FeeRule, Instrument
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.money import ZERO, parse_decimal
 from core.domain.orders import OrderState, OrderType, Side
@@ -43,8 +43,12 @@ def to_decimal(value: Any) -> Decimal | None:
     return parse_decimal(str(value))
 
 
-def parse_instrument(market: Mapping[str, Any], venue: str) -> Instrument | None:
-    """Return a spot market's rules; None for what is no active spot market with known steps."""
+def parse_instrument(market: Mapping[str, Any], venue: str, fee_rule: FeeRule) -> Instrument | None:
+    """Return a spot market's rules; None for what is no active spot market with known steps.
+
+    Args:
+        fee_rule: the venue's; ccxt does not tell it.
+    """
     if not market.get("spot") or market.get("active") is False:
         return None
     precision, limits = market["precision"], market["limits"]
@@ -66,6 +70,7 @@ def parse_instrument(market: Mapping[str, Any], venue: str) -> Instrument | None
         min_notional=to_decimal(cost.get("min")) or ZERO,
         maker_fee=_or(to_decimal(market.get("maker")), defaults.maker_fee),
         taker_fee=_or(to_decimal(market.get("taker")), defaults.taker_fee),
+        fee_rule=fee_rule,
     )
 
 

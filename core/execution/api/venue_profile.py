@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from core.domain.candles import Timeframe
-from core.domain.instruments import Instrument
+from core.domain.instruments import FeeRule, Instrument
 from core.execution.api.gateway import OrderRequest, UserEvent
 from core.execution.error_handler import ErrorTable
 
@@ -100,6 +100,7 @@ class VenueProfile:
         dialect: translations ccxt does not make.
         options: ccxt options, among them which market types are loaded.
         urls: replaces entries of ccxt's `urls["api"]`; empty for the venue's own addresses.
+        fee_rule: in which currency the venue takes its fees.
         practice: the addresses lead to the practice exchange on this machine.
         recv_window_ms: how long after its timestamp the venue still accepts an order.
         stream_silence_s: after how many wall seconds without a message REST takes over.
@@ -109,6 +110,7 @@ class VenueProfile:
     ccxt_id: str
     dialect: VenueDialect
     limits: RequestLimits
+    fee_rule: FeeRule
     options: Mapping[str, Any] = field(default_factory=dict)
     urls: Mapping[str, Any] = field(default_factory=dict)
     practice: bool = False

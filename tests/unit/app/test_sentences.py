@@ -103,7 +103,7 @@ def test_every_entry_is_recognised_with_its_values() -> None:
             "3 orders cancelled, none is open, 2 positions sold, not all.",
             "주문 3건 취소, 미체결 없음, 포지션 2건 매도, 일부 미완료.",
         ),
-        ("1 orders cancelled, 2 may still be open.", "주문 1건 취소, 2건은 아직 미체결일 수 있음."),
+        ("1 order cancelled, 2 may still be open.", "주문 1건 취소, 2건은 아직 미체결일 수 있음."),
         ("Order would immediately match and take. (-2010)", "바로 체결되어 테이커가 되는 주문입니다. (-2010)"),
         ("BTC/USDT: price 1 is not positive", "BTC/USDT: 가격은 0보다 커야 합니다 (입력 1)"),
         (

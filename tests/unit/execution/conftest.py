@@ -12,7 +12,8 @@ import pytest
 from core.config import DataPaths
 from core.domain.candles import Timeframe
 from core.events import ExecutorEvent
-from core.execution.executor import Executor, ExecutorOptions
+from core.execution.executor import Executor
+from core.execution.executor_options import ExecutorOptions
 from core.execution.fence import Fence
 from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock

@@ -226,9 +226,16 @@ def test_a_kill_journal_line_is_complete_json(tmp_path: Path) -> None:
 def test_the_summary_says_what_is_left() -> None:
     report = KillReport("now", "why", flatten=True, cancelled=["a"], still_open=["b"], unknown=["c"], flat=False)
     assert report.summary() == (
-        "1 orders cancelled, 1 may still be open, 1 orders are still unknown, 0 positions sold, not all."
+        "1 order cancelled, 1 may still be open, 1 order is still unknown, 0 positions sold, not all."
     )
     assert not report.complete
+
+
+def test_the_summary_counts_in_english() -> None:
+    one = KillReport("now", "why", flatten=True, cancelled=["a"], confirmed=True, sold=[{}], flat=True)
+    assert one.summary() == "1 order cancelled, none is open, 1 position sold."
+    two = KillReport("now", "why", flatten=True, cancelled=["a", "b"], confirmed=True, sold=[{}, {}], flat=True)
+    assert two.summary() == "2 orders cancelled, none is open, 2 positions sold."
 
 
 async def test_the_report_folder_being_unwritable_is_said_after_the_work(desk: Desk) -> None:

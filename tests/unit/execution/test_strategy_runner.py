@@ -13,7 +13,7 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.orders import OrderState, Side, TradingState
 from core.domain.signals import Forecast
 from core.errors import UserError
-from core.events import SignalEmitted, StrategyState, StrategyStatus
+from core.events import Notice, SignalEmitted, StrategyState, StrategyStatus
 from core.execution.api.gateway import AmbiguousOutcome
 from core.execution.fence import Fence
 from core.strategies.spec import StrategySpec
@@ -149,6 +149,29 @@ async def test_a_restart_resumes_and_does_not_decide_on_the_same_bar_again(tradi
     # z = 0.3 lies between exit and entry: it still wants to hold only because it remembers that it was in.
     assert trading.said(SignalEmitted)[0].signal.target_weight == 1.0
     assert len(trading.venue.sent) == 1
+
+
+async def test_beside_a_window_nothing_starts_by_itself(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    await executor.stop()
+    for start in (1, 2):
+        trading.events.clear()
+        restarted = await trading.start()
+        task = asyncio.create_task(restarted.run(resume=False))
+        # Told once; at the next start it is simply a strategy that is stopped.
+        expected = StrategyState.PAUSED if start == 1 else StrategyState.STOPPED
+        await until(lambda expected=expected: states(trading)[-1] is expected)
+        told = [notice.text for notice in trading.said(Notice) if notice.title == "Strategies wait to be started"]
+        assert told == (["They were running: Test."] if start == 1 else [])
+        trading.venue.push_candle(bar(start))
+        await asyncio.sleep(0.05)
+        assert trading.said(SignalEmitted) == []
+        assert trading.venue.sent == []
+        if start == 1:
+            await restarted.stop()
+            await task
+    await restarted.start_strategy("s1")
+    assert states(trading)[-1] is StrategyState.RUNNING
 
 
 async def test_a_gap_is_filled_from_history_and_not_traded(trading: Desk, model: ScriptedModel) -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 from core.clock import ManualClock, SystemClock
 from core.domain.candles import Timeframe
 from core.domain.fills import Liquidity
+from core.domain.instruments import FeeRule
 from core.domain.orders import OrderState, OrderType, Side, TimeInForce, TradingMode
 from core.events import ConnectionState, ConnectionStatus
 from core.execution.api.binance_api import binance_practice_profile, binance_profile
@@ -37,6 +38,7 @@ LIMIT = OrderRequest("maru-1", "BTC/USDT", Side.BUY, OrderType.LIMIT, D("0.00123
 async def test_connect_loads_rules_and_clock(gateway: CcxtGateway, statuses: list[ConnectionStatus]) -> None:
     instrument = gateway.instruments["BTC/USDT"]
     assert (instrument.tick_size, instrument.lot_size, instrument.min_notional) == (D("0.01"), D("0.00001"), D(5))
+    assert instrument.fee_rule is FeeRule.RECEIVED
     assert (instrument.venue_symbol, instrument.min_quantity) == ("BTCUSDT", D("0.00001"))
     assert next(s.state for s in statuses if not s.detail) is ConnectionState.CONNECTING
     last = statuses[-1]

@@ -19,6 +19,7 @@ from app.flows.order_flow import (
 from app.flows.sample_session import sample_instruments
 from app.services import OrderDraft
 from core.clock import NS_PER_S, ManualClock
+from core.domain.instruments import FeeRule
 from core.domain.money import is_multiple
 from core.domain.orders import (
     Intent,
@@ -31,6 +32,9 @@ from core.domain.orders import (
     TradingState,
 )
 from core.events import DraftRefused, IntentDenied, OrderUpdated
+from core.practice.ledger import Ledger
+from core.practice.orders import Order as LedgerOrder
+from core.practice.specs import UNITS, MarketSpec
 
 BTC = sample_instruments()[0]
 CONTEXT = TicketContext(
@@ -91,11 +95,39 @@ def update(draft: OrderDraft, state: OrderState, number: int = 1, **changes: obj
 def test_estimate_of_a_buy() -> None:
     figures = estimate(ENTRY, CONTEXT)
     assert figures is not None
-    assert figures.value == Decimal("612.00")
-    assert figures.fee == Decimal("0.612")
-    assert figures.total == Decimal("612.612")
-    assert figures.position == Decimal("0.51")
+    assert figures.value == figures.spent == Decimal("612.00")
+    assert (figures.fee, figures.fee_currency) == (Decimal("0.00001"), "BTC")
+    assert figures.received == Decimal("0.00999")
+    assert figures.position == Decimal("0.50999")
     assert not figures.rounded
+
+
+def test_a_venue_that_charges_in_quote_takes_the_fee_on_top_of_a_buy() -> None:
+    context = replace(CONTEXT, instrument=replace(BTC, fee_rule=FeeRule.QUOTE))
+    buy, sell = estimate(ENTRY, context), estimate(replace(ENTRY, side=Side.SELL), context)
+    assert buy is not None
+    assert sell is not None
+    assert (buy.fee, buy.fee_currency, buy.spent) == (Decimal("0.612"), "USDT", Decimal("612.612"))
+    assert (buy.received, buy.position) == (Decimal("0.01"), Decimal("0.51"))
+    assert (sell.fee, sell.fee_currency, sell.received) == (Decimal("0.612"), "USDT", Decimal("611.388"))
+
+
+@pytest.mark.parametrize("side", Side)
+def test_the_preview_is_what_the_practice_exchange_does(side: Side) -> None:
+    spec = MarketSpec("BTCUSDT", "BTC", "USDT", 2, 5, level_lots=1)
+    price, lots = 6_120_000, 1_234
+    ledger = Ledger({"USDT": (10_000 * UNITS, 0), "BTC": (UNITS, 0)})
+    order = LedgerOrder(1, "c", "BTCUSDT", side.value.upper(), "MARKET", "GTC", 0, lots)
+    fee, asset = ledger.settle(spec, order, price, lots)
+    entry = TicketInput(side, OrderType.LIMIT, Decimal("0.01234"), Decimal("61200"))
+    figures = estimate(entry, replace(CONTEXT, position=Decimal(1)))
+    assert figures is not None
+    assert (round(figures.fee * UNITS), figures.fee_currency) == (fee, asset)
+    assert round(figures.position * UNITS) == ledger.free("BTC")
+    spent, received = ("USDT", "BTC") if side is Side.BUY else ("BTC", "USDT")
+    before = {"USDT": 10_000 * UNITS, "BTC": UNITS}
+    assert round(figures.spent * UNITS) == before[spent] - ledger.free(spent)
+    assert round(figures.received * UNITS) == ledger.free(received) - before[received]
 
 
 def test_estimate_of_a_sell_takes_the_fee_off_and_a_maker_pays_the_maker_fee() -> None:
@@ -104,7 +136,8 @@ def test_estimate_of_a_sell_takes_the_fee_off_and_a_maker_pays_the_maker_fee() -
     maker = estimate(replace(ENTRY, order_type=OrderType.LIMIT_MAKER), context)
     assert sell is not None
     assert maker is not None
-    assert sell.total == Decimal("611.388")
+    assert (sell.spent, sell.fee_currency) == (Decimal("0.01"), "USDT")
+    assert sell.received == Decimal("611.388")
     assert sell.position == Decimal("0.49")
     assert maker.fee == 0
 
@@ -145,14 +178,29 @@ def test_rounding_never_enlarges_nor_worsens(quantity: Decimal, price: Decimal, 
     assert figures.rounded == ((figures.quantity, figures.limit_price) != (quantity, price))
 
 
-@given(share=st.decimals("0.01", "1", places=2), free=st.decimals("1", "100000", places=4))
-def test_share_of_the_balance_is_always_affordable(share: Decimal, free: Decimal) -> None:
-    context = replace(CONTEXT, free_quote=free)
-    quantity = quantity_for_share(ENTRY, context, share)
+@given(
+    share=st.decimals("0.01", "1", places=2),
+    free=st.decimals("1", "100000", places=4),
+    rule=st.sampled_from(FeeRule),
+    kind=st.sampled_from(OrderType),
+)
+def test_share_of_the_balance_is_always_affordable(
+    share: Decimal, free: Decimal, rule: FeeRule, kind: OrderType
+) -> None:
+    context = replace(CONTEXT, free_quote=free, instrument=replace(BTC, fee_rule=rule))
+    entry = replace(ENTRY, order_type=kind)
+    quantity = quantity_for_share(entry, context, share)
     assert quantity is not None
-    figures = estimate(replace(ENTRY, quantity=quantity), context)
+    figures = estimate(replace(entry, quantity=quantity), context)
     assert figures is not None
-    assert figures.total <= free * share
+    assert figures.spent <= free * share
+
+
+def test_everything_free_can_be_spent_and_not_a_lot_more() -> None:
+    context = replace(CONTEXT, free_quote=Decimal("612"))
+    assert quantity_for_share(ENTRY, context, Decimal(1)) == Decimal("0.01")
+    assert assess(ENTRY, context).blocker is None
+    assert assess(replace(ENTRY, quantity=Decimal("0.01001")), context).blocker is not None
 
 
 def test_share_of_a_sale_is_a_share_of_the_base() -> None:
@@ -186,6 +234,16 @@ def test_share_of_a_sale_is_a_share_of_the_base() -> None:
             replace(CONTEXT, owned={}),
             replace(ENTRY, side=Side.SELL, reduce_only=True),
             "would not shrink",
+        ),
+        (
+            replace(CONTEXT, owned={"s1": Decimal("0.5")}, titles={"s1": "Trend"}, trading=frozenset({"s1"})),
+            replace(ENTRY, side=Side.SELL, reduce_only=True),
+            "belongs to the strategy Trend. Press Take over",
+        ),
+        (
+            replace(CONTEXT, owned={"s1": Decimal("0.2"), "s2": Decimal("0.3")}, titles={"s1": "Trend"}),
+            replace(ENTRY, side=Side.SELL, reduce_only=True),
+            "several strategies: Trend, s2",
         ),
         (replace(CONTEXT, free_quote=Decimal(1)), ENTRY, "Not enough balance: 1 USDT"),
         (CONTEXT, replace(ENTRY, side=Side.SELL, quantity=Decimal("0.51")), "Not enough balance: 0.5 BTC"),
