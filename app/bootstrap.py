@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from app.ui.docks.training_dock import TrainingDock
     from app.workers.market import ConnectionSink, MarketLink
 
-PRACTICE_VENUE = "binance"
+PRACTICE_VENUE = "binance"  # its protocol; whose bars its market has, a `DataOrigin` says
 STALE_AFTER_S = 5.0
 # The panels that need arrays, in pieces small enough for one turn of the event loop each.
 PANEL_MODULES = (
@@ -436,7 +436,7 @@ class Application(QObject):
     @Slot(object)
     def _on_instruments(self, instruments: tuple[Instrument, ...]) -> None:
         self.window.set_instruments(instruments)
-        self.desk.set_symbols([instrument.symbol for instrument in instruments])
+        self.desk.set_markets([instrument.symbol for instrument in instruments], self.market.origin)
         if self.chart is not None:
             self.chart.set_instruments(instruments)
             self._on_market_changed(*self.window.market)

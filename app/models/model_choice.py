@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.domain.data_origin import BINANCE, DataOrigin
+
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
@@ -14,6 +16,7 @@ class ModelChoice:
         symbol / timeframe: market it was trained on and may trade.
         verdict: one sentence on how good it is, as the evaluation wrote it.
         created_ns: when it was trained, ns UTC.
+        origin: whose market its bars were of.
     """
 
     model_id: str
@@ -21,3 +24,4 @@ class ModelChoice:
     timeframe: str
     verdict: str
     created_ns: int
+    origin: DataOrigin = BINANCE

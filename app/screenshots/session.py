@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from app.flows.sample_session import MODEL_IDS, SAMPLE_VERDICT, VENUE, sample_instruments, sample_order
+from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT, VENUE, sample_instruments, sample_order
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.screenshots.market import NOW_NS, PictureMarket
@@ -146,9 +146,9 @@ class PictureSession:
         """Return trained models a strategy can be made of, newest first."""
         day = Timeframe.D1.ns
         return (
-            ModelChoice(MODEL_IDS[0], BTC, "1h", SAMPLE_VERDICT, NOW_NS - day // 3),
-            ModelChoice(MODEL_IDS[1], ETH, "15m", _VERDICT.format("+0.11%", "0.090"), NOW_NS - 2 * day),
-            ModelChoice(MODEL_IDS[2], SOL, "4h", _VERDICT.format("-0.20%", "0.740"), NOW_NS - 9 * day),
+            ModelChoice(MODEL_IDS[0], BTC, "1h", SAMPLE_VERDICT, NOW_NS - day // 3, PRACTICE),
+            ModelChoice(MODEL_IDS[1], ETH, "15m", _VERDICT.format("+0.11%", "0.090"), NOW_NS - 2 * day, PRACTICE),
+            ModelChoice(MODEL_IDS[2], SOL, "4h", _VERDICT.format("-0.20%", "0.740"), NOW_NS - 9 * day, PRACTICE),
         )
 
     def price(self, symbol: str) -> Decimal:

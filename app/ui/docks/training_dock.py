@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.sentence_text import local_text
-from app.i18n import MISSING, format_compact, format_duration, format_moment, format_number, mark, tr
+from app.i18n import MISSING, format_compact, format_duration, format_minute, format_number, mark, tr
 from app.services import TrainingCommands
 from app.theme import GRID, ICON_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.training_metrics import MetricsTable
@@ -30,7 +30,7 @@ from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from app.ui.widgets.elided_label import ElidedLabel
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import Panel, ToolRow
-from ml.api import TrainingProgress, TrainingResult
+from ml.api import DataRange, TrainingProgress, TrainingResult
 
 _PERMILLE = 1_000
 _LIST_ROWS = 4
@@ -110,13 +110,12 @@ class TrainingDock(Panel):
             self._shown = next(reversed(self._runs), None)
         self._refresh()
 
-    @Slot(str, str)
-    def on_run_queued(self, run_id: str, title: str) -> None:
-        """List a run that was started, or goes on; it becomes the one shown."""
+    def on_run_queued(self, run_id: str, data: DataRange, begun_ns: int) -> None:
+        """List a run that was started, or goes on, at `begun_ns` (ns UTC); it becomes the one shown."""
         run = self._run(run_id)
         if run.state.is_over:
             run.begin_again()
-        run.title = title
+        run.data, run.begun_ns = data, begun_ns
         self._shown = run_id
         self._refresh()
 
@@ -129,10 +128,7 @@ class TrainingDock(Panel):
     @Slot(object)
     def on_result(self, result: TrainingResult) -> None:
         """Show what a run brought."""
-        run = self._run(result.run_id)
-        if run.title == run.run_id:
-            run.title = f"{result.symbol} {result.timeframe}"
-        run.take_result(result)
+        self._run(result.run_id).take_result(result)
         self._refresh(result.run_id)
 
     def on_failed(self, run_id: str, message: str, remedy: str, *, resumable: bool = False) -> None:
@@ -220,6 +216,7 @@ class TrainingDock(Panel):
         self._bar.setTextVisible(False)
         set_look(self._bar, "variant", "thin")
         self._note = QLabel(body)
+        self._note.setObjectName("training_note")
         self._note.setWordWrap(True)
         self._note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._plot = CurvePlot(self.theme.palette, body)
@@ -260,7 +257,7 @@ class TrainingDock(Panel):
 
     def _run(self, run_id: str) -> TrainingRun:
         if run_id not in self._runs:
-            self._runs[run_id] = TrainingRun(run_id, run_id)
+            self._runs[run_id] = TrainingRun(run_id)
             self._list.addItem(QListWidgetItem(run_id))
         if self._shown is None:
             self._shown = run_id
@@ -285,13 +282,21 @@ class TrainingDock(Panel):
         state = tr(_STATE_WORDS[run.state])
         if run.state is RunState.RUNNING and run.progress is not None and run.learns:
             state = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
-        when = [] if run.begun_ns is None else [format_moment(run.begun_ns, "%Y-%m-%d %H:%M")]
-        text = " · ".join([run.title, *when, state])
+        text = " · ".join(filter(None, (run.title, self._when(run), state)))
         if item.text() != text:
             item.setText(text)
         colours = self.theme.palette
         shade = {RunState.FINISHED: colours.success, RunState.FAILED: colours.danger, RunState.RUNNING: colours.accent}
         item.setIcon(self.theme.icon(_STATE_ICONS[run.state], shade.get(run.state, colours.muted)))
+
+    def _when(self, run: TrainingRun) -> str:
+        """Return when a run began, to the second where another one of its market would look the same."""
+        if run.begun_ns is None:
+            return ""
+        minute = format_minute(run.begun_ns)
+        others = [other for other in self._runs.values() if other is not run and other.title == run.title]
+        twins = any(other.begun_ns is not None and format_minute(other.begun_ns) == minute for other in others)
+        return format_minute(run.begun_ns, seconds=True) if twins else minute
 
     def _write_details(self, run: TrainingRun) -> None:
         self._phase.setText(self._headline(run))
@@ -350,7 +355,8 @@ class TrainingDock(Panel):
             text, role = f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
         elif run.result is not None:
             metrics = run.result.metrics
-            text, role = local_text(metrics.verdict), "success" if metrics.edge else "warning"
+            verdict = f"{metrics.verdict} {run.caution}".rstrip()
+            text, role = local_text(verdict), "success" if metrics.edge and not run.caution else "warning"
         elif run.state is RunState.CANCELLED:
             kept = tr("The run stopped at your request. Its checkpoint is kept.")
             text = kept if run.resumable else tr("The run stopped at your request, before its first epoch.")
