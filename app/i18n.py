@@ -187,11 +187,11 @@ def format_time(time_ns: int, zone: tzinfo | None = None) -> str:
 
 
 def format_minute(time_ns: int, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
-    """Format when something was begun ("21:04"), with the whole date in front where that is not today."""
+    """Format when something was begun ("21:04"), with the whole date in front where that is not today; unbroken."""
     moment = to_datetime(time_ns).astimezone(zone)
     today = datetime.now(UTC).astimezone(zone).date()
     clock = "%H:%M:%S" if seconds else "%H:%M"
-    return moment.strftime(clock if moment.date() == today else f"%Y-%m-%d {clock}")
+    return moment.strftime(clock if moment.date() == today else f"%Y-%m-%d\u00a0{clock}")
 
 
 def format_duration(seconds: float) -> str:

@@ -99,7 +99,7 @@ def load_bars(data: DataRange, candles_dir: Path) -> CandleFrame:
     if not len(frame):
         raise UserError(
             f"There are no closed {data.timeframe} bars of {data.symbol} in that range.",
-            "Fetch them with `data fetch` or choose another range.",
+            "Import or fetch them, or choose another market or range.",
         )
     return frame
 

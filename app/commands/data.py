@@ -60,7 +60,10 @@ def fetch(
                 result = asyncio.run(_fetch(endpoints.rest, store, symbol, length, span))
             finally:
                 process.stop()
-    text = f"{result['received']} bars of {symbol} {length} received, {result['changed']} new or changed."
+    text = (
+        f"{result['received']} bars of {symbol} {length} received, {result['changed']} new or changed, "
+        f"stored under {result['venue']}."
+    )
     emit(result, as_json=as_json, text=text)
 
 

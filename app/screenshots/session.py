@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from app.flows.origin_text import market_title
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT, VENUE, sample_instruments, sample_order
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.screenshots.market import NOW_NS, PictureMarket
 from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
+from core.domain.data_origin import with_caution
 from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import Instrument
 from core.domain.orders import TERMINAL_STATES, Order, OrderState, OrderType, Side, TradingMode, TradingState
@@ -118,8 +120,8 @@ class PictureSession:
             NOW_NS - 2 * NS_PER_S,
             Notice(
                 Severity.SUCCESS,
-                tr("Training finished: {market}", market="BTC/USDT 1h"),
-                SAMPLE_VERDICT,
+                tr("Training finished: {market}", market=market_title(BTC, "1h", PRACTICE)),
+                with_caution(SAMPLE_VERDICT, PRACTICE),
             ),
         )
 

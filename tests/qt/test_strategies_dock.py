@@ -141,7 +141,7 @@ def test_the_form_says_whose_bars_a_model_was_trained_on(qtbot: QtBot) -> None:
     form = AddStrategyDialog((CHOICES[0], invented), ())
     qtbot.addWidget(form)
     assert "practice" not in form.model.itemText(0)
-    assert form.model.itemText(1).startswith("BTC/USDT 1h · practice market  ·  9f41c07be2")
+    assert form.model.itemText(1).startswith("BTC/USDT 1h · practice market · 9f41c07be2")
     assert form.verdict.text() == "better than persistence"
     form.model.setCurrentIndex(1)
     assert form.verdict.text() == (
@@ -150,7 +150,7 @@ def test_the_form_says_whose_bars_a_model_was_trained_on(qtbot: QtBot) -> None:
     set_language(Language.KOREAN)
     korean = AddStrategyDialog((invented,), ())
     qtbot.addWidget(korean)
-    assert korean.model.itemText(0).startswith("BTC/USDT 1h · 연습 시장  ·")
+    assert korean.model.itemText(0).startswith("BTC/USDT 1h · 연습 시장 ·")
     assert "가상으로 만든 연습 시장입니다." in korean.verdict.text()
 
 

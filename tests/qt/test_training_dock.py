@@ -218,7 +218,7 @@ def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, tra
     assert not button(dock, "training_resume").isVisible()
     dock._list.setCurrentRow(0)
     assert dock._list.item(0).text() == (
-        f"BTC/USDT 1h · {i18n.format_moment(begun_ns, '%Y-%m-%d %H:%M')} · interrupted"
+        "BTC/USDT 1h · " + i18n.format_moment(begun_ns, "%Y-%m-%d\u00a0%H:%M") + " · interrupted"
     )
     assert dock._note.text() == "The program ended before this run did. Its checkpoint is kept."
     assert dock._plot._mark == 3
@@ -303,7 +303,7 @@ def test_runs_of_one_market_are_told_apart_by_their_time(dock: TrainingDock) -> 
 def test_a_run_of_another_day_has_its_date(dock: TrainingDock) -> None:
     yesterday = datetime.now().astimezone() - timedelta(days=1)
     dock.on_run_queued("r1", DataRange(), from_datetime(yesterday))
-    assert rows(dock) == [f"BTC/USDT 1h · {yesterday:%Y-%m-%d %H:%M} · waiting"]
+    assert rows(dock) == [f"BTC/USDT 1h · {yesterday:%Y-%m-%d\u00a0%H:%M} · waiting"]
 
 
 def test_invented_bars_are_called_so_in_both_languages(dock: TrainingDock) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -196,7 +197,9 @@ class TrainingDock(Panel):
         self._use.clicked.connect(self._on_use)
         self._list = QListWidget(page)
         self._list.setObjectName("training_runs")
-        self._list.setUniformItemSizes(True)
+        self._list.setWordWrap(True)  # a narrow panel shows market, time and state on two lines
+        self._list.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.setIconSize(QSize(ICON_SIZE_M, ICON_SIZE_M))
         self._list.currentRowChanged.connect(self._on_row_changed)
         layout = QVBoxLayout(page)
@@ -274,9 +277,18 @@ class TrainingDock(Panel):
                 self._write_row(self._list.item(row), run)
         if self._shown is not None and self._list.currentRow() != order.index(self._shown):
             self._list.setCurrentRow(order.index(self._shown))
-        self._list.setFixedHeight(min(_LIST_ROWS, len(order)) * self._list.sizeHintForRow(0) + SPACE_XS)
+        self._fit_list()
         if changed is None or changed == self._shown:
             self._write_details(self._runs[self._shown or order[-1]])
+
+    def _fit_list(self) -> None:
+        """Give the list the height of its first rows, as they are wrapped at the present width."""
+        heights = [self._list.sizeHintForRow(row) for row in range(min(_LIST_ROWS, len(self._runs)))]
+        self._list.setFixedHeight(sum(heights) + SPACE_XS)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_list()
 
     def _write_row(self, item: QListWidgetItem, run: TrainingRun) -> None:
         state = tr(_STATE_WORDS[run.state])
