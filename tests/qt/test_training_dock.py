@@ -328,3 +328,14 @@ def test_a_restored_run_still_says_whose_bars_it_saw(dock: TrainingDock) -> None
     dock.restore([past])
     assert rows(dock) == ["ETH/USDT 4h · practice market, seed 5 · 12:30 · finished"]
     assert dock._note.text().endswith("this says nothing about a real one.")
+
+
+def test_a_narrow_list_shows_its_rows_whole(dock: TrainingDock, qtbot) -> None:
+    for number in range(3):
+        queue(dock, f"r{number}", "BTC/USDT", "1h", origin=PRACTICE, later_s=60 * number)
+    for width in (900, dock.minimumWidth()):
+        dock.resize(width, 700)
+        qtbot.waitUntil(lambda width=width: dock._list.width() == width, timeout=5_000)
+        last = dock._list.visualItemRect(dock._list.item(2))
+        assert dock._list.viewport().rect().contains(last)
+        assert not dock._list.verticalScrollBar().isVisible()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -63,6 +62,24 @@ _PHASE_WORDS = {
     "exporting": mark("Writing the model package"),
     "done": mark("Finished"),
 }
+
+
+class _RunList(QListWidget):
+    """As high as its first rows; a narrow one shows market, time and state of a run on two lines."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def updateGeometries(self) -> None:
+        super().updateGeometries()
+        # As they were laid out just now: only then it is known where a row wraps.
+        rows = [self.item(row) for row in range(min(_LIST_ROWS, self.count()))]
+        height = sum(self.visualItemRect(row).height() for row in rows) + SPACE_XS
+        if rows and height != self.maximumHeight():
+            self.setFixedHeight(height)
 
 
 class TrainingDock(Panel):
@@ -195,11 +212,8 @@ class TrainingDock(Panel):
         self._resume.clicked.connect(self._on_resume)
         self._use = tools.button("training_use", variant="")
         self._use.clicked.connect(self._on_use)
-        self._list = QListWidget(page)
+        self._list = _RunList(page)
         self._list.setObjectName("training_runs")
-        self._list.setWordWrap(True)  # a narrow panel shows market, time and state on two lines
-        self._list.setResizeMode(QListWidget.ResizeMode.Adjust)
-        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.setIconSize(QSize(ICON_SIZE_M, ICON_SIZE_M))
         self._list.currentRowChanged.connect(self._on_row_changed)
         layout = QVBoxLayout(page)
@@ -277,18 +291,8 @@ class TrainingDock(Panel):
                 self._write_row(self._list.item(row), run)
         if self._shown is not None and self._list.currentRow() != order.index(self._shown):
             self._list.setCurrentRow(order.index(self._shown))
-        self._fit_list()
         if changed is None or changed == self._shown:
             self._write_details(self._runs[self._shown or order[-1]])
-
-    def _fit_list(self) -> None:
-        """Give the list the height of its first rows, as they are wrapped at the present width."""
-        heights = [self._list.sizeHintForRow(row) for row in range(min(_LIST_ROWS, len(self._runs)))]
-        self._list.setFixedHeight(sum(heights) + SPACE_XS)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit_list()
 
     def _write_row(self, item: QListWidgetItem, run: TrainingRun) -> None:
         state = tr(_STATE_WORDS[run.state])
