@@ -408,7 +408,7 @@ class Application(QObject):
     @Slot(object)
     def _on_instruments(self, instruments: tuple[Instrument, ...]) -> None:
         self.window.set_instruments(instruments)
-        self.desk.set_symbols([instrument.symbol for instrument in instruments])
+        self.desk.set_markets([instrument.symbol for instrument in instruments], self.market.origin)
         if self.chart is not None:
             self.chart.set_instruments(instruments)
             self._on_market_changed(*self.window.market)

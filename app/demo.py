@@ -28,6 +28,7 @@ from core.config import DataPaths
 from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.domain.candles import Candle, Timeframe
+from core.domain.data_origin import BINANCE, DataOrigin, with_caution
 from core.domain.fills import Fill
 from core.domain.orders import Order, OrderState
 from core.errors import UserError
@@ -74,7 +75,6 @@ if TYPE_CHECKING:
     from core.practice.control import PracticeEndpoints
     from core.practice.process import PracticeProcess
 
-VENUE = "binance"
 TRADED_BARS = 300  # of a replayed file
 MADE_SYMBOL, MADE_TIMEFRAME = "BTC/USDT", Timeframe.M1
 MADE_BARS, MADE_SPEED = 20_000, 60
@@ -102,8 +102,14 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What is traded: the bars before `trade_from_ns` are learnt from, those after it are traded."""
+    """What is traded: the bars before `trade_from_ns` are learnt from, those after it are traded.
 
+    Attributes:
+        origin: of the bars that are learnt from: the made market's own, or real ones where a file is replayed. What
+            the exchange shows while it replays is not stored: our orders move it, and it would lie over real bars.
+    """
+
+    origin: DataOrigin
     symbol: str
     timeframe: Timeframe
     bars: int
@@ -143,7 +149,7 @@ def run_demo(options: DemoOptions, say: Say) -> dict[str, Any]:
     paths = _fresh_folder(options.out)
     market, process = _open_market(options, paths, say)
     with _running(process) as endpoints:
-        if options.data is None:
+        if market is None:
             market = asyncio.run(_fetch(endpoints, paths, say))
         result = _train(options, paths, market, say)
         say(f"Trading {market.symbol} {market.timeframe} with the model …")
@@ -186,26 +192,29 @@ def _fresh_folder(out: Path) -> DataPaths:
     return paths
 
 
-def _open_market(options: DemoOptions, paths: DataPaths, say: Say) -> tuple[Market, PracticeProcess]:
+def _open_market(options: DemoOptions, paths: DataPaths, say: Say) -> tuple[Market | None, PracticeProcess]:
+    """Return the market, None where its history is still to be fetched, and the exchange, not yet started."""
     from core.practice.process import PracticeProcess
 
     balance = format(START_CAPITAL, "f")
     if options.data is None:
         say(f"Market: made from seed {options.seed}, {MADE_SPEED} market minutes per minute.")
         process = PracticeProcess(data_dir=paths.root, seed=options.seed, speed=str(MADE_SPEED), balance=balance)
-        return Market(MADE_SYMBOL, MADE_TIMEFRAME, 0, None), process
+        return None, process
     from core.data.importer import import_candles
 
     say(f"Reading {options.data.name} …")
     frame = import_candles(options.data).frame.finals()
-    needed = minimum_bars(_spec(options, Market(frame.symbol, frame.timeframe, len(frame), None))) + TRADED_BARS
+    needed = (
+        minimum_bars(_spec(options, Market(BINANCE, frame.symbol, frame.timeframe, len(frame), None))) + TRADED_BARS
+    )
     if len(frame) < needed:
         raise UserError(
             f"{options.data.name} holds {len(frame)} bars and the demo needs {needed}.", "Choose a longer file."
         )
-    CandleStore(paths.candles).write(VENUE, frame, "import")
+    CandleStore(paths.candles).write(BINANCE, frame, "import")
     first = len(frame) - TRADED_BARS
-    market = Market(frame.symbol, frame.timeframe, first, int(frame.time_ns[first]))
+    market = Market(BINANCE, frame.symbol, frame.timeframe, first, int(frame.time_ns[first]))
     say(f"{len(frame):,} bars of {market.symbol} {market.timeframe}: training on {first:,}, trading {TRADED_BARS}.")
     process = PracticeProcess(
         data_dir=paths.root, replay=options.data, speed="max", start_bar=first, balance=balance, seed=options.seed
@@ -234,17 +243,17 @@ async def _fetch(endpoints: PracticeEndpoints, paths: DataPaths, say: Say) -> Ma
         end_ns = MADE_TIMEFRAME.floor(link.clock.now_ns())
         start_ns = end_ns - MADE_BARS * MADE_TIMEFRAME.ns
         store = CandleStore(paths.candles)
-        await fetch_history(link.gateway, store, MADE_SYMBOL, MADE_TIMEFRAME, start_ns, end_ns, progress)
+        await fetch_history(link.gateway, store, link.origin, MADE_SYMBOL, MADE_TIMEFRAME, start_ns, end_ns, progress)
     finally:
         await link.close()
-    return Market(MADE_SYMBOL, MADE_TIMEFRAME, MADE_BARS, end_ns)
+    return Market(link.origin, MADE_SYMBOL, MADE_TIMEFRAME, MADE_BARS, end_ns)
 
 
 # --- training ---------------------------------------------------------------------------------------------------
 
 
 def _spec(options: DemoOptions, market: Market) -> ForecastSpec:
-    data = DataRange(VENUE, market.symbol, market.timeframe.value, None, market.trade_from_ns)
+    data = DataRange(market.origin, market.symbol, market.timeframe.value, None, market.trade_from_ns)
     training = TrainingSpec(epochs=options.epochs, seed=options.seed)
     # Every core: nothing else of the demo needs one meanwhile.
     return ForecastSpec(data=data, training=training, resources=ResourceSpec())
@@ -273,7 +282,7 @@ def _train(options: DemoOptions, paths: DataPaths, market: Market, say: Say) -> 
                             say(_epoch_line(progress))
                     case JobFinished(result=result):
                         trained = TrainingResult.from_json(result)
-                        say(f"Model {trained.model_id[:12]}: {trained.metrics.verdict}")
+                        say(f"Model {trained.model_id[:12]}: {with_caution(trained.metrics.verdict, market.origin)}")
                         return trained
                     case JobFailed(message=message, remedy=remedy, user_error=True):
                         raise UserError(message, remedy)
@@ -447,7 +456,7 @@ def _report(options: DemoOptions, market: Market, result: TrainingResult, traded
             "strategy capital": f"{STRATEGY_CAPITAL} {quote}",
             "entry / exit (z)": f"{ENTRY_Z} / {EXIT_Z}",
         },
-        model=result.metrics.to_json(),
+        model=result.metrics.to_json() | {"verdict": with_caution(result.metrics.verdict, market.origin)},
         loss=[LossPoint(row.epoch, row.train_loss, row.valid_loss) for row in result.history],
         candles=frame,
         orders=traded.orders,

@@ -186,6 +186,14 @@ def format_time(time_ns: int, zone: tzinfo | None = None) -> str:
     return moment.strftime("%H:%M:%S" if moment.date() == today else "%m-%d %H:%M:%S")
 
 
+def format_minute(time_ns: int, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
+    """Format when something was begun ("21:04"), with the whole date in front where that is not today; unbroken."""
+    moment = to_datetime(time_ns).astimezone(zone)
+    today = datetime.now(UTC).astimezone(zone).date()
+    clock = "%H:%M:%S" if seconds else "%H:%M"
+    return moment.strftime(clock if moment.date() == today else f"%Y-%m-%d\u00a0{clock}")
+
+
 def format_duration(seconds: float) -> str:
     """Format a length of time by its two largest units ("2 h 05 min", "12 s", "350 ms")."""
     if seconds < 0:

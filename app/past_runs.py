@@ -28,13 +28,13 @@ def past_runs(store: Store, runs_dir: Path) -> tuple[TrainingRun, ...]:
 
 def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
     """Return one ended run with what is left of it; what an older program wrote otherwise is left out."""
-    run = TrainingRun(record.run_id, record.run_id, RunState(record.state), begun_ns=record.started_ns)
+    run = TrainingRun(record.run_id, state=RunState(record.state), begun_ns=record.started_ns)
     try:
-        data = ForecastSpec.from_json(record.spec).data
+        run.data = ForecastSpec.from_json(record.spec).data
     except UserError:
         pass  # the id stays its title, and it cannot go on
     else:
-        run.title, run.spec = f"{data.symbol} {data.timeframe}", record.spec
+        run.spec = record.spec
     run.message = record.message
     if run.state is RunState.FINISHED:
         try:

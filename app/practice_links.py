@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.runtime import PracticeLink, TradingSession
     from core.practice.control import PracticeEndpoints
 
-PRACTICE_VENUE = "binance"
+PRACTICE_VENUE = "binance"  # its protocol; whose bars its market has, a `DataOrigin` says
 
 
 class PracticeAddress(Protocol):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from core.clock import NS_PER_MS, SystemClock
 from core.config import DataPaths, data_paths
 from core.domain.candles import Candle
+from core.domain.data_origin import DataOrigin, practice_origin
 from core.domain.orders import TradingMode
 from core.errors import UserError
 from core.events import ConnectionState, ConnectionStatus, EventSink
@@ -115,10 +116,14 @@ class PracticeLink:
         gateway: PRACTICE mode, bound to loopback.
         control: the exchange's control address.
         clock: its market clock, kept fresh while the link is open.
+        origin: whose market its bars are of; the gateway's venue is the protocol only.
     """
 
-    def __init__(self, gateway: CcxtGateway, control: PracticeControl, clock: PracticeMarketClock) -> None:
+    def __init__(
+        self, gateway: CcxtGateway, control: PracticeControl, clock: PracticeMarketClock, origin: DataOrigin
+    ) -> None:
         self.gateway = gateway
+        self.origin = origin
         self.control = control
         self.clock = clock
         self._keeper = asyncio.create_task(self._keep_clock())
@@ -184,7 +189,8 @@ async def open_practice_link(
     async with AsyncExitStack() as undo:  # whatever happens, a cancel included: no session may stay open
         undo.push_async_callback(control.close)
         try:
-            clock = PracticeMarketClock(await control.state())
+            state = await control.state()
+            clock, origin = PracticeMarketClock(state), practice_origin(state.market)
         except UserError as exc:
             if on_connection is not None:  # there is no gateway yet that could tell
                 on_connection(
@@ -200,7 +206,7 @@ async def open_practice_link(
             link=link,
         )
         undo.pop_all()
-    return PracticeLink(gateway, control, clock)
+    return PracticeLink(gateway, control, clock, origin)
 
 
 @dataclass(slots=True)

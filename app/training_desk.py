@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
+from app.flows.origin_text import data_title
 from app.i18n import tr, tr_count
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
@@ -25,6 +27,7 @@ from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
 from app.workers.training import TrainingWorker
 from core.config import DataPaths
 from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE, DataOrigin, with_caution
 from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobProgress
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from app.workers.history import HistoryWorker, OpenLink
     from core.data.collector import FetchProgress
 
-PRACTICE_VENUE = "binance"
 PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
 PRACTICE_BARS = 30_000
 PRACTICE_MOST_NS = 5 * 365 * Timeframe.D1.ns
@@ -91,6 +93,7 @@ class TrainingDesk(QObject):
         self._wizard: TrainingWizard | None = None
         self._draft: TrainingDraft | None = None
         self._symbols: tuple[str, ...] = ()
+        self._origin: DataOrigin | None = None
         self._stored: tuple[Dataset, ...] = ()
         self._gpus: tuple[str, ...] = ()
         self._specs: dict[str, dict[str, Any]] = {}  # of runs that may go on
@@ -112,9 +115,9 @@ class TrainingDesk(QObject):
         dock.wizard_requested.connect(self.open_wizard)
         dock.strategy_requested.connect(self._on_strategy_requested)
 
-    def set_symbols(self, symbols: Sequence[str]) -> None:
-        """Learn which markets the practice exchange has."""
-        self._symbols = tuple(symbols)
+    def set_markets(self, symbols: Sequence[str], origin: DataOrigin | None) -> None:
+        """Learn which markets the practice exchange has, and whose bars theirs are."""
+        self._symbols, self._origin = tuple(symbols), origin
         self._offer()
 
     def refresh(self) -> None:
@@ -205,7 +208,7 @@ class TrainingDesk(QObject):
         self._specs[run_id] = spec
         data = ForecastSpec.from_json(spec).data
         if self._dock is not None:
-            self._dock.on_run_queued(run_id, f"{data.symbol} {data.timeframe}")
+            self._dock.on_run_queued(run_id, data, time.time_ns())
 
     # --- wizard -----------------------------------------------------------------------------------------------
 
@@ -265,7 +268,7 @@ class TrainingDesk(QObject):
         worker.failed.connect(self._on_download_failed)
         worker.finished.connect(self._on_download_ended)
         if self._dock is not None:
-            self._dock.on_run_queued(key, f"{data.symbol} {data.timeframe}")
+            self._dock.on_run_queued(key, data, time.time_ns())
         worker.start()
 
     @Slot(object)
@@ -319,8 +322,9 @@ class TrainingDesk(QObject):
         result = TrainingResult.from_json(event.result)
         if self._dock is not None:
             self._dock.on_result(result)
-        title = tr("Training finished: {market}", market=f"{result.symbol} {result.timeframe}")
-        self._tell(Severity.SUCCESS, title, result.metrics.verdict)
+        data = ForecastSpec.from_json(self._specs[result.run_id]).data
+        title = tr("Training finished: {market}", market=data_title(data))
+        self._tell(Severity.SUCCESS, title, with_caution(result.metrics.verdict, data.origin))
         self.refresh()
 
     @Slot(object)
@@ -401,13 +405,15 @@ class TrainingDesk(QObject):
     def _practice(self) -> list[Dataset]:
         from app.flows.datasets import Dataset, SourceKind
 
-        offered = []
+        offered: list[Dataset] = []
+        if self._origin is None:
+            return offered
         for symbol in self._symbols:
             for timeframe in PRACTICE_TIMEFRAMES:
                 last_ns = timeframe.floor(self._now_ns()) - timeframe.ns
                 bars = min(PRACTICE_BARS, PRACTICE_MOST_NS // timeframe.ns)
                 first_ns = last_ns - (bars - 1) * timeframe.ns
-                offered.append(Dataset(SourceKind.PRACTICE, PRACTICE_VENUE, symbol, timeframe, first_ns, last_ns, bars))
+                offered.append(Dataset(SourceKind.PRACTICE, self._origin, symbol, timeframe, first_ns, last_ns, bars))
         return offered
 
     def _tell(self, severity: Severity, title: str, text: str) -> None:
@@ -422,9 +428,9 @@ def _describe_stored(backend: StoreBackend) -> tuple[Dataset, ...]:
     for series in backend.candles.list_series():
         if not series.rows or series.damaged or series.last_ns is None:
             continue
-        frame = backend.candles.read(series.venue, series.symbol, series.timeframe).finals()
+        frame = backend.candles.read(series.origin, series.symbol, series.timeframe).finals()
         if len(frame):
-            found.append(dataset_from_frame(frame, SourceKind.STORE, series.venue))
+            found.append(dataset_from_frame(frame, SourceKind.STORE, series.origin))
     return tuple(found)
 
 
@@ -433,7 +439,10 @@ def _model_choices(models: Path) -> tuple[ModelChoice, ...]:
 
     rows = [row for row in list_models(models) if not row.problem]
     rows.sort(key=lambda row: row.created_ns, reverse=True)
-    return tuple(ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns, r.edge) for r in rows)
+    return tuple(
+        ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns, r.edge, DataOrigin(r.venue))
+        for r in rows
+    )
 
 
 def _gpus() -> list[str]:
@@ -446,4 +455,4 @@ def _inspect(path: Path) -> Dataset:
     from app.flows.datasets import SourceKind, dataset_from_frame
     from core.data.importer import import_candles
 
-    return dataset_from_frame(import_candles(path).frame, SourceKind.FILE, PRACTICE_VENUE, str(path))
+    return dataset_from_frame(import_candles(path).frame, SourceKind.FILE, BINANCE, str(path))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE, DataOrigin
 from core.errors import UserError
 from ml.jsonvalues import Json, JsonValue, decode, encode
 
@@ -75,17 +76,23 @@ class DataRange(JsonValue):
     """Which bars to learn from.
 
     Attributes:
-        venue / symbol / timeframe: the market, as ccxt spells it.
+        venue: whose market, see `origin`; the name of the field is that of earlier versions' files.
+        symbol / timeframe: the market, as ccxt spells it.
         start_ns / end_ns: first and one past the last bar's open time, ns UTC; None is unbounded.
         source: `"store"` for the candle store in the data folder, else the path of a CSV, Feather or Parquet file.
     """
 
-    venue: str = "binance"
+    venue: str = BINANCE
     symbol: str = "BTC/USDT"
     timeframe: str = "1h"
     start_ns: int | None = None
     end_ns: int | None = None
     source: str = STORE_SOURCE
+
+    @property
+    def origin(self) -> DataOrigin:
+        """Whose market the bars are of: a real exchange's or one of the practice exchange's."""
+        return DataOrigin(self.venue)
 
     def validate(self) -> None:
         """Raise `UserError` where the range cannot exist."""
@@ -463,7 +470,7 @@ class ModelSummary(JsonValue):
     Attributes:
         model_id: content hash, also the folder's name.
         created_ns: ns UTC.
-        kind / symbol / timeframe / horizon_bars / features: what it is.
+        kind / venue / symbol / timeframe / horizon_bars / features: what it is; `venue` as in `DataRange`.
         edge / r2 / verdict: how it did on the test part.
         size_bytes: of the package.
         problem: empty, or one sentence saying why the package cannot be used.
@@ -472,6 +479,7 @@ class ModelSummary(JsonValue):
     model_id: str
     created_ns: int
     kind: str
+    venue: str
     symbol: str
     timeframe: str
     horizon_bars: int

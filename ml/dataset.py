@@ -91,7 +91,7 @@ def load_bars(data: DataRange, candles_dir: Path) -> CandleFrame:
     """
     timeframe = Timeframe(data.timeframe)
     if data.source == STORE_SOURCE:
-        frame = CandleStore(candles_dir).read(data.venue, data.symbol, timeframe, data.start_ns, data.end_ns)
+        frame = CandleStore(candles_dir).read(data.origin, data.symbol, timeframe, data.start_ns, data.end_ns)
     else:
         imported = import_candles(Path(data.source), symbol=data.symbol, timeframe=timeframe)
         frame = imported.frame.between(data.start_ns, data.end_ns)
@@ -99,7 +99,7 @@ def load_bars(data: DataRange, candles_dir: Path) -> CandleFrame:
     if not len(frame):
         raise UserError(
             f"There are no closed {data.timeframe} bars of {data.symbol} in that range.",
-            "Fetch them with `data fetch` or choose another range.",
+            "Import or fetch them, or choose another market or range.",
         )
     return frame
 

@@ -196,12 +196,13 @@ def summarise(models_dir: Path, model_id: str) -> ModelSummary:
     try:
         stored = load_model(models_dir, model_id)
     except UserError as exc:
-        return ModelSummary(model_id, 0, "", "", "", 0, "", False, 0.0, "", size, problem=exc.message)
+        return ModelSummary(model_id, 0, "", "", "", "", 0, "", False, 0.0, "", size, problem=exc.message)
     spec, metrics = stored.spec, stored.metrics
     return ModelSummary(
         model_id=model_id,
         created_ns=int(stored.manifest["created_ns"]),
         kind=spec.model.kind,
+        venue=spec.data.venue,
         symbol=spec.data.symbol,
         timeframe=spec.data.timeframe,
         horizon_bars=spec.model.horizon_bars,

@@ -15,7 +15,9 @@ from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.data.importer import import_candles
 from core.domain.candles import Timeframe
+from core.domain.data_origin import DataOrigin
 
+_ORIGIN = DataOrigin("bench")
 _ROWS_LOADED = 2_600_000
 _ROWS_WRITTEN = 1_000_000
 
@@ -45,15 +47,15 @@ def run(folder: Path) -> dict[str, Measurement]:
     frame = minutes_of_prices(_ROWS_LOADED)
     store = CandleStore(folder / "write")
     started = time.perf_counter()
-    store.write("bench", frame.slice(0, _ROWS_WRITTEN), "import")
+    store.write(_ORIGIN, frame.slice(0, _ROWS_WRITTEN), "import")
     written_s = time.perf_counter() - started
 
     store = CandleStore(folder / "load")
-    store.write("bench", frame, "import")
+    store.write(_ORIGIN, frame, "import")
     loads = []
     for _ in range(3):
         started = time.perf_counter()
-        loaded = CandleStore(folder / "load").read("bench", "BTC/USDT", Timeframe.M1)
+        loaded = CandleStore(folder / "load").read(_ORIGIN, "BTC/USDT", Timeframe.M1)
         loads.append((time.perf_counter() - started) * 1_000)
     if len(loaded) != _ROWS_LOADED:
         raise RuntimeError(f"the store returned {len(loaded)} of {_ROWS_LOADED} rows")

@@ -10,6 +10,7 @@ from app.benchmarks.data_bench import minutes_of_prices
 from app.benchmarks.figures import Measurement
 from core.data.data_storage import CandleStore
 from core.domain.candles import Candle
+from core.domain.data_origin import DataOrigin
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobFailed, JobFinished
 from ml.api import (
@@ -27,7 +28,7 @@ from ml.api import (
 _FEATURE_BARS = 1_000_000
 _TRAIN_BARS = 60_000
 _STEPS = 2_000
-_VENUE = "bench"
+_ORIGIN = DataOrigin("bench")
 
 
 def run(folder: Path) -> dict[str, Measurement]:
@@ -40,7 +41,7 @@ def run(folder: Path) -> dict[str, Measurement]:
     features_s = time.perf_counter() - began
 
     bars = frame.slice(0, _TRAIN_BARS + _STEPS)
-    CandleStore(folder / "candles").write(_VENUE, bars.slice(0, _TRAIN_BARS), "import")
+    CandleStore(folder / "candles").write(_ORIGIN, bars.slice(0, _TRAIN_BARS), "import")
     result = _train(folder)
     steps = _steps(folder / "models", result.model_id, bars.to_candles("import"))
     return {
@@ -51,7 +52,7 @@ def run(folder: Path) -> dict[str, Measurement]:
 
 
 def _train(folder: Path) -> TrainingResult:
-    data = DataRange(venue=_VENUE, symbol="BTC/USDT", timeframe="1m")
+    data = DataRange(venue=_ORIGIN, symbol="BTC/USDT", timeframe="1m")
     spec = ForecastSpec(data=data, training=TrainingSpec(epochs=5, patience=5), resources=ResourceSpec(threads=1))
     run_id = new_run_id()
     job = forecast_job(

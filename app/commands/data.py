@@ -17,6 +17,7 @@ from core.clock import NS_PER_MS, NS_PER_S, SystemClock, from_datetime, to_datet
 from core.config import DataPaths, data_paths
 from core.data.data_storage import CandleStore, StoredSeries
 from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE, DataOrigin, practice_origin, venue_origin
 from core.errors import UserError
 
 app = typer.Typer(help="Fetch, import, check and list market data.", rich_markup_mode=None, no_args_is_help=True)
@@ -26,7 +27,7 @@ DEFAULT_DAYS = 30
 
 SymbolOption = Annotated[str, typer.Option("--symbol", help="Market, e.g. BTC/USDT.")]
 TimeframeOption = Annotated[str, typer.Option("--timeframe", help="Bar length, e.g. 1m, 1h, 1d.")]
-VenueOption = Annotated[str, typer.Option("--venue", help="Venue the bars belong to.")]
+VenueOption = Annotated[str, typer.Option("--venue", help="Whose bars they are, as `data list` names it.")]
 
 
 @app.command()
@@ -59,7 +60,10 @@ def fetch(
                 result = asyncio.run(_fetch(endpoints.rest, store, symbol, length, span))
             finally:
                 process.stop()
-    text = f"{result['received']} bars of {symbol} {length} received, {result['changed']} new or changed."
+    text = (
+        f"{result['received']} bars of {symbol} {length} received, {result['changed']} new or changed, "
+        f"stored under {result['venue']}."
+    )
     emit(result, as_json=as_json, text=text)
 
 
@@ -69,7 +73,7 @@ def import_file(
     file: Annotated[Path, typer.Argument(help="CSV, Feather or Parquet file.")],
     symbol: Annotated[str | None, typer.Option("--symbol", help="Market, where the name does not tell it.")] = None,
     timeframe: Annotated[str | None, typer.Option("--timeframe", help="Bar length, likewise.")] = None,
-    venue: VenueOption = "binance",
+    venue: VenueOption = BINANCE,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,14 +81,14 @@ def import_file(
     from core.data.importer import import_candles
     from core.data.quality import check_quality
 
-    began = time.perf_counter()
+    began, origin = time.perf_counter(), venue_origin(venue)
     result = import_candles(file, symbol=symbol, timeframe=parse_timeframe(timeframe) if timeframe else None)
     store = CandleStore(data_paths(data_dir).create().candles)
-    changed = store.write(venue, result.frame, "import")
+    changed = store.write(origin, result.frame, "import")
     quality = check_quality(result.frame).to_json()
     summary = {
         **quality,
-        "venue": venue,
+        "venue": origin,
         "changed": changed,
         "duplicates": result.duplicates,
         "resorted": result.resorted,
@@ -116,10 +120,10 @@ def check(
         if series.damaged:
             damaged.extend(str(path) for path in series.damaged)
             continue
-        frame = store.read(series.venue, series.symbol, series.timeframe)
-        reports.append({"venue": series.venue, **check_quality(frame).to_json()})
+        frame = store.read(series.origin, series.symbol, series.timeframe)
+        reports.append({"venue": series.origin, **check_quality(frame).to_json()})
     lines = [
-        f"{r['venue']:<10} {r['symbol']:<16} {r['timeframe']:>3}  {r['rows']:>9} bars  {r['gaps']:>4} gaps  "
+        f"{r['venue']:<20} {r['symbol']:<16} {r['timeframe']:>3}  {r['rows']:>9} bars  {r['gaps']:>4} gaps  "
         f"{r['missing']:>6} missing  {r['ohlc_violations']:>4} impossible"
         for r in reports
     ]
@@ -137,7 +141,7 @@ def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> 
     found = CandleStore(_existing(data_dir).candles).list_series()
     rows = [
         {
-            "venue": s.venue,
+            "venue": s.origin,
             "symbol": s.symbol,
             "timeframe": s.timeframe.value,
             "rows": s.rows,
@@ -149,7 +153,7 @@ def list_series(data_dir: DataDirOption = None, as_json: JsonOption = False) -> 
         for s in found
     ]
     text = "\n".join(
-        f"{r['venue']:<10} {r['symbol']:<16} {r['timeframe']:>3}  {r['rows']:>9} bars  {r['first']} … {r['last']}"
+        f"{r['venue']:<20} {r['symbol']:<16} {r['timeframe']:>3}  {r['rows']:>9} bars  {r['first']} … {r['last']}"
         for r in rows
     )
     emit({"series": rows}, as_json=as_json, text=text or "No data.")
@@ -161,7 +165,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="File to write; .csv, .feather or .parquet.")],
     symbol: SymbolOption = "BTC/USDT",
     timeframe: TimeframeOption = "1h",
-    venue: VenueOption = "binance",
+    venue: VenueOption = BINANCE,
     start: Annotated[str, typer.Option("--start", help="First bar, ISO date or time, UTC.")] = "",
     end: Annotated[str, typer.Option("--end", help="End of the period, not included.")] = "",
     data_dir: DataDirOption = None,
@@ -172,7 +176,7 @@ def export(
 
     store = CandleStore(_existing(data_dir).candles)
     frame = store.read(
-        venue,
+        DataOrigin(venue),
         symbol,
         parse_timeframe(timeframe),
         parse_time(start) if start else None,
@@ -190,6 +194,7 @@ async def _fetch(
     from core.execution.api.binance_api import binance_practice_profile
     from core.execution.api.ccxt_gateway import CcxtGateway
     from core.execution.api.gateway import GatewayError
+    from core.practice.control import ask_market
 
     host = urlsplit(rest).netloc
     profile = binance_practice_profile(rest, f"ws://{host}/stream/ws", f"ws://{host}/ws-api/v3")
@@ -211,18 +216,19 @@ async def _fetch(
         if symbol not in gateway.instruments:
             known = ", ".join(list(gateway.instruments)[:5])
             raise UserError(f"The practice exchange has no market {symbol}.", f"It has: {known}.")
+        origin = practice_origin(await ask_market(rest))
         newest = await gateway.fetch_candles(symbol, timeframe, limit=1)
         now_ns = newest[-1].open_time_ns if newest else SystemClock().now_ns()
         end_ns = span[1] if span[1] is not None else now_ns
         start_ns = span[0] if span[0] is not None else end_ns - DEFAULT_DAYS * 86_400 * NS_PER_S
         # The forming bar is not history yet.
-        result = await fetch_history(gateway, store, symbol, timeframe, start_ns, min(end_ns, now_ns), show)
+        result = await fetch_history(gateway, store, origin, symbol, timeframe, start_ns, min(end_ns, now_ns), show)
     except GatewayError as exc:
         raise user_error(exc, "The practice exchange") from exc
     finally:
         await gateway.close()
     return {
-        "venue": gateway.venue,
+        "venue": origin,
         "symbol": symbol,
         "timeframe": timeframe.value,
         "received": result.received,

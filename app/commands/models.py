@@ -9,6 +9,7 @@ import typer
 from app.commands.cli import DataDirOption, JsonOption, command, emit
 from core.clock import to_datetime
 from core.config import data_paths
+from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from ml.api import ModelSummary, PointMetrics
 from ml.model_storage import StoredModel, list_models, load_model
@@ -52,8 +53,9 @@ def _row(model: ModelSummary) -> str:
         return f"{model.model_id}  unusable: {model.problem}"
     when = to_datetime(model.created_ns).strftime("%Y-%m-%d %H:%M UTC")
     return (
-        f"{model.model_id}  {when}  {model.kind} {model.symbol} {model.timeframe} +{model.horizon_bars}  "
-        f"{model.features}  {model.size_bytes / 1024:,.0f} kB  {model.verdict}"
+        f"{model.model_id}  {when}  {model.kind} {model.venue} {model.symbol} {model.timeframe} +{model.horizon_bars}  "
+        f"{model.features}  {model.size_bytes / 1024:,.0f} kB  "
+        f"{with_caution(model.verdict, DataOrigin(model.venue))}"
     )
 
 
@@ -71,7 +73,7 @@ def _page(stored: StoredModel) -> str:
         f"test      {metrics.targets:,} targets, pinball {metrics.pinball:.6f} against {metrics.pinball_baseline:.6f}, "
         f"coverage {metrics.coverage:.1%} of {metrics.nominal_coverage:.0%}",
         *(_metrics_row(row) for row in (metrics.model, *metrics.baselines)),
-        metrics.verdict,
+        with_caution(metrics.verdict, spec.data.origin),
     ]
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
 from core.config import DataPaths, data_paths
+from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
@@ -50,7 +51,7 @@ def _group() -> None:
 @command
 def forecast(
     data: Annotated[Path | None, typer.Option(help="CSV, Feather or Parquet file instead of the candle store.")] = None,
-    venue: Annotated[str | None, typer.Option(help="Venue in the candle store.")] = None,
+    venue: Annotated[str | None, typer.Option(help="Whose bars of the candle store, as `data list` names it.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Market, e.g. BTC/USDT.")] = None,
     timeframe: Annotated[str | None, typer.Option(help="Bar length, e.g. 1h.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with sections data, features, model, …")] = None,
@@ -84,11 +85,11 @@ def forecast(
         resume=resume is not None,
     )
     result = _run(run_id, job, spec)
-    emit(result.to_json(), as_json=as_json, text=describe_result(result))
+    emit(result.to_json(), as_json=as_json, text=describe_result(result, spec.data.origin))
 
 
-def describe_result(result: TrainingResult) -> str:
-    """Return the outcome of a run for a person."""
+def describe_result(result: TrainingResult, origin: DataOrigin) -> str:
+    """Return the outcome of a run on bars of `origin` for a person."""
     model = result.metrics.model
     lines = [
         f"Model {result.model_id} for {result.symbol} {result.timeframe}: {result.epochs_run} epochs "
@@ -103,7 +104,7 @@ def describe_result(result: TrainingResult) -> str:
         f"Pinball {result.metrics.pinball:.6f} (constant quantiles {result.metrics.pinball_baseline:.6f}); "
         f"{result.metrics.coverage:.1%} inside the {result.metrics.nominal_coverage:.0%} interval"
     )
-    lines.append(result.metrics.verdict)
+    lines.append(with_caution(result.metrics.verdict, origin))
     return "\n".join(lines)
 
 

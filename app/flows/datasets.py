@@ -17,6 +17,7 @@ from core.clock import to_datetime
 from core.data.frame import CandleFrame
 from core.data.quality import find_gaps
 from core.domain.candles import Timeframe
+from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 
 PREVIEW_POINTS = 240  # closes kept for the small picture of a data set
@@ -49,7 +50,7 @@ class Dataset:
     """A price history a run can learn from.
 
     Attributes:
-        venue / symbol / timeframe: the market.
+        origin / symbol / timeframe: the market.
         first_ns / last_ns: open times of the first and the last bar, ns UTC.
         bars: how many there are; for practice history, how many can be fetched.
         gaps: missing stretches, oldest first.
@@ -58,7 +59,7 @@ class Dataset:
     """
 
     kind: SourceKind
-    venue: str
+    origin: DataOrigin
     symbol: str
     timeframe: Timeframe
     first_ns: int
@@ -136,7 +137,7 @@ class TrainingSources(Protocol):
         ...
 
 
-def dataset_from_frame(frame: CandleFrame, kind: SourceKind, venue: str, path: str = "") -> Dataset:
+def dataset_from_frame(frame: CandleFrame, kind: SourceKind, origin: DataOrigin, path: str = "") -> Dataset:
     """Describe bars in memory.
 
     Raises:
@@ -147,7 +148,7 @@ def dataset_from_frame(frame: CandleFrame, kind: SourceKind, venue: str, path: s
     picks = np.linspace(0, len(frame) - 1, min(PREVIEW_POINTS, len(frame))).astype(np.int64)
     return Dataset(
         kind=kind,
-        venue=venue,
+        origin=origin,
         symbol=frame.symbol,
         timeframe=frame.timeframe,
         first_ns=int(frame.time_ns[0]),

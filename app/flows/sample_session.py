@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from app.flows.origin_text import market_title
 from app.i18n import tr
 from core.clock import NS_PER_S
+from core.domain.data_origin import DEFAULT_SEED, practice_origin, with_caution
 from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import Instrument
 from core.domain.market import Ticker
@@ -33,6 +35,7 @@ from core.events import (
 )
 
 VENUE = "binance"
+PRACTICE = practice_origin(f"synthetic-{DEFAULT_SEED}")
 # As the evaluation writes it: every text here is one the core could have written, so that pictures speak each language.
 SAMPLE_VERDICT = "No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.310)."
 MODEL_IDS = ("9f41c07be2d34a1c", "1b7e55d20c8f4e93", "c3a8802f6be14d07")
@@ -275,5 +278,9 @@ def _messages(now_ns: int) -> tuple[ExecutorEvent, ...]:
     return (
         SignalEmitted(signal),
         IntentDenied(order.intent, "MAX_ORDER_VALUE", "order value 152500.00 is above the limit 5000"),
-        Notice(Severity.SUCCESS, tr("Training finished: {market}", market="BTC/USDT 1h"), SAMPLE_VERDICT),
+        Notice(
+            Severity.SUCCESS,
+            tr("Training finished: {market}", market=market_title("BTC/USDT", "1h", PRACTICE)),
+            with_caution(SAMPLE_VERDICT, PRACTICE),
+        ),
     )

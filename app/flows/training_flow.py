@@ -20,6 +20,7 @@ from app.flows.sentence_text import CoreSentence
 from app.i18n import format_number, mark
 from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
+from core.domain.data_origin import DataOrigin, is_practice
 from core.errors import UserError
 from ml.api import (
     FEATURE_SETS,
@@ -65,6 +66,7 @@ class Step(StrEnum):
 STEPS: tuple[Step, ...] = tuple(Step)
 
 _DEFAULT = ForecastSpec()
+_ANY_ORIGIN = DataOrigin("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class TrainingDraft:
     Attributes:
         source: where the bars come from.
         symbol / timeframe: the chosen market, for stored and practice history.
+        origin: whose market of that name; "" is the first there is.
         file_path: the chosen file.
         whole_range: use every bar; otherwise `start_date` to `end_date`.
         start_date / end_date: ISO dates in UTC, both days included.
@@ -86,6 +89,7 @@ class TrainingDraft:
     source: SourceKind = SourceKind.STORE
     symbol: str = ""
     timeframe: str = ""
+    origin: DataOrigin = _ANY_ORIGIN
     file_path: str = ""
     whole_range: bool = True
     start_date: str = ""
@@ -159,6 +163,8 @@ class TrainingFlow:
         self._file_problem: Sentence | None = None
         self._step = Step.DATA
         self._draft = draft or self._first_draft()
+        if self._draft.source is not SourceKind.FILE and self.dataset is None:
+            self._draft = self._with_existing_market(self._draft)
 
     # ---------------------------------------------------------------------------------------------------- state
 
@@ -181,12 +187,9 @@ class TrainingFlow:
         """Take changed entries by their name in `TrainingDraft`; another source or market resets the range."""
         before = self._draft
         self._draft = replace(before, **changes)
-        moved = (before.source, before.symbol, before.timeframe, before.file_path) != (
-            self._draft.source,
-            self._draft.symbol,
-            self._draft.timeframe,
-            self._draft.file_path,
-        )
+        if before.source is not self._draft.source and "origin" not in changes:
+            self._draft = replace(self._draft, origin=_ANY_ORIGIN)  # invented bars chosen there are no wish for here
+        moved = _place(before) != _place(self._draft)
         if moved and self._draft.source is not SourceKind.FILE:
             self._draft = self._with_existing_market(self._draft)
         if before.file_path != self._draft.file_path:
@@ -227,13 +230,15 @@ class TrainingFlow:
 
     # ------------------------------------------------------------------------------------------------- choices
 
-    def symbols(self) -> tuple[str, ...]:
-        """Markets of the present source."""
-        return tuple(dict.fromkeys(item.symbol for item in self._of_source(self._draft.source)))
+    def markets(self) -> tuple[tuple[str, DataOrigin], ...]:
+        """Markets of the present source: one symbol may be there of several origins."""
+        return tuple(dict.fromkeys((item.symbol, item.origin) for item in self._of_source(self._draft.source)))
 
     def timeframes(self) -> tuple[str, ...]:
         """Bar lengths of the chosen market, shortest first."""
-        found = {item.timeframe for item in self._of_source(self._draft.source) if item.symbol == self._draft.symbol}
+        market = (self._draft.symbol, self._draft.origin)
+        offered = self._of_source(self._draft.source)
+        found = {item.timeframe for item in offered if (item.symbol, item.origin) == market}
         return tuple(item.value for item in Timeframe if item in found)
 
     def has_source(self, kind: SourceKind) -> bool:
@@ -245,8 +250,9 @@ class TrainingFlow:
         """The chosen history, None where there is none (yet)."""
         if self._draft.source is SourceKind.FILE:
             return self._file
+        wanted = (self._draft.symbol, self._draft.origin, self._draft.timeframe)
         for item in self._of_source(self._draft.source):
-            if item.symbol == self._draft.symbol and item.timeframe.value == self._draft.timeframe:
+            if (item.symbol, item.origin, item.timeframe.value) == wanted:
                 return item
         return None
 
@@ -393,23 +399,31 @@ class TrainingFlow:
         return tuple(item for item in self._datasets if item.kind is kind)
 
     def _first_draft(self) -> TrainingDraft:
-        # The few live bars of the last sessions are a history, too, but not one to learn from.
-        for kind, fewest in ((SourceKind.STORE, WORTHWHILE_BARS), (SourceKind.PRACTICE, 0), (SourceKind.STORE, 0)):
-            found = [item for item in self._of_source(kind) if item.bars >= fewest]
-            if found:
-                best = max(found, key=lambda item: item.bars) if kind is SourceKind.STORE else _usual(found)
-                draft = TrainingDraft(source=kind, symbol=best.symbol, timeframe=best.timeframe.value)
-                return self._range_of(draft, best)
-        return TrainingDraft()
+        stored, practice = self._of_source(SourceKind.STORE), self._of_source(SourceKind.PRACTICE)
+        # The few live bars of the last sessions are a history, too, but not one to learn from; and of the practice
+        # market the exchange has more than was stored.
+        worthwhile = [item for item in stored if item.bars >= WORTHWHILE_BARS and not is_practice(item.origin)]
+        if worthwhile or (stored and not practice):
+            best = max(worthwhile or stored, key=lambda item: item.bars)
+        elif practice:
+            best = _usual(practice)
+        else:
+            return TrainingDraft()
+        draft = TrainingDraft(source=best.kind, symbol=best.symbol, timeframe=best.timeframe.value, origin=best.origin)
+        return self._range_of(draft, best)
 
     def _with_existing_market(self, draft: TrainingDraft) -> TrainingDraft:
-        """Keep symbol and bar length where the source has them, else take the nearest there is."""
+        """Keep symbol, origin and bar length where the source has them, else take the nearest there is."""
         found = self._of_source(draft.source)
         if not found:
             return draft
         if draft.symbol not in {item.symbol for item in found}:
             draft = replace(draft, symbol=_usual(found).symbol)
         same = [item for item in found if item.symbol == draft.symbol]
+        if draft.origin not in {item.origin for item in same}:
+            real = [item for item in same if not is_practice(item.origin)]
+            draft = replace(draft, origin=_usual(real or same).origin)
+        same = [item for item in same if item.origin == draft.origin]
         if draft.timeframe not in {item.timeframe.value for item in same}:
             draft = replace(draft, timeframe=_usual(same).timeframe.value)
         return draft
@@ -460,7 +474,7 @@ class TrainingFlow:
             start_ns = dataset.first_ns if start_ns is None else start_ns
             end_ns = dataset.last_ns + dataset.timeframe.ns if end_ns is None else end_ns
         source = dataset.path if dataset.kind is SourceKind.FILE else STORE_SOURCE
-        return DataRange(dataset.venue, dataset.symbol, dataset.timeframe.value, start_ns, end_ns, source)
+        return DataRange(dataset.origin, dataset.symbol, dataset.timeframe.value, start_ns, end_ns, source)
 
     def _build(self) -> ForecastSpec:
         draft = self._draft
@@ -493,6 +507,11 @@ def parse_horizons(text: str) -> tuple[int, ...] | None:
     values = tuple(int(word) for word in words)
     ascending = all(a < b for a, b in itertools.pairwise(values))
     return values if ascending and values[0] >= 1 and values[-1] <= 2_000 else None
+
+
+def _place(draft: TrainingDraft) -> tuple[SourceKind, str, DataOrigin, str, str]:
+    """Return what names the bars; where it changes, the range begins anew."""
+    return draft.source, draft.symbol, draft.origin, draft.timeframe, draft.file_path
 
 
 def _usual(found: Sequence[Dataset]) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.flows.datasets import SourceKind, date_text
+from app.flows.origin_text import origin_title
 from app.flows.sentence_text import local_text
 from app.flows.training_flow import QUANTILE_PRESETS, PartName, SplitPart, TrainingFlow
 from app.i18n import MISSING, format_duration, format_number, mark, tr, tr_count
@@ -102,7 +103,9 @@ def _data_group(flow: TrainingFlow) -> ReviewGroup:
     source = tr(SOURCE_TITLES[draft.source])
     if draft.source is SourceKind.FILE and draft.file_path:
         source = draft.file_path
-    market = MISSING if dataset is None else f"{dataset.symbol} · {dataset.timeframe.value} · {dataset.venue}"
+    market = (
+        MISSING if dataset is None else f"{dataset.symbol} · {dataset.timeframe.value} · {origin_title(dataset.origin)}"
+    )
     first = last = bars = MISSING
     if summary is not None and summary.first_ns is not None and summary.last_ns is not None:
         first, last = date_text(summary.first_ns), date_text(summary.last_ns)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.domain.data_origin import BINANCE, DataOrigin
+
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
@@ -15,6 +17,7 @@ class ModelChoice:
         verdict: one sentence on how good it is, as the evaluation wrote it.
         created_ns: when it was trained, ns UTC.
         edge: whether the evaluation found evidence of an edge.
+        origin: whose market its bars were of.
     """
 
     model_id: str
@@ -23,3 +26,4 @@ class ModelChoice:
     verdict: str
     created_ns: int
     edge: bool = False
+    origin: DataOrigin = BINANCE

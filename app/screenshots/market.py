@@ -13,12 +13,13 @@ import numpy as np
 from core.clock import NS_PER_MS, NS_PER_S
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
+from core.domain.data_origin import DEFAULT_SEED
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.orders import Side
 from core.practice import bars
 from core.practice.liquidity import Touch, resting_levels
 from core.practice.specs import MarketSpec
-from core.practice.synthetic import DEFAULT_SEED, SyntheticMarket
+from core.practice.synthetic import SyntheticMarket
 
 NOW_NS: Final = 1_780_000_000 * NS_PER_S  # 2026-05-28 20:26:40 UTC
 BARS: Final = 600

@@ -15,10 +15,11 @@ from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWiz
 from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
+from app.screenshots.market import NOW_NS
 from app.screenshots.session import BTC, HOURLY, WOULD_TRADE
 from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.ticket_scenes import ticket_scenes
-from app.screenshots.training import FAILED, FINISHED, RUNNING, progress, result
+from app.screenshots.training import FAILED, FINISHED, RUNNING, practice_data, progress, result
 from app.theme import SPACE_L
 from app.ui.actions import ActionId
 from app.ui.dialogs.about_dialog import AboutDialog
@@ -96,12 +97,12 @@ def _trade(studio: Studio) -> None:
     studio.feed_market()
     studio.feed_session(TradingMode.PRACTICE)
     training = studio.training
-    training.on_run_queued(RUNNING, "BTC/USDT 1h")
+    training.on_run_queued(RUNNING, practice_data(BTC, "1h"), NOW_NS - 2 * NS_PER_S * 60)
     for message in progress(17):
         training.on_progress(message)
-    training.on_run_queued(FINISHED, "BTC/USDT 1h")
+    training.on_run_queued(FINISHED, practice_data(BTC, "1h"), NOW_NS - 50 * NS_PER_S * 60)
     training.on_result(result())
-    training.on_run_queued(FAILED, "ETH/USDT 4h")
+    training.on_run_queued(FAILED, practice_data("ETH/USDT", "4h"), NOW_NS - 90 * NS_PER_S * 60)
     training.on_failed(FAILED, *_TOO_FEW_BARS)
     _choose_run(studio, 0)
     studio.window.toasts.clear()

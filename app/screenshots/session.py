@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from app.flows.sample_session import MODEL_IDS, SAMPLE_VERDICT, VENUE, sample_instruments, sample_order
+from app.flows.origin_text import market_title
+from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT, VENUE, sample_instruments, sample_order
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.screenshots.market import NOW_NS, PictureMarket
 from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
+from core.domain.data_origin import with_caution
 from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import Instrument
 from core.domain.orders import (
@@ -128,8 +130,8 @@ class PictureSession:
             NOW_NS - 2 * NS_PER_S,
             Notice(
                 Severity.SUCCESS,
-                tr("Training finished: {market}", market="BTC/USDT 1h"),
-                SAMPLE_VERDICT,
+                tr("Training finished: {market}", market=market_title(BTC, "1h", PRACTICE)),
+                with_caution(SAMPLE_VERDICT, origin=PRACTICE),
             ),
         )
 
@@ -159,9 +161,11 @@ class PictureSession:
         """Return trained models a strategy can be made of, newest first."""
         day = Timeframe.D1.ns
         return (
-            ModelChoice(MODEL_IDS[0], BTC, "1h", SAMPLE_VERDICT, NOW_NS - day // 3),
-            ModelChoice(MODEL_IDS[1], ETH, "15m", _VERDICT.format("+0.11%", "0.090"), NOW_NS - 2 * day),
-            ModelChoice(MODEL_IDS[2], SOL, "4h", _VERDICT.format("-0.20%", "0.740"), NOW_NS - 9 * day),
+            ModelChoice(MODEL_IDS[0], BTC, "1h", SAMPLE_VERDICT, NOW_NS - day // 3, origin=PRACTICE),
+            ModelChoice(
+                MODEL_IDS[1], ETH, "15m", _VERDICT.format("+0.11%", "0.090"), NOW_NS - 2 * day, origin=PRACTICE
+            ),
+            ModelChoice(MODEL_IDS[2], SOL, "4h", _VERDICT.format("-0.20%", "0.740"), NOW_NS - 9 * day, origin=PRACTICE),
         )
 
     def price(self, symbol: str) -> Decimal:

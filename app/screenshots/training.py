@@ -11,11 +11,12 @@ from typing import Final
 import numpy as np
 
 from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
-from app.flows.sample_session import MODEL_IDS, SAMPLE_VERDICT, VENUE
+from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
 from app.screenshots.market import NOW_NS, PictureMarket
 from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE
 from core.errors import UserError
-from ml.api import EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress, TrainingResult
+from ml.api import DataRange, EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress, TrainingResult
 
 EPOCHS: Final = 40
 RUNNING, FINISHED, FAILED = "run-running", "run-finished", "run-failed"
@@ -53,13 +54,18 @@ def stored_history(market: PictureMarket, symbol: str, timeframe: Timeframe, cou
     frame = market.history(symbol, timeframe, count).finals()
     kept = np.ones(len(frame), np.bool_)
     kept[_HOLE] = False
-    return dataset_from_frame(frame.select(kept), SourceKind.STORE, VENUE)
+    return dataset_from_frame(frame.select(kept), SourceKind.STORE, BINANCE)
+
+
+def practice_data(symbol: str, timeframe: str) -> DataRange:
+    """Return what a run on the practice market learns from."""
+    return DataRange(PRACTICE, symbol, timeframe)
 
 
 def _practice(symbol: str, timeframe: Timeframe) -> Dataset:
     last_ns = timeframe.floor(NOW_NS) - timeframe.ns
     first_ns = last_ns - (_PRACTICE_BARS - 1) * timeframe.ns
-    return Dataset(SourceKind.PRACTICE, VENUE, symbol, timeframe, first_ns, last_ns, _PRACTICE_BARS)
+    return Dataset(SourceKind.PRACTICE, PRACTICE, symbol, timeframe, first_ns, last_ns, _PRACTICE_BARS)
 
 
 def _losses(epoch: int) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from app.workers.base import AsyncWorkerThread
 from app.workers.market import MarketLink
 from core.data.data_storage import CandleStore
 from core.domain.candles import Timeframe
+from core.domain.data_origin import DataOrigin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +46,9 @@ class _QueuedStore(CandleStore):
         super().__init__(root)
         self._writer = writer
 
-    def write(self, venue: str, frame: CandleFrame, source: str) -> int:
+    def write(self, origin: DataOrigin, frame: CandleFrame, source: str) -> int:
         """Hand the rows to the store worker and wait until they are on the disk."""
-        self._writer.write_candles(venue, frame, source)
+        self._writer.write_candles(origin, frame, source)
         self._writer.flush().result(WRITE_TIMEOUT_S)
         return len(frame)
 
@@ -85,6 +86,7 @@ class HistoryWorker(AsyncWorkerThread):
             result = await fetch_history(
                 link.gateway,
                 self._store,
+                link.origin,
                 wanted.symbol,
                 wanted.timeframe,
                 wanted.start_ns,

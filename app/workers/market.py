@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -18,6 +19,7 @@ from app.workers.base import AsyncWorkerThread
 from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import SnapshotStore
 from core.domain.candles import Candle, Timeframe
+from core.domain.data_origin import DataOrigin
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.orders import TradingMode
 from core.errors import UserError
@@ -41,6 +43,11 @@ class MarketLink(Protocol):
         """Connected, bound to the running loop."""
         ...
 
+    @property
+    def origin(self) -> DataOrigin:
+        """Whose market the gateway's bars are of."""
+        ...
+
     async def close(self) -> None:
         """Close every socket."""
         ...
@@ -57,7 +64,7 @@ class Feed(Protocol):
 class CandleBooks(Protocol):
     """Where closed bars are kept; `app.workers.store.StoreWorker` is one."""
 
-    def append_candles(self, venue: str, candles: Sequence[Candle]) -> bool:
+    def append_candles(self, origin: DataOrigin, candles: Sequence[Candle]) -> bool:
         """Keep live candles."""
         ...
 
@@ -130,6 +137,7 @@ class MarketWorker(AsyncWorkerThread):
         self._books = books
         self._make_feed = make_feed
         self._retry_s = retry_s
+        self._origin: DataOrigin | None = None
         self._store = SnapshotStore(_INTERVALS_MS, parent=self)
         self._store.updated.connect(self._on_updated)
         self._lock = threading.Lock()  # guards the five below
@@ -142,6 +150,11 @@ class MarketWorker(AsyncWorkerThread):
         self._retry: Retry | None = None
 
     # --- GUI thread -------------------------------------------------------------------------------------------
+
+    @property
+    def origin(self) -> DataOrigin | None:
+        """Whose market it shows; None before the first connection, known when `instruments_loaded` is emitted."""
+        return self._origin
 
     def watch(self, symbol: str, timeframe: str) -> None:
         """Look at a market from its history on; what still arrives of the last one is dropped."""
@@ -197,8 +210,9 @@ class MarketWorker(AsyncWorkerThread):
         link = await self._open_link(self.connection_changed.emit)
         try:
             self._retry.succeeded()
+            self._origin = link.origin
             self.instruments_loaded.emit(tuple(link.gateway.instruments.values()))
-            append = None if self._books is None else self._append
+            append = None if self._books is None else partial(self._books.append_candles, link.origin)
             while True:
                 self._switched.clear()
                 with self._lock:
@@ -215,10 +229,6 @@ class MarketWorker(AsyncWorkerThread):
     async def _try_now(self) -> None:
         if self._retry is not None:
             self._retry.now()
-
-    def _append(self, venue: str, candles: Sequence[Candle]) -> None:
-        if self._books is not None:
-            self._books.append_candles(venue, candles)
 
     def _tell_trouble(self, trouble: UserError) -> None:
         # There is no gateway while this is told; as long as there is one, it alone says how the link is.

@@ -21,6 +21,7 @@ from app.i18n import tr
 from app.workers.base import WorkerThread
 from core.clock import Clock
 from core.domain.candles import Candle
+from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 from core.events import Notice, Severity
 
@@ -96,14 +97,14 @@ class StoreWorker(WorkerThread):
         self._closed = False
         self._numbers = itertools.count(1)
 
-    def append_candles(self, venue: str, candles: Sequence[Candle]) -> bool:
+    def append_candles(self, origin: DataOrigin, candles: Sequence[Candle]) -> bool:
         """Keep live candles; False where the worker has ended."""
         kept = tuple(candles)
-        return self._put(_Job(tr("Live candles"), lambda backend: backend.candles.append(venue, kept)))
+        return self._put(_Job(tr("Live candles"), lambda backend: backend.candles.append(origin, kept)))
 
-    def write_candles(self, venue: str, frame: CandleFrame, source: str) -> bool:
+    def write_candles(self, origin: DataOrigin, frame: CandleFrame, source: str) -> bool:
         """Merge price history; False where the worker has ended."""
-        return self._put(_Job(tr("Price history"), lambda backend: backend.candles.write(venue, frame, source)))
+        return self._put(_Job(tr("Price history"), lambda backend: backend.candles.write(origin, frame, source)))
 
     def begin_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
         """Record a run that has just started or goes on; False where the worker has ended."""

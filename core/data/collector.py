@@ -11,6 +11,7 @@ from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.data.quality import find_gaps
 from core.domain.candles import Candle, Timeframe
+from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 from core.execution.api.gateway import DefinitiveReject, FatalGatewayError, GatewayError, MarketGateway, RetryableError
 
@@ -52,6 +53,7 @@ class FetchResult:
 async def fetch_history(
     gateway: MarketGateway,
     store: CandleStore,
+    origin: DataOrigin,
     symbol: str,
     timeframe: Timeframe,
     start_ns: int,
@@ -65,12 +67,22 @@ async def fetch_history(
 
     Every page is stored before the next is asked for, so a stop or a crash loses one page at most.
 
+    Args:
+        gateway: connected gateway.
+        store: where the bars go.
+        origin: whose market the gateway's bars are of.
+        symbol / timeframe: which bars.
+        start_ns / end_ns: ns UTC.
+        progress: told after every page.
+        should_stop: asked before every page.
+        source: written beside every row.
+
     Raises:
         UserError: unknown market, venue out of reach after several tries, or the store cannot be written.
     """
     if end_ns <= start_ns:
         raise UserError("The end of the period lies before its start.", "Exchange --start and --end.")
-    ranges = missing_ranges(store.read(gateway.venue, symbol, timeframe, start_ns, end_ns), start_ns, end_ns)
+    ranges = missing_ranges(store.read(origin, symbol, timeframe, start_ns, end_ns), start_ns, end_ns)
     total = sum((end - start) // timeframe.ns for start, end in ranges)
     began, received, changed, pages, done = time.monotonic(), 0, 0, 0, 0
 
@@ -91,7 +103,7 @@ async def fetch_history(
             bars = [c for c in page if cursor <= c.open_time_ns < range_end]
             if bars:
                 frame = CandleFrame.from_candles(bars, symbol, timeframe)
-                changed += store.write(gateway.venue, frame, source)
+                changed += store.write(origin, frame, source)
                 received += len(bars)
             # The venue skips what it does not have: an answer beyond the range means the rest does not exist.
             reached = page[-1].open_time_ns + timeframe.ns if page else range_end

@@ -1,4 +1,4 @@
-"""Candles on disk: Parquet, one file per venue, symbol, timeframe and month. Any thread.
+"""Candles on disk: Parquet, one file per origin, symbol, timeframe and month. Any thread.
 
 Files are replaced atomically, so a reader sees either the old or the new month; a lock file keeps writers of one
 series apart. Live candles are collected in memory and merged in batches. pyarrow is imported on first use: the window
@@ -22,6 +22,7 @@ from core.data.arrow import strings_to_arrow, strings_to_numpy, to_arrow, to_num
 from core.data.atomic_file import exclusive_lock, flush_folder, write_atomically
 from core.data.frame import COLUMNS, PRICE_COLUMNS, CandleFrame
 from core.domain.candles import Candle, Timeframe
+from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 
 STREAM_SOURCE = "stream"
@@ -33,7 +34,7 @@ _MONTH_FILE = re.compile(r"\d{4}-\d{2}\.parquet")
 class Series(NamedTuple):
     """Names one price history."""
 
-    venue: str
+    origin: DataOrigin
     symbol: str
     timeframe: Timeframe
 
@@ -50,7 +51,7 @@ class StoredSeries:
         damaged: files that cannot be read.
     """
 
-    venue: str
+    origin: DataOrigin
     symbol: str
     timeframe: Timeframe
     rows: int
@@ -78,23 +79,23 @@ class CandleStore:
         self._lock = threading.Lock()
         self._pending: dict[Series, list[Candle]] = {}
 
-    def write(self, venue: str, frame: CandleFrame, source: str) -> int:
+    def write(self, origin: DataOrigin, frame: CandleFrame, source: str) -> int:
         """Merge `frame` into the store and return how many rows are new or changed.
 
         For each bar the last written version wins, but a final bar is never replaced by an unfinished one and a
         streamed bar never replaces one that was read by REST or imported.
 
         Args:
-            venue: venue id.
+            origin: whose market the bars are of.
             frame: rows in any order; of several rows with one open time the last counts.
             source: where all rows come from.
 
         Raises:
             UserError: the disk is full, or a file to be merged with is damaged.
         """
-        return self._merge(Series(venue, frame.symbol, frame.timeframe), _uniform(frame, source))
+        return self._merge(Series(origin, frame.symbol, frame.timeframe), _uniform(frame, source))
 
-    def append(self, venue: str, candles: Sequence[Candle]) -> None:
+    def append(self, origin: DataOrigin, candles: Sequence[Candle]) -> None:
         """Take live candles; they are readable at once and reach the disk with `flush` or in batches.
 
         Raises:
@@ -103,7 +104,7 @@ class CandleStore:
         full: set[Series] = set()
         with self._lock:
             for candle in candles:
-                key = Series(venue, candle.symbol, candle.timeframe)
+                key = Series(origin, candle.symbol, candle.timeframe)
                 rows = self._pending.setdefault(key, [])
                 if rows and rows[-1].open_time_ns == candle.open_time_ns and not rows[-1].final:
                     rows[-1] = candle  # the forming bar moved
@@ -126,14 +127,19 @@ class CandleStore:
             self._flush_series(key)
 
     def read(
-        self, venue: str, symbol: str, timeframe: Timeframe, start_ns: int | None = None, end_ns: int | None = None
+        self,
+        origin: DataOrigin,
+        symbol: str,
+        timeframe: Timeframe,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
     ) -> CandleFrame:
         """Return the stored bars with `start_ns` <= open time < `end_ns`, oldest first, live ones included.
 
         Raises:
             UserError: a file of the range is damaged; the message names it.
         """
-        key = Series(venue, symbol, timeframe)
+        key = Series(origin, symbol, timeframe)
         paths = self._month_files(key)
         wanted = [path for path in paths if _overlaps(path, timeframe, start_ns, end_ns)]
         frame = CandleFrame.concat([_read_frame(path, key) for path in wanted], symbol, timeframe)
@@ -147,18 +153,19 @@ class CandleStore:
         return merged.frame.between(start_ns, end_ns)
 
     def list_series(self) -> list[StoredSeries]:
-        """Return what is on disk, sorted by venue, symbol and timeframe."""
+        """Return what is on disk, sorted by origin, symbol and timeframe."""
         found = []
         for folder in sorted(self._root.glob("*/*/*")):
             if not folder.is_dir() or folder.name not in set(Timeframe):
                 continue
-            key = Series(folder.parent.parent.name, _decode_symbol(folder.parent.name), Timeframe(folder.name))
+            origin = DataOrigin(unquote(folder.parent.parent.name))
+            key = Series(origin, _decode_symbol(folder.parent.name), Timeframe(folder.name))
             found.append(self.describe(*key))
-        return sorted(found, key=lambda s: (s.venue, s.symbol, s.timeframe.seconds))
+        return sorted(found, key=lambda s: (s.origin, s.symbol, s.timeframe.seconds))
 
-    def describe(self, venue: str, symbol: str, timeframe: Timeframe) -> StoredSeries:
+    def describe(self, origin: DataOrigin, symbol: str, timeframe: Timeframe) -> StoredSeries:
         """Return what is on disk of one series; damaged files are listed, not raised."""
-        key = Series(venue, symbol, timeframe)
+        key = Series(origin, symbol, timeframe)
         paths = self._month_files(key)
         rows, damaged = 0, []
         readable: list[Path] = []
@@ -171,7 +178,7 @@ class CandleStore:
         first = int(_read_frame(readable[0], key).time_ns[0]) if readable else None
         last = int(_read_frame(readable[-1], key).time_ns[-1]) if readable else None
         size = sum(path.stat().st_size for path in paths)
-        return StoredSeries(venue, symbol, timeframe, rows, first, last, len(paths), size, tuple(damaged))
+        return StoredSeries(origin, symbol, timeframe, rows, first, last, len(paths), size, tuple(damaged))
 
     def _flush_series(self, key: Series) -> None:
         with self._lock:
@@ -206,7 +213,7 @@ class CandleStore:
         return changed
 
     def _folder(self, key: Series) -> Path:
-        return self._root / quote(key.venue, safe="") / _encode_symbol(key.symbol) / key.timeframe.value
+        return self._root / quote(key.origin, safe="") / _encode_symbol(key.symbol) / key.timeframe.value
 
     def _month_files(self, key: Series) -> list[Path]:
         folder = self._folder(key)

@@ -26,8 +26,9 @@ from core.execution.api.gateway import (
 )
 
 T = TypeVar("T")
-# Takes candles for storage, with their finality; must not block.
-CandleAppender = Callable[[str, Sequence[Candle]], None]
+# Takes final candles for storage, must not block. Whose market they are of is known to whoever opened the gateway: its
+# venue names the protocol only.
+CandleAppender = Callable[[Sequence[Candle]], object]
 
 HISTORY_BARS = 1_000
 BOOK_DEPTH = 20
@@ -100,7 +101,7 @@ class MarketFeed:
             symbol: market shown first.
             timeframe: bar length shown first.
             sink: receives everything.
-            append: takes history and final candles for storage, with the venue's id.
+            append: takes history and final candles for storage.
             history_bars: bars loaded before streaming.
             backoff: pauses between attempts.
             seed: of the spread of the pauses.
@@ -196,7 +197,7 @@ class MarketFeed:
                 self._sink.on_candle(candle)
         final = [c for c in fresh if c.final]
         if final and self._append is not None:
-            self._append(self._gateway.venue, final)
+            self._append(final)
         return final[-1].open_time_ns if final else newest_final_ns
 
     async def _keep(self, name: str, open_stream: Callable[[], AsyncIterator[T]], deliver: Callable[[T], None]) -> None:

@@ -66,6 +66,7 @@ class TradingApi:
                 {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200000},
             ],
             "exchangeFilters": [],
+            "practiceMarket": self._exchange.source.source_id,  # not the venue's: whose prices these are
             "symbols": [rules.symbol_info(spec) for spec in self._chosen(params)],
         }
 

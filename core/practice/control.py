@@ -12,6 +12,9 @@ import aiohttp
 
 from core.clock import NS_PER_MS
 from core.errors import UserError
+from core.execution.api.loopback import open_session
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class PracticeState:
     """State of the exchange.
 
     Attributes:
+        market: name of the market it has; another seed or other replayed files are another one.
         market_time_ms / server_time_ms: the two clocks, ms UTC.
         speed: market seconds per wall second; None in lockstep.
         finished: a replay has reached the end of its data.
@@ -64,6 +68,7 @@ class PracticeState:
         last_closed_ms: open time of the last such bar closed; None before the first.
     """
 
+    market: str
     market_time_ms: int
     server_time_ms: int
     speed: float | None
@@ -129,7 +134,7 @@ class PracticeControl:
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=10))
+            self._session = aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT)
         try:
             async with self._session.request(method, f"{self._url}/{path}", json=body) as response:
                 answer: dict[str, Any] = await response.json() if response.status in (200, 400, 401) else {}
@@ -144,6 +149,7 @@ class PracticeControl:
 def _state(answer: dict[str, Any]) -> PracticeState:
     closed = answer["last_closed"]
     return PracticeState(
+        market=answer["market"],
         market_time_ms=answer["market_time_ms"],
         server_time_ms=answer["server_time_ms"],
         speed=None if answer["lockstep"] else float(answer["speed"]),
@@ -153,6 +159,23 @@ def _state(answer: dict[str, Any]) -> PracticeState:
         last_closed_ms=closed["open_time"],
         symbols=tuple(answer["symbols"]),
     )
+
+
+async def ask_market(rest: str) -> str:
+    """Return the name of the market behind a practice exchange's REST address, without a token; "" if it tells none.
+
+    Raises:
+        UserError: nothing answers there.
+    """
+    try:
+        async with (
+            open_session(loopback_only=True) as session,
+            session.get(f"{rest}/api/v3/exchangeInfo", timeout=_TIMEOUT) as response,
+        ):
+            answer = await response.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+        raise UserError("The practice exchange does not answer.", "Start it again.") from exc
+    return str(answer.get("practiceMarket", ""))
 
 
 class PracticeMarketClock:

@@ -19,7 +19,7 @@ class MarketSource(Protocol):
 
     @property
     def source_id(self) -> str:
-        """Stable name of this very market, usable as a folder name."""
+        """Stable name of this very market, usable as a folder name (see `core.domain.data_origin.practice_origin`)."""
         ...
 
     @property

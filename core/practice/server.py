@@ -353,6 +353,7 @@ class PracticeServer:
         player = self.player
         return web.json_response(
             {
+                "market": self.exchange.source.source_id,
                 "market_time_ms": self.exchange.market_ms,
                 "server_time_ms": wall_ms(),
                 "speed": "max" if player.lockstep else player.speed,

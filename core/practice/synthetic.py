@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from core.domain.data_origin import DEFAULT_SEED
 from core.practice import paths
 from core.practice.bars import DAY_MS, HOUR_MS, MINUTE_MS, Ints, aggregate, empty_bars, floor_open
 from core.practice.paths import RECIPE_COLUMNS, Trades
@@ -26,7 +27,6 @@ Floats = npt.NDArray[np.float64]
 
 GENESIS_MS: Final = 1_502_668_800_000  # Monday 2017-08-14 00:00 UTC: the first synthetic minute
 MINUTES: Final = 1_440
-DEFAULT_SEED: Final = 1
 
 _ANCHOR_BLOCK: Final = 512  # days drawn together; a prefix of the walk never changes when it is extended
 _CHUNK_DAYS: Final = 4  # larger temporaries cost more in page faults than they save in calls

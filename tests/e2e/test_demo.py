@@ -7,8 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from core.config import DataPaths
+from core.data.data_storage import CandleStore
+from core.data.importer import import_candles
+from core.domain.data_origin import BINANCE, caution, practice_origin
 from tests.e2e.programs import left_over, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -46,6 +51,10 @@ def test_on_real_bars(realdata: Path, tmp_path: Path) -> None:
     assert result["orders"] > 0
     assert result["fills"] >= result["orders"]
     assert result["pictures"] == []
+    frame = import_candles(bars).frame.finals()
+    store = CandleStore(DataPaths(out / "data").candles)
+    assert [series.origin for series in store.list_series()] == [BINANCE]  # nothing of the replay lies over it
+    assert np.array_equal(store.read(BINANCE, frame.symbol, frame.timeframe).close, frame.close)
     assert left_over(str(tmp_path)) == []
 
 
@@ -56,4 +65,7 @@ def test_on_the_made_market(tmp_path: Path) -> None:
     )
     assert ended.code == 0, ended.err[-2_000:]
     check(out, ended.result())
+    (series,) = CandleStore(DataPaths(out / "data").candles).list_series()
+    assert series.origin == practice_origin("synthetic-1")
+    assert caution(series.origin) in (out / "report.html").read_text("utf-8")
     assert left_over(str(tmp_path)) == []

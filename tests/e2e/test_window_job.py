@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -32,6 +33,9 @@ from tests.qt.conftest import _nothing_left_behind, _quick_collections  # noqa: 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+MARKET = "BTC/USDT 1m · practice market"
+TRAINED = f"Training finished: {MARKET}"
+CAUTION = "Invented practice market: this says nothing about a real one."
 OPEN = ("NEW", "PARTIALLY_FILLED")
 
 
@@ -71,6 +75,10 @@ def told(person: Person, title: str) -> bool:
     return any(any(text.startswith(title) for text in row.values()) for row in person.rows("notifications_table"))
 
 
+def is_finished(row: str) -> bool:
+    return re.fullmatch(re.escape(MARKET) + r" · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · finished", row) is not None
+
+
 def open_pnl(person: Person) -> str:
     rows = person.rows("positions_table")
     return rows[0]["Open PnL"] if rows else "—"
@@ -98,14 +106,16 @@ def test_the_main_job(person: Person, qtbot: QtBot, application: Application, qa
     walk_wizard(person, qtbot)
     note("wizard done")
     runs = person.see(QListWidget, "training_runs")
-    person.wait(lambda: runs.count() == 1 and runs.item(0).text() == "BTC/USDT 1m · finished", 90, "training ends")
+    person.wait(lambda: runs.count() == 1 and is_finished(runs.item(0).text()), 90, "training ends")
     note("trained")
     metrics = [label.text() for label in person.see(QWidget, "training_metrics").findChildren(QLabel)]
     assert "Persistence" in metrics
     assert any("test bars" in text for text in metrics)
     toast = person.see(QLabel, "toast_title")
-    assert toast.text() == "Training finished: BTC/USDT 1m"
-    person.wait(lambda: told(person, "Training finished: BTC/USDT 1m"), 5, "the notification is listed")
+    assert toast.text() == TRAINED
+    person.wait(lambda: told(person, TRAINED), 5, "the notification is listed")
+    assert person.see(QLabel, "training_note").text().endswith(CAUTION)
+    assert any(any(CAUTION in text for text in row.values()) for row in person.rows("notifications_table"))
     shoot(person, "trained")
 
     person.press(QAbstractButton, "training_use")
@@ -113,6 +123,7 @@ def test_the_main_job(person: Person, qtbot: QtBot, application: Application, qa
     person.write(QLineEdit, "strategy_capital", "1000", form)
     person.write(QLineEdit, "strategy_entry_z", "0", form)
     person.write(QLineEdit, "strategy_exit_z", "0", form)
+    assert MARKET.split(" · ")[1] in form.model.currentText()
     shoot(person, "form", form)
     person.press(QAbstractButton, "strategy_add", form)
     person.wait(lambda: len(person.rows("strategies_table")) == 1, 10, "the strategy in the table")

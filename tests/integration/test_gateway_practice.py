@@ -17,6 +17,7 @@ from core.data.frame import CandleFrame
 from core.data.quality import check_quality
 from core.data.real_time_collector import MarketFeed
 from core.domain.candles import Candle, Timeframe
+from core.domain.data_origin import practice_origin
 from core.domain.orders import OrderState, OrderType, Side, TradingMode
 from core.execution.api.binance_api import binance_practice_profile
 from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
@@ -27,6 +28,7 @@ from core.practice.process import PracticeProcess
 D = Decimal
 BTC = "BTC/USDT"
 M1 = Timeframe.M1
+ORIGIN = practice_origin("synthetic-7")
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +128,8 @@ class Sink:
 async def test_feed_from_network_to_store(exchange: PracticeEndpoints, tmp_path: Path) -> None:
     sink, store = Sink(), CandleStore(tmp_path)
 
-    def append(venue: str, candles: Sequence[Candle]) -> None:
-        store.append(venue, candles)
+    def append(candles: Sequence[Candle]) -> None:
+        store.append(ORIGIN, candles)
 
     async with connected(exchange) as (gateway, _):
         feed = MarketFeed(gateway, BTC, M1, sink, append=append, history_bars=200)
@@ -148,7 +150,7 @@ async def test_feed_from_network_to_store(exchange: PracticeEndpoints, tmp_path:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     store.flush()
-    stored = store.read("binance", BTC, M1)
+    stored = store.read(ORIGIN, BTC, M1)
     assert len(stored) >= 199 + len(live)
     report = check_quality(stored)
     assert (report.is_clean, report.unfinished) == (True, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,24 +13,32 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import QObject, Qt, Slot
-from PySide6.QtWidgets import QApplication, QListWidget, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QListWidget, QPushButton
 from pytestqt.qtbot import QtBot
+from typer.testing import CliRunner
 
+from app.commands.models import app as models_app
+from app.i18n import Language, set_language
 from app.language import LanguageManager
 from app.past_runs import checkpoint_history
+from app.runtime import open_market_link
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.training_desk import TrainingDesk
 from app.ui.docks.training_dock import TrainingDock
 from app.ui.docks.training_runs import RunState
+from app.workers.history import OpenLink
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
 from core.data.data_storage import CandleStore
+from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE, practice_origin
 from core.events import Notice
 from core.persistence.schema import ensure_migrated
 from core.persistence.store import Store
-from ml.api import TRAIN_FORECAST_JOB, ForecastSpec, TrainingResult, TrainingSpec, forecast_job, new_run_id
+from core.practice.process import PracticeProcess
+from ml.api import TRAIN_FORECAST_JOB, DataRange, ForecastSpec, TrainingResult, TrainingSpec, forecast_job, new_run_id
 from tests.trained_model import Trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -103,10 +113,10 @@ def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]
         raise AssertionError("nothing is downloaded here")
 
     @contextmanager
-    def start() -> Iterator[Session]:
+    def start(open_link: OpenLink = no_link) -> Iterator[Session]:
         store = StoreWorker(open_store, SystemClock())
         training = TrainingWorker(JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, make), store)
-        desk = TrainingDesk(paths, training, store, no_link, theme, LanguageManager(), lambda: 0)
+        desk = TrainingDesk(paths, training, store, open_link, theme, LanguageManager(), lambda: 0)
         dock = TrainingDock(desk, theme)
         dock.resize(500, 700)
         dock.show()
@@ -117,6 +127,8 @@ def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]
         try:
             yield Session(desk, dock, store, Heard(desk))
         finally:
+            for download in desk.workers():
+                assert download.stop(20)
             assert training.stop(20)
             assert store.stop(20)
             dock.close()
@@ -142,7 +154,7 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
     with session() as second:
         qtbot.waitUntil(lambda: len(second.rows()) == 1, timeout=LIMIT)
         (row,) = second.rows()
-        assert row.startswith("BTC/USDT 1h · 20")
+        assert re.match(r"BTC/USDT 1h · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · ", row)
         assert row.endswith(" · cancelled")
         assert len(second.dock.runs[0].valid) == epochs
         assert not second.button("training_use").isVisible()
@@ -203,3 +215,58 @@ def test_a_run_cut_off_by_a_crash_is_called_interrupted(
         assert (odd.title, odd.result) == ("run-odd", None)
         assert not now.button("training_use").isVisible()
         assert not now.button("training_resume").isVisible()
+
+
+CAUTION = "Invented practice market: this says nothing about a real one."
+KOREAN_CAUTION = "가상으로 만든 연습 시장입니다. 이 결과는 실제 시장에 대해 아무것도 알려 주지 않습니다."
+
+
+def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths, tmp_path: Path
+) -> None:
+    origin, hour = practice_origin("synthetic-7"), Timeframe.H1.ns
+    first = int(trained.frame.time_ns[0])  # the very hours for which real bars are stored
+    data = DataRange(origin, "BTC/USDT", "1h", first, first + 3_000 * hour)
+    training = TrainingSpec(epochs=1, segment_length=64, burn_in=8, batch_segments=4)
+    spec = replace(trained.spec, data=data, training=training)
+    process = PracticeProcess(data_dir=tmp_path / "exchange", seed=7)
+    endpoints = process.start()
+    note = "training_note"
+    try:
+        with session(lambda: open_market_link(endpoints, link="history")) as now:
+            now.desk.set_markets(["BTC/USDT"], origin)
+            assert {offered.origin for offered in now.desk.datasets()} == {origin}
+            now.desk.train_on_practice_history(spec)
+            assert now.rows()[0].startswith("BTC/USDT 1h · practice market, seed 7 · ")  # the download
+            qtbot.waitUntil(lambda: bool(now.dock.runs) and now.dock.runs[0].result is not None, timeout=LIMIT)
+            result = now.dock.runs[0].result
+            assert isinstance(result, TrainingResult)
+            assert now.dock.findChild(QLabel, note).text() == f"{result.metrics.verdict} {CAUTION}"
+            (notice,) = now.heard.notices
+            assert notice.title == "Training finished: BTC/USDT 1h · practice market, seed 7"
+            assert notice.text == f"{result.metrics.verdict} {CAUTION}"
+            offers = now.heard.models  # listed after the download as well, when there is no model yet
+            qtbot.waitUntil(lambda: bool(offers) and bool(offers[-1]), timeout=LIMIT)
+            assert [(choice.model_id, choice.origin) for choice in offers[-1]] == [(result.model_id, origin)]
+    finally:
+        process.stop()
+
+    store = CandleStore(paths.candles)
+    assert [series.origin for series in store.list_series()] == [BINANCE, origin]
+    assert store.read(BINANCE, "BTC/USDT", Timeframe.H1).close.tolist() == trained.frame.close.tolist()
+    assert len(store.read(origin, "BTC/USDT", Timeframe.H1)) == 3_000
+
+    with session() as later:
+        qtbot.waitUntil(lambda: len(later.rows()) == 1, timeout=LIMIT)
+        assert later.dock.findChild(QLabel, note).text().endswith(CAUTION)
+        set_language(Language.KOREAN)
+        later.dock.retranslate()
+        assert later.rows()[0].startswith("BTC/USDT 1h · 연습 시장(시드 7) · ")
+        assert later.dock.findChild(QLabel, note).text().endswith(KOREAN_CAUTION)
+
+    listed = CliRunner().invoke(models_app, ["list", "--data-dir", str(paths.root), "--json"])
+    (row,) = [row for row in json.loads(listed.stdout)["models"] if row["model_id"] == result.model_id]
+    assert row["venue"] == origin
+    shown = CliRunner().invoke(models_app, ["show", result.model_id, "--data-dir", str(paths.root)])
+    assert f"market    {origin} BTC/USDT 1h" in shown.stdout
+    assert shown.stdout.strip().endswith(CAUTION)

@@ -7,12 +7,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
+from app.i18n import Language, set_language
 from app.models.model_choice import ModelChoice
 from app.models.precision import Precision
 from app.models.strategies_model import StrategiesModel
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog, strategy_id_for
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.docks.strategies_dock import StrategiesDock
+from core.domain.data_origin import practice_origin
 from core.events import StrategyState, StrategyStatus
 from tests.qt.window_kit import NOW_NS, Recorder, make_theme
 
@@ -159,6 +161,28 @@ def test_the_form_shows_the_verdict_and_keeps_the_market_of_the_model(qtbot: QtB
     spec = dialog.spec()
     assert spec is not None
     assert (spec.symbol, spec.timeframe) == ("ETH/USDT", "15m")
+
+
+def test_the_form_says_whose_bars_a_model_was_trained_on(qtbot: QtBot) -> None:
+    practice = practice_origin("synthetic-1")
+    invented = ModelChoice(
+        "9f41c07be2d34a1c", "BTC/USDT", "1h", "Better than persistence.", NOW_NS, edge=True, origin=practice
+    )
+    form = AddStrategyDialog((CHOICES[0], invented), {}, unknown)
+    qtbot.addWidget(form)
+    assert "practice" not in form.model.itemText(0)
+    assert form.model.itemText(1).startswith("BTC/USDT 1h · practice market · 9f41c07be2")
+    assert form.verdict.text() == "better than persistence"
+    form.model.setCurrentIndex(1)
+    assert form.verdict.text() == (
+        "Better than persistence. Invented practice market: this says nothing about a real one."
+    )
+    assert form.verdict.property("role") == "warning"  # no green for what says nothing
+    set_language(Language.KOREAN)
+    korean = AddStrategyDialog((invented,), {}, unknown)
+    qtbot.addWidget(korean)
+    assert korean.model.itemText(0).startswith("BTC/USDT 1h · 연습 시장 ·")
+    assert "가상으로 만든 연습 시장입니다." in korean.verdict.text()
 
 
 def test_ids_are_unique() -> None:

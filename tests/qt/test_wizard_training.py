@@ -31,19 +31,25 @@ from app.ui.wizards.data_page import DataPage
 from app.ui.wizards.run_pages import ReviewPage
 from app.ui.wizards.training_wizard import TrainingWizard
 from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
 from core.errors import UserError
 from ml.api import ForecastSpec
 
 START = 1_704_067_200_000_000_000
 HOUR = Timeframe.H1.ns
+PRACTICE = practice_origin("synthetic-1")
 
 
 def dataset(
-    symbol: str = "BTC/USDT", kind: SourceKind = SourceKind.STORE, bars: int = 9_000, path: str = ""
+    symbol: str = "BTC/USDT",
+    kind: SourceKind = SourceKind.STORE,
+    bars: int = 9_000,
+    path: str = "",
+    origin: DataOrigin = BINANCE,
 ) -> Dataset:
     gap = DatasetGap(START + 50 * HOUR, START + 60 * HOUR, 10)
     last = START + (bars - 1) * HOUR
-    return Dataset(kind, "binance", symbol, Timeframe.H1, START, last, bars - 10, (gap,), (1.0, 3.0, 2.0), path)
+    return Dataset(kind, origin, symbol, Timeframe.H1, START, last, bars - 10, (gap,), (1.0, 3.0, 2.0), path)
 
 
 class FakeSources:
@@ -82,7 +88,7 @@ def language(qapp: QApplication) -> LanguageManager:
 @pytest.fixture
 def wizard(qtbot: QtBot, theme: ThemeManager, language: LanguageManager) -> TrainingWizard:
     built = TrainingWizard(
-        FakeSources(dataset(), dataset("ETH/USDT"), dataset(kind=SourceKind.PRACTICE)), theme, language
+        FakeSources(dataset(), dataset("ETH/USDT"), dataset(kind=SourceKind.PRACTICE, origin=PRACTICE)), theme, language
     )
     qtbot.addWidget(built)
     built.show()
@@ -280,6 +286,62 @@ def test_review_lists_the_choices(qtbot: QtBot, wizard: TrainingWizard) -> None:
     assert lines["Market"] == "BTC/USDT · 1h · binance"
     assert lines["Forecast"].startswith("1 bar ahead (1 h)")
     assert lines["Split in time"] == "Training 70\u00a0%, Validation 15\u00a0%, Test 15\u00a0%"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "market", "words"),
+    [
+        (
+            Language.ENGLISH,
+            "practice market",
+            "Invented practice market: this says nothing about a real one.",
+        ),
+        (
+            Language.KOREAN,
+            "연습 시장",
+            "가상으로 만든 연습 시장입니다. 이 결과는 실제 시장에 대해 아무것도 알려 주지 않습니다.",
+        ),
+    ],
+)
+def test_invented_bars_are_called_so_on_the_first_page_and_the_last(
+    qtbot: QtBot, wizard: TrainingWizard, language: LanguageManager, chosen: Language, market: str, words: str
+) -> None:
+    language.set_language(chosen)
+    caution = wizard.currentPage().findChild(QLabel, "data_caution")
+    assert not caution.isVisible()
+    qtbot.mouseClick(wizard.findChild(QRadioButton, "source_practice"), Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
+    assert caution.isVisible()
+    assert caution.text() == words
+    for _ in STEPS[:-1]:
+        click(qtbot, wizard, QWizard.WizardButton.NextButton)
+    page = wizard.currentPage()
+    assert isinstance(page, ReviewPage)
+    assert f"BTC/USDT · 1h · {market}" in [value for _, value in page.lines]
+    shown = page.findChild(QLabel, "review_caution")
+    assert (shown.isVisible(), shown.text()) == (True, words)
+    assert wizard.flow.spec().data.origin == PRACTICE
+
+
+def test_a_stored_market_of_two_origins_can_be_chosen_by_origin(
+    qtbot: QtBot, theme: ThemeManager, language: LanguageManager
+) -> None:
+    other = practice_origin("synthetic-9")
+    sources = FakeSources(dataset(), dataset(origin=PRACTICE), dataset(origin=other))
+    wizard = TrainingWizard(sources, theme, language)
+    qtbot.addWidget(wizard)
+    wizard.show()
+    box = wizard.findChild(QComboBox, "symbol_box")
+    names = ["BTC/USDT", "BTC/USDT · practice market", "BTC/USDT · practice market, seed 9"]
+    assert [box.itemText(index) for index in range(box.count())] == names
+    assert box.currentIndex() == 0
+    box.setCurrentIndex(2)
+    assert wizard.flow.spec().data.origin == other
+    assert wizard.currentPage().findChild(QLabel, "data_caution").isVisible()
+    language.set_language(Language.KOREAN)
+    assert (box.currentIndex(), box.currentText()) == (2, "BTC/USDT · 연습 시장(시드 9)")
+    assert wizard.flow.spec().data.origin == other
+    box.setCurrentIndex(0)
+    assert wizard.flow.spec().data.origin == BINANCE
 
 
 def test_invalid_review_does_not_start(qtbot: QtBot, wizard: TrainingWizard) -> None:

@@ -14,6 +14,7 @@ from app.workers.market import TRADES_KEPT, MarketWorker
 from core.data.frame import CandleFrame
 from core.data.real_time_collector import MarketSink
 from core.domain.candles import Candle, Timeframe
+from core.domain.data_origin import DataOrigin, practice_origin
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.orders import Side, TradingMode
 from core.errors import UserError
@@ -24,6 +25,7 @@ from tests.qt.conftest import settle
 LIMIT = 10_000
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 NS = 60_000_000_000
+PRACTICE = practice_origin("synthetic-7")
 
 
 def candle(number: int, *, final: bool = True, symbol: str = BTC, close: float = 1.0) -> Candle:
@@ -52,6 +54,7 @@ class Venue:
         self.sink: MarketSink | None = None
         self.run_error: Exception | None = None
         self.instruments: dict[str, Any] = {}
+        self.origin = PRACTICE
 
     @property
     def gateway(self) -> Any:
@@ -81,8 +84,8 @@ class Books:
     def __init__(self) -> None:
         self.kept: list[Candle] = []
 
-    def append_candles(self, venue: str, candles: Sequence[Candle]) -> bool:
-        assert venue == "binance"
+    def append_candles(self, origin: DataOrigin, candles: Sequence[Candle]) -> bool:
+        assert origin == PRACTICE
         self.kept.extend(candles)
         return True
 
@@ -308,6 +311,7 @@ class Gateway:
 class Link:
     def __init__(self) -> None:
         self.gateway: Any = Gateway()
+        self.origin = PRACTICE
 
     async def close(self) -> None:
         return
@@ -331,5 +335,6 @@ def test_real_feed_from_gateway_to_window(qtbot: QtBot, qapp: object) -> None:
     (frame,) = window.of(CandleFrame)
     assert frame.time_ns.tolist() == [0, NS, 2 * NS]
     assert books.kept == [candle(number) for number in range(4)]
+    assert worker.origin == PRACTICE
     assert window.of(ConnectionStatus) == [online]
     assert worker.stop(10)

@@ -18,12 +18,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.i18n import format_moment, format_number, tr
 from app.models.model_choice import ModelChoice
 from app.services import StrategySpec
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
 from app.ui.widgets.decimal_edit import DecimalField
+from core.domain.data_origin import caution, with_caution
 
 DEFAULT_CAPITAL = Decimal(1000)
 DEFAULT_ENTRY_Z, DEFAULT_EXIT_Z = Decimal("0.5"), Decimal("0.0")
@@ -67,12 +69,13 @@ class AddStrategyDialog(QDialog):
         self.setObjectName("add_strategy_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Add strategy"))
-        self.setMinimumWidth(110 * GRID)
+        self.setMinimumWidth(146 * GRID)
         self.model = QComboBox(self)
         self.model.setObjectName("model_choice")
         for choice in models:
             when = format_moment(choice.created_ns, "%Y-%m-%d %H:%M")
-            self.model.addItem(f"{choice.symbol}  {choice.timeframe}  ·  {choice.model_id[:10]}  ·  {when}")
+            market = market_title(choice.symbol, choice.timeframe, choice.origin)
+            self.model.addItem(f"{market} · {choice.model_id[:10]} · {when}")
         self.verdict = QLabel(self)
         self.verdict.setWordWrap(True)
         self.name = QLineEdit(self)
@@ -198,8 +201,8 @@ class AddStrategyDialog(QDialog):
     def _on_model(self) -> None:
         choice = self._choice()
         if choice is not None:
-            self.verdict.setText(local_text(choice.verdict))
-            set_look(self.verdict, "role", "success" if choice.edge else "warning")
+            self.verdict.setText(local_text(with_caution(choice.verdict, choice.origin)))
+            set_look(self.verdict, "role", "success" if choice.edge and not caution(choice.origin) else "warning")
             self.capital.set_unit(choice.symbol.partition("/")[2])
             self.name.setText(self._free_name(f"{choice.symbol} {choice.timeframe}"))
         self._on_changed()

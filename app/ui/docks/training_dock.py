@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.sentence_text import local_text
-from app.i18n import MISSING, format_compact, format_duration, format_moment, format_number, mark, tr
+from app.i18n import MISSING, format_compact, format_duration, format_minute, format_number, mark, tr
 from app.services import TrainingCommands
 from app.theme import GRID, ICON_SIZE_M, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.training_metrics import MetricsTable
@@ -30,7 +30,7 @@ from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from app.ui.widgets.elided_label import ElidedLabel
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import Panel, ToolRow
-from ml.api import TrainingProgress, TrainingResult
+from ml.api import DataRange, TrainingProgress, TrainingResult
 
 _PERMILLE = 1_000
 _LIST_ROWS = 4
@@ -63,6 +63,24 @@ _PHASE_WORDS = {
     "exporting": mark("Writing the model package"),
     "done": mark("Finished"),
 }
+
+
+class _RunList(QListWidget):
+    """As high as its first rows; a narrow one shows market, time and state of a run on two lines."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def updateGeometries(self) -> None:
+        super().updateGeometries()
+        # As they were laid out just now: only then it is known where a row wraps.
+        rows = [self.item(row) for row in range(min(_LIST_ROWS, self.count()))]
+        height = sum(self.visualItemRect(row).height() for row in rows) + SPACE_XS
+        if rows and height != self.maximumHeight():
+            self.setFixedHeight(height)
 
 
 class TrainingDock(Panel):
@@ -111,13 +129,12 @@ class TrainingDock(Panel):
             self._shown = next(reversed(self._runs), None)
         self._refresh()
 
-    @Slot(str, str)
-    def on_run_queued(self, run_id: str, title: str) -> None:
-        """List a run that was started, or goes on; it becomes the one shown."""
+    def on_run_queued(self, run_id: str, data: DataRange, begun_ns: int) -> None:
+        """List a run that was started, or goes on, at `begun_ns` (ns UTC); it becomes the one shown."""
         run = self._run(run_id)
         if run.state.is_over:
             run.begin_again()
-        run.title = title
+        run.data, run.begun_ns = data, begun_ns
         self._shown = run_id
         self._refresh()
 
@@ -130,10 +147,7 @@ class TrainingDock(Panel):
     @Slot(object)
     def on_result(self, result: TrainingResult) -> None:
         """Show what a run brought."""
-        run = self._run(result.run_id)
-        if run.title == run.run_id:
-            run.title = f"{result.symbol} {result.timeframe}"
-        run.take_result(result)
+        self._run(result.run_id).take_result(result)
         self._refresh(result.run_id)
 
     def on_failed(self, run_id: str, message: str, remedy: str, *, resumable: bool = False) -> None:
@@ -199,9 +213,8 @@ class TrainingDock(Panel):
         self._resume.clicked.connect(self._on_resume)
         self._use = tools.button("training_use", variant="")
         self._use.clicked.connect(self._on_use)
-        self._list = QListWidget(page)
+        self._list = _RunList(page)
         self._list.setObjectName("training_runs")
-        self._list.setUniformItemSizes(True)
         self._list.setIconSize(QSize(ICON_SIZE_M, ICON_SIZE_M))
         self._list.currentRowChanged.connect(self._on_row_changed)
         tools.serve(self._list)
@@ -222,6 +235,7 @@ class TrainingDock(Panel):
         self._bar.setTextVisible(False)
         set_look(self._bar, "variant", "thin")
         self._note = QLabel(body)
+        self._note.setObjectName("training_note")
         self._note.setWordWrap(True)
         self._note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._plot = CurvePlot(self.theme.palette, body)
@@ -262,7 +276,7 @@ class TrainingDock(Panel):
 
     def _run(self, run_id: str) -> TrainingRun:
         if run_id not in self._runs:
-            self._runs[run_id] = TrainingRun(run_id, run_id)
+            self._runs[run_id] = TrainingRun(run_id)
             self._list.addItem(QListWidgetItem(run_id))
         if self._shown is None:
             self._shown = run_id
@@ -279,7 +293,6 @@ class TrainingDock(Panel):
                 self._write_row(self._list.item(row), run)
         if self._shown is not None and self._list.currentRow() != order.index(self._shown):
             self._list.setCurrentRow(order.index(self._shown))
-        self._list.setFixedHeight(min(_LIST_ROWS, len(order)) * self._list.sizeHintForRow(0) + SPACE_XS)
         if changed is None or changed == self._shown:
             self._write_details(self._runs[self._shown or order[-1]])
 
@@ -287,13 +300,21 @@ class TrainingDock(Panel):
         state = tr(_STATE_WORDS[run.state])
         if run.state is RunState.RUNNING and run.progress is not None and run.learns:
             state = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
-        when = [] if run.begun_ns is None else [format_moment(run.begun_ns, "%Y-%m-%d %H:%M")]
-        text = " · ".join([run.title, *when, state])
+        text = " · ".join(filter(None, (run.title, self._when(run), state)))
         if item.text() != text:
             item.setText(text)
         colours = self.theme.palette
         shade = {RunState.FINISHED: colours.success, RunState.FAILED: colours.danger, RunState.RUNNING: colours.accent}
         item.setIcon(self.theme.icon(_STATE_ICONS[run.state], shade.get(run.state, colours.muted)))
+
+    def _when(self, run: TrainingRun) -> str:
+        """Return when a run began, to the second where another one of its market would look the same."""
+        if run.begun_ns is None:
+            return ""
+        minute = format_minute(run.begun_ns)
+        others = [other for other in self._runs.values() if other is not run and other.title == run.title]
+        twins = any(other.begun_ns is not None and format_minute(other.begun_ns) == minute for other in others)
+        return format_minute(run.begun_ns, seconds=True) if twins else minute
 
     def _write_details(self, run: TrainingRun) -> None:
         self._phase.setText(self._headline(run))
@@ -353,7 +374,8 @@ class TrainingDock(Panel):
             text, role = f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
         elif run.result is not None:
             metrics = run.result.metrics
-            text, role = local_text(metrics.verdict), "success" if metrics.edge else "warning"
+            verdict = f"{metrics.verdict} {run.caution}".rstrip()
+            text, role = local_text(verdict), "success" if metrics.edge and not run.caution else "warning"
         elif run.state is RunState.CANCELLED:
             kept = tr("The run stopped at your request. Its checkpoint is kept.")
             text = kept if run.resumable else tr("The run stopped at your request, before its first epoch.")

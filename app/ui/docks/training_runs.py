@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ml.api import EpochRecord, TrainingProgress, TrainingResult
+from app.flows.origin_text import data_title
+from core.domain.data_origin import caution
+from ml.api import DataRange, EpochRecord, TrainingProgress, TrainingResult
 
 
 class RunState(StrEnum):
@@ -35,7 +37,8 @@ class TrainingRun:
     """One run and all that was heard of it.
 
     Attributes:
-        run_id / title: identity, and what a person calls it.
+        run_id: identity.
+        data: which bars it learns from; None where that is not known.
         state: see `RunState`.
         progress: newest message.
         train / valid: loss by epoch.
@@ -43,11 +46,11 @@ class TrainingRun:
         message / remedy: once failed.
         spec: what was asked for (`ml.api.ForecastSpec` as JSON); None where that is not known.
         resumable: it ended early and has a checkpoint to go on from.
-        begun_ns: when it began, ns UTC, where that was in an earlier session.
+        begun_ns: when it was started, or went on, ns UTC.
     """
 
     run_id: str
-    title: str
+    data: DataRange | None = None
     state: RunState = RunState.QUEUED
     progress: TrainingProgress | None = None
     train: dict[int, float] = field(default_factory=dict)
@@ -59,11 +62,21 @@ class TrainingRun:
     resumable: bool = False
     begun_ns: int | None = None
 
+    @property
+    def title(self) -> str:
+        """What a person calls it, in the present language."""
+        return self.run_id if self.data is None else data_title(self.data)
+
+    @property
+    def caution(self) -> str:
+        """What must be said beside its result, in English; "" where its bars are a real market's, or not known."""
+        return "" if self.data is None else caution(self.data.origin)
+
     def begin_again(self) -> None:
         """Wait for its turn once more; the losses of the finished epochs stay."""
         self.state, self.progress, self.result = RunState.QUEUED, None, None
         self.message = self.remedy = ""
-        self.resumable, self.begun_ns = False, None
+        self.resumable = False
 
     def take_history(self, history: Iterable[EpochRecord]) -> None:
         """Take the losses of finished epochs in place of what progress messages told."""

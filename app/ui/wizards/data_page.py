@@ -22,17 +22,20 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.datasets import Dataset, SourceKind, TrainingSources, date_text
+from app.flows.origin_text import market_title
+from app.flows.sentence_text import local_text
 from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
-from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, HistoryLine, WheelGuard, card, indent_text
+from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, HistoryLine, WheelGuard, card, indent_text, wrapped_label
 from app.ui.wizards.step_page import StepPage
+from core.domain.data_origin import caution
 from core.errors import UserError
 
 _SOURCE_NOTES: dict[SourceKind, str] = {
     SourceKind.STORE: mark("History in the data folder, fetched or imported."),
-    SourceKind.PRACTICE: mark("The simulated market you practise on; fetched before training starts."),
+    SourceKind.PRACTICE: mark("The invented market you practise on; fetched before training starts."),
     SourceKind.FILE: mark("CSV, Feather or Parquet with time, open, high, low, close and volume."),
 }
 
@@ -77,7 +80,7 @@ class DataPage(StepPage):
         for box in (self._symbol, self._timeframe):
             box.setFixedWidth(FIELD_WIDTH)
             self._guard.watch(box)
-        self._symbol.currentTextChanged.connect(self._on_symbol_changed)
+        self._symbol.currentIndexChanged.connect(self._on_market_changed)
         self._timeframe.currentTextChanged.connect(self._on_timeframe_changed)
 
         self._path, self._browse = QLineEdit(), QPushButton()
@@ -122,7 +125,10 @@ class DataPage(StepPage):
             row.addWidget(figure)
         row.addStretch(1)
         self._line = HistoryLine(palette)
+        self._caution = wrapped_label("warning")
+        self._caution.setObjectName("data_caution")
         layout.addLayout(row)
+        layout.addWidget(self._caution)
         layout.addWidget(self._line, 1)
         return frame
 
@@ -159,8 +165,11 @@ class DataPage(StepPage):
         draft = self._flow.draft
         for kind, radio in self._radios.items():
             radio.setChecked(kind is draft.source)
-        _fill_box(self._symbol, self._flow.symbols(), draft.symbol)
-        _fill_box(self._timeframe, self._flow.timeframes(), draft.timeframe)
+        markets = self._flow.markets()
+        chosen = (draft.symbol, draft.origin)
+        _fill_box(self._symbol, self._market_names(), markets.index(chosen) if chosen in markets else -1)
+        lengths = self._flow.timeframes()
+        _fill_box(self._timeframe, lengths, lengths.index(draft.timeframe) if draft.timeframe in lengths else -1)
         if self._path.text() != draft.file_path:
             self._path.setText(draft.file_path)
         self._whole.setChecked(draft.whole_range)
@@ -172,6 +181,12 @@ class DataPage(StepPage):
         self._path_row.set_visible(is_file)
         for row in (self._start_row, self._end_row):
             row.set_visible(not draft.whole_range)
+
+    def _market_names(self) -> list[str]:
+        """Name the markets; of the practice source the heading of the choice says already whose they are."""
+        if self._flow.draft.source is SourceKind.PRACTICE:
+            return [symbol for symbol, _ in self._flow.markets()]
+        return [market_title(symbol, "", origin) for symbol, origin in self._flow.markets()]
 
     def show_derived(self) -> None:
         dataset, summary = self._flow.dataset, self._flow.summary()
@@ -187,6 +202,9 @@ class DataPage(StepPage):
         self._gaps.set_texts(tr("Gaps"), gaps)
         self._first.set_texts(tr("First bar (UTC)"), first)
         self._last.set_texts(tr("Last bar (UTC)"), last)
+        words = "" if dataset is None else local_text(caution(dataset.origin))
+        self._caution.setText(words)
+        self._caution.setVisible(bool(words))
         self._show_line(dataset)
 
     def _show_line(self, dataset: Dataset | None) -> None:
@@ -212,9 +230,12 @@ class DataPage(StepPage):
         if checked:
             self.take(source=self._kinds[index])
 
-    @Slot(str)
-    def _on_symbol_changed(self, symbol: str) -> None:
-        self.take(symbol=symbol)
+    @Slot(int)
+    def _on_market_changed(self, index: int) -> None:
+        markets = self._flow.markets()
+        if 0 <= index < len(markets):
+            symbol, origin = markets[index]
+            self.take(symbol=symbol, origin=origin)
 
     @Slot(str)
     def _on_timeframe_changed(self, timeframe: str) -> None:
@@ -273,8 +294,8 @@ class _FileAnswer:
         self._page.take_file(self._path, content)
 
 
-def _fill_box(box: QComboBox, items: Sequence[str], chosen: str) -> None:
+def _fill_box(box: QComboBox, items: Sequence[str], chosen: int) -> None:
     if [box.itemText(index) for index in range(box.count())] != list(items):
         box.clear()
         box.addItems(list(items))
-    box.setCurrentIndex(box.findText(chosen))
+    box.setCurrentIndex(chosen)

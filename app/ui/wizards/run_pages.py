@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from app.flows.sentence_text import local_text
 from app.flows.training_flow import (
     MAX_EPOCHS,
     MAX_PURGE,
@@ -38,6 +39,7 @@ from app.ui.wizards.fields import (
 )
 from app.ui.wizards.model_pages import number_edit
 from app.ui.wizards.step_page import StepPage
+from core.domain.data_origin import caution
 
 
 class ValidationPage(StepPage):
@@ -250,6 +252,9 @@ class ReviewPage(StepPage):
         self._note_title, self._note = QLabel(), wrapped_label("muted")
         note_layout.addWidget(self._note_title)
         note_layout.addWidget(self._note)
+        self._caution = wrapped_label("warning")
+        self._caution.setObjectName("review_caution")
+        note_layout.addWidget(self._caution)
         self.body.addWidget(frame)
         self._lines: tuple[tuple[str, str], ...] = ()
 
@@ -274,6 +279,10 @@ class ReviewPage(StepPage):
         """There is nothing to enter here."""
 
     def show_derived(self) -> None:
+        dataset = self._flow.dataset
+        words = "" if dataset is None else local_text(caution(dataset.origin))
+        self._caution.setText(words)
+        self._caution.setVisible(bool(words))
         groups = review(self._flow)
         if not self._values:
             self._build_lines(groups)

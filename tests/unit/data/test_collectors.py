@@ -15,15 +15,17 @@ from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.data.real_time_collector import Backoff, MarketFeed, collect_realtime_data
 from core.domain.candles import Candle, Timeframe
+from core.domain.data_origin import practice_origin
 from core.errors import UserError
 from core.execution.api.gateway import DefinitiveReject, FatalGatewayError, NoAnswer, RetryableError
 from tests.unit.data.fake_gateway import STEP, FakeGateway, book, candle, ticker, trade
 
 M1 = Timeframe.M1
+PRACTICE = practice_origin("synthetic-7")  # the gateway says "binance": it speaks that protocol
 
 
 async def fetch(gateway: FakeGateway, store: CandleStore, start: int, end: int, **more: Any) -> Any:
-    return await fetch_history(gateway, store, "BTC/USDT", M1, start * STEP, end * STEP, **more)  # type: ignore[arg-type]
+    return await fetch_history(gateway, store, PRACTICE, "BTC/USDT", M1, start * STEP, end * STEP, **more)  # type: ignore[arg-type]
 
 
 async def test_pages_resume_and_fill_holes(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ async def test_pages_resume_and_fill_holes(tmp_path: Path) -> None:
     result = await fetch(gateway, store, 0, 3_000)
     assert gateway.asked == [(2_500 * STEP, 500)]
     assert result.received == 500
-    assert store.read("binance", "BTC/USDT", M1).time_ns.tolist() == [i * STEP for i in range(3_000)]
+    assert store.read(PRACTICE, "BTC/USDT", M1).time_ns.tolist() == [i * STEP for i in range(3_000)]
 
 
 async def test_bars_the_venue_lacks_do_not_stop_a_download(tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ async def test_bars_the_venue_lacks_do_not_stop_a_download(tmp_path: Path) -> No
 async def test_stop_keeps_what_was_read(tmp_path: Path) -> None:
     gateway, store = FakeGateway(5_000), CandleStore(tmp_path)
     result = await fetch(gateway, store, 0, 5_000, should_stop=lambda: len(gateway.asked) >= 2)
-    assert (result.complete, len(store.read("binance", "BTC/USDT", M1))) == (False, 2_000)
+    assert (result.complete, len(store.read(PRACTICE, "BTC/USDT", M1))) == (False, 2_000)
 
 
 async def test_failures_of_a_download(tmp_path: Path) -> None:
@@ -88,8 +90,7 @@ class Sink:
         self.on_ticker = self.tickers.append
         self.on_failure = self.failures.append
 
-    def append(self, venue: str, candles: Sequence[Candle]) -> None:
-        assert venue == "binance"
+    def append(self, candles: Sequence[Candle]) -> None:
         self.stored.extend(candles)
 
     def finals(self) -> list[int]:

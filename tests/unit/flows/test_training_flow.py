@@ -21,10 +21,12 @@ from app.flows.training_flow import (
 from app.i18n import Language, set_language
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
 from core.errors import UserError
 from ml.api import ForecastSpec, minimum_bars
 
 HOUR = Timeframe.H1.ns
+PRACTICE = practice_origin("synthetic-1")
 START = 1_704_067_200_000_000_000  # 2024-01-01 00:00 UTC
 
 
@@ -33,10 +35,10 @@ def dataset(
     timeframe: Timeframe = Timeframe.H1,
     bars: int = 8_000,
     kind: SourceKind = SourceKind.STORE,
-    venue: str = "binance",
+    origin: DataOrigin = BINANCE,
     path: str = "",
 ) -> Dataset:
-    return Dataset(kind, venue, symbol, timeframe, START, START + (bars - 1) * timeframe.ns, bars, path=path)
+    return Dataset(kind, origin, symbol, timeframe, START, START + (bars - 1) * timeframe.ns, bars, path=path)
 
 
 def flow(*datasets: Dataset, **changes: object) -> TrainingFlow:
@@ -126,11 +128,11 @@ def test_each_step_names_its_problem_in_one_sentence(step: Step, changes: dict[s
 
 
 def test_without_any_history_the_practice_exchange_is_chosen() -> None:
-    practice = dataset(kind=SourceKind.PRACTICE, venue="practice")
+    practice = dataset(kind=SourceKind.PRACTICE, origin=PRACTICE)
     built = flow(practice)
     assert built.draft.source is SourceKind.PRACTICE
     data = built.spec().data
-    assert (data.venue, data.start_ns, data.end_ns) == ("practice", START, START + 8_000 * HOUR)
+    assert (data.origin, data.start_ns, data.end_ns) == (PRACTICE, START, START + 8_000 * HOUR)
     empty = TrainingFlow((), device_options([]))
     assert "No candles are stored" in sentence(empty, Step.DATA)
     empty.set_datasets([dataset()])
@@ -142,7 +144,7 @@ def test_changing_the_market_keeps_what_exists_and_resets_the_range() -> None:
         dataset(), dataset(timeframe=Timeframe.M15, bars=20_000), dataset("ETH/USDT", Timeframe.H4, bars=3_000)
     )
     assert (built.draft.symbol, built.draft.timeframe) == ("BTC/USDT", "15m")  # the longest
-    assert built.symbols() == ("BTC/USDT", "ETH/USDT")
+    assert built.markets() == (("BTC/USDT", BINANCE), ("ETH/USDT", BINANCE))
     assert built.timeframes() == ("15m", "1h")
     built.update(whole_range=False, start_date="2024-03-01")
     built.update(symbol="ETH/USDT")
@@ -250,3 +252,32 @@ def test_sentences_are_translated() -> None:
     built = flow(source=SourceKind.FILE)
     set_language(Language.KOREAN)
     assert sentence(built, Step.DATA) != "Choose a CSV, Feather or Parquet file with candles."
+
+
+def test_one_market_of_several_origins_is_offered_once_for_each() -> None:
+    other = practice_origin("synthetic-9")
+    stored = (
+        dataset(bars=6_000),
+        dataset(bars=30_000, origin=PRACTICE),
+        dataset(timeframe=Timeframe.M5, bars=500, origin=PRACTICE),
+        dataset(bars=7_000, origin=other),
+    )
+    built = flow(*stored, dataset(kind=SourceKind.PRACTICE, origin=PRACTICE))
+    assert (built.draft.source, built.draft.origin) == (SourceKind.STORE, BINANCE)  # though another one is longer
+    assert built.markets() == (("BTC/USDT", BINANCE), ("BTC/USDT", PRACTICE), ("BTC/USDT", other))
+    assert built.timeframes() == ("1h",)
+    assert built.spec().data.origin == BINANCE
+    built.update(symbol="BTC/USDT", origin=PRACTICE)
+    assert built.timeframes() == ("5m", "1h")
+    assert (built.spec().data.origin, built.dataset) == (PRACTICE, stored[1])
+    built.update(source=SourceKind.PRACTICE)
+    assert built.spec().data.origin == PRACTICE
+    built.update(source=SourceKind.STORE)
+    assert built.spec().data.origin == BINANCE  # the invented bars chosen there are no wish for here
+
+
+def test_without_real_bars_the_practice_exchange_comes_before_what_was_stored_of_it() -> None:
+    built = flow(dataset(bars=30_000, origin=PRACTICE), dataset(kind=SourceKind.PRACTICE, origin=PRACTICE))
+    assert built.draft.source is SourceKind.PRACTICE
+    built.set_datasets([dataset(kind=SourceKind.PRACTICE, origin=practice_origin("synthetic-9"))])
+    assert built.spec().data.venue == "practice-synthetic-9"  # the exchange was started with another market
