@@ -404,13 +404,20 @@ class Executor:
     async def reconcile_now(self) -> list[Event]:
         """Compare the books with the venue and repair them.
 
+        Exposure may not grow from the moment on when they may be incomplete (a start, a lost account stream, a
+        comparison that failed) until they have been compared. A routine comparison of complete books refuses nothing:
+        an order sent meanwhile is one that it knows of.
+
         Raises:
-            GatewayError: the venue could not be asked; exposure may not grow until it could.
+            GatewayError: the venue could not be asked.
         """
         async with self._reconcile_lock:
-            self._desk.reconciling = True
-            events = await self._sync.reconcile(self._desk.symbols | self._runner.symbols)
-            self._desk.reconciling = False
+            try:
+                events = await self._sync.reconcile(self._desk.symbols | self._runner.symbols)
+            except GatewayError:
+                self._desk.in_doubt = True
+                raise
+            self._desk.in_doubt = False
         if events:
             for event in events:
                 _log.info("reconciled: %s", describe(event))
@@ -541,6 +548,7 @@ class Executor:
                 self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
             except GatewayError as exc:
                 detail = exc.message
+            self._desk.in_doubt = True
             self._gateway.report_trouble(ACCOUNT_STREAM, detail)
             backoff = await self._back_off(backoff)
             await self._reconcile_round()

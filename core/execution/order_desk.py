@@ -49,7 +49,7 @@ class OrderDesk:
 
     Attributes:
         symbols: markets in which anything was ever sent or held; their trades are reconciled.
-        reconciling: set while the books are compared with the venue; exposure may not grow then.
+        in_doubt: the books may be incomplete until they have been compared with the venue; exposure may not grow.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class OrderDesk:
         self._sends: set[asyncio.Task[Order]] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
         self.symbols: set[str] = set()
-        self.reconciling = True
+        self.in_doubt = True
 
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
@@ -238,7 +238,7 @@ class OrderDesk:
             trading_state=self._control.state,
             instrument=instrument,
             mark_price=self._marks.price(intent.symbol),
-            reconciling=self.reconciling,
+            in_doubt=self.in_doubt,
             owner_quantity=self._manager.position(intent.symbol, intent.owner).quantity,
             account_quantity=self._manager.account_quantity(intent.symbol),
             holdings=self._account.total(instrument.base) if instrument else Decimal(0),

@@ -94,7 +94,7 @@ class RiskContext:
 
     Attributes:
         now_ns: wall time, ns UTC.
-        reconciling: the books are being compared with the venue; exposure must not grow.
+        in_doubt: the books have yet to be compared with the venue; exposure must not grow.
         instrument: the market's rules; None where the venue has no such market.
         owner_quantity: base currency the intent's owner holds.
         account_quantity: base currency all owners hold together.
@@ -110,7 +110,7 @@ class RiskContext:
     trading_state: TradingState
     instrument: Instrument | None
     mark_price: Decimal | None
-    reconciling: bool = False
+    in_doubt: bool = False
     owner_quantity: Decimal = ZERO
     account_quantity: Decimal = ZERO
     holdings: Decimal = ZERO
@@ -257,7 +257,7 @@ def _state_finding(intent: Intent, context: RiskContext, grows: bool) -> _Findin
         return None
     if context.trading_state is TradingState.REDUCING:
         return ReasonCode.TRADING_STATE_REDUCING, "only orders that reduce a position are allowed now"
-    if context.reconciling:
+    if context.in_doubt:
         return ReasonCode.RECONCILING, "the books are being compared with the venue"
     if any(o.state is OrderState.UNKNOWN and o.intent.symbol == intent.symbol for o in context.working):
         return ReasonCode.UNKNOWN_ORDER_LOCK, f"the fate of an earlier order in {intent.symbol} is still unknown"

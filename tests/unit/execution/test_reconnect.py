@@ -64,6 +64,46 @@ async def test_a_broken_stream_is_opened_again_and_reconciled(desk: Desk) -> Non
     assert degraded[0].detail == "connection closed"
 
 
+BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
+
+
+async def test_a_routine_comparison_refuses_no_order_and_does_not_miss_it(desk: Desk) -> None:
+    executor = await desk.start()
+    asked, answer = asyncio.Event(), asyncio.Event()
+    read = desk.venue.fetch_open_orders
+
+    async def slowly(symbol: str | None = None):
+        found = await read(symbol)  # as the venue stood before the order
+        asked.set()
+        await answer.wait()
+        return found
+
+    desk.venue.fetch_open_orders = slowly  # type: ignore[method-assign]
+    comparing = asyncio.create_task(executor.reconcile_now())
+    await asked.wait()
+    resting = await executor.place_order(REST)
+    bought = await executor.place_order(BUY)
+    assert (resting.state, bought.state) == (OrderState.ACCEPTED, OrderState.FILLED)
+    answer.set()
+    await comparing
+    assert state_of(desk, resting) is OrderState.ACCEPTED
+    desk.venue.fetch_open_orders = read  # type: ignore[method-assign]
+    await assert_books_equal(desk, executor)
+
+
+async def test_exposure_does_not_grow_from_a_lost_stream_until_the_books_were_compared(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    await until(lambda: bool(desk.venue.user_queues))
+    desk.venue.list_faults += [FatalGatewayError("not now")] * 3
+    desk.venue.push(AmbiguousOutcome("connection closed"))
+    await until(lambda: not desk.venue.user_queues)
+    denied = await executor.place_order(BUY)
+    assert (denied.state, denied.reason_code) == (OrderState.DENIED, "RECONCILING")
+    await until(lambda: not desk.venue.list_faults and bool(desk.venue.user_queues))
+    await executor.reconcile_now()
+    assert (await executor.place_order(BUY)).state is OrderState.FILLED
+
+
 def states(desk: Desk) -> list[ConnectionState]:
     """Return the states the link went through, without repetitions."""
     told = [status.state for status in desk.said(ConnectionStatus)]
