@@ -71,6 +71,8 @@ def forecast(
     given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
     told = spec.data.to_json() if resume else values.get("data", {})
     spec = replace(spec, data=_data_range(spec.data, data, told, given))
+    if venue is None and "venue" not in told and spec.data.source == STORE_SOURCE:
+        spec = replace(spec, data=replace(spec.data, venue=_stored_origin(paths, spec.data)))
     spec = replace(
         spec,
         training=_replace_given(spec.training, {"epochs": epochs, "seed": seed}),
@@ -230,6 +232,27 @@ def _data_range(base: DataRange, file: Path | None, told: dict[str, Any], option
             raise UserError(f"The {key} cannot be told from the name {path.name}.", f"Name it with --{key}.")
         given[key] = str(guess)
     return replace(base, source=str(path), **given)
+
+
+def _stored_origin(paths: DataPaths, wanted: DataRange) -> DataOrigin:
+    """Return whose bars to take where nobody says: real ones where there are any, else the only ones there are.
+
+    Raises:
+        UserError: there are several and none of them real.
+    """
+    from core.data.data_storage import CandleStore
+
+    stored = CandleStore(paths.candles).list_series()
+    fitting = [s.origin for s in stored if (s.symbol, s.timeframe) == (wanted.symbol, wanted.timeframe) and s.rows]
+    if wanted.origin in fitting or not fitting:
+        return wanted.origin
+    if len(fitting) > 1:
+        raise UserError(
+            f"Bars of {wanted.symbol} {wanted.timeframe} are stored for several markets: {', '.join(fitting)}.",
+            "Name one of them with --venue.",
+        )
+    say(f"Training on the bars of {fitting[0]}, the only ones stored of {wanted.symbol} {wanted.timeframe}.")
+    return fitting[0]
 
 
 def _replace_given(part: Any, given: dict[str, Any]) -> Any:

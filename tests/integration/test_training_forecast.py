@@ -15,6 +15,7 @@ import pytest
 
 from core.data.data_storage import CandleStore
 from core.data.importer import import_candles
+from core.domain.data_origin import BINANCE, practice_origin
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress
 from ml.api import (
@@ -29,6 +30,7 @@ from ml.api import (
     forecast_job,
 )
 from ml.inference import load_predictor
+from tests.trained_model import Trained
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +148,23 @@ def test_bad_input_is_one_sentence_and_exit_code_two(data_dir: Path, arguments: 
     assert sentence in error["error"]
     assert error["remedy"]
     assert "Traceback" not in done.stderr
+
+
+def test_the_only_stored_bars_are_taken_and_several_have_to_be_named(tmp_path: Path, trained: Trained) -> None:
+    store = CandleStore(tmp_path / "candles")
+    store.write(practice_origin("synthetic-1"), trained.frame, "import")
+    short = [*("train", "forecast", "--epochs", "1"), "--json"]
+    only = cli(*short, data_dir=tmp_path)
+    assert only.returncode == 0, only.stderr
+    assert "Training on the bars of practice-synthetic-1" in only.stderr
+    store.write(practice_origin("synthetic-2"), trained.frame, "import")
+    several = cli(*short, data_dir=tmp_path)
+    assert several.returncode == 2
+    assert "several markets: practice-synthetic-1, practice-synthetic-2" in last_json(several)["error"]
+    store.write(BINANCE, trained.frame, "import")
+    real = cli(*short, data_dir=tmp_path)
+    assert real.returncode == 0, real.stderr
+    assert "practice" not in real.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
