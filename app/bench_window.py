@@ -13,6 +13,10 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.bootstrap import Application
 
 BURST_PER_S = 1_000.0
 BURST_S = 20.0
@@ -44,6 +48,7 @@ def measure_window() -> dict[str, float]:
     from app.models.model_choice import ModelChoice
     from core.config import DataPaths
     from core.domain.orders import OrderDraft, OrderType, Side
+    from core.jobs import JobFailed
     from core.strategies.spec import StrategySpec
 
     qapp = QApplication(["Maru"])
@@ -57,10 +62,14 @@ def measure_window() -> dict[str, float]:
         crash.install()
         application = Application(qapp, GuiOptions(speed="60", language="en", theme="dark"), paths, crash)
         models: list[str] = []
+        failures: list[str] = []
         ready: list[bool] = []
 
         def remember_models(choices: tuple[ModelChoice, ...]) -> None:
             models.extend(choice.model_id for choice in choices)
+
+        def remember_failure(event: JobFailed) -> None:
+            failures.append(event.message)
 
         def remember_ready() -> None:
             ready.append(True)
@@ -69,6 +78,7 @@ def measure_window() -> dict[str, float]:
             ended.append(True)
 
         application.desk.models_changed.connect(remember_models)
+        application.training.run_failed.connect(remember_failure)
         application.executor.ready.connect(remember_ready)
         application.lifecycle.finished.connect(remember_end)
         application.start()
@@ -80,7 +90,9 @@ def measure_window() -> dict[str, float]:
 
         _start_training(application)
         application.market.submit(lambda: _burst(application))
-        _wait(qapp, lambda: bool(models), TRAIN_LIMIT_S)
+        _wait(qapp, lambda: bool(models or failures), TRAIN_LIMIT_S)
+        if failures:
+            raise RuntimeError(f"the training failed: {failures[0]}")
         _spin(qapp, 2.0)
         figures["stall_train_ms"] = application.stalls.worst_ms
         application.stalls.reset()
@@ -137,21 +149,22 @@ def measure_chart() -> dict[str, float]:
     return {"pan_p50_ms": float(np.percentile(frames, 50)), "pan_p99_ms": float(np.percentile(frames, 99))}
 
 
-def _start_training(application: object) -> None:
-    from app.training_desk import TrainingDesk
+def _start_training(application: Application) -> None:
     from core.domain.candles import Timeframe
     from ml.api import DataRange, ForecastSpec, TrainingSpec
 
-    desk: TrainingDesk = application.desk  # type: ignore[attr-defined]
+    origin = application.market.origin
+    if origin is None:
+        raise RuntimeError("the window is connected, but does not know whose bars its market has")
     end_ns = Timeframe.M1.floor(time.time_ns() - 8 * Timeframe.D1.ns)
-    data = DataRange(symbol="BTC/USDT", timeframe="1m", start_ns=end_ns - 15_000 * Timeframe.M1.ns, end_ns=end_ns)
-    desk.train_on_practice_history(ForecastSpec(data=data, training=TrainingSpec(epochs=30, patience=30)))
+    data = DataRange(origin, "BTC/USDT", "1m", end_ns - 15_000 * Timeframe.M1.ns, end_ns)
+    application.desk.train_on_practice_history(ForecastSpec(data=data, training=TrainingSpec(epochs=30, patience=30)))
 
 
-async def _burst(application: object) -> None:
+async def _burst(application: Application) -> None:
     from core.practice.control import PracticeControl
 
-    control = PracticeControl(application.practice.endpoints.result())  # type: ignore[attr-defined]
+    control = PracticeControl(application.practice.endpoints.result())
     try:
         await control.burst(BURST_PER_S, BURST_S, "BTCUSDT")
     finally:
