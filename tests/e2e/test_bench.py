@@ -1,4 +1,4 @@
-"""The window's bench runs to its end: it connects, trains, trades and quits in one session. No figure is judged here."""
+"""The bench of the window runs to its end: it connects, trains, trades and quits. No figure is judged here."""
 
 from __future__ import annotations
 
