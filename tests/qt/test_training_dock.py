@@ -231,6 +231,19 @@ def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, tra
     assert len(dock._plot._curves[0].x) == 4
 
 
+def test_a_row_never_reaches_beyond_the_list(dock: TrainingDock) -> None:
+    queue(dock, "r1", "BTC/USDT", "1h", origin=PRACTICE)
+    runs = dock._list
+    heights = set()
+    for width in range(600, 200, -1):
+        runs.resize(width, runs.height())
+        runs.doItemsLayout()
+        row = runs.visualItemRect(runs.item(0))
+        assert row.width() <= runs.viewport().width(), width  # else the state at its end is cut off
+        heights.add(row.height())
+    assert len(heights) > 1  # it wrapped instead
+
+
 def test_korean_and_light(dock: TrainingDock) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
     dock.on_result(result())
