@@ -162,6 +162,7 @@ class Executor:
         self._failure: BaseException | None = None
         self._stop_wanted = asyncio.Event()
         self._reconcile_lock = asyncio.Lock()
+        self._streams_lost = 0  # how often the account stream ended
         self._kill_lock = asyncio.Lock()
         self._stopping: asyncio.Task[None] | None = None
 
@@ -412,12 +413,14 @@ class Executor:
             GatewayError: the venue could not be asked.
         """
         async with self._reconcile_lock:
+            streams_lost = self._streams_lost
             try:
                 events = await self._sync.reconcile(self._desk.symbols | self._runner.symbols)
-            except GatewayError:
+            except BaseException:
                 self._desk.in_doubt = True
                 raise
-            self._desk.in_doubt = False
+            # What was read before the stream was lost says nothing about what happened after.
+            self._desk.in_doubt = streams_lost != self._streams_lost
         if events:
             for event in events:
                 _log.info("reconciled: %s", describe(event))
@@ -548,6 +551,7 @@ class Executor:
                 self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
             except GatewayError as exc:
                 detail = exc.message
+            self._streams_lost += 1
             self._desk.in_doubt = True
             self._gateway.report_trouble(ACCOUNT_STREAM, detail)
             backoff = await self._back_off(backoff)

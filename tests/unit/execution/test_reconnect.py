@@ -104,6 +104,33 @@ async def test_exposure_does_not_grow_from_a_lost_stream_until_the_books_were_co
     assert (await executor.place_order(BUY)).state is OrderState.FILLED
 
 
+async def test_a_comparison_begun_before_the_stream_was_lost_does_not_end_the_doubt(desk: Desk) -> None:
+    executor, _ = await run(desk)
+    await until(lambda: bool(desk.venue.user_queues))
+    asked, answer = asyncio.Event(), asyncio.Event()
+    read = desk.venue.fetch_open_orders
+
+    async def slowly(symbol: str | None = None):
+        found = await read(symbol)
+        asked.set()
+        await answer.wait()
+        return found
+
+    desk.venue.fetch_open_orders = slowly  # type: ignore[method-assign]
+    comparing = asyncio.create_task(executor.reconcile_now())
+    await asked.wait()
+    desk.venue.push(AmbiguousOutcome("connection closed"))
+    await until(lambda: not desk.venue.user_queues)
+    desk.venue.list_faults += [FatalGatewayError("not now")] * 50  # no later comparison succeeds meanwhile
+    answer.set()
+    await comparing
+    assert (await executor.place_order(BUY)).reason_code == "RECONCILING"
+    desk.venue.list_faults.clear()
+    desk.venue.fetch_open_orders = read  # type: ignore[method-assign]
+    await executor.reconcile_now()
+    assert (await executor.place_order(BUY)).state is OrderState.FILLED
+
+
 def states(desk: Desk) -> list[ConnectionState]:
     """Return the states the link went through, without repetitions."""
     told = [status.state for status in desk.said(ConnectionStatus)]
