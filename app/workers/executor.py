@@ -267,9 +267,7 @@ class ExecutorWorker(AsyncWorkerThread):
         try:
             executor = session.executor
             await executor.start()
-            while self._carried:
-                await executor.add_strategy(self._carried[0])
-                self._carried = self._carried[1:]
+            await self._register_carried(executor)
             self._executor, self._live = executor, True
             if self._retry is not None:
                 self._retry.succeeded()
@@ -282,6 +280,16 @@ class ExecutorWorker(AsyncWorkerThread):
         finally:
             self._executor, self._live = None, False
             await session.close()
+
+    async def _register_carried(self, executor: TradingEngine) -> None:
+        """Register what came along into a new account; one that it cannot take must not keep it from trading."""
+        while self._carried:
+            spec, *rest = self._carried
+            try:
+                await executor.add_strategy(spec)
+            except UserError as exc:
+                self._tell(Severity.ERROR, tr("The strategy was not added"), f"{spec.title}: {exc}")
+            self._carried = tuple(rest)
 
     async def _kill(self, flatten: bool) -> None:
         if self._executor is None:

@@ -307,6 +307,16 @@ def test_a_new_account_is_opened_between_two_sessions_and_the_strategies_come_al
     assert not rig.window.failures
 
 
+def test_a_strategy_the_new_account_cannot_take_does_not_keep_it_from_trading(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    rig.desk.calls.clear()
+    rig.desk.errors["add_strategy"] = UserError("BTC/USDT is not traded at binance.", "Choose another market.")
+    rig.worker.new_account(Decimal(500))
+    qtbot.waitUntil(lambda: rig.window.readies == 2 and "run" in rig.desk.calls, timeout=LIMIT)
+    told = ("The strategy was not added", "S: BTC/USDT is not traded at binance. Choose another market.")
+    assert told in rig.window.notices()
+
+
 def test_an_account_that_cannot_be_exchanged_trades_on(qtbot: QtBot, rig: Rig) -> None:
     start(qtbot, rig)
     rig.desk.calls.clear()
