@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,12 +18,12 @@ from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution.account import AccountBook
-from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderReport, OrderUnknown
+from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderUnknown
+from core.execution.book_keeper import BookKeeper
 from core.execution.journal import DuplicateIntent
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
-from core.execution.order_state import IllegalTransition
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 from core.signals.risk_management import Denied, RiskContext, RiskManager
@@ -45,12 +45,7 @@ class DeskOptions:
 
 
 class OrderDesk:
-    """The order path of one account.
-
-    Attributes:
-        symbols: markets in which anything was ever sent or held; their trades are reconciled.
-        in_doubt: the books may be incomplete until they have been compared with the venue; exposure may not grow.
-    """
+    """The order path of one account."""
 
     def __init__(
         self,
@@ -62,11 +57,11 @@ class OrderDesk:
         marks: Marks,
         watcher: MarkWatcher,
         sync: Synchroniser,
+        keeper: BookKeeper,
         sink: EventSink,
         wall: Clock,
         *,
         options: DeskOptions,
-        refresh_balances: Callable[[], Awaitable[None]],
         new_id: Callable[[], str],
     ) -> None:
         self._gateway = gateway
@@ -77,16 +72,14 @@ class OrderDesk:
         self._marks = marks
         self._mark_watcher = watcher
         self._sync = sync
+        self._keeper = keeper
         self._sink = sink
         self._wall = wall
         self._options = options
-        self._refresh_balances = refresh_balances
         self._new_id = new_id
         self._recent_manual: list[Intent] = []
         self._sends: set[asyncio.Task[Order]] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
-        self.symbols: set[str] = set()
-        self.in_doubt = True
 
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
@@ -139,7 +132,7 @@ class OrderDesk:
                 return self._manager.deny(verdict)
             if intent.source is IntentSource.MANUAL:
                 self._recent_manual.append(intent)
-            self.symbols.add(intent.symbol)
+            self._keeper.symbols.add(intent.symbol)
             # No await since the check: two intents cannot both be approved against the same state.
             key = self._manager.register(verdict)
         except DuplicateIntent:
@@ -204,7 +197,7 @@ class OrderDesk:
             symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
             for each in sorted(symbols if symbol is None else {symbol}):
                 for report in await self._gateway.cancel_all_orders(each):
-                    self.apply(report)
+                    self._sync.apply(report)
         except GatewayError as exc:
             raise UserError(f"Not all orders could be cancelled: {exc.message}", "Try again.") from exc
 
@@ -238,7 +231,7 @@ class OrderDesk:
             trading_state=self._control.state,
             instrument=instrument,
             mark_price=self._marks.price(intent.symbol),
-            in_doubt=self.in_doubt,
+            in_doubt=self._keeper.in_doubt,
             owner_quantity=self._manager.position(intent.symbol, intent.owner).quantity,
             account_quantity=self._manager.account_quantity(intent.symbol),
             holdings=self._account.total(instrument.base) if instrument else Decimal(0),
@@ -261,23 +254,13 @@ class OrderDesk:
                 break
             try:
                 if record.fills_complete:
-                    self.apply(await self._gateway.fetch_order(order.intent.symbol, order.client_order_id))
+                    self._sync.apply(await self._gateway.fetch_order(order.intent.symbol, order.client_order_id))
                 else:
                     await self._sync.book_missing_fills()
             except GatewayError as exc:
                 _log.info("order %s is not settled yet: %s", order.client_order_id, exc.message)
             await asyncio.sleep(self._options.settle_poll_s)
         if order.state is not OrderState.DENIED:
-            await self._refresh_balances()
+            await self._keeper.refresh_balances()
         record = self._manager.record(order.client_order_id)
         return record.order if record else order
-
-    def apply(self, report: OrderReport) -> None:
-        """Book what the venue says of an order, ours or not; a contradiction is announced."""
-        try:
-            if self._manager.apply_report(report) is None:
-                self._manager.adopt(report)
-        except IllegalTransition as exc:
-            text = f"{report.symbol} order {report.client_order_id}: {exc}."
-            self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
-            _log.error("contradiction: %s: %r", exc, report)

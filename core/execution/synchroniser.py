@@ -235,10 +235,8 @@ class Synchroniser:
         foreign = [event.fill for event in events if isinstance(event, rec.ExternalFill)]
         for event in events:
             match event:
-                case rec.OrderReported(report):
-                    self._report(report)
-                case rec.OrderAdopted(report):
-                    self._adopt(report)
+                case rec.OrderReported(report) | rec.OrderAdopted(report):
+                    self.apply(report)
                 case rec.FillMissed(fill):
                     self._manager.book(fill)
                 case rec.OrderMissing(key):
@@ -248,22 +246,21 @@ class Synchroniser:
                 case rec.ExternalFill():
                     pass  # gathered per order below
         for report in rec.external_reports(foreign):
-            self._adopt(report)
+            self.apply(report)
 
-    def _report(self, report: OrderReport) -> None:
+    def apply(self, report: OrderReport) -> None:
+        """Book what the venue says of an order, ours or not; a contradiction or a foreign order is announced."""
         try:
-            self._manager.apply_report(report)
+            known = self._manager.apply_report(report)
         except IllegalTransition as exc:
             text = f"{report.symbol} order {report.client_order_id}: {exc}. The venue's account page decides."
             self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
             _log.error("contradiction: %s: %r", exc, report)
-
-    def _adopt(self, report: OrderReport) -> None:
-        if self._manager.apply_report(report) is not None:
-            return  # became known while the queries ran, or another process of ours sent it
-        order = self._manager.adopt(report)
-        text = f"{order.intent.side} order of {order.intent.quantity} {order.intent.symbol} ({order.state})"
-        self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))
+            return
+        if known is None:
+            order = self._manager.adopt(report)
+            text = f"{order.intent.side} order of {order.intent.quantity} {order.intent.symbol} ({order.state})"
+            self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))
 
     async def _cancel_again(self, key: str) -> None:
         try:
