@@ -2,7 +2,7 @@
 
 Order of things, never changed: the intent and its client order id are committed to the journal, the fence is read, the
 request is sent, once. An answer that does not decide leaves the order UNKNOWN; nothing here ever sends it again
-(`core.execution.resolver` finds out what became of it). Facts are journalled first and shown second.
+(`core.execution.synchroniser` finds out what became of it). Facts are journalled first and shown second.
 """
 
 from __future__ import annotations
