@@ -176,6 +176,12 @@ class Intent:
         if self.order_type is OrderType.STOP_LOSS_LIMIT and self.stop_price is None:
             raise ValueError("a stop order needs a stop price")
 
+    @property
+    def parent_id(self) -> str:
+        """Id of the order plan it is a part of (see `core.domain.order_plans`); "" where it stands alone."""
+        prefix, _, rest = self.intent_id.partition(":")
+        return rest.partition(":")[0] if prefix == "plan" else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

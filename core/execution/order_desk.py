@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
-from core.domain.orders import MANUAL_OWNER, Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
+from core.domain.money import ZERO
+from core.domain.orders import MANUAL_OWNER, Intent, IntentSource, Order, OrderDraft, OrderState, Side, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution.account import AccountBook
 from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderUnknown
 from core.execution.book_keeper import BookKeeper
-from core.execution.journal import DuplicateIntent
+from core.execution.journal import DuplicateIntent, Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
@@ -30,6 +31,8 @@ from core.signals.risk_management import Denied, RiskContext, RiskManager
 
 _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
+
+REPLACEMENT = "replace:"  # begins the intent id of an order that takes another one's place
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +47,51 @@ class DeskOptions:
     cancel_attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """What is to be different about a resting order; None keeps it.
+
+    Attributes:
+        quantity: base currency in total, what is filled already included.
+    """
+
+    quantity: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+    def apply(self, former: Order, new_id: str, now_ns: int) -> Intent | None:
+        """Return the wish for what remains of the changed order; None where nothing does, or nothing changed.
+
+        Args:
+            former: the order it replaces, with what is filled of it.
+            new_id: unique part of the new intent's id, or that id itself.
+        """
+        intent = former.intent
+        total = intent.quantity if self.quantity is None else self.quantity
+        limit = intent.limit_price if self.limit_price is None else self.limit_price
+        stop = intent.stop_price if self.stop_price is None else self.stop_price
+        same = (total, limit, stop) == (intent.quantity, intent.limit_price, intent.stop_price)
+        if same or total <= former.filled_quantity:
+            return None
+        return replace(
+            intent,
+            intent_id=new_id if new_id.startswith(REPLACEMENT) else f"{REPLACEMENT}{new_id}",
+            quantity=total - former.filled_quantity,
+            limit_price=limit,
+            stop_price=stop,
+            reference_price=None,
+            reason=f"replaces {former.client_order_id}",
+            created_ns=now_ns,
+        )
+
+
 class OrderDesk:
     """The order path of one account."""
 
     def __init__(
         self,
         gateway: ExchangeGateway,
+        journal: Journal,
         manager: OrderManager,
         risk: RiskManager,
         control: TradingControl,
@@ -65,6 +107,7 @@ class OrderDesk:
         new_id: Callable[[], str],
     ) -> None:
         self._gateway = gateway
+        self._journal = journal
         self._manager = manager
         self._risk = risk
         self._control = control
@@ -184,6 +227,55 @@ class OrderDesk:
         assert record is not None  # it was there above, and orders never vanish
         return record.order
 
+    async def replace_order(self, client_id: str, change: OrderChange) -> Order:
+        """Put a changed order in the place of a resting one: cancel, confirm, then send what is still wanted.
+
+        The former order must be proven over before the new one is sent, so that never both work; what it filled until
+        then is taken off. A crash in between leaves the former one cancelled and nothing sent: an intent that is not
+        in the journal does not exist.
+
+        Returns:
+            The new order; the former one where it was filled meanwhile or its cancel is not confirmed.
+
+        Raises:
+            UserError: there is no such working order, it belongs to a plan, or the change would be refused; the former
+                order stays as it was. Or it is cancelled and what it filled could not be read; nothing follows it then.
+        """
+        former = self._replaceable(client_id)
+        wish = change.apply(former, self._new_id(), self._wall.now_ns())
+        if wish is None:
+            raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
+        await self._mark_watcher.freshen(wish.symbol)
+        verdict = self._risk.check(wish, self._context_without(wish, former))
+        if isinstance(verdict, Denied):
+            raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
+        payload = {"client_order_id": client_id, "intent_id": wish.intent_id}
+        self._journal.add_command("replace_order", payload, self._wall.now_ns())
+        over = await self.cancel_order(client_id)
+        if not over.state.is_terminal:
+            return over  # told as a cancel that is not confirmed yet; nothing follows it
+        try:
+            over = await self._sync.ask_about(client_id)  # a fill may have come between
+        except GatewayError as exc:
+            message = f"The order is cancelled, but what it filled could not be read: {exc.message}"
+            raise UserError(message, "Look at the order, then place a new one.") from exc
+        remains = change.apply(over, wish.intent_id, self._wall.now_ns())
+        if remains is None or over.state is OrderState.FILLED:
+            return over
+        await self._keeper.refresh_balances()
+        return await self.submit(remains)
+
+    def _replaceable(self, client_id: str) -> Order:
+        record = self._manager.record(client_id)
+        if record is None:
+            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        order = record.order
+        if order.intent.parent_id:
+            raise UserError("The order belongs to an order plan.", "Cancel the plan and make a new one.")
+        if order.state not in _SHOWN or order.intent.source is IntentSource.EXTERNAL:
+            raise UserError("Only a working order of your own can be changed.", "Look at the list of orders.")
+        return order
+
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders of the account, or those of one market; also orders that are not ours.
 
@@ -239,6 +331,22 @@ class OrderDesk:
             working=self._manager.working,
             day_pnl=self._account.day_pnl(),
             recent_manual=self._recent_manual,
+        )
+
+    def _context_without(self, intent: Intent, former: Order) -> RiskContext:
+        """Return the context as it will be once `former` is cancelled: what it locks is free then."""
+        context = self._context(intent)
+        instrument = context.instrument
+        if instrument is None:
+            return context
+        selling = former.intent.side is Side.SELL
+        price = former.intent.limit_price or context.mark_price or ZERO
+        currency = instrument.base if selling else instrument.quote
+        locked = former.remaining_quantity if selling else former.remaining_quantity * price
+        return replace(
+            context,
+            working=[order for order in context.working if order.client_order_id != former.client_order_id],
+            free={**context.free, currency: context.free.get(currency, ZERO) + locked},
         )
 
     async def _settle(self, order: Order) -> Order:

@@ -44,6 +44,8 @@ from core.signals.risk_management import Approved, Denied, ReasonCode
 ID_PREFIX = "maru-"
 RECENT_ORDERS = 2_000
 ANNOUNCED = 500
+# Ends of an order that the venue itself overrules by showing it.
+_NOT_THERE = (ReasonCode.NEVER_ARRIVED.value, ReasonCode.DECLARED_GONE.value)
 
 _log = logging.getLogger(__name__)
 
@@ -304,7 +306,7 @@ class OrderManager:
         state = hear(_heard_as(order), report.state)
         ended_badly = state is OrderState.REJECTED and order.state is not state
         ahead = report.filled_quantity > order.filled_quantity
-        revived = order.reason_code == ReasonCode.NEVER_ARRIVED and state is not order.state
+        revived = order.reason_code in _NOT_THERE and state is not order.state
         after = replace(
             order,
             state=state,
@@ -341,7 +343,7 @@ class OrderManager:
             filled.order,
             state=_state_after_fill(_heard_as(before), filled.order),
             venue_order_id=before.venue_order_id or fill.venue_order_id,
-            reason_code="" if before.reason_code == ReasonCode.NEVER_ARRIVED else before.reason_code,
+            reason_code="" if before.reason_code in _NOT_THERE else before.reason_code,
             updated_ns=now,
         )
         filled = replace(filled, order=order)
@@ -489,9 +491,9 @@ class OrderManager:
 
 
 def _heard_as(order: Order) -> OrderState:
-    """The state that counts when the venue speaks: an order proven never to have arrived is open again if it shows."""
-    never_arrived = order.state is OrderState.EXPIRED and order.reason_code == ReasonCode.NEVER_ARRIVED
-    return OrderState.UNKNOWN if never_arrived else order.state
+    """The state that counts when the venue speaks: an order believed never to have been there is open if it shows."""
+    not_there = order.state is OrderState.EXPIRED and order.reason_code in _NOT_THERE
+    return OrderState.UNKNOWN if not_there else order.state
 
 
 def _state_after_fill(current: OrderState, order: Order) -> OrderState:

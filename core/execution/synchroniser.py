@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from core.clock import NS_PER_S, Clock
 from core.domain.fills import Fill
-from core.domain.orders import OrderState
+from core.domain.orders import Order, OrderState
+from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution import reconciliation as rec
 from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport, OrderUnknown
@@ -142,6 +144,52 @@ class Synchroniser:
             if state is OrderState.UNKNOWN:
                 await self._investigate(record)
         self._cases = {k: c for k, c in self._cases.items() if self._is_unknown(k)}
+
+    async def ask_about(self, client_id: str) -> Order:
+        """Ask the venue about one order now, and return what is known of it then.
+
+        Raises:
+            UserError: there is no such order.
+            GatewayError: the venue could not be asked.
+        """
+        record = self._manager.record(client_id)
+        if record is None:
+            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        if record.order.state is OrderState.UNKNOWN:
+            await self._investigate(record)
+        else:
+            with contextlib.suppress(OrderUnknown):  # the rounds find out what that means
+                self.apply(await self._gateway.fetch_order(record.intent.symbol, client_id))
+        return self._now(client_id)
+
+    async def declare_gone(self, client_id: str) -> Order:
+        """End an UNKNOWN order because a person saw on the venue's own page that it is not there.
+
+        The venue is asked once more; where it knows the order, what it says counts. Should the order show later, it is
+        open again.
+
+        Raises:
+            UserError: there is no such order, it is not UNKNOWN, or it may still arrive.
+            GatewayError: the venue could not be asked: without its answer nobody can know.
+        """
+        record = self._manager.record(client_id)
+        if record is None or record.order.state is not OrderState.UNKNOWN:
+            raise UserError("This order is not waiting for a decision.", "Look at the list of orders.")
+        await self._investigate(record)
+        if not self._is_unknown(client_id):
+            return self._now(client_id)
+        case = self._cases[client_id]
+        if await self._gateway.server_time_ns() <= case.deadline_ns:
+            raise UserError("The order may still arrive at the venue.", "Wait a few seconds, then decide.")
+        self._journal.add_command("declare_gone", {"client_order_id": client_id}, self._wall.now_ns())
+        return self._manager.expire(
+            client_id, ReasonCode.DECLARED_GONE, "a person saw at the venue that it is not there"
+        )
+
+    def _now(self, client_id: str) -> Order:
+        record = self._manager.record(client_id)
+        assert record is not None  # orders never vanish
+        return record.order
 
     async def _investigate(self, record: OrderRecord) -> None:
         key = record.key

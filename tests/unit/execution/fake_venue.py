@@ -96,6 +96,7 @@ class FakeVenue:
         self.sent: list[OrderRequest] = []
         self.candles: list[Candle] = []
         self.candle_queues: list[asyncio.Queue[Candle | GatewayError]] = []
+        self.ticker_queues: list[asyncio.Queue[str]] = []
         self.user_queues: list[asyncio.Queue[UserEvent | GatewayError]] = []
         self.closed = False
         self._next_id = 1
@@ -255,8 +256,21 @@ class FakeVenue:
         yield await self.fetch_book(symbol)
 
     async def watch_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
-        yield await self.fetch_ticker(symbol)
-        await asyncio.Event().wait()
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self.ticker_queues.append(queue)
+        try:
+            yield await self.fetch_ticker(symbol)
+            while True:
+                if await queue.get() == symbol:
+                    yield await self.fetch_ticker(symbol)
+        finally:
+            self.ticker_queues.remove(queue)
+
+    def tick(self, symbol: str, price: Decimal) -> None:
+        """Let the market be at `price`, and say so."""
+        self.prices[symbol] = price
+        for queue in self.ticker_queues:
+            queue.put_nowait(symbol)
 
     # --- ExchangeGateway --------------------------------------------------------------------------------------
 
