@@ -325,9 +325,9 @@ class Executor:
 
     # --- orders -----------------------------------------------------------------------------------------------
 
-    async def place_order(self, draft: OrderDraft) -> Order:
+    async def place_order(self, draft: OrderDraft, *, key: str | None = None) -> Order:
         """Send a manual order (see `OrderDesk.place_order`)."""
-        return await self._desk.place_order(draft)
+        return await self._desk.place_order(draft, key)
 
     async def submit(self, intent: Intent) -> Order:
         """Send any intent through risk (see `OrderDesk.submit`)."""

@@ -128,8 +128,12 @@ class OrderDesk:
         """Return one owner's position."""
         return self._manager.position(symbol, owner)
 
-    async def place_order(self, draft: OrderDraft) -> Order:
+    async def place_order(self, draft: OrderDraft, key: str | None = None) -> Order:
         """Send a manual order through risk to the venue.
+
+        Args:
+            draft: the order.
+            key: names the wish where the caller may have to repeat it; the same key is at most one order for ever.
 
         Returns:
             The order as it stands: resting, over, UNKNOWN or DENIED.
@@ -144,7 +148,7 @@ class OrderDesk:
         reason = "manual order" if draft.owner == MANUAL_OWNER else f"manual order for {draft.owner}"
         try:
             intent = Intent(
-                intent_id=f"{MANUAL_OWNER}:{self._new_id()}",
+                intent_id=f"{MANUAL_OWNER}:{self._new_id()}" if key is None else f"{MANUAL_OWNER}:key:{key}",
                 source=IntentSource.MANUAL,
                 owner=draft.owner,
                 symbol=draft.symbol,
