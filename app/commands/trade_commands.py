@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.domain.money import parse_decimal, plain
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind
-from core.domain.orders import Order, OrderDraft, OrderType, Side, TimeInForce
+from core.domain.orders import Order, OrderChange, OrderDraft, OrderType, Side, TimeInForce
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,8 +125,6 @@ async def _cancel_all(executor: Executor, request: Mapping[str, Any]) -> Json:
 
 
 async def _replace(executor: Executor, request: Mapping[str, Any]) -> Json:
-    from core.execution.order_desk import OrderChange
-
     change = OrderChange(_amount(request, "quantity"), _amount(request, "price"), _amount(request, "stop_price"))
     return _order(await executor.replace_order(str(request["order"]), change))
 

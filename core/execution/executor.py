@@ -15,7 +15,7 @@ from typing import Any
 from core.clock import Clock
 from core.config import DataPaths
 from core.domain.order_plans import OrderPlan, PlanDraft
-from core.domain.orders import STOP_REASON, Intent, Order, OrderDraft, TradingState
+from core.domain.orders import STOP_REASON, Intent, Order, OrderChange, OrderDraft, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import (
@@ -35,7 +35,7 @@ from core.execution.journal import Journal
 from core.execution.kill_switch import KillReport
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
-from core.execution.order_desk import DeskOptions, OrderChange, OrderDesk
+from core.execution.order_desk import DeskOptions, OrderDesk
 from core.execution.order_manager import OrderManager
 from core.execution.plan_runner import LOOK_S, PlanRunner
 from core.execution.process_lock import ExecutorLock

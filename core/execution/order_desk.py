@@ -14,7 +14,17 @@ from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
 from core.domain.money import ZERO
-from core.domain.orders import MANUAL_OWNER, Intent, IntentSource, Order, OrderDraft, OrderState, Side, TradingState
+from core.domain.orders import (
+    MANUAL_OWNER,
+    Intent,
+    IntentSource,
+    Order,
+    OrderChange,
+    OrderDraft,
+    OrderState,
+    Side,
+    TradingState,
+)
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
@@ -32,8 +42,6 @@ from core.signals.risk_management import Denied, RiskContext, RiskManager
 _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 
-REPLACEMENT = "replace:"  # begins the intent id of an order that takes another one's place
-
 _log = logging.getLogger(__name__)
 
 
@@ -45,44 +53,6 @@ class DeskOptions:
     settle_poll_s: float
     backoff_s: float
     cancel_attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class OrderChange:
-    """What is to be different about a resting order; None keeps it.
-
-    Attributes:
-        quantity: base currency in total, what is filled already included.
-    """
-
-    quantity: Decimal | None = None
-    limit_price: Decimal | None = None
-    stop_price: Decimal | None = None
-
-    def apply(self, former: Order, new_id: str, now_ns: int) -> Intent | None:
-        """Return the wish for what remains of the changed order; None where nothing does, or nothing changed.
-
-        Args:
-            former: the order it replaces, with what is filled of it.
-            new_id: unique part of the new intent's id, or that id itself.
-        """
-        intent = former.intent
-        total = intent.quantity if self.quantity is None else self.quantity
-        limit = intent.limit_price if self.limit_price is None else self.limit_price
-        stop = intent.stop_price if self.stop_price is None else self.stop_price
-        same = (total, limit, stop) == (intent.quantity, intent.limit_price, intent.stop_price)
-        if same or total <= former.filled_quantity:
-            return None
-        return replace(
-            intent,
-            intent_id=new_id if new_id.startswith(REPLACEMENT) else f"{REPLACEMENT}{new_id}",
-            quantity=total - former.filled_quantity,
-            limit_price=limit,
-            stop_price=stop,
-            reference_price=None,
-            reason=f"replaces {former.client_order_id}",
-            created_ns=now_ns,
-        )
 
 
 class OrderDesk:

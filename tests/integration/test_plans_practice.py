@@ -11,10 +11,9 @@ import pytest
 from app.runtime import TradingSession, prepare_data
 from core.config import DataPaths
 from core.domain.order_plans import ExitRules, PlanDraft, PlanKind, PlanState
-from core.domain.orders import OrderState, Side
+from core.domain.orders import OrderChange, OrderState, Side
 from core.errors import UserError
 from core.events import ExecutorEvent, PlanUpdated
-from core.execution.order_desk import OrderChange
 from core.practice.control import PracticeEndpoints
 from core.practice.process import PracticeProcess
 from tests.integration.test_executor_practice import assert_books_equal, limit_below_market, trading, until

@@ -8,11 +8,10 @@ from decimal import Decimal as D
 import pytest
 
 from core.clock import NS_PER_S
-from core.domain.orders import Order, OrderDraft, OrderState, OrderType, Side
+from core.domain.orders import Order, OrderChange, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
 from core.execution.api.gateway import RetryableError
 from core.execution.executor import Executor
-from core.execution.order_desk import OrderChange
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import FakeVenue
 
