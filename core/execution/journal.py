@@ -22,7 +22,7 @@ from core.domain.order_plans import OrderPlan, PlanState
 from core.domain.orders import Order, OrderState, TradingState
 from core.domain.positions import Position
 from core.execution import journal_rows as rows
-from core.execution.records import CommandRecord, OrderEvent, OrderRecord, StrategyRecord, TradingStateRecord
+from core.execution.records import INFERRED, CommandRecord, OrderEvent, OrderRecord, StrategyRecord, TradingStateRecord
 from core.persistence.engine import database_errors, open_engine
 from core.persistence.models import (
     CommandRow,
@@ -126,6 +126,12 @@ class Journal:
             FillRow.venue == fill.venue, FillRow.symbol == fill.symbol, FillRow.trade_id == fill.trade_id
         )
         return bool(self._read(statement))
+
+    def has_inferred_fill(self, client_order_id: str) -> bool:
+        """Return whether part of an order is booked without the venue having named the trade."""
+        table = FillRow.__table__.c
+        mine = sa.and_(table.client_order_id == client_order_id, table.trade_id.startswith(INFERRED))
+        return bool(self._read(sa.select(table.trade_id).where(mine).limit(1)))
 
     def order(self, client_order_id: str) -> OrderRecord | None:
         """Return one order."""

@@ -21,7 +21,7 @@ from core.clock import Clock
 from core.domain.fills import Fill
 from core.domain.orders import Intent, IntentSource, Order, OrderState
 from core.domain.positions import Position
-from core.events import EventSink, FillBooked, IntentDenied, OrderUpdated, PositionChanged
+from core.events import EventSink, FillBooked, IntentDenied, Notice, OrderUpdated, PositionChanged, Severity
 from core.execution.api.gateway import (
     DefinitiveReject,
     ExchangeGateway,
@@ -38,6 +38,7 @@ from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
 from core.execution.order_state import hear, step
 from core.execution.position_tracker import book_fill
+from core.execution.reconciliation import is_inferred
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
 
@@ -332,6 +333,9 @@ class OrderManager:
         now = self._wall.now_ns()
         fill = replace(fill, client_order_id=record.key)
         before = record.order
+        if not is_inferred(fill) and record.fills_complete and self._journal.has_inferred_fill(record.key):
+            _log.debug("trade %s of %s is in the books as an inferred one", fill.trade_id, record.key)
+            return False
         booking = book_fill(
             self.position(fill.symbol, record.intent.owner),
             fill,
@@ -356,6 +360,9 @@ class OrderManager:
         self._sink(OrderUpdated(order))
         self._sink(FillBooked(fill, order))
         self._sink(PositionChanged(booking.position, self._marks.price(fill.symbol)))
+        if record.booked_quantity <= before.intent.quantity < filled.booked_quantity:
+            text = f"Order {record.key}: {filled.booked_quantity:f} of {before.intent.quantity:f} {fill.symbol}."
+            self._sink(Notice(Severity.ERROR, "The venue filled more than was ordered", text))
         if booking.fee_quote is None:
             _log.warning("no price known to convert a fee of %s %s", fill.fee, fill.fee_currency)
             self.on_unpriced(fill.fee_currency, self._gateway.instruments[fill.symbol].quote)

@@ -38,12 +38,14 @@ class EvidenceRules:
         margin_s: the venue accepts timestamps this far in its future.
         query_gap_s: time between the two order queries.
         patience_s: how long trades of unidentified orders may be ours although order queries do not show them.
+        unlisted_s: after how long a fill that the venue speaks of but does not list is booked from the order's totals.
     """
 
     recv_window_s: float = 3.0
     margin_s: float = 1.0
     query_gap_s: float = 1.0
     patience_s: float = 60.0
+    unlisted_s: float = 300.0
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Synchroniser:
         self._sleep = sleep
         self._rules = rules
         self._cases: dict[str, _Case] = {}
+        self._unlisted: dict[str, int] = {}  # since when trades of an order are missing, wall time, ns
         self.adopt_from_ns = 0
         self.clock_offset_ns = 0
 
@@ -129,6 +132,21 @@ class Synchroniser:
         for fill in await self._fetch_fills(symbols):
             if not self._journal.has_fill(fill):
                 self._manager.book(fill)
+        self._infer_fills()
+
+    def _infer_fills(self) -> None:
+        """Book what the venue says is filled but has not listed as trades for so long that it never will."""
+        now = self._wall.now_ns()
+        open_ends = {r.key: r for r in self._manager.unsettled if not r.fills_complete}
+        self._unlisted = {key: self._unlisted.get(key, now) for key in open_ends}
+        for key, record in open_ends.items():
+            if now - self._unlisted[key] < self._rules.unlisted_s * NS_PER_S:
+                continue
+            instrument = self._gateway.instruments[record.intent.symbol]
+            fill = rec.inferred_fill(record, self._gateway.venue, instrument, now + self.clock_offset_ns)
+            if fill is not None and self._manager.book(fill):
+                text = f"Order {key}: {fill.quantity:f} {fill.symbol} @ {fill.price:f}, from the order's own totals."
+                self._sink(Notice(Severity.WARNING, "A fill was booked that the venue does not list", text))
 
     async def resolve_unknown(self) -> None:
         """Look for evidence about every UNKNOWN order.
