@@ -18,6 +18,7 @@ from core.domain.money import parse_decimal, plain
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind
 from core.domain.orders import Order, OrderChange, OrderDraft, OrderType, Side, TimeInForce
 from core.errors import UserError
+from core.execution.api.gateway import GatewayError
 
 if TYPE_CHECKING:
     from core.execution.executor import Executor
@@ -180,6 +181,20 @@ async def _state(executor: Executor, request: Mapping[str, Any]) -> Json:
     }
 
 
+async def _audit(executor: Executor, request: Mapping[str, Any]) -> Json:
+    try:
+        check, _ = await executor.audit()
+    except GatewayError as exc:
+        raise UserError(f"The books could not be compared: {exc.message}", "Try again in a moment.") from exc
+    return {
+        "orders": check.orders,
+        "fills": check.fills,
+        "orders_match": check.orders_match,
+        "positions_match": check.positions_match,
+        "differences": list(check.differences),
+    }
+
+
 _HANDLERS: Mapping[str, Callable[[Executor, Mapping[str, Any]], Awaitable[Json]]] = {
     "place": _place,
     "cancel": _cancel,
@@ -192,6 +207,7 @@ _HANDLERS: Mapping[str, Callable[[Executor, Mapping[str, Any]], Awaitable[Json]]
     "kill": _kill,
     "rearm": _rearm,
     "state": _state,
+    "audit": _audit,
 }
 
 
