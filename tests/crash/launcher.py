@@ -7,17 +7,27 @@ from then on be appended to CRASH_LOG; "name#n" kills the process, like `kill -9
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import runpy
 import signal
 import sys
+import threading
+import time
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from tests.crash.points import ROOT, install
 
 # Loops that run beside the commands come by at their own times; only the way of a command counts.
-_ON_THE_WAY = {"CommandReader._perform", "OrderManager.transmit", "BookKeeper.follow_account"}
+_ON_THE_WAY = {
+    "CommandReader._perform",
+    "AsyncWorkerThread._guard",
+    "OrderManager.transmit",
+    "BookKeeper.follow_account",
+}
 
 
 def _task() -> str:
@@ -55,9 +65,45 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def drive_window(commands: Path) -> None:
+    """Let the window's own trading commands be given by a file, as its widgets give them; say when it is ready."""
+    from PySide6.QtCore import Qt
+
+    from app.workers.executor import ExecutorWorker
+    from core.domain.orders import OrderChange, OrderDraft, OrderType, Side
+
+    create = ExecutorWorker.__init__
+
+    def perform(worker: ExecutorWorker) -> None:
+        while True:
+            if commands.exists():
+                request = json.loads(commands.read_text("utf-8"))
+                commands.unlink()
+                price = Decimal(request["price"]) if "price" in request else None
+                if request["command"] == "place":
+                    kind = OrderType.MARKET if price is None else OrderType.LIMIT
+                    draft = OrderDraft(request["symbol"], Side.BUY, kind, Decimal(request["quantity"]), price)
+                    worker.place_order(draft)
+                elif request["command"] == "cancel":
+                    worker.cancel_order(request["order"])
+                else:
+                    worker.replace_order(request["order"], OrderChange(limit_price=price))
+            time.sleep(0.02)
+
+    def created(self: ExecutorWorker, *arguments: Any, **named: Any) -> None:
+        create(self, *arguments, **named)
+        ready = commands.with_name("ready")
+        self.ready.connect(lambda: ready.touch(), Qt.ConnectionType.DirectConnection)
+        threading.Thread(target=perform, args=(self,), daemon=True).start()
+
+    ExecutorWorker.__init__ = created  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Instrument, then be main.py."""
     install(Points(Path(os.environ["CRASH_FILE"]), Path(os.environ["CRASH_LOG"])).reached)
+    if "CRASH_COMMANDS" in os.environ:
+        drive_window(Path(os.environ["CRASH_COMMANDS"]))
     sys.argv = [str(ROOT / "main.py"), *sys.argv[1:]]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
