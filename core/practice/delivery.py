@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _QUEUE_LIMIT: Final = 50_000
 _STALL_POLL_S: Final = 0.02
+_CUT: Final = ""  # in place of a text: what was queued before it is sent, then the connection is cut
 _HOLD_MS: Final = 1_000  # a frame that waits for the next one to overtake it waits no longer
 
 
@@ -41,7 +42,7 @@ class Connection:
     ) -> None:
         self.socket = socket
         self._plan = plan
-        self._queue: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._held: list[tuple[str, str]] = []
         self._end: tuple[int, bytes] | None = None
         self.combined = combined
@@ -71,7 +72,7 @@ class Connection:
     def _befall(self, fate: FaultRule, name: str, text: str) -> None:
         loop = asyncio.get_running_loop()
         if fate.kind == "cut":
-            self.cut()
+            self._put("", _CUT)
         elif fate.kind == "late":
             loop.call_later(fate.ms / 1_000, self._put, name, text)
         elif fate.kind == "reorder":
@@ -101,15 +102,18 @@ class Connection:
     def close(self, code: int, reason: bytes) -> None:
         """Close the socket properly, before anything that is still queued."""
         self._end = code, reason
-        self._queue.put_nowait(None)  # wakes the pump where it waits for a frame
+        self._queue.put_nowait(("", _CUT))  # wakes the pump where it waits for a frame
 
     async def pump(self) -> None:
         """Send queued frames until the connection ends."""
         while not self.socket.closed:
-            name, text = await self._queue.get() or ("", "")
+            name, text = await self._queue.get()
             await self._wait_out_stall(name)
             if self._end is not None:
                 await self.socket.close(code=self._end[0], message=self._end[1])
+                return
+            if text == _CUT:
+                self.cut()
                 return
             try:
                 await self.socket.send_str(text)
