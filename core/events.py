@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from core.domain.fills import Fill
 from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
-from core.domain.positions import Balance, Position
+from core.domain.positions import Balance, Ownership, Position
 from core.domain.signals import Signal
 
 
@@ -66,6 +66,21 @@ class PositionChanged:
 
     position: Position
     mark_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipChanged:
+    """Who may trade a market; markets nothing was said of are shared.
+
+    Attributes:
+        by: who said so, e.g. "person".
+        paused: strategies that start again when the market is handed back.
+    """
+
+    symbol: str
+    ownership: Ownership
+    by: str
+    paused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +199,7 @@ ExecutorEvent = (
     OrderUpdated
     | FillBooked
     | PositionChanged
+    | OwnershipChanged
     | AccountOpened
     | BooksTold
     | BalancesChanged

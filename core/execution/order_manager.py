@@ -37,7 +37,8 @@ from core.execution.fence import Fence
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
 from core.execution.order_state import hear, step
-from core.execution.position_tracker import book_fill
+from core.execution.position_rebuild import load_positions
+from core.execution.position_tracker import book_fill, book_late_fill, is_late
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
 
@@ -102,7 +103,8 @@ class OrderManager:
         self._by_venue_id = {
             (r.intent.symbol, r.order.venue_order_id): key for key, r in self._records.items() if r.order.venue_order_id
         }
-        self._positions = {(p.symbol, p.owner): p for p in self._journal.positions()}
+        positions = load_positions(self._journal, self._gateway.instruments)
+        self._positions = {(p.symbol, p.owner): p for p in positions}
 
     def announce_books(self) -> None:
         """Tell what stands in the books: the newest orders and fills, and all positions."""
@@ -330,12 +332,14 @@ class OrderManager:
         now = self._wall.now_ns()
         fill = replace(fill, client_order_id=record.key)
         before = record.order
-        booking = book_fill(
-            self.position(fill.symbol, record.intent.owner),
-            fill,
-            self._gateway.instruments[fill.symbol],
-            self._marks.convert,
-        )
+        position, instrument = self.position(fill.symbol, record.intent.owner), self._gateway.instruments[fill.symbol]
+        if not is_late(position, fill):
+            booking = book_fill(position, fill, instrument, self._marks.convert)
+        elif self._journal.has_fill(fill):
+            return False
+        else:
+            history = self._journal.history(fill.symbol, record.intent.owner)
+            booking = book_late_fill(position, fill, instrument, self._marks.convert, history)
         filled = record.with_fill(fill.quantity, fill.price)
         order = replace(
             filled.order,
@@ -356,8 +360,13 @@ class OrderManager:
         self._sink(PositionChanged(booking.position, self._marks.price(fill.symbol)))
         if booking.fee_quote is None:
             _log.warning("no price known to convert a fee of %s %s", fill.fee, fill.fee_currency)
-            self.on_unpriced(fill.fee_currency, self._gateway.instruments[fill.symbol].quote)
+            self.on_unpriced(fill.fee_currency, instrument.quote)
         return True
+
+    def take_position(self, position: Position) -> None:
+        """Take over and announce a position that changed by no fill; the journal holds it already."""
+        self._positions[(position.symbol, position.owner)] = position
+        self._sink(PositionChanged(position, self._marks.price(position.symbol)))
 
     def adopt(self, report: OrderReport) -> Order:
         """Take an order of somebody else into the books, under the owner "external"."""
