@@ -227,6 +227,11 @@ class Journal:
             tuple(books.to_share(row) for row in funding),
         )
 
+    def histories(self) -> dict[tuple[str, str], History]:
+        """Return all facts about every position, by (symbol, owner)."""
+        found = self._read(sa.select(PositionRow.__table__.c.symbol, PositionRow.__table__.c.owner))
+        return {(row["symbol"], row["owner"]): self.history(row["symbol"], row["owner"]) for row in found}
+
     def set_prices(self, priced: History, position: Position) -> None:
         """Write what fees and payments are in quote currency, now that it is known, and the position they make."""
         with self._write() as connection:
