@@ -31,6 +31,7 @@ from app.ui.window_services import WindowServices
 from core.clock import NS_PER_S, ManualClock
 from core.config import VERSION
 from core.domain.orders import OrderDraft, TradingMode
+from core.domain.positions import Ownership
 from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
 from core.strategies.spec import StrategySpec
 
@@ -68,6 +69,12 @@ class SilentCommands:
 
     def stop_strategy(self, strategy_id: str) -> None:
         """Ignore a stop."""
+
+    def take_over(self, symbol: str, move: bool) -> None:
+        """Ignore a take-over."""
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """Ignore a hand-back."""
 
     def kill(self, flatten: bool) -> None:
         """Ignore the kill switch."""
