@@ -7,7 +7,7 @@ already on disk. No database object leaves this module.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from core.domain.fills import Fill
 from core.domain.orders import Order, OrderState, TradingState
-from core.domain.positions import FundingShare, Position, Transfer
+from core.domain.positions import FundingShare, Lot, Position, Transfer
 from core.execution import journal_positions as books
 from core.execution import journal_rows as rows
 from core.execution.position_tracker import BookedFill, History
@@ -66,6 +66,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = open_engine(path, synchronous="FULL")
+        self._lots: dict[books.Place, tuple[Lot, ...]] = {}  # as committed; nobody else writes the file
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -126,7 +127,8 @@ class Journal:
                 return False
             _update(connection, record)
             _event(connection, record.order, from_state, cause, now_ns, detail=f"trade {fill.trade_id}")
-            books.save_position(connection, position)
+            self._save_positions(connection, position)
+        self._note_lots(position)
         return True
 
     def has_fill(self, fill: Fill) -> bool:
@@ -208,7 +210,8 @@ class Journal:
     def save_position(self, position: Position) -> None:
         """Write a position that was built anew from its facts."""
         with self._write() as connection:
-            books.save_position(connection, position)
+            self._save_positions(connection, position)
+        self._note_lots(position)
 
     def history(self, symbol: str, owner: str) -> History:
         """Return all facts about one owner's position in one market."""
@@ -242,9 +245,10 @@ class Journal:
             for share in priced.funding:
                 mine_too = (books.is_payment(share.payment), FundingRow.owner == share.owner)
                 connection.execute(sa.update(FundingRow).where(*mine_too).values(amount_quote=share.amount_quote))
-            books.save_position(connection, position)
+            self._save_positions(connection, position)
+        self._note_lots(position)
 
-    def book_funding(self, shares: Sequence[FundingShare], positions: Iterable[Position], now_ns: int) -> bool:
+    def book_funding(self, shares: Sequence[FundingShare], positions: Sequence[Position], now_ns: int) -> bool:
         """Write a payment's shares and the positions they make, all or nothing.
 
         Returns:
@@ -255,19 +259,19 @@ class Journal:
             if connection.execute(known).first() is not None:
                 return False
             connection.execute(sa.insert(FundingRow), [books.funding_values(share, now_ns) for share in shares])
-            for position in positions:
-                books.save_position(connection, position)
+            self._save_positions(connection, *positions)
+        self._note_lots(*positions)
         return True
 
-    def book_transfer(self, transfer: Transfer, positions: Iterable[Position]) -> None:
+    def book_transfer(self, transfer: Transfer, positions: Sequence[Position]) -> None:
         """Write a transfer, the command it is and the positions it makes, all or nothing."""
         values = books.transfer_values(transfer)
         with self._write() as connection:
             connection.execute(sa.insert(TransferRow), values)
             payload = {key: values[key] for key in ("symbol", "from_owner", "to_owner", "reason")}
             _command(connection, "transfer", {**payload, "quantity": f"{transfer.quantity:f}"}, transfer.time_ns)
-            for position in positions:
-                books.save_position(connection, position)
+            self._save_positions(connection, *positions)
+        self._note_lots(*positions)
 
     def ownership(self) -> dict[str, OwnershipRecord]:
         """Return who may trade, by market; markets that are absent are shared."""
@@ -282,6 +286,15 @@ class Journal:
         with self._write() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["symbol"], set_=changed))
             _command(connection, "ownership", values, record.since_ns)
+
+    def _save_positions(self, connection: sa.Connection, *positions: Position) -> None:
+        for position in positions:
+            written = self._lots.get((position.venue, position.symbol, position.owner))
+            books.save_position(connection, position, written)
+
+    def _note_lots(self, *positions: Position) -> None:
+        """Remember what is committed, so that the next change of thousands of lots need not read them."""
+        self._lots.update({(p.venue, p.symbol, p.owner): p.lots for p in positions})
 
     # --- strategies -------------------------------------------------------------------------------------------
 

@@ -21,28 +21,50 @@ Row = Mapping[str, Any]
 Place = tuple[str, str, str]  # venue, symbol, owner
 
 
-def save_position(connection: sa.Connection, position: Position) -> None:
-    """Write a position and its lots as they are now."""
+def save_position(connection: sa.Connection, position: Position, written: tuple[Lot, ...] | None) -> None:
+    """Write a position and its lots as they are now.
+
+    Args:
+        written: its lots as they stand in the file; None reads them.
+    """
     statement = upsert(PositionRow).values(_position_values(position))
     keys = ["venue", "symbol", "owner"]
     changed = {c.name: c for c in statement.excluded if c.name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
-    _save_lots(connection, position)
+    _save_lots(connection, position, _written_lots(connection, position) if written is None else written)
 
 
-def _save_lots(connection: sa.Connection, position: Position) -> None:
-    """Write only what differs: a fill changes one lot or two of what may be thousands."""
-    table = LotRow.__table__
-    mine = sa.and_(table.c.venue == position.venue, table.c.symbol == position.symbol, table.c.owner == position.owner)
-    there = [to_lot(dict(row)) for row in connection.execute(sa.select(table).where(mine)).mappings()]
-    written = {lot.trade_id: lot for lot in there}
-    lots = {lot.trade_id: lot for lot in position.lots}
-    gone = [trade_id for trade_id in written if written[trade_id] != lots.get(trade_id)]
+def _written_lots(connection: sa.Connection, position: Position) -> tuple[Lot, ...]:
+    found = connection.execute(sa.select(LotRow.__table__).where(*_of(position))).mappings()
+    return tuple(sorted((to_lot(dict(row)) for row in found), key=lambda lot: lot.order))
+
+
+def _save_lots(connection: sa.Connection, position: Position, written: tuple[Lot, ...]) -> None:
+    """Write only what differs: a fill changes the oldest lots or the newest of what may be thousands."""
+    before, after = _trimmed(written, position.lots)
+    lots = {lot.trade_id: lot for lot in after}
+    there = {lot.trade_id: lot for lot in before}
+    gone = [trade_id for trade_id, lot in there.items() if lots.get(trade_id) != lot]
     for trade_id in gone:
-        connection.execute(sa.delete(LotRow).where(mine, table.c.trade_id == trade_id))
-    fresh = [lot for trade_id, lot in lots.items() if written.get(trade_id) != lot]
+        connection.execute(sa.delete(LotRow).where(*_of(position), LotRow.trade_id == trade_id))
+    fresh = [lot for trade_id, lot in lots.items() if there.get(trade_id) != lot]
     if fresh:
         connection.execute(sa.insert(LotRow), [_lot_values(position, lot) for lot in fresh])
+
+
+def _trimmed(one: tuple[Lot, ...], other: tuple[Lot, ...]) -> tuple[tuple[Lot, ...], tuple[Lot, ...]]:
+    """Return two sequences of lots without the beginning and the end they have in common."""
+    start = 0
+    while start < min(len(one), len(other)) and one[start] is other[start]:
+        start += 1
+    end = 0
+    while end < min(len(one), len(other)) - start and one[-1 - end] is other[-1 - end]:
+        end += 1
+    return one[start : len(one) - end], other[start : len(other) - end]
+
+
+def _of(position: Position) -> tuple[sa.ColumnElement[bool], ...]:
+    return LotRow.venue == position.venue, LotRow.symbol == position.symbol, LotRow.owner == position.owner
 
 
 def _position_values(position: Position) -> dict[str, Any]:

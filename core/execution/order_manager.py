@@ -34,11 +34,11 @@ from core.execution.api.gateway import (
     SendRevoked,
 )
 from core.execution.fence import Fence
+from core.execution.fill_booker import FillBooker
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
 from core.execution.order_state import hear, step
 from core.execution.position_rebuild import load_positions
-from core.execution.position_tracker import book_fill, book_late_fill, is_late
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
 
@@ -81,6 +81,7 @@ class OrderManager:
         self._wall = wall
         self._sink = sink
         self._marks = marks
+        self._booker = FillBooker(journal, marks.convert)
         self.armed_epoch = 0
         self.claim: Callable[[], None] = lambda: None
         self.on_unpriced: Callable[[str, str], None] = lambda currency, quote: None
@@ -333,13 +334,9 @@ class OrderManager:
         fill = replace(fill, client_order_id=record.key)
         before = record.order
         position, instrument = self.position(fill.symbol, record.intent.owner), self._gateway.instruments[fill.symbol]
-        if not is_late(position, fill):
-            booking = book_fill(position, fill, instrument, self._marks.convert)
-        elif self._journal.has_fill(fill):
+        booking = self._booker.book(position, fill, instrument)
+        if booking is None:
             return False
-        else:
-            history = self._journal.history(fill.symbol, record.intent.owner)
-            booking = book_late_fill(position, fill, instrument, self._marks.convert, history)
         filled = record.with_fill(fill.quantity, fill.price)
         order = replace(
             filled.order,
@@ -353,6 +350,7 @@ class OrderManager:
             fill, filled, booking.position, booking.fee_quote, now, from_state=before.state, cause="fill"
         ):
             return False
+        self._booker.booked(booking.position)
         self._remember(filled)
         self._positions[(fill.symbol, record.intent.owner)] = booking.position
         self._sink(OrderUpdated(order))
@@ -365,6 +363,7 @@ class OrderManager:
 
     def take_position(self, position: Position) -> None:
         """Take over and announce a position that changed by no fill; the journal holds it already."""
+        self._booker.forget(position)
         self._positions[(position.symbol, position.owner)] = position
         self._sink(PositionChanged(position, self._marks.price(position.symbol)))
 

@@ -3,7 +3,7 @@
 The books of an owner are a function of the facts, not of the order in which they were heard:
 
 - Fills count in the order of their venue time, within one moment by trade id. One that is heard late (`is_late`) makes
-  the position be built anew from all facts (`book_late_fill`), so that incremental books always equal `replay`.
+  what follows it be booked anew (`core.execution.fill_booker`), so that incremental books always equal `replay`.
 - A transfer closes a chapter. It moved the lots it names, so a fill heard after it counts after it, whatever its time.
 - Funding and the conversion of fees add up in any order.
 
@@ -88,7 +88,7 @@ class Booking:
 
     position: Position
     fee_quote: Decimal | None
-    closed: tuple[ClosedLot, ...] = ()
+    closed: tuple[ClosedLot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +144,15 @@ def is_late(position: Position, fill: Fill) -> bool:
     return trade_order(fill.time_ns, fill.trade_id) <= trade_order(cursor.time_ns, cursor.trade_id)
 
 
-def book_late_fill(
-    position: Position, fill: Fill, instrument: Instrument, convert: Convert, history: History
-) -> Booking:
-    """Apply a fill where it belongs, by building the position anew.
+def book_again(position: Position, booked: BookedFill, instrument: Instrument) -> Booking:
+    """Apply a fill whose fee in quote currency is in the books already, after all those before it."""
+    return _apply_fill(position, booked.fill, instrument, booked.fee_quote)
 
-    Args:
-        history: all facts but this fill.
 
-    Raises:
-        ValueError: the fill belongs to another market.
-    """
-    fee_quote = fee_in_quote(fill, instrument, convert)
-    late = BookedFill(fill, fee_quote, position.cursor.chapter)
-    rebuilt, closed = replay(_flat(position), replace(history, fills=[*history.fills, late]), instrument)
-    return Booking(rebuilt, fee_quote, tuple(lot for lot in closed if lot.exit_id == fill.trade_id))
+def in_order(fills: Iterable[BookedFill], chapter: int) -> list[BookedFill]:
+    """Return the fills of one chapter in the order in which they count."""
+    found = [booked for booked in fills if booked.chapter == chapter]
+    return sorted(found, key=lambda booked: trade_order(booked.fill.time_ns, booked.fill.trade_id))
 
 
 def fee_in_quote(fill: Fill, instrument: Instrument, convert: Convert) -> Decimal | None:
@@ -191,9 +185,8 @@ def replay(flat: Position, history: History, instrument: Instrument) -> tuple[Po
     position = flat
     closed: list[ClosedLot] = []
     for chapter in range(len(history.transfers) + 1):
-        fills = [booked for booked in history.fills if booked.chapter == chapter]
-        for booked in sorted(fills, key=lambda b: trade_order(b.fill.time_ns, b.fill.trade_id)):
-            booking = _apply_fill(position, booked.fill, instrument, booked.fee_quote)
+        for booked in in_order(history.fills, chapter):
+            booking = book_again(position, booked, instrument)
             position = booking.position
             closed += booking.closed
         if chapter < len(history.transfers):
@@ -422,7 +415,3 @@ def _share(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
         return amount
     share = LEDGER_CONTEXT.divide(LEDGER_CONTEXT.multiply(amount, part), whole)
     return share.quantize(SHARE_STEP, context=LEDGER_CONTEXT)
-
-
-def _flat(position: Position) -> Position:
-    return Position(position.venue, position.symbol, position.owner)

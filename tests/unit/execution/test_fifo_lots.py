@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from core.domain.fills import Fill, Liquidity
 from core.domain.orders import Side
 from core.domain.positions import FundingPayment, FundingShare, Lot, Position, account_positions
+from core.execution import fill_booker
+from core.execution.fill_booker import FillBooker
 from core.execution.position_tracker import (
     BookedFill,
     ClosedLot,
@@ -20,7 +22,6 @@ from core.execution.position_tracker import (
     apply_transfer,
     book_fill,
     book_funding,
-    book_late_fill,
     fee_in_quote,
     is_late,
     net_pnl,
@@ -58,6 +59,22 @@ def fill(
 
 
 @dataclass
+class _Memory:
+    """What the booker asks of the journal."""
+
+    books: Books
+    asked: int = 0
+
+    def has_fill(self, fill: Fill) -> bool:
+        facts = self.books.facts.values()
+        return any(booked.fill.trade_id == fill.trade_id for history in facts for booked in history.fills)
+
+    def history(self, symbol: str, owner: str) -> History:
+        self.asked += 1
+        return self.books.history(owner)
+
+
+@dataclass
 class Books:
     """The books of one market as the executor keeps them: fact by fact, in the order in which they are heard."""
 
@@ -66,6 +83,9 @@ class Books:
     facts: dict[str, History] = field(default_factory=dict)
     closed: list[ClosedLot] = field(default_factory=list)
     cash: dict[str, Decimal] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.booker = FillBooker(_Memory(self), self.convert)  # type: ignore[arg-type]
 
     def position(self, owner: str) -> Position:
         return self.positions.get(owner) or Position("fake", SYMBOL, owner)
@@ -78,10 +98,10 @@ class Books:
 
     def hear(self, owner: str, each: Fill) -> None:
         before, history = self.position(owner), self.history(owner)
-        if is_late(before, each):
-            booking = book_late_fill(before, each, BTC, self.convert, history)
-        else:
-            booking = book_fill(before, each, BTC, self.convert)
+        booking = self.booker.book(before, each, BTC)
+        if booking is None:
+            return
+        self.booker.booked(booking.position)
         self.positions[owner] = booking.position
         booked = BookedFill(each, booking.fee_quote, before.cursor.chapter)
         self.facts[owner] = replace(history, fills=(*history.fills, booked))
@@ -94,6 +114,7 @@ class Books:
         for share in share_funding(payment, self.positions.values(), "external", "USDT", self.convert):
             history = self.history(share.owner)
             self.positions[share.owner] = book_funding(self.position(share.owner), share)
+            self.booker.forget(self.positions[share.owner])
             self.facts[share.owner] = replace(history, funding=(*history.funding, share))
             self.pay(share.owner, share.amount_quote or D(0))
 
@@ -102,6 +123,7 @@ class Books:
         for owner in (giver, receiver):
             history = self.history(owner)
             self.positions[owner] = apply_transfer(self.position(owner), moved)
+            self.booker.forget(self.positions[owner])
             self.facts[owner] = replace(history, transfers=(*history.transfers, moved))
 
 
@@ -193,6 +215,27 @@ def test_a_late_fill_goes_where_its_time_belongs() -> None:
     books.hear("manual", fill(Side.SELL, "1", "95", "0.5", n=0))
     assert [lot.exit_id for lot in books.closed] == ["3"]
     assert books.position("manual").fees == D("0.5")
+
+
+def test_a_late_fill_reads_the_journal_only_where_it_is_older_than_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fill_booker, "KEPT", 3)
+    books = Books()
+    memory = books.booker._journal
+    for number in (2, 4, 6, 8, 10, 12):
+        books.hear("manual", fill(Side.BUY, "1", "100", n=number))
+    books.hear("manual", fill(Side.SELL, "0.5", "110", n=9))
+    assert memory.asked == 0
+    books.hear("manual", fill(Side.BUY, "1", "90", n=3))
+    assert memory.asked == 1
+    books.hear("manual", fill(Side.BUY, "1", "90", n=11))  # what was built anew is kept as well
+    books.hear("manual", fill(Side.BUY, "1", "90", n=11))  # heard twice
+    assert memory.asked == 1
+    assert [lot.trade_id for lot in books.position("manual").lots] == ["2", "3", "4", "6", "8", "10", "11", "12"]
+    assert books.position("manual").lots[0].quantity == D("0.5")
+    assert replay(Position("fake", SYMBOL, "manual"), books.history("manual"), BTC)[0] == books.position("manual")
+    assert [lot.exit_id for lot in books.closed] == ["9"]
 
 
 def test_trades_of_one_moment_count_by_number() -> None:
@@ -419,3 +462,12 @@ def test_the_shares_of_a_payment_add_up_to_it(holdings: list[tuple[str, Decimal,
     payment = FundingPayment("fake", SYMBOL, "f", amount, "USDT", 1)
     shares = share_funding(payment, books.positions.values(), "external", "USDT", at_the_rate)
     assert sum((share.amount for share in shares), start=D(0)) == amount
+
+
+@QUICK
+@given(steps)
+def test_books_are_the_same_however_few_fills_are_kept(sequence: list[Step]) -> None:
+    usual = play(sequence)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fill_booker, "KEPT", 1)
+        assert play(sequence).positions == usual.positions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
 
 from core.config import DataPaths
 from core.domain.orders import Intent, IntentSource, OrderDraft, OrderState, OrderType, Side
@@ -25,6 +27,7 @@ from core.execution.position_tracker import replay
 from core.persistence.schema import ensure_migrated
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import BTC
+from tests.unit.execution.test_fifo_lots import Step, play, steps
 
 D = Decimal
 SYMBOL = "BTC/USDT"
@@ -171,6 +174,21 @@ async def test_a_transfer_is_one_commit_and_survives(desk: Desk) -> None:
         assert second.position(SYMBOL, owner) == executor.position(SYMBOL, owner) == built_anew(desk.journal, owner)
 
 
+async def test_a_fill_of_an_earlier_chapter_heard_again_changes_nothing(desk: Desk) -> None:
+    executor = await desk.start()
+    await buy(executor, desk, "1", "100", "trend")
+    (first,) = desk.journal.fills()
+    positions_desk(executor, desk).transfer(SYMBOL, "trend", "manual", "")
+    before = executor.positions
+    assert not executor._manager.book(first)
+    assert executor.positions == before
+    missed = replace(first, trade_id="777", time_ns=first.time_ns - 1)  # older, and heard after: it counts after
+    assert executor._manager.book(missed)
+    assert [lot.trade_id for lot in executor.position(SYMBOL, "trend").lots] == ["777"]
+    assert executor.position(SYMBOL, "manual") == built_anew(desk.journal, "manual")
+    assert executor.position(SYMBOL, "trend") == built_anew(desk.journal, "trend")
+
+
 async def test_a_transfer_that_cannot_be_is_one_sentence(desk: Desk) -> None:
     executor = await desk.start()
     books = positions_desk(executor, desk)
@@ -263,3 +281,23 @@ async def test_an_executor_goes_on_with_an_old_journal(desk: Desk, old: DataPath
     position = executor.position(SYMBOL, "manual")
     assert [lot.trade_id for lot in position.lots] == ["11"]
     assert sum(lot.quantity for lot in position.lots) == position.quantity == D("0.1985")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps)
+def test_the_file_holds_the_lots_of_the_position_whatever_changed(migrated: Path, sequence: list[Step]) -> None:
+    """Also for a journal that was just opened and has to read what it does not remember."""
+    path = Path(tempfile.mkdtemp(dir=migrated.parent)) / "journal.sqlite"
+    shutil.copy(migrated / "journal.sqlite", path)
+    journal = Journal(path)
+    try:
+        for number in range(1, len(sequence) + 1):
+            made = play(sequence[:number]).positions
+            for position in made.values():
+                journal.save_position(position)
+            if number % 3 == 0:
+                journal.close()
+                journal = Journal(path)
+            assert {p.owner: p for p in journal.positions()} == made
+    finally:
+        journal.close()
