@@ -20,6 +20,8 @@ from core.events import (
     Notice,
     OrderUpdated,
     PositionChanged,
+    RiskFigures,
+    RiskSettingsChanged,
     Severity,
     SignalEmitted,
     StrategyState,
@@ -93,8 +95,11 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(event.severity, "notice", f"{event.title} {event.text}".strip())
         case AccountOpened(account=account):
             return LogText(Severity.INFO, "trading", f"books of the account {account}")
-        case BooksTold() | PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
-            return None
+        case RiskSettingsChanged(settings=settings):
+            limits = ", ".join(f"{name} {value}" for name, value in settings.to_json().items())
+            return LogText(Severity.INFO, "risk", f"limits: {limits}")
+        case BooksTold() | PositionChanged() | BalancesChanged() | RiskFigures() | DraftRefused():
+            return None  # a refusal comes with a notice
 
 
 def _who(order: Order | None) -> str:

@@ -113,6 +113,37 @@ class TradingControl:
             self._sink(TradingStateChanged(TradingState.HALTED, reason))
         return errors
 
+    def halt(self, reason: str) -> list[str]:
+        """Halt by the program's own decision, as STOP does but without touching orders.
+
+        Returns:
+            What went wrong, one sentence each; trading is halted all the same.
+        """
+        self.halt_now()
+        return self.store_halt(reason)
+
+    def reduce(self, reason: str) -> bool:
+        """Let only orders that reduce a position pass; a halt stays one.
+
+        Returns:
+            Whether that is new.
+
+        Raises:
+            UserError: the journal cannot be written.
+        """
+        return self._change(TradingState.ACTIVE, TradingState.REDUCING, reason)
+
+    def resume(self, reason: str) -> bool:
+        """Let everything pass again after `reduce`; a halt ends only by `rearm`.
+
+        Returns:
+            Whether that is new.
+
+        Raises:
+            UserError: the journal cannot be written.
+        """
+        return self._change(TradingState.REDUCING, TradingState.ACTIVE, reason)
+
     def rearm(self, reason: str) -> None:
         """Allow trading again, by explicit request: at the epoch whose halt this executor knows, never at a later one.
 
@@ -127,6 +158,12 @@ class TradingControl:
                 "Trading was stopped from outside a moment ago.", "Look at what happened, then re-arm again."
             )
         self._set(TradingStateRecord(TradingState.ACTIVE, reason, epoch, now))
+
+    def _change(self, before: TradingState, after: TradingState, reason: str) -> bool:
+        if self._record.state is not before:
+            return False
+        self._set(TradingStateRecord(after, reason, self._manager.armed_epoch, self._wall.now_ns()))
+        return True
 
     def _set(self, record: TradingStateRecord) -> None:
         if record.state is TradingState.HALTED:
