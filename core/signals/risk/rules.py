@@ -207,7 +207,12 @@ def _slippage(q: Question) -> str:
         return ""
     if (book.price - book.middle) * q.intent.side.sign <= most * book.middle:
         return ""
-    return f"the book would fill this order near {book.price:f}, more than {most:.1%} worse than {book.middle:f}"
+    price, middle = _rough(book.price), _rough(book.middle)
+    return f"the book would fill this order near {price}, more than {most:.1%} worse than {middle}"
+
+
+def _rough(price: Decimal) -> str:
+    return plain(Decimal(f"{price:.8g}"))  # an average has more digits than anybody reads
 
 
 def _order_share(q: Question) -> str:
