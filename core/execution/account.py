@@ -26,6 +26,7 @@ class AccountBook:
     Days are UTC days of the market clock: in a replay a day of the market is a day.
 
     Attributes:
+        market: the market clock.
         losses: what the day's loss and the drawdown are measured from.
     """
 
@@ -33,7 +34,7 @@ class AccountBook:
         self._journal = journal
         self._manager = manager
         self._marks = marks
-        self._market = market
+        self.market = market
         self.losses = LossMeasure(journal)
         self._heard: dict[str, Decimal] = {}
         self._balances: dict[str, Balance] = {}
@@ -90,7 +91,7 @@ class AccountBook:
     @property
     def today(self) -> int:
         """The UTC day of the market clock, counted from the epoch."""
-        return self._market.now_ns() // DAY_NS
+        return self.market.now_ns() // DAY_NS
 
     def unpriced(self) -> list[str]:
         """Return the markets with an open position that no price was heard of yet."""
@@ -120,7 +121,7 @@ class AccountBook:
         """
         if self.unpriced():
             return
-        now, pnl = self._market.now_ns(), self.pnl()
+        now, pnl = self.market.now_ns(), self.pnl()
         if self._day_start is None:
             self._day_start = self._journal.day_start()
         if self._day_start is None or self._day_start[0] // DAY_NS < now // DAY_NS:

@@ -81,7 +81,7 @@ class OrderDesk:
         self._wall = wall
         self._options = options
         self._new_id = new_id
-        self.flow = OrderFlow(wall, lambda: account.newest_orders(HISTORY))
+        self.flow = OrderFlow(wall, account.market, lambda: account.newest_orders(HISTORY))
         self._contexts = RiskContexts(
             gateway,
             manager,

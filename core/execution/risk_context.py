@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import TypeVar
 
 from core.clock import NS_PER_S, Clock
 from core.domain.market import BookSnapshot
@@ -33,50 +34,62 @@ _NEVER_AN_ORDER = (OrderState.DENIED, OrderState.REJECTED)
 
 _log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
+
+_Moment = tuple[int, int]
+
 
 class OrderFlow:
     """What went out lately, for the rules about repetition, rates and habits.
 
-    Rates begin anew with the program; habits are read from the books.
+    Time has passed where it passed on the wall or in the market: a replay decides hundreds of bars within a second of
+    the wall, and a market that stands still is no excuse for a loop. The bar decided on tells the time of a market
+    whose clock is only asked now and then. Rates begin anew with the program; habits are read from the books.
 
     Args:
         history: returns the newest orders in the books, oldest first; asked once.
     """
 
-    def __init__(self, wall: Clock, history: Callable[[], Iterable[Order]]) -> None:
+    def __init__(self, wall: Clock, market: Clock, history: Callable[[], Iterable[Order]]) -> None:
         self._wall = wall
+        self._market = market
         self._history = history
-        self._sent: deque[tuple[int, Intent]] = deque()
-        self._cancels: deque[int] = deque()
-        self._attempts: deque[tuple[int, str]] = deque()
+        self._bar_ns = 0
+        self._sent: deque[tuple[_Moment, Intent]] = deque()
+        self._cancels: deque[tuple[_Moment, None]] = deque()
+        self._attempts: deque[tuple[_Moment, str]] = deque()
         self._habits: dict[tuple[str, str], deque[Decimal]] | None = None
         self._runaways: dict[str, str] = {}
         self._horizon_ns = MINUTE_NS
 
+    def hear(self, intent: Intent) -> None:
+        """Learn the market's time from the bar an intent was decided on; no market is ahead of the wall."""
+        if (bar_ns := intent.evidence.bar_open_ns) is not None:
+            self._bar_ns = max(self._bar_ns, min(bar_ns, self._wall.now_ns()))
+
     def sent(self, intent: Intent) -> None:
         """Note an order on its way."""
-        now = self._wall.now_ns()
-        self._sent.append((now, intent))
-        self._attempt(now, intent)
+        self._sent.append((self._now(), intent))
+        self._attempts.append((self._now(), intent.owner))
         if intent.source in _OURS and not intent.reduce_only:
             self._habit(intent.symbol, intent.owner).append(intent.quantity)
 
     def denied(self, denied: Denied, most_per_minute: int) -> None:
         """Note a refusal: a strategy that keeps asking, or ran into the rate limit, runs away."""
-        intent = denied.intent
-        if intent.source is not IntentSource.STRATEGY:
+        owner = denied.intent.owner
+        if denied.intent.source is not IntentSource.STRATEGY:
             return
-        now = self._wall.now_ns()
-        self._attempt(now, intent)
-        attempts = sum(owner == intent.owner for at, owner in self._attempts if 0 <= now - at < MINUTE_NS)
+        self._attempts.append((self._now(), owner))
+        attempts = self._within(self._attempts, MINUTE_NS).count(owner)
         if denied.code is ReasonCode.ORDER_RATE:
-            self._runaways[intent.owner] = denied.message
+            self._runaways[owner] = denied.message
         elif attempts >= most_per_minute:
-            self._runaways[intent.owner] = f"{attempts} orders were asked for within the last minute"
+            self._runaways[owner] = f"{attempts} orders were asked for within the last minute"
 
     def cancel_sent(self) -> None:
         """Note a cancel on its way."""
-        self._cancels.append(self._wall.now_ns())
+        self._cancels.append((self._now(), None))
 
     def take_runaways(self) -> dict[str, str]:
         """Return the strategies that ran away since this was last asked, and why."""
@@ -86,8 +99,7 @@ class OrderFlow:
     def recent(self, window_ns: int) -> list[Intent]:
         """Return the manual and strategy intents sent within a window."""
         self._horizon_ns = max(self._horizon_ns, window_ns)
-        now = self._prune()
-        return [i for at, i in self._sent if 0 <= now - at < window_ns and i.source in _OURS]
+        return [intent for intent in self._within(self._sent, window_ns) if intent.source in _OURS]
 
     def usual_quantities(self, symbol: str, owner: str) -> tuple[Decimal, ...]:
         """Return what an owner ordered last in a market; orders that only reduce say nothing of habits."""
@@ -95,18 +107,11 @@ class OrderFlow:
 
     def orders_within(self, window_ns: int) -> int:
         """Return how many orders went out within a window of up to a minute."""
-        now = self._prune()
-        return sum(0 <= now - at < window_ns for at, _ in self._sent)
+        return len(self._within(self._sent, window_ns))
 
     def cancels_within(self, window_ns: int) -> int:
         """Return how many cancels went out within a window of up to a minute."""
-        now = self._prune()
-        return sum(0 <= now - at < window_ns for at in self._cancels)
-
-    def _attempt(self, now: int, intent: Intent) -> None:
-        self._attempts.append((now, intent.owner))
-        while now - self._attempts[0][0] >= MINUTE_NS:
-            self._attempts.popleft()
+        return len(self._within(self._cancels, window_ns))
 
     def _habit(self, symbol: str, owner: str) -> deque[Decimal]:
         if self._habits is None:
@@ -117,13 +122,19 @@ class OrderFlow:
                     self._habit(known.symbol, known.owner).append(known.quantity)
         return self._habits.setdefault((symbol, owner), deque(maxlen=HABIT))
 
-    def _prune(self) -> int:
-        now = self._wall.now_ns()
-        while self._sent and now - self._sent[0][0] >= self._horizon_ns:
-            self._sent.popleft()
-        while self._cancels and now - self._cancels[0] >= MINUTE_NS:
-            self._cancels.popleft()
-        return now
+    def _now(self) -> _Moment:
+        return self._wall.now_ns(), max(self._market.now_ns(), self._bar_ns)
+
+    def _within(self, noted: deque[tuple[_Moment, _T]], window_ns: int) -> list[_T]:
+        """Return what was noted within a window; what no window asks for any more is dropped."""
+        now = self._now()
+        while noted and _passed(noted[0][0], now) >= self._horizon_ns:
+            noted.popleft()
+        return [what for at, what in noted if 0 <= _passed(at, now) < window_ns]
+
+
+def _passed(before: _Moment, now: _Moment) -> int:
+    return max(after - at for at, after in zip(before, now, strict=True))
 
 
 class RiskContexts:
@@ -164,6 +175,7 @@ class RiskContexts:
 
     def of(self, intent: Intent, book: BookView | None = None) -> RiskContext:
         """Return the world around an intent at this moment."""
+        self._flow.hear(intent)
         symbol, owner = intent.symbol, intent.owner
         instrument = self._gateway.instruments.get(symbol)
         working = self._manager.working

@@ -32,8 +32,10 @@ def state_at_rest(stored: TradingStateRecord | None, fence: FenceState | None) -
 
 
 def describe_halt(halt: TradingStateRecord) -> str:
-    """Say in one sentence since when and why trading is halted."""
+    """Say in one sentence since when and why trading is halted, or reduced."""
     since = to_datetime(halt.since_ns).isoformat(timespec="seconds")
+    if halt.state is TradingState.REDUCING:
+        return f"Only orders that reduce a position are allowed since {since}: {halt.reason.rstrip('.')}."
     return f"Trading is halted since {since}: {halt.reason.rstrip('.')}."
 
 

@@ -44,7 +44,7 @@ def wall() -> ManualClock:
 
 @pytest.fixture
 def flow(wall: ManualClock) -> OrderFlow:
-    return OrderFlow(wall, list)
+    return OrderFlow(wall, ManualClock(0), list)
 
 
 # --- the book -----------------------------------------------------------------------------------------------------
@@ -127,6 +127,48 @@ def test_orders_and_cancels_are_counted_within_their_windows(flow: OrderFlow, wa
     assert (flow.orders_within(MINUTE_NS), flow.cancels_within(MINUTE_NS)) == (1, 0)
     wall.advance(NS_PER_S)
     assert flow.orders_within(MINUTE_NS) == 0
+
+
+def test_a_replay_may_decide_many_bars_within_a_second_and_a_loop_may_not(wall: ManualClock) -> None:
+    market = ManualClock(0)
+    flow = OrderFlow(wall, market, list)
+    for number in range(5):
+        flow.sent(wish(number))
+        market.advance(MINUTE_NS)
+    assert (flow.orders_within(NS_PER_S), flow.orders_within(MINUTE_NS)) == (0, 0)
+    for number in range(5):  # the market stands still
+        flow.sent(wish(number))
+        wall.advance(NS_PER_S // 10)
+    assert (flow.orders_within(NS_PER_S), flow.orders_within(MINUTE_NS)) == (5, 5)
+
+
+def test_the_bar_tells_the_time_of_a_market_in_lockstep_and_never_a_later_one(
+    flow: OrderFlow,
+) -> None:
+    for bar in range(5):
+        order = wish(evidence=Evidence(bar_open_ns=bar * MINUTE_NS))
+        flow.hear(order)
+        assert flow.orders_within(MINUTE_NS) == 0
+        flow.sent(order)
+    for number in range(3):  # nonsense: decided in the future
+        order = wish(evidence=Evidence(bar_open_ns=(99 + number) * MINUTE_NS))
+        flow.hear(order)
+        assert flow.orders_within(MINUTE_NS) == number
+        flow.sent(order)
+
+
+def test_a_clock_set_back_hides_no_order(wall: ManualClock) -> None:
+    class SetBack:
+        now = 2 * MINUTE_NS
+
+        def now_ns(self) -> int:
+            return self.now
+
+    other = SetBack()
+    flow = OrderFlow(other, wall, list)
+    flow.sent(wish())
+    other.now = 0
+    assert flow.orders_within(MINUTE_NS) == 1
 
 
 def test_a_long_window_for_repetitions_remembers_longer(flow: OrderFlow, wall: ManualClock) -> None:
@@ -215,7 +257,7 @@ def test_habits_are_read_from_the_books_once(wall: ManualClock) -> None:
         states = [OrderState.FILLED, OrderState.DENIED, OrderState.REJECTED, OrderState.CANCELED]
         return [Order(str(n), wish(n, quantity=D(n + 1)), state) for n, state in enumerate(states)]
 
-    flow = OrderFlow(wall, history)
+    flow = OrderFlow(wall, ManualClock(0), history)
     assert flow.usual_quantities("BTC/USDT", "s1") == (D(1), D(4))
     flow.sent(wish(9, quantity=D(9)))
     assert flow.usual_quantities("BTC/USDT", "s1") == (D(1), D(4), D(9))
