@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.flows.event_text import log_text_for, notice_for
 from app.flows.order_flow import TicketContext
+from app.flows.risk_limits import RiskUse
 from app.models.fills_model import FillRow, FillsModel
 from app.models.log_model import LogLevel, LogModel
 from app.models.notifications_model import NotificationsModel
@@ -37,10 +38,13 @@ from core.events import (
     Notice,
     OrderUpdated,
     PositionChanged,
+    RiskFigures,
+    RiskSettingsChanged,
     Severity,
     StrategyStatus,
     TradingStateChanged,
 )
+from core.signals.risk_management import RiskSettings
 
 ORDERS_LINK = "orders"
 _REACHABLE = (ConnectionState.ONLINE, ConnectionState.DEGRADED)
@@ -60,6 +64,7 @@ class WindowModels(QObject):
         names: what strategies are called.
         mode: which money is moved; None before the executor said so.
         trading_state: what the executor allows.
+        risk_settings: the limits in force; None before the executor said so.
 
     Signals:
         notice_added: a `NoticeRow` was added or counted up.
@@ -86,6 +91,8 @@ class WindowModels(QObject):
         self.notifications = NotificationsModel(self)
         self.mode: TradingMode | None = None
         self.trading_state = TradingState.ACTIVE
+        self.risk_settings: RiskSettings | None = None
+        self._risk_figures: RiskFigures | None = None
         self._account = ""
         self._telling_books = False
         self._instruments: dict[str, Instrument] = {}
@@ -125,6 +132,10 @@ class WindowModels(QObject):
             case TradingStateChanged():
                 self.trading_state = event.state
                 self.trading_state_changed.emit(event)
+            case RiskSettingsChanged(settings=settings):
+                self.risk_settings = settings
+            case RiskFigures():
+                self._risk_figures = event
             case ConnectionStatus():
                 self._on_connection(event)
             case _:
@@ -193,6 +204,16 @@ class WindowModels(QObject):
                 total += balance.total * last
         return total
 
+    def risk_use(self) -> RiskUse:
+        """Return how much of the risk limits is used."""
+        figures = self._risk_figures
+        return RiskUse(
+            day_pnl=None if figures is None else figures.day_pnl,
+            drawdown=None if figures is None else figures.drawdown,
+            open_orders=len(self.orders.open_orders()),
+            largest_position=self.positions.largest_value(),
+        )
+
     def profit(self) -> Decimal | None:
         """Return realised plus open profit after fees over all positions; None before the first position."""
         rows = self.positions.records()
@@ -215,6 +236,7 @@ class WindowModels(QObject):
             for table in (self.orders, self.positions, self.fills, self.strategies):
                 table.clear()
             self._balances = {}
+            self._risk_figures = None
         self._account = account
 
     def _on_connection(self, status: ConnectionStatus) -> None:

@@ -32,6 +32,7 @@ from core.clock import NS_PER_S, ManualClock
 from core.config import VERSION
 from core.domain.orders import OrderDraft, TradingMode
 from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 _ROUNDS = 4  # through the event queue: layouts, deferred deletions, timers of 0 ms
@@ -74,6 +75,9 @@ class SilentCommands:
 
     def rearm(self) -> None:
         """Ignore a re-arm."""
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Ignore new limits."""
 
     def new_account(self, balance: Decimal) -> None:
         """Ignore the wish for a new account."""

@@ -17,7 +17,7 @@ class Unit(StrEnum):
     QUOTE = "quote"  # an amount of quote currency
     FRACTION = "fraction"  # 0.05 is 5 %
     MULTIPLE = "times"
-    COUNT = "orders"
+    COUNT = "count"
     SECONDS = "seconds"
     MILLISECONDS = "milliseconds"
 
