@@ -92,4 +92,4 @@ def _result(before: TradingStateRecord, left: TradingState, stopped: list[str], 
 
 def _text(stopped: list[str]) -> str:
     what = f" These were running and stay stopped until started: {', '.join(stopped)}." if stopped else ""
-    return f"Trading is allowed again.{what}"
+    return f"Trading is allowed again. Drawdown and today's loss are measured anew from now on.{what}"

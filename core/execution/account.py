@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
@@ -27,6 +27,7 @@ class AccountBook:
 
     Attributes:
         market: the market clock.
+        is_traded: whether the venue trades a market; what it does not trade any more has no price to wait for.
         losses: what the day's loss and the drawdown are measured from.
     """
 
@@ -36,6 +37,7 @@ class AccountBook:
         self._marks = marks
         self.market = market
         self.losses = LossMeasure(journal)
+        self.is_traded: Callable[[str], bool] = lambda symbol: True
         self._heard: dict[str, Decimal] = {}
         self._balances: dict[str, Balance] = {}
         self._day_start: tuple[int, Decimal] | None = None
@@ -94,8 +96,9 @@ class AccountBook:
         return self.market.now_ns() // DAY_NS
 
     def unpriced(self) -> list[str]:
-        """Return the markets with an open position that no price was heard of yet."""
-        return sorted({p.symbol for p in self._manager.positions if p.quantity and self._price(p.symbol) is None})
+        """Return the traded markets with an open position that no price was heard of yet."""
+        held = {p.symbol for p in self._manager.positions if p.quantity and self.is_traded(p.symbol)}
+        return sorted(symbol for symbol in held if self._price(symbol) is None)
 
     def pnl(self) -> Decimal:
         """Profit of all owners since the journal began, in quote currency.

@@ -93,7 +93,9 @@ class LossMeasure:
         self._keep(replace(self.known, armed_ns=armed_ns))
 
     def restart(self, pnl: Decimal, armed_ns: int) -> None:
-        """Measure from here on: a person has allowed trading again."""
+        """Measure from here on: a person has allowed trading again. Journalled, so that nobody wonders later."""
+        told = {"peak_before": f"{self.known.peak:f}", "peak": f"{pnl:f}", "day_start": f"{pnl:f}"}
+        self._journal.add_command("loss_baseline", told, armed_ns)
         self._keep(replace(self.known, peak=pnl, day_start=pnl, armed_ns=armed_ns, reduced_day=None))
 
     def mark_reduced(self, day: int | None) -> None:

@@ -81,6 +81,7 @@ class OrderDesk:
         self._wall = wall
         self._options = options
         self._new_id = new_id
+        account.is_traded = lambda symbol: symbol in gateway.instruments
         self.flow = OrderFlow(wall, account.market, lambda: account.newest_orders(HISTORY))
         self._contexts = RiskContexts(
             gateway,

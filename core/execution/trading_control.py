@@ -115,15 +115,6 @@ class TradingControl:
             self._sink(TradingStateChanged(TradingState.HALTED, reason))
         return errors
 
-    def halt(self, reason: str) -> list[str]:
-        """Halt by the program's own decision, as STOP does but without touching orders.
-
-        Returns:
-            What went wrong, one sentence each; trading is halted all the same.
-        """
-        self.halt_now()
-        return self.store_halt(reason)
-
     def reduce(self, reason: str) -> bool:
         """Let only orders that reduce a position pass; a halt stays one.
 

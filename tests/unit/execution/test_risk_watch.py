@@ -9,6 +9,7 @@ import pytest
 
 from core.clock import NS_PER_S, ManualClock
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
+from core.domain.positions import Position
 from core.errors import UserError
 from core.events import Notice, RiskFigures, RiskSettingsChanged, StrategyStatus, TradingStateChanged
 from core.execution.account import DAY_NS
@@ -154,6 +155,8 @@ async def test_a_halt_survives_a_restart_and_ends_only_by_rearming(session: Sess
     assert await session.at("95") is TradingState.ACTIVE
     assert session.notices()[-1] == "Drawdown and today's loss are measured anew from now"
     assert session.baseline().peak == D(-50), "10 BTC bought at 100, now at 95"
+    told = [command.payload for command in session.desk.journal.commands("loss_baseline")]
+    assert told == [{"day_start": "-50", "peak": "-50", "peak_before": "0"}]
     assert await session.buy() == "filled"
     assert await session.at("68") is TradingState.REDUCING  # 297 and a day's loss
     assert await session.at("67") is TradingState.HALTED
@@ -302,7 +305,8 @@ async def test_a_crash_between_the_note_and_the_state_loses_nothing(session: Ses
 async def test_reducing_never_lifts_a_halt(session: Session) -> None:
     control = session.executor._control
     assert not control.resume("no reason")
-    assert control.halt("a test") == []
+    control.halt_now()
+    assert control.store_halt("a test") == []
     assert not control.reduce("a test")
     assert not control.resume("a test")
     assert session.executor.trading_state is TradingState.HALTED
@@ -349,3 +353,9 @@ def test_a_baseline_survives_the_journal(journal: Journal) -> None:
     assert again.known == measure.known == Baseline(D(5), 1, D(2))
     again.observe(D(1), 2, D(1))
     assert again.known == Baseline(D(5), 2, D(1))
+
+
+async def test_a_coin_that_is_not_traded_any_more_does_not_stop_the_watch(session: Session) -> None:
+    session.executor._manager._positions[("OLD/USDT", "manual")] = Position("fake", "OLD/USDT", "manual", D(5), D(3))
+    assert await session.at("90") is TradingState.REDUCING
+    assert session.notices() == ["Daily loss limit reached"]
