@@ -14,7 +14,8 @@ from typing import Any
 
 from core.clock import Clock
 from core.config import DataPaths
-from core.domain.orders import STOP_REASON, Intent, Order, OrderDraft, TradingState
+from core.domain.order_plans import OrderPlan, PlanDraft
+from core.domain.orders import STOP_REASON, Intent, Order, OrderChange, OrderDraft, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import (
@@ -36,6 +37,7 @@ from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import DeskOptions, OrderDesk
 from core.execution.order_manager import OrderManager
+from core.execution.plan_runner import LOOK_S, PlanRunner
 from core.execution.process_lock import ExecutorLock
 from core.execution.reconciliation import Event
 from core.execution.records import TradingStateRecord
@@ -115,6 +117,7 @@ class Executor:
         )
         self._desk = OrderDesk(
             gateway,
+            journal,
             self._manager,
             risk,
             self._control,
@@ -145,11 +148,26 @@ class Executor:
             spawn=self._spawn,
             bar_processed=bar_processed,
         )
+        self._plans = PlanRunner(
+            gateway,
+            journal,
+            self._manager,
+            self._desk,
+            self._keeper,
+            self._control,
+            self._marks,
+            self._mark_watcher,
+            sink,
+            wall,
+            spawn=self._spawn,
+            new_id=new_id,
+        )
         self._stop_desk = StopDesk(
             gateway,
             self._manager,
             self._control,
             self._runner,
+            self._plans,
             self._desk,
             self._keeper,
             self._sync,
@@ -238,6 +256,7 @@ class Executor:
             if self._control.state is TradingState.HALTED:  # a kill while nothing ran stops strategies as well
                 self._runner.forget_running()
             self._manager.announce_books()
+            self._plans.load()
             self._sink(BooksTold())
             await self.reconcile_now()
             await self._unknown_round()
@@ -267,11 +286,13 @@ class Executor:
             self._every(self._options.unknown_s, self._unknown_round),
             self._every(self._options.refresh_s, self._refresh_round),
             self._every(self._options.ping_s, self._keeper.measure_clock),
+            self._every(min(LOOK_S, self._options.refresh_s), self._plans.round),
         ]
         for loop in loops:
             self._spawn(loop)
         if not resume:
             self._runner.hold()
+            self._plans.hold()
         elif self._control.state is TradingState.ACTIVE:
             await self._runner.resume()
         await self._stop_wanted.wait()
@@ -304,9 +325,9 @@ class Executor:
 
     # --- orders -----------------------------------------------------------------------------------------------
 
-    async def place_order(self, draft: OrderDraft) -> Order:
+    async def place_order(self, draft: OrderDraft, *, key: str | None = None) -> Order:
         """Send a manual order (see `OrderDesk.place_order`)."""
-        return await self._desk.place_order(draft)
+        return await self._desk.place_order(draft, key)
 
     async def submit(self, intent: Intent) -> Order:
         """Send any intent through risk (see `OrderDesk.submit`)."""
@@ -319,6 +340,47 @@ class Executor:
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders (see `OrderDesk.cancel_all`)."""
         await self._desk.cancel_all(symbol)
+
+    async def replace_order(self, client_id: str, change: OrderChange) -> Order:
+        """Put a changed order in an order's place (see `OrderDesk.replace_order`)."""
+        return await self._desk.replace_order(client_id, change)
+
+    async def ask_about(self, client_id: str) -> Order:
+        """Ask the venue about one order now, and return what is known of it then.
+
+        Raises:
+            UserError: there is no such order, or the venue does not answer.
+        """
+        try:
+            return await self._sync.ask_about(client_id)
+        except GatewayError as exc:
+            raise UserError(f"The venue does not answer: {exc.message}", "Try again in a moment.") from exc
+
+    async def declare_gone(self, client_id: str) -> Order:
+        """End an UNKNOWN order on a person's word (see `Synchroniser.declare_gone`)."""
+        try:
+            return await self._sync.declare_gone(client_id)
+        except GatewayError as exc:
+            raise UserError(f"The venue does not answer: {exc.message}", "Try again in a moment.") from exc
+
+    # --- order plans ------------------------------------------------------------------------------------------
+
+    @property
+    def plans(self) -> tuple[OrderPlan, ...]:
+        """Order plans that are not over."""
+        return self._plans.under_way
+
+    async def create_plan(self, draft: PlanDraft) -> OrderPlan:
+        """Begin an order plan (see `PlanRunner.create`)."""
+        return await self._plans.create(draft)
+
+    async def cancel_plan(self, plan_id: str) -> None:
+        """End an order plan and cancel its orders (see `PlanRunner.cancel`)."""
+        await self._plans.cancel(plan_id)
+
+    async def resume_plan(self, plan_id: str) -> None:
+        """Let a paused order plan go on (see `PlanRunner.resume`)."""
+        await self._plans.resume(plan_id)
 
     # --- strategies and settings ------------------------------------------------------------------------------
 

@@ -12,14 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.clock import Clock
-from core.domain.orders import MANUAL_OWNER, Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
+from core.domain.orders import (
+    MANUAL_OWNER,
+    Intent,
+    IntentSource,
+    Order,
+    OrderChange,
+    OrderDraft,
+    OrderState,
+    TradingState,
+)
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution.account import AccountBook
 from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderUnknown
 from core.execution.book_keeper import BookKeeper
-from core.execution.journal import DuplicateIntent
+from core.execution.journal import DuplicateIntent, Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
@@ -54,6 +63,7 @@ class OrderDesk:
     def __init__(
         self,
         gateway: ExchangeGateway,
+        journal: Journal,
         manager: OrderManager,
         risk: RiskManager,
         control: TradingControl,
@@ -69,6 +79,7 @@ class OrderDesk:
         new_id: Callable[[], str],
     ) -> None:
         self._gateway = gateway
+        self._journal = journal
         self._manager = manager
         self._risk = risk
         self._control = control
@@ -102,8 +113,12 @@ class OrderDesk:
         """Return one owner's position."""
         return self._manager.position(symbol, owner)
 
-    async def place_order(self, draft: OrderDraft) -> Order:
+    async def place_order(self, draft: OrderDraft, key: str | None = None) -> Order:
         """Send a manual order through risk to the venue.
+
+        Args:
+            draft: the order.
+            key: names the wish where the caller may have to repeat it; the same key is at most one order for ever.
 
         Returns:
             The order as it stands: resting, over, UNKNOWN or DENIED.
@@ -118,7 +133,7 @@ class OrderDesk:
         reason = "manual order" if draft.owner == MANUAL_OWNER else f"manual order for {draft.owner}"
         try:
             intent = Intent(
-                intent_id=f"{MANUAL_OWNER}:{self._new_id()}",
+                intent_id=f"{MANUAL_OWNER}:{self._new_id()}" if key is None else f"{MANUAL_OWNER}:key:{key}",
                 source=IntentSource.MANUAL,
                 owner=draft.owner,
                 symbol=draft.symbol,
@@ -202,6 +217,59 @@ class OrderDesk:
         record = self._manager.record(client_id)
         assert record is not None  # it was there above, and orders never vanish
         return record.order
+
+    async def replace_order(self, client_id: str, change: OrderChange) -> Order:
+        """Put a changed order in the place of a resting one: cancel, confirm, then send what is still wanted.
+
+        The former order must be proven over before the new one is sent, so that never both work; what it filled until
+        then is taken off. A crash in between leaves the former one cancelled and nothing sent: an intent that is not
+        in the journal does not exist.
+
+        Returns:
+            The new order; the former one where it was filled meanwhile or its cancel is not confirmed.
+
+        Raises:
+            UserError: there is no such working order, it belongs to a plan, or the change would be refused; the former
+                order stays as it was. Or it is cancelled and what it filled could not be read; nothing follows it then.
+        """
+        former = self._replaceable(client_id)
+        wish = change.apply(former, self._new_id(), self._wall.now_ns())
+        if wish is None:
+            raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
+        await self._mark_watcher.freshen(wish.symbol)
+        verdict = self._risk.check(wish, self._contexts.without(wish, former))
+        if isinstance(verdict, Denied):
+            raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
+        payload = {"client_order_id": client_id, "intent_id": wish.intent_id}
+        self._journal.add_command("replace_order", payload, self._wall.now_ns())
+        over = await self.cancel_order(client_id)
+        if not over.state.is_terminal:
+            return over  # told as a cancel that is not confirmed yet; nothing follows it
+        try:
+            over = await self._sync.ask_about(client_id)  # a fill may have come between
+        except GatewayError as exc:
+            message = f"The order is cancelled, but what it filled could not be read: {exc.message}"
+            raise UserError(message, "Look at the order, then place a new one.") from exc
+        remains = change.apply(over, wish.intent_id, self._wall.now_ns())
+        if remains is None or over.state is OrderState.FILLED:
+            return over
+        await self._keeper.refresh_balances()
+        return await self.submit(remains)
+
+    def check_parent(self, intent: Intent) -> Denied | None:
+        """Ask risk about an order that goes out in parts, before the first; `intent` is the whole and never sent."""
+        return self._risk.check_parent(intent, self._contexts.of(intent))
+
+    def _replaceable(self, client_id: str) -> Order:
+        record = self._manager.record(client_id)
+        if record is None:
+            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        order = record.order
+        if order.intent.parent_id:
+            raise UserError("The order belongs to an order plan.", "Cancel the plan and make a new one.")
+        if order.state not in _SHOWN or order.intent.source is IntentSource.EXTERNAL:
+            raise UserError("Only a working order of your own can be changed.", "Look at the list of orders.")
+        return order
 
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders of the account, or those of one market; also orders that are not ours.

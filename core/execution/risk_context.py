@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -72,7 +73,7 @@ class OrderFlow:
         """Note an order on its way."""
         self._sent.append((self._now(), intent))
         self._attempts.append((self._now(), intent.owner))
-        if intent.source in _OURS and not intent.reduce_only:
+        if _shows_habit(intent):
             self._habit(intent.symbol, intent.owner).append(intent.quantity)
 
     def denied(self, denied: Denied, most_per_minute: int) -> None:
@@ -118,7 +119,7 @@ class OrderFlow:
             self._habits = {}
             for order in self._history():
                 known = order.intent
-                if known.source in _OURS and not known.reduce_only and order.state not in _NEVER_AN_ORDER:
+                if _shows_habit(known) and order.state not in _NEVER_AN_ORDER:
                     self._habit(known.symbol, known.owner).append(known.quantity)
         return self._habits.setdefault((symbol, owner), deque(maxlen=HABIT))
 
@@ -131,6 +132,11 @@ class OrderFlow:
         while noted and _passed(noted[0][0], now) >= self._horizon_ns:
             noted.popleft()
         return [what for at, what in noted if 0 <= _passed(at, now) < window_ns]
+
+
+def _shows_habit(intent: Intent) -> bool:
+    """Whether an order says what its owner usually enters with; the parts of a plan are smaller than anybody's wish."""
+    return intent.source in _OURS and not intent.reduce_only and not intent.parent_id
 
 
 def _passed(before: _Moment, now: _Moment) -> int:
@@ -205,6 +211,22 @@ class RiskContexts:
             live=self._gateway.mode is TradingMode.LIVE,
             clock_skew_ns=self._clock_skew_ns(),
             symbol_owner_denies=self._owner_denies(intent),
+        )
+
+    def without(self, intent: Intent, former: Order) -> RiskContext:
+        """Return the world as it will be once `former`, an order of the same market, is cancelled: it locks nothing."""
+        context = self.of(intent)
+        instrument = context.instrument
+        if instrument is None:
+            return context
+        selling = former.intent.side is Side.SELL
+        price = former.intent.limit_price or context.mark_price or ZERO
+        currency = instrument.base if selling else instrument.quote
+        locked = former.remaining_quantity if selling else former.remaining_quantity * price
+        return replace(
+            context,
+            working=[order for order in context.working if order.client_order_id != former.client_order_id],
+            free={**context.free, currency: context.free.get(currency, ZERO) + locked},
         )
 
     async def look_at_book(self, intent: Intent) -> BookView | None:

@@ -25,6 +25,7 @@ from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import OrderDesk
 from core.execution.order_manager import OrderManager
+from core.execution.plan_runner import PlanRunner
 from core.execution.strategy_runner import StrategyRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
@@ -46,6 +47,7 @@ class StopDesk:
         manager: OrderManager,
         control: TradingControl,
         runner: StrategyRunner,
+        plans: PlanRunner,
         desk: OrderDesk,
         keeper: BookKeeper,
         sync: Synchroniser,
@@ -62,6 +64,7 @@ class StopDesk:
         self._manager = manager
         self._control = control
         self._runner = runner
+        self._plans = plans
         self._desk = desk
         self._keeper = keeper
         self._sync = sync
@@ -90,10 +93,12 @@ class StopDesk:
         self._runner.pause_all("stopped from outside this program")
         reason = self._control.follow_fence(fence)
         self._runner.forget_running()
+        self._plans.end_all(reason)
         self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
 
     async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
         report.errors += self._control.store_halt(reason)
+        report.errors += self._plans.end_all(reason)
         try:
             self._runner.forget_running()
         except UserError as exc:

@@ -330,5 +330,5 @@ RULES: tuple[Rule, ...] = (
 def _wish(intent: Intent) -> tuple[object, ...]:
     """What two intents share where the second repeats the first; a strategy may wish the same on the next bar."""
     bar = intent.evidence.bar_open_ns if intent.source is IntentSource.STRATEGY else None
-    prices = intent.limit_price, intent.stop_price
-    return intent.source, intent.owner, intent.symbol, intent.side, intent.quantity, intent.order_type, prices, bar
+    whose, prices = (intent.source, intent.owner, intent.parent_id), (intent.limit_price, intent.stop_price)
+    return whose, intent.symbol, intent.side, intent.quantity, intent.order_type, prices, bar

@@ -235,6 +235,18 @@ async def test_a_strategy_that_decides_twice_on_one_bar_orders_once(desk: Desk) 
     assert len(desk.venue.sent) == 2
 
 
+async def test_an_order_in_parts_is_asked_about_as_a_whole(desk: Desk) -> None:
+    desk.risk = RiskSettings(max_order_value=D(500))
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, quantity=D("0.1")))  # a price is known from here on
+    whole = wish(1, quantity=D("5.1"))
+    denied = executor._desk.check_parent(whole)
+    assert denied is not None
+    assert denied.code is ReasonCode.MAX_ORDER_VALUE
+    assert executor._desk.check_parent(replace(whole, quantity=D(5))) is None
+    assert len(desk.venue.sent) == 1, "a question sends nothing"
+
+
 # --- habits -------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +257,7 @@ def test_what_is_usual_is_per_owner_and_market_and_of_entries_only(flow: OrderFl
     flow.sent(wish(99, quantity=D(77), symbol="ETH/USDT"))
     flow.sent(wish(99, quantity=D(77), reduce_only=True, side=Side.SELL))
     flow.sent(wish(99, quantity=D(77), source=IntentSource.KILL_SWITCH))
+    flow.sent(wish(99, quantity=D("0.01"), intent_id="plan:p1:slice:1"))
     assert flow.usual_quantities("BTC/USDT", "s1") == tuple(D(n) for n in range(3, HABIT + 3))
     assert flow.usual_quantities("BTC/USDT", "s2") == (D(77),)
 

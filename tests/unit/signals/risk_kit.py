@@ -197,6 +197,18 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
     ("somebody else wants the same", intent(**STRATEGY), context(recent=[intent()]), None),
     ("a loop", on_bar(1, intent_id="s1:2"), context(recent=[on_bar(1)]), ReasonCode.DUPLICATE_INTENT),
     ("a loop without a bar", intent(**STRATEGY), context(recent=[intent(**STRATEGY)]), ReasonCode.DUPLICATE_INTENT),
+    (
+        "a part that a plan sends twice",
+        intent(intent_id="plan:p1:slice:2"),
+        context(recent=[intent(intent_id="plan:p1:slice:1")]),
+        ReasonCode.DUPLICATE_INTENT,
+    ),
+    (
+        "parts of two plans",
+        intent(intent_id="plan:p2:slice:1"),
+        context(recent=[intent(intent_id="plan:p1:slice:1")]),
+        None,
+    ),
     ("the next bar", on_bar(2, intent_id="s1:2"), context(recent=[on_bar(1)]), None),
     ("the same wish of another strategy", on_bar(1, owner="s2"), context(recent=[on_bar(1)]), None),
     (

@@ -25,15 +25,17 @@ def test_rule(wish: Intent, around: RiskContext, expected: ReasonCode | None) ->
     assert code(wish, around) == expected
 
 
-def test_every_rule_of_ours_has_a_case() -> None:
-    ours = set(ReasonCode) - {
+def test_every_code_is_a_rule_with_cases_or_comes_from_the_order_path() -> None:
+    codes = {rule.code for rule in RULES}
+    assert {case[3] for case in CASES} - {None} == codes
+    assert set(ReasonCode) - codes == {
         ReasonCode.FENCED,
         ReasonCode.VENUE_REJECTED,
         ReasonCode.NOT_PROCESSED,
         ReasonCode.NEVER_ARRIVED,
+        ReasonCode.DECLARED_GONE,
         ReasonCode.GONE_AT_VENUE,
     }
-    assert {case[3] for case in CASES} - {None} == ours
 
 
 def test_a_market_buy_on_its_way_counts_at_the_market_price() -> None:
