@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft
 from core.domain.positions import Ownership
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 __all__ = ["MarketCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
@@ -85,6 +86,10 @@ class TradingCommands(Protocol):
 
     def rearm(self) -> None:
         """Allow trading again after a kill; only ever by explicit request."""
+        ...
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Put new risk limits in force; they are journalled first and come back as an event."""
         ...
 
     def new_account(self, balance: Decimal) -> None:

@@ -22,6 +22,8 @@ from core.events import (
     OwnershipChanged,
     PlanUpdated,
     PositionChanged,
+    RiskFigures,
+    RiskSettingsChanged,
     Severity,
     SignalEmitted,
     StrategyState,
@@ -101,8 +103,11 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(Severity.INFO, "trading", f"{event.symbol}: {event.ownership} ({event.by})")
         case AccountOpened(account=account):
             return LogText(Severity.INFO, "trading", f"books of the account {account}")
-        case BooksTold() | PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
-            return None
+        case RiskSettingsChanged(settings=settings):
+            limits = ", ".join(f"{name} {value}" for name, value in settings.to_json().items())
+            return LogText(Severity.INFO, "risk", f"limits: {limits}")
+        case BooksTold() | PositionChanged() | BalancesChanged() | RiskFigures() | DraftRefused():
+            return None  # a refusal comes with a notice
 
 
 def _who(order: Order | None) -> str:

@@ -34,6 +34,7 @@ from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft, TradingMode
 from core.domain.positions import Ownership
 from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 _ROUNDS = 4  # through the event queue: layouts, deferred deletions, timers of 0 ms
@@ -100,6 +101,9 @@ class SilentCommands:
 
     def rearm(self) -> None:
         """Ignore a re-arm."""
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Ignore new limits."""
 
     def new_account(self, balance: Decimal) -> None:
         """Ignore the wish for a new account."""

@@ -25,6 +25,7 @@ from core.domain.orders import STOP_REASON, OrderChange, OrderDraft
 from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 
@@ -106,6 +107,10 @@ class TradingEngine(Protocol):
 
     async def rearm(self) -> None:
         """Allow trading again."""
+        ...
+
+    async def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Journal new limits, then put them in force."""
         ...
 
 
@@ -280,6 +285,10 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`."""
         self._command(tr("Trading was not re-armed"), lambda executor: executor.rearm())
 
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The risk limits were not changed"), lambda executor: self._change_risk(executor, settings))
+
     def new_account(self, balance: Decimal) -> None:
         """See `TradingCommands`."""
         self._command(tr("The new account was not opened"), lambda executor: self._ask_renewal(executor, balance))
@@ -322,6 +331,10 @@ class ExecutorWorker(AsyncWorkerThread):
             raise UserError(tr("Only a practice account can be exchanged for a new one."), "")
         self._renewal = _Renewal(balance, executor.strategies)
         await executor.stop()
+
+    async def _change_risk(self, executor: TradingEngine, settings: RiskSettings) -> None:
+        await executor.change_risk_settings(settings)
+        self._tell(Severity.SUCCESS, tr("The risk limits were changed"), "")
 
     async def _renew(self, renewal: _Renewal) -> None:
         assert self._open_account is not None

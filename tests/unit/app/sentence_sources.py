@@ -32,6 +32,7 @@ UNSEEN = {
     "core.practice.wsapi": "as core.practice.streams",
     "core.execution.outside_kill": "the kill command; what it did is merged as data",
     "core.execution.rearm": "the rearm command",
+    "core.execution.risk_at_rest": "the risk command",
     "core.execution.books": "the comparison at the end of the trade and demo commands",
     "core.persistence.migrations": "the migration's own scripts",
     "core.logger": "raised before the window is there, and log lines stay English",
