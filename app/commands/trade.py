@@ -19,6 +19,7 @@ from core.clock import NS_PER_MS
 from core.domain.money import parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
+from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ class RunPlan:
         spec: the strategy to run; None only keeps the books, and runs what ran before.
         minutes: wall minutes; None until interrupted.
         rearm: the command that re-arms this data folder, for who finds trading halted.
+        sentinel: patience of the dead-man switch; None for none.
     """
 
     spec: StrategySpec | None
     minutes: float | None
     rearm: str
+    sentinel: SentinelRules | None
 
 
 @dataclass(slots=True)
@@ -94,6 +97,12 @@ def trade(
         str | None, typer.Option(help="Market seconds per wall second of our own exchange, or max.")
     ] = None,
     replay: Annotated[Path | None, typer.Option(help="Stored bars our own exchange replays.")] = None,
+    no_sentinel: Annotated[
+        bool, typer.Option("--no-sentinel", help="Trade without the dead-man switch: orders stay whatever happens.")
+    ] = False,
+    sentinel_seconds: Annotated[
+        float, typer.Option(min=LEAST_SILENCE_S, help="Silence of this program after which the switch cancels orders.")
+    ] = SILENCE_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -110,7 +119,8 @@ def trade(
         _check_model(paths, spec)
     logs = LogSetup(paths.logs)
     try:
-        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir)), logs))
+        rules = None if no_sentinel else SentinelRules(silence_s=sentinel_seconds)
+        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir), rules), logs))
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
@@ -171,7 +181,9 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
         hook = _acknowledge if choice.lockstep else None
         stop = asyncio.Event()
         watch = StrategyWatch(stop.set)
-        session = await open_trading_session(paths, endpoints, Teller(watch), bar_processed=hook)
+        session = await open_trading_session(
+            paths, endpoints, Teller(watch), bar_processed=hook, sentinel=plan.sentinel
+        )
         try:
             return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
         finally:
