@@ -138,7 +138,7 @@ def exclusive(path: Path, timeout_s: float) -> Iterator[None]:
 
 
 def _lock_soon(file: IO[bytes]) -> bool:
-    """Take a lock; who only looks whether it is free holds it for a moment, which must not keep anybody from trading."""
+    """Take a lock. Who only looks whether it is free holds it for a moment; that must keep nobody from trading."""
     for _ in range(_LOCK_TRIES):
         if _try_lock(file):
             return True

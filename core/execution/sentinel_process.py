@@ -258,6 +258,11 @@ class SentinelKeeper:
         """Process id of the present child."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a child guards the orders now."""
+        return self._process is not None and self._process.is_ready and self._process.is_running
+
     def guard(self, executor: WatchedExecutor) -> None:
         """Name the executor whose orders are guarded: it holds the lock and has not started yet."""
         self._executor = executor
