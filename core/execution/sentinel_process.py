@@ -48,7 +48,7 @@ UNANSWERED_BEATS: Final = 15
 RESTART_S, RESTART_MAX_S = 1.0, 60.0
 BYE_S: Final = 2.0
 # A practice exchange that does not answer has ended, and what rests on it cannot be filled meanwhile.
-PRACTICE_PATIENCE_S: Final = 60.0
+PRACTICE_PATIENCE_S: Final = 30.0
 _MAIN: Final = Path(__file__).resolve().parents[2] / "main.py"
 
 _log = logging.getLogger(__name__)
@@ -97,14 +97,16 @@ def practice_account(endpoints: PracticeEndpoints, venue: str) -> SentinelAccoun
 
 
 class SentinelProcess:
-    """One child. `start` blocks for a moment; everything else returns at once, on any thread."""
+    """One child. What does not say that it blocks returns at once, on any thread."""
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._complaints: deque[str] = deque(maxlen=20)
-        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()  # held while it is started
+        self._lock = threading.Lock()  # guards what is sent first
         self._dropped = False
         self.is_ready = False
         self.unanswered = 0  # beats
@@ -120,7 +122,7 @@ class SentinelProcess:
         return self._process is not None and self._process.poll() is None
 
     def start(self, first: dict[str, Any]) -> None:
-        """Start the child and give it its first message.
+        """Start the child and give it its first message. Blocks for a moment.
 
         Raises:
             OSError: it cannot be started.
@@ -130,21 +132,23 @@ class SentinelProcess:
             options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
         else:
             options["start_new_session"] = True  # neither Ctrl-C, Ctrl-Z nor a closed terminal are meant for it
-        process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
-        )
-        with self._lock:
-            self._process = process
-            if not self._dropped:
-                self._send(first)
-            else:  # while it was started; without a first message it ends by itself
-                self._outbox.put(None)
-        for body, pipe in ((self._write, process.stdin), (self._hear, process.stdout), (self._listen, process.stderr)):
-            threading.Thread(target=body, args=(pipe,), name="sentinel-pipe", daemon=True).start()
+        with self._starting:
+            if self._dropped:
+                return
+            self._process = process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+            )
+            with self._lock:
+                if not self._dropped:  # else it hears goodbye first and ends by itself
+                    self._send(first)
+            for body, pipe in (
+                (self._write, process.stdin),
+                (self._hear, process.stdout),
+                (self._listen, process.stderr),
+            ):
+                thread = threading.Thread(target=body, args=(pipe,), name="sentinel-pipe", daemon=True)
+                thread.start()
+                self._threads.append(thread)
 
     def beat(self, protective: list[str]) -> None:
         """Give a sign of life."""
@@ -167,9 +171,10 @@ class SentinelProcess:
             self._process.kill()
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for its end, by force where it lingers; returns its exit code. Blocks."""
-        if self._process is None:
-            return None
+        """Wait for its end, by force where it lingers; returns its exit code, None where it never ran. Blocks."""
+        with self._starting:
+            if self._process is None:
+                return None
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -177,7 +182,9 @@ class SentinelProcess:
             return self._process.wait()
 
     def complaint(self) -> str:
-        """Return the last thing it said on standard error."""
+        """Return the last thing that a child said which has ended. Blocks for a moment."""
+        for thread in self._threads[1:]:
+            thread.join(BYE_S)
         return self._complaints[-1] if self._complaints else ""
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -250,7 +257,7 @@ class SentinelKeeper:
         self._begun = self._claimed = self._ending = self._is_down = False
         self._task: asyncio.Task[None] | None = None
         self._process: SentinelProcess | None = None
-        self._read: dict[Path, int] = {}  # lines of each file that are known
+        self._known: set[str] = set()  # what switches did, as far as it was told
         self._missed: list[dict[str, Any]] = []
 
     @property
@@ -325,7 +332,7 @@ class SentinelKeeper:
     async def _guard_with(self, process: SentinelProcess, rules: SentinelRules) -> str:
         """Beat until a child ends or is of no use; returns why, as a sentence."""
         try:
-            await asyncio.to_thread(process.start, self._start_message(rules))
+            await asyncio.to_thread(process.start, self.start_message(rules))
         except OSError as exc:
             return f"It cannot be started: {exc.strerror or exc}."
         while process.is_running:
@@ -338,10 +345,11 @@ class SentinelKeeper:
             await self._tell_action()
             await asyncio.sleep(rules.beat_s)
         await self._tell_action()
-        complaint = process.complaint()
+        complaint = await asyncio.to_thread(process.complaint)
         return f"It ended: {complaint.rstrip('.')}." if complaint else "It ended."
 
-    def _start_message(self, rules: SentinelRules) -> dict[str, Any]:
+    def start_message(self, rules: SentinelRules) -> dict[str, Any]:
+        """Return all that a child has to know."""
         account = self._account
         if account.mode is TradingMode.PRACTICE and rules.patience_s is None:
             rules = replace(rules, patience_s=PRACTICE_PATIENCE_S)
@@ -393,14 +401,17 @@ class SentinelKeeper:
                 await self._executor.reconcile_now()
 
     def _news(self) -> list[dict[str, Any]]:
-        """Return what switches wrote about actions that are over, and was not known here."""
+        """Return the ends of actions that switches wrote down and that were not known here."""
         news: list[dict[str, Any]] = []
         for path in sorted(self._paths.root.glob(f"{SENTINEL_PREFIX}*.jsonl")):
-            lines = read_lines(path)
-            known = self._read.get(path, 0)
-            news += lines[known if known <= len(lines) else 0 :]  # merged meanwhile, and begun anew
-            self._read[path] = len(lines)
-        return [line for line in news if line.get("kind") == END]
+            for line in read_lines(path):
+                key = json.dumps(
+                    line, sort_keys=True
+                )  # a file may be merged meanwhile and begun anew; a line has a time
+                if line.get("kind") == END and key not in self._known:
+                    self._known.add(key)
+                    news.append(line)
+        return news
 
     def _tell(self, ends: list[dict[str, Any]]) -> None:
         for end in ends:
