@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
@@ -46,6 +47,7 @@ from core.practice.control import PracticeEndpoints
 SUBCOMMAND: Final = "sentinel"  # of main.py, not listed: only this module calls it
 UNANSWERED_BEATS: Final = 15
 RESTART_S, RESTART_MAX_S = 1.0, 60.0
+RETRY_S: Final = 1.0  # of comparing the books
 BYE_S: Final = 2.0
 # A practice exchange that does not answer has ended, and what rests on it cannot be filled meanwhile.
 PRACTICE_PATIENCE_S: Final = 30.0
@@ -254,8 +256,8 @@ class SentinelKeeper:
         self._executor: WatchedExecutor | None = None
         self._claim = Claim(runtime_folder(), account.fingerprint)
         self._word, self._word_before = uuid.uuid4().hex, ""
-        self._begun = self._claimed = self._ending = self._is_down = False
-        self._task: asyncio.Task[None] | None = None
+        self._begun = self._compared = self._claimed = self._is_down = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._process: SentinelProcess | None = None
         self._known: set[str] = set()  # what switches did, as far as it was told
         self._missed: list[dict[str, Any]] = []
@@ -282,15 +284,13 @@ class SentinelKeeper:
             return
         self._begun = True
         self._tell(self._missed)
-        if self._rules is None:
-            self._take_over()
-        else:
-            self._task = asyncio.get_running_loop().create_task(self._run(self._rules), name="sentinel")
+        self._spawn(self._compare())
+        if self._rules is not None:
+            self._spawn(self._run(self._rules))
 
     def hand_over(self) -> None:
         """Prepare for the executor's end, while it still holds the lock: orders stay, whoever began to watch before."""
-        self._ending = True
-        if self._begun:
+        if self._compared:
             self._take_over()
 
     async def close(self) -> None:
@@ -299,12 +299,36 @@ class SentinelKeeper:
         process, self._process = self._process, None
         if process is not None:
             process.dismiss()
-        task, self._task = self._task, None
-        if task is not None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if process is not None:
             await asyncio.to_thread(process.wait, BYE_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="sentinel")
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (trouble := task.exception()) is not None:
+            # Of comparing the books: the executor compares them as well, and there it ends trading.
+            _log.error("the books could not be compared after the dead-man switch acted", exc_info=trouble)
+
+    async def _compare(self) -> None:
+        """Compare the books with the venue. Only who has done so answers for the orders: a start may still fail."""
+        while self._executor is not None:
+            try:
+                await self._executor.reconcile_now()
+            except GatewayError:  # told by the link
+                await asyncio.sleep(RETRY_S)
+            else:
+                break
+        self._compared = True
+        if self._rules is None:
+            self._take_over()
 
     async def _run(self, rules: SentinelRules) -> None:
         """Keep a child running for ever."""
@@ -342,9 +366,9 @@ class SentinelKeeper:
             process.beat(self._protective())
             if process.is_ready:
                 self._note_running()
-            await self._tell_action()
+            self._tell_action()
             await asyncio.sleep(rules.beat_s)
-        await self._tell_action()
+        self._tell_action()
         complaint = await asyncio.to_thread(process.complaint)
         return f"It ended: {complaint.rstrip('.')}." if complaint else "It ended."
 
@@ -374,7 +398,8 @@ class SentinelKeeper:
         return [order.client_order_id for order in self._executor.working_orders if reduces_only(order.intent)]
 
     def _note_running(self) -> None:
-        self._take_over()
+        if self._compared:
+            self._take_over()
         if self._is_down:
             self._is_down = False
             self._sink(Notice(Severity.SUCCESS, "The dead-man switch runs again"))
@@ -390,15 +415,11 @@ class SentinelKeeper:
             title = "The dead-man switch of an earlier start may cancel orders when this program ends"
             self._sink(Notice(Severity.WARNING, title, f"{exc.filename} cannot be written: {exc.strerror or exc}."))
 
-    async def _tell_action(self) -> None:
-        """Tell what a switch did while this loop stood still, and repair the books."""
-        news = self._news()
-        if not news:
-            return
-        self._tell(news)
-        if self._executor is not None and not self._ending:
-            with contextlib.suppress(GatewayError):  # told by the link; the next comparison repairs them
-                await self._executor.reconcile_now()
+    def _tell_action(self) -> None:
+        """Tell what a switch did while this loop stood still, and have the books repaired; beats must not wait."""
+        if news := self._news():
+            self._tell(news)
+            self._spawn(self._compare())
 
     def _news(self) -> list[dict[str, Any]]:
         """Return the ends of actions that switches wrote down and that were not known here."""
