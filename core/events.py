@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from core.domain.fills import Fill
+from core.domain.order_plans import OrderPlan
 from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
 from core.domain.positions import Balance, Position
 from core.domain.signals import Signal
@@ -50,6 +51,13 @@ class OrderUpdated:
     """An order changed; `order` is its complete new state."""
 
     order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class PlanUpdated:
+    """An order plan changed; `plan` is its complete new state."""
+
+    plan: OrderPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +190,7 @@ class Notice:
 
 ExecutorEvent = (
     OrderUpdated
+    | PlanUpdated
     | FillBooked
     | PositionChanged
     | AccountOpened

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
 from app.commands.rearm import command_line as rearm_line
+from app.commands.trade_commands import CommandReader
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
 from core.domain.money import parse_decimal, plain
@@ -58,13 +60,15 @@ class RunPlan:
         spec: the strategy to run; None only keeps the books, and runs what ran before.
         minutes: wall minutes; None until interrupted.
         rearm: the command that re-arms this data folder, for who finds trading halted.
+        commands: whether orders by hand are read from standard input.
         sentinel: patience of the dead-man switch; None for none.
     """
 
     spec: StrategySpec | None
     minutes: float | None
     rearm: str
-    sentinel: SentinelRules | None
+    commands: bool = False
+    sentinel: SentinelRules | None = None
 
 
 @dataclass(slots=True)
@@ -97,6 +101,9 @@ def trade(
         str | None, typer.Option(help="Market seconds per wall second of our own exchange, or max.")
     ] = None,
     replay: Annotated[Path | None, typer.Option(help="Stored bars our own exchange replays.")] = None,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
+    ] = False,
     no_sentinel: Annotated[
         bool, typer.Option("--no-sentinel", help="Trade without the dead-man switch: orders stay whatever happens.")
     ] = False,
@@ -119,8 +126,14 @@ def trade(
         _check_model(paths, spec)
     logs = LogSetup(paths.logs)
     try:
-        rules = None if no_sentinel else SentinelRules(silence_s=sentinel_seconds)
-        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir), rules), logs))
+        plan = RunPlan(
+            spec,
+            minutes,
+            rearm_line(data_dir),
+            commands,
+            sentinel=None if no_sentinel else SentinelRules(silence_s=sentinel_seconds),
+        )
+        outcome = asyncio.run(_trade(paths, choice, plan, logs))
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
@@ -239,6 +252,9 @@ async def _run(
     watch.expect(executor.wanted_strategies | ({spec.strategy_id} if spec is not None else set()))
     running = asyncio.create_task(executor.run())
     _stop_on_signal(stop)
+    reader = CommandReader(executor, answer=partial(emit, as_json=True)) if plan.commands else None
+    if reader is not None:
+        reader.start()
     say("Trading. Press Ctrl-C to stop; open orders stay at the exchange.")
     try:
         if spec is not None:
@@ -248,6 +264,8 @@ async def _run(
             if lockstep and await _in_time(_listen(executor, spec.strategy_id), running, stop):
                 await _release_first_bar(session.link, spec.symbol)
         await _in_time(_pass(plan.minutes), running, stop)
+        if reader is not None:
+            await reader.close()
         return await _finish(executor, watch)
     finally:
         await executor.stop()

@@ -19,6 +19,7 @@ from core.events import (
     IntentDenied,
     Notice,
     OrderUpdated,
+    PlanUpdated,
     PositionChanged,
     Severity,
     SignalEmitted,
@@ -68,6 +69,10 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
     match event:
         case OrderUpdated(order=order):
             return LogText(Severity.INFO, "orders", _order_line(order))
+        case PlanUpdated(plan=plan):
+            draft = plan.draft
+            what = f"{draft.kind.value} {draft.side.value} {draft.quantity} {draft.symbol} → {plan.state.value}"
+            return LogText(Severity.INFO, "plans", f"{what} {plan.reason}".strip() + f" [{plan.plan_id}]")
         case FillBooked(fill=fill):
             text = f"{fill.side.value} {fill.quantity} {fill.symbol} @ {fill.price} fee {fill.fee} {fill.fee_currency}"
             return LogText(Severity.SUCCESS, "fills", text)

@@ -35,6 +35,7 @@ REASON_TEXTS: dict[ReasonCode, str] = {
     ReasonCode.VENUE_REJECTED: mark("The exchange rejected the order."),
     ReasonCode.NOT_PROCESSED: mark("The exchange did not act on the order. It may be placed again."),
     ReasonCode.NEVER_ARRIVED: mark("The order never reached the exchange."),
+    ReasonCode.DECLARED_GONE: mark("You saw that the exchange does not have the order."),
     ReasonCode.GONE_AT_VENUE: mark("The exchange does not list the order any more."),
 }
 

@@ -20,7 +20,8 @@ from app.i18n import tr
 from app.workers.base import AsyncWorkerThread
 from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import EventQueue
-from core.domain.orders import STOP_REASON, OrderDraft
+from core.domain.order_plans import PlanDraft
+from core.domain.orders import STOP_REASON, OrderChange, OrderDraft
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
 from core.strategies.spec import StrategySpec
@@ -47,6 +48,30 @@ class TradingEngine(Protocol):
 
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders."""
+        ...
+
+    async def replace_order(self, client_id: str, change: OrderChange) -> Any:
+        """Put a changed order in a resting one's place."""
+        ...
+
+    async def ask_about(self, client_id: str) -> Any:
+        """Ask the venue about one order."""
+        ...
+
+    async def declare_gone(self, client_id: str) -> Any:
+        """End an order without an answer on a person's word."""
+        ...
+
+    async def create_plan(self, draft: PlanDraft) -> Any:
+        """Begin an order plan."""
+        ...
+
+    async def cancel_plan(self, plan_id: str) -> None:
+        """End an order plan."""
+        ...
+
+    async def resume_plan(self, plan_id: str) -> None:
+        """Let a paused order plan go on."""
         ...
 
     @property
@@ -181,6 +206,32 @@ class ExecutorWorker(AsyncWorkerThread):
     def cancel_all(self, symbol: str | None) -> None:
         """See `TradingCommands`."""
         self._command(tr("Not all orders were cancelled"), lambda executor: executor.cancel_all(symbol))
+
+    def replace_order(self, client_order_id: str, change: OrderChange) -> None:
+        """See `TradingCommands`."""
+        failure = tr("The order was not changed")
+        self._command(failure, lambda executor: executor.replace_order(client_order_id, change))
+
+    def ask_about(self, client_order_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order is still without an answer"), lambda executor: executor.ask_about(client_order_id))
+
+    def declare_gone(self, client_order_id: str) -> None:
+        """See `TradingCommands`."""
+        failure = tr("The order is still without an answer")
+        self._command(failure, lambda executor: executor.declare_gone(client_order_id))
+
+    def create_plan(self, draft: PlanDraft) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order plan was not begun"), lambda executor: executor.create_plan(draft))
+
+    def cancel_plan(self, plan_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order plan was not cancelled"), lambda executor: executor.cancel_plan(plan_id))
+
+    def resume_plan(self, plan_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order plan was not resumed"), lambda executor: executor.resume_plan(plan_id))
 
     def add_strategy(self, spec: StrategySpec) -> None:
         """See `TradingCommands`."""

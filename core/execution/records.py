@@ -10,6 +10,7 @@ from core.domain.orders import Intent, Order, OrderState, TradingState
 from core.strategies.spec import StrategySpec
 
 EXTERNAL_OWNER = "external"
+INFERRED = "inferred-"  # begins the trade id of a fill the venue spoke of but never named
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class ReasonCode(StrEnum):
     VENUE_REJECTED = "VENUE_REJECTED"  # the venue said no
     NOT_PROCESSED = "NOT_PROCESSED"  # the venue surely did not act on it (rate limit, stale timestamp)
     NEVER_ARRIVED = "NEVER_ARRIVED"  # proven: the request did not reach the venue
+    DECLARED_GONE = "DECLARED_GONE"  # a person saw at the venue that the order is not there
     GONE_AT_VENUE = "GONE_AT_VENUE"  # the venue once had the order and does not list it any more
 
 
