@@ -412,6 +412,11 @@ def main() -> int:
     if first is None or first.get("kind") != START:
         return 0  # the program thought better of it
     start = SentinelStart.from_json(first)
+    try:
+        profile_of(start)
+    except FatalGatewayError as exc:
+        print(exc.message, file=sys.stderr)
+        return REFUSED_EXIT
     # Until here a failure is told on standard error. From here on nobody may read it, and a full pipe would stop us.
     if sys.platform != "win32":
         os.set_blocking(1, False)

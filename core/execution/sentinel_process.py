@@ -46,6 +46,7 @@ from core.practice.control import PracticeEndpoints
 
 SUBCOMMAND: Final = "sentinel"  # of main.py, not listed: only this module calls it
 UNANSWERED_BEATS: Final = 15
+FIRST_BEATS: Final = 60  # until it is ready: a busy machine takes its time to start a process
 RESTART_S, RESTART_MAX_S = 1.0, 60.0
 RETRY_S: Final = 1.0  # of comparing the books
 BYE_S: Final = 2.0
@@ -360,7 +361,7 @@ class SentinelKeeper:
         except OSError as exc:
             return f"It cannot be started: {exc.strerror or exc}."
         while process.is_running:
-            if process.unanswered >= UNANSWERED_BEATS:
+            if process.unanswered >= (UNANSWERED_BEATS if process.is_ready else FIRST_BEATS):
                 process.kill()
                 return "It does not answer."
             process.beat(self._protective())

@@ -20,12 +20,15 @@ import psutil
 import pytest
 
 from core.execution.foreign_kill import read_lines
+from core.execution.sentinel import SentinelRules
 from core.practice.control import PracticeControl, PracticeEndpoints
 from core.practice.endpoints_file import read_endpoints
 from core.practice.process import PracticeProcess
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"silence_s": 4.0, "beat_s": 0.2}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+QUICK = {"silence_s": 4.0, "beat_s": 0.4}
 SILENCE_S = QUICK["silence_s"]
 
 
@@ -184,8 +187,11 @@ def test_a_killed_program_leaves_only_what_protects(place: Place) -> None:
     limits, stop = program.rest()
     time.sleep(2 * QUICK["beat_s"])
     program.kill()
-    time.sleep(SILENCE_S - 1.0)
-    assert place.open_orders() == sorted([*limits, stop]), "a restart would still find its orders"
+    killed = time.monotonic()
+    while time.monotonic() < killed + SILENCE_S - 2 * QUICK["beat_s"] - 0.5:
+        found = place.open_orders()
+        assert found == sorted([*limits, stop]), "a restart would still find its orders"
+        time.sleep(0.2)
     until(lambda: place.open_orders() == [stop])
     place.no_sentinel_is_left()
     (journal,) = place.journals()
@@ -236,12 +242,13 @@ def test_a_clean_stop_leaves_the_orders(place: Place) -> None:
 
 
 def test_two_quick_restarts_keep_their_orders_and_one_switch(place: Place) -> None:
-    first = place.program()
+    patient = {**QUICK, "silence_s": 8.0}  # longer than a start takes
+    first = place.program(patient)
     limits, stop = first.rest()
     first.kill()
-    second = place.program()
+    second = place.program(patient)
     second.kill()
-    third = place.program()
+    third = place.program(patient)
     assert len({first.sentinel, second.sentinel, third.sentinel}) == 3
     until(lambda: not any(old.is_running() for old in place.sentinels[:2]))
     assert place.sentinels[2].is_running()
@@ -257,10 +264,50 @@ def test_a_restart_that_ends_in_peace_keeps_the_orders_from_the_older_switch(pla
     first = place.program()
     limits, stop = first.rest()
     first.kill()
-    place.program().close()
+    second = place.program()
+    assert second.ask("audit", "differences") == []
+    second.close()
     place.no_sentinel_is_left(SILENCE_S + 5.0)
     assert place.open_orders() == sorted([*limits, stop])
     assert place.journals() == []
+
+
+def test_a_switch_that_slept_gives_a_restart_the_whole_time_again(place: Place) -> None:
+    program = place.program()
+    limits, stop = program.rest()
+    program.kill()
+    (switch,) = place.sentinels
+    switch.suspend()  # as with the machine
+    time.sleep(SentinelRules().gap_s + 1.0)
+    switch.resume()
+    time.sleep(SILENCE_S - 2.0)
+    assert place.open_orders() == sorted([*limits, stop])
+    until(lambda: place.open_orders() == [stop])
+    place.no_sentinel_is_left()
+
+
+def test_a_kill_from_outside_beside_the_switch_leaves_nothing_and_halts(place: Place) -> None:
+    program = place.program()
+    limits, stop = program.rest()
+    program.send(signal.SIGSTOP)
+    killed = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "kill", "--json", "--data-dir", str(place.data)],
+        capture_output=True,
+        text=True,
+        env=place.environment(),
+        timeout=60,
+    )
+    assert killed.returncode == 0, killed.stderr
+    assert place.open_orders() == []
+    until(lambda: len(place.ends()) == 1)
+    done = [*json.loads(killed.stdout)["cancelled"], *place.ends()[0]["cancelled"]]
+    assert sorted(done) == sorted([*limits, stop]), "whoever came first; none twice"
+    program.send(signal.SIGCONT)
+    program.hear_notice("Trading was stopped from outside")
+    until(lambda: program.ask("working", "working") == [])
+    assert program.ask("audit", "differences") == []
+    program.close()
+    place.no_sentinel_is_left()
 
 
 def test_an_exchange_out_of_reach_is_asked_until_it_answers(place: Place) -> None:

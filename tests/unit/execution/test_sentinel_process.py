@@ -386,6 +386,16 @@ def test_what_came_to_nothing_is_not_told(outcome: Outcome) -> None:
     assert describe(end(outcome)) is None
 
 
+async def test_a_real_child_says_why_it_cannot_serve(stage: Stage) -> None:
+    account = SentinelAccount(TradingMode.LIVE, "nowhere", {}, "f" * 16, "key", "secret")
+    keeper = SentinelKeeper(stage.paths, account, stage.take, SystemClock(), SentinelRules(beat_s=0.2))
+    keeper.guard(stage.executor)
+    keeper.follow(BooksTold())
+    await until(lambda: bool(stage.notices))
+    assert stage.notices[0].text.startswith("It ended: no venue is known by the name nowhere.")
+    await keeper.close()
+
+
 def test_a_real_child_starts_and_obeys_a_goodbye(tmp_path: Path) -> None:
     account = SentinelAccount(TradingMode.LIVE, "binance", {}, "f" * 16, "key", "secret")
     keeper = SentinelKeeper(DataPaths(tmp_path), account, lambda event: None, SystemClock(), QUICK)
