@@ -10,7 +10,6 @@ from core.errors import UserError
 from core.practice.fault_rules import KINDS, LAGGING, VENUE_ERRORS, Aim, FaultRule, faults_from_json, parse_faults
 from core.practice.operations import OPERATION_NAMES
 
-
 COMMA = {"rules": [{"kind": "error", "status": 500, "msg": "first, second"}]}
 
 
