@@ -104,11 +104,11 @@ class PlanRunner:
         if self._control.state is TradingState.HALTED:
             self.end_all("trading was halted")
 
-    def hold(self) -> None:
+    def hold(self, reason: str = "waits for you after the restart") -> None:
         """Pause what would open or grow a position: after a restart beside a window a person says that it goes on."""
         for plan in self.under_way:
             if plan.state is PlanState.WORKING and begins_exposure(plan, self._children(plan)):
-                self._save(replace(plan, state=PlanState.PAUSED, reason="waits for you after the restart"))
+                self._save(replace(plan, state=PlanState.PAUSED, reason=reason))
 
     def end_all(self, reason: str) -> list[str]:
         """End every plan at once; their orders are the caller's business.

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from core.clock import NS_PER_S, ManualClock
+from core.domain.order_plans import ExitRules, PlanDraft, PlanKind, PlanState
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
@@ -21,7 +22,8 @@ from core.execution.loss_measure import META_KEY, Baseline, LossMeasure
 from core.execution.process_lock import ExecutorLock
 from core.execution.rearm import RearmAtRest
 from core.execution.records import StrategyRecord
-from core.execution.risk_watch import DAILY_LOSS_REASON, DRAWDOWN_REASON, NEW_DAY_REASON, RiskWatch
+from core.execution.risk_watch import DAILY_LOSS_REASON, NEW_DAY_REASON, RiskWatch
+from core.execution.trading_control import DRAWDOWN_REASON
 from core.signals.risk_management import Denied, ReasonCode, RiskSettings
 from core.strategies.spec import StrategySpec
 from tests.unit.execution.conftest import Desk
@@ -40,6 +42,7 @@ def watch_over(executor: Executor) -> RiskWatch:
         executor._account,
         executor._desk.flow,
         executor._runner,
+        executor._plans,
         executor._sink,
     )
 
@@ -133,6 +136,43 @@ async def test_stop_still_closes_after_a_drawdown(session: Session) -> None:
     report = await session.executor.kill(flatten=True)
     assert report.flat
     assert session.executor.position("BTC/USDT", "manual").quantity == 0
+
+
+async def test_what_protects_stays_in_a_drawdown_and_goes_with_stop(session: Session) -> None:
+    resting = {
+        "stop": replace(
+            BUY,
+            side=Side.SELL,
+            order_type=OrderType.STOP_LOSS_LIMIT,
+            stop_price=D(65),
+            limit_price=D(64),
+            reduce_only=True,
+        ),
+        "entry": replace(BUY, order_type=OrderType.LIMIT, limit_price=D(50), quantity=D(1)),
+    }
+    keys = {}
+    for name, draft in resting.items():
+        keys[name] = (await session.executor.place_order(draft)).client_order_id
+    await session.at("70")
+    for _ in range(2):
+        await session.executor._desk.chase_cancels()
+    states = {name: session.desk.venue.orders[key].state for name, key in keys.items()}
+    assert states == {"stop": OrderState.ACCEPTED, "entry": OrderState.CANCELED}
+    await session.executor.kill()
+    assert session.desk.venue.open_orders() == []
+
+
+async def test_plans_that_would_enter_wait_after_a_drawdown(session: Session) -> None:
+    entering = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(4), slices=4, duration_s=400)
+    closing = PlanDraft(PlanKind.EXIT, "BTC/USDT", Side.SELL, D(2), exits=ExitRules(stop_price=D(65)))
+    await session.executor.create_plan(entering)
+    await session.executor.create_plan(closing)
+    await session.at("70")
+    told = {plan.draft.kind: (plan.state, plan.reason) for plan in session.executor.plans}
+    assert told == {
+        PlanKind.TWAP: (PlanState.PAUSED, DRAWDOWN_REASON),
+        PlanKind.EXIT: (PlanState.WORKING, ""),
+    }
 
 
 async def test_strategies_pause_and_stay_stopped(desk: Desk) -> None:
