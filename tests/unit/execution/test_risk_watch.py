@@ -190,7 +190,7 @@ async def test_strategies_pause_and_stay_stopped(desk: Desk) -> None:
 async def test_a_halt_survives_a_restart_and_ends_only_by_rearming(session: Session) -> None:
     await session.at("70")
     await session.restart("70")
-    assert await session.at("100") is TradingState.HALTED
+    assert await session.at("95") is TradingState.HALTED
     await session.executor.rearm()
     assert await session.at("95") is TradingState.ACTIVE
     assert session.notices()[-1] == "Drawdown and today's loss are measured anew from now"
