@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft
+from core.domain.positions import Ownership
 from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
@@ -69,6 +70,14 @@ class TradingCommands(Protocol):
 
     def stop_strategy(self, strategy_id: str) -> None:
         """Stop a strategy and cancel its working orders; its position stays."""
+        ...
+
+    def take_over(self, symbol: str, move: bool) -> None:
+        """Put a market into the person's hands; with `move` the strategies' positions go to the person, at cost."""
+        ...
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """Let strategies trade a market again, shared or alone; `move_to` gets the person's position, at cost."""
         ...
 
     def kill(self, flatten: bool) -> None:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from core.domain.fills import Fill
 from core.domain.order_plans import OrderPlan
 from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
-from core.domain.positions import Balance, Position
+from core.domain.positions import Balance, Ownership, Position
 from core.domain.signals import Signal
 from core.signals.risk.settings import RiskSettings
 
@@ -75,6 +75,21 @@ class PositionChanged:
 
     position: Position
     mark_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipChanged:
+    """Who may trade a market; markets nothing was said of are shared.
+
+    Attributes:
+        by: who said so, e.g. "person".
+        paused: strategies that start again when the market is handed back.
+    """
+
+    symbol: str
+    ownership: Ownership
+    by: str
+    paused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +229,7 @@ ExecutorEvent = (
     | PlanUpdated
     | FillBooked
     | PositionChanged
+    | OwnershipChanged
     | AccountOpened
     | BooksTold
     | BalancesChanged

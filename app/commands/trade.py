@@ -21,6 +21,7 @@ from core.clock import NS_PER_MS
 from core.domain.money import parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
+from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ExchangeChoice:
     seed: int | None
     speed: str | None
     replay: Path | None
+    faults: str | None
     timeframe: str
 
     @property
@@ -60,12 +62,14 @@ class RunPlan:
         minutes: wall minutes; None until interrupted.
         rearm: the command that re-arms this data folder, for who finds trading halted.
         commands: whether orders by hand are read from standard input.
+        sentinel: patience of the dead-man switch; None for none.
     """
 
     spec: StrategySpec | None
     minutes: float | None
     rearm: str
     commands: bool = False
+    sentinel: SentinelRules | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +105,13 @@ def trade(
     commands: Annotated[
         bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
     ] = False,
+    faults: Annotated[str | None, typer.Option(help="Faults of our own exchange, e.g. lost-ack:order,next=1.")] = None,
+    no_sentinel: Annotated[
+        bool, typer.Option("--no-sentinel", help="Trade without the dead-man switch: orders stay whatever happens.")
+    ] = False,
+    sentinel_seconds: Annotated[
+        float, typer.Option(min=LEAST_SILENCE_S, help="Silence of this program after which the switch cancels orders.")
+    ] = SILENCE_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -110,14 +121,23 @@ def trade(
 
     if practice == (endpoints is not None):
         raise UserError("Where to trade is not clear.", "Give either --practice or --endpoints FILE.")
-    choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
+    if faults is not None and endpoints is not None:
+        raise UserError("--faults arms an exchange started for this run.", "Leave it out, or use its control address.")
+    choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
         _check_model(paths, spec)
     logs = LogSetup(paths.logs)
     try:
-        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir), commands), logs))
+        plan = RunPlan(
+            spec,
+            minutes,
+            rearm_line(data_dir),
+            commands,
+            sentinel=None if no_sentinel else SentinelRules(silence_s=sentinel_seconds),
+        )
+        outcome = asyncio.run(_trade(paths, choice, plan, logs))
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
@@ -178,7 +198,9 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
         hook = _acknowledge if choice.lockstep else None
         stop = asyncio.Event()
         watch = StrategyWatch(stop.set)
-        session = await open_trading_session(paths, endpoints, Teller(watch), bar_processed=hook)
+        session = await open_trading_session(
+            paths, endpoints, Teller(watch), bar_processed=hook, sentinel=plan.sentinel
+        )
         try:
             return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
         finally:
@@ -198,6 +220,7 @@ async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[P
         seed=choice.seed,
         speed=choice.speed,
         replay=choice.replay,
+        faults=choice.faults,
         gate=choice.timeframe if choice.lockstep else None,
     )
     endpoints = await asyncio.to_thread(process.start)

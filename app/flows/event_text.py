@@ -19,6 +19,7 @@ from core.events import (
     IntentDenied,
     Notice,
     OrderUpdated,
+    OwnershipChanged,
     PlanUpdated,
     PositionChanged,
     RiskFigures,
@@ -98,6 +99,8 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(severity, "connection", f"{event.venue} {event.link}: {event.state} {event.detail}".strip())
         case Notice():
             return LogText(event.severity, "notice", f"{event.title} {event.text}".strip())
+        case OwnershipChanged():
+            return LogText(Severity.INFO, "trading", f"{event.symbol}: {event.ownership} ({event.by})")
         case AccountOpened(account=account):
             return LogText(Severity.INFO, "trading", f"books of the account {account}")
         case RiskSettingsChanged(settings=settings):

@@ -18,6 +18,7 @@ from app.models.log_model import LogLevel, LogModel
 from app.models.notifications_model import NotificationsModel
 from app.models.orders_model import OrdersModel
 from app.models.owner_names import OwnerNames
+from app.models.ownerships import Ownerships
 from app.models.positions_model import PositionsModel
 from app.models.precision import Precision
 from app.models.record_model import RecordModel
@@ -37,6 +38,7 @@ from core.events import (
     FillBooked,
     Notice,
     OrderUpdated,
+    OwnershipChanged,
     PositionChanged,
     RiskFigures,
     RiskSettingsChanged,
@@ -62,6 +64,7 @@ class WindowModels(QObject):
     Attributes:
         orders, positions, fills, strategies, log, notifications: table models.
         names: what strategies are called.
+        ownerships: who may trade which market.
         mode: which money is moved; None before the executor said so.
         trading_state: what the executor allows.
         risk_settings: the limits in force; None before the executor said so.
@@ -84,7 +87,8 @@ class WindowModels(QObject):
         self.precision = Precision()
         self.names = OwnerNames()
         self.orders = OrdersModel(self.precision, self, self.names)
-        self.positions = PositionsModel(self.precision, self, self.names)
+        self.ownerships = Ownerships()
+        self.positions = PositionsModel(self.precision, self, self.names, self.ownerships)
         self.fills = FillsModel(self.precision, self, self.names)
         self.strategies = StrategiesModel(self.precision, self)
         self.log = LogModel(self)
@@ -120,6 +124,9 @@ class WindowModels(QObject):
                 self.fills.put(FillRow(fill, order))
             case PositionChanged(position=position, mark_price=mark):
                 self.positions.set_position(position, mark)
+            case OwnershipChanged(symbol=symbol):
+                self.ownerships.learn(event)
+                self.positions.refresh_ownership(symbol)
             case AccountOpened(account=account):
                 self._on_account(account)
             case BooksTold():
@@ -216,7 +223,7 @@ class WindowModels(QObject):
 
     def profit(self) -> Decimal | None:
         """Return realised plus open profit after fees over all positions; None before the first position."""
-        rows = self.positions.records()
+        rows = self.positions.owner_rows()
         return sum((row.total_pnl for row in rows), ZERO) if rows else None
 
     def flush(self) -> None:
@@ -235,6 +242,7 @@ class WindowModels(QObject):
         if self._account not in ("", account):
             for table in (self.orders, self.positions, self.fills, self.strategies):
                 table.clear()
+            self.ownerships.forget()
             self._balances = {}
             self._risk_figures = None
         self._account = account

@@ -37,7 +37,8 @@ from app.ui.wizards.training_wizard import TrainingWizard
 from core.clock import NS_PER_S
 from core.config import VERSION
 from core.domain.orders import TradingMode
-from core.events import ConnectionState, Notice, Severity
+from core.domain.positions import Ownership
+from core.events import ConnectionState, Notice, OwnershipChanged, Severity
 from core.signals.risk_management import RiskSettings
 
 Take = Callable[[Studio], QPixmap]
@@ -216,6 +217,7 @@ def _dialog_scenes() -> dict[str, Take]:
         "question_close": _close_question,
         "question_flatten": _flatten_question,
         "question_handback": _handback_question,
+        "question_take_over": _take_over_question,
         "command_palette": partial(_palette, query=""),
         "command_palette_search": lambda studio: _palette(studio, query=tr("Strategy")[:3]),
         "command_palette_nothing": partial(_palette, query="xyzzy"),
@@ -427,8 +429,16 @@ def _flatten_question(studio: Studio) -> QPixmap:
 
 
 def _handback_question(studio: Studio) -> QPixmap:
-    studio.window.questions.ask_handback((HOURLY,), (tr("Bitcoin hourly"),))
-    return _open_question(studio, "handback_dialog")
+    studio.window.on_executor_event(OwnershipChanged(BTC, Ownership.MANUAL, "person", (HOURLY,)))
+    studio.window.ownership.ask_hand_back(BTC)
+    taken = _open_question(studio, "handback_dialog")
+    studio.window.on_executor_event(OwnershipChanged(BTC, Ownership.SHARED, "person"))
+    return taken
+
+
+def _take_over_question(studio: Studio) -> QPixmap:
+    studio.window.ownership.ask_take_over(BTC)
+    return _open_question(studio, "take_over_dialog")
 
 
 def _rearm_question(studio: Studio) -> QPixmap:

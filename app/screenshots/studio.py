@@ -32,6 +32,7 @@ from core.clock import NS_PER_S, ManualClock
 from core.config import VERSION
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft, TradingMode
+from core.domain.positions import Ownership
 from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
 from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
@@ -88,6 +89,12 @@ class SilentCommands:
 
     def stop_strategy(self, strategy_id: str) -> None:
         """Ignore a stop."""
+
+    def take_over(self, symbol: str, move: bool) -> None:
+        """Ignore a take-over."""
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """Ignore a hand-back."""
 
     def kill(self, flatten: bool) -> None:
         """Ignore the kill switch."""

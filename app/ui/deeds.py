@@ -84,8 +84,6 @@ class Deeds(QObject):
         questions, trading = parts.questions, services.trading
         questions.flatten_confirmed.connect(self._on_flatten_confirmed)
         questions.rearm_confirmed.connect(trading.rearm)
-        questions.handback_confirmed.connect(parts.ticket.head.hand_back)
-        parts.ticket.head.handback_requested.connect(self._on_handback)
         parts.strategies.train_requested.connect(self.train_requested)
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
@@ -188,11 +186,6 @@ class Deeds(QObject):
             self.go_to_ticket()
         else:
             self._show_guide()
-
-    @Slot(object)
-    def _on_handback(self, strategy_ids: tuple[str, ...]) -> None:
-        names = {s.strategy_id: s.title for s in self._parts.models.strategies.records()}
-        self._parts.questions.ask_handback(strategy_ids, tuple(names.get(i, i) for i in strategy_ids))
 
     @Slot(str)
     def _on_palette(self, key: str) -> None:

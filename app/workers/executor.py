@@ -22,6 +22,7 @@ from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import EventQueue
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import STOP_REASON, OrderChange, OrderDraft
+from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
 from core.signals.risk_management import RiskSettings
@@ -110,6 +111,14 @@ class TradingEngine(Protocol):
 
     async def change_risk_settings(self, settings: RiskSettings) -> None:
         """Journal new limits, then put them in force."""
+        ...
+
+    async def take_over(self, symbol: str, *, move: bool = False) -> None:
+        """Put a market into the person's hands."""
+        ...
+
+    async def hand_back(self, symbol: str, to: Ownership, *, move_to: str = "") -> None:
+        """Let strategies trade a market again."""
         ...
 
 
@@ -253,6 +262,20 @@ class ExecutorWorker(AsyncWorkerThread):
     def stop_strategy(self, strategy_id: str) -> None:
         """See `TradingCommands`."""
         self._command(tr("The strategy was not stopped"), lambda executor: executor.stop_strategy(strategy_id))
+
+    def take_over(self, symbol: str, move: bool) -> None:
+        """See `TradingCommands`."""
+        self._command(
+            tr("The market was not taken over"),
+            lambda executor: executor.take_over(symbol, move=move),
+        )
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """See `TradingCommands`."""
+        self._command(
+            tr("The market was not handed back"),
+            lambda executor: executor.hand_back(symbol, to, move_to=move_to),
+        )
 
     def rearm(self) -> None:
         """See `TradingCommands`."""

@@ -18,6 +18,7 @@ from app.workers.executor import ExecutorWorker
 from core.config import DataPaths
 from core.domain.fills import Fill, Liquidity
 from core.domain.orders import OrderDraft, OrderType, Side, TradingState
+from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, FillBooked, Notice, Severity, TradingStateChanged
 from core.execution.api.gateway import RetryableError
@@ -79,8 +80,8 @@ class Engine:
         return (SPEC,)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def command(*args: Any) -> None:
-            self.desk.calls.append((name, *args))
+        async def command(*args: Any, **named: Any) -> None:
+            self.desk.calls.append((name, *args, *named.values()))
             if name in self.desk.errors:
                 raise self.desk.errors[name]
             if name == "cancel_all":
@@ -182,6 +183,8 @@ def test_every_command_reaches_the_executor_in_order(qtbot: QtBot, rig: Rig) -> 
     worker.start_strategy("s")
     worker.stop_strategy("s")
     worker.remove_strategy("s")
+    worker.take_over("BTC/USDT", True)
+    worker.hand_back("BTC/USDT", Ownership.BOT, "s")
     worker.kill(True)
     worker.rearm()
     expected = [
@@ -193,6 +196,8 @@ def test_every_command_reaches_the_executor_in_order(qtbot: QtBot, rig: Rig) -> 
         ("start_strategy", "s"),
         ("stop_strategy", "s"),
         ("remove_strategy", "s"),
+        ("take_over", "BTC/USDT", True),
+        ("hand_back", "BTC/USDT", Ownership.BOT, "s"),
         ("kill", True),
         ("rearm",),
     ]
