@@ -312,7 +312,7 @@ class Executor:
         if not resume:
             self._runner.hold()
             self._plans.hold()
-        elif self._control.state is TradingState.ACTIVE:
+        elif self._control.state is not TradingState.HALTED:  # who may only reduce has to decide to leave
             await self._runner.resume()
         await self._stop_wanted.wait()
         await self.stop()

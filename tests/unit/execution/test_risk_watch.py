@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from core.domain.order_plans import ExitRules, PlanDraft, PlanKind, PlanState
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
-from core.events import Notice, RiskFigures, RiskSettingsChanged, StrategyStatus, TradingStateChanged
+from core.events import Notice, RiskFigures, RiskSettingsChanged, StrategyState, StrategyStatus, TradingStateChanged
 from core.execution.account import DAY_NS
 from core.execution.api.gateway import RetryableError
 from core.execution.fence import Fence
@@ -386,3 +387,28 @@ async def test_a_coin_that_is_not_traded_any_more_does_not_stop_the_watch(sessio
     session.executor._manager._positions[("OLD/USDT", "manual")] = Position("fake", "OLD/USDT", "manual", D(5), D(3))
     assert await session.at("90") is TradingState.REDUCING
     assert session.notices() == ["Daily loss limit reached"]
+
+
+@pytest.mark.parametrize("halted", [False, True])
+async def test_strategies_start_again_where_they_may_still_leave(session: Session, halted: bool) -> None:
+    await session.at("60" if halted else "90")
+    session.desk.journal.save_strategy(StrategyRecord(SPEC, running=not halted))
+    await session.restart("90")
+    running = asyncio.create_task(session.executor.run())
+    await asyncio.sleep(0.05)
+    states = [status.state for status in session.desk.said(StrategyStatus)]
+    assert (StrategyState.WARMING_UP in states) is not halted
+    await session.executor.stop()
+    await running
+
+
+async def test_a_plan_too_large_as_a_whole_is_refused_before_its_first_part(desk: Desk) -> None:
+    desk.risk = RiskSettings(max_order_value=D(500))
+    session = await Session(desk).open()
+    parts = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D("5.1"), slices=4, duration_s=400)
+    with pytest.raises(UserError, match=r"order value 510\.00 is above the limit 500"):
+        await session.executor.create_plan(parts)
+    assert session.executor.plans == ()
+    assert desk.venue.sent == []
+    await session.executor.create_plan(replace(parts, quantity=D(5)))
+    assert len(desk.venue.sent) == 1
