@@ -163,7 +163,6 @@ class Executor:
             cancel=self.cancel_order,
             start=self.start_strategy,
         )
-        self._risk_watch = RiskWatch(risk, self._control, self._account, self._desk.flow, self._runner, sink)
         self._plans = PlanRunner(
             gateway,
             journal,
@@ -177,6 +176,9 @@ class Executor:
             wall,
             spawn=self._spawn,
             new_id=new_id,
+        )
+        self._risk_watch = RiskWatch(
+            risk, self._control, self._account, self._desk.flow, self._runner, self._plans, sink
         )
         self._stop_desk = StopDesk(
             gateway,
@@ -310,7 +312,7 @@ class Executor:
         if not resume:
             self._runner.hold()
             self._plans.hold()
-        elif self._control.state is TradingState.ACTIVE:
+        elif self._control.state is not TradingState.HALTED:  # who may only reduce has to decide to leave
             await self._runner.resume()
         await self._stop_wanted.wait()
         await self.stop()

@@ -303,13 +303,15 @@ class OrderDesk:
         """Cancel orders that show only now although they are not wanted any more.
 
         Those whose cancel met an order still on its way, and, while trading is halted, every order of ours: a kill
-        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay.
+        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay, and where a limit
+        halted trading what only closes.
         """
         working = {o.client_order_id: o for o in self._manager.working}
         self._unwanted &= set(working)
         halted = self._control.state is TradingState.HALTED
         for key, order in working.items():
-            stays = order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
+            protects = order.intent.reduce_only and self._control.keeps_protection
+            stays = protects or order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
             if order.state in _SHOWN and (key in self._unwanted or (halted and not stays)):
                 await self.cancel_order(key)
 
