@@ -32,6 +32,10 @@ class Strategies(Protocol):
         """Stop the strategies of a market at once, for good until started; return the ids of those that ran."""
         ...
 
+    def refresh(self, symbol: str) -> None:
+        """Announce the strategies of a market again, with what they hold now."""
+        ...
+
 
 class OwnershipDesk:
     """Who may trade which market of one account.
@@ -119,6 +123,7 @@ class OwnershipDesk:
             await self._cancel_strategy_orders(symbol)
             if move:
                 self._move_all(symbol)
+                self._strategies.refresh(symbol)
 
     async def hand_back(
         self, symbol: str, to: Ownership = Ownership.SHARED, *, move_to: str = "", by: str = PERSON
@@ -141,6 +146,7 @@ class OwnershipDesk:
                 raise UserError(f"You have orders working in {symbol}.", "Cancel them first.")
             if move_to:
                 self._positions.transfer(symbol, MANUAL_OWNER, move_to, "handed back to the strategy")
+                self._strategies.refresh(symbol)
             record = self._records.get(symbol)
             self._set(symbol, to, by)
             for strategy_id in record.paused if record else ():

@@ -265,6 +265,16 @@ async def test_the_strategies_pause_and_run_again_after_the_hand_back(trading: D
     assert second.wanted_strategies == {"s1"}
 
 
+async def test_a_moved_position_shows_in_the_strategys_status(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    owning = Ownerships.over(trading, executor)
+    await owning.trade("s1", Side.BUY, "1")
+    await owning.owners.take_over(SYMBOL, move=True)
+    assert trading.said(StrategyStatus)[-1].position == 0
+    await owning.owners.hand_back(SYMBOL, move_to="s1")
+    assert trading.said(StrategyStatus)[-1].position == D("0.999")
+
+
 async def test_a_crash_before_the_pause_is_made_good_at_the_next_start(trading: Desk) -> None:
     executor, _ = await running(trading)
     trading.journal.set_ownership(OwnershipRecord(SYMBOL, MANUAL, "person", (), 1))
