@@ -12,9 +12,11 @@ from decimal import Decimal
 from enum import StrEnum
 
 from core.domain.fills import Fill
+from core.domain.order_plans import OrderPlan
 from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
 from core.domain.positions import Balance, Ownership, Position
 from core.domain.signals import Signal
+from core.signals.risk.settings import RiskSettings
 
 
 class Severity(StrEnum):
@@ -50,6 +52,13 @@ class OrderUpdated:
     """An order changed; `order` is its complete new state."""
 
     order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class PlanUpdated:
+    """An order plan changed; `plan` is its complete new state."""
+
+    plan: OrderPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +177,26 @@ class TradingStateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskSettingsChanged:
+    """The limits in force; told at the beginning of a session and whenever they change."""
+
+    settings: RiskSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RiskFigures:
+    """How much of the loss limits is used, quote currency; may be replaced by newer values.
+
+    Attributes:
+        day_pnl: profit since the start of the UTC day, or since trading was re-armed on it.
+        drawdown: fall of the profit from its highest point since trading was armed.
+    """
+
+    day_pnl: Decimal
+    drawdown: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionStatus:
     """Health of one link.
 
@@ -197,6 +226,7 @@ class Notice:
 
 ExecutorEvent = (
     OrderUpdated
+    | PlanUpdated
     | FillBooked
     | PositionChanged
     | OwnershipChanged
@@ -208,6 +238,8 @@ ExecutorEvent = (
     | SignalEmitted
     | StrategyStatus
     | TradingStateChanged
+    | RiskSettingsChanged
+    | RiskFigures
     | ConnectionStatus
     | Notice
 )

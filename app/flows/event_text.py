@@ -20,7 +20,10 @@ from core.events import (
     Notice,
     OrderUpdated,
     OwnershipChanged,
+    PlanUpdated,
     PositionChanged,
+    RiskFigures,
+    RiskSettingsChanged,
     Severity,
     SignalEmitted,
     StrategyState,
@@ -69,6 +72,10 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
     match event:
         case OrderUpdated(order=order):
             return LogText(Severity.INFO, "orders", _order_line(order))
+        case PlanUpdated(plan=plan):
+            draft = plan.draft
+            what = f"{draft.kind.value} {draft.side.value} {draft.quantity} {draft.symbol} → {plan.state.value}"
+            return LogText(Severity.INFO, "plans", f"{what} {plan.reason}".strip() + f" [{plan.plan_id}]")
         case FillBooked(fill=fill):
             text = f"{fill.side.value} {fill.quantity} {fill.symbol} @ {fill.price} fee {fill.fee} {fill.fee_currency}"
             return LogText(Severity.SUCCESS, "fills", text)
@@ -96,8 +103,11 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(Severity.INFO, "trading", f"{event.symbol}: {event.ownership} ({event.by})")
         case AccountOpened(account=account):
             return LogText(Severity.INFO, "trading", f"books of the account {account}")
-        case BooksTold() | PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
-            return None
+        case RiskSettingsChanged(settings=settings):
+            limits = ", ".join(f"{name} {value}" for name, value in settings.to_json().items())
+            return LogText(Severity.INFO, "risk", f"limits: {limits}")
+        case BooksTold() | PositionChanged() | BalancesChanged() | RiskFigures() | DraftRefused():
+            return None  # a refusal comes with a notice
 
 
 def _who(order: Order | None) -> str:

@@ -12,6 +12,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.flows.event_text import log_text_for, notice_for
 from app.flows.order_flow import TicketContext
+from app.flows.risk_limits import RiskUse
 from app.models.fills_model import FillRow, FillsModel
 from app.models.log_model import LogLevel, LogModel
 from app.models.notifications_model import NotificationsModel
@@ -39,10 +40,13 @@ from core.events import (
     OrderUpdated,
     OwnershipChanged,
     PositionChanged,
+    RiskFigures,
+    RiskSettingsChanged,
     Severity,
     StrategyStatus,
     TradingStateChanged,
 )
+from core.signals.risk_management import RiskSettings
 
 ORDERS_LINK = "orders"
 _REACHABLE = (ConnectionState.ONLINE, ConnectionState.DEGRADED)
@@ -63,6 +67,7 @@ class WindowModels(QObject):
         ownerships: who may trade which market.
         mode: which money is moved; None before the executor said so.
         trading_state: what the executor allows.
+        risk_settings: the limits in force; None before the executor said so.
 
     Signals:
         notice_added: a `NoticeRow` was added or counted up.
@@ -90,6 +95,8 @@ class WindowModels(QObject):
         self.notifications = NotificationsModel(self)
         self.mode: TradingMode | None = None
         self.trading_state = TradingState.ACTIVE
+        self.risk_settings: RiskSettings | None = None
+        self._risk_figures: RiskFigures | None = None
         self._account = ""
         self._telling_books = False
         self._instruments: dict[str, Instrument] = {}
@@ -132,6 +139,10 @@ class WindowModels(QObject):
             case TradingStateChanged():
                 self.trading_state = event.state
                 self.trading_state_changed.emit(event)
+            case RiskSettingsChanged(settings=settings):
+                self.risk_settings = settings
+            case RiskFigures():
+                self._risk_figures = event
             case ConnectionStatus():
                 self._on_connection(event)
             case _:
@@ -200,6 +211,16 @@ class WindowModels(QObject):
                 total += balance.total * last
         return total
 
+    def risk_use(self) -> RiskUse:
+        """Return how much of the risk limits is used."""
+        figures = self._risk_figures
+        return RiskUse(
+            day_pnl=None if figures is None else figures.day_pnl,
+            drawdown=None if figures is None else figures.drawdown,
+            open_orders=len(self.orders.open_orders()),
+            largest_position=self.positions.largest_value(),
+        )
+
     def profit(self) -> Decimal | None:
         """Return realised plus open profit after fees over all positions; None before the first position."""
         rows = self.positions.owner_rows()
@@ -223,6 +244,7 @@ class WindowModels(QObject):
                 table.clear()
             self.ownerships.forget()
             self._balances = {}
+            self._risk_figures = None
         self._account = account
 
     def _on_connection(self, status: ConnectionStatus) -> None:

@@ -216,6 +216,13 @@ class PositionsModel(RecordModel[PositionRow]):
         """Return the base currency of a market by owner."""
         return {r.position.owner: r.position.quantity for r in self.owner_rows() if r.position.symbol == symbol}
 
+    def largest_value(self) -> Decimal | None:
+        """Return the value of the largest holding in one market over all owners; None while a price is unknown."""
+        symbols = {position.symbol for position in self.held()}
+        if not symbols <= self._marks.keys():
+            return None
+        return max((abs(self.net_quantity(symbol)) * self._marks[symbol] for symbol in symbols), default=ZERO)
+
     def net_quantity(self, symbol: str) -> Decimal:
         """Return the base currency held in a market over all owners."""
         return total(self.owned(symbol).values())

@@ -19,6 +19,7 @@ from app.ui.command_palette import CommandPalette
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.guide_dialog import GuideDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
+from app.ui.dialogs.risk_dialog import RiskDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
@@ -65,6 +66,7 @@ class Deeds(QObject):
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
             ActionId.REARM: parts.questions.ask_rearm,
+            ActionId.RISK_LIMITS: self._show_risk_limits,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
@@ -130,6 +132,15 @@ class Deeds(QObject):
             card.chosen.connect(self._on_welcome)
         card.show()
         card.raise_()
+
+    def _show_risk_limits(self) -> None:
+        window, models = self._parts.window, self._parts.models
+        dialog = window.findChild(RiskDialog)
+        if dialog is None:
+            dialog = RiskDialog(lambda: models.risk_settings, models.risk_use, window)
+            dialog.accepted_settings.connect(self._services.trading.change_risk_settings)
+        dialog.show()
+        dialog.activateWindow()
 
     def _ask_new_account(self) -> None:
         dialog = NewAccountDialog(self._parts.window)

@@ -41,7 +41,8 @@ class Questions(QObject):
         """Ask whether trading may go on."""
         text = tr("Orders may be sent again. Strategies that were paused stay paused until they are started.")
         buttons = (("cancel", tr("Stay halted"), ""), ("rearm", tr("Re-arm"), "primary"))
-        self._ask("rearm_dialog", tr("Allow trading again?"), text, (), buttons)
+        stakes = (tr("Drawdown and today's loss are measured anew from then on."),)
+        self._ask("rearm_dialog", tr("Allow trading again?"), text, stakes, buttons)
 
     def ask_close(self, stakes: tuple[str, ...], *, tray: bool) -> None:
         """Ask whether to leave although something goes on; offers the tray where there is one."""

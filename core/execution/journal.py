@@ -18,12 +18,14 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from core.domain.fills import Fill
+from core.domain.order_plans import OrderPlan, PlanState
 from core.domain.orders import Order, OrderState, TradingState
 from core.domain.positions import FundingShare, Lot, Position, Transfer
 from core.execution import journal_positions as books
 from core.execution import journal_rows as rows
 from core.execution.position_tracker import BookedFill, History
 from core.execution.records import (
+    INFERRED,
     CommandRecord,
     OrderEvent,
     OrderRecord,
@@ -41,6 +43,7 @@ from core.persistence.models import (
     LotRow,
     MetaRow,
     OrderEventRow,
+    OrderPlanRow,
     OrderRow,
     OwnershipRow,
     PositionRow,
@@ -138,6 +141,12 @@ class Journal:
         )
         return bool(self._read(statement))
 
+    def has_inferred_fill(self, client_order_id: str) -> bool:
+        """Return whether part of an order is booked without the venue having named the trade."""
+        table = FillRow.__table__.c
+        mine = sa.and_(table.client_order_id == client_order_id, table.trade_id.startswith(INFERRED))
+        return bool(self._read(sa.select(table.trade_id).where(mine).limit(1)))
+
     def order(self, client_order_id: str) -> OrderRecord | None:
         """Return one order."""
         return self._one_order(OrderRow.client_order_id == client_order_id)
@@ -189,6 +198,40 @@ class Journal:
 
     def _orders(self, statement: sa.Select[*tuple[Any, ...]]) -> list[OrderRecord]:
         return [rows.to_record(row) for row in self._read(statement)]
+
+    # --- order plans ------------------------------------------------------------------------------------------
+
+    def save_plan(self, plan: OrderPlan) -> None:
+        """Insert or replace an order plan."""
+        statement = upsert(OrderPlanRow).values(rows.plan_values(plan))
+        changed = {c.name: c for c in statement.excluded if c.name != "plan_id"}
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["plan_id"], set_=changed))
+
+    def plans(self, limit: int | None = None) -> list[OrderPlan]:
+        """Return the newest order plans (all without `limit`), oldest first."""
+        table = OrderPlanRow.__table__
+        newest = sa.select(table).order_by(OrderPlanRow.created_ns.desc(), OrderPlanRow.plan_id).limit(limit)
+        return [rows.to_plan(row) for row in self._read(newest)][::-1]
+
+    def plans_under_way(self) -> list[OrderPlan]:
+        """Return the order plans that are not over, oldest first."""
+        over = [state.value for state in PlanState if state.is_over]
+        under_way = sa.select(OrderPlanRow.__table__).where(OrderPlanRow.state.not_in(over))
+        return [rows.to_plan(row) for row in self._read(under_way.order_by(OrderPlanRow.created_ns))]
+
+    def children(self, plan_id: str) -> list[OrderRecord]:
+        """Return the orders of a plan in the order they were made."""
+        table = IntentRow.__table__.c
+        mine = sa.and_(table.intent_id >= f"plan:{plan_id}:", table.intent_id < f"plan:{plan_id};")
+        return self._orders(_order_query().where(mine).order_by(table.created_ns, table.intent_id))
+
+    def fees_in(self, client_order_id: str, currency: str) -> Decimal:
+        """Return what an order's fills cost in one currency."""
+        table = FillRow.__table__.c
+        mine = sa.and_(table.client_order_id == client_order_id, table.fee_currency == currency)
+        found = self._read(sa.select(table.fee).where(mine))
+        return sum((row["fee"] for row in found), start=Decimal(0))
 
     # --- positions, funding, ownership ------------------------------------------------------------------------
 

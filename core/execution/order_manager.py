@@ -2,7 +2,7 @@
 
 Order of things, never changed: the intent and its client order id are committed to the journal, the fence is read, the
 request is sent, once. An answer that does not decide leaves the order UNKNOWN; nothing here ever sends it again
-(`core.execution.resolver` finds out what became of it). Facts are journalled first and shown second.
+(`core.execution.synchroniser` finds out what became of it). Facts are journalled first and shown second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.clock import Clock
 from core.domain.fills import Fill
 from core.domain.orders import Intent, IntentSource, Order, OrderState
 from core.domain.positions import Position
-from core.events import EventSink, FillBooked, IntentDenied, OrderUpdated, PositionChanged
+from core.events import EventSink, FillBooked, IntentDenied, Notice, OrderUpdated, PositionChanged, Severity
 from core.execution.api.gateway import (
     DefinitiveReject,
     ExchangeGateway,
@@ -39,12 +39,15 @@ from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
 from core.execution.order_state import hear, step
 from core.execution.position_rebuild import load_positions
+from core.execution.reconciliation import is_inferred
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
 
 ID_PREFIX = "maru-"
 RECENT_ORDERS = 2_000
 ANNOUNCED = 500
+# Ends of an order that the venue itself overrules by showing it.
+_NOT_THERE = (ReasonCode.NEVER_ARRIVED.value, ReasonCode.DECLARED_GONE.value)
 
 _log = logging.getLogger(__name__)
 
@@ -307,7 +310,7 @@ class OrderManager:
         state = hear(_heard_as(order), report.state)
         ended_badly = state is OrderState.REJECTED and order.state is not state
         ahead = report.filled_quantity > order.filled_quantity
-        revived = order.reason_code == ReasonCode.NEVER_ARRIVED and state is not order.state
+        revived = order.reason_code in _NOT_THERE and state is not order.state
         after = replace(
             order,
             state=state,
@@ -333,6 +336,9 @@ class OrderManager:
         now = self._wall.now_ns()
         fill = replace(fill, client_order_id=record.key)
         before = record.order
+        if not is_inferred(fill) and record.fills_complete and self._journal.has_inferred_fill(record.key):
+            _log.debug("trade %s of %s is in the books as an inferred one", fill.trade_id, record.key)
+            return False
         position, instrument = self.position(fill.symbol, record.intent.owner), self._gateway.instruments[fill.symbol]
         booking = self._booker.book(position, fill, instrument)
         if booking is None:
@@ -342,7 +348,7 @@ class OrderManager:
             filled.order,
             state=_state_after_fill(_heard_as(before), filled.order),
             venue_order_id=before.venue_order_id or fill.venue_order_id,
-            reason_code="" if before.reason_code == ReasonCode.NEVER_ARRIVED else before.reason_code,
+            reason_code="" if before.reason_code in _NOT_THERE else before.reason_code,
             updated_ns=now,
         )
         filled = replace(filled, order=order)
@@ -356,6 +362,9 @@ class OrderManager:
         self._sink(OrderUpdated(order))
         self._sink(FillBooked(fill, order))
         self._sink(PositionChanged(booking.position, self._marks.price(fill.symbol)))
+        if record.booked_quantity <= before.intent.quantity < filled.booked_quantity:
+            text = f"Order {record.key}: {filled.booked_quantity:f} of {before.intent.quantity:f} {fill.symbol}."
+            self._sink(Notice(Severity.ERROR, "The venue filled more than was ordered", text))
         if booking.fee_quote is None:
             _log.warning("no price known to convert a fee of %s %s", fill.fee, fill.fee_currency)
             self.on_unpriced(fill.fee_currency, instrument.quote)
@@ -497,9 +506,9 @@ class OrderManager:
 
 
 def _heard_as(order: Order) -> OrderState:
-    """The state that counts when the venue speaks: an order proven never to have arrived is open again if it shows."""
-    never_arrived = order.state is OrderState.EXPIRED and order.reason_code == ReasonCode.NEVER_ARRIVED
-    return OrderState.UNKNOWN if never_arrived else order.state
+    """The state that counts when the venue speaks: an order believed never to have been there is open if it shows."""
+    not_there = order.state is OrderState.EXPIRED and order.reason_code in _NOT_THERE
+    return OrderState.UNKNOWN if not_there else order.state
 
 
 def _state_after_fill(current: OrderState, order: Order) -> OrderState:

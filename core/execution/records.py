@@ -11,6 +11,7 @@ from core.domain.positions import Ownership
 from core.strategies.spec import StrategySpec
 
 EXTERNAL_OWNER = "external"
+INFERRED = "inferred-"  # begins the trade id of a fill the venue spoke of but never named
 
 
 @dataclass(frozen=True, slots=True)

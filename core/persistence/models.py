@@ -211,6 +211,22 @@ class OwnershipRow(JournalBase):
     since_ns: Mapped[int]
 
 
+class OrderPlanRow(JournalBase):
+    """The parent of several orders; which orders are its children stands in their intent ids."""
+
+    __tablename__ = "order_plans"
+
+    plan_id: Mapped[str] = mapped_column(String, primary_key=True)
+    source: Mapped[str]
+    draft: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String, index=True)
+    stop_price: Mapped[Decimal | None]
+    cancelled: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    created_ns: Mapped[int]
+    updated_ns: Mapped[int]
+
+
 class StrategyRow(JournalBase):
     """A registered strategy, whether it should run, and the last bar it decided on."""
 

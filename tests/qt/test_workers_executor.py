@@ -24,6 +24,7 @@ from core.events import DraftRefused, EventSink, FillBooked, Notice, Severity, T
 from core.execution.api.gateway import RetryableError
 from core.execution.assembly import fence_path
 from core.execution.fence import Fence
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 LIMIT = 10_000
@@ -204,6 +205,18 @@ def test_every_command_reaches_the_executor_in_order(qtbot: QtBot, rig: Rig) -> 
     assert worker.stop(10)
     assert rig.desk.calls[-1] == "close"
     assert rig.window.notices() == []
+
+
+def test_new_limits_reach_the_executor_and_are_confirmed_or_refused(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    limits = RiskSettings(max_order_value=Decimal(5))
+    rig.worker.change_risk_settings(limits)
+    qtbot.waitUntil(lambda: rig.window.notices() == [("The risk limits were changed", "")], timeout=LIMIT)
+    assert rig.desk.calls[-1] == ("change_risk_settings", limits)
+    rig.desk.errors = {"change_risk_settings": UserError("The disk is full.", "Free some space.")}
+    rig.worker.change_risk_settings(limits)
+    qtbot.waitUntil(lambda: len(rig.window.notices()) == 2, timeout=LIMIT)
+    assert rig.window.notices()[1] == ("The risk limits were not changed", "The disk is full. Free some space.")
 
 
 def test_fills_of_earlier_runs_are_shown_but_not_announced(qtbot: QtBot, rig: Rig) -> None:

@@ -151,7 +151,7 @@ async def test_positions_move_where_it_was_asked_for(owning: Ownerships, desk: D
 
 async def test_a_position_that_cannot_move_is_told_and_the_market_is_taken_over(owning: Ownerships, desk: Desk) -> None:
     desk.venue.free["BTC"] = D(5)
-    await owning.executor._refresh_balances()
+    await owning.executor._keeper.refresh_balances()
     await owning.trade("manual", Side.SELL, "1")
     await owning.trade("s1", Side.BUY, "1")
     await owning.owners.take_over(SYMBOL, move=True)
