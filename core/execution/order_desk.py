@@ -56,6 +56,9 @@ class DeskOptions:
 class OrderDesk:
     """The order path of one account.
 
+    Args:
+        owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
+
     Attributes:
         flow: what went out lately.
     """
@@ -77,6 +80,7 @@ class OrderDesk:
         *,
         options: DeskOptions,
         new_id: Callable[[], str],
+        owner_denies: Callable[[Intent], str],
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -105,6 +109,7 @@ class OrderDesk:
             wall,
             in_doubt=lambda: keeper.in_doubt,
             clock_skew_ns=lambda: sync.clock_offset_ns,
+            owner_denies=owner_denies,
         )
         self._sends: set[asyncio.Task[Order]] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them

@@ -72,7 +72,7 @@ def test_orders_are_told_apart() -> None:
 
 @dataclass
 class Ownerships:
-    """An executor with an ownership desk over it, wired as the executor wires it."""
+    """An executor and its ownership desk."""
 
     desk: Desk
     executor: Executor
@@ -85,21 +85,7 @@ class Ownerships:
 
     @classmethod
     def over(cls, desk: Desk, executor: Executor) -> Ownerships:
-        positions = PositionDesk(
-            desk.journal, executor._manager, executor._marks, desk.venue.instruments, desk.venue.clock
-        )
-        owners = OwnershipDesk(
-            desk.journal,
-            executor._manager,
-            positions,
-            executor._runner,
-            desk.events.append,
-            desk.venue.clock,
-            cancel=executor.cancel_order,
-            start=executor.start_strategy,
-        )
-        owners.load()
-        return cls(desk, executor, owners, positions)
+        return cls(desk, executor, executor._ownership, executor._positions)
 
     async def trade(self, owner: str, side: Side, quantity: str, limit: str | None = None) -> Order:
         self.desk.venue.clock.advance(3_000_000_000)
@@ -203,9 +189,7 @@ async def test_it_survives_a_restart_and_what_was_left_undone_is_finished(owning
     again = await Ownerships.start(desk)
     assert again.owners.ownership(SYMBOL) is MANUAL
     assert desk.said(OwnershipChanged) == [OwnershipChanged(SYMBOL, MANUAL, "person")]
-    assert len(again.executor.working_orders) == 1
-    await again.owners.settle()
-    assert again.executor.working_orders == []
+    assert again.executor.working_orders == [], "a start finishes what was begun"
     await again.owners.hand_back(SYMBOL)
     await again.owners.settle()
 

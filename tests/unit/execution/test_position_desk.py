@@ -50,7 +50,7 @@ async def trade(executor: Executor, desk: Desk, side: Side, quantity: str, price
 
 
 def positions_desk(executor: Executor, desk: Desk) -> PositionDesk:
-    return PositionDesk(desk.journal, executor._manager, executor._marks, desk.venue.instruments, desk.venue.clock)
+    return PositionDesk(desk.journal, executor._manager, executor._marks, desk.venue, desk.venue.clock)
 
 
 def built_anew(journal: Journal, owner: str) -> Position:

@@ -14,14 +14,13 @@ from core.errors import UserError
 from core.events import Notice, RiskFigures, RiskSettingsChanged, StrategyStatus, TradingStateChanged
 from core.execution.account import DAY_NS
 from core.execution.api.gateway import RetryableError
-from core.execution.executor import Executor
 from core.execution.fence import Fence
 from core.execution.journal import Journal
 from core.execution.loss_measure import META_KEY, Baseline, LossMeasure
 from core.execution.process_lock import ExecutorLock
 from core.execution.rearm import RearmAtRest
 from core.execution.records import StrategyRecord
-from core.execution.risk_watch import DAILY_LOSS_REASON, DRAWDOWN_REASON, NEW_DAY_REASON, RiskWatch
+from core.execution.risk_watch import DAILY_LOSS_REASON, DRAWDOWN_REASON, NEW_DAY_REASON
 from core.signals.risk_management import Denied, ReasonCode, RiskSettings
 from core.strategies.spec import StrategySpec
 from tests.unit.execution.conftest import Desk
@@ -33,17 +32,6 @@ BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, D(10))
 LIMITS = RiskSettings(max_daily_loss=D(100), max_drawdown=D(300), price_collar=D(1))
 
 
-def watch_over(executor: Executor) -> RiskWatch:
-    return RiskWatch(
-        executor._risk,
-        executor._control,
-        executor._account,
-        executor._desk.flow,
-        executor._runner,
-        executor._sink,
-    )
-
-
 class Session:
     """An executor that holds 10 BTC bought at 100 with no fee, and the watch over it."""
 
@@ -52,7 +40,7 @@ class Session:
 
     async def open(self) -> Session:
         self.executor = await self.desk.start()
-        self.watch = watch_over(self.executor)
+        self.watch = self.executor._risk_watch
         return self
 
     async def at(self, price: str) -> TradingState:
@@ -151,6 +139,7 @@ async def test_a_halt_survives_a_restart_and_ends_only_by_rearming(session: Sess
     await session.at("70")
     await session.restart("70")
     assert await session.at("100") is TradingState.HALTED
+    assert await session.at("95") is TradingState.HALTED
     await session.executor.rearm()
     assert await session.at("95") is TradingState.ACTIVE
     assert session.notices()[-1] == "Drawdown and today's loss are measured anew from now"
