@@ -123,6 +123,23 @@ async def test_taking_over_cancels_the_strategies_orders_and_nothing_else(owning
     owning.owners.check_start("ETH/USDT")
 
 
+async def test_the_gate_refuses_what_the_ownership_forbids(owning: Ownerships, desk: Desk) -> None:
+    await owning.executor.take_over(SYMBOL)
+    denied = await owning.trade("s1", Side.BUY, "1")
+    assert (denied.state, denied.reason_code) == (OrderState.DENIED, "OWNERSHIP")
+    assert denied.message == "BTC/USDT was taken over by hand; strategies may not trade it"
+    assert (await owning.trade("manual", Side.BUY, "1")).state is OrderState.FILLED
+    await owning.executor.hand_back(SYMBOL, BOT)
+    denied = await owning.trade("manual", Side.BUY, "1")
+    assert (denied.state, denied.reason_code) == (OrderState.DENIED, "OWNERSHIP")
+    desk.venue.clock.advance(3_000_000_000)
+    draft = OrderDraft(SYMBOL, Side.SELL, OrderType.MARKET, D("0.999"), reduce_only=True)
+    assert (await owning.executor.place_order(draft)).state is OrderState.FILLED
+    assert (await owning.trade("s1", Side.BUY, "1")).state is OrderState.FILLED
+    report = await owning.executor.kill(flatten=True)
+    assert (report.confirmed, report.flat) == (True, True)  # STOP asks nobody
+
+
 async def test_positions_move_where_it_was_asked_for(owning: Ownerships, desk: Desk) -> None:
     await owning.trade("s1", Side.BUY, "1")
     await owning.trade("s2", Side.BUY, "2")
@@ -240,6 +257,8 @@ async def test_the_strategies_pause_and_run_again_after_the_hand_back(trading: D
     assert last_states(trading) == {"s1": StrategyState.PAUSED, "s2": StrategyState.STOPPED}
     assert executor.wanted_strategies == set()
     assert trading.said(OwnershipChanged)[-1] == OwnershipChanged(SYMBOL, MANUAL, "person", ("s1",))
+    with pytest.raises(UserError, match="You have taken BTC/USDT over"):
+        await executor.start_strategy("s1")
     await executor.stop()
     second = await trading.start()
     owning = Ownerships.over(trading, second)
