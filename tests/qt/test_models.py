@@ -396,7 +396,15 @@ def test_a_position_without_lots_shows_no_profit_by_lots(models: WindowModels) -
     models.apply(PositionChanged(Position("binance", "BTC/USDT", "manual", Decimal("0.5"), Decimal(100)), Decimal(130)))
     row = models.positions.record("manual\nBTC/USDT")
     assert (row.open_pnl, row.fifo_open_pnl) == (15, None)
+    whole = replace(row.position, lots=(Lot("1", NOW, Decimal("0.5"), Decimal(90)),))
+    models.apply(PositionChanged(whole, Decimal(130)))
+    assert models.positions.record("manual\nBTC/USDT").fifo_open_pnl == 20
+    models.apply(PositionChanged(replace(whole, updated_ns=NOW), Decimal(140)))  # the same lots, another price
+    row = models.positions.record("manual\nBTC/USDT")
+    assert row.fifo_open_pnl == 25
     assert replace(row, mark=None).fifo_open_pnl is None
+    models.apply(PositionChanged(replace(row.position, owner="trend", lots=()), None))
+    assert models.positions.record("\nBTC/USDT").fifo_open_pnl is None
 
 
 def test_the_table_says_who_trades_a_market(models: WindowModels) -> None:
