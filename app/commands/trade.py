@@ -21,6 +21,7 @@ from core.clock import NS_PER_MS
 from core.domain.money import parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
+from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -61,12 +62,14 @@ class RunPlan:
         minutes: wall minutes; None until interrupted.
         rearm: the command that re-arms this data folder, for who finds trading halted.
         commands: whether orders by hand are read from standard input.
+        sentinel: patience of the dead-man switch; None for none.
     """
 
     spec: StrategySpec | None
     minutes: float | None
     rearm: str
     commands: bool = False
+    sentinel: SentinelRules | None = None
 
 
 @dataclass(slots=True)
@@ -103,6 +106,12 @@ def trade(
         bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
     ] = False,
     faults: Annotated[str | None, typer.Option(help="Faults of our own exchange, e.g. lost-ack:order,next=1.")] = None,
+    no_sentinel: Annotated[
+        bool, typer.Option("--no-sentinel", help="Trade without the dead-man switch: orders stay whatever happens.")
+    ] = False,
+    sentinel_seconds: Annotated[
+        float, typer.Option(min=LEAST_SILENCE_S, help="Silence of this program after which the switch cancels orders.")
+    ] = SILENCE_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,7 +130,14 @@ def trade(
         _check_model(paths, spec)
     logs = LogSetup(paths.logs)
     try:
-        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir), commands), logs))
+        plan = RunPlan(
+            spec,
+            minutes,
+            rearm_line(data_dir),
+            commands,
+            sentinel=None if no_sentinel else SentinelRules(silence_s=sentinel_seconds),
+        )
+        outcome = asyncio.run(_trade(paths, choice, plan, logs))
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
@@ -182,7 +198,9 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
         hook = _acknowledge if choice.lockstep else None
         stop = asyncio.Event()
         watch = StrategyWatch(stop.set)
-        session = await open_trading_session(paths, endpoints, Teller(watch), bar_processed=hook)
+        session = await open_trading_session(
+            paths, endpoints, Teller(watch), bar_processed=hook, sentinel=plan.sentinel
+        )
         try:
             return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
         finally:
