@@ -22,7 +22,7 @@ from app.theme import ThemeName, palette
 from core.clock import NS_PER_S
 from core.domain.market import Ticker
 from core.domain.orders import OrderState, TradingMode, TradingState
-from core.domain.positions import Balance, Lot, Ownership, Position
+from core.domain.positions import Balance, Lot, Ownership, Position, Transfer
 from core.events import (
     AccountOpened,
     BalancesChanged,
@@ -38,6 +38,7 @@ from core.events import (
     StrategyState,
     StrategyStatus,
     TradingStateChanged,
+    TransferBooked,
 )
 
 NOW = 1_780_000_000 * NS_PER_S
@@ -419,6 +420,10 @@ def test_the_table_says_who_trades_a_market(models: WindowModels) -> None:
     models.flush()
     assert [models.positions.index(row, column).data() for row in range(2)] == ["Taken over", "Shared"]
     assert models.log.records()[-1].text == "BTC/USDT: manual (person)"
+    lot = Lot("1", NOW, Decimal("0.5"), Decimal(90))
+    moved = Transfer("binance", "BTC/USDT", "trend", "manual", Decimal(90), (lot,), "taken over by hand", NOW)
+    models.apply(TransferBooked(moved))
+    assert models.log.records()[-1].text == "0.5 BTC/USDT moved at cost: trend → manual"
 
 
 def test_dust_is_no_open_position(models: WindowModels) -> None:

@@ -11,7 +11,7 @@ import pytest
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, Side
 from core.domain.positions import Ownership
 from core.errors import UserError
-from core.events import Notice, OwnershipChanged, StrategyState, StrategyStatus
+from core.events import Notice, OwnershipChanged, StrategyState, StrategyStatus, TransferBooked
 from core.execution.executor import Executor
 from core.execution.ownership import is_strategy, manual_orders, strategy_orders, undecided, who_may_trade
 from core.execution.ownership_desk import OwnershipDesk
@@ -145,11 +145,16 @@ async def test_positions_move_where_it_was_asked_for(owning: Ownerships, desk: D
     await owning.trade("s2", Side.BUY, "2")
     await owning.owners.take_over(SYMBOL, move=True)
     assert owning.executor.position(SYMBOL, "manual").quantity == D("2.997")
+    moved = [(e.transfer.from_owner, e.transfer.quantity) for e in desk.said(TransferBooked)]
+    assert moved == [("s1", D("0.999")), ("s2", D("1.998"))]
     assert [owning.executor.position(SYMBOL, s).quantity for s in ("s1", "s2")] == [0, 0]
     await owning.owners.hand_back(SYMBOL, move_to="s2")
     assert owning.executor.position(SYMBOL, "s2").quantity == D("2.997")
     assert owning.owners.ownership(SYMBOL) is SHARED
-    assert [c.payload["to_owner"] for c in desk.journal.commands("transfer")] == ["s2", "manual", "manual"]
+    await owning.owners.transfer(SYMBOL, "s2", "s1", "tidied up")
+    assert owning.executor.position(SYMBOL, "s1").quantity == D("2.997")
+    assert [c.payload["to_owner"] for c in desk.journal.commands("transfer")] == ["s1", "s2", "manual", "manual"]
+    assert desk.journal.commands("transfer")[0].payload["reason"] == "tidied up"
 
 
 async def test_a_position_that_cannot_move_is_told_and_the_market_is_taken_over(owning: Ownerships, desk: Desk) -> None:
