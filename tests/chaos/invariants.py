@@ -53,6 +53,11 @@ def stored_trading_state(paths: DataPaths) -> TradingStateRecord | None:
     return TradingStateRecord(TradingState(row["state"]), row["reason"], row["epoch"], row["since_ns"])
 
 
+def held_positions(paths: DataPaths) -> list[Row]:
+    """Return the positions that are not flat."""
+    return [row for row in rows(paths, "SELECT * FROM positions") if Decimal(row["quantity"])]
+
+
 def program_failed(world: World, process: SimProcess) -> None:
     """A bug ended the program."""
     world.violate("bug", f"life {process.number} ended with {process.failure!r}")
@@ -151,8 +156,11 @@ def _order_problem(world: World, row: Row, order: VenueOrder | None) -> str | No
     filled = Decimal(spec.quantity_text(order.executed))
     wanted = _OVER.get(order.status) or ("partially_filled" if order.executed else "accepted")
     if state != wanted or Decimal(row["filled_quantity"]) != filled:
-        if not _is_own(order) and OrderState(state).is_terminal and not order.is_open:
-            return None  # of an order of others only its trades may be known
+        ended = OrderState(state).is_terminal and not order.is_open
+        if not _is_own(order) and OrderState(state).is_terminal and Decimal(row["filled_quantity"]) == filled:
+            return None  # of an order of others first seen by its trades nothing else is known
+        if ended and not order.executed and row["reason_code"] == "NEVER_ARRIVED":
+            return None  # it came, was cancelled and left no trace that a lagging query could show
         return f"order-differs: {key} is {state} {row['filled_quantity']} in the books, {wanted} {filled} at the venue"
     if not row["fills_complete"] or Decimal(row["booked_quantity"]) != filled:
         return f"order-incomplete: {key} has {row['booked_quantity']} of {filled} booked"

@@ -47,7 +47,7 @@ class Schedule:
 Maker = Callable[[random.Random, int], list[Step]]
 
 
-def _place(rng: random.Random, number: int) -> list[Step]:
+def place(rng: random.Random, number: int) -> list[Step]:
     symbol = rng.choice(SYMBOLS)
     kind = rng.choices(("market", "limit", "limit_maker", "stop"), (5, 7, 2, 1))[0]
     side = rng.choice(("buy", "buy", "sell"))
@@ -62,23 +62,23 @@ def _place(rng: random.Random, number: int) -> list[Step]:
     return [["place", step]]
 
 
-def _again(rng: random.Random, number: int) -> list[Step]:
+def again(rng: random.Random, number: int) -> list[Step]:
     return [["again", {"nth": rng.randrange(3)}]]
 
 
-def _cancel(rng: random.Random, number: int) -> list[Step]:
+def cancel(rng: random.Random, number: int) -> list[Step]:
     return [["cancel", {"nth": rng.randrange(4)}]]
 
 
-def _cancel_all(rng: random.Random, number: int) -> list[Step]:
+def cancel_all(rng: random.Random, number: int) -> list[Step]:
     return [["cancel_all", {"symbol": rng.choice((*SYMBOLS, None))}]]
 
 
-def _sleep(rng: random.Random, number: int) -> list[Step]:
+def sleep(rng: random.Random, number: int) -> list[Step]:
     return [["sleep", {"s": rng.choice((0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 11.0))}]]
 
 
-def _market(rng: random.Random, number: int) -> list[Step]:
+def market(rng: random.Random, number: int) -> list[Step]:
     return [["market", {"s": rng.choice((1, 3, 10, 30))}]]
 
 
@@ -90,7 +90,7 @@ QUERY_FAULTS = (("lost", 2), ("ack_lost", 2), ("slow", 2), ("busy", 1), ("stale"
 STREAM_FAULTS = (("drop", 5), ("twice", 2), ("delay", 3))
 
 
-def _fault(rng: random.Random, number: int) -> list[Step]:
+def fault(rng: random.Random, number: int) -> list[Step]:
     lane = rng.choices(
         ("submit", "cancel", "cancel_all", "order", "open", "trades", "balances", "time", "ticker", "stream"),
         (8, 3, 2, 3, 2, 2, 1, 1, 1, 4),
@@ -107,14 +107,24 @@ def _fault(rng: random.Random, number: int) -> list[Step]:
     return [["fault", step]]
 
 
-def _risky(rng: random.Random, number: int) -> list[Step]:
+def risky(rng: random.Random, number: int) -> list[Step]:
     """An order whose own request meets a fault."""
     step = {"lane": "submit", "kind": _draw(rng, SUBMIT_FAULTS), "n": 1, "s": rng.choice((0.05, 0.3, 1.0, 1.9))}
     step["at"] = step["s"] + rng.choice((0.1, 0.5, 1.0, 1.9))
-    return [["fault", step], *_place(rng, number)]
+    return [["fault", step], *place(rng, number)]
 
 
-def _lag(rng: random.Random, number: int) -> list[Step]:
+def blind(rng: random.Random, number: int) -> list[Step]:
+    """An order that nobody hears of: its answer is lost, its frames are too, and queries lag."""
+    fault = {"lane": "submit", "kind": rng.choice(("ack_lost", "error_done", "late")), "n": 1, "s": 0.1, "at": 0.4}
+    lanes = rng.choice((["order"], ["order"], ["order", "open"], ["trades"]))
+    lag: Step = ["lag", {"lanes": lanes, "s": rng.choice((1.0, 1.5)), "for": rng.choice((4.0, 20.0))}]
+    blind: Step = rng.choice((["fault", {"lane": "stream", "kind": "drop", "s": 0.0, "n": 4}], ["mute", {"s": 0.6}]))
+    end: Step = rng.choice((["sleep", {"s": 0.5}], ["cut", {"s": 0.1}], ["crash", {"down": 0.0}]))
+    return [["fault", fault], lag, blind, *place(rng, number), ["sleep", {"s": 0.3}], end]
+
+
+def lag(rng: random.Random, number: int) -> list[Step]:
     lanes = [lane for lane in ("order", "open", "trades") if rng.random() < 0.5] or ["order"]
     # Short lags may hit everything at once; a long one leaves the other sources as evidence.
     if rng.random() < 0.3:
@@ -122,15 +132,15 @@ def _lag(rng: random.Random, number: int) -> list[Step]:
     return [["lag", {"lanes": lanes, "s": rng.choice((0.2, 0.8, 1.5)), "for": rng.choice((2.0, 10.0, 30.0))}]]
 
 
-def _stream(rng: random.Random, number: int) -> list[Step]:
+def stream(rng: random.Random, number: int) -> list[Step]:
     return [[rng.choice(("cut", "cut", "mute")), {"s": rng.choice((0.1, 1.0, 6.0))}]]
 
 
-def _outage(rng: random.Random, number: int) -> list[Step]:
+def outage(rng: random.Random, number: int) -> list[Step]:
     return [["outage", {"s": rng.choice((0.5, 3.0, 15.0))}]]
 
 
-def _crash(rng: random.Random, number: int) -> list[Step]:
+def crash(rng: random.Random, number: int) -> list[Step]:
     down = rng.choice((0.0, 0.0, 0.5, 3.0, 20.0))
     if rng.random() < 0.3:
         return [["crash", {"down": down}]]
@@ -138,25 +148,38 @@ def _crash(rng: random.Random, number: int) -> list[Step]:
     return [["crash_at", {"point": point, "n": rng.choice((1, 1, 2, 3, 5, 8)), "down": down}]]
 
 
-def _restart(rng: random.Random, number: int) -> list[Step]:
+def restart(rng: random.Random, number: int) -> list[Step]:
     return [["stop", {}], *([["market", {"s": 5}]] if rng.random() < 0.5 else []), ["start", {}]]
 
 
-def _kill(rng: random.Random, number: int) -> list[Step]:
-    return [["kill", {"flatten": rng.random() < 0.5}]]
+def kill(rng: random.Random, number: int) -> list[Step]:
+    return _stopped(rng, ["kill", {"flatten": rng.random() < 0.5}])
 
 
-def _kill_outside(rng: random.Random, number: int) -> list[Step]:
+def kill_outside(rng: random.Random, number: int) -> list[Step]:
     if rng.random() < 0.5:
-        return [["fence", {}]]
-    return [["kill_outside", {"flatten": rng.random() < 0.5}]]
+        return _stopped(rng, ["fence", {}])
+    return _stopped(rng, ["kill_outside", {"flatten": rng.random() < 0.5}])
 
 
-def _rearm(rng: random.Random, number: int) -> list[Step]:
+def _stopped(rng: random.Random, step: Step) -> list[Step]:
+    """Trading is stopped, and mostly allowed again before long: nothing happens while it is not."""
+    if rng.random() < 0.25:
+        return [step]
+    pauses = [["sleep", {"s": rng.choice((0.02, 0.5, 2.5))}] for _ in range(rng.choice((0, 1, 1)))]
+    return [step, *pauses, ["rearm", {}]]
+
+
+def rearm(rng: random.Random, number: int) -> list[Step]:
     return [["rearm", {}]]
 
 
-def _foreign(rng: random.Random, number: int) -> list[Step]:
+def burst(rng: random.Random, number: int) -> list[Step]:
+    """Several orders at once."""
+    return [step for index in range(rng.choice((2, 3, 5))) for step in place(rng, 1_000 * (index + 1) + number)]
+
+
+def foreign(rng: random.Random, number: int) -> list[Step]:
     if rng.random() < 0.25:
         return [["foreign_cancel", {"nth": rng.randrange(3)}]]
     symbol, side = rng.choice(SYMBOLS), rng.choice(("buy", "sell"))
@@ -166,31 +189,36 @@ def _foreign(rng: random.Random, number: int) -> list[Step]:
     ]
 
 
-def _skew(rng: random.Random, number: int) -> list[Step]:
+def skew(rng: random.Random, number: int) -> list[Step]:
     return [["skew", {"s": rng.choice((-4.0, -1.5, -0.4, 0.4, 0.9, 1.5, 5.0))}]]
 
 
-def _disk(rng: random.Random, number: int) -> list[Step]:
+def disk(rng: random.Random, number: int) -> list[Step]:
     return [["disk", {"n": rng.choice((1, 1, 2))}]]
 
 
 # New operations join here; weights say how often they come.
 MAKERS: list[tuple[Maker, float]] = [
-    (_place, 14), (_risky, 10), (_again, 2), (_cancel, 8), (_cancel_all, 1.5), (_sleep, 16), (_market, 14), (_fault, 8),
-    (_lag, 4), (_stream, 4), (_outage, 1.5), (_crash, 5), (_restart, 2), (_kill, 2), (_kill_outside, 1.2),
-    (_rearm, 3.5), (_foreign, 3), (_skew, 1), (_disk, 0.7),
+    (place, 16), (burst, 3), (risky, 12), (blind, 3), (again, 2), (cancel, 8), (cancel_all, 1.5),
+    (sleep, 16), (market, 14), (fault, 8), (lag, 4), (stream, 4), (outage, 1.5), (crash, 5), (restart, 2),
+    (kill, 2), (kill_outside, 1.2), (rearm, 3.5), (foreign, 3), (skew, 1), (disk, 0.7),
 ]  # fmt: skip
 
 
-def generate(seed: int) -> Schedule:
-    """Make the schedule of a seed."""
+def generate(seed: int, focus: tuple[Maker, ...] = ()) -> Schedule:
+    """Make the schedule of a seed.
+
+    Args:
+        focus: what is to come often.
+    """
     rng = random.Random(seed)
     makers = [maker for maker, _ in MAKERS]
     # Each schedule has habits of its own: some steps never come, others often.
     weights = [weight * rng.choice((0.0, 0.5, 1.0, 1.0, 3.0)) for _, weight in MAKERS]
     weights[0] = max(weights[0], MAKERS[0][1])  # without orders there is nothing to see
+    weights = [weight + 20.0 * (maker in focus) for maker, weight in zip(makers, weights, strict=True)]
     steps: list[Step] = []
-    for number in range(rng.choice((6, 10, 16, 24, 36))):
+    for number in range(rng.choice((8, 14, 20, 28, 40))):
         steps += rng.choices(makers, weights)[0](rng, number)
     return Schedule(rng.randrange(8), rng.choice((0, rng.randrange(1, 1 << 30))), steps)
 

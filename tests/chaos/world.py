@@ -105,7 +105,7 @@ class World:
         self.inserted: dict[str, int] = {}  # client id -> the life that committed it
         self.sources: dict[str, IntentSource] = {}
         self.sent: dict[str, int] = {}  # client id -> the life that put it on the wire
-        self._watched_since: dict[str, int] = {}  # market -> venue time of the first order sent there, ms
+        self._sent_in: set[tuple[int, str]] = set()  # (life, market)
         self.cancels: dict[str, int] = {}  # client id -> the life that was asked to cancel it
         self.halted: bool | None = False  # as commanded; None where two commands race
         self.killing = 0  # STOPs of the present life that have not returned
@@ -126,8 +126,9 @@ class World:
         self.outcome.violations.append(f"{kind}: {text}")
 
     def is_watched(self, fill: Fill) -> bool:
-        """Return whether a trade of somebody else happened where the program has sent something."""
-        return fill.time_ms >= self._watched_since.get(fill.symbol, 1 << 62)
+        """Return whether the program follows the market of somebody else's trade: it sent or holds something there."""
+        held = {row["symbol"].replace("/", "") for row in invariants.held_positions(self.paths)}
+        return fill.symbol in held or (self.life.number, fill.symbol) in self._sent_in
 
     # --- lives ------------------------------------------------------------------------------------------------
 
@@ -159,11 +160,14 @@ class World:
             self.loop.call_later(_RESPAWN_S, self.spawn_life, context=self.context)
 
     def _on_death(self, process: SimProcess) -> None:
+        self._forget_commands()
+        self.loop.call_soon(self._bury, process, context=self.context)
+
+    def _forget_commands(self) -> None:
+        """A command under way when the program ends may or may not have reached the disk; what stands there counts."""
         if self.killing or self.rearming:
-            # A command under way may or may not have reached the disk; what stands there counts.
             self.killing, self.rearming = 0, False
             self.halted = self._halted_on_disk()
-        self.loop.call_soon(self._bury, process, context=self.context)
 
     def _bury(self, process: SimProcess) -> None:
         self._spawn(process.reap())
@@ -188,7 +192,7 @@ class World:
         if key in self.sent:
             self.violate("sent-twice", f"{key} went out in life {self.sent[key]} and again in life {process.number}")
         self.sent[key] = process.number
-        self._watched_since.setdefault(request.symbol.replace("/", ""), self.sim.server_ms())
+        self._sent_in.add((process.number, request.symbol.replace("/", "")))
         if self.inserted.get(key) != process.number:
             self.violate("sent-later", f"{key} was committed in life {self.inserted.get(key)}, not in {process.number}")
         if self.halted and self.sources.get(key) is not IntentSource.KILL_SWITCH:
@@ -257,6 +261,7 @@ class World:
         await self._settle("recovered")
         life = self.life
         await life.leave()
+        self._forget_commands()
         self.spawn_life()
         await self._settle("restarted")
         invariants.check_history(self)
@@ -345,7 +350,7 @@ class World:
     def _do_kill(self, step: dict[str, Any]) -> None:
         async def work(process: SimProcess) -> None:
             self.killing += 1
-            self.halted = True
+            self.halted = True if self.halted is not None else None
             await process.executor.kill(step["flatten"])
             if process is self.life and process.alive:
                 self.killing -= 1
@@ -463,6 +468,7 @@ class World:
         life = self.life
         if life.alive and life.started and not life.ended:
             await life.leave()
+            self._forget_commands()
 
     def _do_start(self, step: dict[str, Any]) -> None:
         self.wanted = True
