@@ -421,10 +421,9 @@ class Executor:
                 raise
             # What was read before the stream was lost says nothing about what happened after.
             self._desk.in_doubt = streams_lost != self._streams_lost
-        if events:
-            for event in events:
-                _log.info("reconciled: %s", describe(event))
-            await self._refresh_balances()
+        for event in events:
+            _log.info("reconciled: %s", describe(event))
+        await self._refresh_balances()  # always: a lost balance frame leaves no other trace
         return events
 
     async def audit(self) -> tuple[BookCheck, TradeStats]:
