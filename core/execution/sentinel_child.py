@@ -31,6 +31,7 @@ from core.execution.api.gateway import (
     OrderReport,
     OrderRequest,
     OrderUnknown,
+    RetryableError,
 )
 from core.execution.foreign_kill import ForeignJournal
 from core.execution.process_lock import ExecutorLock
@@ -61,6 +62,7 @@ ROUNDS = 5
 ROUND_PAUSE_S = 0.3
 LONGEST_PAUSE_S = 1.0  # between two looks at whether there is still anything to do
 AT_ONCE = 5  # cancels on the wire together; each batch is asked for its right anew
+ATTEMPT_S = 120.0
 REFUSALS = 3  # in a row, after which a key counts as refused
 REFUSED_EXIT = 3
 _IGNORED_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # by name: not every system has all
@@ -178,6 +180,16 @@ class Diary:
             self._file.append(kind, {"time_ns": self._wall.now_ns(), **payload})
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What one attempt came to; without an outcome there is another one."""
+
+    outcome: Outcome | None = None
+    error: str = ""
+    refused: bool = False
+    retry_after_s: float = 0.0
+
+
 @dataclass(slots=True)
 class _Done:
     """What one action did: order ids."""
@@ -253,7 +265,10 @@ class Sentinel:
         claim = self._claim.read()
         if claim and claim not in (self._start.claim, self._start.claim_before):
             return Holder.SUCCESSOR
-        return Holder.NOBODY if self._lock.is_free() else Holder.STARTING
+        try:
+            return Holder.NOBODY if self._lock.is_free() else Holder.STARTING
+        except OSError:  # a lock that cannot be opened is held by nobody who could trade
+            return Holder.NOBODY
 
     async def _act(self) -> Outcome:
         """Cancel until the venue confirms or somebody else is responsible again."""
@@ -277,29 +292,36 @@ class Sentinel:
 
     async def _insist(self, done: _Done) -> tuple[Outcome, str]:
         """Try until there is an outcome; returns it and what went wrong last."""
-        begun_s, pause_s, refusals, error = self._monotonic(), self._rules.backoff_s, 0, ""
+        begun_s, pause_s, refusals, told = self._monotonic(), self._rules.backoff_s, 0, ""
         while self._may_cancel():
-            before, error = error, ""
-            try:
-                async with self._connect() as gateway:
-                    outcome = await self._cancel_all(gateway, done)
-                if outcome is not None:
-                    return outcome, ""
-                refusals = 0
-            except FatalGatewayError as exc:
-                error = exc.message
-                refusals += 1  # a hotel's network says no as well, so one refusal is not the key's
-                if refusals == REFUSALS:
-                    return Outcome.REFUSED, error
-            except GatewayError as exc:
-                error = exc.message
-            if error and error != before:
-                self._diary.note("failed", error=error)
+            attempt = await self._attempt(done)
+            if attempt.outcome is not None:
+                return attempt.outcome, ""
+            refusals = refusals + 1 if attempt.refused else 0
+            if refusals == REFUSALS:
+                return Outcome.REFUSED, attempt.error
+            if attempt.error != told:
+                told = attempt.error
+                self._diary.note("failed", error=told)
             if self._rules.patience_s is not None and self._monotonic() - begun_s > self._rules.patience_s:
-                return Outcome.GAVE_UP, error
-            await self._pause(pause_s)
+                return Outcome.GAVE_UP, told
+            await self._pause(max(pause_s, attempt.retry_after_s))
             pause_s = min(pause_s * 2, self._rules.backoff_max_s)
-        return Outcome.TAKEN_OVER if self._policy.is_alone else Outcome.CAME_BACK, error
+        return Outcome.TAKEN_OVER if self._policy.is_alone else Outcome.CAME_BACK, told
+
+    async def _attempt(self, done: _Done) -> _Attempt:
+        """Open the venue and cancel. Whatever goes wrong, orders may be open, so nothing but a refusal ends it."""
+        try:
+            async with asyncio.timeout(ATTEMPT_S), self._connect() as gateway:
+                return _Attempt(await self._cancel_all(gateway, done))
+        except FatalGatewayError as exc:  # a hotel's network says no as well, so one refusal is not the key's
+            return _Attempt(error=exc.message, refused=True)
+        except RetryableError as exc:
+            return _Attempt(error=exc.message, retry_after_s=exc.retry_after_s)
+        except GatewayError as exc:
+            return _Attempt(error=exc.message)
+        except Exception as exc:  # noqa: BLE001 - an answer that is not understood must not leave the rest open
+            return _Attempt(error=repr(exc))
 
     async def _pause(self, seconds: float) -> None:
         until_s = self._monotonic() + seconds
@@ -322,24 +344,29 @@ class Sentinel:
             mine = [order for order in mine if order.client_order_id]
             if not mine:
                 return Outcome.INCOMPLETE if done.nameless else Outcome.CONFIRMED
+            troubles: list[BaseException] = []
             for first in range(0, len(mine), AT_ONCE):
                 if not self._may_cancel():
                     return None
-                await self._cancel_some(gateway, mine[first : first + AT_ONCE], done)
+                troubles += await self._cancel_some(gateway, mine[first : first + AT_ONCE], done)
+            if troubles:  # only now: an order that cannot be cancelled must not keep the others open
+                raise troubles[0]
         return None
 
-    async def _cancel_some(self, gateway: CancelGateway, orders: list[OrderReport], done: _Done) -> None:
+    async def _cancel_some(self, gateway: CancelGateway, orders: list[OrderReport], done: _Done) -> list[BaseException]:
+        """Cancel a few orders together; returns what went wrong."""
         self._diary.note("cancelling", orders=[_name(order) for order in orders])
         answers = await asyncio.gather(
             *(gateway.cancel_order(order.symbol, order.client_order_id) for order in orders), return_exceptions=True
         )
+        troubles: list[BaseException] = []
         for order, answer in zip(orders, answers, strict=True):
             if isinstance(answer, OrderReport):
                 done.cancelled.add(_name(order))
                 self._diary.note("cancelled", order=_name(order), filled=plain(answer.filled_quantity))
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, OrderUnknown):
-                raise answer
+            elif not isinstance(answer, OrderUnknown):  # one that is not open any more is no trouble
+                troubles.append(answer)
+        return troubles
 
 
 def _name(order: OrderReport) -> str:

@@ -265,6 +265,7 @@ def test_quantities_of_an_old_journal_are_read_without_migrating_it(old: DataPat
     try:
         held = {p.owner: p.quantity for p in journal.holdings()}
         assert held == {"manual": D("0.4985"), "trend": D("0.1997")}
+        assert journal.unsettled_orders() == []  # the other thing that `main.py kill` reads
     finally:
         journal.close()
 

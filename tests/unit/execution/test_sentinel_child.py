@@ -21,12 +21,14 @@ from core.clock import ManualClock, SystemClock
 from core.domain.orders import OrderState, OrderType, Side, TradingMode
 from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
 from core.execution.api.gateway import (
+    DefinitiveReject,
     FatalGatewayError,
     GatewayError,
     NoAnswer,
     OrderReport,
     OrderRequest,
     OrderUnknown,
+    RetryableError,
 )
 from core.execution.foreign_kill import read_lines
 from core.execution.order_manager import ID_PREFIX, client_order_id
@@ -63,7 +65,7 @@ class Venue:
 
     def __init__(self, *orders: OrderReport) -> None:
         self.open = {report.client_order_id: report for report in orders}
-        self.faults: list[GatewayError] = []  # of connecting
+        self.faults: list[Exception] = []  # of connecting
         self.connects = self.closed = 0
         self.before_cancel: Callable[[str], None] = lambda name: None
 
@@ -206,7 +208,7 @@ async def test_a_refused_key_ends_it_but_not_at_the_first_refusal(bench: Callabl
     refusal = FatalGatewayError("Invalid API-key (-2015)")
     desk.venue.faults = [refusal, NoAnswer("no connection"), refusal, refusal, refusal]
     assert await desk.run() == REFUSED_EXIT  # also while its program lives: that one tells and tries again
-    assert desk.venue.connects == 4  # what was no answer says nothing for the key
+    assert desk.venue.connects == 5  # three in a row
     assert (desk.end()["outcome"], desk.end()["error"]) == ("refused", "Invalid API-key (-2015)")
 
 
@@ -304,6 +306,42 @@ async def test_an_order_without_an_id_of_its_own_is_named_as_left(bench: Callabl
     desk.policy.program_gone()
     assert await desk.run() == 0
     assert (desk.end()["outcome"], desk.end()["nameless"]) == ("incomplete", ["v-99"])
+
+
+async def test_an_order_that_cannot_be_cancelled_keeps_no_other_one_open(bench: Callable[..., Bench]) -> None:
+    desk = bench(*(order(f"o{n}") for n in range(12)), patience_s=60.0)
+    desk.policy.program_gone()
+
+    def refuse(name: str) -> None:
+        if name == "o0":
+            raise DefinitiveReject("the market is closed")
+
+    desk.venue.before_cancel = refuse
+    assert await desk.run() == 0
+    assert set(desk.venue.open) == {"o0"}
+    assert (desk.end()["outcome"], desk.end()["error"]) == ("gave_up", "the market is closed")
+    assert len(desk.end()["cancelled"]) == 11
+
+
+async def test_an_answer_nobody_understands_is_asked_for_again(bench: Callable[..., Bench]) -> None:
+    desk = bench(order("a"))
+    desk.policy.program_gone()
+    desk.venue.faults = [ValueError("incomplete order"), TimeoutError()]
+    assert await desk.run() == 0
+    assert desk.venue.open == {}
+    assert [line["error"] for line in desk.lines() if line["kind"] == "failed"] == [
+        "ValueError('incomplete order')",
+        "TimeoutError()",
+    ]
+
+
+async def test_a_venue_that_asks_for_patience_gets_it(bench: Callable[..., Bench]) -> None:
+    desk = bench(order("a"))
+    desk.policy.program_gone()
+    desk.venue.faults = [RetryableError("too many requests", retry_after_s=120.0)]
+    assert await desk.run() == 0
+    assert desk.venue.open == {}
+    assert desk.now > 135.0
 
 
 async def test_a_disk_that_takes_nothing_does_not_keep_orders_open(bench: Callable[..., Bench], tmp_path: Path) -> None:
