@@ -24,34 +24,52 @@ from core.execution.error_handler import ErrorTable, Outcome
 
 RECV_WINDOW_MS = 3_000
 
+# "The request is malformed": it never reached the matching engine.
+_MALFORMED = (
+    *(1013, 1014, 1100, 1101, 1102, 1103, 1104, 1105, 1106, 1108, 1111, 1112, 1114, 1115, 1116, 1117, 1118, 1119),
+    *(1120, 1121, 1122, 1125, 1127, 1128, 1130, 1131, 1134, 1135, 1139, 1145, 1151, 1152, 1153, 1155, 1158, 1160),
+    *(1161, 1165, 1166, 1168, 1182, 1194, 1196, 1197, 1198, 1199),
+)
+
 BINANCE_ERRORS = ErrorTable(
     venue="binance",
     codes={
+        **{f"-{code}": Outcome.REFUSED for code in _MALFORMED},
         "-1000": Outcome.UNDECIDED,  # unknown error while processing
         "-1001": Outcome.UNDECIDED,  # internal error; unable to process
         "-1002": Outcome.FATAL,  # unauthorised
         "-1003": Outcome.NOT_PROCESSED,  # too many requests
+        "-1004": Outcome.UNDECIDED,  # server busy; nothing says that it did nothing
         "-1006": Outcome.UNDECIDED,  # unexpected response; execution status unknown
         "-1007": Outcome.UNDECIDED,  # timeout at the matching engine; execution status unknown
         "-1008": Outcome.NOT_PROCESSED,  # throttled by system protection
-        "-1013": Outcome.REFUSED,  # filter failure
+        "-1010": Outcome.REFUSED,  # the matching engine's own refusal; its words say why
         "-1015": Outcome.NOT_PROCESSED,  # too many new orders
         "-1016": Outcome.UNDECIDED,  # service shutting down
         "-1020": Outcome.FATAL,  # unsupported operation
         "-1021": Outcome.NOT_PROCESSED,  # timestamp outside recvWindow
         "-1022": Outcome.FATAL,  # bad signature
+        "-1034": Outcome.NOT_PROCESSED,  # too many connections
         "-1099": Outcome.FATAL,
-        "-1121": Outcome.REFUSED,  # unknown symbol
+        "-1181": Outcome.NOT_PROCESSED,  # too many messages
+        "-1191": Outcome.REFUSED,  # too many subscriptions
         "-2008": Outcome.FATAL,  # bad key id
         "-2010": Outcome.REFUSED,  # new order rejected
-        "-2011": Outcome.ORDER_UNKNOWN,  # cancel rejected: unknown order
+        # A refused cancel proves nothing about the order: only the phrase below says that it is not there.
+        "-2011": Outcome.REFUSED,
         "-2013": Outcome.ORDER_UNKNOWN,
         "-2014": Outcome.FATAL,  # key format
         "-2015": Outcome.FATAL,  # key, address or permission
+        "-2016": Outcome.REFUSED,
+        "-2021": Outcome.UNDECIDED,  # cancel and replace: one of both failed
+        "-2022": Outcome.REFUSED,  # cancel and replace: both failed
         "-2026": Outcome.ORDER_UNKNOWN,  # archived
     },
-    # Sent under -2010, yet it proves that an order of that id is there.
-    phrases={"Duplicate order sent": Outcome.UNDECIDED},
+    phrases={
+        # Sent under -2010, yet it proves that an order of that id is there.
+        "Duplicate order sent": Outcome.UNDECIDED,
+        "Unknown order sent": Outcome.ORDER_UNKNOWN,
+    },
 )
 
 # Orders: 100 per 10 s; requests: 6,000 weight per minute. We stay a tenth below.
