@@ -7,9 +7,12 @@ rounded price unless told otherwise, so both are given as exact strings.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.clock import NS_PER_MS
 from core.domain.candles import Timeframe
@@ -19,7 +22,8 @@ from core.domain.money import ZERO, parse_decimal, plain
 from core.domain.orders import OrderState, OrderType, Side
 from core.domain.positions import Balance
 from core.execution.api.gateway import BalanceReport, OrderReport, OrderRequest, UserEvent
-from core.execution.api.venue_profile import ClosedBar, RequestLimits, VenueProfile
+from core.execution.api.rate_limiter import LimitKind, LimitUse, RequestLimit
+from core.execution.api.venue_profile import ClosedBar, VenueProfile
 from core.execution.error_handler import ErrorTable, Outcome
 
 RECV_WINDOW_MS = 3_000
@@ -72,8 +76,14 @@ BINANCE_ERRORS = ErrorTable(
     },
 )
 
-# Orders: 100 per 10 s; requests: 6,000 weight per minute. We stay a tenth below.
-BINANCE_LIMITS = RequestLimits(weight=5_400, weight_period_s=60.0, orders=90, orders_period_s=10.0)
+# As documented; exchangeInfo tells what holds now.
+BINANCE_LIMITS = (
+    RequestLimit(LimitKind.WEIGHT, 6_000, 60.0),
+    RequestLimit(LimitKind.RAW, 61_000, 300.0),
+    RequestLimit(LimitKind.ORDERS, 100, 10.0),
+    RequestLimit(LimitKind.ORDERS, 200_000, 86_400.0),
+)
+BINANCE_ORDER_LIMIT_CODES = frozenset({"-1015"})
 # Fees paid in BNB are off unless the account asks for them; what a fill really cost stands in the fill.
 BINANCE_FEE_RULE = FeeRule.RECEIVED
 
@@ -90,6 +100,15 @@ _OPTIONS: Mapping[str, Any] = {
     # The balance snapshot is read by the gateway itself.
     "watchBalance": {"fetchBalanceSnapshot": False, "awaitBalanceSnapshot": False},
 }
+
+_LIMIT_KINDS = {
+    "REQUEST_WEIGHT": LimitKind.WEIGHT,
+    "RAW_REQUESTS": LimitKind.RAW,
+    "ORDERS": LimitKind.ORDERS,
+}
+_INTERVALS_S = {"SECOND": 1.0, "MINUTE": 60.0, "HOUR": 3_600.0, "DAY": 86_400.0}
+_USE_HEADER = re.compile(r"x-mbx-(used-weight|order-count)-(\d+)([smhd])")
+_LIMITS_IN_BODY = re.compile(r'"rateLimits"\s*:\s*(\[[^\]]*\])')  # the body is 15 MB: only this part is decoded
 
 _STATES = {
     "NEW": OrderState.ACCEPTED,
@@ -158,6 +177,27 @@ class BinanceDialect:
             return (_balance_report(event),)
         return None if kind == "eventStreamTerminated" else ()
 
+    def limit_uses(self, headers: Mapping[str, str]) -> Sequence[LimitUse]:
+        """Read e.g. `X-MBX-USED-WEIGHT-1M` and `X-MBX-ORDER-COUNT-10S`."""
+        found = []
+        for name, value in headers.items():
+            match = _USE_HEADER.fullmatch(name)
+            if match is not None and value.isdecimal():
+                kind = LimitKind.WEIGHT if match.group(1) == "used-weight" else LimitKind.ORDERS
+                unit = next(seconds for word, seconds in _INTERVALS_S.items() if word[0].lower() == match.group(3))
+                found.append(LimitUse(kind, int(match.group(2)) * unit, float(value)))
+        return found
+
+    def request_limits(self, url: str, body: str) -> Sequence[RequestLimit]:
+        """Read `rateLimits` of exchangeInfo; kinds and intervals we do not know are left out."""
+        match = _LIMITS_IN_BODY.search(body) if urlsplit(url).path.endswith("/exchangeInfo") else None
+        rows = json.loads(match.group(1)) if match is not None else []
+        return [
+            RequestLimit(_LIMIT_KINDS[kind], float(row["limit"]), int(row["intervalNum"]) * _INTERVALS_S[interval])
+            for row in rows
+            if (kind := row["rateLimitType"]) in _LIMIT_KINDS and (interval := row["interval"]) in _INTERVALS_S
+        ]
+
     async def subscribe_user(self, exchange: Any) -> str:
         """Subscribe by signature on the WebSocket API; no listen key exists any more."""
         # ccxt makes this entry only when orders are watched; a balance that comes before would end its reading loop.
@@ -172,7 +212,13 @@ class BinanceDialect:
 def binance_profile() -> VenueProfile:
     """Return Binance spot at its own addresses."""
     return VenueProfile(
-        "binance", BinanceDialect(), BINANCE_LIMITS, BINANCE_FEE_RULE, options=_OPTIONS, errors=BINANCE_ERRORS
+        "binance",
+        BinanceDialect(),
+        BINANCE_LIMITS,
+        BINANCE_FEE_RULE,
+        options=_OPTIONS,
+        errors=BINANCE_ERRORS,
+        order_limit_codes=BINANCE_ORDER_LIMIT_CODES,
     )
 
 
@@ -205,6 +251,7 @@ def binance_practice_profile(rest: str, ws: str, ws_api: str) -> VenueProfile:
         urls=urls,
         practice=True,
         errors=BINANCE_ERRORS,
+        order_limit_codes=BINANCE_ORDER_LIMIT_CODES,
     )
 
 

@@ -11,6 +11,7 @@ from core.execution.api.gateway import GatewayError, NoAnswer
 
 PROBE_TIMEOUT_S = 3.0
 PROBE_PAUSE_S = 1.0
+CANCEL_AGAIN_S = 0.5
 
 
 class LinkProbe:
@@ -51,8 +52,11 @@ class LinkProbe:
         """End it; a bug it died of surfaces here. Idempotent."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})  # a cancel of the caller, unlike the task's own, goes through
+            while not task.done():
+                task.cancel()
+                # A cancel of the caller, unlike the task's own, goes through. The latter is repeated: where a request
+                # times out in the same moment, the HTTP library takes back one cancel more than it made.
+                await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
             if not task.cancelled():
                 task.result()
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from core.domain.candles import Timeframe
 from core.domain.instruments import FeeRule, Instrument
 from core.execution.api.gateway import OrderRequest, UserEvent
+from core.execution.api.rate_limiter import LimitUse, RequestLimit
 from core.execution.error_handler import ErrorTable
 
 
@@ -47,19 +48,17 @@ class VenueDialect(Protocol):
         """Return what a raw stream message says of the account; None where it ends the stream."""
         ...
 
+    def limit_uses(self, headers: Mapping[str, str]) -> Sequence[LimitUse]:
+        """Return what the headers of an answer say of the limits; header names in lower case."""
+        ...
+
+    def request_limits(self, url: str, body: str) -> Sequence[RequestLimit]:
+        """Return the limits an answer states; empty for every answer but the one that does."""
+        ...
+
     async def subscribe_user(self, exchange: Any) -> str:
         """Subscribe to account events and return the address of the connection that carries them."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """Weighted request budget and order budget of an account."""
-
-    weight: float
-    weight_period_s: float
-    orders: float
-    orders_period_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,7 @@ class VenueProfile:
     Attributes:
         ccxt_id: name of the ccxt class; also the venue id.
         dialect: translations ccxt does not make.
+        limits: as the venue documents them; what it states when asked counts more.
         options: ccxt options, among them which market types are loaded.
         urls: replaces entries of ccxt's `urls["api"]`; empty for the venue's own addresses.
         fee_rule: in which currency the venue takes its fees.
@@ -105,11 +105,12 @@ class VenueProfile:
         recv_window_ms: how long after its timestamp the venue still accepts an order.
         stream_silence_s: after how many wall seconds without a message REST takes over.
         errors: the venue's own codes.
+        order_limit_codes: codes by which it says that an account, not an address, sent too much.
     """
 
     ccxt_id: str
     dialect: VenueDialect
-    limits: RequestLimits
+    limits: tuple[RequestLimit, ...]
     fee_rule: FeeRule
     options: Mapping[str, Any] = field(default_factory=dict)
     urls: Mapping[str, Any] = field(default_factory=dict)
@@ -121,6 +122,12 @@ class VenueProfile:
     weights: RequestWeights = field(default_factory=RequestWeights)
     capabilities: Capabilities = field(default_factory=Capabilities)
     errors: ErrorTable = field(default_factory=ErrorTable)
+    order_limit_codes: frozenset[str] = frozenset()
+
+    @property
+    def host(self) -> str:
+        """Where redirected requests go, with the port; "" for the venue's own addresses."""
+        return next((urlsplit(url).netloc for url in _leaves(self.urls)), "")
 
     def hosts(self) -> set[str]:
         """Return the host names of all redirected addresses."""

@@ -1,4 +1,4 @@
-"""The gateway's pure parts: rate limiter, order of bars, state of a link, loading ccxt."""
+"""The gateway's pure parts: order of bars, state of a link, loading ccxt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from core.execution.api.ccxt_loader import load_exchange_class
 from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import FatalGatewayError, GatewayError, NoAnswer, RetryableError
 from core.execution.api.link_probe import LinkProbe
-from core.execution.api.rate_limiter import RateLimiter
 
 MINUTE = Timeframe.M1.ns
 
@@ -83,33 +82,6 @@ def test_whatever_arrives_each_bar_is_final_once_and_in_order(arrivals: list[tup
     assert [c.open_time_ns for c in out] == sorted(c.open_time_ns for c in out)
 
 
-async def test_limiter_holds_the_rate_and_keeps_a_reserve_for_urgent_calls() -> None:
-    now = [0.0]
-    limiter = RateLimiter(10, 10.0, reserve=2, now=lambda: now[0])
-    for _ in range(8):
-        await limiter.acquire(1, max_wait_s=0)
-    with pytest.raises(RetryableError) as caught:
-        await limiter.acquire(1, max_wait_s=0.5)
-    assert caught.value.retry_after_s == pytest.approx(1.0)
-    await limiter.acquire(2, urgent=True, max_wait_s=0)
-    assert limiter.available == pytest.approx(0)
-    now[0] = 4.0
-    assert limiter.available == pytest.approx(4)
-    limiter.pause(60)
-    with pytest.raises(RetryableError):
-        await limiter.acquire(1, urgent=True, max_wait_s=1)
-    now[0] = 70.0
-    await limiter.acquire(1, max_wait_s=0)
-
-
-async def test_limiter_really_waits() -> None:
-    limiter = RateLimiter(2, 0.2)
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    await asyncio.gather(*(limiter.acquire(1) for _ in range(4)))
-    assert loop.time() - started >= 0.15
-
-
 OFFLINE, CONNECTING = ConnectionState.OFFLINE, ConnectionState.CONNECTING
 ONLINE, DEGRADED = ConnectionState.ONLINE, ConnectionState.DEGRADED
 
@@ -150,6 +122,25 @@ def test_the_state_of_a_link_is_decided_from_facts() -> None:
     monitor.rest(ONLINE)
     monitor.trouble("a", "taken down")
     assert news() == [(DEGRADED, "busy"), (OFFLINE, "wrong key")]
+
+
+def test_held_back_orders_show_in_the_detail_of_the_link() -> None:
+    told: list[ConnectionStatus] = []
+    monitor = ConnectionMonitor("binance", "orders", TradingMode.PRACTICE, told.append)
+    monitor.hold(True)
+    assert told == []  # not open yet
+    monitor.opened()
+    told.clear()
+    monitor.rest(OFFLINE, "no connection to h")
+    monitor.hold(True)
+    monitor.rest(ONLINE)
+    monitor.hold(False)
+    assert [(status.state, status.detail) for status in told] == [
+        (OFFLINE, "no connection to h"),
+        (OFFLINE, "no connection to h; no new order is sent until it answers"),
+        (DEGRADED, "the exchange does not answer; no new order is sent until it answers"),
+        (ONLINE, ""),
+    ]
 
 
 async def test_a_doubt_is_looked_into_until_rest_works() -> None:

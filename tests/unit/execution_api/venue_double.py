@@ -49,11 +49,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class VenueDouble:
-    """The server; `failures` overrides the next answers of a route ("POST /api/v3/order")."""
+    """The server; `failures` overrides the next answers of a route ("POST /api/v3/order"), `always` all of them."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.failures: dict[str, list[Handler]] = {}
+        self.always: dict[str, Handler] = {}
+        self.headers: dict[str, str] = {}
         self.orders: dict[str, dict[str, Any]] = {}
         self.klines: list[list[Any]] = []
         self.trades: list[dict[str, Any]] = []
@@ -116,6 +118,8 @@ class VenueDouble:
         self.requests.append((route, params))
         if self.failures.get(route):
             return await self.failures[route].pop(0)(request)
+        if route in self.always:
+            return await self.always[route](request)
         if "signature" in params:
             signed = (body or request.query_string).rpartition("&signature=")[0]
             expected = hmac.new(SECRET.encode(), signed.encode(), hashlib.sha256).hexdigest()
@@ -124,7 +128,7 @@ class VenueDouble:
             if expected != params["signature"]:
                 return reply(-1022, "Signature for this request is not valid.")
         answer = getattr(self, "_" + route.replace(" /api/v3/", "_").lower(), None)
-        return web.json_response(answer(params)) if answer else reply(-1020, f"no {route}", 404)
+        return web.json_response(answer(params), headers=self.headers) if answer else reply(-1020, f"no {route}", 404)
 
     def _get_time(self, _: dict[str, str]) -> Any:
         return {"serverTime": int(time.time() * 1000) + self.time_skew_ms}
