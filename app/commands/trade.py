@@ -41,6 +41,7 @@ class ExchangeChoice:
     seed: int | None
     speed: str | None
     replay: Path | None
+    faults: str | None
     timeframe: str
 
     @property
@@ -94,6 +95,7 @@ def trade(
         str | None, typer.Option(help="Market seconds per wall second of our own exchange, or max.")
     ] = None,
     replay: Annotated[Path | None, typer.Option(help="Stored bars our own exchange replays.")] = None,
+    faults: Annotated[str | None, typer.Option(help="Faults of our own exchange, e.g. lost-ack:order,next=1.")] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +105,9 @@ def trade(
 
     if practice == (endpoints is not None):
         raise UserError("Where to trade is not clear.", "Give either --practice or --endpoints FILE.")
-    choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
+    if faults is not None and endpoints is not None:
+        raise UserError("--faults arms an exchange started for this run.", "Leave it out, or use its control address.")
+    choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
@@ -191,6 +195,7 @@ async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[P
         seed=choice.seed,
         speed=choice.speed,
         replay=choice.replay,
+        faults=choice.faults,
         gate=choice.timeframe if choice.lockstep else None,
     )
     endpoints = await asyncio.to_thread(process.start)
