@@ -7,6 +7,7 @@ rounded price unless told otherwise, so both are given as exact strings.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,10 @@ from core.domain.money import ZERO, parse_decimal, plain
 from core.domain.orders import OrderState, OrderType, Side
 from core.domain.positions import Balance
 from core.execution.api.gateway import BalanceReport, OrderReport, OrderRequest, UserEvent
+from core.execution.api.local_book import DepthEvent
 from core.execution.api.rate_limiter import LimitKind, LimitUse, RequestLimit
-from core.execution.api.venue_profile import ClosedBar, VenueProfile
+from core.execution.api.trade_sequence import TradeEvent
+from core.execution.api.venue_profile import Capabilities, ClosedBar, VenueProfile
 from core.execution.error_handler import ErrorTable, Outcome
 
 RECV_WINDOW_MS = 3_000
@@ -198,6 +201,59 @@ class BinanceDialect:
             if (kind := row["rateLimitType"]) in _LIMIT_KINDS and (interval := row["interval"]) in _INTERVALS_S
         ]
 
+    def depth_stream(self, venue_symbol: str) -> str:
+        """Return the stream of numbered changes."""
+        return f"{venue_symbol.lower()}@depth@100ms"
+
+    def depth_event(self, message: Mapping[str, Any]) -> DepthEvent | None:
+        """Translate `depthUpdate`."""
+        if message.get("e") != "depthUpdate":
+            return None
+        bids, asks = (tuple((float(price), float(size)) for price, size in message[side]) for side in ("b", "a"))
+        time_ns = int(message["E"]) * NS_PER_MS
+        return DepthEvent(str(message["s"]), int(message["U"]), int(message["u"]), bids, asks, time_ns)
+
+    def trade_stream(self, venue_symbol: str) -> str:
+        """Return the stream of aggregate trades: REST reads by their ids, and by those of single trades it does not."""
+        return f"{venue_symbol.lower()}@aggTrade"
+
+    def trade_event(self, message: Mapping[str, Any]) -> TradeEvent | None:
+        """Translate `aggTrade`."""
+        if message.get("e") != "aggTrade":
+            return None
+        return TradeEvent(
+            str(message["s"]),
+            int(message["a"]),
+            float(message["p"]),
+            float(message["q"]),
+            Side.SELL if message["m"] else Side.BUY,  # the maker bought: somebody sold into the book
+            int(message["T"]) * NS_PER_MS,
+        )
+
+    def trades_from(self, first_id: int) -> Mapping[str, Any]:
+        """Read aggregate trades by id."""
+        return {"fromId": first_id}
+
+    async def hold_stream(self, exchange: Any, name: str) -> None:
+        """Subscribe past ccxt's caches; its future is never answered and fails when the connection does."""
+        url, key = _stream_place(exchange, name)
+        number = exchange.request_id(url)
+        ask = {"method": "SUBSCRIBE", "params": [name], "id": number}
+        # Shielded: two readers of one stream wait for one future, and one that leaves must not take it along.
+        await asyncio.shield(exchange.watch(url, key, ask, key, {"id": str(number)}))
+
+    async def release_stream(self, exchange: Any, name: str) -> None:
+        """Unsubscribe and forget the subscription."""
+        url, key = _stream_place(exchange, name)
+        connection = exchange.clients.get(url) if exchange.clients else None
+        if connection is None or connection.subscriptions.pop(key, None) is None:
+            return
+        held = connection.futures.pop(key, None)
+        if held is not None:
+            held.cancel()
+        if not connection.closed():
+            await connection.send({"method": "UNSUBSCRIBE", "params": [name], "id": exchange.request_id(url)})
+
     async def subscribe_user(self, exchange: Any) -> str:
         """Subscribe by signature on the WebSocket API; no listen key exists any more."""
         # ccxt makes this entry only when orders are watched; a balance that comes before would end its reading loop.
@@ -207,6 +263,11 @@ class BinanceDialect:
         except KeyError as exc:  # ccxt stumbles while cleaning up after a refusal; the refusal is what counts
             raise exc.__context__ or exc from None
         return str(exchange.urls["api"]["ws"]["ws-api"]["spot"])
+
+
+def _stream_place(exchange: Any, name: str) -> tuple[str, str]:
+    """Return the address of the connection that carries a stream, and ccxt's key of the subscription."""
+    return f"{exchange.get_ws_url('spot', '')}/{exchange.stream('spot', name)}", f"raw::{name}"
 
 
 def binance_profile() -> VenueProfile:
@@ -250,6 +311,7 @@ def binance_practice_profile(rest: str, ws: str, ws_api: str) -> VenueProfile:
         options=_OPTIONS,
         urls=urls,
         practice=True,
+        capabilities=Capabilities(dense_trade_ids=False),  # ids there count within each bar
         errors=BINANCE_ERRORS,
         order_limit_codes=BINANCE_ORDER_LIMIT_CODES,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -53,12 +54,15 @@ from core.execution.api.gateway import (
 from core.execution.api.link_probe import LinkProbe
 from core.execution.api.loopback import is_loopback
 from core.execution.api.request_budget import BudgetRegistry, Lane
+from core.execution.api.trade_sequence import TradeEvent
+from core.execution.api.trade_stream import PAGE
 from core.execution.api.venue_clock import VenueClock
 from core.execution.api.venue_profile import VenueProfile
 from core.execution.error_handler import Operation
 
 STALE_TIMESTAMP_CODES = frozenset({"-1021"})
 TRADES_PER_PAGE = 1_000
+SHALLOW_DEPTH = 100
 CANCEL_PATIENCE_S = 2.0
 SUBMIT_WAIT_S = 2.0  # an order that has to wait longer for its turn is not sent at all
 
@@ -79,6 +83,7 @@ class CcxtGateway:
         on_connection: Callable[[ConnectionStatus], None] | None = None,
         link: str = "orders",
         budgets: BudgetRegistry | None = None,
+        seed: int = 0,
     ) -> None:
         """Bind a gateway to a venue and a mode; connects nothing yet.
 
@@ -91,6 +96,7 @@ class CcxtGateway:
             on_connection: told about every change of the link, on the gateway's thread.
             link: "orders" or "market".
             budgets: what may be sent, shared with the other links of this process; one of its own where None.
+            seed: of the jitter of pauses.
 
         Raises:
             FatalGatewayError: mode, addresses and keys do not go together.
@@ -109,7 +115,8 @@ class CcxtGateway:
         self._client = CcxtClient(profile, credentials, self._clock, self._monitor, budgets or BudgetRegistry())
         asks = profile.capabilities.server_time
         self._sync = ClockSync(self._clock, self._monitor, self._ask_time if asks else None)
-        self._probe = LinkProbe(self._monitor, self._ask)
+        source = random.Random(seed)
+        self._probe = LinkProbe(self._monitor, self._ask, source)
         self._streams = VenueStreams(
             self._client,
             profile,
@@ -118,6 +125,8 @@ class CcxtGateway:
             wall_clock=self._wall_clock,
             fetch_candles=lambda symbol, tf, since, limit: self.fetch_candles(symbol, tf, since_ns=since, limit=limit),
             fetch_book=self.fetch_book,
+            fetch_trades_from=self._fetch_trades_from,
+            source=source,
         )
 
     @property
@@ -216,7 +225,8 @@ class CcxtGateway:
     async def fetch_book(self, symbol: str, depth: int = 100) -> BookSnapshot:
         """Return the order book."""
         self._instrument(symbol)
-        book = await self._query(self._profile.weights.book, lambda e: e.fetch_order_book(symbol, depth))
+        weight = self._profile.weights.book if depth <= SHALLOW_DEPTH else self._profile.weights.deep_book
+        book = await self._query(weight, lambda e: e.fetch_order_book(symbol, depth))
         return parse_book(book, symbol, depth, self._wall_clock.now_ns())
 
     async def fetch_ticker(self, symbol: str) -> Ticker:
@@ -231,11 +241,11 @@ class CcxtGateway:
 
     def watch_trades(self, symbol: str) -> AsyncIterator[Sequence[PublicTrade]]:
         """Yield batches of public trades; ends with `GatewayError`."""
-        return self._streams.trades(self._instrument(symbol).symbol)
+        return self._streams.trades(self._instrument(symbol))
 
     def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
         """Yield the top of the book; ends with `GatewayError`."""
-        return self._streams.book(self._instrument(symbol).symbol, depth)
+        return self._streams.book(self._instrument(symbol), depth)
 
     def watch_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
         """Yield the ticker; ends with `GatewayError`."""
@@ -368,6 +378,13 @@ class CcxtGateway:
         """Yield account events; the first one is a `BalanceReport` that tells that the subscription holds."""
         self._require_keys()
         return self._streams.user(self.venue, self._by_venue_symbol, self._balance_snapshot, self._remember)
+
+    async def _fetch_trades_from(self, symbol: str, first_id: int) -> list[TradeEvent]:
+        """Read public trades from an id on, oldest first."""
+        params = dict(self._profile.dialect.trades_from(first_id))
+        rows = await self._query(self._profile.weights.trades, lambda e: e.fetch_trades(symbol, None, PAGE, params))
+        trades = [parse_public_trade(row, symbol) for row in rows]
+        return [TradeEvent("", int(t.trade_id), t.price, t.quantity, t.side, t.time_ns) for t in trades]
 
     async def _balance_snapshot(self) -> UserEvent:
         return BalanceReport(await self.fetch_balances(), self._clock.now_ns())

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from core.domain.candles import Timeframe
 from core.domain.instruments import FeeRule, Instrument
 from core.execution.api.gateway import OrderRequest, UserEvent
+from core.execution.api.local_book import DepthEvent
 from core.execution.api.rate_limiter import LimitUse, RequestLimit
+from core.execution.api.trade_sequence import TradeEvent
 from core.execution.error_handler import ErrorTable
 
 
@@ -56,6 +58,34 @@ class VenueDialect(Protocol):
         """Return the limits an answer states; empty for every answer but the one that does."""
         ...
 
+    def depth_stream(self, venue_symbol: str) -> str:
+        """Return the name of the stream of numbered changes of a book; "" where the venue numbers none."""
+        ...
+
+    def depth_event(self, message: Mapping[str, Any]) -> DepthEvent | None:
+        """Return what a raw stream message changes in a book; None for other messages."""
+        ...
+
+    def trade_stream(self, venue_symbol: str) -> str:
+        """Return the name of the stream of trades whose ids REST knows as well; "" where there is none."""
+        ...
+
+    def trade_event(self, message: Mapping[str, Any]) -> TradeEvent | None:
+        """Return the trade of a raw stream message; None for other messages."""
+        ...
+
+    def trades_from(self, first_id: int) -> Mapping[str, Any]:
+        """Return the parameters that make `fetch_trades` begin at an id."""
+        ...
+
+    async def hold_stream(self, exchange: Any, name: str) -> None:
+        """Subscribe to a stream unless that is done, and return or raise when its connection ends."""
+        ...
+
+    async def release_stream(self, exchange: Any, name: str) -> None:
+        """Give a subscription up; whoever holds it is told that it ended."""
+        ...
+
     async def subscribe_user(self, exchange: Any) -> str:
         """Subscribe to account events and return the address of the connection that carries them."""
         ...
@@ -68,6 +98,7 @@ class RequestWeights:
     candles: float = 2
     trades: float = 4
     book: float = 5
+    deep_book: float = 25
     ticker: float = 2
     account: float = 20
     order: float = 1
@@ -85,9 +116,11 @@ class Capabilities:
 
     Attributes:
         server_time: it tells its clock.
+        dense_trade_ids: ids of public trades have no holes of their own, so a skipped one was lost.
     """
 
     server_time: bool = True
+    dense_trade_ids: bool = True
 
 
 @dataclass(frozen=True, slots=True)

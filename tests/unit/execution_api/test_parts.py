@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 
@@ -167,7 +168,7 @@ async def test_a_doubt_is_looked_into_until_rest_works() -> None:
         await asyncio.sleep(0.03)
         assert (monitor.status.state, asked) == (state, questions)
 
-    probe = LinkProbe(monitor, ask, timeout_s=0.05, pause_s=0.005)
+    probe = LinkProbe(monitor, ask, random.Random(1), timeout_s=0.05, pause_s=0.005)
     probe.start()
     probe.start()
     monitor.connecting()
