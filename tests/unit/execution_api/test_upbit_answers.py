@@ -15,7 +15,7 @@ from core.execution.api.gateway import (
     OrderUnknown,
     RetryableError,
 )
-from core.execution.api.upbit_api import UPBIT_ERRORS, RemainingRequests, remaining_requests
+from core.execution.api.upbit_answers import UPBIT_ERRORS, RemainingRequests, remaining_requests
 from core.execution.error_handler import HttpFacts, Operation, Outcome, classify
 
 install_shells()

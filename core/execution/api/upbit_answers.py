@@ -1,4 +1,4 @@
-"""Upbit: its error codes and its account of the requests left. Pure, any thread.
+"""What Upbit answers: its error codes and its account of the requests left. Pure, any thread.
 
 An error's code is a word, not a number, and there is no expiry of requests: what was not surely refused stays unknown
 until the venue shows it.
