@@ -205,24 +205,23 @@ class BinanceDialect:
         """Return the stream of numbered changes."""
         return f"{venue_symbol.lower()}@depth@100ms"
 
-    def depth_event(self, message: Mapping[str, Any]) -> DepthEvent | None:
+    def depth_event(self, message: Mapping[str, Any], venue_symbol: str) -> DepthEvent | None:
         """Translate `depthUpdate`."""
-        if message.get("e") != "depthUpdate":
+        if message.get("e") != "depthUpdate" or message["s"] != venue_symbol:
             return None
         bids, asks = (tuple((float(price), float(size)) for price, size in message[side]) for side in ("b", "a"))
         time_ns = int(message["E"]) * NS_PER_MS
-        return DepthEvent(str(message["s"]), int(message["U"]), int(message["u"]), bids, asks, time_ns)
+        return DepthEvent(int(message["U"]), int(message["u"]), bids, asks, time_ns)
 
     def trade_stream(self, venue_symbol: str) -> str:
         """Return the stream of aggregate trades: REST reads by their ids, and by those of single trades it does not."""
         return f"{venue_symbol.lower()}@aggTrade"
 
-    def trade_event(self, message: Mapping[str, Any]) -> TradeEvent | None:
+    def trade_event(self, message: Mapping[str, Any], venue_symbol: str) -> TradeEvent | None:
         """Translate `aggTrade`."""
-        if message.get("e") != "aggTrade":
+        if message.get("e") != "aggTrade" or message["s"] != venue_symbol:
             return None
         return TradeEvent(
-            str(message["s"]),
             int(message["a"]),
             float(message["p"]),
             float(message["q"]),

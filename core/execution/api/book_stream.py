@@ -99,8 +99,11 @@ class BookStream:
         """
         fresh = await self._fetch(self._symbol, SNAPSHOT_DEPTH)
         changed = self._take(self._stream.waiting())
-        behind = not self._book.needs_snapshot and self._book.sequence < fresh.sequence
-        if behind and self._book.top(1) != (fresh.bids[:1], fresh.asks[:1]):
+        if self._book.needs_snapshot or self._book.sequence >= fresh.sequence:
+            return changed
+        late = await self._stream.next(FIRST_CHANGE_S)  # what REST knows already may still be on its way
+        changed = self._take(late) or changed
+        if not late:
             await self._stream.release()
             raise RetryableError(f"the order book of {self._symbol} went stale")
         return changed

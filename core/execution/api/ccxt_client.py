@@ -36,7 +36,7 @@ from core.execution.error_handler import (
 )
 
 T = TypeVar("T")
-RawHandler = Callable[[dict[str, Any]], None]
+RawHandler = Callable[[dict[str, Any]], bool]
 
 CLOSE_TIMEOUT_S = 2.0
 LIMITED, BANNED = 429, 418
@@ -123,7 +123,7 @@ class CcxtClient:
         return self.exchange
 
     def add_raw_handler(self, handler: RawHandler) -> None:
-        """Call `handler` with every decoded stream message, before ccxt sees it."""
+        """Call `handler` with every decoded stream message; ccxt sees only those that no handler takes for itself."""
         self._raw_handlers.append(handler)
 
     def remove_raw_handler(self, handler: RawHandler) -> None:
@@ -159,6 +159,8 @@ class CcxtClient:
         except RetryableError:
             self._tell_ban()
             raise
+        if operation is Operation.SUBMIT:  # it may have opened while the order waited for its turn
+            self.breaker.admit(operation)
         exchange = self.live
         self._facts.set(HttpFacts())
         started = time.perf_counter()
@@ -216,10 +218,12 @@ class CcxtClient:
         else:
             self._monitor.rest(ConnectionState.ONLINE)
 
-    def on_stream_message(self, message: dict[str, Any]) -> None:
+    def on_stream_message(self, message: dict[str, Any]) -> bool:
         """Pass a message on to whoever asked for it."""
+        taken = False
         for handler in list(self._raw_handlers):
-            handler(message)
+            taken = handler(message) or taken
+        return taken
 
     def dial_pause_s(self) -> float:
         """Return how long no connection may be opened: as long as the address is shut out."""

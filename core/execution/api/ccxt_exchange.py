@@ -40,8 +40,8 @@ class ExchangeObserver(Protocol):
         """Take an HTTP answer; header names in lower case."""
         ...
 
-    def on_stream_message(self, message: dict[str, Any]) -> None:
-        """Take a decoded stream message."""
+    def on_stream_message(self, message: dict[str, Any]) -> bool:
+        """Take a decoded stream message; whether ccxt need not see it."""
         ...
 
     def dial_pause_s(self) -> float:
@@ -89,9 +89,8 @@ def build_exchange(
             nothing, and everybody would wait for messages that never come.
             """
             try:
-                if isinstance(message, dict):
-                    observer.on_stream_message(message)
-                super().handle_message(stream, message)
+                if not (isinstance(message, dict) and observer.on_stream_message(message)):
+                    super().handle_message(stream, message)
             except Exception as exc:  # noqa: BLE001 - whatever it is, it must not pass in silence
                 _log.exception("a stream message was not understood")
                 stream.on_error(ConnectionError(f"a stream message was not understood: {exc!r}"))

@@ -384,7 +384,7 @@ class CcxtGateway:
         params = dict(self._profile.dialect.trades_from(first_id))
         rows = await self._query(self._profile.weights.trades, lambda e: e.fetch_trades(symbol, None, PAGE, params))
         trades = [parse_public_trade(row, symbol) for row in rows]
-        return [TradeEvent("", int(t.trade_id), t.price, t.quantity, t.side, t.time_ns) for t in trades]
+        return [TradeEvent(int(t.trade_id), t.price, t.quantity, t.side, t.time_ns) for t in trades]
 
     async def _balance_snapshot(self) -> UserEvent:
         return BalanceReport(await self.fetch_balances(), self._clock.now_ns())

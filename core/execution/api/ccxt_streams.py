@@ -24,7 +24,6 @@ from core.execution.api.ccxt_client import CcxtClient
 from core.execution.api.ccxt_parse import parse_book, parse_public_trade, parse_ticker
 from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import FatalGatewayError, GatewayError, OrderReport, RetryableError, UserEvent
-from core.execution.api.local_book import DepthEvent
 from core.execution.api.raw_stream import guard, open_raw, stop_task
 from core.execution.api.trade_sequence import TradeEvent, TradeSequence
 from core.execution.api.trade_stream import TradeStream
@@ -93,10 +92,11 @@ class VenueStreams:
         symbol, source = instrument.symbol, f"candles {instrument.symbol} {timeframe}"
         sequence, closed = CandleSequence(timeframe), set[int]()
 
-        def note_closed(message: Mapping[str, Any]) -> None:
+        def note_closed(message: Mapping[str, Any]) -> bool:
             bar = self._profile.dialect.closed_bar(message)
             if bar is not None and bar.venue_symbol == instrument.venue_symbol and bar.timeframe is timeframe:
                 closed.add(bar.open_time_ns)
+            return False
 
         queue: asyncio.Queue[list[Any] | GatewayError] = asyncio.Queue()
         self._client.add_raw_handler(note_closed)
@@ -154,10 +154,7 @@ class VenueStreams:
         resumed = last_id if clock() - lost < RESUME_S else None
         sequence = TradeSequence(resumed, is_dense=self._profile.capabilities.dense_trade_ids)
 
-        def decode(message: Mapping[str, Any]) -> TradeEvent | None:
-            event = dialect.trade_event(message)
-            return event if event is not None and event.venue_symbol == instrument.venue_symbol else None
-
+        decode = partial(dialect.trade_event, venue_symbol=instrument.venue_symbol)
         async with (
             open_raw(self._client, dialect, name, decode) as stream,
             self._holding(stream.release, "trades", symbol),
@@ -206,11 +203,7 @@ class VenueStreams:
             async for snapshot in self._library_book(symbol, depth):
                 yield snapshot
             return
-
-        def decode(message: Mapping[str, Any]) -> DepthEvent | None:
-            event = dialect.depth_event(message)
-            return event if event is not None and event.venue_symbol == instrument.venue_symbol else None
-
+        decode = partial(dialect.depth_event, venue_symbol=instrument.venue_symbol)
         async with (
             open_raw(self._client, dialect, name, decode) as stream,
             self._holding(stream.release, "order_book", symbol),
@@ -286,12 +279,13 @@ class VenueStreams:
         """
         queue: asyncio.Queue[UserEvent | GatewayError] = asyncio.Queue()
 
-        def take(message: Mapping[str, Any]) -> None:
+        def take(message: Mapping[str, Any]) -> bool:
             events = self._profile.dialect.user_events(message, venue, by_venue_symbol)
             if events is None:
                 queue.put_nowait(RetryableError("the venue ended the account stream"))
             for event in events or ():
                 queue.put_nowait(event)
+            return False
 
         self._client.add_raw_handler(take)
         exchange = self._client.live
@@ -345,7 +339,7 @@ class VenueStreams:
                 await asyncio.wait({watch}, timeout=USER_TICK_S)
                 if watch.done():
                     watch.result()
-                if exchange.clients.get(address) is not connection:
+                if connection is None or exchange.clients.get(address) is not connection:
                     raise RetryableError("the account stream was reconnected; events may be missing")
                 if watch.done():
                     watch = asyncio.ensure_future(self._guard(exchange.watch_orders()))

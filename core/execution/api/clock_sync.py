@@ -60,7 +60,10 @@ class ClockSync:
 
     async def follow_step(self) -> bool:
         """Measure again where the wall clock was set or the machine slept; whether the time is known then."""
-        if self._ask is None or not self._clock.has_stepped:
+        if not self._clock.has_stepped:
+            return True
+        if self._ask is None:
+            self._clock.follow_wall()
             return True
         async with self._turn:
             return not self._clock.has_stepped or await self._try()

@@ -45,8 +45,8 @@ class ConnectionMonitor:
 
     @property
     def rest_works(self) -> bool:
-        """Whether REST is not known to fail."""
-        return self._rest[0] is ConnectionState.ONLINE
+        """Whether REST is not known to fail and nothing is held back until it answers."""
+        return self._rest[0] is ConnectionState.ONLINE and not self._is_held
 
     def connecting(self) -> None:
         """Report that the link is being opened; what was known of it no longer counts."""

@@ -26,7 +26,6 @@ class DepthEvent:
         time_ns: venue time, ns UTC.
     """
 
-    venue_symbol: str
     first_id: int
     last_id: int
     bids: tuple[Level, ...]

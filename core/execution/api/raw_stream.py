@@ -96,6 +96,9 @@ class RawStream(Generic[E]):
             await guard(self._client, self._dialect.hold_stream(self._client.live, self.name))
         except GatewayError as exc:
             self.put(exc)
+        except Exception:  # a bug: it surfaces when the reader, woken by this, has left
+            self.put(RetryableError("the connection was closed"))
+            raise
         else:
             self.put(RetryableError("the connection was closed"))
 
@@ -122,10 +125,11 @@ async def open_raw(
     """
     stream: RawStream[E] = RawStream(client, dialect, name)
 
-    def take(message: Mapping[str, Any]) -> None:
+    def take(message: Mapping[str, Any]) -> bool:
         event = decode(message)
         if event is not None:
             stream.put(event)
+        return event is not None
 
     client.add_raw_handler(take)
     holder = asyncio.create_task(stream.hold(), name="raw-stream")

@@ -12,7 +12,6 @@ from core.domain.orders import Side
 class TradeEvent:
     """A public trade as a venue's stream tells it; ids grow with time."""
 
-    venue_symbol: str
     trade_id: int
     price: float
     quantity: float

@@ -91,6 +91,10 @@ class VenueClock:
         self._anchor_ns = self._wall.now_ns() - ended_ns
         self._is_known = True
 
+    def follow_wall(self) -> None:
+        """Take the wall clock's word: for a venue that does not tell its time."""
+        self._offset_ns = self._anchor_ns = self._wall.now_ns() - self._monotonic_ns()
+
     def forget(self) -> None:
         """Drop what was measured: the venue says that it is wrong."""
         self._samples.clear()

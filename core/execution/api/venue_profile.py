@@ -62,16 +62,16 @@ class VenueDialect(Protocol):
         """Return the name of the stream of numbered changes of a book; "" where the venue numbers none."""
         ...
 
-    def depth_event(self, message: Mapping[str, Any]) -> DepthEvent | None:
-        """Return what a raw stream message changes in a book; None for other messages."""
+    def depth_event(self, message: Mapping[str, Any], venue_symbol: str) -> DepthEvent | None:
+        """Return what a raw stream message changes in this market's book; None for all others, and cheaply."""
         ...
 
     def trade_stream(self, venue_symbol: str) -> str:
         """Return the name of the stream of trades whose ids REST knows as well; "" where there is none."""
         ...
 
-    def trade_event(self, message: Mapping[str, Any]) -> TradeEvent | None:
-        """Return the trade of a raw stream message; None for other messages."""
+    def trade_event(self, message: Mapping[str, Any], venue_symbol: str) -> TradeEvent | None:
+        """Return the trade of this market in a raw stream message; None for all others, and cheaply."""
         ...
 
     def trades_from(self, first_id: int) -> Mapping[str, Any]:

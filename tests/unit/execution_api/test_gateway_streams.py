@@ -218,6 +218,45 @@ async def test_trades_missed_while_the_connection_was_gone_are_read_again(
     await fresh.stop()
 
 
+async def test_a_storm_of_reconnections_leaves_nothing_behind(gateway: CcxtGateway, venue: VenueDouble) -> None:
+    """Connections were opened anew and never let go until memory ran out (freqtrade#10597, #10873, #10933)."""
+
+    async def storm(times: int) -> tuple[int, int, int]:
+        for _ in range(times):
+            readers = [Reader(gateway.watch_trades("BTC/USDT")), Reader(gateway.watch_book("BTC/USDT", 5))]
+            await venue.until(lambda: len(venue.subscriptions) >= 2)
+            await venue.until(lambda readers=readers: bool(readers[1].items))  # type: ignore[misc]
+            venue.subscriptions.clear()
+            await venue.drop_streams()
+            await venue.until(lambda readers=readers: all(r.error is not None for r in readers))  # type: ignore[misc]
+            await asyncio.gather(*(reader.task for reader in readers))
+        await asyncio.sleep(0.1)
+        client = gateway._client
+        return len(client._raw_handlers), len(client.exchange.clients), len(asyncio.all_tasks())
+
+    few = await storm(2)
+    many = await storm(12)
+    assert few[:2] == many[:2] == (0, 0)
+    assert many[2] <= few[2] + 1
+
+
+async def test_a_book_that_is_only_quiet_goes_on(venue: VenueDouble, market_clock: ManualClock) -> None:
+    """REST may know a change a moment before the stream tells it: that is no dead stream."""
+    profile = replace(venue.profile(), stream_silence_s=0.3)
+    gateway = CcxtGateway(profile, TradingMode.PRACTICE, None, market_clock=market_clock)
+    await gateway.connect()
+    reader = Reader(gateway.watch_book("BTC/USDT", 2))
+    await venue.until(lambda: bool(reader.items))
+    await venue.until(lambda: len(venue.sent("GET /api/v3/depth")) == 3)  # asked twice, nothing has happened
+    moved = {"lastUpdateId": 101, "bids": [["99.50", "4"], ["99.00", "1"]], "asks": [["101.00", "3"]]}
+    venue._get_depth = lambda _: moved  # type: ignore[method-assign]
+    await venue.until(lambda: len(venue.sent("GET /api/v3/depth")) == 4)
+    await venue.publish(depth_frame(101, 101, [["99.5", "4"]]))
+    await venue.until(lambda: reader.items[-1].sequence == 101)
+    assert reader.error is None
+    await gateway.close()
+
+
 async def test_a_trade_that_the_stream_lost_is_put_in_its_place(venue: VenueDouble, market_clock: ManualClock) -> None:
     profile = replace(venue.profile(), capabilities=Capabilities(dense_trade_ids=True))
     gateway = CcxtGateway(profile, TradingMode.PRACTICE, None, market_clock=market_clock)

@@ -13,7 +13,7 @@ from core.execution.api.local_book import DepthEvent, Level, LocalBook
 def event(
     first: int, last: int, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = (), time_ns: int = 7
 ) -> DepthEvent:
-    return DepthEvent("BTCUSDT", first, last, bids, asks, time_ns)
+    return DepthEvent(first, last, bids, asks, time_ns)
 
 
 def started(sequence: int = 100) -> LocalBook:

@@ -190,6 +190,39 @@ async def test_a_doubt_is_looked_into_until_rest_works() -> None:
     await probe.stop()
 
 
+async def test_a_link_that_holds_orders_back_is_probed_until_they_flow_even_where_the_probe_has_to_wait() -> None:
+    """Otherwise a request limit that stops the one question after an outage would leave the breaker open for good."""
+    monitor = ConnectionMonitor("binance", "orders", TradingMode.PRACTICE, None)
+    refusals = 3
+
+    async def ask() -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise RetryableError("request limit reached")
+        monitor.hold(False)
+
+    probe = LinkProbe(monitor, ask, random.Random(1), timeout_s=0.5, pause_s=0.005)
+    probe.start()
+    monitor.opened()
+    monitor.hold(True)
+    monitor.doubt()
+    async with asyncio.timeout(5):
+        while monitor.status.state is not ONLINE:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+    assert refusals == 0
+    await probe.stop()
+
+
+def test_an_unfinished_bar_is_never_taken_for_a_closed_one() -> None:
+    """A bar still forming was stored as closed, with a wrong close (freqtrade#13397)."""
+    sequence = CandleSequence(Timeframe.M1)
+    for close in (5, 6, 7):
+        assert finals(sequence.offer(bar(0, close=close))) == []
+    assert finals(sequence.offer(bar(1, close=8))) == []  # the next one began: the old one's close is still a guess
+    assert [c.close for c in sequence.refill([bar(0, close=7.5), bar(1, close=8)]) if c.final] == [7.5]
+
+
 def test_unknown_venue_is_one_sentence() -> None:
     with pytest.raises(FatalGatewayError, match="knows no venue"):
         load_exchange_class("no_such_venue")

@@ -10,7 +10,7 @@ from core.execution.api.trade_sequence import TradeEvent, TradeSequence
 
 
 def trade(number: int) -> TradeEvent:
-    return TradeEvent("BTCUSDT", number, 1.0, 1.0, Side.BUY, number)
+    return TradeEvent(number, 1.0, 1.0, Side.BUY, number)
 
 
 def trades(*numbers: int) -> list[TradeEvent]:

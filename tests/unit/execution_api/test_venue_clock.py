@@ -112,6 +112,14 @@ def test_a_venue_that_sets_its_clock_is_believed_at_the_first_sample_that_proves
     assert world.error_ns <= NS_PER_MS
 
 
+def test_where_the_venue_tells_no_time_the_wall_clock_has_to_do() -> None:
+    world = World()
+    world.sleep(600 * NS_PER_S)
+    assert world.clock.has_stepped
+    world.clock.follow_wall()
+    assert (world.clock.now_ns(), world.clock.has_stepped, world.clock.is_measured) == (world.wall_ns, False, False)
+
+
 def test_small_drift_is_no_step() -> None:
     world = measured()
     world.wall_ns += 100 * NS_PER_MS
