@@ -47,9 +47,10 @@ def practice_exchange(
     as_json: JsonOption = False,
 ) -> None:
     """Run the practice exchange on this machine: a Binance-protocol server on 127.0.0.1 with its own account."""
+    from core.practice.control_routes import opening_balance
     from core.practice.player import parse_speed
     from core.practice.process import TOKEN_VARIABLE
-    from core.practice.server import PracticeConfig, gate_of, opening_balance
+    from core.practice.server import PracticeConfig, gate_of
 
     pace = parse_speed(speed)
     opening = opening_balance(balance)

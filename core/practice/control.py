@@ -122,6 +122,15 @@ class PracticeControl:
         body = {"rate": rate, "seconds": seconds, "symbol": symbol}
         return int((await self._call("POST", "burst", body))["messages"])
 
+    async def permissions(self, **rights: bool) -> dict[str, bool]:
+        """Set rights of the account's key (reading, trading, withdrawals, ip_restrict, revoked) and return them all.
+
+        Raises:
+            UserError: there is no such right, or the exchange does not answer.
+        """
+        answer = await (self._call("POST", "permissions", dict(rights)) if rights else self._call("GET", "permissions"))
+        return {name: bool(value) for name, value in answer.items()}
+
     async def shutdown(self) -> None:
         """Ask the exchange to end."""
         await self._call("POST", "shutdown", {})

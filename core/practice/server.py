@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -28,11 +28,15 @@ from core.practice import auth
 from core.practice.account_store import AccountStore
 from core.practice.api import TradingApi
 from core.practice.auth import ApiKeys
-from core.practice.bars import DAY_MS, INTERVALS, floor_open, interval_name
+from core.practice.bars import DAY_MS, INTERVALS, floor_open
+from core.practice.control_routes import ControlInterface
 from core.practice.exchange import Exchange
 from core.practice.market_source import MarketSource
+from core.practice.operations import Operation, operations
 from core.practice.orders import Rejection
-from core.practice.player import Player, parse_speed
+from core.practice.player import Player
+from core.practice.requests import RequestDesk
+from core.practice.rules import Params
 from core.practice.specs import UNITS
 from core.practice.streams import Connection, StreamHub
 from core.practice.wsapi import WsApi
@@ -40,7 +44,6 @@ from core.practice.wsapi import WsApi
 HOST: Final = "127.0.0.1"
 _PING_S: Final = 20.0
 _MAX_BODY: Final = 1 << 20
-MOST_QUOTE: Final = 10**9
 _DEFAULT_PAST_MS: Final = 7 * DAY_MS
 
 _compact = functools.partial(json.dumps, separators=(",", ":"))  # as the venue writes it
@@ -73,21 +76,6 @@ class PracticeConfig:
     token: str | None = field(default=None, repr=False)
 
 
-def opening_balance(text: str) -> Decimal:
-    """Return the amount a new account begins with.
-
-    Raises:
-        UserError: not an amount of money.
-    """
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or not 0 <= amount <= MOST_QUOTE:
-        raise UserError(f"The balance {text!r} is not an amount of money.", "Give a number such as 10000.")
-    return amount
-
-
 def wall_ms() -> int:
     """Return the server's clock: wall time in ms."""
     return time.time_ns() // 1_000_000
@@ -116,9 +104,11 @@ class PracticeServer:
         now = wall_ms()
         start = start_time(source, config, self._store.clock_ms(), now)
         self.exchange = Exchange(source, self._store, start)
-        self._api = TradingApi(self.exchange, wall_ms)
-        self._hub = StreamHub(self.exchange, self._api, wall_ms)
-        self._wsapi = WsApi(self._api, self._hub, lambda: self.keys, wall_ms)
+        api = TradingApi(self.exchange, wall_ms)
+        self._desk = RequestDesk()
+        self._operations = operations(api, self._restrictions)
+        self._hub = StreamHub(self.exchange, api, wall_ms)
+        self._wsapi = WsApi(self._desk, self._operations, self._hub, lambda: self.keys, wall_ms)
         self.exchange.settle_gap(now)
         self.player = Player(self.exchange, self._hub, wall_ms, config.speed, config.gate_ms)
         self._runner: web.AppRunner | None = None
@@ -127,6 +117,9 @@ class PracticeServer:
         self._port = 0
         self._failure: BaseException | None = None
         self.stop_requested = asyncio.Event()
+        self._control = ControlInterface(
+            self.exchange, self.player, self._hub, self._desk, wall_ms, self._new_account, self.stop_requested
+        )
 
     async def start(self) -> None:
         """Listen and begin to play.
@@ -218,62 +211,29 @@ class PracticeServer:
     # --- routes -----------------------------------------------------------------------------------------------
 
     def _add_routes(self, router: web.UrlDispatcher) -> None:
-        api, base = self._api, "/api/v3"
-        router.add_get(f"{base}/ping", self._rest(lambda params: {}))
-        for path, answer in {
-            "time": api.time,
-            "exchangeInfo": api.exchange_info,
-            "depth": api.depth,
-            "aggTrades": api.aggregate_trades,
-            "trades": api.trades,
-            "ticker/24hr": api.day_ticker,
-            "ticker/price": api.price_ticker,
-            "ticker/bookTicker": api.book_ticker,
-        }.items():
-            router.add_get(f"{base}/{path}", self._rest(answer))
-        router.add_get(f"{base}/klines", self._klines)
-        for path, answer in {
-            "account": api.account,
-            "order": api.query_order,
-            "openOrders": api.open_orders,
-            "allOrders": api.all_orders,
-            "myTrades": api.my_trades,
-        }.items():
-            router.add_get(f"{base}/{path}", self._rest(answer, signed=True))
-        router.add_post(f"{base}/order", self._rest(api.place_order, signed=True))
-        router.add_post(f"{base}/order/test", self._rest(api.test_order, signed=True))
-        router.add_delete(f"{base}/order", self._rest(api.cancel_order, signed=True))
-        router.add_delete(f"{base}/openOrders", self._rest(api.cancel_open_orders, signed=True))
+        for operation in self._operations:
+            if operation.path:
+                router.add_route(operation.method, operation.path, self._rest(operation))
         router.add_get("/stream", self._stream_socket)
         router.add_get("/stream/ws", self._stream_socket)
         router.add_get("/stream/ws/{name}", self._stream_socket)
         router.add_get("/ws-api/v3", self._api_socket)
-        router.add_post("/control/ack", self._ack)
-        router.add_post("/control/speed", self._speed)
-        router.add_post("/control/reset", self._reset)
-        router.add_post("/control/burst", self._burst)
-        router.add_post("/control/shutdown", self._shutdown)
-        router.add_get("/control/state", self._state)
+        self._control.add_routes(router)
 
-    def _rest(self, answer: Callable[[dict[str, str]], Any], *, signed: bool = False) -> Handler:
+    def _rest(self, operation: Operation) -> Handler:
         async def handle(request: web.Request) -> web.Response:
             query, body = request.rel_url.raw_query_string, ""
             if request.can_read_body:
                 body = await request.text()
             params = dict(parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True))
-            if signed:
+
+            def prove() -> None:
                 key = request.headers.get("X-MBX-APIKEY", "")
                 auth.check_signed(self.keys, key, params, auth.query_payload(query, body), wall_ms())
-            return web.json_response(answer(params), dumps=_compact)
+
+            return web.json_response(await self._desk.answer(operation, params, prove), dumps=_compact)
 
         return handle
-
-    async def _klines(self, request: web.Request) -> web.Response:
-        """Answer `/klines`; years of history are made in steps, so that the market goes on meanwhile."""
-        params = dict(request.query)
-        for _ in self._api.warm_klines(params):
-            await asyncio.sleep(0)
-        return web.json_response(self._api.klines(params), dumps=_compact)
 
     async def _stream_socket(self, request: web.Request) -> web.StreamResponse:
         combined = request.path == "/stream"
@@ -282,9 +242,8 @@ class PracticeServer:
         if "@" in named:
             names.append(named)
 
-        def answer(connection: Connection, text: str) -> None:
-            reply = self._subscription(connection, text)
-            connection.send(reply)
+        async def answer(connection: Connection, text: str) -> None:
+            connection.send(self._subscription(connection, text))
 
         return await self._serve_socket(request, answer, combined=combined, names=names)
 
@@ -315,15 +274,15 @@ class PracticeServer:
         return {"result": None, "id": request_id}
 
     async def _api_socket(self, request: web.Request) -> web.StreamResponse:
-        def answer(connection: Connection, text: str) -> None:
-            connection.send(self._wsapi.answer(connection, text))
+        async def answer(connection: Connection, text: str) -> None:
+            connection.send(await self._wsapi.answer(connection, text))
 
         return await self._serve_socket(request, answer)
 
     async def _serve_socket(
         self,
         request: web.Request,
-        answer: Callable[[Connection, str], None],
+        answer: Callable[[Connection, str], Awaitable[None]],
         *,
         combined: bool = False,
         names: list[str] | None = None,
@@ -338,7 +297,7 @@ class PracticeServer:
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    answer(connection, message.data)
+                    await answer(connection, message.data)
         finally:
             self._hub.forget(connection)
             self._sockets.discard(socket)
@@ -347,91 +306,22 @@ class PracticeServer:
                 await asyncio.wait({pump})
         return socket
 
-    # --- control ----------------------------------------------------------------------------------------------
+    # --- the account ------------------------------------------------------------------------------------------
 
-    async def _state(self, request: web.Request) -> web.Response:
-        player = self.player
-        return web.json_response(
-            {
-                "market": self.exchange.source.source_id,
-                "market_time_ms": self.exchange.market_ms,
-                "server_time_ms": wall_ms(),
-                "speed": "max" if player.lockstep else player.speed,
-                "lockstep": player.lockstep,
-                "finished": self.exchange.finished,
-                "last_closed": {"interval": interval_name(player.gate_ms), "open_time": player.last_closed_ms},
-                "symbols": list(self.exchange.specs),
-            }
-        )
-
-    async def _ack(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        open_ms = body.get("open_time")
-        if not isinstance(open_ms, int):
-            raise _bad_request("open_time must be milliseconds since the epoch.")
-        released = self.player.acknowledge(str(body.get("symbol")), str(body.get("interval")), open_ms)
-        return web.json_response({"released": released})
-
-    async def _speed(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        try:
-            self.player.set_speed(parse_speed(str(body.get("speed"))))
-        except UserError as exc:
-            return web.json_response({"error": exc.message, "remedy": exc.remedy}, status=400)
-        return await self._state(request)
-
-    async def _reset(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        amount = self._config.opening_quote
-        if "balance" in body:
-            try:
-                amount = opening_balance(str(body["balance"]))
-            except UserError as exc:
-                return web.json_response({"error": exc.message, "remedy": exc.remedy}, status=400)
+    def _new_account(self, amount: Decimal | None) -> dict[str, Any]:
         # The key first: new keys over the old account would only be given another journal, while the old key over a
         # new account would let an executor take its books for this account's.
         self.keys = auth.replace_keys(self._key_file)
-        archived = self.exchange.reset(self._opening(amount))
+        archived = self.exchange.reset(self._opening(self._config.opening_quote if amount is None else amount))
         self._hub.account_replaced()
         self.player.rebase()
-        answer = {"archived": archived, "api_key": self.keys.api_key, "api_secret": self.keys.api_secret}
-        return web.json_response(answer)
+        return {"archived": archived, "api_key": self.keys.api_key, "api_secret": self.keys.api_secret}
 
     def _opening(self, amount: Decimal) -> dict[str, int]:
         return {quote: int(amount * UNITS) for quote in self._quotes}
 
-    async def _burst(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        symbol = str(body.get("symbol") or next(iter(self.exchange.specs)))
-        rate, seconds = body.get("rate"), body.get("seconds", 1)
-        if (
-            symbol not in self.exchange.specs
-            or not isinstance(rate, int | float)
-            or not isinstance(seconds, int | float)
-            or not (0 < rate <= 50_000 and 0 < seconds <= 3_600)
-        ):
-            return web.json_response({"error": "A burst needs a known symbol, a rate and seconds."}, status=400)
-        self.player.burst(symbol, float(rate), float(seconds))
-        return web.json_response({"symbol": symbol, "messages": int(rate * seconds)})
-
-    async def _shutdown(self, request: web.Request) -> web.Response:
-        self.stop_requested.set()
-        return web.json_response({})
-
-
-def _bad_request(message: str) -> web.HTTPBadRequest:
-    """Return a refusal in the shape of the control interface."""
-    return web.HTTPBadRequest(text=json.dumps({"error": message}), content_type="application/json")
-
-
-async def _json_body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.text())
-    except ValueError as exc:
-        raise _bad_request("The body must be JSON.") from exc
-    if not isinstance(body, dict):
-        raise _bad_request("The body must be a JSON object.")
-    return body
+    def _restrictions(self, params: Params) -> dict[str, Any]:
+        return self._desk.rights.restrictions(auth.created_ms(self._key_file))
 
 
 def start_time(source: MarketSource, config: PracticeConfig, stored_ms: int | None, now_ms: int) -> int:

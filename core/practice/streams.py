@@ -245,13 +245,17 @@ class StreamHub:
 
         Nobody may go on listening who subscribed with the old key.
         """
+        self.end_user_streams()
+        self._sent.clear()
+        for state in self._books.values():
+            state.key = (-1, -1)
+
+    def end_user_streams(self) -> None:
+        """End everybody's user-data events: the key no longer gives them."""
         ended = {"e": "eventStreamTerminated", "E": self._server_ms()}
         for connection in list(self._users):
             connection.send({"subscriptionId": connection.user_subscription, "event": ended})
             self.unsubscribe_user(connection)
-        self._sent.clear()
-        for state in self._books.values():
-            state.key = (-1, -1)
 
     def publish_depth(self, symbol: str) -> int:
         """Send the book's changes since the last frame and return the sequence number reached."""

@@ -21,6 +21,8 @@ UNSEEN = {
     "core.indicators": "called with names the code knows; a wrong one is a bug",
     "core.practice.replay": "the window's practice exchange is synthetic; --replay belongs to the command line",
     "core.practice.player": "the window gives no --speed",
+    "core.practice.control_routes": "as core.practice.server",
+    "core.practice.permissions": "as core.practice.server",
     "core.practice.server": "answers to control requests, which only commands and tests send",
     "core.practice.streams": "protocol errors of the practice exchange's sockets; the client library asks correctly",
     "core.practice.wsapi": "as core.practice.streams",
