@@ -26,6 +26,7 @@ from core.events import ConnectionState, ConnectionStatus, EventSink
 
 if TYPE_CHECKING:
     from core.execution.api.ccxt_gateway import CcxtGateway
+    from core.execution.api.key_permissions import KeyGuard
     from core.execution.executor import Executor
     from core.execution.executor_options import ExecutorOptions
     from core.practice.control import PracticeControl, PracticeEndpoints, PracticeMarketClock
@@ -167,7 +168,12 @@ class PracticeLink:
 
 
 async def open_practice_link(
-    endpoints: PracticeEndpoints, *, link: str, with_keys: bool, on_connection: ConnectionSink | None = None
+    endpoints: PracticeEndpoints,
+    *,
+    link: str,
+    with_keys: bool,
+    on_connection: ConnectionSink | None = None,
+    key_guard: KeyGuard | None = None,
 ) -> PracticeLink:
     """Open a gateway to the practice exchange on the running loop; it is not connected yet.
 
@@ -176,6 +182,7 @@ async def open_practice_link(
         link: "orders" or "market"; names the link in connection events.
         with_keys: whether the gateway may see and move the account.
         on_connection: told about every change of the link.
+        key_guard: asked before the key is used; None lets it pass.
 
     Raises:
         UserError: the exchange does not answer.
@@ -204,6 +211,7 @@ async def open_practice_link(
             market_clock=clock,
             on_connection=on_connection,
             link=link,
+            key_guard=key_guard,
         )
         undo.pop_all()
     return PracticeLink(gateway, control, clock, origin)
@@ -245,11 +253,14 @@ async def open_trading_session(
         GatewayError: the exchange does not answer or refuses.
         UserError: the journal cannot be opened.
     """
+    from core.execution.api.key_permissions import SessionGuard
     from core.execution.assembly import build_executor, key_fingerprint
     from core.practice.endpoints_file import publish_endpoints
     from ml.inference import load_predictor
 
-    link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink)
+    link = await open_practice_link(
+        endpoints, link="orders", with_keys=True, on_connection=sink, key_guard=SessionGuard()
+    )
     try:
         executor = build_executor(
             paths,
