@@ -8,6 +8,9 @@ import sys
 
 def main() -> int:
     """Start the window or the named subcommand and return the exit code."""
+    from core.secrets.environment import seal_environment
+
+    seal_environment()  # before any child could inherit a key
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("--") and arguments[0] != "--help"):
         from app.qt_start import prepare_process

@@ -6,12 +6,14 @@ Each subcommand lives in its own module and is imported only when called: `main.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from app.commands.cli import emit, say
+from core.logger import clean_traceback, redacted_hooks
 
 # The library's class of usage errors; it has no public name of its own.
 _UsageError: Any = typer.BadParameter.__base__
@@ -61,12 +63,16 @@ def run_cli(arguments: list[str]) -> int:
         rich_markup_mode=None,
     )
     try:
-        code = group.main(args=arguments, prog_name="main.py", standalone_mode=False)
+        with redacted_hooks():
+            code = group.main(args=arguments, prog_name="main.py", standalone_mode=False)
     except _UsageError as exc:
         _explain(exc, as_json="--json" in arguments)
         return 2
     except SystemExit as exc:  # standard output was closed while it wrote
         return exc.code if isinstance(exc.code, int) else 1
+    except Exception as exc:  # noqa: BLE001 - a bug: what the interpreter would print may hold a key
+        sys.stderr.write(clean_traceback(exc))
+        return 1
     return code if isinstance(code, int) else 0
 
 
