@@ -255,6 +255,7 @@ async def open_trading_session(
     """
     from core.execution.api.key_permissions import SessionGuard
     from core.execution.assembly import build_executor, key_fingerprint
+    from core.execution.trading_place import TradingPlace, publish_place
     from core.practice.endpoints_file import publish_endpoints
     from ml.inference import load_predictor
 
@@ -279,6 +280,7 @@ async def open_trading_session(
     try:
         # `main.py kill` must find the exchange without asking this process; only the holder of the lock may say where.
         publish_endpoints(paths, endpoints)
+        publish_place(paths, TradingPlace(TradingMode.PRACTICE, link.gateway.venue))
     except BaseException:
         await session.close()
         raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
+from app.commands.key_input import PassphraseFileOption
 from app.commands.rearm import command_line as rearm_line
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
@@ -22,6 +23,7 @@ from core.errors import UserError
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
+    from app.live import LiveSession
     from app.runtime import BarHook, PracticeLink, TradingSession
     from core.config import DataPaths
     from core.domain.candles import Candle
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from core.execution.executor import Executor
     from core.execution.records import TradingStateRecord
     from core.practice.control import PracticeEndpoints
+    from core.secrets.book import KeyBook
+    from core.secrets.keys import LoadedKey
 
 app = typer.Typer(add_completion=False)
 
@@ -94,23 +98,35 @@ def trade(
         str | None, typer.Option(help="Market seconds per wall second of our own exchange, or max.")
     ] = None,
     replay: Annotated[Path | None, typer.Option(help="Stored bars our own exchange replays.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Trade real money at the venue of --key.")] = False,
+    key: Annotated[str | None, typer.Option(help="Name of the key for --live; see main.py keys.")] = None,
+    confirm: Annotated[
+        str | None, typer.Option(help='What --live asks to be typed: "TRADE LIVE WITH" and the name of the key.')
+    ] = None,
+    passphrase_file: PassphraseFileOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Trade headless on the practice exchange and compare the books with it at the end."""
+    """Trade headless and compare the books with the exchange at the end."""
+    from app.commands.trade_live import confirmed_key, live_choice
     from app.runtime import prepare_data
     from core.logger import LogSetup
 
-    if practice == (endpoints is not None):
-        raise UserError("Where to trade is not clear.", "Give either --practice or --endpoints FILE.")
+    if [practice, endpoints is not None, live].count(True) != 1:
+        raise UserError("Where to trade is not clear.", "Give one of --practice, --endpoints FILE and --live.")
+    account = live_choice(key, confirm, passphrase_file, live=live)
+    if live and (seed, speed, replay) != (None, None, None):
+        raise UserError("A real market has no seed, no speed and no replay.", "Leave them out with --live.")
     choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
         _check_model(paths, spec)
+    own = confirmed_key(paths, account) if account is not None else None
+    plan = RunPlan(spec, minutes, rearm_line(data_dir))
     logs = LogSetup(paths.logs)
     try:
-        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir)), logs))
+        outcome = asyncio.run(_trade(paths, choice, plan, logs) if own is None else _trade_live(paths, own, plan))
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
@@ -178,6 +194,15 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
             await session.close()
 
 
+async def _trade_live(paths: DataPaths, own: tuple[KeyBook, LoadedKey], plan: RunPlan) -> Outcome:
+    from app.commands.trade_live import trade_live
+
+    async def run(session: LiveSession, watch: StrategyWatch, stop: asyncio.Event) -> Outcome:
+        return await _run(session, plan, watch, stop, lockstep=False)
+
+    return await trade_live(paths, *own, run)
+
+
 @asynccontextmanager
 async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[PracticeEndpoints]:
     from core.practice.endpoints_file import read_endpoints
@@ -219,9 +244,11 @@ async def _release_first_bar(link: PracticeLink, symbol: str) -> None:
 
 
 async def _run(
-    session: TradingSession, plan: RunPlan, watch: StrategyWatch, stop: asyncio.Event, *, lockstep: bool
+    session: TradingSession | LiveSession, plan: RunPlan, watch: StrategyWatch, stop: asyncio.Event, *, lockstep: bool
 ) -> Outcome:
-    executor, spec = session.executor, plan.spec
+    from app.runtime import PracticeLink
+
+    executor, spec, link = session.executor, plan.spec, session.link
     await executor.start()
     _require_armed(executor.trading_record, plan.rearm)
     watch.expect(executor.wanted_strategies | ({spec.strategy_id} if spec is not None else set()))
@@ -234,7 +261,8 @@ async def _run(
                 await executor.add_strategy(spec)
             await executor.start_strategy(spec.strategy_id)
             if lockstep and await _in_time(_listen(executor, spec.strategy_id), running, stop):
-                await _release_first_bar(session.link, spec.symbol)
+                assert isinstance(link, PracticeLink)  # no other market waits for anybody
+                await _release_first_bar(link, spec.symbol)
         await _in_time(_pass(plan.minutes), running, stop)
         return await _finish(executor, watch)
     finally:

@@ -192,12 +192,14 @@ class SessionGuard:
 
     Args:
         unchecked_confirmed: a person confirmed that the key cannot withdraw; counts where the venue cannot be asked.
-        told: takes every verdict the venue's own answer led to.
+
+    Attributes:
+        told: takes the verdict as soon as there is one, on the gateway's loop.
     """
 
     def __init__(self, *, unchecked_confirmed: bool = False, told: Callable[[Verdict], None] | None = None) -> None:
         self._unchecked_confirmed = unchecked_confirmed
-        self._told = told
+        self.told = told
         self._verdict: Verdict | None = None
 
     @property
@@ -209,8 +211,8 @@ class SessionGuard:
         """See `KeyGuard.admit`."""
         if self._verdict is None:
             self._verdict = await self._decide(client, venue)
-            if self._told is not None:
-                self._told(self._verdict)
+            if self.told is not None:
+                self.told(self._verdict)
         if isinstance(self._verdict, Refused):
             raise KeyRefused(self._verdict.reason, self._verdict.remedy)
 

@@ -1,0 +1,236 @@
+"""Trading with real money from the command line, at a venue on this machine that is not called practice.
+
+The venue is a practice exchange; the profile says otherwise, so every check of a LIVE gateway is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app.live
+from app.commands.root import run_cli
+from core.config import DataPaths
+from core.domain.orders import OrderType, Side, TradingMode
+from core.execution.api.binance_api import binance_practice_profile
+from core.execution.api.gateway import OrderRequest
+from core.execution.api.key_permissions import StopGuard
+from core.execution.api.venue_profile import VenueProfile
+from core.execution.journal import Journal
+from core.execution.trading_place import place_path, read_place
+from core.practice.control import PracticeControl, PracticeEndpoints
+from core.practice.process import PracticeProcess
+from core.secrets.keys import KeyPair, KeyRecord, LoadedKey, StoreKind
+
+PHRASE = "TRADE LIVE WITH main"
+TRADE = ("trade", "--live", "--key", "main", "--minutes", "0.02")
+
+
+class Live:
+    """A venue, a data folder with a key for it, and commands."""
+
+    def __init__(self, endpoints: PracticeEndpoints, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.endpoints = endpoints
+        self.folder = folder
+        self.paths = DataPaths(folder)
+        self._capsys = capsys
+
+    def run(self, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        code = run_cli([*arguments, "--data-dir", str(self.folder), "--json"])
+        out, err = self._capsys.readouterr()
+        assert self.endpoints.api_secret not in out + err
+        assert self.endpoints.api_key not in out + err
+        return code, json.loads(out), err
+
+    def add_key(self, **changes: str) -> None:
+        file = self.folder.parent / "key.txt"
+        file.write_text(f"{self.endpoints.api_key}\n{self.endpoints.api_secret}\n")
+        file.chmod(0o600)
+        code, shown, err = self.run("keys", "add", "main", "--store", "owner-file", "--from-file", str(file))
+        assert code == 0, err
+        assert shown["last4"] == self.endpoints.api_key[-4:]
+
+    def permit(self, **rights: bool) -> None:
+        async def permit() -> None:
+            control = PracticeControl(self.endpoints)
+            try:
+                await control.permissions(**rights)
+            finally:
+                await control.close()
+
+        asyncio.run(permit())
+
+    def place_order(self) -> None:
+        """Leave a working order at the venue, as a program that died would."""
+
+        async def place() -> None:
+            pair = KeyPair(self.endpoints.api_key, self.endpoints.api_secret)
+            record = KeyRecord("main", "binance", "", "", StoreKind.OWNER_FILE, "", 0)
+            gateway = app.live.open_live_gateway(LoadedKey(record, pair), StopGuard())
+            try:
+                await gateway.connect()
+                instrument = gateway.instruments["BTC/USDT"]
+                book = await gateway.fetch_book("BTC/USDT", 5)
+                price = instrument.round_price(Decimal(repr(book.bids[0][0])) / 2)
+                quantity = instrument.round_quantity(100 / price)
+                request = OrderRequest("m-left", "BTC/USDT", Side.BUY, OrderType.LIMIT, quantity, price)
+                await gateway.submit_order(request)
+            finally:
+                await gateway.close()
+
+        asyncio.run(place())
+
+    def open_orders(self) -> int:
+        async def count() -> int:
+            pair = KeyPair(self.endpoints.api_key, self.endpoints.api_secret)
+            record = KeyRecord("main", "binance", "", "", StoreKind.OWNER_FILE, "", 0)
+            gateway = app.live.open_live_gateway(LoadedKey(record, pair), StopGuard())
+            try:
+                await gateway.connect()
+                return len(await gateway.fetch_open_orders())
+            finally:
+                await gateway.close()
+
+        return asyncio.run(count())
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Live]:
+    with PracticeProcess(data_dir=tmp_path / "exchange") as endpoints:
+        profile = binance_practice_profile(rest=endpoints.rest, ws=endpoints.ws, ws_api=endpoints.ws_api)
+
+        def at_loopback(venue: str) -> VenueProfile:
+            assert venue == "binance"
+            return dataclasses.replace(profile, practice=False)
+
+        monkeypatch.setattr(app.live, "live_profile", at_loopback)
+        monkeypatch.setattr("app.commands.trade_live.live_profile", at_loopback)
+        yield Live(endpoints, tmp_path / "data", capsys)
+
+
+def test_confirmed_and_with_a_harmless_key_it_trades_live(live: Live) -> None:
+    live.add_key()
+    code, result, err = live.run(*TRADE, "--confirm", PHRASE)
+    assert code == 0, err
+    assert result["orders_match"]
+    assert result["positions_match"]
+    assert "any address" in err, "the warning about the key is told"
+    journal = Journal(live.paths.journal_db)
+    assert (journal.meta("account") or "").startswith("live:")
+    journal.close()
+    place = read_place(live.paths)
+    assert place is not None
+    assert (place.mode, place.venue, place.key) == (TradingMode.LIVE, "binance", "main")
+    for path in live.folder.rglob("*"):
+        if path.is_file() and path.parent.name != "keys":
+            content = path.read_bytes()
+            assert live.endpoints.api_secret.encode() not in content, path
+            assert live.endpoints.api_key.encode() not in content, path
+    (key,) = live.run("keys", "list")[1]["keys"]
+    assert key["permissions"]["allowed"] is True
+
+
+@pytest.mark.parametrize("typed", ["", "TRADE LIVE WITH other", "trade live with main", "yes", "main"])
+def test_unconfirmed_nothing_is_traded(typed: str, live: Live) -> None:
+    live.add_key()
+    code, answer, _ = live.run(*TRADE, "--confirm", typed)
+    assert code == 2
+    assert PHRASE in answer["remedy"]
+    assert not place_path(live.paths).exists()
+
+
+def test_without_a_terminal_it_asks_for_the_argument(live: Live) -> None:
+    live.add_key()
+    code, answer, _ = live.run(*TRADE)  # the tests have no terminal
+    assert code == 2
+    assert "not confirmed" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [
+        ({"withdrawals": True}, "this key can withdraw money"),
+        ({"trading": False}, "this key may not trade"),
+        ({"reading": False}, "this key may not read the account"),
+        ({"revoked": True}, "-2015"),
+    ],
+)
+def test_a_key_that_must_not_be_used_opens_nothing(rights: dict[str, bool], words: str, live: Live) -> None:
+    live.add_key()
+    live.permit(**rights)
+    code, answer, err = live.run(*TRADE, "--confirm", PHRASE)
+    assert code == 2
+    assert words in answer["error"]
+    assert "Traceback" not in err
+    code, answer, err = live.run("keys", "check", "main")
+    assert code == (2 if "revoked" in rights else 1)
+    assert words in json.dumps(answer)
+
+
+def test_kill_and_rearm_work_for_a_folder_that_trades_live(live: Live) -> None:
+    live.add_key()
+    assert live.run(*TRADE, "--confirm", PHRASE)[0] == 0
+    live.place_order()
+    assert live.open_orders() == 1
+    live.permit(withdrawals=True)  # no reason not to stop
+    code, report, err = live.run("kill")
+    assert code == 0, err
+    assert (report["complete"], len(report["cancelled"])) == (True, 1)
+    assert live.open_orders() == 0
+    live.permit(withdrawals=False)
+    code, answer, _ = live.run(*TRADE, "--confirm", PHRASE)
+    assert code == 2
+    assert "rearm" in answer["remedy"]
+    code, answer, _ = live.run("rearm", "--yes")
+    assert (code, answer["rearmed"]) == (0, True)
+    assert live.run(*TRADE, "--confirm", PHRASE)[0] == 0
+
+
+def test_a_kill_whose_key_is_gone_raises_the_fence_and_says_what_it_could_not_do(live: Live) -> None:
+    live.add_key()
+    assert live.run(*TRADE, "--confirm", PHRASE)[0] == 0
+    assert live.run("keys", "remove", "main", "--confirm", "main")[0] == 0
+    code, report, _ = live.run("kill")
+    assert code == 1
+    assert report["complete"] is False
+    assert "no key named 'main'" in report["errors"][0]
+    assert (live.folder / "fence.json").exists()
+
+
+def test_a_folder_belongs_to_one_account(live: Live) -> None:
+    live.add_key()
+    assert live.run(*TRADE, "--confirm", PHRASE)[0] == 0
+    code, answer, _ = live.run("trade", "--practice", "--minutes", "0.01")
+    assert code == 2
+    assert "another account" in answer["error"]
+    place = read_place(live.paths)
+    assert place is not None
+    assert place.mode is TradingMode.LIVE, "a kill still finds the real account"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trade", "--live"),
+        ("trade", "--live", "--practice", "--key", "main"),
+        ("trade", "--practice", "--key", "main"),
+        ("trade", "--practice", "--confirm", PHRASE),
+        ("trade", "--live", "--key", "main", "--seed", "3", "--confirm", PHRASE),
+        ("trade", "--live", "--key", "nobody", "--confirm", "TRADE LIVE WITH nobody"),
+    ],
+)
+def test_half_a_wish_is_a_usage_error(arguments: tuple[str, ...], live: Live) -> None:
+    live.add_key()
+    code, answer, err = live.run(*arguments)
+    assert code == 2
+    assert answer["error"]
+    assert "Traceback" not in err
+    assert not os.path.exists(live.paths.journal_db) or not place_path(live.paths).exists()
