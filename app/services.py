@@ -53,6 +53,10 @@ class TradingCommands(Protocol):
         """Allow trading again after a kill; only ever by explicit request."""
         ...
 
+    def reconnect(self) -> None:
+        """Try now to connect again; needed where the venue refused the key."""
+        ...
+
     def new_account(self, balance: Decimal) -> None:
         """Begin a new practice account with `balance` of the quote currency; the strategies come along, stopped."""
         ...

@@ -75,6 +75,9 @@ class SilentCommands:
     def rearm(self) -> None:
         """Ignore a re-arm."""
 
+    def reconnect(self) -> None:
+        """Ignore the wish to connect again."""
+
     def new_account(self, balance: Decimal) -> None:
         """Ignore the wish for a new account."""
 

@@ -21,6 +21,7 @@ class ActionId(StrEnum):
     KILL = "kill"
     KILL_FLATTEN = "kill_flatten"
     REARM = "rearm"
+    RECONNECT = "reconnect"
     NEW_ACCOUNT = "new_account"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
@@ -138,6 +139,13 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Allow trading again after a halt"),
         "refresh-cw",
         grave=True,
+    ),
+    ActionSpec(
+        A.RECONNECT,
+        M.TRADE,
+        mark("Reconnect"),
+        mark("Connect to the venue again now, for example with a repaired key"),
+        "refresh-cw",
     ),
     ActionSpec(
         A.NEW_ACCOUNT,

@@ -65,6 +65,7 @@ class Deeds(QObject):
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
             ActionId.REARM: parts.questions.ask_rearm,
+            ActionId.RECONNECT: services.trading.reconnect,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
