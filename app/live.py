@@ -161,6 +161,18 @@ async def ask_permissions(key: LoadedKey) -> Verdict:
     return guard.verdict
 
 
+async def ask_venue(key: LoadedKey) -> PermissionNote:
+    """Ask the venue what a key may do, as it is kept with the key; see `ask_permissions`."""
+    return permission_note(await ask_permissions(key), SystemClock().now_ns())
+
+
+def asked_venues() -> tuple[str, ...]:
+    """Return the venues of ours that say what a key may do."""
+    from core.execution.api.key_permissions import tells_permissions
+
+    return tuple(filter(tells_permissions, LIVE_VENUES))
+
+
 def permission_note(verdict: Verdict, now_ns: int) -> PermissionNote:
     """Return a verdict as it is kept with the key."""
     from core.execution.api.key_permissions import Allowed

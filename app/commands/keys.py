@@ -10,7 +10,7 @@ import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit
 from app.commands.key_input import PassphraseFileOption, command_book, read_pair, require_phrase
-from core.clock import SystemClock, to_datetime
+from core.clock import to_datetime
 from core.config import data_paths
 from core.secrets.keys import KeyRecord, PermissionNote, StoreKind, check_name, check_venue, unchecked_phrase
 
@@ -85,7 +85,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Ask the venue what a key may do; places and cancels nothing. Exit code 1 where it must not be used."""
-    from app.live import ask_permissions, confirmation_needed, live_profile, permission_note
+    from app.live import ask_venue, confirmation_needed, live_profile
 
     paths = data_paths(data_dir)
     book = command_book(paths, passphrase_file)
@@ -95,7 +95,7 @@ def check(
         book.confirm_unchecked(record)
     live_profile(record.venue)  # before a passphrase is asked for nothing
     key = book.load(name)
-    note = permission_note(asyncio.run(ask_permissions(key)), SystemClock().now_ns())
+    note = asyncio.run(ask_venue(key))
     book.note_permissions(key.record, note)
     emit(
         _shown(book.record(name)),

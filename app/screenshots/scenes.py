@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWiz
 from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
+from app.screenshots.keys_scenes import keys_scenes
 from app.screenshots.market import NOW_NS
 from app.screenshots.session import BTC, HOURLY, WOULD_TRADE
 from app.screenshots.studio import Studio, make_tray, settle
@@ -206,6 +207,7 @@ def _dialog_scenes() -> dict[str, Take]:
         "dialog_shortcuts": lambda studio: _shoot_dialog(studio, ShortcutsDialog(studio.window)),
         "dialog_add_strategy": partial(_add_strategy, name=tr("Bitcoin hourly")),
         "dialog_add_strategy_incomplete": partial(_add_strategy, name=""),
+        **keys_scenes(),
         "question_close": _close_question,
         "question_flatten": _flatten_question,
         "question_handback": _handback_question,

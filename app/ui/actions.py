@@ -22,6 +22,7 @@ class ActionId(StrEnum):
     KILL_FLATTEN = "kill_flatten"
     REARM = "rearm"
     RECONNECT = "reconnect"
+    KEYS = "keys"
     NEW_ACCOUNT = "new_account"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
@@ -200,6 +201,7 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Colour-blind price colours"),
         group=COLOUR_GROUP,
     ),
+    ActionSpec(A.KEYS, M.SETTINGS, mark("API keys…"), mark("Keys for trading with real money"), "key"),
     ActionSpec(A.WELCOME, M.HELP, mark("Welcome"), mark("What this is, and three ways to begin"), "graduation-cap"),
     ActionSpec(A.GUIDE, M.HELP, mark("User guide"), mark("Everything explained, on one page"), "book-open"),
     ActionSpec(A.SHORTCUTS, M.HELP, mark("Keyboard shortcuts"), mark("Every key on one page"), "keyboard", "F1"),
