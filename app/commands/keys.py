@@ -12,8 +12,11 @@ from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, 
 from app.commands.key_input import PassphraseFileOption, command_book, read_pair, require_phrase
 from core.clock import to_datetime
 from core.config import data_paths
+from core.errors import UserError
 from core.secrets.keys import KeyRecord, PermissionNote, StoreKind, check_name, check_venue, unchecked_phrase
+from core.secrets.os_keyring import KeyringUnusable
 
+_OTHER_STORES = "Other stores are chosen by --store encrypted-file and, for servers, --store owner-file."
 UNASKED = "This venue does not tell what a key may do: look it up on its page."
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="API keys for trading with real money.")
@@ -46,7 +49,10 @@ def add(
     told = tells_permissions(check_venue(venue))
     if not told:
         require_phrase(unchecked_phrase(name), confirm, UNASKED)
-    record = book.add(name, venue, read_pair(from_file), store, withdrawals_unchecked=not told)
+    try:
+        record = book.add(name, venue, read_pair(from_file), store, withdrawals_unchecked=not told)
+    except KeyringUnusable as exc:
+        raise UserError(exc.message, f"{exc.remedy} {_OTHER_STORES}") from exc
     emit(_shown(record), as_json=as_json, text=f"{_line(record)}\nSee what it may do: main.py keys check {name}")
 
 

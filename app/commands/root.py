@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from app.commands.cli import emit, say
-from core.logger import clean_traceback, redacted_hooks
+from core.logger import SECRETS, clean_traceback, redacted_hooks
 
 # The library's class of usage errors; it has no public name of its own.
 _UsageError: Any = typer.BadParameter.__base__
@@ -82,11 +82,13 @@ def _explain(error: Any, *, as_json: bool) -> None:
     context = error.ctx
     message = error.format_message().strip()
     path = context.command_path if context is not None else "main.py"
+    if "extra argument" in message:  # the parser would repeat them, and one may be a key
+        message = f"{path} takes no further arguments, and no key or secret in particular"
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the group
         say(message)
         message = f"{path} needs a subcommand"
     remedy = f"Run {path} --help to see what there is."
     if as_json:
-        emit({"error": f"{message.rstrip('.')}.", "remedy": remedy}, as_json=True)
+        emit({"error": SECRETS.clean(f"{message.rstrip('.')}."), "remedy": remedy}, as_json=True)
     else:
         say(f"Error: {message.rstrip('.')}. {remedy}")

@@ -100,4 +100,7 @@ def _tell(book: KeyBook, record: KeyRecord, verdict: Verdict) -> None:
     note = permission_note(verdict, SystemClock().now_ns())
     for line in note.lines:
         say(line)
-    book.note_permissions(record, note)
+    try:
+        book.note_permissions(record, note)
+    except UserError as exc:  # only the list misses it; the session has decided
+        say(f"Note: {exc}")

@@ -30,6 +30,7 @@ from core.secrets.keys import (
     key_fingerprint,
 )
 from core.secrets.os_keyring import KeyringStore
+from core.secrets.process import forbid_core_dumps
 from core.secrets.stores import AskPassphrase, SecretStore
 
 Hide = Callable[..., None]
@@ -193,13 +194,14 @@ class KeyBook:
 def open_key_book(
     paths: DataPaths, hide: Hide, ask_passphrase: AskPassphrase, *, keyring: SecretStore | None = None
 ) -> KeyBook:
-    """Open the keys of a data folder; reads nothing yet but takes the environment's keys out of it.
+    """Open the keys of a data folder; reads nothing yet, but takes the keys out of the environment.
 
     Args:
         hide: see `KeyBook`.
         ask_passphrase: asked where a key of the encrypted file is read or written.
         keyring: the keyring; the operating system's where None.
     """
+    forbid_core_dumps()
     encrypted = EncryptedFileStore(paths.keys / "encrypted.json", ask_passphrase)
     stores = (keyring or KeyringStore(), encrypted, OwnerFileStore(paths.keys / "owner.json"))
     variables = seal_environment()

@@ -16,7 +16,7 @@ from core.secrets.keys import KeyPair, StoreKind
 from core.secrets.stores import pair_from_text, pair_to_text
 
 SERVICE = "maru-trader"
-LIMIT_S = 30.0
+LIMIT_S = 60.0  # its person may have to type a password first
 # Below it the library itself does not recommend a backend.
 _RECOMMENDED = 1.0
 _USELESS = ("keyring.backends.fail", "keyring.backends.null")
@@ -27,6 +27,13 @@ _ELSE = (
 )
 
 T = TypeVar("T")
+
+
+class KeyringUnusable(UserError):
+    """There is no keyring, it protects nothing, or it does not answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, _ELSE)
 
 
 class KeyringBackend(Protocol):
@@ -60,15 +67,6 @@ class KeyringStore:
         self._limit_s = limit_s
         self._hanging: threading.Thread | None = None
 
-    def describe(self) -> str:
-        """Return the name of the backend in use.
-
-        Raises:
-            UserError: there is none that protects a key.
-        """
-        backend = self._call(lambda: usable_backend(self._find()))
-        return str(getattr(backend, "name", type(backend).__name__))
-
     def get(self, entry: str) -> KeyPair | None:
         """See `SecretStore.get`."""
         text = self._call(lambda: usable_backend(self._find()).get_password(SERVICE, entry))
@@ -84,7 +82,7 @@ class KeyringStore:
             return backend.get_password(SERVICE, entry) == text
 
         if not self._call(keep):
-            raise UserError("The keyring did not keep the key.", _ELSE)
+            raise KeyringUnusable("The keyring did not keep the key.")
 
     def remove(self, entry: str) -> None:
         """See `SecretStore.remove`."""
@@ -103,7 +101,7 @@ class KeyringStore:
             UserError: no answer in time, an earlier call still hangs, or the keyring refuses.
         """
         if self._hanging is not None and self._hanging.is_alive():
-            raise UserError("The keyring still does not answer.", _ELSE)
+            raise KeyringUnusable("The keyring still does not answer.")
         answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
         def run() -> None:
@@ -118,7 +116,7 @@ class KeyringStore:
             value, error = answers.get(timeout=self._limit_s)
         except queue.Empty:
             self._hanging = thread
-            raise UserError(f"The keyring did not answer within {self._limit_s:.0f} seconds.", _ELSE) from None
+            raise KeyringUnusable(f"The keyring did not answer within {self._limit_s:.0f} seconds.") from None
         thread.join()
         if error is not None:
             raise _as_user_error(error)
@@ -134,11 +132,11 @@ def usable_backend(backend: Any) -> KeyringBackend:
     if type(backend).__module__ == _CHAIN:
         members = [member for member in backend.backends if not _weakness(member)]
         if not members:
-            raise UserError("No keyring here protects a key: the chain holds none that does.", _ELSE)
+            raise KeyringUnusable("No keyring here protects a key: the chain holds none that does.")
         # Not the chain itself: it would hand on what the best one refuses to the next.
         return members[0]  # type: ignore[no-any-return]
     if weakness := _weakness(backend):
-        raise UserError(weakness, _ELSE)
+        raise KeyringUnusable(weakness)
     return backend  # type: ignore[no-any-return]
 
 
@@ -166,6 +164,6 @@ def _as_user_error(error: BaseException) -> BaseException:
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return error
     why = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-    refusal = UserError(f"The keyring refused: {why}.", _ELSE)
+    refusal = KeyringUnusable(f"The keyring refused: {why}.")
     refusal.__cause__ = error
     return refusal

@@ -199,3 +199,18 @@ if __name__ == "__main__":
     assert SECRET not in done.stdout
     assert '"keyring": "keyring.backends.null.Keyring"' in done.stdout
     assert '"variables": []' in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_process_with_keys_leaves_no_image_of_its_memory(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from pathlib import Path
+from core.config import DataPaths
+from core.secrets.book import open_key_book
+_, most = resource.getrlimit(resource.RLIMIT_CORE)
+resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+open_key_book(DataPaths(Path(sys.argv[1])), lambda *texts: None, lambda new: "")
+assert resource.getrlimit(resource.RLIMIT_CORE) == (0, most)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, timeout=60, check=True)

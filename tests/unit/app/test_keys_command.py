@@ -26,6 +26,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     """Run a subcommand of keys with standard input, and return code, JSON and what it said."""
     backend = MemoryKeyring()
     monkeypatch.setattr("core.secrets.os_keyring._installed_backend", lambda: backend)
+    monkeypatch.setattr("core.secrets.environment._taken", {})
 
     def run(*arguments: str, typed: str = "") -> tuple[int, dict[str, Any], str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
@@ -173,3 +174,19 @@ def test_two_different_new_passphrases_are_refused(monkeypatch: pytest.MonkeyPat
 def test_the_environment_may_give_the_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.secrets.environment._taken", {"MARU_API_PASSPHRASE": PASSPHRASE})
     assert key_input.passphrase_asker(None)(False) == PASSPHRASE
+
+
+@pytest.mark.parametrize("extra", [[PAIR.api_secret], [PAIR.api_key, PAIR.api_secret]])
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(extra: list[str], run: Run) -> None:
+    code, answer, _ = run("add", "main", *extra)  # the fixture looks for secrets in what was said
+    assert code == 2
+    assert "no key or secret in particular" in answer["error"]
+
+
+def test_no_keyring_names_the_other_stores(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keyring.backends.null
+
+    monkeypatch.setattr("core.secrets.os_keyring._installed_backend", keyring.backends.null.Keyring)
+    code, answer, _ = run("add", "main", typed=TWO_LINES)
+    assert code == 2
+    assert "--store owner-file" in answer["remedy"]

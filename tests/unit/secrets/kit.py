@@ -23,7 +23,6 @@ class MemoryKeyring:
     """A backend of the library, as far as it is used."""
 
     priority = 5.0
-    name = "memory"
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], str] = {}

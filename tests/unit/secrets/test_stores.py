@@ -208,7 +208,7 @@ class Weak(MemoryKeyring):
 )
 def test_a_keyring_that_protects_nothing_is_refused_before_it_sees_a_key(backend: Any, words: str) -> None:
     store = KeyringStore(lambda: backend, limit_s=5.0)
-    for attempt in (lambda: store.put("a", PAIR), lambda: store.get("a"), lambda: store.remove("a"), store.describe):
+    for attempt in (lambda: store.put("a", PAIR), lambda: store.get("a"), lambda: store.remove("a")):
         with pytest.raises(UserError, match=words) as caught:
             attempt()
         assert "encrypted file" in caught.value.remedy
@@ -281,7 +281,8 @@ def test_damaged_content_of_the_keyring_is_not_repeated() -> None:
 # --- the environment ----------------------------------------------------------------------------------------------
 
 
-def test_sealing_leaves_nothing_for_children() -> None:
+def test_sealing_leaves_nothing_for_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.secrets.environment._taken", {})
     environment = {"MARU_API_KEY_TESTVENUE": "abcdefgh1", "MARU_API_SECRET_TESTVENUE": "s" * 9, "PATH": "/bin"}
     taken = seal_environment(environment)
     assert environment == {"PATH": "/bin"}
