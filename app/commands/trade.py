@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ import typer
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
 from app.commands.key_input import PassphraseFileOption
 from app.commands.rearm import command_line as rearm_line
+from app.commands.trade_commands import CommandReader
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
 from core.domain.money import parse_decimal, plain
@@ -45,6 +47,7 @@ class ExchangeChoice:
     seed: int | None
     speed: str | None
     replay: Path | None
+    faults: str | None
     timeframe: str
 
     @property
@@ -61,11 +64,13 @@ class RunPlan:
         spec: the strategy to run; None only keeps the books, and runs what ran before.
         minutes: wall minutes; None until interrupted.
         rearm: the command that re-arms this data folder, for who finds trading halted.
+        commands: whether orders by hand are read from standard input.
     """
 
     spec: StrategySpec | None
     minutes: float | None
     rearm: str
+    commands: bool = False
 
 
 @dataclass(slots=True)
@@ -104,6 +109,10 @@ def trade(
         str | None, typer.Option(help='What --live asks to be typed: "TRADE LIVE WITH" and the name of the key.')
     ] = None,
     passphrase_file: PassphraseFileOption = None,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
+    ] = False,
+    faults: Annotated[str | None, typer.Option(help="Faults of our own exchange, e.g. lost-ack:order,next=1.")] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,15 +124,17 @@ def trade(
     if [practice, endpoints is not None, live].count(True) != 1:
         raise UserError("Where to trade is not clear.", "Give one of --practice, --endpoints FILE and --live.")
     account = live_choice(key, confirm, passphrase_file, live=live)
-    if live and (seed, speed, replay) != (None, None, None):
-        raise UserError("A real market has no seed, no speed and no replay.", "Leave them out with --live.")
-    choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
+    if live and (seed, speed, replay, faults) != (None, None, None, None):
+        raise UserError("A real market has no seed, speed, replay and faults.", "Leave them out with --live.")
+    if faults is not None and endpoints is not None:
+        raise UserError("--faults arms an exchange started for this run.", "Leave it out, or use its control address.")
+    choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
         _check_model(paths, spec)
     own = confirmed_key(paths, account) if account is not None else None
-    plan = RunPlan(spec, minutes, rearm_line(data_dir))
+    plan = RunPlan(spec, minutes, rearm_line(data_dir), commands)
     logs = LogSetup(paths.logs)
     try:
         outcome = asyncio.run(_trade(paths, choice, plan, logs) if own is None else _trade_live(paths, own, plan))
@@ -216,6 +227,7 @@ async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[P
         seed=choice.seed,
         speed=choice.speed,
         replay=choice.replay,
+        faults=choice.faults,
         gate=choice.timeframe if choice.lockstep else None,
     )
     endpoints = await asyncio.to_thread(process.start)
@@ -254,6 +266,9 @@ async def _run(
     watch.expect(executor.wanted_strategies | ({spec.strategy_id} if spec is not None else set()))
     running = asyncio.create_task(executor.run())
     _stop_on_signal(stop)
+    reader = CommandReader(executor, answer=partial(emit, as_json=True)) if plan.commands else None
+    if reader is not None:
+        reader.start()
     say("Trading. Press Ctrl-C to stop; open orders stay at the exchange.")
     try:
         if spec is not None:
@@ -264,6 +279,8 @@ async def _run(
                 assert isinstance(link, PracticeLink)  # no other market waits for anybody
                 await _release_first_bar(link, spec.symbol)
         await _in_time(_pass(plan.minutes), running, stop)
+        if reader is not None:
+            await reader.close()
         return await _finish(executor, watch)
     finally:
         await executor.stop()

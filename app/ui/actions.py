@@ -23,6 +23,7 @@ class ActionId(StrEnum):
     REARM = "rearm"
     RECONNECT = "reconnect"
     KEYS = "keys"
+    RISK_LIMITS = "risk_limits"
     NEW_ACCOUNT = "new_account"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
@@ -147,6 +148,13 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Reconnect"),
         mark("Connect to the venue again now, for example with a repaired key"),
         "refresh-cw",
+    ),
+    ActionSpec(
+        A.RISK_LIMITS,
+        M.TRADE,
+        mark("Risk limits…"),
+        mark("What orders may not exceed, and how much of it is used"),
+        "shield-alert",
     ),
     ActionSpec(
         A.NEW_ACCOUNT,

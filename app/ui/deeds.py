@@ -20,6 +20,7 @@ from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.guide_dialog import GuideDialog
 from app.ui.dialogs.keys_dialog import KeysDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
+from app.ui.dialogs.risk_dialog import RiskDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
@@ -68,6 +69,7 @@ class Deeds(QObject):
             ActionId.REARM: parts.questions.ask_rearm,
             ActionId.RECONNECT: services.trading.reconnect,
             ActionId.KEYS: self._show_keys,
+            ActionId.RISK_LIMITS: self._show_risk_limits,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
@@ -85,8 +87,6 @@ class Deeds(QObject):
         questions, trading = parts.questions, services.trading
         questions.flatten_confirmed.connect(self._on_flatten_confirmed)
         questions.rearm_confirmed.connect(trading.rearm)
-        questions.handback_confirmed.connect(parts.ticket.head.hand_back)
-        parts.ticket.head.handback_requested.connect(self._on_handback)
         parts.strategies.train_requested.connect(self.train_requested)
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
@@ -146,6 +146,15 @@ class Deeds(QObject):
             dialog.show()
             dialog.activateWindow()
 
+    def _show_risk_limits(self) -> None:
+        window, models = self._parts.window, self._parts.models
+        dialog = window.findChild(RiskDialog)
+        if dialog is None:
+            dialog = RiskDialog(lambda: models.risk_settings, models.risk_use, window)
+            dialog.accepted_settings.connect(self._services.trading.change_risk_settings)
+        dialog.show()
+        dialog.activateWindow()
+
     def _ask_new_account(self) -> None:
         dialog = NewAccountDialog(self._parts.window)
         dialog.confirmed.connect(self._services.trading.new_account)
@@ -190,11 +199,6 @@ class Deeds(QObject):
             self.go_to_ticket()
         else:
             self._show_guide()
-
-    @Slot(object)
-    def _on_handback(self, strategy_ids: tuple[str, ...]) -> None:
-        names = {s.strategy_id: s.title for s in self._parts.models.strategies.records()}
-        self._parts.questions.ask_handback(strategy_ids, tuple(names.get(i, i) for i in strategy_ids))
 
     @Slot(str)
     def _on_palette(self, key: str) -> None:

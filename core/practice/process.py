@@ -40,6 +40,8 @@ class PracticeProcess:
         gate: str | None = None,
         balance: str | None = None,
         port: int | None = None,
+        faults: str | None = None,
+        limits: str | None = None,
         resume: PracticeEndpoints | None = None,
     ) -> None:
         """Describe the exchange; arguments are those of the `practice-exchange` command, None for its defaults.
@@ -60,6 +62,8 @@ class PracticeProcess:
             "--lockstep-interval": gate,
             "--balance": balance,
             "--port": port,
+            "--faults": faults,
+            "--limits": limits,
         }
         self._arguments = [part for name, value in options.items() if value is not None for part in (name, str(value))]
         self._process: subprocess.Popen[str] | None = None

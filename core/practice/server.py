@@ -14,14 +14,15 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from core.errors import UserError
 from core.practice import auth
@@ -31,18 +32,21 @@ from core.practice.auth import ApiKeys
 from core.practice.bars import DAY_MS, INTERVALS, floor_open
 from core.practice.control_routes import ControlInterface
 from core.practice.exchange import Exchange
+from core.practice.fault_rules import FaultSpec
+from core.practice.faults import FaultPlan
+from core.practice.limits import RequestLimits
 from core.practice.market_source import MarketSource
-from core.practice.operations import Operation, operations
+from core.practice.operations import OPERATIONS, RESTRICTIONS, Operation
 from core.practice.orders import Rejection
 from core.practice.player import Player
-from core.practice.requests import RequestDesk
+from core.practice.requests import NoAnswer, RequestDesk
 from core.practice.rules import Params
+from core.practice.sockets import Sockets, drop
 from core.practice.specs import UNITS
-from core.practice.streams import Connection, StreamHub
+from core.practice.streams import StreamHub
 from core.practice.wsapi import WsApi
 
 HOST: Final = "127.0.0.1"
-_PING_S: Final = 20.0
 _MAX_BODY: Final = 1 << 20
 _DEFAULT_PAST_MS: Final = 7 * DAY_MS
 
@@ -64,6 +68,8 @@ class PracticeConfig:
         opening_quote: quote currency of a new account.
         new_account: set a stored account aside and begin a new one.
         token: opens the control interface; None makes one.
+        faults: armed from the start.
+        limits: factor of the venue's request limits; None enforces none.
     """
 
     folder: Path
@@ -74,11 +80,17 @@ class PracticeConfig:
     opening_quote: Decimal = Decimal(10_000)
     new_account: bool = False
     token: str | None = field(default=None, repr=False)
+    faults: FaultSpec | None = None
+    limits: float | None = 1.0
 
 
 def wall_ms() -> int:
-    """Return the server's clock: wall time in ms."""
+    """Return wall time, ms."""
     return time.time_ns() // 1_000_000
+
+
+def _steady_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 class PracticeServer:
@@ -103,22 +115,33 @@ class PracticeServer:
             self._store.archive(opening)
         now = wall_ms()
         start = start_time(source, config, self._store.clock_ms(), now)
-        self.exchange = Exchange(source, self._store, start)
-        api = TradingApi(self.exchange, wall_ms)
-        self._desk = RequestDesk()
-        self._operations = operations(api, self._restrictions)
-        self._hub = StreamHub(self.exchange, api, wall_ms)
-        self._wsapi = WsApi(self._desk, self._operations, self._hub, lambda: self.keys, wall_ms)
+        self._plan = FaultPlan(_steady_ms)
+        if config.faults is not None:
+            self._plan.arm(config.faults)
+        limits = RequestLimits(wall_ms, config.limits)
+        self.exchange = Exchange(source, self._store, start, self._plan.fill_cap)
+        self.exchange.observers.append(limits.orders_changed)
+        api = TradingApi(self.exchange, self._server_ms, self._plan.hides, limits.announced)
+        self._desk = RequestDesk(api, self._plan, limits, self._server_ms)
+        self._hub = StreamHub(self.exchange, api, self._server_ms, wall_ms)
+        wsapi = WsApi(self._desk, self._hub, lambda: self.keys, self._server_ms)
+        self._sockets = Sockets(self._hub, wsapi, self._desk, self._fail)
         self.exchange.settle_gap(now)
-        self.player = Player(self.exchange, self._hub, wall_ms, config.speed, config.gate_ms)
+        self.player = Player(self.exchange, self._hub, self._server_ms, wall_ms, config.speed, config.gate_ms)
         self._runner: web.AppRunner | None = None
         self._task: asyncio.Task[None] | None = None
-        self._sockets: set[web.WebSocketResponse] = set()
         self._port = 0
         self._failure: BaseException | None = None
         self.stop_requested = asyncio.Event()
         self._control = ControlInterface(
-            self.exchange, self.player, self._hub, self._desk, wall_ms, self._new_account, self.stop_requested
+            self.exchange,
+            api,
+            self.player,
+            self._hub,
+            self._desk,
+            self._server_ms,
+            self._new_account,
+            self.stop_requested,
         )
 
     async def start(self) -> None:
@@ -175,9 +198,7 @@ class PracticeServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({self._task})
             self._task = None
-        for socket in list(self._sockets):
-            with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
-                await asyncio.wait_for(socket.close(code=1001, message=b"Server shutdown"), 0.5)
+        await self._sockets.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -186,6 +207,10 @@ class PracticeServer:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    def _server_ms(self) -> int:
+        """Return the server's clock: wall time, unless a fault shifts it."""
+        return wall_ms() + self._plan.skew_ms()
 
     # --- safety and errors ------------------------------------------------------------------------------------
 
@@ -202,25 +227,27 @@ class PracticeServer:
         try:
             return await handler(request)
         except Rejection as exc:
-            return web.json_response({"code": exc.code, "msg": exc.message}, status=exc.status, dumps=_compact)
+            return self._refusal(exc)
         except UserError as exc:  # the account cannot be stored: memory must not run ahead of the disk
-            self._failure = exc
-            self.stop_requested.set()
+            self._fail(exc)
             return web.json_response({"code": -1000, "msg": exc.message}, status=503, dumps=_compact)
+
+    def _fail(self, error: UserError) -> None:
+        self._failure = error
+        self.stop_requested.set()
 
     # --- routes -----------------------------------------------------------------------------------------------
 
     def _add_routes(self, router: web.UrlDispatcher) -> None:
-        for operation in self._operations:
+        for operation in OPERATIONS:
             if operation.path:
                 router.add_route(operation.method, operation.path, self._rest(operation))
-        router.add_get("/stream", self._stream_socket)
-        router.add_get("/stream/ws", self._stream_socket)
-        router.add_get("/stream/ws/{name}", self._stream_socket)
-        router.add_get("/ws-api/v3", self._api_socket)
+        self._sockets.add_routes(router)
         self._control.add_routes(router)
 
     def _rest(self, operation: Operation) -> Handler:
+        run = self._restrictions if operation.name == RESTRICTIONS else None
+
         async def handle(request: web.Request) -> web.Response:
             query, body = request.rel_url.raw_query_string, ""
             if request.can_read_body:
@@ -229,82 +256,27 @@ class PracticeServer:
 
             def prove() -> None:
                 key = request.headers.get("X-MBX-APIKEY", "")
-                auth.check_signed(self.keys, key, params, auth.query_payload(query, body), wall_ms())
+                auth.check_signed(self.keys, key, params, auth.query_payload(query, body), self._server_ms())
 
-            return web.json_response(await self._desk.answer(operation, params, prove), dumps=_compact)
+            try:
+                answer = await self._desk.answer(operation, params, prove, run)
+            except NoAnswer as exc:
+                await drop(request, exc.how)
+                return web.Response()
+            except Rejection as exc:
+                return self._refusal(exc, self._desk.limits.headers(orders=False))
+            headers = self._desk.limits.headers(orders=operation.places)
+            return web.json_response(answer, dumps=_compact, headers=headers)
 
         return handle
 
-    async def _stream_socket(self, request: web.Request) -> web.StreamResponse:
-        combined = request.path == "/stream"
-        names = [name for name in request.query.get("streams", "").split("/") if name]
-        named = request.match_info.get("name", "")
-        if "@" in named:
-            names.append(named)
-
-        async def answer(connection: Connection, text: str) -> None:
-            connection.send(self._subscription(connection, text))
-
-        return await self._serve_socket(request, answer, combined=combined, names=names)
-
-    def _subscription(self, connection: Connection, text: str) -> dict[str, Any]:
-        request_id: Any = None
-        try:
-            request = json.loads(text)
-            request_id = request.get("id")
-            method, names = request.get("method"), request.get("params") or []
-        except (ValueError, AttributeError):
-            return {"error": {"code": 3, "msg": "Invalid JSON"}, "id": None}
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            return {
-                "error": {"code": 2, "msg": "Invalid request: params must be an array of strings"},
-                "id": request_id,
-            }
-        try:
-            if method == "SUBSCRIBE":
-                self._hub.subscribe(connection, names)
-            elif method == "UNSUBSCRIBE":
-                self._hub.unsubscribe(connection, names)
-            elif method == "LIST_SUBSCRIPTIONS":
-                return {"result": list(connection.streams), "id": request_id}
-            else:
-                return {"error": {"code": 2, "msg": f"Invalid request: unknown method {method}"}, "id": request_id}
-        except Rejection as exc:
-            return {"error": {"code": 2, "msg": exc.message}, "id": request_id}
-        return {"result": None, "id": request_id}
-
-    async def _api_socket(self, request: web.Request) -> web.StreamResponse:
-        async def answer(connection: Connection, text: str) -> None:
-            connection.send(await self._wsapi.answer(connection, text))
-
-        return await self._serve_socket(request, answer)
-
-    async def _serve_socket(
-        self,
-        request: web.Request,
-        answer: Callable[[Connection, str], Awaitable[None]],
-        *,
-        combined: bool = False,
-        names: list[str] | None = None,
-    ) -> web.StreamResponse:
-        socket = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MAX_BODY, compress=False)
-        connection = Connection(socket, combined=combined)
-        if names:
-            self._hub.subscribe(connection, names)
-        await socket.prepare(request)
-        self._sockets.add(socket)
-        pump = asyncio.get_running_loop().create_task(connection.pump())
-        try:
-            async for message in socket:
-                if message.type is WSMsgType.TEXT:
-                    await answer(connection, message.data)
-        finally:
-            self._hub.forget(connection)
-            self._sockets.discard(socket)
-            pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({pump})
-        return socket
+    def _refusal(self, refusal: Rejection, headers: Mapping[str, str] = MappingProxyType({})) -> web.Response:
+        """Return an error answer in the venue's shape; without a code it is what a server in front of it would say."""
+        told = {**headers} | ({"Retry-After": str(refusal.retry_s)} if refusal.retry_s is not None else {})
+        if refusal.code == 0:
+            return web.Response(status=refusal.status, text=refusal.message, content_type="text/html", headers=told)
+        body = {"code": refusal.code, "msg": refusal.message}
+        return web.json_response(body, status=refusal.status, dumps=_compact, headers=told)
 
     # --- the account ------------------------------------------------------------------------------------------
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.practice import auth
 from core.practice.auth import ApiKeys
+from core.practice.delivery import Connection
 from core.practice.messages import Json
-from core.practice.operations import USER_STREAM, USER_STREAM_END, Operation
+from core.practice.operations import OPERATIONS, USER_STREAM, USER_STREAM_END, Operation
 from core.practice.orders import Rejection
 from core.practice.requests import RequestDesk
 from core.practice.rules import Params
-from core.practice.streams import Connection, StreamHub
+from core.practice.streams import StreamHub
 
 
 class WsApi:
@@ -22,13 +23,12 @@ class WsApi:
     def __init__(
         self,
         desk: RequestDesk,
-        table: Iterable[Operation],
         hub: StreamHub,
         keys: Callable[[], ApiKeys],
         server_ms: Callable[[], int],
     ) -> None:
         self._desk = desk
-        self._operations = {operation.ws: operation for operation in table if operation.ws}
+        self._operations = {operation.ws: operation for operation in OPERATIONS if operation.ws}
         self._hub = hub
         self._keys = keys
         self._server_ms = server_ms
@@ -47,15 +47,25 @@ class WsApi:
             params = request.get("params") or {}
             if not isinstance(params, dict):
                 raise Rejection(-1135, "Invalid JSON Request")
-            result = await self._result(connection, str(request.get("method")), as_text(params))
+            operation = self._operations.get(str(request.get("method")))
+            if operation is None:
+                raise Rejection(-1000, f"Unknown method: {request.get('method')}")
+            result = await self._result(connection, operation, as_text(params))
         except Rejection as exc:
-            return {"id": request_id, "status": exc.status, "error": {"code": exc.code, "msg": exc.message}}
-        return {"id": request_id, "status": 200, "result": result, "rateLimits": []}
+            return self._refusal(request_id, exc)
+        counted = self._desk.limits.counted(orders=operation.places)
+        return {"id": request_id, "status": 200, "result": result, "rateLimits": counted}
 
-    async def _result(self, connection: Connection, method: str, params: Params) -> Any:
-        operation = self._operations.get(method)
-        if operation is None:
-            raise Rejection(-1000, f"Unknown method: {method}")
+    def _refusal(self, request_id: Any, refusal: Rejection) -> Json:
+        # There is no answer without JSON here: where REST would give only a status, the most general error stands in.
+        error: Json = {"code": refusal.code or -1000, "msg": refusal.message}
+        if refusal.retry_s is not None:
+            now = self._server_ms()
+            error["data"] = {"serverTime": now, "retryAfter": now + refusal.retry_s * 1_000}
+        counted = self._desk.limits.counted(orders=False)
+        return {"id": request_id, "status": refusal.status, "error": error, "rateLimits": counted}
+
+    async def _result(self, connection: Connection, operation: Operation, params: Params) -> Any:
 
         def subscribe(params: Params) -> Json:
             return {"subscriptionId": self._hub.subscribe_user(connection)}

@@ -67,13 +67,23 @@ async def raw_client(folder: Path, **options: Any) -> AsyncIterator[RawClient]:
     """Yield a client of an exchange of its own."""
     process = PracticeProcess(data_dir=folder, **options)
     endpoints = await asyncio.to_thread(process.start)
+    try:
+        async with raw_client_of(endpoints) as client:
+            yield client
+    finally:
+        await asyncio.to_thread(process.stop)
+
+
+@asynccontextmanager
+async def raw_client_of(endpoints: PracticeEndpoints, timeout_s: float = 20.0) -> AsyncIterator[RawClient]:
+    """Yield a client of an exchange that runs."""
     control = PracticeControl(endpoints)
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        # aiohttp itself repeats a GET or DELETE once whose connection broke.
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session:
             yield RawClient(endpoints, control, session)
     finally:
         await control.close()
-        await asyncio.to_thread(process.stop)
 
 
 def redirect(exchange: Any, endpoints: PracticeEndpoints) -> Any:
