@@ -52,18 +52,20 @@ class Redactor(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._secrets: tuple[str, ...] = ()
+        self._adding = threading.Lock()
 
     def add(self, *secrets: str) -> None:
         """Hide these texts from now on, also as addresses and JSON write them.
 
         Short ones are ignored, they would hide ordinary words.
         """
-        known = set(self._secrets)
-        for secret in secrets:
-            if len(secret) >= 8:
-                known |= {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-        # The longest first: one may be the beginning of another.
-        self._secrets = tuple(sorted(known, key=len, reverse=True))
+        with self._adding:  # two threads that add at once must not lose what one of them added
+            known = set(self._secrets)
+            for secret in secrets:
+                if len(secret) >= 8:
+                    known |= {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+            # The longest first: one may be the beginning of another.
+            self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def clean(self, text: str) -> str:
         """Return `text` without secrets."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,3 +151,17 @@ def test_a_long_line_takes_no_time() -> None:
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     once = Redactor().clean(f"{text} signature={text} apiKey: '{text}'")
     assert Redactor().clean(once) == once
+
+
+def test_secrets_added_on_many_threads_at_once_are_all_hidden() -> None:
+    redactor = Redactor()
+    secrets = [f"planted-{number:04d}" for number in range(400)]
+    threads = [
+        threading.Thread(target=lambda part=part: [redactor.add(secret) for secret in secrets[part::8]])
+        for part in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "planted" not in redactor.clean(" ".join(secrets))

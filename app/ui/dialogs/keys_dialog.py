@@ -136,6 +136,8 @@ class KeysDialog(QDialog):
         record, flow = self.selected(), self._model.flow
         if record is not None:
             self.details.setText(permission_details(record))
+        elif flow.records is None:
+            self.details.clear()  # nobody knows yet
         elif flow.records:
             self.details.setText(tr("Select a key to see what it may do."))
         else:
