@@ -19,6 +19,7 @@ from app.commands.rearm import command_line as rearm_line
 from app.commands.trade_commands import CommandReader
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
+from core.domain.data_origin import is_practice
 from core.domain.money import parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
@@ -132,7 +133,7 @@ def trade(
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
-        _check_model(paths, spec)
+        _check_model(paths, spec, live=live)
     own = confirmed_key(paths, account) if account is not None else None
     plan = RunPlan(spec, minutes, rearm_line(data_dir), commands)
     logs = LogSetup(paths.logs)
@@ -174,11 +175,12 @@ def _spec(model: str | None, symbol: str, timeframe: str, capital: str) -> Strat
         raise UserError(f"The capital {capital!r} is not an amount of money.", "Give a number such as 1000.") from exc
 
 
-def _check_model(paths: DataPaths, spec: StrategySpec) -> None:
+def _check_model(paths: DataPaths, spec: StrategySpec, *, live: bool) -> None:
     """Refuse a model that cannot trade here before an exchange is started for it.
 
     Raises:
-        UserError: there is no such model, it is damaged, or it was trained on something else.
+        UserError: there is no such model, it is damaged, or it was trained on something else; or it is to trade real
+            money and has learned from a market that was never one.
     """
     from ml.model_storage import load_model
 
@@ -187,6 +189,11 @@ def _check_model(paths: DataPaths, spec: StrategySpec) -> None:
         raise UserError(
             f"The model was trained on {data.symbol} {data.timeframe}, not on {spec.symbol} {spec.timeframe}.",
             "Name its market with --symbol and --timeframe.",
+        )
+    if live and is_practice(data.origin):
+        raise UserError(
+            "The model was trained on bars of the practice exchange, which say nothing about a real market.",
+            "Train one on real history for real money: main.py data import, then main.py train forecast.",
         )
 
 

@@ -9,17 +9,23 @@ import asyncio
 import dataclasses
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import app.live
 from app.commands.root import run_cli
+from app.commands.trade import _check_model
 from core.config import DataPaths
 from core.domain.orders import OrderType, Side, TradingMode
+from core.errors import UserError
 from core.execution.api.binance_api import binance_practice_profile
 from core.execution.api.gateway import OrderRequest
 from core.execution.api.key_permissions import StopGuard
@@ -29,6 +35,9 @@ from core.execution.trading_place import place_path, read_place
 from core.practice.control import PracticeControl, PracticeEndpoints
 from core.practice.process import PracticeProcess
 from core.secrets.keys import KeyPair, KeyRecord, LoadedKey, StoreKind
+from core.strategies.spec import StrategySpec
+from ml.api import DataRange
+from tests.conftest import REPOSITORY
 
 PHRASE = "TRADE LIVE WITH main"
 TRADE = ("trade", "--live", "--key", "main", "--minutes", "0.02")
@@ -234,3 +243,71 @@ def test_half_a_wish_is_a_usage_error(arguments: tuple[str, ...], live: Live) ->
     assert answer["error"]
     assert "Traceback" not in err
     assert not os.path.exists(live.paths.journal_db) or not place_path(live.paths).exists()
+
+
+@pytest.mark.parametrize(
+    ("venue", "refused"), [("binance", False), ("practice-synthetic-1", True), ("practice-replay-0a", True)]
+)
+def test_a_model_of_the_practice_market_trades_no_real_money(
+    venue: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = SimpleNamespace(spec=SimpleNamespace(data=DataRange(venue=venue)))
+    monkeypatch.setattr("ml.model_storage.load_model", lambda folder, model_id: package)
+    spec = StrategySpec("s", "S", "BTC/USDT", "1h", "m", Decimal(100))
+    _check_model(DataPaths(tmp_path), spec, live=False)
+    if refused:
+        with pytest.raises(UserError, match="practice exchange"):
+            _check_model(DataPaths(tmp_path), spec, live=True)
+    else:
+        _check_model(DataPaths(tmp_path), spec, live=True)
+
+
+# `main.py` in a process of its own, at the venue of the test.
+PROGRAM = """
+import dataclasses, sys
+import app.live, app.commands.trade_live as trade_live
+from app.commands.root import run_cli
+from core.execution.api.binance_api import binance_practice_profile
+rest, ws, ws_api = sys.argv[1:4]
+profile = dataclasses.replace(binance_practice_profile(rest=rest, ws=ws, ws_api=ws_api), practice=False)
+app.live.live_profile = trade_live.live_profile = lambda venue: profile
+sys.exit(run_cli(sys.argv[4:]))
+"""
+
+
+def test_a_running_program_is_stopped_from_outside_and_its_key_is_used_once(live: Live, tmp_path: Path) -> None:
+    live.add_key()
+    where = (live.endpoints.rest, live.endpoints.ws, live.endpoints.ws_api)
+    command = ("trade", "--live", "--key", "main", "--confirm", PHRASE, "--data-dir", str(live.folder), "--json")
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *where, *command],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        said = ""
+        while "Trading." not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        other = Live(live.endpoints, tmp_path / "other", live._capsys)
+        other.add_key()
+        code, answer, _ = other.run(*TRADE, "--confirm", PHRASE)
+        assert (code, "already trading with this key" in answer["error"]) == (2, True)
+        live.place_order()
+        code, report, err = live.run("kill")
+        assert code == 0, err
+        assert (report["complete"], live.open_orders()) == (True, 0)
+        while "stopped from outside" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert json.loads(out.splitlines()[-1])["trading_state"] == "halted", err
+    assert "Traceback" not in said + err
+    assert live.endpoints.api_secret not in said + err + out
