@@ -15,7 +15,8 @@ from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.orders import TradingMode
 from core.errors import UserError
-from core.events import ConnectionStatus, EventSink
+from core.events import ConnectionStatus, EventSink, ExecutorEvent
+from core.execution.sentinel import SentinelRules
 from core.secrets.keys import KeyRecord, LoadedKey, PermissionNote
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from core.execution.api.venue_profile import VenueProfile
     from core.execution.executor import Executor
     from core.execution.executor_options import ExecutorOptions
+    from core.execution.sentinel_process import SentinelKeeper
 
 LIVE_VENUES = ("binance",)
 
+GUARDED = SentinelRules()
 ConnectionSink = Callable[[ConnectionStatus], None]
 
 
@@ -79,22 +82,33 @@ class LiveSession:
     Attributes:
         link: the gateway, closed by the executor as well.
         guard: knows what the key may do once the executor has started.
+        sentinel: the dead-man switch beside it.
     """
 
     executor: Executor
     link: CcxtGateway
     guard: SessionGuard
+    sentinel: SentinelKeeper
 
     async def close(self) -> None:
-        """Stop the executor and close the gateway; orders stay."""
+        """Stop the executor, dismiss the switch and close the gateway; orders stay."""
+        self.sentinel.hand_over()
         try:
             await self.executor.stop()
         finally:
-            await self.link.close()
+            try:
+                await self.sentinel.close()
+            finally:
+                await self.link.close()
 
 
 async def open_live_session(
-    paths: DataPaths, key: LoadedKey, sink: EventSink, *, options: ExecutorOptions | None = None
+    paths: DataPaths,
+    key: LoadedKey,
+    sink: EventSink,
+    *,
+    options: ExecutorOptions | None = None,
+    sentinel: SentinelRules | None = GUARDED,
 ) -> LiveSession:
     """Build an executor that trades real money, on the running loop; it is not started yet.
 
@@ -103,6 +117,7 @@ async def open_live_session(
         key: from the store, see `core.secrets.book`.
         sink: receives every executor event, on this loop's thread.
         options: intervals; None uses the defaults.
+        sentinel: patience of the dead-man switch; None for none.
 
     Raises:
         UserError: this program cannot trade there, another program trades with the key or over the folder, or the
@@ -110,22 +125,30 @@ async def open_live_session(
     """
     from core.execution.api.key_permissions import SessionGuard
     from core.execution.assembly import build_executor
+    from core.execution.sentinel_process import SentinelKeeper, live_account
     from core.execution.trading_place import TradingPlace, publish_place
     from ml.inference import load_predictor
 
     record = key.record
     guard = SessionGuard(unchecked_confirmed=record.withdrawals_unchecked)
     gateway = open_live_gateway(key, guard, on_connection=sink)
+    keeper = SentinelKeeper(paths, live_account(record, key.pair), sink, SystemClock(), sentinel)
+
+    def tell(event: ExecutorEvent) -> None:
+        sink(event)
+        keeper.follow(event)
+
     executor = build_executor(
         paths,
         gateway,
         record.fingerprint,
-        sink,
+        tell,
         partial(load_predictor, paths.models),
         market=SystemClock(),
         options=options,
     )
-    session = LiveSession(executor, gateway, guard)
+    keeper.guard(executor)
+    session = LiveSession(executor, gateway, guard, keeper)
     try:
         # `main.py kill` must find the account without asking this process; only the holder of the lock may say where.
         publish_place(paths, TradingPlace(TradingMode.LIVE, record.venue, record.name, record.fingerprint))

@@ -14,7 +14,7 @@ from enum import StrEnum
 from core.domain.fills import Fill
 from core.domain.order_plans import OrderPlan
 from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
-from core.domain.positions import Balance, Ownership, Position
+from core.domain.positions import Balance, Ownership, Position, Transfer
 from core.domain.signals import Signal
 from core.signals.risk.settings import RiskSettings
 
@@ -90,6 +90,13 @@ class OwnershipChanged:
     ownership: Ownership
     by: str
     paused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBooked:
+    """A position went from one owner to another at what it cost; both `PositionChanged` came before."""
+
+    transfer: Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +237,7 @@ ExecutorEvent = (
     | FillBooked
     | PositionChanged
     | OwnershipChanged
+    | TransferBooked
     | AccountOpened
     | BooksTold
     | BalancesChanged

@@ -23,6 +23,7 @@ from core.domain.data_origin import is_practice
 from core.domain.money import parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
+from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -66,12 +67,14 @@ class RunPlan:
         minutes: wall minutes; None until interrupted.
         rearm: the command that re-arms this data folder, for who finds trading halted.
         commands: whether orders by hand are read from standard input.
+        sentinel: patience of the dead-man switch; None for none.
     """
 
     spec: StrategySpec | None
     minutes: float | None
     rearm: str
     commands: bool = False
+    sentinel: SentinelRules | None = None
 
 
 @dataclass(slots=True)
@@ -114,6 +117,12 @@ def trade(
         bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
     ] = False,
     faults: Annotated[str | None, typer.Option(help="Faults of our own exchange, e.g. lost-ack:order,next=1.")] = None,
+    no_sentinel: Annotated[
+        bool, typer.Option("--no-sentinel", help="Trade without the dead-man switch: orders stay whatever happens.")
+    ] = False,
+    sentinel_seconds: Annotated[
+        float, typer.Option(min=LEAST_SILENCE_S, help="Silence of this program after which the switch cancels orders.")
+    ] = SILENCE_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -135,7 +144,13 @@ def trade(
     if spec is not None:
         _check_model(paths, spec, live=live)
     own = confirmed_key(paths, account) if account is not None else None
-    plan = RunPlan(spec, minutes, rearm_line(data_dir), commands)
+    plan = RunPlan(
+        spec,
+        minutes,
+        rearm_line(data_dir),
+        commands,
+        sentinel=None if no_sentinel else SentinelRules(silence_s=sentinel_seconds),
+    )
     logs = LogSetup(paths.logs)
     try:
         outcome = asyncio.run(_trade(paths, choice, plan, logs) if own is None else _trade_live(paths, own, plan))
@@ -205,7 +220,9 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
         hook = _acknowledge if choice.lockstep else None
         stop = asyncio.Event()
         watch = StrategyWatch(stop.set)
-        session = await open_trading_session(paths, endpoints, Teller(watch), bar_processed=hook)
+        session = await open_trading_session(
+            paths, endpoints, Teller(watch), bar_processed=hook, sentinel=plan.sentinel
+        )
         try:
             return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
         finally:
@@ -218,7 +235,7 @@ async def _trade_live(paths: DataPaths, own: tuple[KeyBook, LoadedKey], plan: Ru
     async def run(session: LiveSession, watch: StrategyWatch, stop: asyncio.Event) -> Outcome:
         return await _run(session, plan, watch, stop, lockstep=False)
 
-    return await trade_live(paths, *own, run)
+    return await trade_live(paths, *own, run, plan.sentinel)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.live import LiveSession
     from core.config import DataPaths
     from core.execution.api.key_permissions import Verdict
+    from core.execution.sentinel import SentinelRules
     from core.secrets.book import KeyBook
     from core.secrets.keys import KeyRecord, LoadedKey
 
@@ -72,15 +73,20 @@ def confirmed_key(paths: DataPaths, choice: LiveChoice) -> tuple[KeyBook, Loaded
     return book, book.load(choice.key)
 
 
-async def trade_live(paths: DataPaths, book: KeyBook, key: LoadedKey, run: Run) -> Outcome:
+async def trade_live(
+    paths: DataPaths, book: KeyBook, key: LoadedKey, run: Run, sentinel: SentinelRules | None
+) -> Outcome:
     """Trade a person's account until `run` returns.
+
+    Args:
+        sentinel: patience of the dead-man switch; None for none.
 
     Raises:
         UserError: the venue refuses the key or cannot be reached, or another program trades with it.
     """
     stop = asyncio.Event()
     watch = StrategyWatch(stop.set)
-    session = await open_live_session(paths, key, Teller(watch))
+    session = await open_live_session(paths, key, Teller(watch), sentinel=sentinel)
     session.guard.told = lambda verdict: _tell(book, key.record, verdict)
     try:
         return await run(session, watch, stop)

@@ -29,6 +29,7 @@ from core.events import (
     StrategyState,
     StrategyStatus,
     TradingStateChanged,
+    TransferBooked,
 )
 
 
@@ -101,6 +102,9 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(event.severity, "notice", f"{event.title} {event.text}".strip())
         case OwnershipChanged():
             return LogText(Severity.INFO, "trading", f"{event.symbol}: {event.ownership} ({event.by})")
+        case TransferBooked(transfer=moved):
+            text = f"{moved.quantity} {moved.symbol} moved at cost: {moved.from_owner} → {moved.to_owner}"
+            return LogText(Severity.INFO, "trading", text)
         case AccountOpened(account=account):
             return LogText(Severity.INFO, "trading", f"books of the account {account}")
         case RiskSettingsChanged(settings=settings):

@@ -194,6 +194,7 @@ class WindowModels(QObject):
             owned=self.positions.owned(symbol),
             online=link is not None and link.state in _REACHABLE,
             trading_state=self.trading_state,
+            ownership=self.ownerships.of(symbol),
         )
 
     def equity(self, quote: str) -> Decimal | None:

@@ -35,6 +35,8 @@ class PositionRow:
         ownership: who may trade the market.
         account: what all owners hold together, in the row that adds them up; `position` then carries the same sums.
         held_owners: how many of them hold an open position.
+        lots_cost: what the lots cost, quote currency; None where they do not make the position. Added up once: a
+            position may have thousands of lots, and cells are written with every price.
     """
 
     position: Position
@@ -42,6 +44,7 @@ class PositionRow:
     ownership: Ownership = Ownership.SHARED
     account: AccountPosition | None = None
     held_owners: int = 0
+    lots_cost: Decimal | None = None
 
     @property
     def open_pnl(self) -> Decimal | None:
@@ -51,11 +54,9 @@ class PositionRow:
     @property
     def fifo_open_pnl(self) -> Decimal | None:
         """Unrealised profit by lots in quote currency, or None while unmarked or without lots."""
-        if self.mark is None:
+        if self.mark is None or self.lots_cost is None:
             return None
-        if self.account is None and total(lot.quantity for lot in self.position.lots) != self.position.quantity:
-            return None
-        return (self.account or self.position).fifo_unrealised_pnl(self.mark)
+        return self.mark * self.position.quantity - self.lots_cost
 
     @property
     def open_return(self) -> float | None:
@@ -189,8 +190,18 @@ class PositionsModel(RecordModel[PositionRow]):
         symbol = position.symbol
         if mark is not None:
             self._marks[symbol] = mark
-        self.put(PositionRow(position, self._marks.get(symbol), self.ownerships.of(symbol)))
+        cost = self._lots_cost(position)
+        self.put(PositionRow(position, self._marks.get(symbol), self.ownerships.of(symbol), lots_cost=cost))
         self._add_up(symbol)
+
+    def _lots_cost(self, position: Position) -> Decimal | None:
+        """Return what the lots cost; None where they do not add up to the position."""
+        row = self.record(_key(position.owner, position.symbol))
+        if row is not None and row.position.lots is position.lots and row.position.quantity == position.quantity:
+            return row.lots_cost
+        if total(lot.quantity for lot in position.lots) != position.quantity:
+            return None
+        return total(lot.cost for lot in position.lots)
 
     def newest_price(self, symbol: str) -> Decimal | None:
         """Return the newest price known of a market, whoever told it."""
@@ -247,7 +258,9 @@ class PositionsModel(RecordModel[PositionRow]):
             account.unpriced,
         )
         held = sum(self.is_held(row) for row in rows)
-        self.put(PositionRow(summed, self._marks.get(symbol), self.ownerships.of(symbol), account, held))
+        costs = [row.lots_cost for row in rows if row.lots_cost is not None]
+        cost = total(costs) if len(costs) == len(rows) else None
+        self.put(PositionRow(summed, self._marks.get(symbol), self.ownerships.of(symbol), account, held, cost))
 
 
 def _key(owner: str, symbol: str) -> str:

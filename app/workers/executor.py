@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from PySide6.QtCore import QObject, Signal
 
@@ -112,10 +112,6 @@ class TradingEngine(Protocol):
     async def change_risk_settings(self, settings: RiskSettings) -> None:
         """Journal new limits, then put them in force."""
         ...
-
-
-class OwnershipEngine(Protocol):
-    """The commands of `core.execution.ownership_desk.OwnershipDesk`, as the executor offers them."""
 
     async def take_over(self, symbol: str, *, move: bool = False) -> None:
         """Put a market into the person's hands."""
@@ -271,14 +267,14 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`."""
         self._command(
             tr("The market was not taken over"),
-            lambda executor: cast(OwnershipEngine, executor).take_over(symbol, move=move),
+            lambda executor: executor.take_over(symbol, move=move),
         )
 
     def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
         """See `TradingCommands`."""
         self._command(
             tr("The market was not handed back"),
-            lambda executor: cast(OwnershipEngine, executor).hand_back(symbol, to, move_to=move_to),
+            lambda executor: executor.hand_back(symbol, to, move_to=move_to),
         )
 
     def rearm(self) -> None:

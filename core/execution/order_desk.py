@@ -56,6 +56,9 @@ class DeskOptions:
 class OrderDesk:
     """The order path of one account.
 
+    Args:
+        owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
+
     Attributes:
         flow: what went out lately.
     """
@@ -77,6 +80,7 @@ class OrderDesk:
         *,
         options: DeskOptions,
         new_id: Callable[[], str],
+        owner_denies: Callable[[Intent], str],
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -105,6 +109,7 @@ class OrderDesk:
             wall,
             in_doubt=lambda: keeper.in_doubt,
             clock_skew_ns=lambda: sync.clock_offset_ns,
+            owner_denies=owner_denies,
         )
         self._sends: set[asyncio.Task[Order]] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
@@ -298,13 +303,15 @@ class OrderDesk:
         """Cancel orders that show only now although they are not wanted any more.
 
         Those whose cancel met an order still on its way, and, while trading is halted, every order of ours: a kill
-        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay.
+        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay, and where a limit
+        halted trading what only closes.
         """
         working = {o.client_order_id: o for o in self._manager.working}
         self._unwanted &= set(working)
         halted = self._control.state is TradingState.HALTED
         for key, order in working.items():
-            stays = order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
+            protects = order.intent.reduce_only and self._control.keeps_protection
+            stays = protects or order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
             if order.state in _SHOWN and (key in self._unwanted or (halted and not stays)):
                 await self.cancel_order(key)
 

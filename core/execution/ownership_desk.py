@@ -15,7 +15,7 @@ from core.clock import Clock
 from core.domain.orders import MANUAL_OWNER, Intent
 from core.domain.positions import Ownership
 from core.errors import UserError
-from core.events import EventSink, Notice, OwnershipChanged, Severity
+from core.events import EventSink, Notice, OwnershipChanged, Severity, TransferBooked
 from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager
 from core.execution.ownership import is_strategy, manual_orders, strategy_orders, undecided, who_may_trade
@@ -30,6 +30,10 @@ class Strategies(Protocol):
 
     def pause_market(self, symbol: str, reason: str) -> tuple[str, ...]:
         """Stop the strategies of a market at once, for good until started; return the ids of those that ran."""
+        ...
+
+    def refresh(self, symbol: str) -> None:
+        """Announce the strategies of a market again, with what they hold now."""
         ...
 
 
@@ -140,11 +144,20 @@ class OwnershipDesk:
             if to is Ownership.BOT and manual_orders(self._manager.working, symbol):
                 raise UserError(f"You have orders working in {symbol}.", "Cancel them first.")
             if move_to:
-                self._positions.transfer(symbol, MANUAL_OWNER, move_to, "handed back to the strategy")
+                self._move(symbol, MANUAL_OWNER, move_to, "handed back to the strategy")
             record = self._records.get(symbol)
             self._set(symbol, to, by)
             for strategy_id in record.paused if record else ():
                 await self._start_again(strategy_id)
+
+    async def transfer(self, symbol: str, from_owner: str, to_owner: str, reason: str) -> None:
+        """Move all that one owner holds in a market to another, at what it cost.
+
+        Raises:
+            UserError: it cannot be moved now, or the journal cannot be written; nothing has changed.
+        """
+        async with self._changing:
+            self._move(symbol, from_owner, to_owner, reason)
 
     async def settle(self) -> None:
         """Cancel what strategies still have working in markets taken over; for every periodic round."""
@@ -176,11 +189,15 @@ class OwnershipDesk:
         for order in strategy_orders(self._manager.working, symbol):
             await self._cancel(order.client_order_id)
 
+    def _move(self, symbol: str, from_owner: str, to_owner: str, reason: str) -> None:
+        self._sink(TransferBooked(self._positions.transfer(symbol, from_owner, to_owner, reason)))
+        self._strategies.refresh(symbol)
+
     def _move_all(self, symbol: str) -> None:
         holding = [p.owner for p in self._manager.positions if p.symbol == symbol and p.lots and is_strategy(p.owner)]
         for owner in holding:
             try:
-                self._positions.transfer(symbol, owner, MANUAL_OWNER, "taken over by hand")
+                self._move(symbol, owner, MANUAL_OWNER, _PAUSED)
             except UserError as exc:
                 # The market is taken over all the same; the position can be closed where it is.
                 self._sink(Notice(Severity.WARNING, "A position was not moved", str(exc)))

@@ -5,13 +5,12 @@ Like fills, everything is journalled first and announced second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from core.clock import Clock
-from core.domain.instruments import Instrument
 from core.domain.positions import FundingPayment, FundingShare, Position, Transfer
 from core.errors import UserError
+from core.execution.api.gateway import MarketGateway
 from core.execution.journal import Journal
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager
@@ -37,13 +36,13 @@ class PositionDesk:
         journal: Journal,
         manager: OrderManager,
         marks: Marks,
-        instruments: Mapping[str, Instrument],
+        gateway: MarketGateway,
         wall: Clock,
     ) -> None:
         self._journal = journal
         self._manager = manager
         self._marks = marks
-        self._instruments = instruments
+        self._gateway = gateway
         self._wall = wall
         # Unpriced amounts looked at before: how many there were and in which (currency, quote), so that their facts are
         # read again only when there are new ones or a price has come.
@@ -55,7 +54,7 @@ class PositionDesk:
         Returns:
             Whether it was new.
         """
-        quote = self._instruments[payment.symbol].quote
+        quote = self._gateway.instruments[payment.symbol].quote
         holders = [p for p in self._manager.positions if p.symbol == payment.symbol]
         shares = share_funding(payment, holders, EXTERNAL_OWNER, quote, self._marks.convert)
         after = [book_funding(self._manager.position(payment.symbol, share.owner), share) for share in shares]
@@ -74,13 +73,13 @@ class PositionDesk:
         the market that tells it.
         """
         for position in self._manager.positions:
-            if position.unpriced and position.symbol in self._instruments:
+            if position.unpriced and position.symbol in self._gateway.instruments:
                 count, pairs = self._waiting.get((position.symbol, position.owner), (0, frozenset()))
                 if count != position.unpriced or any(self._marks.convert(*pair) is not None for pair in pairs):
                     self._price(position)
 
     def _price(self, position: Position) -> None:
-        instrument, convert = self._instruments[position.symbol], self._marks.convert
+        instrument, convert = self._gateway.instruments[position.symbol], self._marks.convert
         history = self._journal.history(position.symbol, position.owner)
         fills = [
             replace(booked, fee_quote=fee_in_quote(booked.fill, instrument, convert))

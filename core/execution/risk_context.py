@@ -72,7 +72,7 @@ class OrderFlow:
     def sent(self, intent: Intent) -> None:
         """Note an order on its way."""
         self._sent.append((self._now(), intent))
-        self._attempts.append((self._now(), intent.owner))
+        self._attempted(intent.owner)
         if _shows_habit(intent):
             self._habit(intent.symbol, intent.owner).append(intent.quantity)
 
@@ -81,8 +81,7 @@ class OrderFlow:
         owner = denied.intent.owner
         if denied.intent.source is not IntentSource.STRATEGY:
             return
-        self._attempts.append((self._now(), owner))
-        attempts = self._within(self._attempts, MINUTE_NS).count(owner)
+        attempts = self._attempted(owner)
         if denied.code is ReasonCode.ORDER_RATE:
             self._runaways[owner] = denied.message
         elif attempts >= most_per_minute:
@@ -113,6 +112,11 @@ class OrderFlow:
     def cancels_within(self, window_ns: int) -> int:
         """Return how many cancels went out within a window of up to a minute."""
         return len(self._within(self._cancels, window_ns))
+
+    def _attempted(self, owner: str) -> int:
+        """Note that an owner asked for an order; returns how often it did within the last minute."""
+        self._attempts.append((self._now(), owner))
+        return self._within(self._attempts, MINUTE_NS).count(owner)
 
     def _habit(self, symbol: str, owner: str) -> deque[Decimal]:
         if self._habits is None:

@@ -3,8 +3,8 @@
 The gate denies what would break a limit; this watch acts where nobody asks. The executor calls `RiskWatch.round` every
 half second and right after re-arming.
 
-- Drawdown reached: HALTED, as after STOP (strategies paused, working orders cancelled by the rounds of the order desk),
-  until a person re-arms.
+- Drawdown reached: HALTED until a person re-arms. Strategies and plans that could open or grow a position pause, and
+  the rounds of the order desk cancel their orders; what only closes stays at the venue.
 - Day's loss reached: REDUCING until the next UTC day of the market clock, or until a person re-arms.
 - Re-arming measures both anew from there.
 - A strategy that hits the rate limit is stopped.
@@ -21,10 +21,9 @@ from core.events import EventSink, Notice, RiskFigures, RiskSettingsChanged, Sev
 from core.execution.account import AccountBook
 from core.execution.loss_measure import COARSENESS
 from core.execution.risk_context import OrderFlow
-from core.execution.trading_control import TradingControl
+from core.execution.trading_control import DRAWDOWN_REASON, TradingControl
 from core.signals.risk_management import RiskManager, RiskSettings, daily_loss_reached, drawdown_reached
 
-DRAWDOWN_REASON = "the drawdown limit was reached"
 DAILY_LOSS_REASON = "the daily loss limit was reached"
 NEW_DAY_REASON = "a new day began after the daily loss limit was reached"
 
@@ -47,6 +46,14 @@ class Strategies(Protocol):
         ...
 
 
+class Plans(Protocol):
+    """What the watch may do with order plans; `core.execution.plan_runner.PlanRunner` can."""
+
+    def hold(self, reason: str) -> None:
+        """Pause those that would open or grow a position."""
+        ...
+
+
 class RiskWatch:
     """Watches the limits of one account."""
 
@@ -57,6 +64,7 @@ class RiskWatch:
         account: AccountBook,
         flow: OrderFlow,
         strategies: Strategies,
+        plans: Plans,
         sink: EventSink,
     ) -> None:
         self._risk = risk
@@ -64,6 +72,7 @@ class RiskWatch:
         self._account = account
         self._flow = flow
         self._strategies = strategies
+        self._plans = plans
         self._sink = sink
         self._told_settings: RiskSettings | None = None
         self._told_figures: RiskFigures | None = None
@@ -111,6 +120,7 @@ class RiskWatch:
             self._sink(Notice(Severity.ERROR, "The halt could not be written down", error))
         remedy = "Find out why before you re-arm trading; the drawdown is then measured anew."
         self._sink(Notice(Severity.ERROR, "Drawdown limit reached: trading is halted", f"{text} {remedy}"))
+        self._plans.hold(DRAWDOWN_REASON)
         self._strategies.forget_running()
 
     def _follow_arming(self) -> None:

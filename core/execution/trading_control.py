@@ -13,6 +13,8 @@ from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager
 from core.execution.records import TradingStateRecord
 
+DRAWDOWN_REASON = "the drawdown limit was reached"  # why trading is halted where the program did it by itself
+
 
 def halted_by(fence: FenceState) -> TradingStateRecord:
     """Return the halt that a raised fence means."""
@@ -59,6 +61,14 @@ class TradingControl:
     def record(self) -> TradingStateRecord:
         """What may be sent now, since when and why."""
         return self._record
+
+    @property
+    def keeps_protection(self) -> bool:
+        """Whether resting orders that only close stay in a halt.
+
+        Nobody stopped trading by hand: taking the stops away from what is held would make its loss larger.
+        """
+        return self._record.reason == DRAWDOWN_REASON
 
     def load(self) -> None:
         """Take over the stored state; a fence raised while no executor ran halts.

@@ -56,7 +56,7 @@ class Rig:
             "MARU_RUNTIME_DIR": str(self.folder / "locks"),
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-m", "tests.crash.launcher", "trade", "--commands", "--json"]
+        command = [sys.executable, "-m", "tests.crash.launcher", "trade", "--commands", "--json", "--no-sentinel"]
         command += ["--endpoints", str(self.folder / "endpoints.json"), "--data-dir", str(self.folder / "data")]
         with (self.folder / "said").open("a") as said:
             self.process = subprocess.Popen(

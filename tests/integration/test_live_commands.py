@@ -23,14 +23,18 @@ import pytest
 import app.live
 from app.commands.root import run_cli
 from app.commands.trade import _check_model
+from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.orders import OrderType, Side, TradingMode
 from core.errors import UserError
+from core.execution import sentinel_child
 from core.execution.api.binance_api import binance_practice_profile
 from core.execution.api.gateway import OrderRequest
 from core.execution.api.key_permissions import StopGuard
 from core.execution.api.venue_profile import VenueProfile
 from core.execution.journal import Journal
+from core.execution.sentinel import SentinelRules, SentinelStart
+from core.execution.sentinel_process import SentinelKeeper, live_account
 from core.execution.trading_place import place_path, read_place
 from core.practice.control import PracticeControl, PracticeEndpoints
 from core.practice.process import PracticeProcess
@@ -40,7 +44,8 @@ from ml.api import DataRange
 from tests.conftest import REPOSITORY
 
 PHRASE = "TRADE LIVE WITH main"
-TRADE = ("trade", "--live", "--key", "main", "--minutes", "0.02")
+# Without the dead-man switch: as a process of its own it knows the venue's own addresses only.
+TRADE = ("trade", "--live", "--key", "main", "--minutes", "0.02", "--no-sentinel")
 
 
 class Live:
@@ -279,6 +284,7 @@ def test_a_running_program_is_stopped_from_outside_and_its_key_is_used_once(live
     live.add_key()
     where = (live.endpoints.rest, live.endpoints.ws, live.endpoints.ws_api)
     command = ("trade", "--live", "--key", "main", "--confirm", PHRASE, "--data-dir", str(live.folder), "--json")
+    command += ("--no-sentinel",)
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *where, *command],
         cwd=REPOSITORY,
@@ -311,3 +317,25 @@ def test_a_running_program_is_stopped_from_outside_and_its_key_is_used_once(live
     assert json.loads(out.splitlines()[-1])["trading_state"] == "halted", err
     assert "Traceback" not in said + err
     assert live.endpoints.api_secret not in said + err + out
+
+
+def test_the_dead_man_switch_cancels_at_a_real_account_whatever_its_key_may_do(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.place_order()
+    live.permit(withdrawals=True)
+    pair = KeyPair(live.endpoints.api_key, live.endpoints.api_secret)
+    record = KeyRecord("main", "binance", "", "f", StoreKind.OWNER_FILE, "", 0)
+    keeper = SentinelKeeper(live.paths, live_account(record, pair), lambda event: None, SystemClock(), None)
+    start = SentinelStart.from_json(keeper.start_message(SentinelRules()))
+    assert start.mode == TradingMode.LIVE.value
+    assert live.endpoints.api_secret not in repr(start)
+    monkeypatch.setattr(sentinel_child, "profile_of", lambda start: app.live.live_profile(start.venue))
+
+    async def cancel() -> None:
+        async with sentinel_child.connector(start)() as gateway:
+            for order in await gateway.fetch_open_orders():
+                await gateway.cancel_order(order.symbol, order.client_order_id)
+
+    asyncio.run(cancel())
+    assert live.open_orders() == 0

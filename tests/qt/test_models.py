@@ -22,7 +22,7 @@ from app.theme import ThemeName, palette
 from core.clock import NS_PER_S
 from core.domain.market import Ticker
 from core.domain.orders import OrderState, TradingMode, TradingState
-from core.domain.positions import Balance, Lot, Ownership, Position
+from core.domain.positions import Balance, Lot, Ownership, Position, Transfer
 from core.events import (
     AccountOpened,
     BalancesChanged,
@@ -38,6 +38,7 @@ from core.events import (
     StrategyState,
     StrategyStatus,
     TradingStateChanged,
+    TransferBooked,
 )
 
 NOW = 1_780_000_000 * NS_PER_S
@@ -396,7 +397,15 @@ def test_a_position_without_lots_shows_no_profit_by_lots(models: WindowModels) -
     models.apply(PositionChanged(Position("binance", "BTC/USDT", "manual", Decimal("0.5"), Decimal(100)), Decimal(130)))
     row = models.positions.record("manual\nBTC/USDT")
     assert (row.open_pnl, row.fifo_open_pnl) == (15, None)
+    whole = replace(row.position, lots=(Lot("1", NOW, Decimal("0.5"), Decimal(90)),))
+    models.apply(PositionChanged(whole, Decimal(130)))
+    assert models.positions.record("manual\nBTC/USDT").fifo_open_pnl == 20
+    models.apply(PositionChanged(replace(whole, updated_ns=NOW), Decimal(140)))  # the same lots, another price
+    row = models.positions.record("manual\nBTC/USDT")
+    assert row.fifo_open_pnl == 25
     assert replace(row, mark=None).fifo_open_pnl is None
+    models.apply(PositionChanged(replace(row.position, owner="trend", lots=()), None))
+    assert models.positions.record("\nBTC/USDT").fifo_open_pnl is None
 
 
 def test_the_table_says_who_trades_a_market(models: WindowModels) -> None:
@@ -411,6 +420,10 @@ def test_the_table_says_who_trades_a_market(models: WindowModels) -> None:
     models.flush()
     assert [models.positions.index(row, column).data() for row in range(2)] == ["Taken over", "Shared"]
     assert models.log.records()[-1].text == "BTC/USDT: manual (person)"
+    lot = Lot("1", NOW, Decimal("0.5"), Decimal(90))
+    moved = Transfer("binance", "BTC/USDT", "trend", "manual", Decimal(90), (lot,), "taken over by hand", NOW)
+    models.apply(TransferBooked(moved))
+    assert models.log.records()[-1].text == "0.5 BTC/USDT moved at cost: trend → manual"
 
 
 def test_dust_is_no_open_position(models: WindowModels) -> None:

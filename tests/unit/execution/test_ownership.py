@@ -11,7 +11,7 @@ import pytest
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, Side
 from core.domain.positions import Ownership
 from core.errors import UserError
-from core.events import Notice, OwnershipChanged, StrategyState, StrategyStatus
+from core.events import Notice, OwnershipChanged, StrategyState, StrategyStatus, TransferBooked
 from core.execution.executor import Executor
 from core.execution.ownership import is_strategy, manual_orders, strategy_orders, undecided, who_may_trade
 from core.execution.ownership_desk import OwnershipDesk
@@ -72,7 +72,7 @@ def test_orders_are_told_apart() -> None:
 
 @dataclass
 class Ownerships:
-    """An executor with an ownership desk over it, wired as the executor wires it."""
+    """An executor and its ownership desk."""
 
     desk: Desk
     executor: Executor
@@ -85,21 +85,7 @@ class Ownerships:
 
     @classmethod
     def over(cls, desk: Desk, executor: Executor) -> Ownerships:
-        positions = PositionDesk(
-            desk.journal, executor._manager, executor._marks, desk.venue.instruments, desk.venue.clock
-        )
-        owners = OwnershipDesk(
-            desk.journal,
-            executor._manager,
-            positions,
-            executor._runner,
-            desk.events.append,
-            desk.venue.clock,
-            cancel=executor.cancel_order,
-            start=executor.start_strategy,
-        )
-        owners.load()
-        return cls(desk, executor, owners, positions)
+        return cls(desk, executor, executor._ownership, executor._positions)
 
     async def trade(self, owner: str, side: Side, quantity: str, limit: str | None = None) -> Order:
         self.desk.venue.clock.advance(3_000_000_000)
@@ -137,16 +123,38 @@ async def test_taking_over_cancels_the_strategies_orders_and_nothing_else(owning
     owning.owners.check_start("ETH/USDT")
 
 
+async def test_the_gate_refuses_what_the_ownership_forbids(owning: Ownerships, desk: Desk) -> None:
+    await owning.executor.take_over(SYMBOL)
+    denied = await owning.trade("s1", Side.BUY, "1")
+    assert (denied.state, denied.reason_code) == (OrderState.DENIED, "OWNERSHIP")
+    assert denied.message == "BTC/USDT was taken over by hand; strategies may not trade it"
+    assert (await owning.trade("manual", Side.BUY, "1")).state is OrderState.FILLED
+    await owning.executor.hand_back(SYMBOL, BOT)
+    denied = await owning.trade("manual", Side.BUY, "1")
+    assert (denied.state, denied.reason_code) == (OrderState.DENIED, "OWNERSHIP")
+    desk.venue.clock.advance(3_000_000_000)
+    draft = OrderDraft(SYMBOL, Side.SELL, OrderType.MARKET, D("0.999"), reduce_only=True)
+    assert (await owning.executor.place_order(draft)).state is OrderState.FILLED
+    assert (await owning.trade("s1", Side.BUY, "1")).state is OrderState.FILLED
+    report = await owning.executor.kill(flatten=True)
+    assert (report.confirmed, report.flat) == (True, True)  # STOP asks nobody
+
+
 async def test_positions_move_where_it_was_asked_for(owning: Ownerships, desk: Desk) -> None:
     await owning.trade("s1", Side.BUY, "1")
     await owning.trade("s2", Side.BUY, "2")
     await owning.owners.take_over(SYMBOL, move=True)
     assert owning.executor.position(SYMBOL, "manual").quantity == D("2.997")
+    moved = [(e.transfer.from_owner, e.transfer.quantity) for e in desk.said(TransferBooked)]
+    assert moved == [("s1", D("0.999")), ("s2", D("1.998"))]
     assert [owning.executor.position(SYMBOL, s).quantity for s in ("s1", "s2")] == [0, 0]
     await owning.owners.hand_back(SYMBOL, move_to="s2")
     assert owning.executor.position(SYMBOL, "s2").quantity == D("2.997")
     assert owning.owners.ownership(SYMBOL) is SHARED
-    assert [c.payload["to_owner"] for c in desk.journal.commands("transfer")] == ["s2", "manual", "manual"]
+    await owning.owners.transfer(SYMBOL, "s2", "s1", "tidied up")
+    assert owning.executor.position(SYMBOL, "s1").quantity == D("2.997")
+    assert [c.payload["to_owner"] for c in desk.journal.commands("transfer")] == ["s1", "s2", "manual", "manual"]
+    assert desk.journal.commands("transfer")[0].payload["reason"] == "tidied up"
 
 
 async def test_a_position_that_cannot_move_is_told_and_the_market_is_taken_over(owning: Ownerships, desk: Desk) -> None:
@@ -203,9 +211,7 @@ async def test_it_survives_a_restart_and_what_was_left_undone_is_finished(owning
     again = await Ownerships.start(desk)
     assert again.owners.ownership(SYMBOL) is MANUAL
     assert desk.said(OwnershipChanged) == [OwnershipChanged(SYMBOL, MANUAL, "person")]
-    assert len(again.executor.working_orders) == 1
-    await again.owners.settle()
-    assert again.executor.working_orders == []
+    assert again.executor.working_orders == [], "a start finishes what was begun"
     await again.owners.hand_back(SYMBOL)
     await again.owners.settle()
 
@@ -256,6 +262,8 @@ async def test_the_strategies_pause_and_run_again_after_the_hand_back(trading: D
     assert last_states(trading) == {"s1": StrategyState.PAUSED, "s2": StrategyState.STOPPED}
     assert executor.wanted_strategies == set()
     assert trading.said(OwnershipChanged)[-1] == OwnershipChanged(SYMBOL, MANUAL, "person", ("s1",))
+    with pytest.raises(UserError, match="You have taken BTC/USDT over"):
+        await executor.start_strategy("s1")
     await executor.stop()
     second = await trading.start()
     owning = Ownerships.over(trading, second)
@@ -263,6 +271,16 @@ async def test_the_strategies_pause_and_run_again_after_the_hand_back(trading: D
     await owning.owners.hand_back(SYMBOL)
     assert last_states(trading)["s1"] is StrategyState.RUNNING
     assert second.wanted_strategies == {"s1"}
+
+
+async def test_a_moved_position_shows_in_the_strategys_status(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    owning = Ownerships.over(trading, executor)
+    await owning.trade("s1", Side.BUY, "1")
+    await owning.owners.take_over(SYMBOL, move=True)
+    assert trading.said(StrategyStatus)[-1].position == 0
+    await owning.owners.hand_back(SYMBOL, move_to="s1")
+    assert trading.said(StrategyStatus)[-1].position == D("0.999")
 
 
 async def test_a_crash_before_the_pause_is_made_good_at_the_next_start(trading: Desk) -> None:

@@ -50,7 +50,7 @@ async def trade(executor: Executor, desk: Desk, side: Side, quantity: str, price
 
 
 def positions_desk(executor: Executor, desk: Desk) -> PositionDesk:
-    return PositionDesk(desk.journal, executor._manager, executor._marks, desk.venue.instruments, desk.venue.clock)
+    return PositionDesk(desk.journal, executor._manager, executor._marks, desk.venue, desk.venue.clock)
 
 
 def built_anew(journal: Journal, owner: str) -> Position:
@@ -265,6 +265,7 @@ def test_quantities_of_an_old_journal_are_read_without_migrating_it(old: DataPat
     try:
         held = {p.owner: p.quantity for p in journal.holdings()}
         assert held == {"manual": D("0.4985"), "trend": D("0.1997")}
+        assert journal.unsettled_orders() == []  # the other thing that `main.py kill` reads
     finally:
         journal.close()
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from core.clock import NS_PER_S, ManualClock
+from core.domain.order_plans import ExitRules, PlanDraft, PlanKind, PlanState
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
-from core.events import Notice, RiskFigures, RiskSettingsChanged, StrategyStatus, TradingStateChanged
+from core.events import Notice, RiskFigures, RiskSettingsChanged, StrategyState, StrategyStatus, TradingStateChanged
 from core.execution.account import DAY_NS
 from core.execution.api.gateway import RetryableError
-from core.execution.executor import Executor
 from core.execution.fence import Fence
 from core.execution.journal import Journal
 from core.execution.loss_measure import META_KEY, Baseline, LossMeasure
 from core.execution.process_lock import ExecutorLock
 from core.execution.rearm import RearmAtRest
 from core.execution.records import StrategyRecord
-from core.execution.risk_watch import DAILY_LOSS_REASON, DRAWDOWN_REASON, NEW_DAY_REASON, RiskWatch
+from core.execution.risk_watch import DAILY_LOSS_REASON, NEW_DAY_REASON
+from core.execution.trading_control import DRAWDOWN_REASON
 from core.signals.risk_management import Denied, ReasonCode, RiskSettings
 from core.strategies.spec import StrategySpec
 from tests.unit.execution.conftest import Desk
@@ -33,17 +35,6 @@ BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, D(10))
 LIMITS = RiskSettings(max_daily_loss=D(100), max_drawdown=D(300), price_collar=D(1))
 
 
-def watch_over(executor: Executor) -> RiskWatch:
-    return RiskWatch(
-        executor._risk,
-        executor._control,
-        executor._account,
-        executor._desk.flow,
-        executor._runner,
-        executor._sink,
-    )
-
-
 class Session:
     """An executor that holds 10 BTC bought at 100 with no fee, and the watch over it."""
 
@@ -52,7 +43,7 @@ class Session:
 
     async def open(self) -> Session:
         self.executor = await self.desk.start()
-        self.watch = watch_over(self.executor)
+        self.watch = self.executor._risk_watch
         return self
 
     async def at(self, price: str) -> TradingState:
@@ -135,6 +126,43 @@ async def test_stop_still_closes_after_a_drawdown(session: Session) -> None:
     assert session.executor.position("BTC/USDT", "manual").quantity == 0
 
 
+async def test_what_protects_stays_in_a_drawdown_and_goes_with_stop(session: Session) -> None:
+    resting = {
+        "stop": replace(
+            BUY,
+            side=Side.SELL,
+            order_type=OrderType.STOP_LOSS_LIMIT,
+            stop_price=D(65),
+            limit_price=D(64),
+            reduce_only=True,
+        ),
+        "entry": replace(BUY, order_type=OrderType.LIMIT, limit_price=D(50), quantity=D(1)),
+    }
+    keys = {}
+    for name, draft in resting.items():
+        keys[name] = (await session.executor.place_order(draft)).client_order_id
+    await session.at("70")
+    for _ in range(2):
+        await session.executor._desk.chase_cancels()
+    states = {name: session.desk.venue.orders[key].state for name, key in keys.items()}
+    assert states == {"stop": OrderState.ACCEPTED, "entry": OrderState.CANCELED}
+    await session.executor.kill()
+    assert session.desk.venue.open_orders() == []
+
+
+async def test_plans_that_would_enter_wait_after_a_drawdown(session: Session) -> None:
+    entering = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(4), slices=4, duration_s=400)
+    closing = PlanDraft(PlanKind.EXIT, "BTC/USDT", Side.SELL, D(2), exits=ExitRules(stop_price=D(65)))
+    await session.executor.create_plan(entering)
+    await session.executor.create_plan(closing)
+    await session.at("70")
+    told = {plan.draft.kind: (plan.state, plan.reason) for plan in session.executor.plans}
+    assert told == {
+        PlanKind.TWAP: (PlanState.PAUSED, DRAWDOWN_REASON),
+        PlanKind.EXIT: (PlanState.WORKING, ""),
+    }
+
+
 async def test_strategies_pause_and_stay_stopped(desk: Desk) -> None:
     desk.risk = LIMITS
     session = await Session(desk).open()
@@ -150,7 +178,7 @@ async def test_strategies_pause_and_stay_stopped(desk: Desk) -> None:
 async def test_a_halt_survives_a_restart_and_ends_only_by_rearming(session: Session) -> None:
     await session.at("70")
     await session.restart("70")
-    assert await session.at("100") is TradingState.HALTED
+    assert await session.at("95") is TradingState.HALTED
     await session.executor.rearm()
     assert await session.at("95") is TradingState.ACTIVE
     assert session.notices()[-1] == "Drawdown and today's loss are measured anew from now"
@@ -359,3 +387,28 @@ async def test_a_coin_that_is_not_traded_any_more_does_not_stop_the_watch(sessio
     session.executor._manager._positions[("OLD/USDT", "manual")] = Position("fake", "OLD/USDT", "manual", D(5), D(3))
     assert await session.at("90") is TradingState.REDUCING
     assert session.notices() == ["Daily loss limit reached"]
+
+
+@pytest.mark.parametrize("halted", [False, True])
+async def test_strategies_start_again_where_they_may_still_leave(session: Session, halted: bool) -> None:
+    await session.at("60" if halted else "90")
+    session.desk.journal.save_strategy(StrategyRecord(SPEC, running=not halted))
+    await session.restart("90")
+    running = asyncio.create_task(session.executor.run())
+    await asyncio.sleep(0.05)
+    states = [status.state for status in session.desk.said(StrategyStatus)]
+    assert (StrategyState.WARMING_UP in states) is not halted
+    await session.executor.stop()
+    await running
+
+
+async def test_a_plan_too_large_as_a_whole_is_refused_before_its_first_part(desk: Desk) -> None:
+    desk.risk = RiskSettings(max_order_value=D(500))
+    session = await Session(desk).open()
+    parts = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D("5.1"), slices=4, duration_s=400)
+    with pytest.raises(UserError, match=r"order value 510\.00 is above the limit 500"):
+        await session.executor.create_plan(parts)
+    assert session.executor.plans == ()
+    assert desk.venue.sent == []
+    await session.executor.create_plan(replace(parts, quantity=D(5)))
+    assert len(desk.venue.sent) == 1
