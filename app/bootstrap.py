@@ -26,7 +26,9 @@ from app.gui_options import GuiOptions
 from app.i18n import Language, tr
 from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
+from app.live import LIVE_VENUES, ask_venue, asked_venues
 from app.log_bridge import LogBridge
+from app.models.keys_model import KeysModel
 from app.notifications import NotificationManager
 from app.past_notices import PastNotices
 from app.practice_links import PRACTICE_VENUE, PracticeLinks
@@ -50,6 +52,7 @@ from app.ui.main_window import MainWindow
 from app.ui.tray import Tray, mode_icon
 from app.ui.window_services import WindowServices
 from app.workers.executor import ExecutorWorker
+from app.workers.keys import KeysWorker
 from app.workers.market import MarketWorker
 from app.workers.practice import PracticeHost
 from app.workers.store import StoreBackend, StoreWorker
@@ -72,6 +75,7 @@ from core.events import (
     Severity,
     TradingStateChanged,
 )
+from core.secrets.book import open_key_book
 from ml.api import TRAIN_FORECAST_JOB, ForecastSpec, forecast_job, new_run_id
 
 if TYPE_CHECKING:
@@ -105,7 +109,7 @@ class Application(QObject):
 
     Attributes:
         window: the main window.
-        executor, market, training, store, practice: the workers.
+        executor, market, training, store, practice, keys: the workers.
         desk: training as the window sees it.
         lifecycle: call `lifecycle.quit()` to end.
         stalls: measures the longest stall of the GUI thread.
@@ -157,6 +161,7 @@ class Application(QObject):
             self._links.market_now_ns,
             self,
         )
+        self.key_list = KeysModel(self.keys, LIVE_VENUES, asked_venues(), self)
         self.window = MainWindow(
             WindowServices(
                 trading=self.executor,
@@ -167,6 +172,7 @@ class Application(QObject):
                 settings=self.settings,
                 close_warnings=self.desk.close_warnings,
                 tray_available=Tray.available,
+                keys=self.key_list,
                 version=VERSION,
             )
         )
@@ -214,6 +220,7 @@ class Application(QObject):
             books=self.store,
             parent=self,
         )
+        self.keys = KeysWorker(functools.partial(open_key_book, self.paths, hide), ask_venue, self)
         self.training = TrainingWorker(
             JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, self._make_job), self.store, parent=self
         )
@@ -260,6 +267,9 @@ class Application(QObject):
         self.practice.restarted.connect(self._on_practice_restarted)
         self.practice.died.connect(self._on_practice_trouble)
         self.practice.failed.connect(self._on_practice_trouble)
+        self.keys.listed.connect(self.key_list.on_listed)
+        self.keys.answered.connect(self.key_list.on_answered)
+        self.keys.failed.connect(self._on_trouble)
         self.store.noticed.connect(window.show_notice)
         self.store.failed.connect(self._on_trouble)
         self.training.failed.connect(self._on_trouble)
@@ -285,6 +295,7 @@ class Application(QObject):
         add(worker_stage("Trading", self.executor, 10.0))
         add(worker_stage("Training", self.training, 8.0))
         add(Stage("Downloads", self._stop_downloads, self._downloads_stopped, 5.0))
+        add(worker_stage("API keys", self.keys, 3.0))
         add(worker_stage("Market data", self.market, 5.0))
         add(worker_stage("Practice exchange", self.practice, 7.0))
         add(worker_stage("Store", self.store, 8.0))
@@ -350,6 +361,7 @@ class Application(QObject):
 
     def _complete(self) -> None:
         self.training.start()
+        self.keys.start()
         self.tray.start()
         self.collector.start()
         self._second.start()

@@ -27,6 +27,7 @@ from core.execution.sentinel import SentinelRules
 
 if TYPE_CHECKING:
     from core.execution.api.ccxt_gateway import CcxtGateway
+    from core.execution.api.key_permissions import KeyGuard
     from core.execution.api.request_budget import BudgetRegistry
     from core.execution.executor import Executor
     from core.execution.executor_options import ExecutorOptions
@@ -177,6 +178,7 @@ async def open_practice_link(
     with_keys: bool,
     on_connection: ConnectionSink | None = None,
     budgets: BudgetRegistry | None = None,
+    key_guard: KeyGuard | None = None,
 ) -> PracticeLink:
     """Open a gateway to the practice exchange on the running loop; it is not connected yet.
 
@@ -186,6 +188,7 @@ async def open_practice_link(
         with_keys: whether the gateway may see and move the account.
         on_connection: told about every change of the link.
         budgets: request limits shared with the other links of this process.
+        key_guard: asked before the key is used; None lets it pass.
 
     Raises:
         UserError: the exchange does not answer.
@@ -215,6 +218,7 @@ async def open_practice_link(
             on_connection=on_connection,
             link=link,
             budgets=budgets,
+            key_guard=key_guard,
         )
         undo.pop_all()
     return PracticeLink(gateway, control, clock, origin)
@@ -272,12 +276,21 @@ async def open_trading_session(
         GatewayError: the exchange does not answer or refuses.
         UserError: the journal cannot be opened.
     """
+    from core.execution.api.key_permissions import SessionGuard
     from core.execution.assembly import build_executor
     from core.execution.sentinel_process import SentinelKeeper, practice_account
+    from core.execution.trading_place import TradingPlace, publish_place
     from core.practice.endpoints_file import publish_endpoints
     from ml.inference import load_predictor
 
-    link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink, budgets=budgets)
+    link = await open_practice_link(
+        endpoints,
+        link="orders",
+        with_keys=True,
+        on_connection=sink,
+        budgets=budgets,
+        key_guard=SessionGuard(),
+    )
     account = practice_account(endpoints, link.gateway.venue)
     keeper = SentinelKeeper(paths, account, sink, SystemClock(), sentinel)
 
@@ -304,6 +317,7 @@ async def open_trading_session(
     try:
         # `main.py kill` must find the exchange without asking this process; only the holder of the lock may say where.
         publish_endpoints(paths, endpoints)
+        publish_place(paths, TradingPlace(TradingMode.PRACTICE, link.gateway.venue))
     except BaseException:
         await session.close()
         raise

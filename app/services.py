@@ -88,6 +88,10 @@ class TradingCommands(Protocol):
         """Allow trading again after a kill; only ever by explicit request."""
         ...
 
+    def reconnect(self) -> None:
+        """Try now to connect again; needed where the venue refused the key."""
+        ...
+
     def change_risk_settings(self, settings: RiskSettings) -> None:
         """Put new risk limits in force; they are journalled first and come back as an event."""
         ...

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
+from app.commands.key_input import PassphraseFileOption
 from app.commands.rearm import command_line as rearm_line
 from app.commands.trade_commands import CommandReader
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
+from core.domain.data_origin import is_practice
 from core.domain.money import parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
@@ -25,6 +27,7 @@ from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
+    from app.live import LiveSession
     from app.runtime import BarHook, PracticeLink, TradingSession
     from core.config import DataPaths
     from core.domain.candles import Candle
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from core.execution.executor import Executor
     from core.execution.records import TradingStateRecord
     from core.practice.control import PracticeEndpoints
+    from core.secrets.book import KeyBook
+    from core.secrets.keys import LoadedKey
 
 app = typer.Typer(add_completion=False)
 
@@ -102,6 +107,12 @@ def trade(
         str | None, typer.Option(help="Market seconds per wall second of our own exchange, or max.")
     ] = None,
     replay: Annotated[Path | None, typer.Option(help="Stored bars our own exchange replays.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Trade real money at the venue of --key.")] = False,
+    key: Annotated[str | None, typer.Option(help="Name of the key for --live; see main.py keys.")] = None,
+    confirm: Annotated[
+        str | None, typer.Option(help='What --live asks to be typed: "TRADE LIVE WITH" and the name of the key.')
+    ] = None,
+    passphrase_file: PassphraseFileOption = None,
     commands: Annotated[
         bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
     ] = False,
@@ -115,29 +126,34 @@ def trade(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Trade headless on the practice exchange and compare the books with it at the end."""
+    """Trade headless and compare the books with the exchange at the end."""
+    from app.commands.trade_live import confirmed_key, live_choice
     from app.runtime import prepare_data
     from core.logger import LogSetup
 
-    if practice == (endpoints is not None):
-        raise UserError("Where to trade is not clear.", "Give either --practice or --endpoints FILE.")
+    if [practice, endpoints is not None, live].count(True) != 1:
+        raise UserError("Where to trade is not clear.", "Give one of --practice, --endpoints FILE and --live.")
+    account = live_choice(key, confirm, passphrase_file, live=live)
+    if live and (seed, speed, replay, faults) != (None, None, None, None):
+        raise UserError("A real market has no seed, speed, replay and faults.", "Leave them out with --live.")
     if faults is not None and endpoints is not None:
         raise UserError("--faults arms an exchange started for this run.", "Leave it out, or use its control address.")
     choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
-        _check_model(paths, spec)
+        _check_model(paths, spec, live=live)
+    own = confirmed_key(paths, account) if account is not None else None
+    plan = RunPlan(
+        spec,
+        minutes,
+        rearm_line(data_dir),
+        commands,
+        sentinel=None if no_sentinel else SentinelRules(silence_s=sentinel_seconds),
+    )
     logs = LogSetup(paths.logs)
     try:
-        plan = RunPlan(
-            spec,
-            minutes,
-            rearm_line(data_dir),
-            commands,
-            sentinel=None if no_sentinel else SentinelRules(silence_s=sentinel_seconds),
-        )
-        outcome = asyncio.run(_trade(paths, choice, plan, logs))
+        outcome = asyncio.run(_trade(paths, choice, plan, logs) if own is None else _trade_live(paths, own, plan))
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
@@ -174,11 +190,12 @@ def _spec(model: str | None, symbol: str, timeframe: str, capital: str) -> Strat
         raise UserError(f"The capital {capital!r} is not an amount of money.", "Give a number such as 1000.") from exc
 
 
-def _check_model(paths: DataPaths, spec: StrategySpec) -> None:
+def _check_model(paths: DataPaths, spec: StrategySpec, *, live: bool) -> None:
     """Refuse a model that cannot trade here before an exchange is started for it.
 
     Raises:
-        UserError: there is no such model, it is damaged, or it was trained on something else.
+        UserError: there is no such model, it is damaged, or it was trained on something else; or it is to trade real
+            money and has learned from a market that was never one.
     """
     from ml.model_storage import load_model
 
@@ -187,6 +204,11 @@ def _check_model(paths: DataPaths, spec: StrategySpec) -> None:
         raise UserError(
             f"The model was trained on {data.symbol} {data.timeframe}, not on {spec.symbol} {spec.timeframe}.",
             "Name its market with --symbol and --timeframe.",
+        )
+    if live and is_practice(data.origin):
+        raise UserError(
+            "The model was trained on bars of the practice exchange, which say nothing about a real market.",
+            "Train one on real history for real money: main.py data import, then main.py train forecast.",
         )
 
 
@@ -205,6 +227,15 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
             return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
         finally:
             await session.close()
+
+
+async def _trade_live(paths: DataPaths, own: tuple[KeyBook, LoadedKey], plan: RunPlan) -> Outcome:
+    from app.commands.trade_live import trade_live
+
+    async def run(session: LiveSession, watch: StrategyWatch, stop: asyncio.Event) -> Outcome:
+        return await _run(session, plan, watch, stop, lockstep=False)
+
+    return await trade_live(paths, *own, run, plan.sentinel)
 
 
 @asynccontextmanager
@@ -249,9 +280,11 @@ async def _release_first_bar(link: PracticeLink, symbol: str) -> None:
 
 
 async def _run(
-    session: TradingSession, plan: RunPlan, watch: StrategyWatch, stop: asyncio.Event, *, lockstep: bool
+    session: TradingSession | LiveSession, plan: RunPlan, watch: StrategyWatch, stop: asyncio.Event, *, lockstep: bool
 ) -> Outcome:
-    executor, spec = session.executor, plan.spec
+    from app.runtime import PracticeLink
+
+    executor, spec, link = session.executor, plan.spec, session.link
     await executor.start()
     _require_armed(executor.trading_record, plan.rearm)
     watch.expect(executor.wanted_strategies | ({spec.strategy_id} if spec is not None else set()))
@@ -267,7 +300,8 @@ async def _run(
                 await executor.add_strategy(spec)
             await executor.start_strategy(spec.strategy_id)
             if lockstep and await _in_time(_listen(executor, spec.strategy_id), running, stop):
-                await _release_first_bar(session.link, spec.symbol)
+                assert isinstance(link, PracticeLink)  # no other market waits for anybody
+                await _release_first_bar(link, spec.symbol)
         await _in_time(_pass(plan.minutes), running, stop)
         if reader is not None:
             await reader.close()

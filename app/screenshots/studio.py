@@ -102,6 +102,9 @@ class SilentCommands:
     def rearm(self) -> None:
         """Ignore a re-arm."""
 
+    def reconnect(self) -> None:
+        """Ignore the wish to connect again."""
+
     def change_risk_settings(self, settings: RiskSettings) -> None:
         """Ignore new limits."""
 

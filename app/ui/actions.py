@@ -21,6 +21,8 @@ class ActionId(StrEnum):
     KILL = "kill"
     KILL_FLATTEN = "kill_flatten"
     REARM = "rearm"
+    RECONNECT = "reconnect"
+    KEYS = "keys"
     RISK_LIMITS = "risk_limits"
     NEW_ACCOUNT = "new_account"
     TRAIN = "train"
@@ -141,6 +143,13 @@ ACTIONS: tuple[ActionSpec, ...] = (
         grave=True,
     ),
     ActionSpec(
+        A.RECONNECT,
+        M.TRADE,
+        mark("Reconnect"),
+        mark("Connect to the venue again now, for example with a repaired key"),
+        "refresh-cw",
+    ),
+    ActionSpec(
         A.RISK_LIMITS,
         M.TRADE,
         mark("Risk limits…"),
@@ -200,6 +209,7 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Colour-blind price colours"),
         group=COLOUR_GROUP,
     ),
+    ActionSpec(A.KEYS, M.SETTINGS, mark("API keys…"), mark("Keys for trading with real money"), "key"),
     ActionSpec(A.WELCOME, M.HELP, mark("Welcome"), mark("What this is, and three ways to begin"), "graduation-cap"),
     ActionSpec(A.GUIDE, M.HELP, mark("User guide"), mark("Everything explained, on one page"), "book-open"),
     ActionSpec(A.SHORTCUTS, M.HELP, mark("Keyboard shortcuts"), mark("Every key on one page"), "keyboard", "F1"),

@@ -18,6 +18,7 @@ from app.ui.actions import ActionId, ActionRegistry
 from app.ui.command_palette import CommandPalette
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.guide_dialog import GuideDialog
+from app.ui.dialogs.keys_dialog import KeysDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
 from app.ui.dialogs.risk_dialog import RiskDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
@@ -66,6 +67,8 @@ class Deeds(QObject):
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
             ActionId.REARM: parts.questions.ask_rearm,
+            ActionId.RECONNECT: services.trading.reconnect,
+            ActionId.KEYS: self._show_keys,
             ActionId.RISK_LIMITS: self._show_risk_limits,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
             ActionId.TRAIN: self.train_requested.emit,
@@ -88,6 +91,7 @@ class Deeds(QObject):
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
         parts.layouts.arranged.connect(self.show_choices)
+        parts.actions[ActionId.KEYS].setEnabled(services.keys is not None)
         self.show_choices()
 
     @Slot(object)
@@ -132,6 +136,15 @@ class Deeds(QObject):
             card.chosen.connect(self._on_welcome)
         card.show()
         card.raise_()
+
+    def _show_keys(self) -> None:
+        window = self._parts.window
+        dialog = window.findChild(KeysDialog)
+        if dialog is None and self._services.keys is not None:
+            dialog = KeysDialog(self._services.keys, window)
+        if dialog is not None:
+            dialog.show()
+            dialog.activateWindow()
 
     def _show_risk_limits(self) -> None:
         window, models = self._parts.window, self._parts.models

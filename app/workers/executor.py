@@ -18,7 +18,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.i18n import tr
 from app.workers.base import AsyncWorkerThread
-from app.workers.retry import PAUSES_S, Retry
+from app.workers.retry import PAUSES_S, Retry, needs_person
 from app.workers.snapshot import EventQueue
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import STOP_REASON, OrderChange, OrderDraft
@@ -295,13 +295,13 @@ class ExecutorWorker(AsyncWorkerThread):
             self._tell(Severity.ERROR, tr("Stop trading"), tr("Trading has already ended in this program."))
 
     def reconnect(self) -> None:
-        """Try to connect now instead of after the pause."""
+        """See `TradingCommands`. Without effect while there is a connection."""
         self.submit(self._reconnect)
 
     # --- worker thread ----------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
-        self._retry = Retry(self._retry_s)
+        self._retry = Retry(self._retry_s, waits_for_person=True)
         await self._retry.run(self._trade, self._tell_trouble)
 
     async def _trade(self) -> None:
@@ -434,7 +434,11 @@ class ExecutorWorker(AsyncWorkerThread):
             self.filled.emit(event)
 
     def _tell_trouble(self, trouble: UserError) -> None:
-        self._tell(Severity.ERROR, tr("Trading is not connected"), str(trouble))
+        text = str(trouble)
+        if needs_person(trouble):
+            hint = tr("It is not tried again by itself: choose Trade → Reconnect when you have repaired it.")
+            text = f"{text}\n{hint}"
+        self._tell(Severity.ERROR, tr("Trading is not connected"), text)
 
     def _tell(self, severity: Severity, title: str, text: str) -> None:
         self.events.push(Notice(severity, title, text))

@@ -5,7 +5,6 @@ Call it on the thread that will run the executor; it blocks for a moment only wh
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,13 +21,9 @@ from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock, runtime_folder
 from core.execution.strategy_runner import BarHook
 from core.persistence.schema import ensure_migrated
+from core.secrets.keys import key_fingerprint as key_fingerprint  # the journal of an account is named by it
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
-
-
-def key_fingerprint(venue: str, api_key: str) -> str:
-    """Name a key without showing it: 16 hex digits."""
-    return hashlib.sha256(f"{venue}:{api_key}".encode()).hexdigest()[:16]
 
 
 def fence_path(paths: DataPaths) -> Path:

@@ -21,7 +21,7 @@ from core.domain.orders import OrderDraft, OrderType, Side, TradingState
 from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, FillBooked, Notice, Severity, TradingStateChanged
-from core.execution.api.gateway import RetryableError
+from core.execution.api.gateway import FatalGatewayError, RetryableError
 from core.execution.assembly import fence_path
 from core.execution.fence import Fence
 from core.signals.risk_management import RiskSettings
@@ -405,3 +405,29 @@ def test_a_fence_raised_without_an_executor_stops_the_next_one(tmp_path: Path) -
     state = Fence(fence_path(paths)).read()
     assert state is not None
     assert (state.epoch, state.reason) == (2, "kill switch")
+
+
+def test_a_refused_key_is_asked_with_once_and_then_waits_for_a_person(qtbot: QtBot, rig: Rig) -> None:
+    refused = UserError("binance cannot be used: Invalid API-key.", "Check the keys.")
+    refused.__cause__ = FatalGatewayError("Invalid API-key.", "-2015")
+    rig.desk.refusals = [refused, refused]
+    rig.worker.start()
+    qtbot.waitUntil(lambda: len(rig.window.notices()) == 1, timeout=LIMIT)
+    qtbot.wait(200)  # twenty of its pauses
+    assert rig.desk.calls.count("close") == 1
+    title, text = rig.window.notices()[0]
+    assert title == "Trading is not connected"
+    assert text.startswith("binance cannot be used: Invalid API-key. Check the keys.\n")
+    assert "Reconnect" in text
+    rig.worker.reconnect()
+    qtbot.waitUntil(lambda: len(rig.window.notices()) == 2, timeout=LIMIT)
+    rig.worker.reconnect()
+    qtbot.waitUntil(lambda: rig.window.readies == 1, timeout=LIMIT)
+
+
+def test_a_key_revoked_while_trading_ends_the_session_and_waits(qtbot: QtBot, rig: Rig) -> None:
+    rig.desk.run_error = FatalGatewayError("Invalid API-key.", "-2015")
+    rig.worker.start()
+    qtbot.waitUntil(lambda: len(rig.window.notices()) == 1, timeout=LIMIT)
+    qtbot.wait(200)
+    assert rig.desk.calls == ["start", "run", "close"]

@@ -62,6 +62,7 @@ NOT_SENTENCES = {
     "trade {0}",
     "exit code {0}",  # details of a failed job, behind the button that shows details
     "Bearer {0}",
+    "{0} CANNOT WITHDRAW",  # typed by a person, in every language
     "first start",  # why the state is ACTIVE in a new journal: nothing is shown of it
     "[-+.\\d:TZ eE]+",
     "%Y-%m-%d %H:%M",
