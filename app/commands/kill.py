@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +14,15 @@ import typer
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
 from app.commands.rearm import command_line as rearm_line
 from core.clock import SystemClock
-from core.config import data_paths
+from core.config import DataPaths, data_paths
+from core.domain.orders import TradingMode
+from core.errors import UserError
 
 if TYPE_CHECKING:
+    from app.paper import PaperPlace
     from core.execution.api.gateway import ExchangeGateway
+
+    Connect = Callable[[], AbstractAsyncContextManager[ExchangeGateway]]
 
 app = typer.Typer(add_completion=False)
 
@@ -33,17 +38,66 @@ def kill(
     as_json: JsonOption = False,
 ) -> None:
     """Halt trading and cancel every order, from outside the running program. Trading stays halted until re-armed."""
-    from core.execution.assembly import fence_path, key_fingerprint
+    from core.execution.assembly import fence_path
     from core.execution.fence import Fence
     from core.execution.outside_kill import OutsideKill
     from core.execution.process_lock import ExecutorLock, runtime_folder
-    from core.practice.endpoints_file import endpoints_path, read_endpoints
 
     paths, wall, reason = data_paths(data_dir), SystemClock(), "kill from the command line"
     fence = Fence(fence_path(paths))
     # First of all, before anything that may fail or take time.
     epoch = fence.raise_epoch(reason, wall.now_ns()).epoch
     say("The fence is up: the running program sends nothing any more.")
+    place = None if endpoints is not None else _paper_place(paths)
+    account = _practice_account(paths, endpoints) if place is None else _paper_account(paths, place, flatten=flatten)
+    fingerprint, connect = account
+    lock = ExecutorLock(runtime_folder(), fingerprint, paths.root)
+    action = OutsideKill(paths, fence, lock, connect, wall)
+    report, path = asyncio.run(action.run(epoch, flatten=flatten, reason=reason))
+    result = {**asdict(report), "complete": report.complete, "summary": report.summary(), "report": str(path)}
+    emit(result, as_json=as_json, text=f"{report.summary()} Report: {path}")
+    say(f"Trading stays halted until you allow it again with: {rearm_line(data_dir)}")
+    for error in report.errors:
+        say(f"Note: {error}")
+    if not report.complete:
+        raise CommandFailed
+
+
+def _paper_place(paths: DataPaths) -> PaperPlace | None:
+    """Return the paper account that was traded with last; None where it was a practice account.
+
+    Raises:
+        UserError: it was one, and nobody knows which.
+    """
+    from app.paper import read_place
+    from core.execution.assembly import last_mode
+    from core.practice.endpoints_file import endpoints_path
+
+    mode = last_mode(paths)
+    if mode is not TradingMode.PAPER and (mode is not None or endpoints_path(paths).exists()):
+        return None
+    place = read_place(paths)
+    if place is None and mode is TradingMode.PAPER:
+        raise UserError("Nothing says which paper account was traded with.", "Start paper trading once more.")
+    return place
+
+
+def _paper_account(paths: DataPaths, place: PaperPlace, *, flatten: bool) -> tuple[str, Connect]:
+    """A paper account is a file: it is cancelled in there, and no venue hears of it."""
+    from app.paper import open_account_at_rest, stored_fingerprint
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[ExchangeGateway]:
+        async with open_account_at_rest(paths, place, trades=flatten) as gateway:
+            yield gateway
+
+    return stored_fingerprint(paths, place), connect
+
+
+def _practice_account(paths: DataPaths, endpoints: Path | None) -> tuple[str, Connect]:
+    from core.execution.assembly import key_fingerprint
+    from core.practice.endpoints_file import endpoints_path, read_endpoints
+
     where = read_endpoints(endpoints or endpoints_path(paths))
 
     @asynccontextmanager
@@ -57,13 +111,4 @@ def kill(
         finally:
             await link.close()
 
-    lock = ExecutorLock(runtime_folder(), key_fingerprint("binance", where.api_key), paths.root)
-    action = OutsideKill(paths, fence, lock, connect, wall)
-    report, path = asyncio.run(action.run(epoch, flatten=flatten, reason=reason))
-    result = {**asdict(report), "complete": report.complete, "summary": report.summary(), "report": str(path)}
-    emit(result, as_json=as_json, text=f"{report.summary()} Report: {path}")
-    say(f"Trading stays halted until you allow it again with: {rearm_line(data_dir)}")
-    for error in report.errors:
-        say(f"Note: {error}")
-    if not report.complete:
-        raise CommandFailed
+    return key_fingerprint("binance", where.api_key), connect

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +17,13 @@ from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, 
 from app.commands.rearm import command_line as rearm_line
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
-from core.domain.money import parse_decimal, plain
+from core.domain.money import ZERO, parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
+    from app.paper import PaperSession
     from app.runtime import BarHook, PracticeLink, TradingSession
     from core.config import DataPaths
     from core.domain.candles import Candle
@@ -47,6 +49,20 @@ class ExchangeChoice:
     def lockstep(self) -> bool:
         """Whether our own exchange waits for each bar to be handled."""
         return self.speed == "max"
+
+
+@dataclass(frozen=True, slots=True)
+class PaperChoice:
+    """Which paper account to trade with.
+
+    Attributes:
+        endpoints: file of a practice exchange that lends its market; None for Binance.
+        opening: what it begins with, by currency; None goes on with what is there.
+    """
+
+    endpoints: Path | None
+    opening: dict[str, Decimal] | None
+    new_account: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +97,17 @@ class Outcome:
 @command
 def trade(
     practice: Annotated[bool, typer.Option("--practice", help="Start a practice exchange for this run.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Simulate orders against live market data; no keys, no real money.")
+    ] = False,
     endpoints: Annotated[
         Path | None, typer.Option(help="JSON file with the addresses of a running practice exchange.")
     ] = None,
+    venue: Annotated[str | None, typer.Option(help="Whose market a paper account trades on: binance.")] = None,
+    balance: Annotated[str | None, typer.Option(help="Quote currency a new paper account begins with.")] = None,
+    new_account: Annotated[
+        bool, typer.Option("--new-account", help="Set the present paper account aside and begin a new one.")
+    ] = False,
     model: Annotated[str | None, typer.Option(help="Model to trade with; none only keeps the books.")] = None,
     symbol: Annotated[str, typer.Option(help="Market.")] = "BTC/USDT",
     timeframe: Annotated[str, typer.Option(help="Bar length.")] = "1h",
@@ -97,13 +121,20 @@ def trade(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Trade headless on the practice exchange and compare the books with it at the end."""
+    """Trade headless, on the practice exchange or on paper, and compare the books at the end."""
     from app.runtime import prepare_data
     from core.logger import LogSetup
 
-    if practice == (endpoints is not None):
-        raise UserError("Where to trade is not clear.", "Give either --practice or --endpoints FILE.")
-    choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
+    choice: ExchangeChoice | PaperChoice
+    if paper:
+        own_exchange = practice or seed is not None or speed is not None or replay is not None
+        choice = _paper_choice(endpoints, venue, balance, symbol, new_account=new_account, own_exchange=own_exchange)
+    elif practice == (endpoints is not None):
+        raise UserError("Where to trade is not clear.", "Give --practice, --endpoints FILE or --paper.")
+    elif venue is not None or balance is not None or new_account:
+        raise UserError("Those options belong to paper trading.", "Leave them out, or give --paper.")
+    else:
+        choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
@@ -114,6 +145,35 @@ def trade(
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
+
+
+def _paper_choice(
+    endpoints: Path | None,
+    venue: str | None,
+    balance: str | None,
+    symbol: str,
+    *,
+    new_account: bool,
+    own_exchange: bool,
+) -> PaperChoice:
+    """Check what was asked of paper trading.
+
+    Raises:
+        UserError: it contradicts itself, or cannot be done.
+    """
+    if own_exchange or (endpoints is not None and venue is not None):
+        raise UserError("Whose market to trade on is not clear.", "Give --paper with --endpoints FILE or --venue.")
+    if venue not in (None, "binance"):
+        raise UserError(f"Paper trading knows no venue {venue!r}.", "Give --venue binance.")
+    if balance is None:
+        return PaperChoice(endpoints, None, new_account)
+    try:
+        amount = parse_decimal(balance)
+    except ValueError:
+        amount = ZERO
+    if amount <= 0:
+        raise UserError(f"The balance {balance!r} is not an amount of money.", "Give a number such as 10000.")
+    return PaperChoice(endpoints, {symbol.partition("/")[2] or "USDT": amount}, new_account)
 
 
 def _conclude(outcome: Outcome, paths: DataPaths, *, as_json: bool) -> None:
@@ -163,8 +223,11 @@ def _check_model(paths: DataPaths, spec: StrategySpec) -> None:
         )
 
 
-async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: Any) -> Outcome:
+async def _trade(paths: DataPaths, choice: ExchangeChoice | PaperChoice, plan: RunPlan, logs: Any) -> Outcome:
     from app.runtime import open_trading_session
+
+    if isinstance(choice, PaperChoice):
+        return await _trade_on_paper(paths, choice, plan, logs)
 
     async with _exchange(paths, choice) as endpoints:
         logs.redactor.add(endpoints.token, endpoints.api_key, endpoints.api_secret)
@@ -173,9 +236,27 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
         watch = StrategyWatch(stop.set)
         session = await open_trading_session(paths, endpoints, Teller(watch), bar_processed=hook)
         try:
-            return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
+            return await _run(session, plan, watch, stop, session.link if choice.lockstep else None)
         finally:
             await session.close()
+
+
+async def _trade_on_paper(paths: DataPaths, choice: PaperChoice, plan: RunPlan, logs: Any) -> Outcome:
+    from app.paper import PaperMarket, open_paper_session
+    from core.practice.endpoints_file import read_endpoints
+
+    market = PaperMarket.of(None if choice.endpoints is None else read_endpoints(choice.endpoints))
+    if market.endpoints is not None:
+        logs.redactor.add(market.endpoints.token)
+    stop = asyncio.Event()
+    watch = StrategyWatch(stop.set)
+    session = await open_paper_session(
+        paths, market, Teller(watch), opening=choice.opening, new_account=choice.new_account
+    )
+    try:
+        return await _run(session, plan, watch, stop)
+    finally:
+        await session.close()
 
 
 @asynccontextmanager
@@ -219,7 +300,11 @@ async def _release_first_bar(link: PracticeLink, symbol: str) -> None:
 
 
 async def _run(
-    session: TradingSession, plan: RunPlan, watch: StrategyWatch, stop: asyncio.Event, *, lockstep: bool
+    session: TradingSession | PaperSession,
+    plan: RunPlan,
+    watch: StrategyWatch,
+    stop: asyncio.Event,
+    lockstep: PracticeLink | None = None,
 ) -> Outcome:
     executor, spec = session.executor, plan.spec
     await executor.start()
@@ -234,7 +319,7 @@ async def _run(
                 await executor.add_strategy(spec)
             await executor.start_strategy(spec.strategy_id)
             if lockstep and await _in_time(_listen(executor, spec.strategy_id), running, stop):
-                await _release_first_bar(session.link, spec.symbol)
+                await _release_first_bar(lockstep, spec.symbol)
         await _in_time(_pass(plan.minutes), running, stop)
         return await _finish(executor, watch)
     finally:
