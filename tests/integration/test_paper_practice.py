@@ -20,13 +20,14 @@ from aiohttp import web
 from app.paper import PaperMarket, PaperSession, open_paper_session, read_place
 from app.runtime import open_trading_session, prepare_data
 from core.config import DataPaths
+from core.domain.fills import Liquidity
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingMode
 from core.errors import UserError
 from core.events import ConnectionStatus, ExecutorEvent
 from core.execution.assembly import last_mode
 from core.execution.executor_options import ExecutorOptions
 from core.practice.account_audit import list_orders
-from core.practice.control import PracticeEndpoints
+from core.practice.control import PracticeControl, PracticeEndpoints
 from core.practice.process import PracticeProcess
 from tests.integration.test_trade_command import ended, main_py, wait_until_said
 
@@ -190,14 +191,27 @@ async def test_a_session_asks_for_nothing_but_public_things(paths: DataPaths, ex
 
 
 async def test_what_was_open_meets_what_the_market_did_meanwhile(paths: DataPaths, tmp_path: Path) -> None:
-    with PracticeProcess(data_dir=tmp_path / "moving", seed=7, speed="600") as endpoints:
+    with PracticeProcess(data_dir=tmp_path / "moving", seed=7, speed="60") as endpoints:
         async with trading(paths, endpoints) as session:
-            orders = [await session.executor.place_order(await limit_at(session, f"0.99{n}")) for n in (9, 8, 6)]
-            assert all(order.state is not OrderState.REJECTED for order in orders)
-            working = len(session.executor.working_orders)
-        await asyncio.sleep(6.0)  # an hour of the market, and more
-        async with trading(paths, endpoints) as session:
-            await until(lambda: len(session.executor.working_orders) < max(working, 1))
+            await session.executor.place_order(replace(BUY, quantity=Decimal("0.05")))
+            for factor in ("0.997", "1.003"):  # whichever way it goes, one of them is reached within hours
+                draft = await limit_at(session, factor)
+                side = Side.BUY if factor < "1" else Side.SELL
+                order = await session.executor.place_order(replace(draft, side=side))
+                assert order.state is OrderState.ACCEPTED
+            fills = len(await session.gateway.fetch_fills("BTC/USDT"))
+        control = PracticeControl(endpoints)
+        await control.set_speed(3_600)
+        await asyncio.sleep(8.0)
+        await control.set_speed(1)
+        await control.close()
+        events: list[ExecutorEvent] = []
+        async with trading(paths, endpoints, events) as session:
+            await until(lambda: len(session.executor.working_orders) < 2)
+            missed = (await session.gateway.fetch_fills("BTC/USDT"))[fills:]
+            assert missed != []
+            assert {fill.liquidity for fill in missed} == {Liquidity.MAKER}
+            await session.executor.reconcile_now()
             await assert_books_equal(session)
 
 

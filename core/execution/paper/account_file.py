@@ -74,16 +74,23 @@ class AccountFile:
         with self._speaking():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            if self._meta("account_id") is None:
-                self._begin(opening)
-            self._db.execute("COMMIT")
-            self._version = self._data_version()
+            try:
+                self._prepare(opening)
+            except BaseException:
+                self._db.close()
+                raise
             self.account_id = self._meta("account_id") or ""
+
+    def _prepare(self, opening: Mapping[str, Decimal]) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            self._db.execute(statement)
+        if self._meta("account_id") is None:
+            self._begin(opening)
+        self._db.execute("COMMIT")
+        self._version = self._data_version()
 
     def _begin(self, opening: Mapping[str, Decimal]) -> None:
         first = {currency: format(amount, "f") for currency, amount in sorted(opening.items())}

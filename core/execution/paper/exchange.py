@@ -15,7 +15,7 @@ from core.domain.candles import Candle
 from core.domain.fills import Fill
 from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, PublicTrade
-from core.domain.money import LEDGER_CONTEXT, is_multiple
+from core.domain.money import LEDGER_CONTEXT, ZERO, is_multiple
 from core.domain.orders import OrderState, OrderType, Side
 from core.domain.positions import Balance
 from core.errors import UserError
@@ -166,7 +166,9 @@ class PaperExchange:
             if order.order_type is OrderType.MARKET:
                 if not model.knows_book(order.side.opposite):
                     raise RetryableError(f"the order book of {order.symbol} is not known")
-                self._ledger.require(instrument, order, model.plan(simulated))
+                # A sale must be covered completely, also where the book takes less.
+                takes = model.plan(simulated) if order.side is Side.BUY else [(ZERO, order.quantity)]
+                self._ledger.require(instrument, order, takes)
             else:
                 self._ledger.lock(instrument, order)
         except InsufficientBalance:

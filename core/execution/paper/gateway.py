@@ -219,10 +219,9 @@ class PaperGateway:
 
         It exists only once it has arrived and is stored: one that is on its way when the program ends never existed.
         """
-        instruments = self._market.instruments
-        if not instruments:
+        if self._watcher is None:
             raise RetryableError("the gateway is not connected")
-        if request.symbol not in instruments:
+        if request.symbol not in self._market.instruments:
             raise DefinitiveReject(f"{self.venue} has no market {request.symbol}")
         self._require_permission(request)
         feed = self._follow(request.symbol)
