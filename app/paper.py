@@ -117,7 +117,11 @@ class PaperMarketLink:
         self.gateway = gateway
         self.clock = clock
         self.origin = origin
-        self.close = close
+        self._close = close
+
+    async def close(self) -> None:
+        """Close every socket; idempotent."""
+        await self._close()
 
 
 async def open_paper_market(
@@ -138,6 +142,28 @@ async def open_paper_market(
         return PaperMarketLink(practice.gateway, practice.clock, practice.origin, practice.close)
     gateway = _binance(told, link)
     return PaperMarketLink(gateway, SystemClock(), BINANCE, gateway.close)
+
+
+async def open_connected_market(
+    market: PaperMarket, *, link: str, on_connection: ConnectionSink | None = None
+) -> PaperMarketLink:
+    """Open a connected gateway without keys on the running loop.
+
+    Raises:
+        UserError: the market does not answer or refuses.
+    """
+    from core.data.collector import user_error
+    from core.execution.api.gateway import GatewayError
+
+    opened = await open_paper_market(market, link=link, on_connection=on_connection)
+    try:
+        await opened.gateway.connect()
+    except BaseException as exc:  # also when cancelled
+        await opened.close()
+        if isinstance(exc, GatewayError):
+            raise user_error(exc, opened.gateway.venue) from exc
+        raise
+    return opened
 
 
 def _binance(on_connection: ConnectionSink | None = None, link: str = "market") -> CcxtGateway:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Protocol
 
-from core.domain.orders import OrderDraft
+from core.domain.orders import OrderDraft, TradingMode
 from core.strategies.spec import StrategySpec
 
 __all__ = ["MarketCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
@@ -54,7 +54,11 @@ class TradingCommands(Protocol):
         ...
 
     def new_account(self, balance: Decimal) -> None:
-        """Begin a new practice account with `balance` of the quote currency; the strategies come along, stopped."""
+        """Begin a new account with `balance` of the quote currency; the strategies come along, stopped."""
+        ...
+
+    def switch_mode(self, mode: TradingMode) -> None:
+        """Trade with the account of another mode; the strategies come along, stopped."""
         ...
 
 
