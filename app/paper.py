@@ -203,6 +203,7 @@ async def open_paper_session(
     *,
     opening: Mapping[str, Decimal] | None = None,
     new_account: bool = False,
+    fees_in: str = "",
     bar_processed: BarHook | None = None,
     options: ExecutorOptions | None = None,
 ) -> PaperSession:
@@ -215,6 +216,7 @@ async def open_paper_session(
         opening: what a new account begins with, by currency; None for 10,000 USDT. An account that is there already
             must have begun with it.
         new_account: set the present account aside first.
+        fees_in: currency that pays fees while the account holds enough of it, such as BNB; "" for none.
         bar_processed: awaited after a final candle was handled completely.
         options: intervals; None uses the defaults.
 
@@ -223,7 +225,7 @@ async def open_paper_session(
     """
     from core.execution.assembly import build_executor, key_fingerprint
     from core.execution.paper.account_file import AccountFile, archive
-    from core.execution.paper.gateway import PaperGateway
+    from core.execution.paper.gateway import PaperGateway, PaperOptions
     from ml.inference import load_predictor
 
     async with AsyncExitStack() as undo:  # whatever happens, a cancel included: nothing may stay open
@@ -241,7 +243,7 @@ async def open_paper_session(
                 "There is a paper account already, and it began with another balance.",
                 "Leave the balance out to go on with it, or begin a new one with --new-account.",
             )
-        gateway = PaperGateway(link.gateway, file, market_clock=link.clock)
+        gateway = PaperGateway(link.gateway, file, market_clock=link.clock, options=PaperOptions(fees_in=fees_in))
         executor = build_executor(
             paths,
             gateway,

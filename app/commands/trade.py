@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,11 +58,13 @@ class PaperChoice:
     Attributes:
         endpoints: file of a practice exchange that lends its market; None for Binance.
         opening: what it begins with, by currency; None goes on with what is there.
+        fees_in: currency that pays fees while there is enough of it; "" for none.
     """
 
     endpoints: Path | None
     opening: dict[str, Decimal] | None
     new_account: bool
+    fees_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,9 @@ def trade(
         str | None, typer.Option(help="Market seconds per wall second of our own exchange, or max.")
     ] = None,
     replay: Annotated[Path | None, typer.Option(help="Stored bars our own exchange replays.")] = None,
+    fees_in: Annotated[
+        str, typer.Option(help="Currency a paper account pays fees in while it holds enough of it, such as BNB.")
+    ] = "",
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,9 +134,10 @@ def trade(
     if paper:
         own_exchange = practice or seed is not None or speed is not None or replay is not None
         choice = _paper_choice(endpoints, venue, balance, symbol, new_account=new_account, own_exchange=own_exchange)
+        choice = replace(choice, fees_in=fees_in.upper())
     elif practice == (endpoints is not None):
         raise UserError("Where to trade is not clear.", "Give --practice, --endpoints FILE or --paper.")
-    elif venue is not None or balance is not None or new_account:
+    elif venue is not None or balance is not None or new_account or fees_in:
         raise UserError("Those options belong to paper trading.", "Leave them out, or give --paper.")
     else:
         choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
@@ -251,7 +257,12 @@ async def _trade_on_paper(paths: DataPaths, choice: PaperChoice, plan: RunPlan, 
     stop = asyncio.Event()
     watch = StrategyWatch(stop.set)
     session = await open_paper_session(
-        paths, market, Teller(watch), opening=choice.opening, new_account=choice.new_account
+        paths,
+        market,
+        Teller(watch),
+        opening=choice.opening,
+        new_account=choice.new_account,
+        fees_in=choice.fees_in,
     )
     try:
         return await _run(session, plan, watch, stop)

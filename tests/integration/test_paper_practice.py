@@ -30,6 +30,7 @@ from core.practice.account_audit import list_orders
 from core.practice.control import PracticeControl, PracticeEndpoints
 from core.practice.process import PracticeProcess
 from tests.integration.test_trade_command import ended, main_py, wait_until_said
+from tests.trained_model import Trained
 
 BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.01"))
 # What a person without an account may ask of the venue; below `/api/v3` or a stream.
@@ -266,6 +267,20 @@ def test_the_command_trades_on_paper_and_says_that_the_books_equal(tmp_path: Pat
     again = main_py(data, "trade", "--paper", "--endpoints", ready, "--balance", "700", "--minutes", "0.02")
     answer, _ = ended(again, 2)
     assert "began with another balance" in answer["error"]
+
+
+def test_a_model_trades_on_paper_and_the_books_equal(trained: Trained, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "models").symlink_to(trained.models_dir)
+    with PracticeProcess(data_dir=tmp_path / "lender", seed=3, speed="7200") as endpoints:
+        ready = str(endpoints_file(tmp_path, endpoints))
+        run = ("trade", "--paper", "--endpoints", ready, "--model", trained.result.model_id, "--minutes", "0.3")
+        answer, err = ended(main_py(data, *run), 0)
+        assert "Signal of model-" in err
+        assert answer["orders_match"]
+        assert answer["positions_match"]
+        assert list_orders(endpoints, "BTCUSDT") == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 
 from core.clock import Clock
 from core.domain.candles import Candle
@@ -59,14 +60,18 @@ class PaperExchange:
         wall: the venue's clock.
         rules: of the fill model.
         emit: told every order and balance report, after it is durable.
+        fees_in: currency that pays fees as long as the account holds enough of it, such as BNB; "" for none.
     """
 
-    def __init__(self, file: AccountFile, venue: str, wall: Clock, rules: FillRules, emit: Emit) -> None:
+    def __init__(
+        self, file: AccountFile, venue: str, wall: Clock, rules: FillRules, emit: Emit, *, fees_in: str = ""
+    ) -> None:
         self._file = file
         self._venue = venue
         self._wall = wall
         self._rules = rules
         self._emit = emit
+        self._fees_in = fees_in
         self._instruments: Mapping[str, Instrument] = {}
         self._models: dict[str, FillModel] = {}
         self._orders: dict[str, PaperOrder] = {}  # open ones
@@ -174,8 +179,8 @@ class PaperExchange:
         except InsufficientBalance:
             raise DefinitiveReject(POOR, "-2010") from None
         self._last_order += 1
-        if not self._waits(order.symbol):
-            self._seen[order.symbol] = market_ns
+        if not self._waits(order.symbol):  # a clock behind the market's must not let past trades in
+            self._seen[order.symbol] = max(market_ns, self._seen.get(order.symbol, 0))
         self._orders[order.key] = order
         return order.report(self._commit(order.symbol, model.place(simulated), {order.key: order}))
 
@@ -352,7 +357,7 @@ class PaperExchange:
     def _execute(self, order: PaperOrder, event: Execution) -> Fill:
         instrument, now = self._instruments[order.symbol], self._wall.now_ns()
         self._last_trade += 1
-        fee, currency = fee_of(instrument, order.side, event.price, event.quantity, event.liquidity)
+        fee, currency = self._fee(instrument, order, event)
         fill = Fill(
             venue=self._venue,
             symbol=order.symbol,
@@ -373,6 +378,16 @@ class PaperExchange:
         order.updated_ns = now
         order.state = OrderState.PARTIALLY_FILLED if order.remaining else OrderState.FILLED
         return fill
+
+    def _fee(self, instrument: Instrument, order: PaperOrder, event: Execution) -> tuple[Decimal, str]:
+        """Return what a fill costs, in the currency chosen for fees as long as there is enough of it and a price."""
+        usual = fee_of(instrument, order.side, event.price, event.quantity, event.liquidity)
+        price = self._models.get(f"{self._fees_in}/{instrument.quote}")
+        if price is None or price.last_price is None:
+            return usual
+        third = (self._fees_in, price.last_price)
+        chosen = fee_of(instrument, order.side, event.price, event.quantity, event.liquidity, third=third)
+        return chosen if chosen[0] <= self._ledger.balance(self._fees_in).free else usual
 
     def _end(self, order: PaperOrder, state: OrderState) -> None:
         self._ledger.release(order)

@@ -61,12 +61,14 @@ class PaperOptions:
         jitter_s: at most that much more, evenly drawn.
         seed: of the jitter.
         rules: of the fill model, where there is no book.
+        fees_in: currency that pays fees as long as the account holds enough of it, such as BNB; "" for none.
     """
 
     latency_s: float = 0.05
     jitter_s: float = 0.02
     seed: int = 0
     rules: FillRules = field(default_factory=FillRules)
+    fees_in: str = ""
 
 
 class PaperGateway:
@@ -105,7 +107,8 @@ class PaperGateway:
         self._sleep = sleep
         self._latency = Latency(int(chosen.latency_s * NS_PER_S), int(chosen.jitter_s * NS_PER_S), chosen.seed)
         self._listeners: list[asyncio.Queue[UserEvent | BaseException]] = []
-        self._exchange = PaperExchange(file, market.venue, self._wall, chosen.rules, self._tell)
+        self._fees_in = chosen.fees_in
+        self._exchange = PaperExchange(file, market.venue, self._wall, chosen.rules, self._tell, fees_in=chosen.fees_in)
         self._feeds: dict[str, PaperFeed] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._closed = False
@@ -224,9 +227,11 @@ class PaperGateway:
         if request.symbol not in self._market.instruments:
             raise DefinitiveReject(f"{self.venue} has no market {request.symbol}")
         self._require_permission(request)
-        feed = self._follow(request.symbol)
+        feed, fees = self._follow(request.symbol), self._fee_market(request.symbol)
         await self._travel()
         try:
+            if fees is not None:
+                await fees.freshen()
             await feed.freshen()  # the book that holds on arrival, not the one of the decision
             # Asked again: another process that stops trading must find everything there is when it cancels.
             self._require_permission(request)
@@ -283,6 +288,11 @@ class PaperGateway:
             self._feeds[symbol] = PaperFeed(self._market, self._exchange, symbol, self._clock, self._tell)
             self._feeds[symbol].start()
         return self._feeds[symbol]
+
+    def _fee_market(self, symbol: str) -> PaperFeed | None:
+        """Follow the market that prices the currency fees are paid in; None where fees are taken as usual."""
+        market = f"{self._fees_in}/{self._market.instruments[symbol].quote}"
+        return self._follow(market) if self._fees_in and market in self._market.instruments else None
 
     async def _travel(self) -> None:
         await self._sleep(self._latency.next_ns() / NS_PER_S)

@@ -308,6 +308,13 @@ def test_a_limit_that_arrives_crossing_takes_at_the_open_within_its_limit() -> N
     assert told(model.on_bar(bar(100, 101, 98, 100))) == [("f", "Ended")]
 
 
+def test_a_limit_that_arrives_at_the_open_lies_in_the_book_for_the_whole_bar() -> None:
+    model = bars_model()
+    model.place(limit("a", BUY, 1, 95))
+    model.place(limit("m", SELL, 1, 105, maker=True))
+    assert told(model.on_bar(bar(100, 106, 94, 100))) == [("a", 95, 1, "maker"), ("m", 105, 1, "maker")]
+
+
 def test_within_a_bar_the_stop_comes_first_and_the_rest_of_it_waits() -> None:
     model = bars_model()
     model.place(limit("profit", SELL, 1, 105))

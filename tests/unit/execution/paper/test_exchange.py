@@ -240,6 +240,26 @@ def test_a_fee_on_top_is_locked_with_the_order(tmp_path: Path) -> None:
     bench.exchange.close()
 
 
+def test_fees_are_paid_in_a_third_currency_while_there_is_enough_of_it(tmp_path: Path) -> None:
+    file = AccountFile(tmp_path / "a.sqlite", {"USDT": D(10_000), "ETH": D("0.015")})
+    clock = ManualClock(START_NS)
+    exchange = PaperExchange(file, "fake", clock, FillRules(), lambda event: None, fees_in="ETH")
+    exchange.use_instruments({SYMBOL: BTC, "ETH/USDT": ETH})
+    exchange.on_book(BookSnapshot(SYMBOL, ((99.0, 5.0),), ((100.0, 50.0),), START_NS))
+
+    def buy(key: str) -> tuple[Decimal, str]:
+        report = exchange.place(OrderRequest(key, SYMBOL, BUY, OrderType.MARKET, D(1)), START_NS)
+        return report.fills[0].fee, report.fills[0].fee_currency
+
+    assert buy("no price yet") == (D("0.001"), "BTC")
+    exchange.on_last_price("ETH/USDT", 10.0)
+    assert buy("enough") == (D("0.01"), "ETH")
+    assert buy("not enough") == (D("0.001"), "BTC")
+    held = {balance.currency: balance.total for balance in exchange.balances()}
+    assert held == {"USDT": 9_700, "ETH": D("0.005"), "BTC": D("2.998")}
+    exchange.close()
+
+
 # --- the file -----------------------------------------------------------------------------------------------------
 
 

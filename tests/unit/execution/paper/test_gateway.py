@@ -81,6 +81,15 @@ async def test_an_order_meets_the_book_that_holds_on_arrival(paper: Paper) -> No
     assert len(set(travelled)) == 3
 
 
+async def test_the_market_that_prices_the_fees_is_followed_too(paper: Paper) -> None:
+    gateway = await paper.connected(replace(AT_ONCE, fees_in="ETH"))
+    await gateway.submit_order(OrderRequest("eth", "ETH/USDT", Side.BUY, OrderType.MARKET, D(10)))
+    report = await gateway.submit_order(BUY)
+    assert [(fill.fee, fill.fee_currency) for fill in report.fills] == [
+        (D("0.01"), "ETH")
+    ]  # at 10 USDT each
+
+
 async def test_what_is_stopped_on_the_way_never_arrives(paper: Paper) -> None:
     gateway = await paper.connected()
     with pytest.raises(SendRevoked):
