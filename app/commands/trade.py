@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +16,13 @@ import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
 from app.commands.rearm import command_line as rearm_line
+from app.commands.trade_commands import CommandReader
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
 from core.domain.money import ZERO, parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
+from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
 from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class ExchangeChoice:
     seed: int | None
     speed: str | None
     replay: Path | None
+    faults: str | None
     timeframe: str
 
     @property
@@ -75,11 +79,15 @@ class RunPlan:
         spec: the strategy to run; None only keeps the books, and runs what ran before.
         minutes: wall minutes; None until interrupted.
         rearm: the command that re-arms this data folder, for who finds trading halted.
+        commands: whether orders by hand are read from standard input.
+        sentinel: patience of the dead-man switch; None for none.
     """
 
     spec: StrategySpec | None
     minutes: float | None
     rearm: str
+    commands: bool = False
+    sentinel: SentinelRules | None = None
 
 
 @dataclass(slots=True)
@@ -123,6 +131,16 @@ def trade(
     fees_in: Annotated[
         str, typer.Option(help="Currency a paper account pays fees in while it holds enough of it, such as BNB.")
     ] = "",
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
+    ] = False,
+    faults: Annotated[str | None, typer.Option(help="Faults of our own exchange, e.g. lost-ack:order,next=1.")] = None,
+    no_sentinel: Annotated[
+        bool, typer.Option("--no-sentinel", help="Trade without the dead-man switch: orders stay whatever happens.")
+    ] = False,
+    sentinel_seconds: Annotated[
+        float, typer.Option(min=LEAST_SILENCE_S, help="Silence of this program after which the switch cancels orders.")
+    ] = SILENCE_S,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -132,22 +150,31 @@ def trade(
 
     choice: ExchangeChoice | PaperChoice
     if paper:
-        own_exchange = practice or seed is not None or speed is not None or replay is not None
+        own_exchange = practice or any(given is not None for given in (seed, speed, replay, faults))
         choice = _paper_choice(endpoints, venue, balance, symbol, new_account=new_account, own_exchange=own_exchange)
         choice = replace(choice, fees_in=fees_in.upper())
     elif practice == (endpoints is not None):
         raise UserError("Where to trade is not clear.", "Give --practice, --endpoints FILE or --paper.")
     elif venue is not None or balance is not None or new_account or fees_in:
         raise UserError("Those options belong to paper trading.", "Leave them out, or give --paper.")
+    elif faults is not None and endpoints is not None:
+        raise UserError("--faults arms an exchange started for this run.", "Leave it out, or use its control address.")
     else:
-        choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
+        choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
         _check_model(paths, spec)
     logs = LogSetup(paths.logs)
     try:
-        outcome = asyncio.run(_trade(paths, choice, RunPlan(spec, minutes, rearm_line(data_dir)), logs))
+        plan = RunPlan(
+            spec,
+            minutes,
+            rearm_line(data_dir),
+            commands,
+            sentinel=None if no_sentinel else SentinelRules(silence_s=sentinel_seconds),
+        )
+        outcome = asyncio.run(_trade(paths, choice, plan, logs))
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
@@ -240,7 +267,9 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice | PaperChoice, plan: R
         hook = _acknowledge if choice.lockstep else None
         stop = asyncio.Event()
         watch = StrategyWatch(stop.set)
-        session = await open_trading_session(paths, endpoints, Teller(watch), bar_processed=hook)
+        session = await open_trading_session(
+            paths, endpoints, Teller(watch), bar_processed=hook, sentinel=plan.sentinel
+        )
         try:
             return await _run(session, plan, watch, stop, session.link if choice.lockstep else None)
         finally:
@@ -283,6 +312,7 @@ async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[P
         seed=choice.seed,
         speed=choice.speed,
         replay=choice.replay,
+        faults=choice.faults,
         gate=choice.timeframe if choice.lockstep else None,
     )
     endpoints = await asyncio.to_thread(process.start)
@@ -323,6 +353,9 @@ async def _run(
     watch.expect(executor.wanted_strategies | ({spec.strategy_id} if spec is not None else set()))
     running = asyncio.create_task(executor.run())
     _stop_on_signal(stop)
+    reader = CommandReader(executor, answer=partial(emit, as_json=True)) if plan.commands else None
+    if reader is not None:
+        reader.start()
     say("Trading. Press Ctrl-C to stop; open orders stay at the exchange.")
     try:
         if spec is not None:
@@ -332,6 +365,8 @@ async def _run(
             if lockstep and await _in_time(_listen(executor, spec.strategy_id), running, stop):
                 await _release_first_bar(lockstep, spec.symbol)
         await _in_time(_pass(plan.minutes), running, stop)
+        if reader is not None:
+            await reader.close()
         return await _finish(executor, watch)
     finally:
         await executor.stop()

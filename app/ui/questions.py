@@ -19,14 +19,12 @@ class Questions(QObject):
         flatten_confirmed: halt, cancel and sell everything.
         rearm_confirmed: allow trading again.
         mode_confirmed: trade in this `TradingMode`.
-        handback_confirmed: ids (tuple) of strategies to start again.
         tray_confirmed: hide to the tray.
         quit_confirmed: end the program.
     """
 
     flatten_confirmed = Signal()
     rearm_confirmed = Signal()
-    handback_confirmed = Signal(object)
     mode_confirmed = Signal(object)
     tray_confirmed = Signal()
     quit_confirmed = Signal()
@@ -35,7 +33,6 @@ class Questions(QObject):
         super().__init__(window)
         self._window = window
         self._open: dict[str, ConfirmDialog] = {}
-        self._handback: tuple[str, ...] = ()
         self._mode = TradingMode.PRACTICE
 
     def ask_flatten(self, holdings: tuple[str, ...]) -> None:
@@ -48,7 +45,8 @@ class Questions(QObject):
         """Ask whether trading may go on."""
         text = tr("Orders may be sent again. Strategies that were paused stay paused until they are started.")
         buttons = (("cancel", tr("Stay halted"), ""), ("rearm", tr("Re-arm"), "primary"))
-        self._ask("rearm_dialog", tr("Allow trading again?"), text, (), buttons)
+        stakes = (tr("Drawdown and today's loss are measured anew from then on."),)
+        self._ask("rearm_dialog", tr("Allow trading again?"), text, stakes, buttons)
 
     def ask_mode(self, mode: TradingMode) -> None:
         """Ask whether to trade with the account of another mode."""
@@ -66,13 +64,6 @@ class Questions(QObject):
         )
         buttons = (("cancel", tr("Stay"), ""), ("mode", tr("Change"), "primary"))
         self._ask("mode_dialog", title, text, stakes, buttons)
-
-    def ask_handback(self, strategy_ids: tuple[str, ...], titles: tuple[str, ...]) -> None:
-        """Ask whether strategies taken over start again."""
-        self._handback = strategy_ids
-        text = tr("These strategies start again and manage the market from its present position:")
-        buttons = (("cancel", tr("Stay manual"), ""), ("handback", tr("Hand back"), "primary"))
-        self._ask("handback_dialog", tr("Hand back to the strategies?"), text, titles, buttons)
 
     def ask_close(self, stakes: tuple[str, ...], *, tray: bool) -> None:
         """Ask whether to leave although something goes on; offers the tray where there is one."""
@@ -109,8 +100,6 @@ class Questions(QObject):
                 self.rearm_confirmed.emit()
             case "mode":
                 self.mode_confirmed.emit(self._mode)
-            case "handback":
-                self.handback_confirmed.emit(self._handback)
             case "tray":
                 self.tray_confirmed.emit()
             case "quit":

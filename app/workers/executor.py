@@ -20,9 +20,12 @@ from app.i18n import tr
 from app.workers.base import AsyncWorkerThread
 from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import EventQueue
-from core.domain.orders import STOP_REASON, OrderDraft, TradingMode
+from core.domain.order_plans import PlanDraft
+from core.domain.orders import STOP_REASON, OrderChange, OrderDraft, TradingMode
+from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 
@@ -47,6 +50,30 @@ class TradingEngine(Protocol):
 
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders."""
+        ...
+
+    async def replace_order(self, client_id: str, change: OrderChange) -> Any:
+        """Put a changed order in a resting one's place."""
+        ...
+
+    async def ask_about(self, client_id: str) -> Any:
+        """Ask the venue about one order."""
+        ...
+
+    async def declare_gone(self, client_id: str) -> Any:
+        """End an order without an answer on a person's word."""
+        ...
+
+    async def create_plan(self, draft: PlanDraft) -> Any:
+        """Begin an order plan."""
+        ...
+
+    async def cancel_plan(self, plan_id: str) -> None:
+        """End an order plan."""
+        ...
+
+    async def resume_plan(self, plan_id: str) -> None:
+        """Let a paused order plan go on."""
         ...
 
     @property
@@ -80,6 +107,18 @@ class TradingEngine(Protocol):
 
     async def rearm(self) -> None:
         """Allow trading again."""
+        ...
+
+    async def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Journal new limits, then put them in force."""
+        ...
+
+    async def take_over(self, symbol: str, *, move: bool = False) -> None:
+        """Put a market into the person's hands."""
+        ...
+
+    async def hand_back(self, symbol: str, to: Ownership, *, move_to: str = "") -> None:
+        """Let strategies trade a market again."""
         ...
 
 
@@ -195,6 +234,32 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`."""
         self._command(tr("Not all orders were cancelled"), lambda executor: executor.cancel_all(symbol))
 
+    def replace_order(self, client_order_id: str, change: OrderChange) -> None:
+        """See `TradingCommands`."""
+        failure = tr("The order was not changed")
+        self._command(failure, lambda executor: executor.replace_order(client_order_id, change))
+
+    def ask_about(self, client_order_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order is still without an answer"), lambda executor: executor.ask_about(client_order_id))
+
+    def declare_gone(self, client_order_id: str) -> None:
+        """See `TradingCommands`."""
+        failure = tr("The order is still without an answer")
+        self._command(failure, lambda executor: executor.declare_gone(client_order_id))
+
+    def create_plan(self, draft: PlanDraft) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order plan was not begun"), lambda executor: executor.create_plan(draft))
+
+    def cancel_plan(self, plan_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order plan was not cancelled"), lambda executor: executor.cancel_plan(plan_id))
+
+    def resume_plan(self, plan_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The order plan was not resumed"), lambda executor: executor.resume_plan(plan_id))
+
     def add_strategy(self, spec: StrategySpec) -> None:
         """See `TradingCommands`."""
         self._command(tr("The strategy was not added"), lambda executor: executor.add_strategy(spec))
@@ -211,9 +276,27 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`."""
         self._command(tr("The strategy was not stopped"), lambda executor: executor.stop_strategy(strategy_id))
 
+    def take_over(self, symbol: str, move: bool) -> None:
+        """See `TradingCommands`."""
+        self._command(
+            tr("The market was not taken over"),
+            lambda executor: executor.take_over(symbol, move=move),
+        )
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """See `TradingCommands`."""
+        self._command(
+            tr("The market was not handed back"),
+            lambda executor: executor.hand_back(symbol, to, move_to=move_to),
+        )
+
     def rearm(self) -> None:
         """See `TradingCommands`."""
         self._command(tr("Trading was not re-armed"), lambda executor: executor.rearm())
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The risk limits were not changed"), lambda executor: self._change_risk(executor, settings))
 
     def new_account(self, balance: Decimal) -> None:
         """See `TradingCommands`."""
@@ -265,6 +348,10 @@ class ExecutorWorker(AsyncWorkerThread):
         executor = self._executor
         self._renewal = _Renewal(self._carried if executor is None else executor.strategies, mode=mode)
         await (self._reconnect() if executor is None else executor.stop())
+
+    async def _change_risk(self, executor: TradingEngine, settings: RiskSettings) -> None:
+        await executor.change_risk_settings(settings)
+        self._tell(Severity.SUCCESS, tr("The risk limits were changed"), "")
 
     async def _renew(self, renewal: _Renewal) -> None:
         if renewal.mode is not None:

@@ -85,9 +85,7 @@ async def test_the_market_that_prices_the_fees_is_followed_too(paper: Paper) -> 
     gateway = await paper.connected(replace(AT_ONCE, fees_in="ETH"))
     await gateway.submit_order(OrderRequest("eth", "ETH/USDT", Side.BUY, OrderType.MARKET, D(10)))
     report = await gateway.submit_order(BUY)
-    assert [(fill.fee, fill.fee_currency) for fill in report.fills] == [
-        (D("0.01"), "ETH")
-    ]  # at 10 USDT each
+    assert [(fill.fee, fill.fee_currency) for fill in report.fills] == [(D("0.01"), "ETH")]  # at 10 USDT each
 
 
 async def test_what_is_stopped_on_the_way_never_arrives(paper: Paper) -> None:
