@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.i18n import mark, tr
 from app.theme import ThemeManager
+from core.domain.orders import TradingMode
 
 
 class ActionId(StrEnum):
@@ -25,6 +26,8 @@ class ActionId(StrEnum):
     KEYS = "keys"
     RISK_LIMITS = "risk_limits"
     NEW_ACCOUNT = "new_account"
+    MODE_PRACTICE = "mode_practice"
+    MODE_PAPER = "mode_paper"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
     PALETTE = "palette"
@@ -90,7 +93,8 @@ class ActionSpec:
     grave: bool = False
 
 
-LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
+MODE_GROUP, LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
+    mark("Mode"),
     mark("Language"),
     mark("Theme"),
     mark("Rising and falling"),
@@ -159,9 +163,25 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec(
         A.NEW_ACCOUNT,
         M.TRADE,
-        mark("New practice account…"),
-        mark("Begin again with fresh practice money; the old books are kept"),
+        mark("New account…"),
+        mark("Begin again with fresh play money; the old books are kept"),
         "plus",
+        grave=True,
+    ),
+    ActionSpec(
+        A.MODE_PRACTICE,
+        M.TRADE,
+        mark("Practice"),
+        mark("Trade on the practice exchange on this computer"),
+        group=MODE_GROUP,
+        grave=True,
+    ),
+    ActionSpec(
+        A.MODE_PAPER,
+        M.TRADE,
+        mark("Paper"),
+        mark("Trade on Binance's live market with simulated fills, without keys"),
+        group=MODE_GROUP,
         grave=True,
     ),
     ActionSpec(A.TRAIN, M.STRATEGY, mark("Train a model…"), mark("Open the training wizard"), "brain", "Ctrl+T"),
@@ -216,6 +236,8 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec(A.ABOUT, M.HELP, mark("About Maru"), mark("Version and system"), "info"),
 )
 del A, M
+
+MODE_ACTIONS = {TradingMode.PRACTICE: ActionId.MODE_PRACTICE, TradingMode.PAPER: ActionId.MODE_PAPER}
 
 
 class ActionRegistry(QObject):
