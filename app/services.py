@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft
+from core.domain.positions import Ownership
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 __all__ = ["MarketCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
@@ -70,12 +72,24 @@ class TradingCommands(Protocol):
         """Stop a strategy and cancel its working orders; its position stays."""
         ...
 
+    def take_over(self, symbol: str, move: bool) -> None:
+        """Put a market into the person's hands; with `move` the strategies' positions go to the person, at cost."""
+        ...
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """Let strategies trade a market again, shared or alone; `move_to` gets the person's position, at cost."""
+        ...
+
     def kill(self, flatten: bool) -> None:
         """Halt, cancel everything, confirm by query, optionally sell all positions, report."""
         ...
 
     def rearm(self) -> None:
         """Allow trading again after a kill; only ever by explicit request."""
+        ...
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Put new risk limits in force; they are journalled first and come back as an event."""
         ...
 
     def new_account(self, balance: Decimal) -> None:

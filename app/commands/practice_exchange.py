@@ -42,14 +42,19 @@ def practice_exchange(
     new_account: Annotated[
         bool, typer.Option("--new-account", help="Begin a new account; the present one is archived.")
     ] = False,
+    faults: Annotated[str | None, typer.Option(help="Faults to arm, e.g. lost-ack:order,next=1.")] = None,
+    limits: Annotated[str, typer.Option(help="Factor of the venue's request limits, or off.")] = "1",
     data_dir: DataDirOption = None,
     exit_with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the practice exchange on this machine: a Binance-protocol server on 127.0.0.1 with its own account."""
+    from core.practice.control_routes import opening_balance
+    from core.practice.fault_rules import parse_faults
+    from core.practice.limits import parse_limits
     from core.practice.player import parse_speed
     from core.practice.process import TOKEN_VARIABLE
-    from core.practice.server import PracticeConfig, gate_of, opening_balance
+    from core.practice.server import PracticeConfig, gate_of
 
     pace = parse_speed(speed)
     opening = opening_balance(balance)
@@ -63,6 +68,8 @@ def practice_exchange(
         opening_quote=opening,
         new_account=new_account,
         token=os.environ.pop(TOKEN_VARIABLE, None),
+        faults=parse_faults(faults) if faults is not None else None,
+        limits=parse_limits(limits),
     )
     asyncio.run(_serve(source, config, exit_with_parent=exit_with_parent, as_json=as_json))
 

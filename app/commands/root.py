@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trade": ("app.commands.trade", "Trade headless on the practice exchange."),
     "kill": ("app.commands.kill", "Halt trading and cancel every order, from outside the running program."),
     "rearm": ("app.commands.rearm", "Allow trading again after a halt; asks first."),
+    "risk": ("app.commands.risk", "Show and set the risk limits."),
     "doctor": ("app.commands.doctor", "Check this machine and say what to repair."),
     "bench": ("app.commands.bench", "Measure speed and memory."),
     "screenshots": ("app.commands.screenshots", "Write a picture of every window, dock, dialog and wizard page."),

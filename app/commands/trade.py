@@ -44,6 +44,7 @@ class ExchangeChoice:
     seed: int | None
     speed: str | None
     replay: Path | None
+    faults: str | None
     timeframe: str
 
     @property
@@ -104,6 +105,7 @@ def trade(
     commands: Annotated[
         bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
     ] = False,
+    faults: Annotated[str | None, typer.Option(help="Faults of our own exchange, e.g. lost-ack:order,next=1.")] = None,
     no_sentinel: Annotated[
         bool, typer.Option("--no-sentinel", help="Trade without the dead-man switch: orders stay whatever happens.")
     ] = False,
@@ -119,7 +121,9 @@ def trade(
 
     if practice == (endpoints is not None):
         raise UserError("Where to trade is not clear.", "Give either --practice or --endpoints FILE.")
-    choice = ExchangeChoice(endpoints, seed, speed, replay, timeframe)
+    if faults is not None and endpoints is not None:
+        raise UserError("--faults arms an exchange started for this run.", "Leave it out, or use its control address.")
+    choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
@@ -216,6 +220,7 @@ async def _exchange(paths: DataPaths, choice: ExchangeChoice) -> AsyncIterator[P
         seed=choice.seed,
         speed=choice.speed,
         replay=choice.replay,
+        faults=choice.faults,
         gate=choice.timeframe if choice.lockstep else None,
     )
     endpoints = await asyncio.to_thread(process.start)

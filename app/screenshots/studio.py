@@ -32,7 +32,9 @@ from core.clock import NS_PER_S, ManualClock
 from core.config import VERSION
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft, TradingMode
+from core.domain.positions import Ownership
 from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 _ROUNDS = 4  # through the event queue: layouts, deferred deletions, timers of 0 ms
@@ -88,11 +90,20 @@ class SilentCommands:
     def stop_strategy(self, strategy_id: str) -> None:
         """Ignore a stop."""
 
+    def take_over(self, symbol: str, move: bool) -> None:
+        """Ignore a take-over."""
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """Ignore a hand-back."""
+
     def kill(self, flatten: bool) -> None:
         """Ignore the kill switch."""
 
     def rearm(self) -> None:
         """Ignore a re-arm."""
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Ignore new limits."""
 
     def new_account(self, balance: Decimal) -> None:
         """Ignore the wish for a new account."""

@@ -21,6 +21,7 @@ class ActionId(StrEnum):
     KILL = "kill"
     KILL_FLATTEN = "kill_flatten"
     REARM = "rearm"
+    RISK_LIMITS = "risk_limits"
     NEW_ACCOUNT = "new_account"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
@@ -138,6 +139,13 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Allow trading again after a halt"),
         "refresh-cw",
         grave=True,
+    ),
+    ActionSpec(
+        A.RISK_LIMITS,
+        M.TRADE,
+        mark("Risk limits…"),
+        mark("What orders may not exceed, and how much of it is used"),
+        "shield-alert",
     ),
     ActionSpec(
         A.NEW_ACCOUNT,

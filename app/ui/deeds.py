@@ -19,6 +19,7 @@ from app.ui.command_palette import CommandPalette
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.guide_dialog import GuideDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
+from app.ui.dialogs.risk_dialog import RiskDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
@@ -65,6 +66,7 @@ class Deeds(QObject):
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
             ActionId.REARM: parts.questions.ask_rearm,
+            ActionId.RISK_LIMITS: self._show_risk_limits,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
@@ -82,8 +84,6 @@ class Deeds(QObject):
         questions, trading = parts.questions, services.trading
         questions.flatten_confirmed.connect(self._on_flatten_confirmed)
         questions.rearm_confirmed.connect(trading.rearm)
-        questions.handback_confirmed.connect(parts.ticket.head.hand_back)
-        parts.ticket.head.handback_requested.connect(self._on_handback)
         parts.strategies.train_requested.connect(self.train_requested)
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
@@ -133,6 +133,15 @@ class Deeds(QObject):
         card.show()
         card.raise_()
 
+    def _show_risk_limits(self) -> None:
+        window, models = self._parts.window, self._parts.models
+        dialog = window.findChild(RiskDialog)
+        if dialog is None:
+            dialog = RiskDialog(lambda: models.risk_settings, models.risk_use, window)
+            dialog.accepted_settings.connect(self._services.trading.change_risk_settings)
+        dialog.show()
+        dialog.activateWindow()
+
     def _ask_new_account(self) -> None:
         dialog = NewAccountDialog(self._parts.window)
         dialog.confirmed.connect(self._services.trading.new_account)
@@ -177,11 +186,6 @@ class Deeds(QObject):
             self.go_to_ticket()
         else:
             self._show_guide()
-
-    @Slot(object)
-    def _on_handback(self, strategy_ids: tuple[str, ...]) -> None:
-        names = {s.strategy_id: s.title for s in self._parts.models.strategies.records()}
-        self._parts.questions.ask_handback(strategy_ids, tuple(names.get(i, i) for i in strategy_ids))
 
     @Slot(str)
     def _on_palette(self, key: str) -> None:

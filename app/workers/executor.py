@@ -22,8 +22,10 @@ from app.workers.retry import PAUSES_S, Retry
 from app.workers.snapshot import EventQueue
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import STOP_REASON, OrderChange, OrderDraft
+from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 
@@ -105,6 +107,18 @@ class TradingEngine(Protocol):
 
     async def rearm(self) -> None:
         """Allow trading again."""
+        ...
+
+    async def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Journal new limits, then put them in force."""
+        ...
+
+    async def take_over(self, symbol: str, *, move: bool = False) -> None:
+        """Put a market into the person's hands."""
+        ...
+
+    async def hand_back(self, symbol: str, to: Ownership, *, move_to: str = "") -> None:
+        """Let strategies trade a market again."""
         ...
 
 
@@ -249,9 +263,27 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`."""
         self._command(tr("The strategy was not stopped"), lambda executor: executor.stop_strategy(strategy_id))
 
+    def take_over(self, symbol: str, move: bool) -> None:
+        """See `TradingCommands`."""
+        self._command(
+            tr("The market was not taken over"),
+            lambda executor: executor.take_over(symbol, move=move),
+        )
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """See `TradingCommands`."""
+        self._command(
+            tr("The market was not handed back"),
+            lambda executor: executor.hand_back(symbol, to, move_to=move_to),
+        )
+
     def rearm(self) -> None:
         """See `TradingCommands`."""
         self._command(tr("Trading was not re-armed"), lambda executor: executor.rearm())
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The risk limits were not changed"), lambda executor: self._change_risk(executor, settings))
 
     def new_account(self, balance: Decimal) -> None:
         """See `TradingCommands`."""
@@ -295,6 +327,10 @@ class ExecutorWorker(AsyncWorkerThread):
             raise UserError(tr("Only a practice account can be exchanged for a new one."), "")
         self._renewal = _Renewal(balance, executor.strategies)
         await executor.stop()
+
+    async def _change_risk(self, executor: TradingEngine, settings: RiskSettings) -> None:
+        await executor.change_risk_settings(settings)
+        self._tell(Severity.SUCCESS, tr("The risk limits were changed"), "")
 
     async def _renew(self, renewal: _Renewal) -> None:
         assert self._open_account is not None

@@ -94,10 +94,9 @@ class BookKeeper:
                 raise
             # What was read before the stream was lost says nothing about what happened after.
             self.in_doubt = streams_lost != self._streams_lost
-        if events:
-            for event in events:
-                _log.info("reconciled: %s", describe(event))
-            await self.refresh_balances()
+        for event in events:
+            _log.info("reconciled: %s", describe(event))
+        await self.refresh_balances()  # always: a lost balance frame leaves no other trace
         return events
 
     async def compare_round(self) -> None:

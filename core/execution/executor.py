@@ -16,7 +16,7 @@ from core.clock import Clock
 from core.config import DataPaths
 from core.domain.order_plans import OrderPlan, PlanDraft
 from core.domain.orders import STOP_REASON, Intent, Order, OrderChange, OrderDraft, TradingState
-from core.domain.positions import Position
+from core.domain.positions import Ownership, Position
 from core.errors import UserError
 from core.events import (
     AccountOpened,
@@ -37,10 +37,13 @@ from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import DeskOptions, OrderDesk
 from core.execution.order_manager import OrderManager
+from core.execution.ownership_desk import OwnershipDesk
 from core.execution.plan_runner import LOOK_S, PlanRunner
+from core.execution.position_desk import PositionDesk
 from core.execution.process_lock import ExecutorLock
 from core.execution.reconciliation import Event
 from core.execution.records import TradingStateRecord
+from core.execution.risk_watch import RiskWatch
 from core.execution.stop_desk import StopDesk
 from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import Synchroniser
@@ -129,6 +132,7 @@ class Executor:
             sink,
             wall,
             new_id=new_id,
+            owner_denies=lambda intent: self._ownership.owner_denies(intent),
             options=DeskOptions(
                 self._options.settle_s,
                 self._options.settle_poll_s,
@@ -148,6 +152,17 @@ class Executor:
             spawn=self._spawn,
             bar_processed=bar_processed,
         )
+        self._positions = PositionDesk(journal, self._manager, self._marks, gateway, wall)
+        self._ownership = OwnershipDesk(
+            journal,
+            self._manager,
+            self._positions,
+            self._runner,
+            sink,
+            wall,
+            cancel=self.cancel_order,
+            start=self.start_strategy,
+        )
         self._plans = PlanRunner(
             gateway,
             journal,
@@ -161,6 +176,9 @@ class Executor:
             wall,
             spawn=self._spawn,
             new_id=new_id,
+        )
+        self._risk_watch = RiskWatch(
+            risk, self._control, self._account, self._desk.flow, self._runner, self._plans, sink
         )
         self._stop_desk = StopDesk(
             gateway,
@@ -256,6 +274,7 @@ class Executor:
             if self._control.state is TradingState.HALTED:  # a kill while nothing ran stops strategies as well
                 self._runner.forget_running()
             self._manager.announce_books()
+            self._ownership.load()
             self._plans.load()
             self._sink(BooksTold())
             await self.reconcile_now()
@@ -293,7 +312,7 @@ class Executor:
         if not resume:
             self._runner.hold()
             self._plans.hold()
-        elif self._control.state is TradingState.ACTIVE:
+        elif self._control.state is not TradingState.HALTED:  # who may only reduce has to decide to leave
             await self._runner.resume()
         await self._stop_wanted.wait()
         await self.stop()
@@ -402,6 +421,9 @@ class Executor:
         """
         if self._control.state is TradingState.HALTED:
             raise UserError("Trading is halted.", "Re-arm trading first.")
+        for spec in self.strategies:
+            if spec.strategy_id == strategy_id:
+                self._ownership.check_start(spec.symbol)
         self._journal.add_command("start_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
         await self._runner.start(strategy_id)
 
@@ -419,6 +441,14 @@ class Executor:
         """Stop a strategy and cancel its working orders; its position stays."""
         self._journal.add_command("stop_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
         await self._runner.stop(strategy_id)
+
+    async def take_over(self, symbol: str, *, move: bool = False) -> None:
+        """Put a market into the person's hands (see `OwnershipDesk.take_over`)."""
+        await self._ownership.take_over(symbol, move=move)
+
+    async def hand_back(self, symbol: str, to: Ownership = Ownership.SHARED, *, move_to: str = "") -> None:
+        """Let strategies trade a market again (see `OwnershipDesk.hand_back`)."""
+        await self._ownership.hand_back(symbol, to, move_to=move_to)
 
     async def change_risk_settings(self, settings: RiskSettings) -> None:
         """Journal new limits, then put them in force."""
@@ -438,6 +468,7 @@ class Executor:
             UserError: another process stopped trading a moment ago, or fence or journal cannot be written.
         """
         self._control.rearm("re-armed")
+        await self._risk_watch.round()  # measured anew before anything is decided
 
     async def reconcile_now(self) -> list[Event]:
         """Compare the books with the venue and repair them (see `BookKeeper.compare`)."""
@@ -505,10 +536,12 @@ class Executor:
         except GatewayError as exc:
             _log.warning("unknown orders could not be looked into: %s", exc.message)
         await self._desk.chase_cancels()
+        await self._ownership.settle()
 
     async def _refresh_round(self) -> None:
         self._stop_desk.follow_fence()
-        self._account.roll_day()
+        await self._risk_watch.round()
+        self._positions.price_open_amounts()
         for position in self._manager.positions:
             mark = self._marks.price(position.symbol)
             if self._shown_marks.get(position.symbol) != mark:

@@ -12,7 +12,6 @@ from core.domain.fills import Fill, Liquidity
 from core.domain.money import parse_decimal
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
 from core.domain.orders import Evidence, Intent, IntentSource, Order, OrderState, OrderType, Side, TimeInForce
-from core.domain.positions import Position
 from core.execution.records import OrderRecord, StrategyRecord
 from core.strategies.spec import StrategySpec
 
@@ -85,20 +84,6 @@ def fill_values(fill: Fill, client_order_id: str, owner: str, fee_quote: Decimal
     }
 
 
-def position_values(position: Position) -> dict[str, Any]:
-    """Columns of a position."""
-    return {
-        "venue": position.venue,
-        "symbol": position.symbol,
-        "owner": position.owner,
-        "quantity": position.quantity,
-        "average_price": position.average_price,
-        "realised_pnl": position.realised_pnl,
-        "fees": position.fees,
-        "updated_ns": position.updated_ns,
-    }
-
-
 def strategy_values(record: StrategyRecord) -> dict[str, Any]:
     """Columns of a strategy."""
     spec = record.spec
@@ -166,20 +151,6 @@ def to_fill(row: Row) -> Fill:
         fee_currency=row["fee_currency"],
         liquidity=Liquidity(row["liquidity"]),
         time_ns=row["time_ns"],
-    )
-
-
-def to_position(row: Row) -> Position:
-    """Build a position from its row."""
-    return Position(
-        venue=row["venue"],
-        symbol=row["symbol"],
-        owner=row["owner"],
-        quantity=row["quantity"],
-        average_price=row["average_price"],
-        realised_pnl=row["realised_pnl"],
-        fees=row["fees"],
-        updated_ns=row["updated_ns"],
     )
 
 

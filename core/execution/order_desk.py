@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import dataclass
 
-from core.clock import NS_PER_S, Clock
-from core.domain.money import ZERO
+from core.clock import Clock
 from core.domain.orders import (
     MANUAL_OWNER,
     Intent,
@@ -22,7 +20,6 @@ from core.domain.orders import (
     OrderChange,
     OrderDraft,
     OrderState,
-    Side,
     TradingState,
 )
 from core.domain.positions import Position
@@ -35,9 +32,10 @@ from core.execution.journal import DuplicateIntent, Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
+from core.execution.risk_context import HISTORY, OrderFlow, RiskContexts
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
-from core.signals.risk_management import Denied, RiskContext, RiskManager
+from core.signals.risk_management import Denied, RiskManager
 
 _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
@@ -56,7 +54,14 @@ class DeskOptions:
 
 
 class OrderDesk:
-    """The order path of one account."""
+    """The order path of one account.
+
+    Args:
+        owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
+
+    Attributes:
+        flow: what went out lately.
+    """
 
     def __init__(
         self,
@@ -75,6 +80,7 @@ class OrderDesk:
         *,
         options: DeskOptions,
         new_id: Callable[[], str],
+        owner_denies: Callable[[Intent], str],
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -90,7 +96,21 @@ class OrderDesk:
         self._wall = wall
         self._options = options
         self._new_id = new_id
-        self._recent_manual: list[Intent] = []
+        account.is_traded = lambda symbol: symbol in gateway.instruments
+        self.flow = OrderFlow(wall, account.market, lambda: account.newest_orders(HISTORY))
+        self._contexts = RiskContexts(
+            gateway,
+            manager,
+            risk,
+            control,
+            account,
+            marks,
+            self.flow,
+            wall,
+            in_doubt=lambda: keeper.in_doubt,
+            clock_skew_ns=lambda: sync.clock_offset_ns,
+            owner_denies=owner_denies,
+        )
         self._sends: set[asyncio.Task[Order]] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
 
@@ -143,15 +163,16 @@ class OrderDesk:
             UserError: the journal cannot be written; nothing was sent.
         """
         await self._mark_watcher.freshen(intent.symbol)
-        verdict = self._risk.check(intent, self._context(intent))
+        book = await self._contexts.look_at_book(intent)
+        verdict = self._risk.check(intent, self._contexts.of(intent, book))
         try:
             if isinstance(verdict, Denied):
+                self.flow.denied(verdict, self._risk.settings.max_orders_per_minute)
                 return self._manager.deny(verdict)
-            if intent.source is IntentSource.MANUAL:
-                self._recent_manual.append(intent)
             self._keeper.symbols.add(intent.symbol)
             # No await since the check: two intents cannot both be approved against the same state.
             key = self._manager.register(verdict)
+            self.flow.sent(intent)
         except DuplicateIntent:
             _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
             known = self._manager.record(client_order_id(intent.intent_id))
@@ -185,6 +206,7 @@ class OrderDesk:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
         self._unwanted.add(client_id)
         for attempt in range(self._options.cancel_attempts):
+            self.flow.cancel_sent()
             try:
                 return await self._manager.cancel(client_id)
             except DefinitiveReject as exc:
@@ -220,7 +242,7 @@ class OrderDesk:
         if wish is None:
             raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
         await self._mark_watcher.freshen(wish.symbol)
-        verdict = self._risk.check(wish, self._context_without(wish, former))
+        verdict = self._risk.check(wish, self._contexts.without(wish, former))
         if isinstance(verdict, Denied):
             raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
         payload = {"client_order_id": client_id, "intent_id": wish.intent_id}
@@ -238,6 +260,10 @@ class OrderDesk:
             return over
         await self._keeper.refresh_balances()
         return await self.submit(remains)
+
+    def check_parent(self, intent: Intent) -> Denied | None:
+        """Ask risk about an order that goes out in parts, before the first; `intent` is the whole and never sent."""
+        return self._risk.check_parent(intent, self._contexts.of(intent))
 
     def _replaceable(self, client_id: str) -> Order:
         record = self._manager.record(client_id)
@@ -277,51 +303,17 @@ class OrderDesk:
         """Cancel orders that show only now although they are not wanted any more.
 
         Those whose cancel met an order still on its way, and, while trading is halted, every order of ours: a kill
-        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay.
+        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay, and where a limit
+        halted trading what only closes.
         """
         working = {o.client_order_id: o for o in self._manager.working}
         self._unwanted &= set(working)
         halted = self._control.state is TradingState.HALTED
         for key, order in working.items():
-            stays = order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
+            protects = order.intent.reduce_only and self._control.keeps_protection
+            stays = protects or order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
             if order.state in _SHOWN and (key in self._unwanted or (halted and not stays)):
                 await self.cancel_order(key)
-
-    def _context(self, intent: Intent) -> RiskContext:
-        now = self._wall.now_ns()
-        window_ns = self._risk.settings.duplicate_window_s * NS_PER_S
-        self._recent_manual = [i for i in self._recent_manual if now - i.created_ns < window_ns]
-        instrument = self._gateway.instruments.get(intent.symbol)
-        return RiskContext(
-            now_ns=now,
-            trading_state=self._control.state,
-            instrument=instrument,
-            mark_price=self._marks.price(intent.symbol),
-            in_doubt=self._keeper.in_doubt,
-            owner_quantity=self._manager.position(intent.symbol, intent.owner).quantity,
-            account_quantity=self._manager.account_quantity(intent.symbol),
-            holdings=self._account.total(instrument.base) if instrument else Decimal(0),
-            free=self._account.free,
-            working=self._manager.working,
-            day_pnl=self._account.day_pnl(),
-            recent_manual=self._recent_manual,
-        )
-
-    def _context_without(self, intent: Intent, former: Order) -> RiskContext:
-        """Return the context as it will be once `former` is cancelled: what it locks is free then."""
-        context = self._context(intent)
-        instrument = context.instrument
-        if instrument is None:
-            return context
-        selling = former.intent.side is Side.SELL
-        price = former.intent.limit_price or context.mark_price or ZERO
-        currency = instrument.base if selling else instrument.quote
-        locked = former.remaining_quantity if selling else former.remaining_quantity * price
-        return replace(
-            context,
-            working=[order for order in context.working if order.client_order_id != former.client_order_id],
-            free={**context.free, currency: context.free.get(currency, ZERO) + locked},
-        )
 
     async def _settle(self, order: Order) -> Order:
         """Wait until an order rests or is over with its fills booked, and the balances show it."""

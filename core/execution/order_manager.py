@@ -34,10 +34,11 @@ from core.execution.api.gateway import (
     SendRevoked,
 )
 from core.execution.fence import Fence
+from core.execution.fill_booker import FillBooker
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
 from core.execution.order_state import hear, step
-from core.execution.position_tracker import book_fill
+from core.execution.position_rebuild import load_positions
 from core.execution.reconciliation import is_inferred
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
@@ -83,6 +84,7 @@ class OrderManager:
         self._wall = wall
         self._sink = sink
         self._marks = marks
+        self._booker = FillBooker(journal, marks.convert)
         self.armed_epoch = 0
         self.claim: Callable[[], None] = lambda: None
         self.on_unpriced: Callable[[str, str], None] = lambda currency, quote: None
@@ -105,7 +107,8 @@ class OrderManager:
         self._by_venue_id = {
             (r.intent.symbol, r.order.venue_order_id): key for key, r in self._records.items() if r.order.venue_order_id
         }
-        self._positions = {(p.symbol, p.owner): p for p in self._journal.positions()}
+        positions = load_positions(self._journal, self._gateway.instruments)
+        self._positions = {(p.symbol, p.owner): p for p in positions}
 
     def announce_books(self) -> None:
         """Tell what stands in the books: the newest orders and fills, and all positions."""
@@ -336,12 +339,10 @@ class OrderManager:
         if not is_inferred(fill) and record.fills_complete and self._journal.has_inferred_fill(record.key):
             _log.debug("trade %s of %s is in the books as an inferred one", fill.trade_id, record.key)
             return False
-        booking = book_fill(
-            self.position(fill.symbol, record.intent.owner),
-            fill,
-            self._gateway.instruments[fill.symbol],
-            self._marks.convert,
-        )
+        position, instrument = self.position(fill.symbol, record.intent.owner), self._gateway.instruments[fill.symbol]
+        booking = self._booker.book(position, fill, instrument)
+        if booking is None:
+            return False
         filled = record.with_fill(fill.quantity, fill.price)
         order = replace(
             filled.order,
@@ -355,6 +356,7 @@ class OrderManager:
             fill, filled, booking.position, booking.fee_quote, now, from_state=before.state, cause="fill"
         ):
             return False
+        self._booker.booked(booking.position)
         self._remember(filled)
         self._positions[(fill.symbol, record.intent.owner)] = booking.position
         self._sink(OrderUpdated(order))
@@ -365,8 +367,14 @@ class OrderManager:
             self._sink(Notice(Severity.ERROR, "The venue filled more than was ordered", text))
         if booking.fee_quote is None:
             _log.warning("no price known to convert a fee of %s %s", fill.fee, fill.fee_currency)
-            self.on_unpriced(fill.fee_currency, self._gateway.instruments[fill.symbol].quote)
+            self.on_unpriced(fill.fee_currency, instrument.quote)
         return True
+
+    def take_position(self, position: Position) -> None:
+        """Take over and announce a position that changed by no fill; the journal holds it already."""
+        self._booker.forget(position)
+        self._positions[(position.symbol, position.owner)] = position
+        self._sink(PositionChanged(position, self._marks.price(position.symbol)))
 
     def adopt(self, report: OrderReport) -> Order:
         """Take an order of somebody else into the books, under the owner "external"."""

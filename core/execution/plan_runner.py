@@ -104,11 +104,11 @@ class PlanRunner:
         if self._control.state is TradingState.HALTED:
             self.end_all("trading was halted")
 
-    def hold(self) -> None:
+    def hold(self, reason: str = "waits for you after the restart") -> None:
         """Pause what would open or grow a position: after a restart beside a window a person says that it goes on."""
         for plan in self.under_way:
             if plan.state is PlanState.WORKING and begins_exposure(plan, self._children(plan)):
-                self._save(replace(plan, state=PlanState.PAUSED, reason="waits for you after the restart"))
+                self._save(replace(plan, state=PlanState.PAUSED, reason=reason))
 
     def end_all(self, reason: str) -> list[str]:
         """End every plan at once; their orders are the caller's business.
@@ -145,6 +145,8 @@ class PlanRunner:
         self._mark_watcher.watch(draft.symbol)
         await self._mark_watcher.freshen(draft.symbol)
         self._check(draft)
+        if draft.kind is not PlanKind.EXIT and (denied := self._desk.check_parent(_whole(draft, source))) is not None:
+            raise UserError(f"The plan would be refused: {denied.message}.", "Choose a smaller quantity, or wait.")
         now = self._wall.now_ns()
         plan = OrderPlan(self._new_id(), draft, source, created_ns=now, updated_ns=now)
         self._journal.add_command("create_plan", {"plan_id": plan.plan_id, "kind": draft.kind.value}, now)
@@ -332,3 +334,18 @@ class PlanRunner:
         else:
             self._plans[plan.plan_id] = plan
         self._sink(PlanUpdated(plan))
+
+
+def _whole(draft: PlanDraft, source: IntentSource) -> Intent:
+    """Return what a plan enters with in all, for the risk gate to judge; it is never sent."""
+    return Intent(
+        intent_id="plan:whole",
+        source=source,
+        owner=draft.owner,
+        symbol=draft.symbol,
+        side=draft.side,
+        quantity=draft.quantity,
+        order_type=OrderType.MARKET if draft.limit_price is None else OrderType.LIMIT,
+        limit_price=draft.limit_price,
+        reduce_only=draft.reduce_only,
+    )

@@ -108,6 +108,8 @@ class Synchroniser:
         unsettled = {record.intent.symbol for record in records}
         fills = await self._fetch_fills(unsettled | set(symbols) | {report.symbol for report in open_orders})
         fills = [fill for fill in fills if not self._journal.has_fill(fill)]
+        if any(self._manager.find(f.symbol, f.client_order_id, f.venue_order_id) is None for f in fills):
+            self._manager.claim()  # what another process of ours sent is no order of somebody else
         # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books, and by
         # nothing but their looks while the answer that names them is on its way.
         asked = {record.key for record in records}

@@ -30,9 +30,25 @@ class TradingApi:
         book_ids: returns the sequence number that the depth stream has reached for a symbol.
     """
 
-    def __init__(self, exchange: Exchange, server_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        server_ms: Callable[[], int],
+        hides: Callable[[str, int], bool],
+        limits: Callable[[], list[Json]],
+    ) -> None:
+        """Answer for one exchange.
+
+        Args:
+            exchange: whose markets and account.
+            server_ms: the server's clock.
+            hides: says whether a query does not know an order yet.
+            limits: returns the request limits in force.
+        """
         self._exchange = exchange
         self._server_ms = server_ms
+        self._hides = hides
+        self._limits = limits
         self.book_ids: Callable[[str], int] = lambda symbol: 0
 
     # --- market data ------------------------------------------------------------------------------------------
@@ -60,11 +76,7 @@ class TradingApi:
         return {
             "timezone": "UTC",
             "serverTime": self._server_ms(),
-            "rateLimits": [
-                {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
-                {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
-                {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200000},
-            ],
+            "rateLimits": self._limits(),
             "exchangeFilters": [],
             "practiceMarket": self._exchange.source.source_id,  # not the venue's: whose prices these are
             "symbols": [rules.symbol_info(spec) for spec in self._chosen(params)],
@@ -239,7 +251,8 @@ class TradingApi:
         order_id, client_id = self._named(params)
         found = self._open(spec, order_id, client_id)
         order = found if found is not None else self._exchange.store.find_order(spec.symbol, order_id, client_id)
-        if order is None or (client_id is not None and order.client_id != client_id):
+        unknown = order is None or (client_id is not None and order.client_id != client_id)
+        if order is None or unknown or self._hides("query", order.order_id):
             raise Rejection(-2013, "Order does not exist.")
         return messages.order_row(spec, order)
 
@@ -258,6 +271,15 @@ class TradingApi:
         cancelled = self._exchange.cancel(order, self._server_ms())
         return messages.cancellation(spec, cancelled, params.get("newClientOrderId") or secrets.token_hex(11))
 
+    def trade_against(self, params: Params) -> Json:
+        """Let the market trade against an own order that rests; nothing a client could ask for."""
+        spec = self.spec(params)
+        order = self._open(spec, *self._named(params))
+        if order is None or not order.working:
+            raise Rejection(-2011, "Unknown order sent.")
+        lots = rules.quantity(params, spec) if params.get("quantity") else order.remaining
+        return messages.order_row(spec, self._exchange.trade_against(order, lots, self._server_ms()))
+
     def cancel_open_orders(self, params: Params) -> list[Json]:
         """Cancel all open orders of a market."""
         spec = self.spec(params)
@@ -273,7 +295,8 @@ class TradingApi:
     def open_orders(self, params: Params) -> list[Json]:
         """Return open orders of one market or of all."""
         symbol = self.spec(params).symbol if params.get("symbol") else None
-        return [messages.order_row(self._known(o.symbol), o) for o in self._exchange.open_orders(symbol)]
+        orders = [o for o in self._exchange.open_orders(symbol) if not self._hides("openOrders", o.order_id)]
+        return [messages.order_row(self._known(order.symbol), order) for order in orders]
 
     def all_orders(self, params: Params) -> list[Json]:
         """Return orders of a market, whatever their state."""
@@ -285,7 +308,8 @@ class TradingApi:
             end_ms=rules.integer(params, "endTime"),
             limit=rules.limited(params, 500, 1000),
         )
-        return [messages.order_row(spec, order) for order in orders]
+        shown = [order for order in orders if not self._hides("allOrders", order.order_id)]
+        return [messages.order_row(spec, order) for order in shown]
 
     def my_trades(self, params: Params) -> list[Json]:
         """Return own trades of a market."""
@@ -298,4 +322,5 @@ class TradingApi:
             end_ms=rules.integer(params, "endTime"),
             limit=rules.limited(params, 500, 1000),
         )
-        return [messages.my_trade(spec, fill) for fill in fills]
+        shown = [fill for fill in fills if not self._hides("myTrades", fill.order_id)]
+        return [messages.my_trade(spec, fill) for fill in shown]

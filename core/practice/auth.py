@@ -63,6 +63,11 @@ def replace_keys(path: Path) -> ApiKeys:
     return keys
 
 
+def created_ms(path: Path) -> int:
+    """Return when the stored keys were made, ms UTC."""
+    return path.stat().st_mtime_ns // 1_000_000
+
+
 def _make_keys(path: Path) -> ApiKeys:
     keys = ApiKeys(secrets.token_hex(32), secrets.token_hex(32))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -122,6 +122,69 @@ class PracticeControl:
         body = {"rate": rate, "seconds": seconds, "symbol": symbol}
         return int((await self._call("POST", "burst", body))["messages"])
 
+    async def permissions(self, **rights: bool) -> dict[str, bool]:
+        """Set rights of the account's key (reading, trading, withdrawals, ip_restrict, revoked) and return them all.
+
+        Raises:
+            UserError: there is no such right, or the exchange does not answer.
+        """
+        answer = await (self._call("POST", "permissions", dict(rights)) if rights else self._call("GET", "permissions"))
+        return {name: bool(value) for name, value in answer.items()}
+
+    async def limits(self, limits: float | str | None = None) -> dict[str, Any]:
+        """Return the request limits in force and what is used of them; a factor or "off" sets them and lifts a ban."""
+        return await (
+            self._call("GET", "limits") if limits is None else self._call("POST", "limits", {"limits": limits})
+        )
+
+    async def faults(self) -> dict[str, Any]:
+        """Return the armed faults with their counters (`faults`) and the shift of the clock (`skew_ms`)."""
+        return await self._call("GET", "faults")
+
+    async def arm_faults(self, spec: str) -> dict[str, Any]:
+        """Add faults to those armed.
+
+        Raises:
+            UserError: the specification is not understood, or the exchange does not answer.
+        """
+        return await self._call("POST", "faults", {"spec": spec})
+
+    async def clear_faults(self, number: int | None = None) -> None:
+        """Disarm one fault by its id, or all."""
+        await self._call("DELETE", "faults" if number is None else f"faults?id={number}")
+
+    async def disconnect(self, *targets: str, how: str = "cut") -> int:
+        """End connections now ("market", "user", or patterns of stream names); returns how many there were.
+
+        Args:
+            targets: whose; all by default.
+            how: "cut" the TCP connection, or "close" the WebSocket properly.
+        """
+        body = {"targets": list(targets) or ["*"], "how": how}
+        return int((await self._call("POST", "disconnect", body))["disconnected"])
+
+    async def place_foreign(self, **params: str) -> dict[str, Any]:
+        """Place an order as somebody else on the same account; parameters and answer are the venue's."""
+        return await self._call("POST", "order", params)
+
+    async def cancel_foreign(
+        self, symbol: str, *, order_id: int | None = None, client_id: str | None = None
+    ) -> dict[str, Any]:
+        """Cancel an open order as somebody else on the same account."""
+        return await self._call("POST", "cancel", _order_name(symbol, order_id, client_id))
+
+    async def trade_against(
+        self,
+        symbol: str,
+        *,
+        order_id: int | None = None,
+        client_id: str | None = None,
+        quantity: Decimal | None = None,
+    ) -> dict[str, Any]:
+        """Let the market trade against an order that rests, all of it by default; returns the order as queries do."""
+        amount = {} if quantity is None else {"quantity": format(quantity, "f")}
+        return await self._call("POST", "trade", _order_name(symbol, order_id, client_id) | amount)
+
     async def shutdown(self) -> None:
         """Ask the exchange to end."""
         await self._call("POST", "shutdown", {})
@@ -144,6 +207,11 @@ class PracticeControl:
                 return answer
         except (aiohttp.ClientConnectionError, TimeoutError) as exc:
             raise UserError("The practice exchange does not answer.", "Start it again.") from exc
+
+
+def _order_name(symbol: str, order_id: int | None, client_id: str | None) -> dict[str, Any]:
+    names = {"symbol": symbol, "order_id": order_id, "client_id": client_id}
+    return {name: value for name, value in names.items() if value is not None}
 
 
 def _state(answer: dict[str, Any]) -> PracticeState:

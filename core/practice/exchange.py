@@ -6,7 +6,7 @@ Everything that happens to the account is committed to the store before anybody 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from core.practice.account_store import AccountStore
 from core.practice.bars import CLOSE, TIME, Ints, aggregate, empty_bars, flat_bar, floor_open
 from core.practice.ledger import Ledger
 from core.practice.market_source import MarketSource
-from core.practice.matching import Matcher, Moment
+from core.practice.matching import FillCap, Matcher, Moment
 from core.practice.orders import Fill, Order, OrderEvent
 from core.practice.specs import MarketSpec
 from core.practice.tape import ID_SHIFT, Print, Tape
@@ -51,14 +51,23 @@ class Placed:
 
 
 class Exchange:
-    """Markets of one source traded by one account."""
+    """Markets of one source traded by one account.
 
-    def __init__(self, source: MarketSource, store: AccountStore, market_ms: int) -> None:
-        """Take up the stored account at `market_ms`; `begin` must follow."""
+    Attributes:
+        listener: is told of trades, bars and orders.
+        observers: are told of what happened to own orders, before the listener.
+    """
+
+    def __init__(
+        self, source: MarketSource, store: AccountStore, market_ms: int, fill_cap: FillCap = lambda symbol: None
+    ) -> None:
+        """Take up the stored account at `market_ms`; `fill_cap` bounds what an order gets at once."""
         self.source = source
         self.store = store
         self.finished = False
         self.listener: ExchangeListener | None = None
+        self.observers: list[Callable[[Sequence[OrderEvent]], None]] = []
+        self._fill_cap = fill_cap
         self._market_ms = market_ms
         self._load(market_ms)
 
@@ -72,7 +81,7 @@ class Exchange:
         for symbol, spec in source.specs.items():
             tape = self._tapes[symbol]
             tape.skip_through(tape.upcoming(market_ms).stop)
-            self._matchers[symbol] = Matcher(spec, zlib.crc32(symbol.encode()), self._ledger, tape)
+            self._matchers[symbol] = Matcher(spec, zlib.crc32(symbol.encode()), self._ledger, tape, self._fill_cap)
         for order in store.open_orders():
             self._matchers[order.symbol].restore(order)
 
@@ -200,6 +209,12 @@ class Exchange:
         self._drain()
         return order.copy()
 
+    def trade_against(self, order: Order, lots: int, server_ms: int) -> Order:
+        """Let the market trade up to `lots` against an open order on the book (as returned by `open_orders`)."""
+        self._matchers[order.symbol].trade_against(order, lots, self._moment(server_ms))
+        self._drain()
+        return order.copy()
+
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         """Return the living open orders, oldest first."""
         symbols = [symbol] if symbol is not None else list(self._matchers)
@@ -235,6 +250,8 @@ class Exchange:
         balances = self._ledger.take_changes() if events else {}
         if events:
             self._commit(events, balances)
+        for observer in self.observers if events else ():
+            observer(events)
         if self.listener is not None:
             for symbol, prints in printed:
                 self.listener.traded(symbol, prints)

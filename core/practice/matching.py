@@ -8,6 +8,7 @@ price, after the synthetic queue in front of it at its price, or when the synthe
 from __future__ import annotations
 
 import bisect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.practice.ledger import Ledger
@@ -34,6 +35,7 @@ from core.practice.specs import MarketSpec
 from core.practice.tape import Print, Tape
 
 Levels = list[tuple[int, int]]
+FillCap = Callable[[str], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,26 @@ class Matcher:
     Everything that happens is appended to `events` (our orders) and `prints` (the public tape); the caller drains both.
     """
 
-    def __init__(self, spec: MarketSpec, seed: int, ledger: Ledger, tape: Tape) -> None:
+    def __init__(
+        self, spec: MarketSpec, seed: int, ledger: Ledger, tape: Tape, fill_cap: FillCap = lambda symbol: None
+    ) -> None:
+        """Match one market.
+
+        Args:
+            spec: the market.
+            seed: of its synthetic liquidity.
+            ledger: the account.
+            tape: its trades.
+            fill_cap: returns how many lots an order may get at once (None: as many as there are); asked once for
+                every occasion on which it would get some.
+        """
         self.spec = spec
         self.tape = tape
         self.events: list[OrderEvent] = []
         self.prints: list[Print] = []
         self._seed = seed
         self._ledger = ledger
+        self._fill_cap = fill_cap
         self._touch = Touch.after(tape.last_price, tape.last_buyer_maker, tape.last_price)
         self._version = 0
         self._consumed: dict[bool, dict[int, int]] = {True: {}, False: {}}  # by side (asks?), price -> lots taken
@@ -131,13 +146,15 @@ class Matcher:
             order.quantity = sum(lots for _, lots in plan)
         else:
             plan = _plan(available, None, order.quantity, is_buy=order.is_buy)
+        sufficed = sum(lots for _, lots in plan) == order.quantity
+        plan, capped = self._capped(plan)
         cost = sum(price * lots for price, lots in plan) * self.spec.value_scale
         need = cost if order.is_buy else sum(lots for _, lots in plan) * self.spec.lot_units
         asset = self.spec.quote if order.is_buy else self.spec.base
         if need > self._ledger.free(asset) or (order.quote_quantity and order.quantity == 0):
             raise insufficient_balance()
         self._note("NEW", order)
-        self._expire_own_in_the_way(order, plan, now)
+        self._expire_own_in_the_way(order, plan, now, sufficed=sufficed or capped)
         self._take(order, plan, now)
         if order.is_open:
             self._end(order, EXPIRED, "EXPIRED", now)
@@ -145,19 +162,45 @@ class Matcher:
     def _work(self, order: Order, now: Moment) -> None:
         """Match a limit order whose funds are locked and rest or expire the remainder."""
         plan = _plan(self._synthetic(order.is_buy, now.market_ms), order.price, order.remaining, is_buy=order.is_buy)
+        sufficed = sum(lots for _, lots in plan) == order.remaining
+        plan, capped = self._capped(plan)
         if order.time_in_force == FOK and sum(lots for _, lots in plan) < order.remaining:
             self._end(order, EXPIRED, "EXPIRED", now)
             return
-        self._expire_own_in_the_way(order, plan, now)
+        self._expire_own_in_the_way(order, plan, now, sufficed=sufficed or capped)
         self._take(order, plan, now)
         if not order.is_open:
             return
         if order.type == LIMIT and order.time_in_force != GTC:
             self._end(order, EXPIRED, "EXPIRED", now)
             return
+        if capped:
+            self._withdraw_within(order, now.market_ms)
         same_side = self._synthetic(not order.is_buy, now.market_ms)
         order.queue = next((lots for price, lots in same_side if price == order.price), 0)
         self._rest(order)
+
+    def _capped(self, plan: Levels) -> tuple[Levels, bool]:
+        """Return the part of a plan that an order gets at once, and whether that is less."""
+        most = self._fill_cap(self.spec.symbol) if plan else None
+        if most is None or sum(lots for _, lots in plan) <= most:
+            return plan, False
+        allowed: Levels = []
+        for price, lots in plan:
+            allowed.append((price, min(lots, most)))
+            most -= allowed[-1][1]
+            if most == 0:
+                break
+        return allowed, True
+
+    def _withdraw_within(self, order: Order, market_ms: int) -> None:
+        """Take away the liquidity that an order may not have, lest its rest stands in a crossed book."""
+        taken = self._consumed[order.is_buy]
+        for price, lots in list(self._synthetic(order.is_buy, market_ms)):
+            if price > order.price if order.is_buy else price < order.price:
+                break
+            taken[price] = taken.get(price, 0) + lots
+        self._version += 1
 
     def _take(self, order: Order, plan: Levels, now: Moment) -> None:
         consumed = self._consumed[order.is_buy]
@@ -167,13 +210,12 @@ class Matcher:
         if plan:
             self._version += 1
 
-    def _expire_own_in_the_way(self, order: Order, plan: Levels, now: Moment) -> None:
+    def _expire_own_in_the_way(self, order: Order, plan: Levels, now: Moment, *, sufficed: bool) -> None:
         """Self-trade prevention as the venue's default does it: the resting order goes (EXPIRE_MAKER).
 
         In the way is what has a better price than the last level taken; where the book did not suffice, everything
         within the limit.
         """
-        sufficed = sum(lots for _, lots in plan) == order.remaining
         sign = 1 if order.is_buy else -1
         for resting in list(self._resting[not order.is_buy]):
             if sufficed:
@@ -236,6 +278,11 @@ class Matcher:
             self._hit(price, lots, not is_buy, now)
             self._after_own_trades(now)
 
+    def trade_against(self, order: Order, lots: int, now: Moment) -> None:
+        """Let the market trade up to `lots` against an own order on the book."""
+        self._execute(order, order.price, min(lots, order.remaining), now, is_maker=True)
+        self._after_own_trades(now)
+
     def _market_trade(self, position: int, time_ms: int, price: int, lots: int, maker: bool, server_ms: int) -> None:
         now = Moment(time_ms, server_ms)
         own = self._resting[maker]  # a sell (the buyer was the maker) hits our bids
@@ -260,7 +307,9 @@ class Matcher:
                 lots -= ahead
                 order.queue = max(0, order.queue - passed)
             filled = min(lots, order.remaining)
+            most = self._fill_cap(self.spec.symbol) if filled else None
             if filled:
+                filled = filled if most is None else min(filled, most)
                 lots -= filled
                 self._execute(order, order.price, filled, now, is_maker=True)
         if lots + passed:
@@ -279,10 +328,13 @@ class Matcher:
                 if order.price < best if is_buy else order.price > best:
                     break
                 plan = _plan(self._synthetic(is_buy, now.market_ms), order.price, order.remaining, is_buy=is_buy)
+                plan, capped = self._capped(plan)
                 taken = self._consumed[is_buy]
                 for price, lots in plan:
                     taken[price] = taken.get(price, 0) + lots
                 self._version += 1
+                if capped:
+                    self._withdraw_within(order, now.market_ms)
                 if plan:
                     self._execute(order, order.price, sum(lots for _, lots in plan), now, is_maker=True)
 

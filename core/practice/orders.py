@@ -114,13 +114,20 @@ class OrderEvent:
 
 
 class Rejection(Exception):
-    """A request refused with one of the venue's error codes; nothing happened."""
+    """A request refused with one of the venue's error codes; nothing happened.
 
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
+    Attributes:
+        code: the venue's; 0 where the answer has no JSON body.
+        status: of HTTP.
+        retry_s: seconds after which to come again, where the answer names them.
+    """
+
+    def __init__(self, code: int, message: str, status: int = 400, retry_s: int | None = None) -> None:
         super().__init__(f"{code} {message}")
         self.code = code
         self.message = message
         self.status = status
+        self.retry_s = retry_s
 
 
 def insufficient_balance() -> Rejection:

@@ -64,22 +64,28 @@ class Player:
         exchange: Exchange,
         hub: StreamHub,
         server_ms: Callable[[], int],
+        wall_ms: Callable[[], int],
         speed: float | None,
         gate_ms: int | None = None,
     ) -> None:
         """Prepare to play from the exchange's market time.
 
         Args:
+            exchange: the market.
+            hub: sends what is due.
+            server_ms: the server's clock, stamped on what happens.
+            wall_ms: wall time, which market time follows; the two differ where a fault shifts the server's clock.
             speed: market seconds per wall second; None for lockstep.
             gate_ms: length of the bar at whose close lockstep waits; the source's own by default.
         """
         self._exchange = exchange
         self._hub = hub
         self._server_ms = server_ms
+        self._wall_ms = wall_ms
         self._gate_ms = gate_ms or exchange.source.base_ms
-        self._timeline = Timeline(exchange.market_ms, server_ms(), speed or 1.0)
+        self._timeline = Timeline(exchange.market_ms, wall_ms(), speed or 1.0)
         self.lockstep = speed is None
-        self._saved_ms = server_ms()
+        self._saved_ms = wall_ms()
         self._bursts: set[asyncio.Task[None]] = set()
 
     @property
@@ -111,7 +117,7 @@ class Player:
     def set_speed(self, speed: float | None) -> None:
         """Change the pace; None means lockstep."""
         self.lockstep = speed is None
-        self._timeline.set_speed(speed or 1.0, self._exchange.market_ms, self._server_ms())
+        self._timeline.set_speed(speed or 1.0, self._exchange.market_ms, self._wall_ms())
 
     def rebase(self) -> None:
         """Continue from the exchange's own market time."""
@@ -119,9 +125,9 @@ class Player:
 
     def step(self) -> None:
         """Advance the market to where it should be now and send what is due."""
-        now = self._server_ms()
+        now = self._wall_ms()
         if not self.lockstep:
-            self._exchange.advance(self._timeline.at(now), now)
+            self._exchange.advance(self._timeline.at(now), self._server_ms())
         self._hub.tick()
         if now - self._saved_ms >= _SAVE_MS:
             self._saved_ms = now

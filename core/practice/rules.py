@@ -109,7 +109,12 @@ def _price(params: Params, name: str, spec: MarketSpec) -> int:
     return _steps(value, spec.price_decimals, "PRICE_FILTER")
 
 
-def _quantity(params: Params, spec: MarketSpec) -> int:
+def quantity(params: Params, spec: MarketSpec) -> int:
+    """Return the parameter `quantity` in lots.
+
+    Raises:
+        Rejection: it is missing, malformed or no whole number of lots.
+    """
     value = decimal_text(params, "quantity")
     if value > Decimal(_MAX_LOTS_TEXT):
         raise Rejection(-1013, "Filter failure: LOT_SIZE")
@@ -157,11 +162,11 @@ def _read_market(params: Params, spec: MarketSpec, order: Order) -> None:
             raise Rejection(-1128, "Combination of optional parameters invalid.")
         order.quote_quantity = int(decimal_text(params, "quoteOrderQty").scaleb(UNIT_DECIMALS))
     else:
-        order.quantity = _quantity(params, spec)
+        order.quantity = quantity(params, spec)
 
 
 def _read_limit(params: Params, spec: MarketSpec, order: Order) -> None:
-    order.quantity = _quantity(params, spec)
+    order.quantity = quantity(params, spec)
     order.price = _price(params, "price", spec)
     if order.type == LIMIT_MAKER:
         if params.get("timeInForce"):

@@ -14,33 +14,40 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from core.errors import UserError
 from core.practice import auth
 from core.practice.account_store import AccountStore
 from core.practice.api import TradingApi
 from core.practice.auth import ApiKeys
-from core.practice.bars import DAY_MS, INTERVALS, floor_open, interval_name
+from core.practice.bars import DAY_MS, INTERVALS, floor_open
+from core.practice.control_routes import ControlInterface
 from core.practice.exchange import Exchange
+from core.practice.fault_rules import FaultSpec
+from core.practice.faults import FaultPlan
+from core.practice.limits import RequestLimits
 from core.practice.market_source import MarketSource
+from core.practice.operations import OPERATIONS, RESTRICTIONS, Operation
 from core.practice.orders import Rejection
-from core.practice.player import Player, parse_speed
+from core.practice.player import Player
+from core.practice.requests import NoAnswer, RequestDesk
+from core.practice.rules import Params
+from core.practice.sockets import Sockets, drop
 from core.practice.specs import UNITS
-from core.practice.streams import Connection, StreamHub
+from core.practice.streams import StreamHub
 from core.practice.wsapi import WsApi
 
 HOST: Final = "127.0.0.1"
-_PING_S: Final = 20.0
 _MAX_BODY: Final = 1 << 20
-MOST_QUOTE: Final = 10**9
 _DEFAULT_PAST_MS: Final = 7 * DAY_MS
 
 _compact = functools.partial(json.dumps, separators=(",", ":"))  # as the venue writes it
@@ -61,6 +68,8 @@ class PracticeConfig:
         opening_quote: quote currency of a new account.
         new_account: set a stored account aside and begin a new one.
         token: opens the control interface; None makes one.
+        faults: armed from the start.
+        limits: factor of the venue's request limits; None enforces none.
     """
 
     folder: Path
@@ -71,26 +80,17 @@ class PracticeConfig:
     opening_quote: Decimal = Decimal(10_000)
     new_account: bool = False
     token: str | None = field(default=None, repr=False)
-
-
-def opening_balance(text: str) -> Decimal:
-    """Return the amount a new account begins with.
-
-    Raises:
-        UserError: not an amount of money.
-    """
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or not 0 <= amount <= MOST_QUOTE:
-        raise UserError(f"The balance {text!r} is not an amount of money.", "Give a number such as 10000.")
-    return amount
+    faults: FaultSpec | None = None
+    limits: float | None = 1.0
 
 
 def wall_ms() -> int:
-    """Return the server's clock: wall time in ms."""
+    """Return wall time, ms."""
     return time.time_ns() // 1_000_000
+
+
+def _steady_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 class PracticeServer:
@@ -115,18 +115,34 @@ class PracticeServer:
             self._store.archive(opening)
         now = wall_ms()
         start = start_time(source, config, self._store.clock_ms(), now)
-        self.exchange = Exchange(source, self._store, start)
-        self._api = TradingApi(self.exchange, wall_ms)
-        self._hub = StreamHub(self.exchange, self._api, wall_ms)
-        self._wsapi = WsApi(self._api, self._hub, lambda: self.keys, wall_ms)
+        self._plan = FaultPlan(_steady_ms)
+        if config.faults is not None:
+            self._plan.arm(config.faults)
+        limits = RequestLimits(wall_ms, config.limits)
+        self.exchange = Exchange(source, self._store, start, self._plan.fill_cap)
+        self.exchange.observers.append(limits.orders_changed)
+        api = TradingApi(self.exchange, self._server_ms, self._plan.hides, limits.announced)
+        self._desk = RequestDesk(api, self._plan, limits, self._server_ms)
+        self._hub = StreamHub(self.exchange, api, self._server_ms, wall_ms)
+        wsapi = WsApi(self._desk, self._hub, lambda: self.keys, self._server_ms)
+        self._sockets = Sockets(self._hub, wsapi, self._desk, self._fail)
         self.exchange.settle_gap(now)
-        self.player = Player(self.exchange, self._hub, wall_ms, config.speed, config.gate_ms)
+        self.player = Player(self.exchange, self._hub, self._server_ms, wall_ms, config.speed, config.gate_ms)
         self._runner: web.AppRunner | None = None
         self._task: asyncio.Task[None] | None = None
-        self._sockets: set[web.WebSocketResponse] = set()
         self._port = 0
         self._failure: BaseException | None = None
         self.stop_requested = asyncio.Event()
+        self._control = ControlInterface(
+            self.exchange,
+            api,
+            self.player,
+            self._hub,
+            self._desk,
+            self._server_ms,
+            self._new_account,
+            self.stop_requested,
+        )
 
     async def start(self) -> None:
         """Listen and begin to play.
@@ -182,9 +198,7 @@ class PracticeServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({self._task})
             self._task = None
-        for socket in list(self._sockets):
-            with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
-                await asyncio.wait_for(socket.close(code=1001, message=b"Server shutdown"), 0.5)
+        await self._sockets.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -193,6 +207,10 @@ class PracticeServer:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    def _server_ms(self) -> int:
+        """Return the server's clock: wall time, unless a fault shifts it."""
+        return wall_ms() + self._plan.skew_ms()
 
     # --- safety and errors ------------------------------------------------------------------------------------
 
@@ -209,229 +227,73 @@ class PracticeServer:
         try:
             return await handler(request)
         except Rejection as exc:
-            return web.json_response({"code": exc.code, "msg": exc.message}, status=exc.status, dumps=_compact)
+            return self._refusal(exc)
         except UserError as exc:  # the account cannot be stored: memory must not run ahead of the disk
-            self._failure = exc
-            self.stop_requested.set()
+            self._fail(exc)
             return web.json_response({"code": -1000, "msg": exc.message}, status=503, dumps=_compact)
+
+    def _fail(self, error: UserError) -> None:
+        self._failure = error
+        self.stop_requested.set()
 
     # --- routes -----------------------------------------------------------------------------------------------
 
     def _add_routes(self, router: web.UrlDispatcher) -> None:
-        api, base = self._api, "/api/v3"
-        router.add_get(f"{base}/ping", self._rest(lambda params: {}))
-        for path, answer in {
-            "time": api.time,
-            "exchangeInfo": api.exchange_info,
-            "depth": api.depth,
-            "aggTrades": api.aggregate_trades,
-            "trades": api.trades,
-            "ticker/24hr": api.day_ticker,
-            "ticker/price": api.price_ticker,
-            "ticker/bookTicker": api.book_ticker,
-        }.items():
-            router.add_get(f"{base}/{path}", self._rest(answer))
-        router.add_get(f"{base}/klines", self._klines)
-        for path, answer in {
-            "account": api.account,
-            "order": api.query_order,
-            "openOrders": api.open_orders,
-            "allOrders": api.all_orders,
-            "myTrades": api.my_trades,
-        }.items():
-            router.add_get(f"{base}/{path}", self._rest(answer, signed=True))
-        router.add_post(f"{base}/order", self._rest(api.place_order, signed=True))
-        router.add_post(f"{base}/order/test", self._rest(api.test_order, signed=True))
-        router.add_delete(f"{base}/order", self._rest(api.cancel_order, signed=True))
-        router.add_delete(f"{base}/openOrders", self._rest(api.cancel_open_orders, signed=True))
-        router.add_get("/stream", self._stream_socket)
-        router.add_get("/stream/ws", self._stream_socket)
-        router.add_get("/stream/ws/{name}", self._stream_socket)
-        router.add_get("/ws-api/v3", self._api_socket)
-        router.add_post("/control/ack", self._ack)
-        router.add_post("/control/speed", self._speed)
-        router.add_post("/control/reset", self._reset)
-        router.add_post("/control/burst", self._burst)
-        router.add_post("/control/shutdown", self._shutdown)
-        router.add_get("/control/state", self._state)
+        for operation in OPERATIONS:
+            if operation.path:
+                router.add_route(operation.method, operation.path, self._rest(operation))
+        self._sockets.add_routes(router)
+        self._control.add_routes(router)
 
-    def _rest(self, answer: Callable[[dict[str, str]], Any], *, signed: bool = False) -> Handler:
+    def _rest(self, operation: Operation) -> Handler:
+        run = self._restrictions if operation.name == RESTRICTIONS else None
+
         async def handle(request: web.Request) -> web.Response:
             query, body = request.rel_url.raw_query_string, ""
             if request.can_read_body:
                 body = await request.text()
             params = dict(parse_qsl(query, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True))
-            if signed:
+
+            def prove() -> None:
                 key = request.headers.get("X-MBX-APIKEY", "")
-                auth.check_signed(self.keys, key, params, auth.query_payload(query, body), wall_ms())
-            return web.json_response(answer(params), dumps=_compact)
+                auth.check_signed(self.keys, key, params, auth.query_payload(query, body), self._server_ms())
+
+            try:
+                answer = await self._desk.answer(operation, params, prove, run)
+            except NoAnswer as exc:
+                await drop(request, exc.how)
+                return web.Response()
+            except Rejection as exc:
+                return self._refusal(exc, self._desk.limits.headers(orders=False))
+            headers = self._desk.limits.headers(orders=operation.places)
+            return web.json_response(answer, dumps=_compact, headers=headers)
 
         return handle
 
-    async def _klines(self, request: web.Request) -> web.Response:
-        """Answer `/klines`; years of history are made in steps, so that the market goes on meanwhile."""
-        params = dict(request.query)
-        for _ in self._api.warm_klines(params):
-            await asyncio.sleep(0)
-        return web.json_response(self._api.klines(params), dumps=_compact)
+    def _refusal(self, refusal: Rejection, headers: Mapping[str, str] = MappingProxyType({})) -> web.Response:
+        """Return an error answer in the venue's shape; without a code it is what a server in front of it would say."""
+        told = {**headers} | ({"Retry-After": str(refusal.retry_s)} if refusal.retry_s is not None else {})
+        if refusal.code == 0:
+            return web.Response(status=refusal.status, text=refusal.message, content_type="text/html", headers=told)
+        body = {"code": refusal.code, "msg": refusal.message}
+        return web.json_response(body, status=refusal.status, dumps=_compact, headers=told)
 
-    async def _stream_socket(self, request: web.Request) -> web.StreamResponse:
-        combined = request.path == "/stream"
-        names = [name for name in request.query.get("streams", "").split("/") if name]
-        named = request.match_info.get("name", "")
-        if "@" in named:
-            names.append(named)
+    # --- the account ------------------------------------------------------------------------------------------
 
-        def answer(connection: Connection, text: str) -> None:
-            reply = self._subscription(connection, text)
-            connection.send(reply)
-
-        return await self._serve_socket(request, answer, combined=combined, names=names)
-
-    def _subscription(self, connection: Connection, text: str) -> dict[str, Any]:
-        request_id: Any = None
-        try:
-            request = json.loads(text)
-            request_id = request.get("id")
-            method, names = request.get("method"), request.get("params") or []
-        except (ValueError, AttributeError):
-            return {"error": {"code": 3, "msg": "Invalid JSON"}, "id": None}
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            return {
-                "error": {"code": 2, "msg": "Invalid request: params must be an array of strings"},
-                "id": request_id,
-            }
-        try:
-            if method == "SUBSCRIBE":
-                self._hub.subscribe(connection, names)
-            elif method == "UNSUBSCRIBE":
-                self._hub.unsubscribe(connection, names)
-            elif method == "LIST_SUBSCRIPTIONS":
-                return {"result": list(connection.streams), "id": request_id}
-            else:
-                return {"error": {"code": 2, "msg": f"Invalid request: unknown method {method}"}, "id": request_id}
-        except Rejection as exc:
-            return {"error": {"code": 2, "msg": exc.message}, "id": request_id}
-        return {"result": None, "id": request_id}
-
-    async def _api_socket(self, request: web.Request) -> web.StreamResponse:
-        def answer(connection: Connection, text: str) -> None:
-            connection.send(self._wsapi.answer(connection, text))
-
-        return await self._serve_socket(request, answer)
-
-    async def _serve_socket(
-        self,
-        request: web.Request,
-        answer: Callable[[Connection, str], None],
-        *,
-        combined: bool = False,
-        names: list[str] | None = None,
-    ) -> web.StreamResponse:
-        socket = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MAX_BODY, compress=False)
-        connection = Connection(socket, combined=combined)
-        if names:
-            self._hub.subscribe(connection, names)
-        await socket.prepare(request)
-        self._sockets.add(socket)
-        pump = asyncio.get_running_loop().create_task(connection.pump())
-        try:
-            async for message in socket:
-                if message.type is WSMsgType.TEXT:
-                    answer(connection, message.data)
-        finally:
-            self._hub.forget(connection)
-            self._sockets.discard(socket)
-            pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({pump})
-        return socket
-
-    # --- control ----------------------------------------------------------------------------------------------
-
-    async def _state(self, request: web.Request) -> web.Response:
-        player = self.player
-        return web.json_response(
-            {
-                "market": self.exchange.source.source_id,
-                "market_time_ms": self.exchange.market_ms,
-                "server_time_ms": wall_ms(),
-                "speed": "max" if player.lockstep else player.speed,
-                "lockstep": player.lockstep,
-                "finished": self.exchange.finished,
-                "last_closed": {"interval": interval_name(player.gate_ms), "open_time": player.last_closed_ms},
-                "symbols": list(self.exchange.specs),
-            }
-        )
-
-    async def _ack(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        open_ms = body.get("open_time")
-        if not isinstance(open_ms, int):
-            raise _bad_request("open_time must be milliseconds since the epoch.")
-        released = self.player.acknowledge(str(body.get("symbol")), str(body.get("interval")), open_ms)
-        return web.json_response({"released": released})
-
-    async def _speed(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        try:
-            self.player.set_speed(parse_speed(str(body.get("speed"))))
-        except UserError as exc:
-            return web.json_response({"error": exc.message, "remedy": exc.remedy}, status=400)
-        return await self._state(request)
-
-    async def _reset(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        amount = self._config.opening_quote
-        if "balance" in body:
-            try:
-                amount = opening_balance(str(body["balance"]))
-            except UserError as exc:
-                return web.json_response({"error": exc.message, "remedy": exc.remedy}, status=400)
+    def _new_account(self, amount: Decimal | None) -> dict[str, Any]:
         # The key first: new keys over the old account would only be given another journal, while the old key over a
         # new account would let an executor take its books for this account's.
         self.keys = auth.replace_keys(self._key_file)
-        archived = self.exchange.reset(self._opening(amount))
+        archived = self.exchange.reset(self._opening(self._config.opening_quote if amount is None else amount))
         self._hub.account_replaced()
         self.player.rebase()
-        answer = {"archived": archived, "api_key": self.keys.api_key, "api_secret": self.keys.api_secret}
-        return web.json_response(answer)
+        return {"archived": archived, "api_key": self.keys.api_key, "api_secret": self.keys.api_secret}
 
     def _opening(self, amount: Decimal) -> dict[str, int]:
         return {quote: int(amount * UNITS) for quote in self._quotes}
 
-    async def _burst(self, request: web.Request) -> web.Response:
-        body = await _json_body(request)
-        symbol = str(body.get("symbol") or next(iter(self.exchange.specs)))
-        rate, seconds = body.get("rate"), body.get("seconds", 1)
-        if (
-            symbol not in self.exchange.specs
-            or not isinstance(rate, int | float)
-            or not isinstance(seconds, int | float)
-            or not (0 < rate <= 50_000 and 0 < seconds <= 3_600)
-        ):
-            return web.json_response({"error": "A burst needs a known symbol, a rate and seconds."}, status=400)
-        self.player.burst(symbol, float(rate), float(seconds))
-        return web.json_response({"symbol": symbol, "messages": int(rate * seconds)})
-
-    async def _shutdown(self, request: web.Request) -> web.Response:
-        self.stop_requested.set()
-        return web.json_response({})
-
-
-def _bad_request(message: str) -> web.HTTPBadRequest:
-    """Return a refusal in the shape of the control interface."""
-    return web.HTTPBadRequest(text=json.dumps({"error": message}), content_type="application/json")
-
-
-async def _json_body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.text())
-    except ValueError as exc:
-        raise _bad_request("The body must be JSON.") from exc
-    if not isinstance(body, dict):
-        raise _bad_request("The body must be a JSON object.")
-    return body
+    def _restrictions(self, params: Params) -> dict[str, Any]:
+        return self._desk.rights.restrictions(auth.created_ms(self._key_file))
 
 
 def start_time(source: MarketSource, config: PracticeConfig, stored_ms: int | None, now_ms: int) -> int:

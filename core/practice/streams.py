@@ -6,26 +6,24 @@ wall time, whatever the market's speed.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiohttp import web
-
 from core.practice import messages
 from core.practice.api import TradingApi
 from core.practice.bars import INTERVALS, Ints, floor_open
+from core.practice.delivery import Connection
 from core.practice.exchange import Exchange
+from core.practice.faults import USER_PREFIX
 from core.practice.orders import OrderEvent, Rejection
 from core.practice.tape import Print
 
 DEPTH_PERIOD_MS: Final = 100
 KLINE_PERIOD_MS: Final = 250
 TICKER_PERIOD_MS: Final = 1_000
-_QUEUE_LIMIT: Final = 50_000
 _STREAM: Final = re.compile(r"^([a-z0-9]+)@([A-Za-z]+)(?:_(\w+)|(5|10|20))?(?:@(100ms|1000ms))?$")
 _KINDS: Final = frozenset({"trade", "aggTrade", "kline", "depth", "miniTicker", "ticker", "bookTicker"})
 
@@ -62,41 +60,6 @@ def parse_stream(name: str, symbols: Sequence[str]) -> Stream:
     return Stream(name, match[1].upper(), match[2], argument)
 
 
-class Connection:
-    """One WebSocket client with its own send queue, so that a slow reader delays nobody else."""
-
-    def __init__(self, socket: web.WebSocketResponse, *, combined: bool = False) -> None:
-        self._socket = socket
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue(_QUEUE_LIMIT)
-        self.combined = combined
-        self.streams: dict[str, Stream] = {}
-        self.user_subscription: int | None = None
-
-    def send(self, payload: Any) -> None:
-        """Queue a JSON value."""
-        self.send_text(json.dumps(payload, separators=(",", ":")))
-
-    def send_text(self, text: str) -> None:
-        """Queue a frame; a reader that is too far behind is disconnected, as the venue does."""
-        try:
-            self._queue.put_nowait(text)
-        except asyncio.QueueFull:
-            self._queue = asyncio.Queue()
-            self._queue.put_nowait(None)
-
-    async def pump(self) -> None:
-        """Send queued frames until the connection ends."""
-        while not self._socket.closed:
-            text = await self._queue.get()
-            if text is None:
-                await self._socket.close(code=1008, message=b"Client is too slow")
-                return
-            try:
-                await self._socket.send_str(text)
-            except (ConnectionError, RuntimeError):
-                return  # the peer went away between two frames; the reading side cleans up
-
-
 @dataclass(slots=True)
 class _BookState:
     """What the depth stream of one market has published."""
@@ -108,9 +71,25 @@ class _BookState:
 
 
 class StreamHub:
-    """Distributes what happens on the exchange to the connected clients."""
+    """Distributes what happens on the exchange to the connected clients.
 
-    def __init__(self, exchange: Exchange, api: TradingApi, server_ms: Callable[[], int]) -> None:
+    Attributes:
+        connections: every client.
+    """
+
+    def __init__(
+        self, exchange: Exchange, api: TradingApi, server_ms: Callable[[], int], wall_ms: Callable[[], int]
+    ) -> None:
+        """Distribute what happens on one exchange.
+
+        Args:
+            exchange: is listened to.
+            api: answers what some streams show.
+            server_ms: the server's clock, stamped on events.
+            wall_ms: paces what is sent periodically.
+        """
+        self._wall_ms = wall_ms
+        self.connections: set[Connection] = set()
         self._exchange = exchange
         self._api = api
         self._server_ms = server_ms
@@ -178,6 +157,7 @@ class StreamHub:
         """Remove a closed connection."""
         self.unsubscribe(connection, list(connection.streams))
         self.unsubscribe_user(connection)
+        self.connections.discard(connection)
 
     # --- events of the exchange -------------------------------------------------------------------------------
 
@@ -211,31 +191,31 @@ class StreamHub:
             payloads.append(messages.account_position(balances, now))
         for connection in list(self._users):
             for payload in payloads:
-                connection.send({"subscriptionId": connection.user_subscription, "event": payload})
+                self._send_user(connection, payload)
 
     # --- periodic frames --------------------------------------------------------------------------------------
 
     def tick(self, *, force_bars: bool = False) -> None:
         """Send what is due in wall time; `force_bars` sends forming bars now."""
-        now = self._server_ms()
+        now, wall = self._server_ms(), self._wall_ms()
         books: set[str] = set()
         for name, stream in list(self._streams.items()):
-            if now < self._due[name] and not (force_bars and stream.kind == "kline"):
+            if wall < self._due[name] and not (force_bars and stream.kind == "kline"):
                 continue
             if stream.kind == "kline":
-                self._due[name] = now + KLINE_PERIOD_MS
+                self._due[name] = wall + KLINE_PERIOD_MS
                 self._forming_bar(stream, now)
             elif stream.kind == "depth":
-                self._due[name] = now + DEPTH_PERIOD_MS
+                self._due[name] = wall + DEPTH_PERIOD_MS
                 if stream.argument:
                     self._partial_book(stream)
                 else:
                     books.add(stream.symbol)
             elif stream.kind == "bookTicker":
-                self._due[name] = now + DEPTH_PERIOD_MS
+                self._due[name] = wall + DEPTH_PERIOD_MS
                 self._best_prices(stream)
             elif stream.kind in ("miniTicker", "ticker"):
-                self._due[name] = now + TICKER_PERIOD_MS
+                self._due[name] = wall + TICKER_PERIOD_MS
                 self._ticker(stream, now)
         for symbol in books:
             self.publish_depth(symbol)
@@ -245,13 +225,17 @@ class StreamHub:
 
         Nobody may go on listening who subscribed with the old key.
         """
-        ended = {"e": "eventStreamTerminated", "E": self._server_ms()}
-        for connection in list(self._users):
-            connection.send({"subscriptionId": connection.user_subscription, "event": ended})
-            self.unsubscribe_user(connection)
+        self.end_user_streams()
         self._sent.clear()
         for state in self._books.values():
             state.key = (-1, -1)
+
+    def end_user_streams(self) -> None:
+        """End everybody's user-data events: the key no longer gives them."""
+        ended = {"e": "eventStreamTerminated", "E": self._server_ms()}
+        for connection in list(self._users):
+            self._send_user(connection, ended)
+            self.unsubscribe_user(connection)
 
     def publish_depth(self, symbol: str) -> int:
         """Send the book's changes since the last frame and return the sequence number reached."""
@@ -265,7 +249,7 @@ class StreamHub:
         fresh = _BookState(dict(bids), dict(asks), key, 1)
         self._books[symbol] = fresh
         if state is None:
-            fresh.last_id = self._server_ms()  # above every number of an earlier run, so that old snapshots look old
+            fresh.last_id = self._wall_ms()  # above every number of an earlier run, so that old snapshots look old
             return fresh.last_id
         down, up = _changes(state.bids, fresh.bids), _changes(state.asks, fresh.asks)
         fresh.last_id = state.last_id + len(down) + len(up)
@@ -361,7 +345,11 @@ class StreamHub:
         text = json.dumps(event, separators=(",", ":"))
         wrapped = f'{{"stream":"{name}","data":{text}}}'
         for connection in self._listeners.get(name, ()):
-            connection.send_text(wrapped if connection.combined else text)
+            connection.deliver(name, wrapped if connection.combined else text)
+
+    def _send_user(self, connection: Connection, event: messages.Json) -> None:
+        frame = {"subscriptionId": connection.user_subscription, "event": event}
+        connection.deliver(f"{USER_PREFIX}{event['e']}", json.dumps(frame, separators=(",", ":")))
 
 
 def _changes(old: Mapping[int, int], new: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -7,50 +7,33 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.practice import auth
-from core.practice.api import TradingApi
 from core.practice.auth import ApiKeys
+from core.practice.delivery import Connection
 from core.practice.messages import Json
+from core.practice.operations import OPERATIONS, USER_STREAM, USER_STREAM_END, Operation
 from core.practice.orders import Rejection
+from core.practice.requests import RequestDesk
 from core.practice.rules import Params
-from core.practice.streams import Connection, StreamHub
-
-Handler = Callable[[Params], Any]
+from core.practice.streams import StreamHub
 
 
 class WsApi:
     """Answers WebSocket API requests."""
 
     def __init__(
-        self, api: TradingApi, hub: StreamHub, keys: Callable[[], ApiKeys], server_ms: Callable[[], int]
+        self,
+        desk: RequestDesk,
+        hub: StreamHub,
+        keys: Callable[[], ApiKeys],
+        server_ms: Callable[[], int],
     ) -> None:
+        self._desk = desk
+        self._operations = {operation.ws: operation for operation in OPERATIONS if operation.ws}
         self._hub = hub
         self._keys = keys
         self._server_ms = server_ms
-        self._public: Mapping[str, Handler] = {
-            "ping": lambda params: {},
-            "time": api.time,
-            "exchangeInfo": api.exchange_info,
-            "depth": api.depth,
-            "trades.recent": api.trades,
-            "trades.aggregate": api.aggregate_trades,
-            "klines": api.klines,
-            "ticker.24hr": api.day_ticker,
-            "ticker.price": api.price_ticker,
-            "ticker.book": api.book_ticker,
-        }
-        self._signed: Mapping[str, Handler] = {
-            "account.status": api.account,
-            "order.place": api.place_order,
-            "order.test": api.test_order,
-            "order.cancel": api.cancel_order,
-            "order.status": api.query_order,
-            "openOrders.status": api.open_orders,
-            "openOrders.cancelAll": api.cancel_open_orders,
-            "allOrders": api.all_orders,
-            "myTrades": api.my_trades,
-        }
 
-    def answer(self, connection: Connection, text: str) -> Json:
+    async def answer(self, connection: Connection, text: str) -> Json:
         """Handle one request frame and return the answer frame."""
         request_id: Any = None
         try:
@@ -64,26 +47,37 @@ class WsApi:
             params = request.get("params") or {}
             if not isinstance(params, dict):
                 raise Rejection(-1135, "Invalid JSON Request")
-            result = self._result(connection, str(request.get("method")), as_text(params))
+            operation = self._operations.get(str(request.get("method")))
+            if operation is None:
+                raise Rejection(-1000, f"Unknown method: {request.get('method')}")
+            result = await self._result(connection, operation, as_text(params))
         except Rejection as exc:
-            return {"id": request_id, "status": exc.status, "error": {"code": exc.code, "msg": exc.message}}
-        return {"id": request_id, "status": 200, "result": result, "rateLimits": []}
+            return self._refusal(request_id, exc)
+        counted = self._desk.limits.counted(orders=operation.places)
+        return {"id": request_id, "status": 200, "result": result, "rateLimits": counted}
 
-    def _result(self, connection: Connection, method: str, params: Params) -> Any:
-        if method in self._public:
-            return self._public[method](params)
-        if method == "userDataStream.subscribe.signature":
-            self._check(params)
+    def _refusal(self, request_id: Any, refusal: Rejection) -> Json:
+        # There is no answer without JSON here: where REST would give only a status, the most general error stands in.
+        error: Json = {"code": refusal.code or -1000, "msg": refusal.message}
+        if refusal.retry_s is not None:
+            now = self._server_ms()
+            error["data"] = {"serverTime": now, "retryAfter": now + refusal.retry_s * 1_000}
+        counted = self._desk.limits.counted(orders=False)
+        return {"id": request_id, "status": refusal.status, "error": error, "rateLimits": counted}
+
+    async def _result(self, connection: Connection, operation: Operation, params: Params) -> Any:
+
+        def subscribe(params: Params) -> Json:
             return {"subscriptionId": self._hub.subscribe_user(connection)}
-        if method == "userDataStream.unsubscribe":
+
+        def unsubscribe(params: Params) -> Json:
             self._hub.unsubscribe_user(connection)
             return {}
-        if method not in self._signed:
-            raise Rejection(-1000, f"Unknown method: {method}")
-        self._check(params)
-        return self._signed[method](params)
 
-    def _check(self, params: Params) -> None:
+        run = {USER_STREAM: subscribe, USER_STREAM_END: unsubscribe}.get(operation.name)
+        return await self._desk.answer(operation, params, lambda: self._prove(params), run)
+
+    def _prove(self, params: Params) -> None:
         payload = auth.message_payload(params)
         auth.check_signed(self._keys(), params.get("apiKey", ""), params, payload, self._server_ms())
 

@@ -96,6 +96,16 @@ def test_a_model_trades_without_qt_and_the_books_equal_the_exchange(trained: Tra
     assert "Signal of model-" in err
 
 
+def test_lost_acknowledgements_and_lost_reports_leave_the_books_equal(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(trained.models_dir)
+    faults = "lost-ack:order,next=1;drop:user@executionReport,next=6"
+    options = ("--speed", "max", "--seed", "3", "--minutes", "0.3", "--model", trained.result.model_id)
+    result, err = ended(main_py(tmp_path, "trade", "--practice", *options, "--faults", faults), 0)
+    assert result["orders_match"], err
+    assert result["positions_match"], err
+    assert result["orders"] == result["fills"] > 0
+
+
 def test_a_signal_ends_it_cleanly(tmp_path: Path) -> None:
     process = main_py(tmp_path, "trade", "--practice")
     wait_until_said(process, "Trading.")
@@ -210,6 +220,8 @@ def test_a_running_program_is_not_rearmed_from_outside(tmp_path: Path) -> None:
         (("trade", "--endpoints", "nowhere.json"), "cannot be read"),
         (("trade", "--practice", "--model", "m", "--capital", "lots"), "not an amount of money"),
         (("trade", "--practice", "--model", "nosuchmodel"), "There is no model"),
+        (("trade", "--practice", "--faults", "explode:order"), "no fault named 'explode'"),
+        (("trade", "--endpoints", "nowhere.json", "--faults", "ban,for=1s"), "started for this run"),
         (("kill",), "cannot be read"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 from core.practice.account_store import AccountStore
 from core.practice.bars import MINUTE_MS, Ints, aggregate, bar_of_trades, empty_bars
 from core.practice.exchange import Exchange
+from core.practice.matching import FillCap
 from core.practice.orders import BUY, GTC, LIMIT, MARKET, STOP_LOSS_LIMIT, Order
 from core.practice.paths import Trades, no_trades
 from core.practice.specs import UNITS, MarketSpec
@@ -68,10 +69,16 @@ def steady(minutes: int = 3, price: int = 6_000_000) -> ScriptedMarket:
     return ScriptedMarket([[(0, price, 1_000, False), (59_999, price, 1_000, True)] for _ in range(minutes)])
 
 
-def exchange_over(source: ScriptedMarket, folder: Path, usdt: int = 10_000, btc: int = 0) -> Exchange:
+def exchange_over(
+    source: ScriptedMarket,
+    folder: Path,
+    usdt: int = 10_000,
+    btc: int = 0,
+    fill_cap: FillCap = lambda symbol: None,
+) -> Exchange:
     """Return an exchange at the first trade of the market."""
     store = AccountStore(folder / "account.sqlite", {"USDT": usdt * UNITS, "BTC": btc * UNITS})
-    return Exchange(source, store, START)
+    return Exchange(source, store, START, fill_cap)
 
 
 def order(

@@ -8,7 +8,7 @@ from alembic import op
 from core.persistence import types
 
 revision = "journal_0003"
-down_revision = "journal_0001"
+down_revision = "journal_0002"
 
 
 def upgrade() -> None:
