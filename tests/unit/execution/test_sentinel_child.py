@@ -254,6 +254,7 @@ async def test_a_new_executor_that_ended_in_peace_keeps_its_orders(bench: Callab
         (7.0, desk.lock.release),
     ]
     assert await desk.run() == 0
+    assert desk.now < 7.0, "an older switch leaves as soon as somebody answers for the orders"
     assert set(desk.venue.open) == {"a"}
 
 
