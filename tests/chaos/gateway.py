@@ -56,6 +56,7 @@ class SimGateway:
 
     Attributes:
         on_wire: told of every placement that really goes out.
+        troubles: what the program says does not work, by source.
     """
 
     venue = wire.VENUE
@@ -78,6 +79,7 @@ class SimGateway:
         self._wall = wall
         self._guard = guard
         self.on_wire = on_wire
+        self.troubles: dict[str, str] = {}
         self._instruments: dict[str, Instrument] = {}
         self._by_venue_symbol: dict[str, Instrument] = {}
         self._client_ids: dict[str, str] = {}
@@ -115,10 +117,10 @@ class SimGateway:
             self._sim.forget(session)
 
     def report_trouble(self, source: str, detail: str) -> None:
-        pass
+        self.troubles[source] = detail
 
     def clear_trouble(self, source: str) -> None:
-        pass
+        self.troubles.pop(source, None)
 
     # --- requests ---------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.config import DataPaths
 from core.domain.orders import OrderState, TradingState
-from core.events import BooksTold, FillBooked, Notice, OrderUpdated
+from core.events import BalancesChanged, BooksTold, FillBooked, Notice, OrderUpdated
 from core.execution.api.gateway import GatewayError
 from core.execution.order_manager import is_ours
 from core.execution.order_state import TRANSITIONS
@@ -67,7 +67,9 @@ async def eventual_problems(world: World) -> list[str]:
     """Return what is wrong now; with faults off and time passing, nothing may stay wrong."""
     orders = rows(world.paths, "SELECT o.*, i.source, i.owner FROM orders o JOIN intents i USING (intent_id)")
     fills = rows(world.paths, "SELECT * FROM fills")
+    intents = rows(world.paths, "SELECT o.client_order_id, o.state, i.* FROM orders o JOIN intents i USING (intent_id)")
     problems = [
+        *_crossing_problems(world, intents),
         *_fill_problems(world, orders, fills),
         *_order_problems(world, orders),
         *_money_problems(world, fills),
@@ -226,6 +228,27 @@ def _position_problems(world: World, fills: list[Row]) -> list[str]:
     return problems
 
 
+def _crossing_problems(world: World, intents: list[Row]) -> list[str]:
+    """What may only reduce a position never turns it around: as it happened at the venue, heard of or not."""
+    wishes = {row["client_order_id"]: row for row in intents}
+    by_id = {order.order_id: order for order in world.sim.all_orders()}
+    held: dict[tuple[str, str], Decimal] = {}
+    problems = []
+    for fill in sorted(world.sim.all_fills(), key=lambda fill: (fill.time_ms, fill.market_ms, fill.trade_id)):
+        wish, spec = wishes.get(by_id[fill.order_id].client_id), world.sim.exchange.specs[fill.symbol]
+        if wish is None:
+            continue
+        place = (spec.unified, wish["owner"])
+        _, _, quantity, fee, currency = _truth(fill, spec)
+        before = held.get(place, Decimal(0))
+        after = before + (quantity if fill.is_buyer else -quantity) - (fee if currency == spec.base else 0)
+        held[place] = after
+        if wish["reduce_only"] and before * after < 0:
+            kind = "stop-oversells" if wish["source"] == "kill_switch" else "reduce-crosses"
+            problems.append(f"{kind}: {wish['client_order_id']} took {place} from {before} to {after}")
+    return problems
+
+
 def _state_problems(world: World, orders: list[Row]) -> list[str]:
     """Trading is allowed exactly where it was last commanded so; a halt leaves no order of ours at the venue."""
     problems = []
@@ -256,6 +279,11 @@ def _memory_problems(world: World, orders: list[Row]) -> list[str]:
     stored = {(r["symbol"], r["owner"]): Decimal(r["quantity"]) for r in rows(world.paths, "SELECT * FROM positions")}
     if held != stored:
         problems.append(f"memory: positions {held} in memory, {stored} on disk")
+    venue = wire.balances_of(world.sim.exchange.ledger.balances())
+    balances = [event.balances for event in world.life.events if isinstance(event, BalancesChanged)]
+    if balances and balances[-1] != venue:
+        problems.append(f"balances: {balances[-1]} were told, the venue holds {venue}")
+    problems += [f"trouble-stays: {source}, {text}" for source, text in world.life.gateway.troubles.items()]
     told = {}
     for event in world.life.events:
         if isinstance(event, OrderUpdated):

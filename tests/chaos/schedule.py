@@ -110,7 +110,7 @@ def fault(rng: random.Random, number: int) -> list[Step]:
 def risky(rng: random.Random, number: int) -> list[Step]:
     """An order whose own request meets a fault."""
     step = {"lane": "submit", "kind": _draw(rng, SUBMIT_FAULTS), "n": 1, "s": rng.choice((0.05, 0.3, 1.0, 1.9))}
-    step["at"] = step["s"] + rng.choice((0.1, 0.5, 1.0, 1.9))
+    step["at"] = step["s"] + rng.choice((0.1, 0.5, 1.0, 1.9, 2.9))
     return [["fault", step], *place(rng, number)]
 
 

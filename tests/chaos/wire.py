@@ -63,7 +63,7 @@ def order_params(request: OrderRequest) -> dict[str, str]:
         "type": _NAMES[request.order_type],
         "quantity": plain(request.quantity),
         "newClientOrderId": request.client_order_id,
-        "newOrderRespType": "FULL" if request.order_type in (OrderType.MARKET, OrderType.LIMIT) else "RESULT",
+        "newOrderRespType": "FULL",
     }
     if request.order_type is not OrderType.MARKET and request.limit_price is not None:
         params["price"] = plain(request.limit_price)

@@ -183,9 +183,23 @@ class World:
         return str(self._manual_ids)
 
     def _on_insert(self, process: SimProcess, record: OrderRecord) -> None:
+        if record.order.state is OrderState.SUBMITTED:
+            self._check_lock(process, record)
         if record.order.state is not OrderState.DENIED:
             self.inserted[record.key] = process.number
             self.sources[record.key] = record.intent.source
+
+    def _check_lock(self, process: SimProcess, record: OrderRecord) -> None:
+        """Nothing is bought where the fate of an order is open."""
+        intent = record.intent
+        held = process.executor.position(intent.symbol, intent.owner).quantity
+        unknown = [
+            order.client_order_id
+            for order in process.executor.working_orders
+            if order.state is OrderState.UNKNOWN and order.intent.symbol == intent.symbol
+        ]
+        if unknown and intent.side is Side.BUY and held >= 0:
+            self.violate("unknown-lock", f"{record.key} was approved while the fate of {unknown} was open")
 
     def _on_wire(self, process: SimProcess, request: OrderRequest) -> None:
         key = request.client_order_id
@@ -259,6 +273,8 @@ class World:
             process.disk_faults = 0
         self.wanted, self._down_s = True, 0.0
         await self._settle("recovered")
+        if not self.halted and self.halted is not None:
+            await self._probe()
         life = self.life
         await life.leave()
         self._forget_commands()
@@ -270,6 +286,19 @@ class World:
                 self.violate("bug", f"{context.get('message')}: {context.get('exception')!r}")
         self.wanted = False
         await self.life.leave()
+
+    async def _probe(self) -> None:
+        """A program that has recovered can trade."""
+        quantity = Decimal("0.01")
+        now = self.clock.now_ns()
+        intent = Intent(
+            "probe:1", IntentSource.STRATEGY, "probe", "BTC/USDT", Side.BUY, quantity, OrderType.MARKET, created_ns=now
+        )
+        task = self.life.spawn(self.life.executor.submit(intent))
+        await asyncio.wait({task}, timeout=20)
+        order = task.result() if task.done() and not task.cancelled() and task.exception() is None else None
+        if order is None or order.state is not OrderState.FILLED:
+            self.violate("trades-no-more", f"the order after the recovery became {order}")
 
     async def _settle(self, when: str) -> None:
         problems = []
