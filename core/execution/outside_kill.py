@@ -135,6 +135,9 @@ class OutsideKill:
                 place = (record.intent.symbol, record.intent.owner)
                 held = positions.get(place) or Position(gateway.venue, *place)
                 missing = max(ZERO, seen.filled_quantity - record.booked_quantity) * record.intent.side.sign
+                if missing > 0:  # the fee may have been taken out of it: rather a rest stays than too much is sold
+                    rules = gateway.instruments[record.intent.symbol]
+                    missing -= missing * max(rules.maker_fee, rules.taker_fee)
                 positions[place] = replace(held, quantity=held.quantity + missing)
             return list(positions.values())
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from core.execution.fence import Fence
 from core.execution.foreign_kill import KillJournal
 from core.execution.kill_switch import KillReport
 from core.execution.order_manager import client_order_id
+from core.execution.outside_kill import OutsideKill
+from core.execution.process_lock import ExecutorLock
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.test_unknown_orders import REST, run, state_of, until
 
@@ -240,6 +243,21 @@ async def test_what_a_kill_from_outside_sells_while_the_program_runs_is_no_order
     record = desk.journal.order(sold)
     assert record is not None
     assert record.is_settled
+
+
+async def test_a_kill_from_outside_sells_no_more_than_is_left_of_a_purchase_after_its_fee(desk: Desk) -> None:
+    desk.venue.free["BTC"] = Decimal(1)  # the account's own, no business of the program
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    await executor.stop()
+    desk.venue.fill(order.client_order_id, Decimal("0.3"))  # bought while nothing ran: not in the books
+    sent = len(desk.venue.sent)
+    lock = ExecutorLock(desk.paths.root / "locks", "test")
+    fence = Fence(desk.paths.root / "fence.json")
+    kill = OutsideKill(desk.paths, fence, lock, lambda: nullcontext(desk.venue), desk.venue.clock)
+    report, _ = await kill.run(fence.raise_epoch("killed", 1).epoch, flatten=True, reason="killed")
+    assert [request.quantity for request in desk.venue.sent[sent:]] == [Decimal("0.2997")]
+    assert report.flat
 
 
 def test_a_kill_journal_line_is_complete_json(tmp_path: Path) -> None:
