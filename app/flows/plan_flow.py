@@ -96,15 +96,16 @@ def judge(entry: PlanInput, context: PlanContext) -> PlanJudgement:
     reachable = ticket.online and ticket.trading_state is not TradingState.HALTED
     blocker = (_not_covered(entry, context) if reachable else None) or judged.blocker
     if blocker is not None or instrument is None or figures is None:
-        return PlanJudgement(blocker, judged.warnings)
+        return PlanJudgement(blocker)
     entry = _rounded(entry, instrument, figures)
+    if (blocker := _wrong_exit(entry, figures.price, instrument)) is not None:
+        return PlanJudgement(blocker)
     try:
         draft = _draft(entry, instrument.symbol)
     except ValueError as exc:
-        return PlanJudgement(Sentence(_DRAFT_TEXT.get(str(exc), str(exc))), judged.warnings)
-    blocker = _wrong_exit(entry, figures.price, instrument) or _small_parts(draft, ticket)
-    if blocker is not None:
-        return PlanJudgement(blocker, judged.warnings)
+        return PlanJudgement(Sentence(_DRAFT_TEXT.get(str(exc), str(exc))))
+    if (blocker := _small_parts(draft, ticket)) is not None:
+        return PlanJudgement(blocker)
     return PlanJudgement(None, _warnings(entry, judged), _preview(draft, figures, instrument), draft)
 
 
@@ -233,7 +234,8 @@ def _small_parts(draft: PlanDraft, ticket: TicketContext) -> Sentence | None:
 def _warnings(entry: PlanInput, judged: Assessment) -> tuple[Sentence, ...]:
     if entry.kind not in WITH_EXITS:
         return judged.warnings
-    found = list(judged.warnings)
+    # How large an order is, and how far from the market, says nothing against leaving.
+    found = list(judged.warnings) if entry.kind is PlanKind.BRACKET else []
     if entry.stop_price is None and entry.trail is None:
         found.append(Sentence(mark("Without a stop the loss is not limited.")))
     if entry.target_price is not None:

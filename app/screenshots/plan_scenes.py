@@ -112,6 +112,7 @@ def _protect(studio: Studio) -> QPixmap:
     held = next(p for p in studio.window.models.positions.held() if p.symbol == BTC)
     studio.window.order_dialogs.protect(held)
     dialog = _opened(studio, PlanDialog)
+    dialog.form.fields["quantity"].edit.set_value(_QUANTITY)  # the rest is held by a working order
     dialog.form.fields["trail"].edit.set_value(studio.materials.session.part_of_price(BTC, 0.02))
     dialog.form.fields["target"].edit.set_value(studio.materials.session.part_of_price(BTC, 1.05))
     return _take(studio, dialog)

@@ -140,7 +140,8 @@ class PlanForm(QWidget):
             group.addButton(button)
             grid.addWidget(button, row, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(meaning, row, 1)
-            button.setEnabled(kind is PlanKind.EXIT or self._owner == MANUAL_OWNER)  # another's can only be reduced
+            for part in (button, meaning):  # somebody else's position can only be reduced
+                part.setVisible(kind is PlanKind.EXIT or self._owner == MANUAL_OWNER)
             self.kinds[kind] = button
         return grid
 

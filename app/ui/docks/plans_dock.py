@@ -60,7 +60,7 @@ class PlansDock(Panel):
         self.retranslate()
 
     def retranslate(self) -> None:
-        self.open_only.setText(tr("Open only"))
+        self.open_only.setText(tr("At work only"))
         self.new_plan.setText(tr("New order plan…"))
         self.cancel_plan.setText(tr("Cancel plan"))
         self.cancel_plan.setToolTip(tr("End the plan and cancel its orders; what it traded stays"))
