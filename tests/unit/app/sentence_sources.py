@@ -66,7 +66,8 @@ NOT_SENTENCES = {
     "first start",  # why the state is ACTIVE in a new journal: nothing is shown of it
     "[-+.\\d:TZ eE]+",
     "%Y-%m-%d %H:%M",
-    "Duplicate order sent",  # compared with, never shown
+    "Duplicate order sent",  # these two: compared with, never shown
+    "Unknown order sent",
     "epoch {0}/{1}",  # these five: the progress line of the train command
     "loss {0}, validation {1}",
     "best {0}",
