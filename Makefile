@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run demo test lint format setup setup-dev clean help
+.PHONY: run demo test chaos lint format setup setup-dev clean help
 
 help:
 	@echo "make run     set up and open the application (without a display: run the demo)"
 	@echo "make demo    train, trade and write a report, headless"
 	@echo "make test    set up and run all tests"
+	@echo "make chaos   10,000 random schedules of orders and faults (CHAOS_ARGS='-n 500 --seed 7')"
 	@echo "make lint    ruff, mypy and import contracts"
 	@echo "make format  format the sources"
 	@echo "make clean   remove caches and outputs (keeps .venv)"
@@ -34,6 +35,9 @@ demo: setup
 
 test: setup-dev
 	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m pytest -n 2 $(PYTEST_ARGS)
+
+chaos: setup-dev
+	@$(VENV_PYTHON) -m tests.chaos.run $(CHAOS_ARGS)
 
 lint: setup-dev
 	@$(VENV_PYTHON) -m ruff check .

@@ -8,7 +8,14 @@ import sys
 
 def main() -> int:
     """Start the window or the named subcommand and return the exit code."""
+    from core.secrets.environment import seal_environment
+
+    seal_environment()  # before any child could inherit a key
     arguments = sys.argv[1:]
+    if arguments == ["sentinel"]:
+        from core.execution.sentinel_child import main as run_sentinel  # and nothing else: it stays small
+
+        return run_sentinel()
     if not arguments or (arguments[0].startswith("--") and arguments[0] != "--help"):
         from app.qt_start import prepare_process
 

@@ -22,16 +22,20 @@ from core.domain.candles import Candle
 from core.domain.data_origin import DataOrigin, practice_origin
 from core.domain.orders import TradingMode
 from core.errors import UserError
-from core.events import ConnectionState, ConnectionStatus, EventSink
+from core.events import ConnectionState, ConnectionStatus, EventSink, ExecutorEvent
+from core.execution.sentinel import SentinelRules
 
 if TYPE_CHECKING:
     from core.execution.api.ccxt_gateway import CcxtGateway
+    from core.execution.api.key_permissions import KeyGuard
     from core.execution.api.request_budget import BudgetRegistry
     from core.execution.executor import Executor
     from core.execution.executor_options import ExecutorOptions
+    from core.execution.sentinel_process import SentinelKeeper
     from core.practice.control import PracticeControl, PracticeEndpoints, PracticeMarketClock
 
 CLOCK_RETRY_S = 1.0
+GUARDED = SentinelRules()
 
 _log = logging.getLogger(__name__)
 
@@ -174,6 +178,7 @@ async def open_practice_link(
     with_keys: bool,
     on_connection: ConnectionSink | None = None,
     budgets: BudgetRegistry | None = None,
+    key_guard: KeyGuard | None = None,
 ) -> PracticeLink:
     """Open a gateway to the practice exchange on the running loop; it is not connected yet.
 
@@ -183,6 +188,7 @@ async def open_practice_link(
         with_keys: whether the gateway may see and move the account.
         on_connection: told about every change of the link.
         budgets: request limits shared with the other links of this process.
+        key_guard: asked before the key is used; None lets it pass.
 
     Raises:
         UserError: the exchange does not answer.
@@ -212,6 +218,7 @@ async def open_practice_link(
             on_connection=on_connection,
             link=link,
             budgets=budgets,
+            key_guard=key_guard,
         )
         undo.pop_all()
     return PracticeLink(gateway, control, clock, origin)
@@ -219,17 +226,28 @@ async def open_practice_link(
 
 @dataclass(slots=True)
 class TradingSession:
-    """An executor and the link it trades over."""
+    """An executor, the link it trades over, and the dead-man switch beside it.
+
+    Attributes:
+        sentinel: None where fills are simulated in this process: what dies with it needs no switch.
+    """
 
     executor: Executor
     link: PracticeLink
+    sentinel: SentinelKeeper | None = None
 
     async def close(self) -> None:
-        """Stop the executor (which closes its gateway), then the rest of the link."""
+        """Stop the executor (which closes its gateway), then dismiss the switch, then close the rest of the link."""
+        if self.sentinel is not None:
+            self.sentinel.hand_over()
         try:
             await self.executor.stop()
         finally:
-            await self.link.close()
+            try:
+                if self.sentinel is not None:
+                    await self.sentinel.close()
+            finally:
+                await self.link.close()
 
 
 async def open_trading_session(
@@ -239,6 +257,7 @@ async def open_trading_session(
     *,
     bar_processed: Callable[[PracticeLink], BarHook] | None = None,
     options: ExecutorOptions | None = None,
+    sentinel: SentinelRules | None = GUARDED,
     budgets: BudgetRegistry | None = None,
 ) -> TradingSession:
     """Build an executor on the running loop; it is not started yet.
@@ -249,23 +268,42 @@ async def open_trading_session(
         sink: receives every executor event, on this loop's thread.
         bar_processed: makes the hook awaited after a final candle was handled completely (lockstep acknowledges there).
         options: intervals; None uses the defaults.
+        sentinel: patience of the dead-man switch, which begins in the background once the books are known; None for
+            none.
         budgets: request limits shared with the other links of this process.
 
     Raises:
         GatewayError: the exchange does not answer or refuses.
         UserError: the journal cannot be opened.
     """
-    from core.execution.assembly import build_executor, key_fingerprint
+    from core.execution.api.key_permissions import SessionGuard
+    from core.execution.assembly import build_executor
+    from core.execution.sentinel_process import SentinelKeeper, practice_account
+    from core.execution.trading_place import TradingPlace, publish_place
     from core.practice.endpoints_file import publish_endpoints
     from ml.inference import load_predictor
 
-    link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink, budgets=budgets)
+    link = await open_practice_link(
+        endpoints,
+        link="orders",
+        with_keys=True,
+        on_connection=sink,
+        budgets=budgets,
+        key_guard=SessionGuard(),
+    )
+    account = practice_account(endpoints, link.gateway.venue)
+    keeper = SentinelKeeper(paths, account, sink, SystemClock(), sentinel)
+
+    def tell(event: ExecutorEvent) -> None:
+        sink(event)
+        keeper.follow(event)
+
     try:
         executor = build_executor(
             paths,
             link.gateway,
-            key_fingerprint(link.gateway.venue, endpoints.api_key),
-            sink,
+            account.fingerprint,
+            tell,
             partial(load_predictor, paths.models),
             market=link.clock,
             bar_processed=bar_processed(link) if bar_processed else None,
@@ -274,10 +312,12 @@ async def open_trading_session(
     except BaseException:
         await link.close()
         raise
-    session = TradingSession(executor, link)
+    keeper.guard(executor)
+    session = TradingSession(executor, link, keeper)
     try:
         # `main.py kill` must find the exchange without asking this process; only the holder of the lock may say where.
         publish_endpoints(paths, endpoints)
+        publish_place(paths, TradingPlace(TradingMode.PRACTICE, link.gateway.venue))
     except BaseException:
         await session.close()
         raise

@@ -8,7 +8,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Protocol
 
-from core.domain.orders import OrderDraft
+from core.domain.order_plans import PlanDraft
+from core.domain.orders import OrderChange, OrderDraft, TradingMode
+from core.domain.positions import Ownership
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 __all__ = ["MarketCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
@@ -29,6 +32,30 @@ class TradingCommands(Protocol):
         """Cancel all orders of the account, or those of one market."""
         ...
 
+    def replace_order(self, client_order_id: str, change: OrderChange) -> None:
+        """Put a changed order in a resting one's place: cancelled and proven over first, then sent anew."""
+        ...
+
+    def ask_about(self, client_order_id: str) -> None:
+        """Ask the venue now what became of an order."""
+        ...
+
+    def declare_gone(self, client_order_id: str) -> None:
+        """Say that a person saw at the venue that an order without an answer is not there."""
+        ...
+
+    def create_plan(self, draft: PlanDraft) -> None:
+        """Begin an order plan."""
+        ...
+
+    def cancel_plan(self, plan_id: str) -> None:
+        """End an order plan and cancel its orders."""
+        ...
+
+    def resume_plan(self, plan_id: str) -> None:
+        """Let a paused order plan go on."""
+        ...
+
     def add_strategy(self, spec: StrategySpec) -> None:
         """Register a strategy (stopped)."""
         ...
@@ -45,6 +72,14 @@ class TradingCommands(Protocol):
         """Stop a strategy and cancel its working orders; its position stays."""
         ...
 
+    def take_over(self, symbol: str, move: bool) -> None:
+        """Put a market into the person's hands; with `move` the strategies' positions go to the person, at cost."""
+        ...
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """Let strategies trade a market again, shared or alone; `move_to` gets the person's position, at cost."""
+        ...
+
     def kill(self, flatten: bool) -> None:
         """Halt, cancel everything, confirm by query, optionally sell all positions, report."""
         ...
@@ -53,8 +88,20 @@ class TradingCommands(Protocol):
         """Allow trading again after a kill; only ever by explicit request."""
         ...
 
+    def reconnect(self) -> None:
+        """Try now to connect again; needed where the venue refused the key."""
+        ...
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Put new risk limits in force; they are journalled first and come back as an event."""
+        ...
+
     def new_account(self, balance: Decimal) -> None:
-        """Begin a new practice account with `balance` of the quote currency; the strategies come along, stopped."""
+        """Begin a new account with `balance` of the quote currency; the strategies come along, stopped."""
+        ...
+
+    def switch_mode(self, mode: TradingMode) -> None:
+        """Trade with the account of another mode; the strategies come along, stopped."""
         ...
 
 

@@ -12,9 +12,11 @@ from decimal import Decimal
 from enum import StrEnum
 
 from core.domain.fills import Fill
+from core.domain.order_plans import OrderPlan
 from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
-from core.domain.positions import Balance, Position
+from core.domain.positions import Balance, Ownership, Position, Transfer
 from core.domain.signals import Signal
+from core.signals.risk.settings import RiskSettings
 
 
 class Severity(StrEnum):
@@ -53,6 +55,13 @@ class OrderUpdated:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanUpdated:
+    """An order plan changed; `plan` is its complete new state."""
+
+    plan: OrderPlan
+
+
+@dataclass(frozen=True, slots=True)
 class FillBooked:
     """A fill was written to the journal and the position."""
 
@@ -66,6 +75,28 @@ class PositionChanged:
 
     position: Position
     mark_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipChanged:
+    """Who may trade a market; markets nothing was said of are shared.
+
+    Attributes:
+        by: who said so, e.g. "person".
+        paused: strategies that start again when the market is handed back.
+    """
+
+    symbol: str
+    ownership: Ownership
+    by: str
+    paused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBooked:
+    """A position went from one owner to another at what it cost; both `PositionChanged` came before."""
+
+    transfer: Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +184,26 @@ class TradingStateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RiskSettingsChanged:
+    """The limits in force; told at the beginning of a session and whenever they change."""
+
+    settings: RiskSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RiskFigures:
+    """How much of the loss limits is used, quote currency; may be replaced by newer values.
+
+    Attributes:
+        day_pnl: profit since the start of the UTC day, or since trading was re-armed on it.
+        drawdown: fall of the profit from its highest point since trading was armed.
+    """
+
+    day_pnl: Decimal
+    drawdown: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionStatus:
     """Health of one link.
 
@@ -182,8 +233,11 @@ class Notice:
 
 ExecutorEvent = (
     OrderUpdated
+    | PlanUpdated
     | FillBooked
     | PositionChanged
+    | OwnershipChanged
+    | TransferBooked
     | AccountOpened
     | BooksTold
     | BalancesChanged
@@ -192,6 +246,8 @@ ExecutorEvent = (
     | SignalEmitted
     | StrategyStatus
     | TradingStateChanged
+    | RiskSettingsChanged
+    | RiskFigures
     | ConnectionStatus
     | Notice
 )

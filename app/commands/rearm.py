@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.commands.at_rest import existing_folder
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
 from core.clock import SystemClock, to_datetime
-from core.config import data_paths
 from core.domain.orders import TradingState
 from core.errors import UserError
 
@@ -37,7 +37,7 @@ def rearm(
 
     action = _open(data_dir)
     halt = action.look()
-    if halt.state is not TradingState.HALTED:
+    if halt.state is TradingState.ACTIVE:
         result = _result(halt, halt.state, [], rearmed=False)
         emit(result, as_json=as_json, text="Trading is not halted; nothing was changed.")
         return
@@ -59,22 +59,11 @@ def command_line(data_dir: Path | None) -> str:
 
 
 def _open(data_dir: Path | None) -> RearmAtRest:
-    """Prepare a data folder that is there already: a mistyped name must not become a new folder that trades.
-
-    Raises:
-        UserError: there is no such folder, or its databases are damaged.
-    """
-    from app.runtime import prepare_data
     from core.execution.assembly import fence_path
     from core.execution.fence import Fence
-    from core.execution.process_lock import ExecutorLock, runtime_folder
     from core.execution.rearm import RearmAtRest
 
-    root = data_paths(data_dir).root
-    if not root.is_dir():
-        raise UserError(f"There is no data folder {root}.", "Name it with --data-dir.")
-    paths = prepare_data(data_dir)
-    lock = ExecutorLock(runtime_folder(), None, paths.root)
+    paths, lock = existing_folder(data_dir)
     return RearmAtRest(paths, Fence(fence_path(paths)), lock, SystemClock())
 
 
@@ -103,4 +92,4 @@ def _result(before: TradingStateRecord, left: TradingState, stopped: list[str], 
 
 def _text(stopped: list[str]) -> str:
     what = f" These were running and stay stopped until started: {', '.join(stopped)}." if stopped else ""
-    return f"Trading is allowed again.{what}"
+    return f"Trading is allowed again. Drawdown and today's loss are measured anew from now on.{what}"

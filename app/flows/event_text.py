@@ -19,12 +19,17 @@ from core.events import (
     IntentDenied,
     Notice,
     OrderUpdated,
+    OwnershipChanged,
+    PlanUpdated,
     PositionChanged,
+    RiskFigures,
+    RiskSettingsChanged,
     Severity,
     SignalEmitted,
     StrategyState,
     StrategyStatus,
     TradingStateChanged,
+    TransferBooked,
 )
 
 
@@ -68,6 +73,10 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
     match event:
         case OrderUpdated(order=order):
             return LogText(Severity.INFO, "orders", _order_line(order))
+        case PlanUpdated(plan=plan):
+            draft = plan.draft
+            what = f"{draft.kind.value} {draft.side.value} {draft.quantity} {draft.symbol} → {plan.state.value}"
+            return LogText(Severity.INFO, "plans", f"{what} {plan.reason}".strip() + f" [{plan.plan_id}]")
         case FillBooked(fill=fill):
             text = f"{fill.side.value} {fill.quantity} {fill.symbol} @ {fill.price} fee {fill.fee} {fill.fee_currency}"
             return LogText(Severity.SUCCESS, "fills", text)
@@ -91,10 +100,18 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
             return LogText(severity, "connection", f"{event.venue} {event.link}: {event.state} {event.detail}".strip())
         case Notice():
             return LogText(event.severity, "notice", f"{event.title} {event.text}".strip())
+        case OwnershipChanged():
+            return LogText(Severity.INFO, "trading", f"{event.symbol}: {event.ownership} ({event.by})")
+        case TransferBooked(transfer=moved):
+            text = f"{moved.quantity} {moved.symbol} moved at cost: {moved.from_owner} → {moved.to_owner}"
+            return LogText(Severity.INFO, "trading", text)
         case AccountOpened(account=account):
             return LogText(Severity.INFO, "trading", f"books of the account {account}")
-        case BooksTold() | PositionChanged() | BalancesChanged() | DraftRefused():  # a refusal comes with a notice
-            return None
+        case RiskSettingsChanged(settings=settings):
+            limits = ", ".join(f"{name} {value}" for name, value in settings.to_json().items())
+            return LogText(Severity.INFO, "risk", f"limits: {limits}")
+        case BooksTold() | PositionChanged() | BalancesChanged() | RiskFigures() | DraftRefused():
+            return None  # a refusal comes with a notice
 
 
 def _who(order: Order | None) -> str:

@@ -33,6 +33,7 @@ from core.domain.orders import (
     TimeInForce,
     TradingState,
 )
+from core.domain.positions import Ownership
 from core.events import DraftRefused, ExecutorEvent, IntentDenied, OrderUpdated
 
 PRICE_DEVIATION_LIMIT = Decimal("0.05")
@@ -88,6 +89,7 @@ class TicketContext:
         trading: the strategies that trade this market now.
         online: whether orders can reach the venue.
         trading_state: what the executor allows.
+        ownership: who may trade the market.
     """
 
     instrument: Instrument | None = None
@@ -102,6 +104,7 @@ class TicketContext:
     trading: frozenset[str] = frozenset()
     online: bool = False
     trading_state: TradingState = TradingState.ACTIVE
+    ownership: Ownership = Ownership.SHARED
 
     def market_price(self, side: Side) -> Decimal | None:
         """Return the price an order that takes liquidity now would meet, else the last price."""
@@ -464,6 +467,8 @@ def _blocked_by_state(entry: TicketInput, context: TicketContext) -> Sentence | 
         return Sentence(mark("The rules of this market are not known yet."))
     if context.trading_state is TradingState.REDUCING and not _reduces(entry, context):
         return Sentence(mark("Only orders that reduce the position are allowed now."))
+    if context.ownership is Ownership.BOT and not entry.reduce_only:
+        return Sentence(mark("This market is left to its strategies: you can only send reduce-only orders."))
     return None
 
 

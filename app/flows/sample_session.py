@@ -16,7 +16,7 @@ from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import Instrument
 from core.domain.market import Ticker
 from core.domain.orders import Intent, IntentSource, Order, OrderState, OrderType, Side, TradingMode
-from core.domain.positions import Balance, Position
+from core.domain.positions import Balance, Lot, Position
 from core.domain.signals import Signal
 from core.events import (
     BalancesChanged,
@@ -264,7 +264,18 @@ def _positions(now_ns: int) -> tuple[PositionChanged, ...]:
     )
     return tuple(
         PositionChanged(
-            Position(VENUE, symbol, owner, Decimal(quantity), Decimal(entry), Decimal(realised), Decimal(fees), now_ns),
+            Position(
+                VENUE,
+                symbol,
+                owner,
+                Decimal(quantity),
+                Decimal(entry),
+                Decimal(realised),
+                Decimal(fees),
+                now_ns,
+                fifo_pnl=Decimal(realised),
+                lots=(Lot("1", now_ns, Decimal(quantity), Decimal(entry)),) if Decimal(quantity) else (),
+            ),
             Decimal(mark),
         )
         for symbol, owner, quantity, entry, realised, fees, mark in rows

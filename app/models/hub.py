@@ -12,11 +12,13 @@ from PySide6.QtCore import QObject, Signal
 
 from app.flows.event_text import log_text_for, notice_for
 from app.flows.order_flow import TicketContext
+from app.flows.risk_limits import RiskUse
 from app.models.fills_model import FillRow, FillsModel
 from app.models.log_model import LogLevel, LogModel
 from app.models.notifications_model import NotificationsModel
 from app.models.orders_model import OrdersModel
 from app.models.owner_names import OwnerNames
+from app.models.ownerships import Ownerships
 from app.models.positions_model import PositionsModel
 from app.models.precision import Precision
 from app.models.record_model import RecordModel
@@ -36,11 +38,15 @@ from core.events import (
     FillBooked,
     Notice,
     OrderUpdated,
+    OwnershipChanged,
     PositionChanged,
+    RiskFigures,
+    RiskSettingsChanged,
     Severity,
     StrategyStatus,
     TradingStateChanged,
 )
+from core.signals.risk_management import RiskSettings
 
 ORDERS_LINK = "orders"
 _REACHABLE = (ConnectionState.ONLINE, ConnectionState.DEGRADED)
@@ -58,8 +64,10 @@ class WindowModels(QObject):
     Attributes:
         orders, positions, fills, strategies, log, notifications: table models.
         names: what strategies are called.
+        ownerships: who may trade which market.
         mode: which money is moved; None before the executor said so.
         trading_state: what the executor allows.
+        risk_settings: the limits in force; None before the executor said so.
 
     Signals:
         notice_added: a `NoticeRow` was added or counted up.
@@ -79,13 +87,16 @@ class WindowModels(QObject):
         self.precision = Precision()
         self.names = OwnerNames()
         self.orders = OrdersModel(self.precision, self, self.names)
-        self.positions = PositionsModel(self.precision, self, self.names)
+        self.ownerships = Ownerships()
+        self.positions = PositionsModel(self.precision, self, self.names, self.ownerships)
         self.fills = FillsModel(self.precision, self, self.names)
         self.strategies = StrategiesModel(self.precision, self)
         self.log = LogModel(self)
         self.notifications = NotificationsModel(self)
         self.mode: TradingMode | None = None
         self.trading_state = TradingState.ACTIVE
+        self.risk_settings: RiskSettings | None = None
+        self._risk_figures: RiskFigures | None = None
         self._account = ""
         self._telling_books = False
         self._instruments: dict[str, Instrument] = {}
@@ -113,6 +124,9 @@ class WindowModels(QObject):
                 self.fills.put(FillRow(fill, order))
             case PositionChanged(position=position, mark_price=mark):
                 self.positions.set_position(position, mark)
+            case OwnershipChanged(symbol=symbol):
+                self.ownerships.learn(event)
+                self.positions.refresh_ownership(symbol)
             case AccountOpened(account=account):
                 self._on_account(account)
             case BooksTold():
@@ -125,6 +139,10 @@ class WindowModels(QObject):
             case TradingStateChanged():
                 self.trading_state = event.state
                 self.trading_state_changed.emit(event)
+            case RiskSettingsChanged(settings=settings):
+                self.risk_settings = settings
+            case RiskFigures():
+                self._risk_figures = event
             case ConnectionStatus():
                 self._on_connection(event)
             case _:
@@ -176,6 +194,7 @@ class WindowModels(QObject):
             owned=self.positions.owned(symbol),
             online=link is not None and link.state in _REACHABLE,
             trading_state=self.trading_state,
+            ownership=self.ownerships.of(symbol),
         )
 
     def equity(self, quote: str) -> Decimal | None:
@@ -193,9 +212,19 @@ class WindowModels(QObject):
                 total += balance.total * last
         return total
 
+    def risk_use(self) -> RiskUse:
+        """Return how much of the risk limits is used."""
+        figures = self._risk_figures
+        return RiskUse(
+            day_pnl=None if figures is None else figures.day_pnl,
+            drawdown=None if figures is None else figures.drawdown,
+            open_orders=len(self.orders.open_orders()),
+            largest_position=self.positions.largest_value(),
+        )
+
     def profit(self) -> Decimal | None:
         """Return realised plus open profit after fees over all positions; None before the first position."""
-        rows = self.positions.records()
+        rows = self.positions.owner_rows()
         return sum((row.total_pnl for row in rows), ZERO) if rows else None
 
     def flush(self) -> None:
@@ -214,12 +243,14 @@ class WindowModels(QObject):
         if self._account not in ("", account):
             for table in (self.orders, self.positions, self.fills, self.strategies):
                 table.clear()
+            self.ownerships.forget()
             self._balances = {}
+            self._risk_figures = None
         self._account = account
 
     def _on_connection(self, status: ConnectionStatus) -> None:
         self._links[status.link] = status
-        if status.mode is not self.mode:
+        if status.mode is not self.mode and (self.mode is None or status.link == "orders"):
             self.mode = status.mode
             self.mode_changed.emit(status.mode)
         self.connection_changed.emit(status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -13,8 +14,10 @@ from PySide6.QtGui import QPainter, QPixmap
 from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWizard
 
 from app.flows.datasets import SourceKind
+from app.flows.risk_limits import RiskUse
 from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
+from app.screenshots.keys_scenes import keys_scenes
 from app.screenshots.market import NOW_NS
 from app.screenshots.session import BTC, HOURLY, WOULD_TRADE
 from app.screenshots.studio import Studio, make_tray, settle
@@ -25,6 +28,7 @@ from app.ui.actions import ActionId
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
 from app.ui.dialogs.guide_dialog import GuideDialog
+from app.ui.dialogs.risk_dialog import RiskDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.layouts import DockName, Preset
 from app.ui.tray import mode_icon
@@ -34,7 +38,9 @@ from app.ui.wizards.training_wizard import TrainingWizard
 from core.clock import NS_PER_S
 from core.config import VERSION
 from core.domain.orders import TradingMode
-from core.events import ConnectionState, Notice, Severity
+from core.domain.positions import Ownership
+from core.events import ConnectionState, Notice, OwnershipChanged, Severity
+from core.signals.risk_management import RiskSettings
 
 Take = Callable[[Studio], QPixmap]
 # The core's own sentences, word for word: they are translated as in a real session.
@@ -206,9 +212,14 @@ def _dialog_scenes() -> dict[str, Take]:
         "dialog_shortcuts": lambda studio: _shoot_dialog(studio, ShortcutsDialog(studio.window)),
         "dialog_add_strategy": partial(_add_strategy, name=tr("Bitcoin hourly")),
         "dialog_add_strategy_incomplete": partial(_add_strategy, name=""),
+        **keys_scenes(),
+        "dialog_risk_limits": _risk_limits,
+        "dialog_risk_limits_wrong": _risk_limits_wrong,
+        "question_risk_looser": _risk_looser_question,
         "question_close": _close_question,
         "question_flatten": _flatten_question,
         "question_handback": _handback_question,
+        "question_take_over": _take_over_question,
         "command_palette": partial(_palette, query=""),
         "command_palette_search": lambda studio: _palette(studio, query=tr("Strategy")[:3]),
         "command_palette_nothing": partial(_palette, query="xyzzy"),
@@ -376,6 +387,33 @@ def _add_strategy(studio: Studio, *, name: str) -> QPixmap:
     return _shoot_dialog(studio, dialog)
 
 
+def _risk_dialog() -> RiskDialog:
+    use = RiskUse(Decimal("-812.40"), Decimal("2310.75"), 4, Decimal("8150.20"))
+    return RiskDialog(RiskSettings, lambda: use, None)
+
+
+def _risk_limits(studio: Studio) -> QPixmap:
+    return _shoot_dialog(studio, _risk_dialog())
+
+
+def _risk_limits_wrong(studio: Studio) -> QPixmap:
+    dialog = _risk_dialog()
+    dialog.fields["max_order_value"].edit.setText("")
+    return _shoot_dialog(studio, dialog)
+
+
+def _risk_looser_question(studio: Studio) -> QPixmap:
+    dialog = _risk_dialog()
+    dialog.fields["max_order_value"].edit.set_value(Decimal(50_000))
+    dialog.fields["price_collar"].edit.set_value(Decimal("7.5"))
+    dialog.apply.click()
+    question = dialog.findChild(QWidget, "risk_looser_dialog")
+    assert question is not None
+    taken = _shoot_dialog(studio, question)
+    dialog.close()
+    return taken
+
+
 def _open_question(studio: Studio, name: str) -> QPixmap:
     dialog = studio.window.findChild(QWidget, name)
     assert dialog is not None, name
@@ -393,8 +431,16 @@ def _flatten_question(studio: Studio) -> QPixmap:
 
 
 def _handback_question(studio: Studio) -> QPixmap:
-    studio.window.questions.ask_handback((HOURLY,), (tr("Bitcoin hourly"),))
-    return _open_question(studio, "handback_dialog")
+    studio.window.on_executor_event(OwnershipChanged(BTC, Ownership.MANUAL, "person", (HOURLY,)))
+    studio.window.ownership.ask_hand_back(BTC)
+    taken = _open_question(studio, "handback_dialog")
+    studio.window.on_executor_event(OwnershipChanged(BTC, Ownership.SHARED, "person"))
+    return taken
+
+
+def _take_over_question(studio: Studio) -> QPixmap:
+    studio.window.ownership.ask_take_over(BTC)
+    return _open_question(studio, "take_over_dialog")
 
 
 def _rearm_question(studio: Studio) -> QPixmap:

@@ -30,8 +30,11 @@ from app.ui.tray import Tray
 from app.ui.window_services import WindowServices
 from core.clock import NS_PER_S, ManualClock
 from core.config import VERSION
-from core.domain.orders import OrderDraft, TradingMode
+from core.domain.order_plans import PlanDraft
+from core.domain.orders import OrderChange, OrderDraft, TradingMode
+from core.domain.positions import Ownership
 from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
+from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
 _ROUNDS = 4  # through the event queue: layouts, deferred deletions, timers of 0 ms
@@ -57,6 +60,24 @@ class SilentCommands:
     def cancel_all(self, symbol: str | None) -> None:
         """Ignore a cancel of everything."""
 
+    def replace_order(self, client_order_id: str, change: OrderChange) -> None:
+        """Ignore a change."""
+
+    def ask_about(self, client_order_id: str) -> None:
+        """Ignore a question."""
+
+    def declare_gone(self, client_order_id: str) -> None:
+        """Ignore a person's word."""
+
+    def create_plan(self, draft: PlanDraft) -> None:
+        """Ignore a new order plan."""
+
+    def cancel_plan(self, plan_id: str) -> None:
+        """Ignore the end of an order plan."""
+
+    def resume_plan(self, plan_id: str) -> None:
+        """Ignore the wish that an order plan goes on."""
+
     def add_strategy(self, spec: StrategySpec) -> None:
         """Ignore a new strategy."""
 
@@ -69,14 +90,29 @@ class SilentCommands:
     def stop_strategy(self, strategy_id: str) -> None:
         """Ignore a stop."""
 
+    def take_over(self, symbol: str, move: bool) -> None:
+        """Ignore a take-over."""
+
+    def hand_back(self, symbol: str, to: Ownership, move_to: str) -> None:
+        """Ignore a hand-back."""
+
     def kill(self, flatten: bool) -> None:
         """Ignore the kill switch."""
 
     def rearm(self) -> None:
         """Ignore a re-arm."""
 
+    def reconnect(self) -> None:
+        """Ignore the wish to connect again."""
+
+    def change_risk_settings(self, settings: RiskSettings) -> None:
+        """Ignore new limits."""
+
     def new_account(self, balance: Decimal) -> None:
         """Ignore the wish for a new account."""
+
+    def switch_mode(self, mode: TradingMode) -> None:
+        """Ignore the wish for another mode."""
 
     def watch(self, symbol: str, timeframe: str) -> None:
         """Ignore the wish for another market."""

@@ -15,7 +15,8 @@ from app.screenshots.studio import Studio
 from app.ui.layouts import DockName
 from core.clock import NS_PER_S
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType
-from core.events import OrderUpdated
+from core.domain.positions import Ownership
+from core.events import OrderUpdated, OwnershipChanged
 
 _TICKET_QUANTITY, _TICKET_SHARE = Decimal("0.01500"), Decimal("0.9975")
 
@@ -147,6 +148,8 @@ def _answer(studio: Studio, draft: OrderDraft, state: OrderState, text: str) -> 
 
 
 def _ticket_manual(studio: Studio) -> QPixmap:
-    """Take the market over from its strategy; last, for the window does not forget it."""
-    studio.window.ticket.head.take_over.click()
-    return _ticket(studio)
+    """The market was taken over from its strategy."""
+    studio.window.on_executor_event(OwnershipChanged(BTC, Ownership.MANUAL, "person"))
+    taken = _ticket(studio)
+    studio.window.on_executor_event(OwnershipChanged(BTC, Ownership.SHARED, "person"))
+    return taken

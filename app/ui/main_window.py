@@ -34,6 +34,7 @@ from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
 from app.ui.layouts import DockName, Layouts, Preset
 from app.ui.menus import Menus
+from app.ui.ownership_questions import OwnershipQuestions
 from app.ui.questions import Questions
 from app.ui.status_bar import StatusBar
 from app.ui.top_bar import TopBar
@@ -109,7 +110,7 @@ class MainWindow(QMainWindow):
 
     def _build_panels(self) -> None:
         theme, trading, models = self._services.theme, self._services.trading, self.models
-        self.ticket = TicketDock(trading, models.strategies, theme, self._services.now_ns)
+        self.ticket = TicketDock(trading, models.strategies, models.ownerships, theme, self._services.now_ns)
         self.strategies = StrategiesDock(models.strategies, trading, theme, models.equity)
         self.orders = OrdersDock(models.orders, trading, theme)
         self.positions = PositionsDock(models.positions, theme)
@@ -149,6 +150,7 @@ class MainWindow(QMainWindow):
         self.toasts = ToastStack(services.theme, self, self.ticket.foot)
         self.error_dialog = ErrorDialog(services.theme, self)
         self.questions = Questions(self)
+        self.ownership = OwnershipQuestions(self, services.trading, self.models)
         self.mode_frame = ModeFrame(services.theme, self)
         parts = WindowParts(
             self,
@@ -180,6 +182,11 @@ class MainWindow(QMainWindow):
         self.questions.quit_confirmed.connect(self.close_requested)
         self.toasts.clicked.connect(self._on_toast_clicked)
         self.positions.close_requested.connect(self._on_close_position)
+        for source in (self.positions, self.ticket.head):
+            source.take_over_requested.connect(self.ownership.ask_take_over)
+            source.hand_back_requested.connect(self.ownership.ask_hand_back)
+        self.positions.leave_requested.connect(self.ownership.ask_leave)
+        self.positions.share_requested.connect(self.ownership.ask_share)
         self.deeds.train_requested.connect(self.train_requested)
         self.deeds.market_chosen.connect(self.show_market)
         for panel in (self.orders, self.positions, self.fills, self.strategies):

@@ -6,6 +6,7 @@ Ledger amounts are `Decimal` end to end. Floats are accepted nowhere in this mod
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 ZERO = Decimal(0)
@@ -27,6 +28,14 @@ def parse_decimal(text: str) -> Decimal:
     if not value.is_finite():
         raise ValueError(f"not a finite number: {text!r}")
     return value
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """Sum amounts in the ledger's context: exact up to 38 digits."""
+    result = ZERO
+    for amount in amounts:
+        result = LEDGER_CONTEXT.add(result, amount)
+    return result
 
 
 def floor_to_step(value: Decimal, step: Decimal) -> Decimal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ from core.domain.money import ZERO
 
 # Owner of what a person buys and sells; every other owner is a strategy's id, or "external".
 MANUAL_OWNER = "manual"
+REPLACEMENT = "replace:"  # begins the intent id of an order that takes another one's place
 STOP_REASON = "stopped with STOP"  # why trading is halted after a person pressed the kill switch
 
 
@@ -176,6 +177,12 @@ class Intent:
         if self.order_type is OrderType.STOP_LOSS_LIMIT and self.stop_price is None:
             raise ValueError("a stop order needs a stop price")
 
+    @property
+    def parent_id(self) -> str:
+        """Id of the order plan it is a part of (see `core.domain.order_plans`); "" where it stands alone."""
+        prefix, _, rest = self.intent_id.partition(":")
+        return rest.partition(":")[0] if prefix == "plan" else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -207,3 +214,41 @@ class Order:
     def remaining_quantity(self) -> Decimal:
         """Base currency not yet filled."""
         return max(ZERO, self.intent.quantity - self.filled_quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """What is to be different about a resting order; None keeps it.
+
+    Attributes:
+        quantity: base currency in total, what is filled already included.
+    """
+
+    quantity: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+    def apply(self, former: Order, new_id: str, now_ns: int) -> Intent | None:
+        """Return the wish for what remains of the changed order; None where nothing does, or nothing changed.
+
+        Args:
+            former: the order it replaces, with what is filled of it.
+            new_id: unique part of the new intent's id, or that id itself.
+        """
+        intent = former.intent
+        total = intent.quantity if self.quantity is None else self.quantity
+        limit = intent.limit_price if self.limit_price is None else self.limit_price
+        stop = intent.stop_price if self.stop_price is None else self.stop_price
+        same = (total, limit, stop) == (intent.quantity, intent.limit_price, intent.stop_price)
+        if same or total <= former.filled_quantity:
+            return None
+        return replace(
+            intent,
+            intent_id=new_id if new_id.startswith(REPLACEMENT) else f"{REPLACEMENT}{new_id}",
+            quantity=total - former.filled_quantity,
+            limit_price=limit,
+            stop_price=stop,
+            reference_price=None,
+            reason=f"replaces {former.client_order_id}",
+            created_ns=now_ns,
+        )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
-from core.domain.money import ZERO, parse_decimal
+from core.domain.money import LEDGER_CONTEXT, ZERO, parse_decimal
+from core.domain.orders import Order
 from core.domain.positions import Balance
 from core.execution.journal import Journal
+from core.execution.loss_measure import LossMeasure
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager
 from core.execution.position_tracker import net_pnl
@@ -22,13 +24,21 @@ class AccountBook:
     """Balances as the venue reports them, and profit over all positions.
 
     Days are UTC days of the market clock: in a replay a day of the market is a day.
+
+    Attributes:
+        market: the market clock.
+        is_traded: whether the venue trades a market; what it does not trade any more has no price to wait for.
+        losses: what the day's loss and the drawdown are measured from.
     """
 
     def __init__(self, journal: Journal, manager: OrderManager, marks: Marks, market: Clock) -> None:
         self._journal = journal
         self._manager = manager
         self._marks = marks
-        self._market = market
+        self.market = market
+        self.losses = LossMeasure(journal)
+        self.is_traded: Callable[[str], bool] = lambda symbol: True
+        self._heard: dict[str, Decimal] = {}
         self._balances: dict[str, Balance] = {}
         self._day_start: tuple[int, Decimal] | None = None
         self._snapshot: tuple[int, Decimal] | None = None
@@ -71,19 +81,50 @@ class AccountBook:
         stored = json.loads(self._journal.meta("first_balances") or "{}")
         return {currency: parse_decimal(total) for currency, total in stored.items()}
 
+    def equity(self, quote: str) -> Decimal:
+        """Return what the account is worth in `quote`; what nobody knows a price of counts as nothing."""
+        rates = ((b.total, self._marks.convert(b.currency, quote)) for b in self._balances.values() if b.total)
+        return sum((LEDGER_CONTEXT.multiply(total, rate) for total, rate in rates if rate is not None), start=ZERO)
+
+    def newest_orders(self, limit: int) -> list[Order]:
+        """Return the newest orders in the books, oldest first."""
+        return [record.order for record in self._journal.orders(limit=limit)]
+
+    @property
+    def today(self) -> int:
+        """The UTC day of the market clock, counted from the epoch."""
+        return self.market.now_ns() // DAY_NS
+
+    def unpriced(self) -> list[str]:
+        """Return the traded markets with an open position that no price was heard of yet."""
+        held = {p.symbol for p in self._manager.positions if p.quantity and self.is_traded(p.symbol)}
+        return sorted(symbol for symbol in held if self._price(symbol) is None)
+
     def pnl(self) -> Decimal:
-        """Profit of all owners since the journal began, in quote currency."""
-        return sum((net_pnl(p, self._marks.price(p.symbol)) for p in self._manager.positions), start=ZERO)
+        """Profit of all owners since the journal began, in quote currency.
+
+        A price that is too old to trade on still values a position: without it, its loss would vanish for a while.
+        """
+        return sum((net_pnl(p, self._price(p.symbol)) for p in self._manager.positions), start=ZERO)
 
     def day_pnl(self) -> Decimal:
-        """Profit since the start of the UTC day."""
+        """Profit since the start of the UTC day, or since trading was re-armed on it."""
         self.roll_day()
-        assert self._day_start is not None  # set by roll_day
-        return self.pnl() - self._day_start[1]
+        return self.losses.day_pnl(self.pnl())
+
+    def drawdown(self) -> Decimal:
+        """Fall of the profit from its highest point since trading was armed."""
+        self.roll_day()
+        return self.losses.drawdown(self.pnl())
 
     def roll_day(self) -> None:
-        """Begin a new day where one has begun, and keep a snapshot of the profit now and then."""
-        now, pnl = self._market.now_ns(), self.pnl()
+        """Begin a new day where one has begun, and keep a snapshot of the profit now and then.
+
+        A profit without the open part of a position is none: nothing is kept of it.
+        """
+        if self.unpriced():
+            return
+        now, pnl = self.market.now_ns(), self.pnl()
         if self._day_start is None:
             self._day_start = self._journal.day_start()
         if self._day_start is None or self._day_start[0] // DAY_NS < now // DAY_NS:
@@ -92,3 +133,10 @@ class AccountBook:
         elif self._snapshot is None or (now - self._snapshot[0] >= SNAPSHOT_NS and pnl != self._snapshot[1]):
             self._journal.add_equity(now, pnl)
             self._snapshot = (now, pnl)
+        self.losses.observe(pnl, now // DAY_NS, self._day_start[1])
+
+    def _price(self, symbol: str) -> Decimal | None:
+        present = self._marks.price(symbol)
+        if present is not None:
+            self._heard[symbol] = present
+        return self._heard.get(symbol)

@@ -6,58 +6,45 @@ The window runs it in a QThread, `main.py trade` on the main thread. Nothing els
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import random
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
 from core.clock import Clock
 from core.config import DataPaths
-from core.domain.orders import STOP_REASON, Intent, Order, OrderDraft, OrderState, TradingState
-from core.domain.positions import Balance, Position
+from core.domain.order_plans import OrderPlan, PlanDraft
+from core.domain.orders import STOP_REASON, Intent, Order, OrderChange, OrderDraft, TradingState
+from core.domain.positions import Ownership, Position
 from core.errors import UserError
 from core.events import (
     AccountOpened,
-    BalancesChanged,
     BooksTold,
     EventSink,
-    Notice,
     PositionChanged,
-    Severity,
-    TradingStateChanged,
 )
 from core.execution.account import AccountBook
-from core.execution.api.gateway import (
-    BalanceReport,
-    ExchangeGateway,
-    FatalGatewayError,
-    GatewayError,
-    UserEvent,
-)
+from core.execution.api.gateway import ExchangeGateway, GatewayError
+from core.execution.book_keeper import BookKeeper
 from core.execution.books import BookCheck, check_books
 from core.execution.executor_options import ExecutorOptions
 from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
 from core.execution.journal import Journal
-from core.execution.kill_switch import (
-    KillReport,
-    begin_report,
-    cancel_everything,
-    flatten_intents,
-    is_dust,
-    note_sale,
-    write_report,
-)
+from core.execution.kill_switch import KillReport
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import DeskOptions, OrderDesk
 from core.execution.order_manager import OrderManager
+from core.execution.ownership_desk import OwnershipDesk
+from core.execution.plan_runner import LOOK_S, PlanRunner
+from core.execution.position_desk import PositionDesk
 from core.execution.process_lock import ExecutorLock
-from core.execution.reconciliation import Event, describe
+from core.execution.reconciliation import Event
 from core.execution.records import TradingStateRecord
+from core.execution.risk_watch import RiskWatch
+from core.execution.stop_desk import StopDesk
 from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trade_analyzer import TradeStats, analyze_trades
@@ -65,8 +52,6 @@ from core.execution.trading_control import TradingControl
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
-
-ACCOUNT_STREAM, RECONCILIATION = "account-stream", "reconciliation"  # what may trouble the link
 
 _log = logging.getLogger(__name__)
 
@@ -122,8 +107,20 @@ class Executor:
             backoff_s=self._options.backoff_s,
             backoff_max_s=self._options.backoff_max_s,
         )
+        self._keeper = BookKeeper(
+            gateway,
+            journal,
+            self._manager,
+            self._account,
+            self._sync,
+            sink,
+            wall,
+            self._options,
+            strategy_symbols=lambda: self._runner.symbols,
+        )
         self._desk = OrderDesk(
             gateway,
+            journal,
             self._manager,
             risk,
             self._control,
@@ -131,10 +128,11 @@ class Executor:
             self._marks,
             self._mark_watcher,
             self._sync,
+            self._keeper,
             sink,
             wall,
-            refresh_balances=self._refresh_balances,
             new_id=new_id,
+            owner_denies=lambda intent: self._ownership.owner_denies(intent),
             options=DeskOptions(
                 self._options.settle_s,
                 self._options.settle_poll_s,
@@ -154,16 +152,57 @@ class Executor:
             spawn=self._spawn,
             bar_processed=bar_processed,
         )
+        self._positions = PositionDesk(journal, self._manager, self._marks, gateway, wall)
+        self._ownership = OwnershipDesk(
+            journal,
+            self._manager,
+            self._positions,
+            self._runner,
+            sink,
+            wall,
+            cancel=self.cancel_order,
+            start=self.start_strategy,
+        )
+        self._plans = PlanRunner(
+            gateway,
+            journal,
+            self._manager,
+            self._desk,
+            self._keeper,
+            self._control,
+            self._marks,
+            self._mark_watcher,
+            sink,
+            wall,
+            spawn=self._spawn,
+            new_id=new_id,
+        )
+        self._risk_watch = RiskWatch(
+            risk, self._control, self._account, self._desk.flow, self._runner, self._plans, sink
+        )
+        self._stop_desk = StopDesk(
+            gateway,
+            self._manager,
+            self._control,
+            self._runner,
+            self._plans,
+            self._desk,
+            self._keeper,
+            self._sync,
+            self._account,
+            self._marks,
+            self._mark_watcher,
+            sink,
+            wall,
+            reports=paths.reports,
+            answer_s=self._options.settle_s,
+        )
         self._manager.claim = self._import_kills
         self._manager.on_unpriced = self._mark_watcher.price_currency
-        self._jitter = random.Random(0)
         self._shown_marks: dict[str, Decimal | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._stop_wanted = asyncio.Event()
-        self._reconcile_lock = asyncio.Lock()
-        self._streams_lost = 0  # how often the account stream ended
-        self._kill_lock = asyncio.Lock()
         self._stopping: asyncio.Task[None] | None = None
 
     # --- what others may look at ------------------------------------------------------------------------------
@@ -228,12 +267,15 @@ class Executor:
             self._load_settings()
             self._import_kills()
             self._control.load()
-            await self._ping()
-            await self._load_account()
+            await self._keeper.measure_clock()
+            await self._keeper.open()
+            await self._price_positions()
             self._runner.load()
             if self._control.state is TradingState.HALTED:  # a kill while nothing ran stops strategies as well
                 self._runner.forget_running()
             self._manager.announce_books()
+            self._ownership.load()
+            self._plans.load()
             self._sink(BooksTold())
             await self.reconcile_now()
             await self._unknown_round()
@@ -258,17 +300,19 @@ class Executor:
             Exception: a bug in one of the loops; everything is closed by then.
         """
         loops: list[Coroutine[Any, Any, None]] = [
-            self._user_loop(),
-            self._every(self._options.reconcile_s, self._reconcile_round),
+            self._keeper.follow_account(),
+            self._every(self._options.reconcile_s, self._keeper.compare_round),
             self._every(self._options.unknown_s, self._unknown_round),
             self._every(self._options.refresh_s, self._refresh_round),
-            self._every(self._options.ping_s, self._ping),
+            self._every(self._options.ping_s, self._keeper.measure_clock),
+            self._every(min(LOOK_S, self._options.refresh_s), self._plans.round),
         ]
         for loop in loops:
             self._spawn(loop)
         if not resume:
             self._runner.hold()
-        elif self._control.state is TradingState.ACTIVE:
+            self._plans.hold()
+        elif self._control.state is not TradingState.HALTED:  # who may only reduce has to decide to leave
             await self._runner.resume()
         await self._stop_wanted.wait()
         await self.stop()
@@ -300,9 +344,9 @@ class Executor:
 
     # --- orders -----------------------------------------------------------------------------------------------
 
-    async def place_order(self, draft: OrderDraft) -> Order:
+    async def place_order(self, draft: OrderDraft, *, key: str | None = None) -> Order:
         """Send a manual order (see `OrderDesk.place_order`)."""
-        return await self._desk.place_order(draft)
+        return await self._desk.place_order(draft, key)
 
     async def submit(self, intent: Intent) -> Order:
         """Send any intent through risk (see `OrderDesk.submit`)."""
@@ -315,6 +359,47 @@ class Executor:
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders (see `OrderDesk.cancel_all`)."""
         await self._desk.cancel_all(symbol)
+
+    async def replace_order(self, client_id: str, change: OrderChange) -> Order:
+        """Put a changed order in an order's place (see `OrderDesk.replace_order`)."""
+        return await self._desk.replace_order(client_id, change)
+
+    async def ask_about(self, client_id: str) -> Order:
+        """Ask the venue about one order now, and return what is known of it then.
+
+        Raises:
+            UserError: there is no such order, or the venue does not answer.
+        """
+        try:
+            return await self._sync.ask_about(client_id)
+        except GatewayError as exc:
+            raise UserError(f"The venue does not answer: {exc.message}", "Try again in a moment.") from exc
+
+    async def declare_gone(self, client_id: str) -> Order:
+        """End an UNKNOWN order on a person's word (see `Synchroniser.declare_gone`)."""
+        try:
+            return await self._sync.declare_gone(client_id)
+        except GatewayError as exc:
+            raise UserError(f"The venue does not answer: {exc.message}", "Try again in a moment.") from exc
+
+    # --- order plans ------------------------------------------------------------------------------------------
+
+    @property
+    def plans(self) -> tuple[OrderPlan, ...]:
+        """Order plans that are not over."""
+        return self._plans.under_way
+
+    async def create_plan(self, draft: PlanDraft) -> OrderPlan:
+        """Begin an order plan (see `PlanRunner.create`)."""
+        return await self._plans.create(draft)
+
+    async def cancel_plan(self, plan_id: str) -> None:
+        """End an order plan and cancel its orders (see `PlanRunner.cancel`)."""
+        await self._plans.cancel(plan_id)
+
+    async def resume_plan(self, plan_id: str) -> None:
+        """Let a paused order plan go on (see `PlanRunner.resume`)."""
+        await self._plans.resume(plan_id)
 
     # --- strategies and settings ------------------------------------------------------------------------------
 
@@ -336,6 +421,9 @@ class Executor:
         """
         if self._control.state is TradingState.HALTED:
             raise UserError("Trading is halted.", "Re-arm trading first.")
+        for spec in self.strategies:
+            if spec.strategy_id == strategy_id:
+                self._ownership.check_start(spec.symbol)
         self._journal.add_command("start_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
         await self._runner.start(strategy_id)
 
@@ -354,6 +442,14 @@ class Executor:
         self._journal.add_command("stop_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
         await self._runner.stop(strategy_id)
 
+    async def take_over(self, symbol: str, *, move: bool = False) -> None:
+        """Put a market into the person's hands (see `OwnershipDesk.take_over`)."""
+        await self._ownership.take_over(symbol, move=move)
+
+    async def hand_back(self, symbol: str, to: Ownership = Ownership.SHARED, *, move_to: str = "") -> None:
+        """Let strategies trade a market again (see `OwnershipDesk.hand_back`)."""
+        await self._ownership.hand_back(symbol, to, move_to=move_to)
+
     async def change_risk_settings(self, settings: RiskSettings) -> None:
         """Journal new limits, then put them in force."""
         self._journal.set_risk_settings(settings, self._wall.now_ns())
@@ -363,36 +459,7 @@ class Executor:
 
     async def kill(self, flatten: bool = False, reason: str = STOP_REASON) -> KillReport:
         """Halt, cancel everything, confirm by query, optionally close all positions, write a report."""
-        report = begin_report(reason, flatten, self._wall)
-        self._control.halt_now()  # before anything that may fail
-        self._runner.pause_all(STOP_REASON)
-        async with self._kill_lock:  # a second press must not sell beside the first
-            return await self._kill(report, flatten, reason)
-
-    async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
-        report.errors += self._control.store_halt(reason)
-        try:
-            self._runner.forget_running()
-        except UserError as exc:
-            report.errors.append(exc.message)
-        symbols = {order.intent.symbol for order in self._manager.working}
-        await cancel_everything(
-            self._gateway,
-            symbols,
-            report,
-            self._desk.apply,
-            answered=lambda: self._manager.wait_idle(self._options.settle_s),
-        )
-        if flatten:
-            await self._flatten(report)
-        undecided = (OrderState.UNKNOWN, OrderState.SUBMITTED)
-        report.unknown += [o.client_order_id for o in self._manager.working if o.state in undecided]
-        report.unknown = sorted(set(report.unknown))
-        path = write_report(report, self._paths.reports, self._wall)
-        self._sink(TradingStateChanged(TradingState.HALTED, reason, str(path)))
-        severity = Severity.WARNING if report.complete else Severity.ERROR
-        self._sink(Notice(severity, "Stop trading", report.summary()))
-        return report
+        return await self._stop_desk.kill(flatten, reason)
 
     async def rearm(self) -> None:
         """Allow trading again; only ever by explicit request. Strategies stay stopped.
@@ -401,31 +468,11 @@ class Executor:
             UserError: another process stopped trading a moment ago, or fence or journal cannot be written.
         """
         self._control.rearm("re-armed")
+        await self._risk_watch.round()  # measured anew before anything is decided
 
     async def reconcile_now(self) -> list[Event]:
-        """Compare the books with the venue and repair them.
-
-        Exposure may not grow from the moment on when they may be incomplete (a start, a lost account stream, a
-        comparison that failed) until they have been compared. A routine comparison of complete books refuses nothing:
-        an order sent meanwhile is one that it knows of.
-
-        Raises:
-            GatewayError: the venue could not be asked.
-        """
-        async with self._reconcile_lock:
-            streams_lost = self._streams_lost
-            try:
-                events = await self._sync.reconcile(self._desk.symbols | self._runner.symbols)
-            except BaseException:
-                self._desk.in_doubt = True
-                raise
-            # What was read before the stream was lost says nothing about what happened after.
-            self._desk.in_doubt = streams_lost != self._streams_lost
-        if events:
-            for event in events:
-                _log.info("reconciled: %s", describe(event))
-            await self._refresh_balances()
-        return events
+        """Compare the books with the venue and repair them (see `BookKeeper.compare`)."""
+        return await self._keeper.compare()
 
     async def audit(self) -> tuple[BookCheck, TradeStats]:
         """Reconcile once more, then compare the books with the venue and analyse what was traded.
@@ -454,63 +501,12 @@ class Executor:
         for intent, submitted_ns in import_kill_files(self._paths.root, self._journal, self._wall.now_ns()):
             self._manager.import_unknown(intent, submitted_ns)
 
-    async def _load_account(self) -> None:
-        begun = self._journal.meta("begun_ns")
-        if begun is None:
-            begun = str(await self._gateway.server_time_ns())
-            self._journal.set_meta("begun_ns", begun)
-        self._sync.adopt_from_ns = int(begun)
-        await self._refresh_balances()
-        self._account.remember_first_balances()
-        held = {p.symbol for p in self._manager.positions if p.quantity}
-        self._desk.symbols = held | {record.intent.symbol for record in self._manager.unsettled}
-        for symbol in sorted(held & set(self._gateway.instruments)):
+    async def _price_positions(self) -> None:
+        for symbol in sorted(
+            {p.symbol for p in self._manager.positions if p.quantity} & set(self._gateway.instruments)
+        ):
             await self._mark_watcher.freshen(symbol)
             self._mark_watcher.watch(symbol)
-
-    # --- inside: kill switch ----------------------------------------------------------------------------------
-
-    async def _flatten(self, report: KillReport) -> None:
-        try:
-            await self.reconcile_now()
-            await self._refresh_balances()
-        except GatewayError as exc:
-            report.errors.append(f"the books could not be compared before closing: {exc.message}")
-        open_positions = [p for p in self._manager.positions if p.quantity > 0]
-        for symbol in {p.symbol for p in open_positions}:
-            await self._mark_watcher.freshen(symbol)
-        prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
-        marks = {symbol: price for symbol, price in prices.items() if price is not None}
-        kill_id = str(self._manager.armed_epoch)
-        free = dict(self._account.free)
-        for intent in flatten_intents(
-            open_positions, free, dict(self._gateway.instruments), marks, kill_id, self._wall.now_ns(), report
-        ):
-            note_sale(report, await self.submit(intent))
-        left = [p for p in self._manager.positions if p.quantity > 0]
-        instruments = self._gateway.instruments
-        report.flat = all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)
-
-    def _follow_fence(self) -> None:
-        fence = self._control.raised_fence()
-        if fence is None:
-            return
-        self._runner.pause_all("stopped from outside this program")
-        reason = self._control.follow_fence(fence)
-        self._runner.forget_running()
-        self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
-
-    # --- inside: orders ---------------------------------------------------------------------------------------
-
-    async def _refresh_balances(self) -> None:
-        try:
-            self._set_balances(await self._gateway.fetch_balances(), complete=True)
-        except GatewayError as exc:
-            _log.warning("balances could not be read: %s", exc.message)
-
-    def _set_balances(self, balances: Iterable[Balance], *, complete: bool) -> None:
-        if self._account.set_balances(balances, complete=complete):
-            self._sink(BalancesChanged(self._account.balances))
 
     # --- inside: loops ----------------------------------------------------------------------------------------
 
@@ -533,44 +529,6 @@ class Executor:
             await asyncio.sleep(seconds)
             await action()
 
-    async def _back_off(self, seconds: float) -> float:
-        await asyncio.sleep(seconds * self._jitter.uniform(0.8, 1.2))
-        return min(seconds * 2, self._options.backoff_max_s)
-
-    async def _user_loop(self) -> None:
-        backoff = self._options.backoff_s
-        while True:
-            detail = "the account stream ended"
-            try:
-                async for event in self._gateway.watch_user():
-                    backoff = self._options.backoff_s
-                    self._gateway.clear_trouble(ACCOUNT_STREAM)
-                    self._on_user_event(event)
-            except FatalGatewayError as exc:
-                detail, backoff = exc.message, self._options.backoff_max_s
-                self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
-            except GatewayError as exc:
-                detail = exc.message
-            self._streams_lost += 1
-            self._desk.in_doubt = True
-            self._gateway.report_trouble(ACCOUNT_STREAM, detail)
-            backoff = await self._back_off(backoff)
-            await self._reconcile_round()
-
-    def _on_user_event(self, event: UserEvent) -> None:
-        if isinstance(event, BalanceReport):
-            self._set_balances(event.balances, complete=False)
-        else:
-            self._desk.apply(event)
-
-    async def _reconcile_round(self) -> None:
-        try:
-            await self.reconcile_now()
-        except GatewayError as exc:
-            self._gateway.report_trouble(RECONCILIATION, exc.message)
-        else:
-            self._gateway.clear_trouble(RECONCILIATION)
-
     async def _unknown_round(self) -> None:
         try:
             await self._sync.resolve_unknown()
@@ -578,10 +536,12 @@ class Executor:
         except GatewayError as exc:
             _log.warning("unknown orders could not be looked into: %s", exc.message)
         await self._desk.chase_cancels()
+        await self._ownership.settle()
 
     async def _refresh_round(self) -> None:
-        self._follow_fence()
-        self._account.roll_day()
+        self._stop_desk.follow_fence()
+        await self._risk_watch.round()
+        self._positions.price_open_amounts()
         for position in self._manager.positions:
             mark = self._marks.price(position.symbol)
             if self._shown_marks.get(position.symbol) != mark:
@@ -591,10 +551,3 @@ class Executor:
             if self._shown_marks.get(symbol) != mark:
                 self._shown_marks[symbol] = mark
                 self._runner.refresh(symbol)
-
-    async def _ping(self) -> None:
-        """Measure the venue's clock; the question alone makes the gateway notice a link that is gone."""
-        started = self._wall.now_ns()
-        with contextlib.suppress(GatewayError):  # told by the gateway; the last offset stays
-            server = await self._gateway.server_time_ns()
-            self._sync.clock_offset_ns = server - (started + self._wall.now_ns()) // 2

@@ -1,39 +1,56 @@
-"""What `main.py kill` did while this program did not look: its own journal files, merged at the next start.
+"""What other processes of ours did to the orders while this program did not look: journal files of their own.
 
-The killing process must need no lock and no database: it appends JSON lines to a file of its own, each durable before
-the step it announces. Any thread of either process.
+`main.py kill` and the dead-man switch must need no lock and no database: each appends JSON lines to a file of its own,
+each line durable before the step it announces. The next start merges them. Any thread of either process.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.domain.orders import Intent, IntentSource, OrderType, Side
-from core.execution.journal import Journal
+
+if TYPE_CHECKING:  # who only writes such a file must not pay for the database
+    from core.execution.journal import Journal
 
 PREFIX = "kill-journal-"
+SENTINEL_PREFIX = "sentinel-journal-"
 MERGED = ".merged"
+# Which command each line becomes.
+COMMANDS = {PREFIX: "foreign_kill", SENTINEL_PREFIX: "sentinel"}
 
 
-class KillJournal:
-    """The file one kill writes."""
+class ForeignJournal:
+    """One file of one process; it comes to be with its first line."""
 
-    def __init__(self, folder: Path, epoch: int, now_ns: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{PREFIX}{epoch}-{now_ns}.jsonl"
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def append(self, kind: str, payload: dict[str, Any]) -> None:
-        """Write one line and make it durable before returning."""
+        """Write one line and make it durable before returning.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         line = json.dumps({"kind": kind, **payload}, sort_keys=True) + "\n"
         with self.path.open("ab") as file:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+class KillJournal(ForeignJournal):
+    """The file one kill writes."""
+
+    def __init__(self, folder: Path, epoch: int, now_ns: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder / f"{PREFIX}{epoch}-{now_ns}.jsonl")
 
     def append_intent(self, intent: Intent) -> None:
         """Announce a closing sale before it is sent."""
@@ -51,22 +68,40 @@ class KillJournal:
         )
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of one file; empty where there is none."""
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in texts:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue  # the last line of a process that died while writing it: the step never happened
+    return lines
+
+
 def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[tuple[Intent, int]]:
-    """Journal what kills from outside did and yield the orders they may have sent: (intent, time announced in ns).
+    """Journal what was done from outside and yield the orders that may have been sent: (intent, time announced in ns).
 
     A file is renamed only after the caller took all of its orders over; a crash before repeats it, and an order taken
     over twice stays one.
     """
-    for path in sorted(folder.glob(f"{PREFIX}*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                payload = json.loads(line)
-            except ValueError:
-                continue  # the last line of a process that died while writing it: the step never happened
-            journal.add_command("foreign_kill", payload, now_ns)
-            if payload["kind"] == "intent":
-                yield _intent(payload), int(payload["created_ns"])
-        path.rename(path.with_name(path.name + MERGED))
+    for prefix, command in COMMANDS.items():
+        for path in sorted(folder.glob(f"{prefix}*.jsonl")):
+            for payload in read_lines(path):
+                journal.add_command(command, payload, now_ns)
+                if payload["kind"] == "intent":
+                    yield _intent(payload), int(payload["created_ns"])
+            path.rename(_merged_name(path))
+
+
+def _merged_name(path: Path) -> Path:
+    """Name a merged file; its process may live and begin it anew, so the name may be taken."""
+    names = (path.with_name(f"{path.name}{f'.{n}' if n else ''}{MERGED}") for n in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 def _intent(payload: dict[str, Any]) -> Intent:

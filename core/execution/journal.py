@@ -7,7 +7,7 @@ already on disk. No database object leaves this module.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -18,22 +18,38 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from core.domain.fills import Fill
+from core.domain.order_plans import OrderPlan, PlanState
 from core.domain.orders import Order, OrderState, TradingState
-from core.domain.positions import Position
+from core.domain.positions import FundingShare, Lot, Position, Transfer
+from core.execution import journal_positions as books
 from core.execution import journal_rows as rows
-from core.execution.records import CommandRecord, OrderEvent, OrderRecord, StrategyRecord, TradingStateRecord
+from core.execution.position_tracker import BookedFill, History
+from core.execution.records import (
+    INFERRED,
+    CommandRecord,
+    OrderEvent,
+    OrderRecord,
+    OwnershipRecord,
+    StrategyRecord,
+    TradingStateRecord,
+)
 from core.persistence.engine import database_errors, open_engine
 from core.persistence.models import (
     CommandRow,
     EquityRow,
     FillRow,
+    FundingRow,
     IntentRow,
+    LotRow,
     MetaRow,
     OrderEventRow,
+    OrderPlanRow,
     OrderRow,
+    OwnershipRow,
     PositionRow,
     StrategyRow,
     TradingStateRow,
+    TransferRow,
 )
 from core.signals.risk_management import RiskSettings
 
@@ -53,6 +69,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = open_engine(path, synchronous="FULL")
+        self._lots: dict[books.Place, tuple[Lot, ...]] = {}  # as committed; nobody else writes the file
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -100,22 +117,21 @@ class Journal:
         from_state: OrderState,
         cause: str,
     ) -> bool:
-        """Write a fill, the order it fills and the position it makes, all or nothing.
+        """Write a fill, the order it fills and the position it makes with its lots, all or nothing.
 
         Returns:
             False where the fill is already booked; then nothing is written.
         """
         values = rows.fill_values(fill, record.key, record.intent.owner, fee_quote, now_ns)
+        values["chapter"] = position.cursor.chapter
         with self._write() as connection:
             inserted = connection.execute(upsert(FillRow).values(values).on_conflict_do_nothing())
             if inserted.rowcount == 0:
                 return False
             _update(connection, record)
             _event(connection, record.order, from_state, cause, now_ns, detail=f"trade {fill.trade_id}")
-            statement = upsert(PositionRow).values(rows.position_values(position))
-            keys = ["venue", "symbol", "owner"]
-            changed = {c.name: c for c in statement.excluded if c.name not in keys}
-            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+            self._save_positions(connection, position)
+        self._note_lots(position)
         return True
 
     def has_fill(self, fill: Fill) -> bool:
@@ -124,6 +140,12 @@ class Journal:
             FillRow.venue == fill.venue, FillRow.symbol == fill.symbol, FillRow.trade_id == fill.trade_id
         )
         return bool(self._read(statement))
+
+    def has_inferred_fill(self, client_order_id: str) -> bool:
+        """Return whether part of an order is booked without the venue having named the trade."""
+        table = FillRow.__table__.c
+        mine = sa.and_(table.client_order_id == client_order_id, table.trade_id.startswith(INFERRED))
+        return bool(self._read(sa.select(table.trade_id).where(mine).limit(1)))
 
     def order(self, client_order_id: str) -> OrderRecord | None:
         """Return one order."""
@@ -170,16 +192,152 @@ class Journal:
         found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
         return {row["symbol"]: row["last"] for row in found}
 
-    def positions(self) -> list[Position]:
-        """Return all positions, flat ones too."""
-        return [rows.to_position(row) for row in self._read(sa.select(PositionRow.__table__))]
-
     def _one_order(self, condition: sa.ColumnElement[bool]) -> OrderRecord | None:
         found = self._orders(_order_query().where(condition).limit(1))
         return found[0] if found else None
 
     def _orders(self, statement: sa.Select[*tuple[Any, ...]]) -> list[OrderRecord]:
         return [rows.to_record(row) for row in self._read(statement)]
+
+    # --- order plans ------------------------------------------------------------------------------------------
+
+    def save_plan(self, plan: OrderPlan) -> None:
+        """Insert or replace an order plan."""
+        statement = upsert(OrderPlanRow).values(rows.plan_values(plan))
+        changed = {c.name: c for c in statement.excluded if c.name != "plan_id"}
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["plan_id"], set_=changed))
+
+    def plans(self, limit: int | None = None) -> list[OrderPlan]:
+        """Return the newest order plans (all without `limit`), oldest first."""
+        table = OrderPlanRow.__table__
+        newest = sa.select(table).order_by(OrderPlanRow.created_ns.desc(), OrderPlanRow.plan_id).limit(limit)
+        return [rows.to_plan(row) for row in self._read(newest)][::-1]
+
+    def plans_under_way(self) -> list[OrderPlan]:
+        """Return the order plans that are not over, oldest first."""
+        over = [state.value for state in PlanState if state.is_over]
+        under_way = sa.select(OrderPlanRow.__table__).where(OrderPlanRow.state.not_in(over))
+        return [rows.to_plan(row) for row in self._read(under_way.order_by(OrderPlanRow.created_ns))]
+
+    def children(self, plan_id: str) -> list[OrderRecord]:
+        """Return the orders of a plan in the order they were made."""
+        table = IntentRow.__table__.c
+        mine = sa.and_(table.intent_id >= f"plan:{plan_id}:", table.intent_id < f"plan:{plan_id};")
+        return self._orders(_order_query().where(mine).order_by(table.created_ns, table.intent_id))
+
+    def fees_in(self, client_order_id: str, currency: str) -> Decimal:
+        """Return what an order's fills cost in one currency."""
+        table = FillRow.__table__.c
+        mine = sa.and_(table.client_order_id == client_order_id, table.fee_currency == currency)
+        found = self._read(sa.select(table.fee).where(mine))
+        return sum((row["fee"] for row in found), start=Decimal(0))
+
+    # --- positions, funding, ownership ------------------------------------------------------------------------
+
+    def positions(self) -> list[Position]:
+        """Return all positions with their lots, flat ones too."""
+        return books.to_positions(self._read(sa.select(PositionRow.__table__)), self._read(sa.select(LotRow.__table__)))
+
+    def holdings(self) -> list[Position]:
+        """Return quantities alone, also out of a journal that an earlier version wrote and nothing has migrated yet."""
+        table = PositionRow.__table__
+        found = self._read(sa.select(table.c.venue, table.c.symbol, table.c.owner, table.c.quantity))
+        return [Position(**row) for row in found]
+
+    def positions_without_lots(self) -> list[tuple[str, str]]:
+        """Return (symbol, owner) of positions that an earlier version wrote."""
+        found = self._read(sa.select(PositionRow.__table__).where(PositionRow.fifo_pnl.is_(None)))
+        return [(row["symbol"], row["owner"]) for row in found]
+
+    def save_position(self, position: Position) -> None:
+        """Write a position that was built anew from its facts."""
+        with self._write() as connection:
+            self._save_positions(connection, position)
+        self._note_lots(position)
+
+    def history(self, symbol: str, owner: str) -> History:
+        """Return all facts about one owner's position in one market."""
+        fills = self._read(sa.select(FillRow.__table__).where(FillRow.symbol == symbol, FillRow.owner == owner))
+        transfers = self._read(
+            sa.select(TransferRow.__table__)
+            .where(TransferRow.symbol == symbol, sa.or_(TransferRow.from_owner == owner, TransferRow.to_owner == owner))
+            .order_by(TransferRow.transfer_id)
+        )
+        funding = self._read(
+            sa.select(FundingRow.__table__).where(FundingRow.symbol == symbol, FundingRow.owner == owner)
+        )
+        return History(
+            tuple(BookedFill(rows.to_fill(row), row["fee_quote"], row["chapter"]) for row in fills),
+            tuple(books.to_transfer(row) for row in transfers),
+            tuple(books.to_share(row) for row in funding),
+        )
+
+    def histories(self) -> dict[tuple[str, str], History]:
+        """Return all facts about every position, by (symbol, owner)."""
+        found = self._read(sa.select(PositionRow.__table__.c.symbol, PositionRow.__table__.c.owner))
+        return {(row["symbol"], row["owner"]): self.history(row["symbol"], row["owner"]) for row in found}
+
+    def set_prices(self, priced: History, position: Position) -> None:
+        """Write what fees and payments are in quote currency, now that it is known, and the position they make."""
+        with self._write() as connection:
+            for booked in priced.fills:
+                fill = booked.fill
+                mine = (FillRow.venue == fill.venue, FillRow.symbol == fill.symbol, FillRow.trade_id == fill.trade_id)
+                connection.execute(sa.update(FillRow).where(*mine).values(fee_quote=booked.fee_quote))
+            for share in priced.funding:
+                mine_too = (books.is_payment(share.payment), FundingRow.owner == share.owner)
+                connection.execute(sa.update(FundingRow).where(*mine_too).values(amount_quote=share.amount_quote))
+            self._save_positions(connection, position)
+        self._note_lots(position)
+
+    def book_funding(self, shares: Sequence[FundingShare], positions: Sequence[Position], now_ns: int) -> bool:
+        """Write a payment's shares and the positions they make, all or nothing.
+
+        Returns:
+            False where the payment is already booked; then nothing is written.
+        """
+        with self._write() as connection:
+            known = sa.select(FundingRow.owner).where(books.is_payment(shares[0].payment)).limit(1)
+            if connection.execute(known).first() is not None:
+                return False
+            connection.execute(sa.insert(FundingRow), [books.funding_values(share, now_ns) for share in shares])
+            self._save_positions(connection, *positions)
+        self._note_lots(*positions)
+        return True
+
+    def book_transfer(self, transfer: Transfer, positions: Sequence[Position]) -> None:
+        """Write a transfer, the command it is and the positions it makes, all or nothing."""
+        values = books.transfer_values(transfer)
+        with self._write() as connection:
+            connection.execute(sa.insert(TransferRow), values)
+            payload = {key: values[key] for key in ("symbol", "from_owner", "to_owner", "reason")}
+            _command(connection, "transfer", {**payload, "quantity": f"{transfer.quantity:f}"}, transfer.time_ns)
+            self._save_positions(connection, *positions)
+        self._note_lots(*positions)
+
+    def ownership(self) -> dict[str, OwnershipRecord]:
+        """Return who may trade, by market; markets that are absent are shared."""
+        found = self._read(sa.select(OwnershipRow.__table__).order_by("symbol"))
+        return {row["symbol"]: books.to_ownership(row) for row in found}
+
+    def set_ownership(self, record: OwnershipRecord) -> None:
+        """Write who may trade a market, and the command that led to it."""
+        values = books.ownership_values(record)
+        statement = upsert(OwnershipRow).values(values)
+        changed = {c.name: c for c in statement.excluded if c.name != "symbol"}
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["symbol"], set_=changed))
+            _command(connection, "ownership", values, record.since_ns)
+
+    def _save_positions(self, connection: sa.Connection, *positions: Position) -> None:
+        for position in positions:
+            written = self._lots.get((position.venue, position.symbol, position.owner))
+            books.save_position(connection, position, written)
+
+    def _note_lots(self, *positions: Position) -> None:
+        """Remember what is committed, so that the next change of thousands of lots need not read them."""
+        self._lots.update({(p.venue, p.symbol, p.owner): p.lots for p in positions})
 
     # --- strategies -------------------------------------------------------------------------------------------
 

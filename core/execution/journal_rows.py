@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
 from core.domain.fills import Fill, Liquidity
+from core.domain.money import parse_decimal
+from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
 from core.domain.orders import Evidence, Intent, IntentSource, Order, OrderState, OrderType, Side, TimeInForce
-from core.domain.positions import Position
 from core.execution.records import OrderRecord, StrategyRecord
 from core.strategies.spec import StrategySpec
 
@@ -78,20 +81,6 @@ def fill_values(fill: Fill, client_order_id: str, owner: str, fee_quote: Decimal
         "liquidity": fill.liquidity.value,
         "time_ns": fill.time_ns,
         "booked_ns": now_ns,
-    }
-
-
-def position_values(position: Position) -> dict[str, Any]:
-    """Columns of a position."""
-    return {
-        "venue": position.venue,
-        "symbol": position.symbol,
-        "owner": position.owner,
-        "quantity": position.quantity,
-        "average_price": position.average_price,
-        "realised_pnl": position.realised_pnl,
-        "fees": position.fees,
-        "updated_ns": position.updated_ns,
     }
 
 
@@ -165,20 +154,6 @@ def to_fill(row: Row) -> Fill:
     )
 
 
-def to_position(row: Row) -> Position:
-    """Build a position from its row."""
-    return Position(
-        venue=row["venue"],
-        symbol=row["symbol"],
-        owner=row["owner"],
-        quantity=row["quantity"],
-        average_price=row["average_price"],
-        realised_pnl=row["realised_pnl"],
-        fees=row["fees"],
-        updated_ns=row["updated_ns"],
-    )
-
-
 def to_strategy(row: Row) -> StrategyRecord:
     """Build a strategy from its row."""
     spec = StrategySpec(
@@ -192,3 +167,57 @@ def to_strategy(row: Row) -> StrategyRecord:
         exit_z=row["exit_z"],
     )
     return StrategyRecord(spec, row["running"], row["last_bar_ns"], row["last_target"])
+
+
+def plan_values(plan: OrderPlan) -> dict[str, Any]:
+    """Columns of an order plan."""
+    return {
+        "plan_id": plan.plan_id,
+        "source": plan.source.value,
+        "draft": json.dumps(asdict(plan.draft), default=_exact, sort_keys=True),
+        "state": plan.state.value,
+        "stop_price": plan.stop_price,
+        "cancelled": json.dumps(sorted(plan.cancelled)),
+        "reason": plan.reason,
+        "created_ns": plan.created_ns,
+        "updated_ns": plan.updated_ns,
+    }
+
+
+def to_plan(row: Row) -> OrderPlan:
+    """Build an order plan from its row."""
+    draft = json.loads(row["draft"])
+    exits = draft["exits"]
+    return OrderPlan(
+        plan_id=row["plan_id"],
+        draft=PlanDraft(
+            kind=PlanKind(draft["kind"]),
+            symbol=draft["symbol"],
+            side=Side(draft["side"]),
+            quantity=parse_decimal(draft["quantity"]),
+            limit_price=_amount(draft["limit_price"]),
+            exits=None if exits is None else ExitRules(**{name: _amount(text) for name, text in exits.items()}),
+            slices=draft["slices"],
+            duration_s=draft["duration_s"],
+            visible=_amount(draft["visible"]),
+            reduce_only=draft["reduce_only"],
+            owner=draft["owner"],
+        ),
+        source=IntentSource(row["source"]),
+        state=PlanState(row["state"]),
+        stop_price=row["stop_price"],
+        cancelled=frozenset(json.loads(row["cancelled"])),
+        reason=row["reason"],
+        created_ns=row["created_ns"],
+        updated_ns=row["updated_ns"],
+    )
+
+
+def _exact(value: object) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    raise TypeError(f"cannot be written: {value!r}")
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else parse_decimal(text)

@@ -8,25 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 
-from core.clock import NS_PER_S, Clock
-from core.domain.orders import MANUAL_OWNER, Intent, IntentSource, Order, OrderDraft, OrderState, TradingState
+from core.clock import Clock
+from core.domain.orders import (
+    MANUAL_OWNER,
+    Intent,
+    IntentSource,
+    Order,
+    OrderChange,
+    OrderDraft,
+    OrderState,
+    TradingState,
+)
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution.account import AccountBook
-from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderReport, OrderUnknown
-from core.execution.journal import DuplicateIntent
+from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderUnknown
+from core.execution.book_keeper import BookKeeper
+from core.execution.journal import DuplicateIntent, Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
-from core.execution.order_state import IllegalTransition
+from core.execution.risk_context import HISTORY, OrderFlow, RiskContexts
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
-from core.signals.risk_management import Denied, RiskContext, RiskManager
+from core.signals.risk_management import Denied, RiskManager
 
 _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
@@ -47,14 +56,17 @@ class DeskOptions:
 class OrderDesk:
     """The order path of one account.
 
+    Args:
+        owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
+
     Attributes:
-        symbols: markets in which anything was ever sent or held; their trades are reconciled.
-        in_doubt: the books may be incomplete until they have been compared with the venue; exposure may not grow.
+        flow: what went out lately.
     """
 
     def __init__(
         self,
         gateway: ExchangeGateway,
+        journal: Journal,
         manager: OrderManager,
         risk: RiskManager,
         control: TradingControl,
@@ -62,14 +74,16 @@ class OrderDesk:
         marks: Marks,
         watcher: MarkWatcher,
         sync: Synchroniser,
+        keeper: BookKeeper,
         sink: EventSink,
         wall: Clock,
         *,
         options: DeskOptions,
-        refresh_balances: Callable[[], Awaitable[None]],
         new_id: Callable[[], str],
+        owner_denies: Callable[[Intent], str],
     ) -> None:
         self._gateway = gateway
+        self._journal = journal
         self._manager = manager
         self._risk = risk
         self._control = control
@@ -77,23 +91,39 @@ class OrderDesk:
         self._marks = marks
         self._mark_watcher = watcher
         self._sync = sync
+        self._keeper = keeper
         self._sink = sink
         self._wall = wall
         self._options = options
-        self._refresh_balances = refresh_balances
         self._new_id = new_id
-        self._recent_manual: list[Intent] = []
+        account.is_traded = lambda symbol: symbol in gateway.instruments
+        self.flow = OrderFlow(wall, account.market, lambda: account.newest_orders(HISTORY))
+        self._contexts = RiskContexts(
+            gateway,
+            manager,
+            risk,
+            control,
+            account,
+            marks,
+            self.flow,
+            wall,
+            in_doubt=lambda: keeper.in_doubt,
+            clock_skew_ns=lambda: gateway.clock_skew_ns,
+            owner_denies=owner_denies,
+        )
         self._sends: set[asyncio.Task[Order]] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
-        self.symbols: set[str] = set()
-        self.in_doubt = True
 
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
         return self._manager.position(symbol, owner)
 
-    async def place_order(self, draft: OrderDraft) -> Order:
+    async def place_order(self, draft: OrderDraft, key: str | None = None) -> Order:
         """Send a manual order through risk to the venue.
+
+        Args:
+            draft: the order.
+            key: names the wish where the caller may have to repeat it; the same key is at most one order for ever.
 
         Returns:
             The order as it stands: resting, over, UNKNOWN or DENIED.
@@ -108,7 +138,7 @@ class OrderDesk:
         reason = "manual order" if draft.owner == MANUAL_OWNER else f"manual order for {draft.owner}"
         try:
             intent = Intent(
-                intent_id=f"{MANUAL_OWNER}:{self._new_id()}",
+                intent_id=f"{MANUAL_OWNER}:{self._new_id()}" if key is None else f"{MANUAL_OWNER}:key:{key}",
                 source=IntentSource.MANUAL,
                 owner=draft.owner,
                 symbol=draft.symbol,
@@ -133,15 +163,16 @@ class OrderDesk:
             UserError: the journal cannot be written; nothing was sent.
         """
         await self._mark_watcher.freshen(intent.symbol)
-        verdict = self._risk.check(intent, self._context(intent))
+        book = await self._contexts.look_at_book(intent)
+        verdict = self._risk.check(intent, self._contexts.of(intent, book))
         try:
             if isinstance(verdict, Denied):
+                self.flow.denied(verdict, self._risk.settings.max_orders_per_minute)
                 return self._manager.deny(verdict)
-            if intent.source is IntentSource.MANUAL:
-                self._recent_manual.append(intent)
-            self.symbols.add(intent.symbol)
+            self._keeper.symbols.add(intent.symbol)
             # No await since the check: two intents cannot both be approved against the same state.
             key = self._manager.register(verdict)
+            self.flow.sent(intent)
         except DuplicateIntent:
             _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
             known = self._manager.record(client_order_id(intent.intent_id))
@@ -175,6 +206,7 @@ class OrderDesk:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
         self._unwanted.add(client_id)
         for attempt in range(self._options.cancel_attempts):
+            self.flow.cancel_sent()
             try:
                 return await self._manager.cancel(client_id)
             except DefinitiveReject as exc:
@@ -191,6 +223,59 @@ class OrderDesk:
         assert record is not None  # it was there above, and orders never vanish
         return record.order
 
+    async def replace_order(self, client_id: str, change: OrderChange) -> Order:
+        """Put a changed order in the place of a resting one: cancel, confirm, then send what is still wanted.
+
+        The former order must be proven over before the new one is sent, so that never both work; what it filled until
+        then is taken off. A crash in between leaves the former one cancelled and nothing sent: an intent that is not
+        in the journal does not exist.
+
+        Returns:
+            The new order; the former one where it was filled meanwhile or its cancel is not confirmed.
+
+        Raises:
+            UserError: there is no such working order, it belongs to a plan, or the change would be refused; the former
+                order stays as it was. Or it is cancelled and what it filled could not be read; nothing follows it then.
+        """
+        former = self._replaceable(client_id)
+        wish = change.apply(former, self._new_id(), self._wall.now_ns())
+        if wish is None:
+            raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
+        await self._mark_watcher.freshen(wish.symbol)
+        verdict = self._risk.check(wish, self._contexts.without(wish, former))
+        if isinstance(verdict, Denied):
+            raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
+        payload = {"client_order_id": client_id, "intent_id": wish.intent_id}
+        self._journal.add_command("replace_order", payload, self._wall.now_ns())
+        over = await self.cancel_order(client_id)
+        if not over.state.is_terminal:
+            return over  # told as a cancel that is not confirmed yet; nothing follows it
+        try:
+            over = await self._sync.ask_about(client_id)  # a fill may have come between
+        except GatewayError as exc:
+            message = f"The order is cancelled, but what it filled could not be read: {exc.message}"
+            raise UserError(message, "Look at the order, then place a new one.") from exc
+        remains = change.apply(over, wish.intent_id, self._wall.now_ns())
+        if remains is None or over.state is OrderState.FILLED:
+            return over
+        await self._keeper.refresh_balances()
+        return await self.submit(remains)
+
+    def check_parent(self, intent: Intent) -> Denied | None:
+        """Ask risk about an order that goes out in parts, before the first; `intent` is the whole and never sent."""
+        return self._risk.check_parent(intent, self._contexts.of(intent))
+
+    def _replaceable(self, client_id: str) -> Order:
+        record = self._manager.record(client_id)
+        if record is None:
+            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        order = record.order
+        if order.intent.parent_id:
+            raise UserError("The order belongs to an order plan.", "Cancel the plan and make a new one.")
+        if order.state not in _SHOWN or order.intent.source is IntentSource.EXTERNAL:
+            raise UserError("Only a working order of your own can be changed.", "Look at the list of orders.")
+        return order
+
     async def cancel_all(self, symbol: str | None = None) -> None:
         """Cancel all orders of the account, or those of one market; also orders that are not ours.
 
@@ -204,7 +289,7 @@ class OrderDesk:
             symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
             for each in sorted(symbols if symbol is None else {symbol}):
                 for report in await self._gateway.cancel_all_orders(each):
-                    self.apply(report)
+                    self._sync.apply(report)
         except GatewayError as exc:
             raise UserError(f"Not all orders could be cancelled: {exc.message}", "Try again.") from exc
 
@@ -218,35 +303,17 @@ class OrderDesk:
         """Cancel orders that show only now although they are not wanted any more.
 
         Those whose cancel met an order still on its way, and, while trading is halted, every order of ours: a kill
-        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay.
+        cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay, and where a limit
+        halted trading what only closes.
         """
         working = {o.client_order_id: o for o in self._manager.working}
         self._unwanted &= set(working)
         halted = self._control.state is TradingState.HALTED
         for key, order in working.items():
-            stays = order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
+            protects = order.intent.reduce_only and self._control.keeps_protection
+            stays = protects or order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
             if order.state in _SHOWN and (key in self._unwanted or (halted and not stays)):
                 await self.cancel_order(key)
-
-    def _context(self, intent: Intent) -> RiskContext:
-        now = self._wall.now_ns()
-        window_ns = self._risk.settings.duplicate_window_s * NS_PER_S
-        self._recent_manual = [i for i in self._recent_manual if now - i.created_ns < window_ns]
-        instrument = self._gateway.instruments.get(intent.symbol)
-        return RiskContext(
-            now_ns=now,
-            trading_state=self._control.state,
-            instrument=instrument,
-            mark_price=self._marks.price(intent.symbol),
-            in_doubt=self.in_doubt,
-            owner_quantity=self._manager.position(intent.symbol, intent.owner).quantity,
-            account_quantity=self._manager.account_quantity(intent.symbol),
-            holdings=self._account.total(instrument.base) if instrument else Decimal(0),
-            free=self._account.free,
-            working=self._manager.working,
-            day_pnl=self._account.day_pnl(),
-            recent_manual=self._recent_manual,
-        )
 
     async def _settle(self, order: Order) -> Order:
         """Wait until an order rests or is over with its fills booked, and the balances show it."""
@@ -261,23 +328,13 @@ class OrderDesk:
                 break
             try:
                 if record.fills_complete:
-                    self.apply(await self._gateway.fetch_order(order.intent.symbol, order.client_order_id))
+                    self._sync.apply(await self._gateway.fetch_order(order.intent.symbol, order.client_order_id))
                 else:
                     await self._sync.book_missing_fills()
             except GatewayError as exc:
                 _log.info("order %s is not settled yet: %s", order.client_order_id, exc.message)
             await asyncio.sleep(self._options.settle_poll_s)
         if order.state is not OrderState.DENIED:
-            await self._refresh_balances()
+            await self._keeper.refresh_balances()
         record = self._manager.record(order.client_order_id)
         return record.order if record else order
-
-    def apply(self, report: OrderReport) -> None:
-        """Book what the venue says of an order, ours or not; a contradiction is announced."""
-        try:
-            if self._manager.apply_report(report) is None:
-                self._manager.adopt(report)
-        except IllegalTransition as exc:
-            text = f"{report.symbol} order {report.client_order_id}: {exc}."
-            self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
-            _log.error("contradiction: %s: %r", exc, report)

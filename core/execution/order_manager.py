@@ -2,7 +2,7 @@
 
 Order of things, never changed: the intent and its client order id are committed to the journal, the fence is read, the
 request is sent, once. An answer that does not decide leaves the order UNKNOWN; nothing here ever sends it again
-(`core.execution.resolver` finds out what became of it). Facts are journalled first and shown second.
+(`core.execution.synchroniser` finds out what became of it). Facts are journalled first and shown second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.clock import Clock
 from core.domain.fills import Fill
 from core.domain.orders import Intent, IntentSource, Order, OrderState
 from core.domain.positions import Position
-from core.events import EventSink, FillBooked, IntentDenied, OrderUpdated, PositionChanged
+from core.events import EventSink, FillBooked, IntentDenied, Notice, OrderUpdated, PositionChanged, Severity
 from core.execution.api.gateway import (
     DefinitiveReject,
     ExchangeGateway,
@@ -34,16 +34,20 @@ from core.execution.api.gateway import (
     SendRevoked,
 )
 from core.execution.fence import Fence
+from core.execution.fill_booker import FillBooker
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
 from core.execution.order_state import hear, step
-from core.execution.position_tracker import book_fill
+from core.execution.position_rebuild import load_positions
+from core.execution.reconciliation import is_inferred
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
 
 ID_PREFIX = "maru-"
 RECENT_ORDERS = 2_000
 ANNOUNCED = 500
+# Ends of an order that the venue itself overrules by showing it.
+_NOT_THERE = (ReasonCode.NEVER_ARRIVED.value, ReasonCode.DECLARED_GONE.value)
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class OrderManager:
         self._wall = wall
         self._sink = sink
         self._marks = marks
+        self._booker = FillBooker(journal, marks.convert)
         self.armed_epoch = 0
         self.claim: Callable[[], None] = lambda: None
         self.on_unpriced: Callable[[str, str], None] = lambda currency, quote: None
@@ -102,7 +107,8 @@ class OrderManager:
         self._by_venue_id = {
             (r.intent.symbol, r.order.venue_order_id): key for key, r in self._records.items() if r.order.venue_order_id
         }
-        self._positions = {(p.symbol, p.owner): p for p in self._journal.positions()}
+        positions = load_positions(self._journal, self._gateway.instruments)
+        self._positions = {(p.symbol, p.owner): p for p in positions}
 
     def announce_books(self) -> None:
         """Tell what stands in the books: the newest orders and fills, and all positions."""
@@ -304,7 +310,7 @@ class OrderManager:
         state = hear(_heard_as(order), report.state)
         ended_badly = state is OrderState.REJECTED and order.state is not state
         ahead = report.filled_quantity > order.filled_quantity
-        revived = order.reason_code == ReasonCode.NEVER_ARRIVED and state is not order.state
+        revived = order.reason_code in _NOT_THERE and state is not order.state
         after = replace(
             order,
             state=state,
@@ -330,18 +336,19 @@ class OrderManager:
         now = self._wall.now_ns()
         fill = replace(fill, client_order_id=record.key)
         before = record.order
-        booking = book_fill(
-            self.position(fill.symbol, record.intent.owner),
-            fill,
-            self._gateway.instruments[fill.symbol],
-            self._marks.convert,
-        )
+        if not is_inferred(fill) and record.fills_complete and self._journal.has_inferred_fill(record.key):
+            _log.debug("trade %s of %s is in the books as an inferred one", fill.trade_id, record.key)
+            return False
+        position, instrument = self.position(fill.symbol, record.intent.owner), self._gateway.instruments[fill.symbol]
+        booking = self._booker.book(position, fill, instrument)
+        if booking is None:
+            return False
         filled = record.with_fill(fill.quantity, fill.price)
         order = replace(
             filled.order,
             state=_state_after_fill(_heard_as(before), filled.order),
             venue_order_id=before.venue_order_id or fill.venue_order_id,
-            reason_code="" if before.reason_code == ReasonCode.NEVER_ARRIVED else before.reason_code,
+            reason_code="" if before.reason_code in _NOT_THERE else before.reason_code,
             updated_ns=now,
         )
         filled = replace(filled, order=order)
@@ -349,15 +356,25 @@ class OrderManager:
             fill, filled, booking.position, booking.fee_quote, now, from_state=before.state, cause="fill"
         ):
             return False
+        self._booker.booked(booking.position)
         self._remember(filled)
         self._positions[(fill.symbol, record.intent.owner)] = booking.position
         self._sink(OrderUpdated(order))
         self._sink(FillBooked(fill, order))
         self._sink(PositionChanged(booking.position, self._marks.price(fill.symbol)))
+        if record.booked_quantity <= before.intent.quantity < filled.booked_quantity:
+            text = f"Order {record.key}: {filled.booked_quantity:f} of {before.intent.quantity:f} {fill.symbol}."
+            self._sink(Notice(Severity.ERROR, "The venue filled more than was ordered", text))
         if booking.fee_quote is None:
             _log.warning("no price known to convert a fee of %s %s", fill.fee, fill.fee_currency)
-            self.on_unpriced(fill.fee_currency, self._gateway.instruments[fill.symbol].quote)
+            self.on_unpriced(fill.fee_currency, instrument.quote)
         return True
+
+    def take_position(self, position: Position) -> None:
+        """Take over and announce a position that changed by no fill; the journal holds it already."""
+        self._booker.forget(position)
+        self._positions[(position.symbol, position.owner)] = position
+        self._sink(PositionChanged(position, self._marks.price(position.symbol)))
 
     def adopt(self, report: OrderReport) -> Order:
         """Take an order of somebody else into the books, under the owner "external"."""
@@ -489,9 +506,9 @@ class OrderManager:
 
 
 def _heard_as(order: Order) -> OrderState:
-    """The state that counts when the venue speaks: an order proven never to have arrived is open again if it shows."""
-    never_arrived = order.state is OrderState.EXPIRED and order.reason_code == ReasonCode.NEVER_ARRIVED
-    return OrderState.UNKNOWN if never_arrived else order.state
+    """The state that counts when the venue speaks: an order believed never to have been there is open if it shows."""
+    not_there = order.state is OrderState.EXPIRED and order.reason_code in _NOT_THERE
+    return OrderState.UNKNOWN if not_there else order.state
 
 
 def _state_after_fill(current: OrderState, order: Order) -> OrderState:

@@ -126,7 +126,7 @@ class OutsideKill:
         """Read the books, and add what the venue filled since the program last wrote them."""
         journal = Journal(self.paths.journal_db)
         try:
-            positions = {(p.symbol, p.owner): p for p in journal.positions()}
+            positions = {(p.symbol, p.owner): p for p in journal.holdings()}
             for record in journal.unsettled_orders():
                 try:
                     seen = await gateway.fetch_order(record.intent.symbol, record.key)

@@ -25,6 +25,7 @@ else:
     import fcntl
 
 _LOCK_POLL_S = 0.05
+_LOCK_TRIES = 4
 _LINUX = sys.platform.startswith("linux")
 
 
@@ -93,7 +94,7 @@ class ExecutorLock:
                 f"The lock file {path} cannot be written: {exc.strerror or exc}.",
                 "Name a writable folder in MARU_RUNTIME_DIR.",
             ) from exc
-        if not _try_lock(file):
+        if not _lock_soon(file):
             holder = _holder(path)
             file.close()
             trouble = f"Another program is already trading {what}."
@@ -134,6 +135,15 @@ def exclusive(path: Path, timeout_s: float) -> Iterator[None]:
             yield
         finally:
             _unlock(file)
+
+
+def _lock_soon(file: IO[bytes]) -> bool:
+    """Take a lock. Who only looks whether it is free holds it for a moment; that must keep nobody from trading."""
+    for _ in range(_LOCK_TRIES):
+        if _try_lock(file):
+            return True
+        time.sleep(_LOCK_POLL_S)
+    return _try_lock(file)
 
 
 def _is_free(path: Path) -> bool:

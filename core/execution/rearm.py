@@ -5,19 +5,21 @@ A running executor owns its journal and its trading state, so it re-arms itself,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from core.clock import Clock
 from core.config import DataPaths
 from core.domain.orders import TradingState
-from core.errors import UserError
 from core.execution.fence import Fence
-from core.execution.journal import Journal
-from core.execution.process_lock import ExecutorLock, ExecutorRuns
+from core.execution.journal_at_rest import journal_at_rest
+from core.execution.process_lock import ExecutorLock
 from core.execution.records import TradingStateRecord
 from core.execution.trading_control import describe_halt, state_at_rest
+
+_REMEDY = (
+    "Re-arm in its window. Where it is `main.py trade`, end it, re-arm, and start it again: its strategies "
+    "stay stopped until then."
+)
 
 
 class HaltedAgain(Exception):
@@ -51,7 +53,7 @@ class RearmAtRest:
         Raises:
             UserError: an executor runs, or the journal cannot be read.
         """
-        with self._journal() as journal:
+        with journal_at_rest(self.paths, self.lock, _REMEDY) as journal:
             return state_at_rest(journal.trading_state(), self.fence.read())
 
     def rearm(self, seen: TradingStateRecord, reason: str) -> list[str]:
@@ -70,7 +72,7 @@ class RearmAtRest:
             HaltedAgain: there is another halt than the one seen.
             UserError: an executor runs, or the journal cannot be written.
         """
-        with self._journal() as journal:
+        with journal_at_rest(self.paths, self.lock, _REMEDY) as journal:
             if (present := state_at_rest(journal.trading_state(), self.fence.read())) != seen:
                 raise HaltedAgain(present)
             stopped = [record for record in journal.strategies() if record.running]
@@ -81,22 +83,3 @@ class RearmAtRest:
             if after.state is TradingState.HALTED:
                 raise HaltedAgain(after)
         return [record.spec.strategy_id for record in stopped]
-
-    @contextmanager
-    def _journal(self) -> Iterator[Journal]:
-        try:
-            self.lock.acquire()
-        except ExecutorRuns as exc:
-            raise UserError(
-                exc.message,
-                "Re-arm in its window. Where it is `main.py trade`, end it, re-arm, and start it again: its strategies "
-                "stay stopped until then.",
-            ) from exc
-        try:
-            journal = Journal(self.paths.journal_db)
-            try:
-                yield journal
-            finally:
-                journal.close()
-        finally:
-            self.lock.release()

@@ -7,15 +7,17 @@ failed is no evidence of anything: what it would have told is simply not decided
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from core.clock import NS_PER_S
-from core.domain.fills import Fill
-from core.domain.money import ZERO
+from core.domain.fills import Fill, Liquidity
+from core.domain.instruments import FeeRule, Instrument
+from core.domain.money import LEDGER_CONTEXT, ZERO
 from core.domain.orders import Order, OrderState, OrderType, Side
 from core.execution.api.gateway import OrderReport
-from core.execution.records import OrderRecord
+from core.execution.records import INFERRED, OrderRecord
 
 # The measured offset of the venue's clock may be off by this much.
 CLOCK_TOLERANCE_NS = NS_PER_S
@@ -177,6 +179,42 @@ def may_be_ours(fill: Fill, records: tuple[OrderRecord, ...], clock_offset_ns: i
         and record.order.submitted_ns <= latest_submit_ns
         for record in records
     )
+
+
+def inferred_fill(record: OrderRecord, venue: str, instrument: Instrument, time_ns: int) -> Fill | None:
+    """Return the fill that must have happened where the venue says "filled" and lists no trades; None where none is.
+
+    Quantity and price are what the venue's own totals leave over what is booked. Its trade id is a hash of the very
+    fill, so that a second look, or a second start, finds it booked. The fee is the taker's: never less than it was.
+    """
+    order, context = record.order, LEDGER_CONTEXT
+    quantity = context.subtract(order.filled_quantity, record.booked_quantity)
+    if quantity <= 0 or order.average_price is None:
+        return None
+    value = context.subtract(context.multiply(order.filled_quantity, order.average_price), record.booked_value)
+    price = context.divide(value, quantity)
+    buying = order.intent.side is Side.BUY and instrument.fee_rule is FeeRule.RECEIVED
+    fee = context.multiply(quantity if buying else context.multiply(quantity, price), instrument.taker_fee)
+    told = f"{venue}|{order.intent.symbol}|{record.key}|{order.filled_quantity.normalize():f}|{price.normalize():f}"
+    return Fill(
+        venue=venue,
+        symbol=order.intent.symbol,
+        trade_id=INFERRED + hashlib.sha256(told.encode()).hexdigest()[:24],
+        venue_order_id=order.venue_order_id,
+        client_order_id=record.key,
+        side=order.intent.side,
+        price=price,
+        quantity=quantity,
+        fee=fee,
+        fee_currency=instrument.base if buying else instrument.quote,
+        liquidity=Liquidity.TAKER,
+        time_ns=time_ns,
+    )
+
+
+def is_inferred(fill: Fill) -> bool:
+    """Return whether a fill was made by `inferred_fill`."""
+    return fill.trade_id.startswith(INFERRED)
 
 
 def external_reports(fills: list[Fill]) -> list[OrderReport]:

@@ -7,9 +7,11 @@ from decimal import Decimal
 
 from core.domain.money import LEDGER_CONTEXT, ZERO
 from core.domain.orders import Intent, Order, OrderState, TradingState
+from core.domain.positions import Ownership
 from core.strategies.spec import StrategySpec
 
 EXTERNAL_OWNER = "external"
+INFERRED = "inferred-"  # begins the trade id of a fill the venue spoke of but never named
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,23 @@ class TradingStateRecord:
     state: TradingState
     reason: str
     epoch: int
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipRecord:
+    """Who may trade a market.
+
+    Attributes:
+        changed_by: who said so.
+        paused: strategies that ran when the person took the market over; they start again when it is handed back.
+        since_ns: ns UTC.
+    """
+
+    symbol: str
+    ownership: Ownership
+    changed_by: str
+    paused: tuple[str, ...]
     since_ns: int
 
 

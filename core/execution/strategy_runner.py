@@ -236,6 +236,23 @@ class StrategyRunner:
                 self._change(entry, StrategyState.PAUSED, reason)
         self._drop_idle_feeds()
 
+    def pause_market(self, symbol: str, reason: str) -> tuple[str, ...]:
+        """Stop the strategies of one market at once, without touching orders; none starts by itself again.
+
+        Returns:
+            Ids of those that ran, or were to run again.
+        """
+        paused = []
+        for strategy_id, entry in self._entries.items():
+            if entry.record.spec.symbol != symbol or not entry.record.running:
+                continue
+            self._save(entry, replace(entry.record, running=False))
+            entry.strategy = None
+            self._change(entry, StrategyState.PAUSED, reason)
+            paused.append(strategy_id)
+        self._drop_idle_feeds()
+        return tuple(paused)
+
     def forget_running(self) -> None:
         """Journal that no strategy is to be started again by itself, neither a paused one nor one that failed."""
         for entry in self._entries.values():

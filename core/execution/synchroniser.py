@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from core.clock import NS_PER_S, Clock
 from core.domain.fills import Fill
-from core.domain.orders import OrderState
+from core.domain.orders import Order, OrderState
+from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution import reconciliation as rec
 from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport, OrderUnknown
@@ -36,12 +38,14 @@ class EvidenceRules:
         margin_s: the venue accepts timestamps this far in its future.
         query_gap_s: time between the two order queries.
         patience_s: how long trades of unidentified orders may be ours although order queries do not show them.
+        unlisted_s: after how long a fill that the venue speaks of but does not list is booked from the order's totals.
     """
 
     recv_window_s: float = 3.0
     margin_s: float = 1.0
     query_gap_s: float = 1.0
     patience_s: float = 60.0
+    unlisted_s: float = 300.0
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ class Synchroniser:
         self._sleep = sleep
         self._rules = rules
         self._cases: dict[str, _Case] = {}
+        self._unlisted: dict[str, int] = {}  # since when trades of an order are missing, wall time, ns
         self.adopt_from_ns = 0
         self.clock_offset_ns = 0
 
@@ -103,6 +108,8 @@ class Synchroniser:
         unsettled = {record.intent.symbol for record in records}
         fills = await self._fetch_fills(unsettled | set(symbols) | {report.symbol for report in open_orders})
         fills = [fill for fill in fills if not self._journal.has_fill(fill)]
+        if any(self._manager.find(f.symbol, f.client_order_id, f.venue_order_id) is None for f in fills):
+            self._manager.claim()  # what another process of ours sent is no order of somebody else
         # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books, and by
         # nothing but their looks while the answer that names them is on its way.
         asked = {record.key for record in records}
@@ -127,6 +134,21 @@ class Synchroniser:
         for fill in await self._fetch_fills(symbols):
             if not self._journal.has_fill(fill):
                 self._manager.book(fill)
+        self._infer_fills()
+
+    def _infer_fills(self) -> None:
+        """Book what the venue says is filled but has not listed as trades for so long that it never will."""
+        now = self._wall.now_ns()
+        open_ends = {r.key: r for r in self._manager.unsettled if not r.fills_complete}
+        self._unlisted = {key: self._unlisted.get(key, now) for key in open_ends}
+        for key, record in open_ends.items():
+            if now - self._unlisted[key] < self._rules.unlisted_s * NS_PER_S:
+                continue
+            instrument = self._gateway.instruments[record.intent.symbol]
+            fill = rec.inferred_fill(record, self._gateway.venue, instrument, now + self.clock_offset_ns)
+            if fill is not None and self._manager.book(fill):
+                text = f"Order {key}: {fill.quantity:f} {fill.symbol} @ {fill.price:f}, from the order's own totals."
+                self._sink(Notice(Severity.WARNING, "A fill was booked that the venue does not list", text))
 
     async def resolve_unknown(self) -> None:
         """Look for evidence about every UNKNOWN order.
@@ -142,6 +164,52 @@ class Synchroniser:
             if state is OrderState.UNKNOWN:
                 await self._investigate(record)
         self._cases = {k: c for k, c in self._cases.items() if self._is_unknown(k)}
+
+    async def ask_about(self, client_id: str) -> Order:
+        """Ask the venue about one order now, and return what is known of it then.
+
+        Raises:
+            UserError: there is no such order.
+            GatewayError: the venue could not be asked.
+        """
+        record = self._manager.record(client_id)
+        if record is None:
+            raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        if record.order.state is OrderState.UNKNOWN:
+            await self._investigate(record)
+        else:
+            with contextlib.suppress(OrderUnknown):  # the rounds find out what that means
+                self.apply(await self._gateway.fetch_order(record.intent.symbol, client_id))
+        return self._now(client_id)
+
+    async def declare_gone(self, client_id: str) -> Order:
+        """End an UNKNOWN order because a person saw on the venue's own page that it is not there.
+
+        The venue is asked once more; where it knows the order, what it says counts. Should the order show later, it is
+        open again.
+
+        Raises:
+            UserError: there is no such order, it is not UNKNOWN, or it may still arrive.
+            GatewayError: the venue could not be asked: without its answer nobody can know.
+        """
+        record = self._manager.record(client_id)
+        if record is None or record.order.state is not OrderState.UNKNOWN:
+            raise UserError("This order is not waiting for a decision.", "Look at the list of orders.")
+        await self._investigate(record)
+        if not self._is_unknown(client_id):
+            return self._now(client_id)
+        case = self._cases[client_id]
+        if await self._gateway.server_time_ns() <= case.deadline_ns:
+            raise UserError("The order may still arrive at the venue.", "Wait a few seconds, then decide.")
+        self._journal.add_command("declare_gone", {"client_order_id": client_id}, self._wall.now_ns())
+        return self._manager.expire(
+            client_id, ReasonCode.DECLARED_GONE, "a person saw at the venue that it is not there"
+        )
+
+    def _now(self, client_id: str) -> Order:
+        record = self._manager.record(client_id)
+        assert record is not None  # orders never vanish
+        return record.order
 
     async def _investigate(self, record: OrderRecord) -> None:
         key = record.key
@@ -235,10 +303,8 @@ class Synchroniser:
         foreign = [event.fill for event in events if isinstance(event, rec.ExternalFill)]
         for event in events:
             match event:
-                case rec.OrderReported(report):
-                    self._report(report)
-                case rec.OrderAdopted(report):
-                    self._adopt(report)
+                case rec.OrderReported(report) | rec.OrderAdopted(report):
+                    self.apply(report)
                 case rec.FillMissed(fill):
                     self._manager.book(fill)
                 case rec.OrderMissing(key):
@@ -248,22 +314,21 @@ class Synchroniser:
                 case rec.ExternalFill():
                     pass  # gathered per order below
         for report in rec.external_reports(foreign):
-            self._adopt(report)
+            self.apply(report)
 
-    def _report(self, report: OrderReport) -> None:
+    def apply(self, report: OrderReport) -> None:
+        """Book what the venue says of an order, ours or not; a contradiction or a foreign order is announced."""
         try:
-            self._manager.apply_report(report)
+            known = self._manager.apply_report(report)
         except IllegalTransition as exc:
             text = f"{report.symbol} order {report.client_order_id}: {exc}. The venue's account page decides."
             self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
             _log.error("contradiction: %s: %r", exc, report)
-
-    def _adopt(self, report: OrderReport) -> None:
-        if self._manager.apply_report(report) is not None:
-            return  # became known while the queries ran, or another process of ours sent it
-        order = self._manager.adopt(report)
-        text = f"{order.intent.side} order of {order.intent.quantity} {order.intent.symbol} ({order.state})"
-        self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))
+            return
+        if known is None:
+            order = self._manager.adopt(report)
+            text = f"{order.intent.side} order of {order.intent.quantity} {order.intent.symbol} ({order.state})"
+            self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))
 
     async def _cancel_again(self, key: str) -> None:
         try:

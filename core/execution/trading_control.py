@@ -13,6 +13,8 @@ from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager
 from core.execution.records import TradingStateRecord
 
+DRAWDOWN_REASON = "the drawdown limit was reached"  # why trading is halted where the program did it by itself
+
 
 def halted_by(fence: FenceState) -> TradingStateRecord:
     """Return the halt that a raised fence means."""
@@ -32,8 +34,10 @@ def state_at_rest(stored: TradingStateRecord | None, fence: FenceState | None) -
 
 
 def describe_halt(halt: TradingStateRecord) -> str:
-    """Say in one sentence since when and why trading is halted."""
+    """Say in one sentence since when and why trading is halted, or reduced."""
     since = to_datetime(halt.since_ns).isoformat(timespec="seconds")
+    if halt.state is TradingState.REDUCING:
+        return f"Only orders that reduce a position are allowed since {since}: {halt.reason.rstrip('.')}."
     return f"Trading is halted since {since}: {halt.reason.rstrip('.')}."
 
 
@@ -57,6 +61,14 @@ class TradingControl:
     def record(self) -> TradingStateRecord:
         """What may be sent now, since when and why."""
         return self._record
+
+    @property
+    def keeps_protection(self) -> bool:
+        """Whether resting orders that only close stay in a halt.
+
+        Nobody stopped trading by hand: taking the stops away from what is held would make its loss larger.
+        """
+        return self._record.reason == DRAWDOWN_REASON
 
     def load(self) -> None:
         """Take over the stored state; a fence raised while no executor ran halts.
@@ -113,6 +125,28 @@ class TradingControl:
             self._sink(TradingStateChanged(TradingState.HALTED, reason))
         return errors
 
+    def reduce(self, reason: str) -> bool:
+        """Let only orders that reduce a position pass; a halt stays one.
+
+        Returns:
+            Whether that is new.
+
+        Raises:
+            UserError: the journal cannot be written.
+        """
+        return self._change(TradingState.ACTIVE, TradingState.REDUCING, reason)
+
+    def resume(self, reason: str) -> bool:
+        """Let everything pass again after `reduce`; a halt ends only by `rearm`.
+
+        Returns:
+            Whether that is new.
+
+        Raises:
+            UserError: the journal cannot be written.
+        """
+        return self._change(TradingState.REDUCING, TradingState.ACTIVE, reason)
+
     def rearm(self, reason: str) -> None:
         """Allow trading again, by explicit request: at the epoch whose halt this executor knows, never at a later one.
 
@@ -127,6 +161,12 @@ class TradingControl:
                 "Trading was stopped from outside a moment ago.", "Look at what happened, then re-arm again."
             )
         self._set(TradingStateRecord(TradingState.ACTIVE, reason, epoch, now))
+
+    def _change(self, before: TradingState, after: TradingState, reason: str) -> bool:
+        if self._record.state is not before:
+            return False
+        self._set(TradingStateRecord(after, reason, self._manager.armed_epoch, self._wall.now_ns()))
+        return True
 
     def _set(self, record: TradingStateRecord) -> None:
         if record.state is TradingState.HALTED:

@@ -123,10 +123,13 @@ class FillRow(JournalBase):
     liquidity: Mapped[str]
     time_ns: Mapped[int]
     booked_ns: Mapped[int] = mapped_column(BigInteger, index=True)
+    chapter: Mapped[int]
+
+    __table_args__ = (Index("ix_fills_owner", "symbol", "owner"),)
 
 
 class PositionRow(JournalBase):
-    """Net holding of one owner in one market."""
+    """Net holding of one owner in one market. `fifo_pnl` is empty until its lots are built (journals of 0001)."""
 
     __tablename__ = "positions"
 
@@ -137,6 +140,90 @@ class PositionRow(JournalBase):
     average_price: Mapped[Decimal]
     realised_pnl: Mapped[Decimal]
     fees: Mapped[Decimal]
+    updated_ns: Mapped[int]
+    fifo_pnl: Mapped[Decimal | None]
+    funding: Mapped[Decimal]
+    unpriced: Mapped[int]
+    chapter: Mapped[int]
+    cursor_ns: Mapped[int]
+    cursor_id: Mapped[str]
+
+
+class LotRow(JournalBase):
+    """What is left of an opening fill; together they are the position."""
+
+    __tablename__ = "lots"
+
+    venue: Mapped[str] = mapped_column(String, primary_key=True)
+    symbol: Mapped[str] = mapped_column(String, primary_key=True)
+    owner: Mapped[str] = mapped_column(String, primary_key=True)
+    trade_id: Mapped[str] = mapped_column(String, primary_key=True)
+    opened_ns: Mapped[int]
+    quantity: Mapped[Decimal]
+    price: Mapped[Decimal]
+    fee: Mapped[Decimal]
+
+
+class FundingRow(JournalBase):
+    """One owner's share of a funding payment; the key is what makes a payment heard twice count once."""
+
+    __tablename__ = "funding"
+
+    venue: Mapped[str] = mapped_column(String, primary_key=True)
+    symbol: Mapped[str] = mapped_column(String, primary_key=True)
+    payment_id: Mapped[str] = mapped_column(String, primary_key=True)
+    owner: Mapped[str] = mapped_column(String, primary_key=True)
+    amount: Mapped[Decimal]
+    payment: Mapped[Decimal]
+    currency: Mapped[str]
+    amount_quote: Mapped[Decimal | None]
+    time_ns: Mapped[int]
+    booked_ns: Mapped[int]
+
+
+class TransferRow(JournalBase):
+    """A position that went from one owner to another at cost; never changed. Lots are JSON."""
+
+    __tablename__ = "transfers"
+
+    transfer_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    venue: Mapped[str]
+    symbol: Mapped[str]
+    from_owner: Mapped[str]
+    to_owner: Mapped[str]
+    average_price: Mapped[Decimal]
+    lots: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    time_ns: Mapped[int]
+
+    __table_args__ = (Index("ix_transfers_symbol", "symbol"),)
+
+
+class OwnershipRow(JournalBase):
+    """Who may trade a market now; one without a row is shared. `paused` names (JSON) the strategies taken over."""
+
+    __tablename__ = "ownership"
+
+    symbol: Mapped[str] = mapped_column(String, primary_key=True)
+    ownership: Mapped[str]
+    changed_by: Mapped[str]
+    paused: Mapped[str] = mapped_column(Text)
+    since_ns: Mapped[int]
+
+
+class OrderPlanRow(JournalBase):
+    """The parent of several orders; which orders are its children stands in their intent ids."""
+
+    __tablename__ = "order_plans"
+
+    plan_id: Mapped[str] = mapped_column(String, primary_key=True)
+    source: Mapped[str]
+    draft: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String, index=True)
+    stop_price: Mapped[Decimal | None]
+    cancelled: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    created_ns: Mapped[int]
     updated_ns: Mapped[int]
 
 

@@ -42,7 +42,7 @@ class Connection:
     ) -> None:
         self.socket = socket
         self._plan = plan
-        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._held: list[tuple[str, str]] = []
         self._end: tuple[int, bytes] | None = None
         self.combined = combined
@@ -97,18 +97,18 @@ class Connection:
         if queued >= _QUEUE_LIMIT or (name and self._plan.overflows(name, queued)):
             self.close(1008, b"Client is too slow")
             return
-        self._queue.put_nowait((name, text))
+        self._queue.put_nowait(text)
 
     def close(self, code: int, reason: bytes) -> None:
         """Close the socket properly, before anything that is still queued."""
         self._end = code, reason
-        self._queue.put_nowait(("", _CUT))  # wakes the pump where it waits for a frame
+        self._queue.put_nowait(_CUT)  # wakes the pump where it waits for a frame
 
     async def pump(self) -> None:
         """Send queued frames until the connection ends."""
         while not self.socket.closed:
-            name, text = await self._queue.get()
-            await self._wait_out_stall(name)
+            text = await self._queue.get()
+            await self._wait_out_stall()
             if self._end is not None:
                 await self.socket.close(code=self._end[0], message=self._end[1])
                 return
@@ -120,8 +120,13 @@ class Connection:
             except (ConnectionError, RuntimeError):
                 return  # the peer went away between two frames; the reading side cleans up
 
-    async def _wait_out_stall(self, name: str) -> None:
-        first = True
-        while name and self._plan.stalled(name, count=first) and self._end is None and not self.socket.closed:
-            first = False
+    async def pong(self, payload: bytes) -> None:
+        """Answer a ping, unless the connection is to look dead."""
+        if not self._plan.stalled(self.matches, count=False):
+            await self.socket.pong(payload)
+
+    async def _wait_out_stall(self) -> None:
+        count = True
+        while self._end is None and not self.socket.closed and self._plan.stalled(self.matches, count=count):
+            count = False
             await asyncio.sleep(_STALL_POLL_S)

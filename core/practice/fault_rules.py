@@ -282,7 +282,7 @@ def _chance(text: str, name: str) -> float:
 
 def _duration(text: str, name: str) -> int:
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)?", text)
-    if match is None:
+    if match is None or not float(match[1]):
         raise UserError(f"The option {name}={text} of a fault is no duration.", "Write for example 500ms, 10s or 2m.")
     return int(float(match[1]) * {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}[match[2] or "s"])
 
@@ -301,6 +301,10 @@ def _choice(false: str, true: str) -> Callable[[str, str], bool]:
 
 
 def _text(text: str, name: str) -> str:
+    if re.search(r"[,;\n]", text):
+        raise UserError(
+            f"The option {name} of a fault holds a comma, a semicolon or a line break.", "Write it without."
+        )
     return text
 
 

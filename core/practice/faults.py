@@ -228,13 +228,18 @@ class FaultPlan:
                 return True
         return False
 
-    def stalled(self, name: str, *, count: bool) -> bool:
-        """Return whether a frame may not be written now; `count` where it is asked for the first time."""
+    def stalled(self, meant: Callable[[str], bool], *, count: bool) -> bool:
+        """Return whether nothing may be written to a connection now.
+
+        Args:
+            meant: tells whether a target of frames means the connection.
+            count: this is a new occasion, and not the same one asked about again.
+        """
         if not self._frames:
             return False
         now = self.now_ms()
         for armed in self._of("stall"):
-            if _matches(armed.rule, name) and armed.active(now):
+            if armed.active(now) and any(map(meant, armed.rule.targets)):
                 armed.met += count
                 armed.fired += count
                 return True

@@ -112,8 +112,8 @@ class PracticeProcess:
 
         self._read(self._process.stdout, take_line, first.set)
         self._read(self._process.stderr, self._complaints.append, None)
-        first.wait(timeout_s)
-        return self._parse(lines[0] if lines else "", timeout_s)
+        said = first.wait(timeout_s)
+        return self._parse(lines[0] if lines else "", None if said else timeout_s)
 
     def cancel(self) -> None:
         """Make a `start` that still waits give up at once; `stop` comes after it as always. Any thread, idempotent."""
@@ -167,7 +167,8 @@ class PracticeProcess:
         reader.start()
         self._readers.append(reader)
 
-    def _parse(self, line: str, timeout_s: float) -> PracticeEndpoints:
+    def _parse(self, line: str, waited_s: float | None) -> PracticeEndpoints:
+        """Read the ready line; `waited_s` where it said nothing for so long, None where it spoke or ended."""
         try:
             answer = json.loads(line) if line else {}
             if "error" in answer:
@@ -175,8 +176,7 @@ class PracticeProcess:
                 raise UserError(answer["error"], answer.get("remedy", ""))
             return PracticeEndpoints.from_json(answer)
         except (ValueError, KeyError) as exc:
-            alive = self.running
             self.stop()
             said = " ".join(text.strip() for text in list(self._complaints)[-3:])
-            why = f"was not ready after {timeout_s:.0f} s" if alive else f"ended at once: {said}"
+            why = f"was not ready after {waited_s:.0f} s" if waited_s is not None else f"ended at once: {said}"
             raise UserError(f"The practice exchange {why}.", "Run main.py doctor to check this machine.") from exc

@@ -147,7 +147,7 @@ class Sockets:
             raise
 
     def _connection(self, request: web.Request, *, combined: bool = False, user: bool = False) -> Connection:
-        socket = web.WebSocketResponse(heartbeat=_PING_S, max_msg_size=_MAX_MESSAGE, compress=False)
+        socket = web.WebSocketResponse(autoping=False, heartbeat=_PING_S, max_msg_size=_MAX_MESSAGE, compress=False)
         return Connection(socket, self._desk.plan, lambda: _cut(request), combined=combined, user=user)
 
     async def _serve(
@@ -162,6 +162,8 @@ class Sockets:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
                     answer(message.data)
+                elif message.type is WSMsgType.PING:
+                    await connection.pong(message.data)
         finally:
             self._hub.forget(connection)
             self._open.discard(socket)

@@ -143,6 +143,8 @@ CASES = [
     ("kill --endpoints missing.json", "missing.json"),
     ("rearm --data-dir missing", "There is no data folder"),
     ("rearm --data-dir file", "There is no data folder"),
+    ("risk show --data-dir missing", "There is no data folder"),
+    ("risk set max_hope=1", "There is no risk setting max_hope."),
     ("bench nonsense", "nonsense"),
     ("screenshots --only nonsense", "nonsense"),
     ("screenshots --theme pink", "pink"),

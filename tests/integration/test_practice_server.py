@@ -345,6 +345,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytes
             (["--speed", "fast"], "speed"),
             (["--balance", "lots"], "balance"),
             (["--start", "yesterday"], "not a date"),
+            (["--faults", "explode:order"], "no fault named"),
+            (["--limits", "loose"], "limits"),
         ]
         for arguments, words in cases:
             code = run_cli(["practice-exchange", "--json", "--data-dir", str(tmp_path / "data"), *arguments])

@@ -228,12 +228,30 @@ async def test_a_stalled_socket_delivers_afterwards(client: RawClient) -> None:
         assert seen == (await published(client, first, 200))[: len(seen)]  # late, and none is missing
 
 
+async def test_a_stalled_socket_answers_neither_pings_nor_requests(client: RawClient) -> None:
+    async with client.session.ws_connect(client.endpoints.ws_api, autoping=False) as socket:
+        await socket.ping(b"before")
+        pong = await socket.receive(timeout=5)
+        assert (pong.type, pong.data) == (aiohttp.WSMsgType.PONG, b"before")
+        await client.control.arm_faults("stall:user,for=1s")
+        await socket.ping(b"during")
+        await socket.send_json(client.message("1", "order.place", **BUY))
+        assert (await client.request("GET", "ping")).status == 200
+        begun = time.monotonic()
+        answer = await socket.receive_json(timeout=5)
+        assert time.monotonic() - begun > 0.7
+        assert answer["result"]["status"] == "FILLED"
+        await socket.ping(b"after")
+        assert (await socket.receive(timeout=5)).data == b"after"
+
+
 async def test_a_slow_client_is_disconnected(client: RawClient) -> None:
-    await client.control.arm_faults("slow:*@trade,size=5;stall:*@trade,for=10s")
     async with market(client) as socket, market(client, "solusdt@aggTrade") as other:
+        await client.control.arm_faults("slow:*@trade,size=5;stall:*@trade,for=10s")
         begun = time.monotonic()
         await client.control.burst(500, 0.1, "SOLUSDT")
-        message = await socket.receive(timeout=5)
+        while (message := await socket.receive(timeout=5)).type is aiohttp.WSMsgType.TEXT:
+            pass  # from before it stalled
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1008)
         assert time.monotonic() - begun < 5  # not only when the stall is over
         await other.receive_json(timeout=5)

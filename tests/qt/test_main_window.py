@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QApplication, QCheckBox, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.flows.sample_session import sample_instruments, sample_order, sample_tickers
@@ -23,13 +24,14 @@ from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
 from app.ui.layouts import STATE_VERSION, DockName, Preset
 from core.domain.orders import OrderState, TradingMode, TradingState
-from core.domain.positions import Position
+from core.domain.positions import Ownership, Position
 from core.events import (
     AccountOpened,
     ConnectionState,
     ConnectionStatus,
     Notice,
     OrderUpdated,
+    OwnershipChanged,
     PositionChanged,
     Severity,
     StrategyState,
@@ -470,7 +472,8 @@ def test_palette_finds_actions_markets_and_strategies(qtbot: QtBot, kit: WindowK
 def test_the_palette_begins_with_something_harmless(qtbot: QtBot, kit: WindowKit) -> None:
     kit.play()
     entries = [entry.key for entry in palette_entries(kit.window.actions_, kit.window.models)]
-    grave = [f"action:{name}" for name in ("quit", "cancel_all", "kill", "kill_flatten", "rearm", "new_account")]
+    names = ("quit", "cancel_all", "kill", "kill_flatten", "rearm", "new_account", "mode_practice", "mode_paper")
+    grave = [f"action:{name}" for name in names]
     assert entries[-len(grave) :] == grave
     assert "action:palette" not in entries
     assert set(entries) >= {"market:BTC/USDT", "strategy:btcusdt-1h-9f41c07b", "action:about"}
@@ -544,13 +547,92 @@ def test_models_reach_the_strategy_form(kit: WindowKit) -> None:
     assert kit.window.strategies.add.isEnabled()
 
 
-def test_handing_back_asks(qtbot: QtBot, kit: WindowKit) -> None:
+HOURLY = "btcusdt-1h-9f41c07b"
+
+
+def change(kit: WindowKit, ownership: Ownership, paused: tuple[str, ...] = (), symbol: str = "BTC/USDT") -> None:
+    kit.window.on_executor_event(OwnershipChanged(symbol, ownership, "person", paused))
+    kit.window.refresh_now()
+
+
+def answer(qtbot: QtBot, kit: WindowKit, name: str, button: str) -> None:
+    """Press a button and wait until the dialog is gone: the next one may have the same name."""
+    press(qtbot, kit, name, button)
+    qtbot.waitUntil(lambda: kit.window.findChild(ConfirmDialog, name) is None)
+
+
+def menu(kit: WindowKit, key: str) -> dict[str, QAction]:
+    """The row menu's actions by what they say."""
+    assert kit.window.positions.table.select_key(key)
+    return {action.text(): action for action in kit.window.positions._menu()}
+
+
+def test_taking_over_from_the_ticket_asks_and_says_what_it_means(qtbot: QtBot, kit: WindowKit) -> None:
     kit.play()
     qtbot.mouseClick(kit.window.ticket.head.take_over, Qt.MouseButton.LeftButton)
-    assert kit.trading.named("stop_strategy") == [("btcusdt-1h-9f41c07b",)]
+    asked = dialog(kit, "take_over_dialog")
+    words = " ".join(label.text() for label in asked.findChildren(QLabel))
+    assert "working orders are cancelled" in words
+    assert "Bitcoin hourly" in words
+    assert asked.findChild(QCheckBox, "move").text() == "Move to me at what it cost: Bitcoin hourly: 0.0842 BTC"
+    kit.window.ownership.ask_take_over("ETH/USDT")  # one question at a time
+    assert kit.window.findChild(QWidget, "take_over_dialog") is asked
+    answer(qtbot, kit, "take_over_dialog", "cancel")
+    assert kit.trading.named("take_over") == []
     qtbot.mouseClick(kit.window.ticket.head.take_over, Qt.MouseButton.LeftButton)
-    press(qtbot, kit, "handback_dialog", "handback")
-    assert kit.trading.named("start_strategy") == [("btcusdt-1h-9f41c07b",)]
+    answer(qtbot, kit, "take_over_dialog", "yes")
+    assert kit.trading.named("take_over") == [("BTC/USDT", False)]
+    assert kit.trading.named("stop_strategy") == []
+
+
+def test_the_position_moves_only_where_it_was_ticked(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    menu(kit, f"{HOURLY}\nBTC/USDT")["Take over…"].trigger()
+    dialog(kit, "take_over_dialog").findChild(QCheckBox, "move").setChecked(True)
+    answer(qtbot, kit, "take_over_dialog", "yes")
+    assert kit.trading.named("take_over") == [("BTC/USDT", True)]
+
+
+def test_handing_back_asks_and_offers_the_position_where_the_strategy_has_none(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    change(kit, Ownership.MANUAL, (HOURLY,))
+    assert kit.window.ticket.head.manual.isVisible()
+    qtbot.mouseClick(kit.window.ticket.head.take_over, Qt.MouseButton.LeftButton)
+    assert dialog(kit, "handback_dialog").findChild(QCheckBox, "move") is None  # the person holds nothing
+    answer(qtbot, kit, "handback_dialog", "yes")
+    assert kit.trading.named("hand_back") == [("BTC/USDT", Ownership.SHARED, "")]
+    mine = Position("binance", "BTC/USDT", "manual", Decimal("0.0842"), Decimal(60_000))
+    for position in (mine, Position("binance", "BTC/USDT", HOURLY)):
+        kit.window.on_executor_event(PositionChanged(position, Decimal(61_000)))
+    kit.window.refresh_now()
+    menu(kit, "manual\nBTC/USDT")["Hand back…"].trigger()
+    asked = dialog(kit, "handback_dialog")
+    assert asked.findChild(QCheckBox, "move").isChecked()
+    answer(qtbot, kit, "handback_dialog", "yes")
+    assert kit.trading.named("hand_back")[-1] == ("BTC/USDT", Ownership.SHARED, HOURLY)
+    change(kit, Ownership.MANUAL)
+    kit.window.ownership.ask_hand_back("BTC/USDT")
+    assert "None starts by itself" in " ".join(x.text() for x in dialog(kit, "handback_dialog").findChildren(QLabel))
+    answer(qtbot, kit, "handback_dialog", "cancel")
+    assert len(kit.trading.named("hand_back")) == 2
+
+
+def test_a_market_is_left_to_its_strategies_and_shared_again(qtbot: QtBot, kit: WindowKit) -> None:
+    kit.play()
+    key = f"{HOURLY}\nBTC/USDT"
+    menu(kit, key)["Leave to the strategies…"].trigger()
+    answer(qtbot, kit, "leave_dialog", "yes")
+    assert kit.trading.named("hand_back") == [("BTC/USDT", Ownership.BOT, "")]
+    change(kit, Ownership.BOT)
+    assert set(menu(kit, key)) == {"Close position…", "Show this market", "Take over…", "Share with the strategies…"}
+    menu(kit, key)["Share with the strategies…"].trigger()
+    answer(qtbot, kit, "share_dialog", "yes")
+    assert kit.trading.named("hand_back")[-1] == ("BTC/USDT", Ownership.SHARED, "")
+    change(kit, Ownership.MANUAL)
+    assert set(menu(kit, key)) == {"Close position…", "Show this market", "Hand back…"}
+    kit.window.on_executor_event(AccountOpened("practice:a"))
+    kit.window.on_executor_event(AccountOpened("practice:b"))
+    assert kit.window.models.ownerships.of("BTC/USDT") is Ownership.SHARED
 
 
 def test_a_new_practice_account_is_asked_for_with_its_balance(qtbot: QtBot, kit: WindowKit) -> None:
@@ -567,6 +649,30 @@ def test_a_new_practice_account_is_asked_for_with_its_balance(qtbot: QtBot, kit:
     kit.window.actions_[ActionId.NEW_ACCOUNT].trigger()
     qtbot.keyClick(dialog(kit, "new_account_dialog"), Qt.Key.Key_Escape)
     assert len(kit.trading.named("new_account")) == 1
+
+
+def test_the_mode_is_asked_for_and_shown_as_it_is(qtbot: QtBot, kit: WindowKit) -> None:
+    def link(name: str, mode: TradingMode) -> ConnectionStatus:
+        return ConnectionStatus("binance", name, mode, ConnectionState.ONLINE)
+
+    window = kit.window
+    practice, paper = window.actions_[ActionId.MODE_PRACTICE], window.actions_[ActionId.MODE_PAPER]
+    window.on_executor_event(link("orders", TradingMode.PRACTICE))
+    assert (practice.isChecked(), paper.isChecked()) == (True, False)
+    practice.trigger()  # it is so already: nothing to ask
+    paper.trigger()
+    assert practice.isChecked(), "a wish is no fact"
+    press(qtbot, kit, "mode_dialog", "cancel")
+    assert kit.trading.named("switch_mode") == []
+    qtbot.waitUntil(lambda: kit.window.findChild(ConfirmDialog, "mode_dialog") is None)
+    paper.trigger()
+    press(qtbot, kit, "mode_dialog", "mode")
+    assert kit.trading.named("switch_mode") == [(TradingMode.PAPER,)]
+    window.on_connection(link("market", TradingMode.PAPER))
+    assert practice.isChecked(), "the executor's link says it, not the market's"
+    window.on_executor_event(link("orders", TradingMode.PAPER))
+    assert paper.isChecked()
+    assert window.top_bar.badge.mode is TradingMode.PAPER
 
 
 def test_the_books_of_another_account_leave_the_window(kit: WindowKit) -> None:

@@ -22,7 +22,7 @@ from app.theme import ThemeName, palette
 from core.clock import NS_PER_S
 from core.domain.market import Ticker
 from core.domain.orders import OrderState, TradingMode, TradingState
-from core.domain.positions import Balance, Position
+from core.domain.positions import Balance, Lot, Ownership, Position, Transfer
 from core.events import (
     AccountOpened,
     BalancesChanged,
@@ -32,11 +32,13 @@ from core.events import (
     FillBooked,
     Notice,
     OrderUpdated,
+    OwnershipChanged,
     PositionChanged,
     Severity,
     StrategyState,
     StrategyStatus,
     TradingStateChanged,
+    TransferBooked,
 )
 
 NOW = 1_780_000_000 * NS_PER_S
@@ -360,6 +362,68 @@ def test_orders_that_ended_are_muted(models: WindowModels) -> None:
     for column in ("symbol", "side", "owner", "quantity", "state"):
         assert cell(model, 1, column, colour) == QColor(dark.muted)
     assert cell(model, 2, "state", colour) == QColor(dark.danger)  # why it ended stays in its colour
+
+
+def test_a_market_of_several_owners_has_a_total(models: WindowModels) -> None:
+    lot = Lot("1", NOW, Decimal("0.5"), Decimal(100))
+    mine = Position("binance", "BTC/USDT", "manual", Decimal("0.5"), Decimal(100), Decimal(3), Decimal(1), lots=(lot,))
+    its = replace(mine, owner="trend", average_price=Decimal(110), fifo_pnl=Decimal(2), funding=Decimal(-1), unpriced=2)
+    its = replace(its, lots=(replace(lot, price=Decimal(120)),))
+    for position in (mine, its):
+        models.apply(PositionChanged(position, Decimal(130)))
+    models.flush()
+    positions = models.positions
+    row = positions.record("\nBTC/USDT")
+    assert row is not None
+    assert (row.position.quantity, row.position.average_price) == (1, 105)
+    assert (row.open_pnl, row.fifo_open_pnl, row.total_pnl) == (25, 20, 28)
+    shown = {column.key: positions.index(2, number).data() for number, column in enumerate(positions.columns)}
+    assert (shown["symbol"], shown["owner"], shown["ownership"]) == ("BTC/USDT · total", "All owners", "Shared")
+    assert (shown["fees"], shown["funding"]) == ("2.00 + 2 unpriced", "▼ −1.00")
+    assert (shown["fifo_open"], shown["fifo_realised"]) == ("▲ +20.00", "▲ +2.00")
+    assert positions.is_held(row)
+    assert not positions.is_closable(row)
+    assert positions.held() == [mine, its]
+    assert models.profit() == 28  # the total counts nothing twice
+    assert positions.net_quantity("BTC/USDT") == 1
+    models.set_ticker(Ticker("BTC/USDT", 140.0, 139.0, 141.0, 0.0, 0.0, NOW))
+    models.apply(PositionChanged(replace(its, quantity=Decimal(0), lots=()), None))
+    models.flush()
+    row = positions.record("\nBTC/USDT")
+    assert (row.mark, row.held_owners, positions.is_held(row)) == (140, 1, False)
+
+
+def test_a_position_without_lots_shows_no_profit_by_lots(models: WindowModels) -> None:
+    models.apply(PositionChanged(Position("binance", "BTC/USDT", "manual", Decimal("0.5"), Decimal(100)), Decimal(130)))
+    row = models.positions.record("manual\nBTC/USDT")
+    assert (row.open_pnl, row.fifo_open_pnl) == (15, None)
+    whole = replace(row.position, lots=(Lot("1", NOW, Decimal("0.5"), Decimal(90)),))
+    models.apply(PositionChanged(whole, Decimal(130)))
+    assert models.positions.record("manual\nBTC/USDT").fifo_open_pnl == 20
+    models.apply(PositionChanged(replace(whole, updated_ns=NOW), Decimal(140)))  # the same lots, another price
+    row = models.positions.record("manual\nBTC/USDT")
+    assert row.fifo_open_pnl == 25
+    assert replace(row, mark=None).fifo_open_pnl is None
+    models.apply(PositionChanged(replace(row.position, owner="trend", lots=()), None))
+    assert models.positions.record("\nBTC/USDT").fifo_open_pnl is None
+
+
+def test_the_table_says_who_trades_a_market(models: WindowModels) -> None:
+    position = Position("binance", "BTC/USDT", "manual", Decimal("0.5"), Decimal(100))
+    models.apply(OwnershipChanged("BTC/USDT", Ownership.BOT, "person"))
+    models.apply(PositionChanged(position, Decimal(130)))
+    models.apply(PositionChanged(replace(position, symbol="ETH/USDT"), Decimal(130)))
+    models.flush()
+    column = models.positions.column_index("ownership")
+    assert [models.positions.index(row, column).data() for row in range(2)] == ["Strategies only", "Shared"]
+    models.apply(OwnershipChanged("BTC/USDT", Ownership.MANUAL, "person"))
+    models.flush()
+    assert [models.positions.index(row, column).data() for row in range(2)] == ["Taken over", "Shared"]
+    assert models.log.records()[-1].text == "BTC/USDT: manual (person)"
+    lot = Lot("1", NOW, Decimal("0.5"), Decimal(90))
+    moved = Transfer("binance", "BTC/USDT", "trend", "manual", Decimal(90), (lot,), "taken over by hand", NOW)
+    models.apply(TransferBooked(moved))
+    assert models.log.records()[-1].text == "0.5 BTC/USDT moved at cost: trend → manual"
 
 
 def test_dust_is_no_open_position(models: WindowModels) -> None:

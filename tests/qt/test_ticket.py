@@ -10,14 +10,15 @@ from pytestqt.qtbot import QtBot
 
 from app.flows.order_flow import FlowState, TicketContext
 from app.flows.sample_session import sample_instruments, sample_order
+from app.models.ownerships import Ownerships
 from app.models.precision import Precision
 from app.models.strategies_model import StrategiesModel
 from app.services import OrderDraft
 from app.ui.docks.ticket_dock import TicketDock
 from core.clock import NS_PER_S, ManualClock
 from core.domain.orders import OrderState, OrderType, Side, TradingMode, TradingState
-from core.domain.positions import Position
-from core.events import OrderUpdated, StrategyState, StrategyStatus
+from core.domain.positions import Ownership, Position
+from core.events import OrderUpdated, OwnershipChanged, StrategyState, StrategyStatus
 from tests.qt.window_kit import NOW_NS, Recorder, make_theme
 
 BTC, ETH, _SOL = sample_instruments()
@@ -40,7 +41,14 @@ class Desk:
         self.clock = ManualClock(NOW_NS)
         self.strategies = StrategiesModel(Precision())
         self.theme = make_theme(qapp)
-        self.ticket = TicketDock(self.trading, self.strategies, self.theme, self.clock.now_ns)  # type: ignore[arg-type]
+        self.ownerships = Ownerships()
+        self.ticket = TicketDock(
+            self.trading,  # type: ignore[arg-type]
+            self.strategies,
+            self.ownerships,
+            self.theme,
+            self.clock.now_ns,
+        )
         qtbot.addWidget(self.ticket)
         self.ticket.set_mode(TradingMode.PRACTICE)
         self.ticket.observe(CONTEXT)
@@ -273,9 +281,9 @@ def test_a_position_of_a_running_strategy_is_named_and_the_way_to_close_it(qtbot
     assert not ticket.deed.isEnabled()
     text = ticket.outcome.text()
     assert "Momentum" in text
-    assert ticket.head.take_over.text() in text
-    qtbot.mouseClick(ticket.head.take_over, Qt.MouseButton.LeftButton)
-    desk.strategies.put(replace(status, state=StrategyState.STOPPED))
+    assert ticket.head.take_over.text().rstrip("…") in text
+    desk.ownerships.learn(OwnershipChanged("BTC/USDT", Ownership.MANUAL, "person", ("s1",)))
+    desk.strategies.put(replace(status, state=StrategyState.PAUSED))
     ticket.observe(context)
     ticket.tick()
     assert ticket.form.closes.full_text() == "Closes the position of Momentum"
@@ -358,19 +366,22 @@ def test_taking_over_and_handing_back(qtbot: QtBot, desk: Desk) -> None:
     desk.ticket.refresh()
     assert desk.ticket.head.take_over.isVisible()
     assert not desk.ticket.head.manual.isVisible()
-    qtbot.mouseClick(desk.ticket.head.take_over, Qt.MouseButton.LeftButton)
-    assert desk.trading.named("stop_strategy") == [("s1",)]
-    desk.strategies.put(replace(status, state=StrategyState.STOPPED))
+    with qtbot.waitSignal(desk.ticket.head.take_over_requested) as asked:
+        qtbot.mouseClick(desk.ticket.head.take_over, Qt.MouseButton.LeftButton)
+    assert asked.args == ["BTC/USDT"]
+    assert desk.trading.calls == []  # the window asks, the executor acts
+    desk.ownerships.learn(OwnershipChanged("BTC/USDT", Ownership.MANUAL, "person", ("s1",)))
+    desk.strategies.put(replace(status, state=StrategyState.PAUSED))
     desk.ticket.refresh()
     assert desk.ticket.head.manual.isVisible()
     assert desk.ticket.head.is_manual("BTC/USDT")
-    with qtbot.waitSignal(desk.ticket.head.handback_requested) as asked:
+    with qtbot.waitSignal(desk.ticket.head.hand_back_requested) as asked:
         qtbot.mouseClick(desk.ticket.head.take_over, Qt.MouseButton.LeftButton)
-    assert asked.args == [("s1",)]
-    assert desk.trading.named("start_strategy") == []
-    desk.ticket.head.hand_back(("s1",))
-    assert desk.trading.named("start_strategy") == [("s1",)]
+    assert asked.args == ["BTC/USDT"]
+    desk.ownerships.learn(OwnershipChanged("BTC/USDT", Ownership.SHARED, "person"))
+    desk.ticket.refresh()
     assert not desk.ticket.head.manual.isVisible()
+    assert not desk.ticket.head.take_over.isVisible()  # nothing runs that could be taken over
 
 
 def test_mode_is_part_of_the_deed_and_without_mode_there_is_none(qtbot: QtBot, desk: Desk) -> None:

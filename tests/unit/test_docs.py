@@ -15,6 +15,8 @@ import typer
 from app.benchmarks.catalogue import CATALOGUE
 from app.commands.root import COMMANDS, LazyGroup
 from app.i18n import Language, load_table
+from core.execution.risk_context import HABIT
+from core.signals.risk.rules import SLIP_SHARE, USUAL_ORDERS
 from core.signals.risk_management import ReasonCode, RiskSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,6 +194,12 @@ def test_reason_codes_are_listed_in_order() -> None:
     assert re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE) == [code.value for code in ReasonCode]
 
 
+def test_every_reason_says_what_happened_and_what_helps() -> None:
+    rows = re.findall(r"^\| `[A-Z_]+` \| (.*) \| (.*) \|$", (DOCS / "risk_reasons.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) == len(ReasonCode)
+    assert all(text.strip().endswith(".") for row in rows for text in row)
+
+
 def test_reasons_name_the_limits_in_force() -> None:
     limits = RiskSettings()
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*) \|$", (DOCS / "risk_reasons.md").read_text("utf-8"), re.MULTILINE))
@@ -199,6 +207,16 @@ def test_reasons_name_the_limits_in_force() -> None:
     assert f"({limits.max_position_value:,} over all owners)" in rows["MAX_POSITION"]
     assert f"({limits.max_daily_loss:,})" in rows["DAILY_LOSS"]
     assert f"({limits.max_open_orders} over all markets)" in rows["MAX_OPEN_ORDERS"]
+    assert f"({limits.max_drawdown:,})" in rows["DRAWDOWN"]
+    assert f"more than {limits.max_order_share * Decimal(100):.0f} % of the account" in rows["FAT_FINGER"]
+    assert f"at least {limits.max_quantity_multiple} times the median" in rows["FAT_FINGER"]
+    assert f"(of {USUAL_ORDERS} to {HABIT} orders)" in rows["FAT_FINGER"]
+    assert SLIP_SHARE * 20 == 1, "a twentieth"
+    assert f"second ({limits.max_orders_per_second}) or minute ({limits.max_orders_per_minute})" in rows["ORDER_RATE"]
+    assert f"within the last minute ({limits.max_cancels_per_minute})" in rows["ORDER_RATE"]
+    assert f"older than {limits.max_price_age_s} seconds" in rows["STALE_PRICE"]
+    assert f"more than {limits.max_clock_skew_ms:,} ms" in rows["CLOCK_SKEW"]
+    assert f"more than {limits.max_slippage * Decimal(100):.0f} % worse" in rows["SLIPPAGE"]
     assert rows["PRICE_COLLAR"].count(f"{limits.price_collar * Decimal(100):.0f} %") == 2
     assert f"{limits.duplicate_window_s} seconds" in rows["DUPLICATE_INTENT"]
 

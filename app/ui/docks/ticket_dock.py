@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QCheckBox, QGridLayout, QLabel, QPushButton, QScro
 
 from app.flows.order_flow import FlowState, OrderFlow, TicketContext, closing_owner, quantity_for_share
 from app.i18n import MISSING, format_exact, format_number, format_price, format_quantity, mark, round_decimals, tr
+from app.models.ownerships import Ownerships
 from app.models.strategies_model import StrategiesModel
 from app.services import TradingCommands
 from app.theme import CONTROL_HEIGHT, FONT_SIZE_M, GRID, SPACE_M, SPACE_S, SPACE_XS, ThemeManager, number_font, set_look
@@ -29,7 +30,7 @@ from core.domain.instruments import Instrument
 from core.domain.money import is_multiple
 from core.domain.orders import MANUAL_OWNER, Side, TradingMode
 from core.domain.positions import Position
-from core.events import ExecutorEvent
+from core.events import ExecutorEvent, OwnershipChanged
 
 MINIMUM_WIDTH = 76 * GRID
 _BASE_DECIMALS = 8  # finest unit in which venues keep a balance
@@ -44,7 +45,7 @@ class TicketDock(Panel):
     letter is a slip, B and S choose the side.
 
     Attributes:
-        head: the market and who trades it; its `handback_requested` is for the window to answer.
+        head: the market and who trades it; its signals are for the window to answer.
         form: the fields.
         foot: the buttons and the answer; stands below the fields and is never scrolled away.
         flow: the order on its way from the fields to the answer.
@@ -57,27 +58,29 @@ class TicketDock(Panel):
         self,
         trading: TradingCommands,
         strategies: StrategiesModel,
+        ownerships: Ownerships,
         theme: ThemeManager,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         super().__init__(theme)
         self._strategies = strategies
+        self._ownerships = ownerships
         self._mode: TradingMode | None = None
         self._dirty = True
         self.flow = OrderFlow(trading.place_order, now_ns)
-        self._build(trading)
+        self._build()
         self._connect()
         self.retranslate()
 
     # -- construction ----------------------------------------------------------------------------------------------
 
-    def _build(self, trading: TradingCommands) -> None:
+    def _build(self) -> None:
         body, self.foot = QWidget(self), QWidget(self)
         layout = QVBoxLayout(body)
         layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_S)
         layout.setSpacing(SPACE_S)
         # Created in screen order, which is thereby tab order.
-        self.head = TicketHead(body, trading, self._strategies)
+        self.head = TicketHead(body, self._strategies, self._ownerships)
         self.form = TicketForm(body, self._take_key)
         layout.addLayout(self.head.layout)
         layout.addLayout(self.form.layout)
@@ -169,7 +172,9 @@ class TicketDock(Panel):
         self.refresh()
 
     def on_event(self, event: ExecutorEvent) -> None:
-        """Follow the answers to the order sent."""
+        """Follow the answers to the order sent, and who trades the market."""
+        if isinstance(event, OwnershipChanged):
+            self._dirty = True
         if self.flow.on_event(event):
             self._end_close()
             self.refresh()

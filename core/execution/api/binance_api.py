@@ -297,8 +297,9 @@ def binance_practice_profile(rest: str, ws: str, ws_api: str) -> VenueProfile:
         raise ValueError(f"the stream address must contain /stream: {ws}")
     base = rest.rstrip("/")
     spot = f"{base}/api/v3"
-    keys = ("sapi", "sapiV2", "sapiV3", "sapiV4", "fapiPublic", "fapiPrivate", "dapiPublic", "dapiPrivate")
+    keys = ("fapiPublic", "fapiPrivate", "dapiPublic", "dapiPrivate")
     urls: dict[str, Any] = {key: f"{base}/{key}" for key in keys}
+    urls |= {"sapi": f"{base}/sapi/v1", **{f"sapiV{number}": f"{base}/sapi/v{number}" for number in (2, 3, 4)}}
     urls |= {"public": spot, "private": spot, "v1": f"{base}/api/v1"}
     streams = dict.fromkeys(("spot", "margin", "linear", "inverse"), ws)
     urls["ws"] = {**streams, "ws-api": {"spot": ws_api}}

@@ -51,6 +51,7 @@ from core.execution.api.gateway import (
     SendRevoked,
     UserEvent,
 )
+from core.execution.api.key_permissions import KeyGuard
 from core.execution.api.link_probe import LinkProbe
 from core.execution.api.loopback import is_loopback
 from core.execution.api.request_budget import BudgetRegistry, Lane
@@ -84,6 +85,7 @@ class CcxtGateway:
         link: str = "orders",
         budgets: BudgetRegistry | None = None,
         seed: int = 0,
+        key_guard: KeyGuard | None = None,
     ) -> None:
         """Bind a gateway to a venue and a mode; connects nothing yet.
 
@@ -97,11 +99,15 @@ class CcxtGateway:
             link: "orders" or "market".
             budgets: what may be sent, shared with the other links of this process; one of its own where None.
             seed: of the jitter of pauses.
+            key_guard: asked before the key is used; a LIVE gateway with keys needs one.
 
         Raises:
             FatalGatewayError: mode, addresses and keys do not go together.
         """
         _check_mode(profile, mode, credentials)
+        if mode is TradingMode.LIVE and credentials is not None and key_guard is None:
+            raise FatalGatewayError("a live gateway asks what its key may do")
+        self._key_guard = key_guard
         self._profile = profile
         self._mode = mode
         self._credentials = credentials
@@ -138,6 +144,11 @@ class CcxtGateway:
     def mode(self) -> TradingMode:
         """Fixed at construction."""
         return self._mode
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether it can see and move an account."""
+        return self._credentials is not None
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
@@ -177,6 +188,8 @@ class CcxtGateway:
             self._instruments = {i.symbol: i for i in found if i is not None}
             self._by_venue_symbol = {i.venue_symbol: i for i in self._instruments.values()}
             if self._credentials is not None:
+                if self._key_guard is not None:
+                    await self._key_guard.admit(self._client, self.venue)
                 await self.fetch_balances()
         except BaseException as exc:  # also when cancelled: no session may stay open
             await self._shut()

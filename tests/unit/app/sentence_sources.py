@@ -32,6 +32,7 @@ UNSEEN = {
     "core.practice.wsapi": "as core.practice.streams",
     "core.execution.outside_kill": "the kill command; what it did is merged as data",
     "core.execution.rearm": "the rearm command",
+    "core.execution.risk_at_rest": "the risk command",
     "core.execution.books": "the comparison at the end of the trade and demo commands",
     "core.persistence.migrations": "the migration's own scripts",
     "core.logger": "raised before the window is there, and log lines stay English",
@@ -56,11 +57,14 @@ NOT_SENTENCES = {
     "feed ticker",
     "candles {0} {1}",
     "account events",
+    "paper {0} {1}",
+    "paper account",
     "cancel failed",
     "venue report",
     "trade {0}",
     "exit code {0}",  # details of a failed job, behind the button that shows details
     "Bearer {0}",
+    "{0} CANNOT WITHDRAW",  # typed by a person, in every language
     "first start",  # why the state is ACTIVE in a new journal: nothing is shown of it
     "[-+.\\d:TZ eE]+",
     "%Y-%m-%d %H:%M",

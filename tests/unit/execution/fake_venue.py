@@ -62,7 +62,8 @@ class FakeVenue:
 
     Faults: `submit_faults` holds what the next submits do ("rest", "reject", "retry", "fatal", "lost_before",
     "lost_after", "bug"); `lag` makes the next n order queries answer "unknown"; `silent` keeps the stream quiet;
-    `duplicate` sends every stream message twice; `fills_in_reports` leaves trades out of reports where False;
+    `duplicate` sends every stream message twice; `fills_in_reports` leaves trades out of reports where
+    False, `hide_trades` out of the list of own trades;
     `die` and `revive` take the whole venue away and bring it back. How the link does is told to `on_connection`.
     """
 
@@ -90,12 +91,15 @@ class FakeVenue:
         self.silent = False
         self.duplicate = False
         self.fills_in_reports = True
+        self.hide_trades = False
+        self.skew_ns: int | None = 0
         self.connect_error: GatewayError | None = None
         self.ticker_error: GatewayError | None = None
         self.calls: list[str] = []
         self.sent: list[OrderRequest] = []
         self.candles: list[Candle] = []
         self.candle_queues: list[asyncio.Queue[Candle | GatewayError]] = []
+        self.ticker_queues: list[asyncio.Queue[str]] = []
         self.user_queues: list[asyncio.Queue[UserEvent | GatewayError]] = []
         self.closed = False
         self._next_id = 1
@@ -212,6 +216,10 @@ class FakeVenue:
         self.closed = True
         self.monitor.closed()
 
+    @property
+    def clock_skew_ns(self) -> int | None:
+        return self.skew_ns
+
     async def server_time_ns(self) -> int:
         self._answer()
         return self.clock.now_ns()
@@ -255,8 +263,21 @@ class FakeVenue:
         yield await self.fetch_book(symbol)
 
     async def watch_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
-        yield await self.fetch_ticker(symbol)
-        await asyncio.Event().wait()
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self.ticker_queues.append(queue)
+        try:
+            yield await self.fetch_ticker(symbol)
+            while True:
+                if await queue.get() == symbol:
+                    yield await self.fetch_ticker(symbol)
+        finally:
+            self.ticker_queues.remove(queue)
+
+    def tick(self, symbol: str, price: Decimal) -> None:
+        """Let the market be at `price`, and say so."""
+        self.prices[symbol] = price
+        for queue in self.ticker_queues:
+            queue.put_nowait(symbol)
 
     # --- ExchangeGateway --------------------------------------------------------------------------------------
 
@@ -328,6 +349,8 @@ class FakeVenue:
         return [self.report(o) for o in self.open_orders() if symbol in (None, o.request.symbol)]
 
     async def fetch_fills(self, symbol: str, *, since_ns: int | None = None) -> list[Fill]:
+        if self.hide_trades:
+            return []
         fills = [f for o in self.orders.values() for f in o.fills if f.symbol == symbol]
         return sorted((f for f in fills if f.time_ns >= (since_ns or 0)), key=lambda f: int(f.trade_id))
 

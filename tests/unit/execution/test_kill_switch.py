@@ -217,6 +217,31 @@ async def test_what_a_kill_from_outside_sold_is_merged_at_the_next_start(desk: D
     assert third.position("BTC/USDT", "manual").quantity == 0
 
 
+async def test_what_a_kill_from_outside_sells_while_the_program_runs_is_no_order_of_somebody_else(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    quantity = Decimal("0.4995")
+    sale = Intent(
+        "kill:7:BTC/USDT:manual",
+        IntentSource.KILL_SWITCH,
+        "manual",
+        "BTC/USDT",
+        Side.SELL,
+        quantity,
+        OrderType.MARKET,
+        created_ns=5,
+    )
+    KillJournal(desk.paths.root, 7, 1).append_intent(sale)
+    sold = client_order_id(sale.intent_id)
+    await desk.venue.submit_order(OrderRequest(sold, "BTC/USDT", Side.SELL, OrderType.MARKET, quantity))
+    await executor.reconcile_now()  # the stream said nothing, and the trade names only the venue's own order id
+    await executor.reconcile_now()
+    assert {p.owner: p.quantity for p in executor.positions} == {"manual": Decimal(0)}
+    record = desk.journal.order(sold)
+    assert record is not None
+    assert record.is_settled
+
+
 def test_a_kill_journal_line_is_complete_json(tmp_path: Path) -> None:
     journal = KillJournal(tmp_path, 3, 9)
     journal.append("cancelled", {"orders": ["a"]})

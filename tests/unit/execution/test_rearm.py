@@ -55,6 +55,14 @@ def test_a_halt_by_the_fence_alone_is_rearmed_and_strategies_stay_stopped(
     assert action.look().state is TradingState.ACTIVE
 
 
+def test_a_reduction_is_rearmed_as_well(action: RearmAtRest, journal: Journal) -> None:
+    journal.set_trading_state(TradingStateRecord(TradingState.REDUCING, "the daily loss limit was reached", 0, NOW - 5))
+    seen = action.look()
+    assert describe_halt(seen).startswith("Only orders that reduce a position are allowed since 2023-11-14T22:13:19")
+    action.rearm(seen, "re-armed")
+    assert action.look().state is TradingState.ACTIVE
+
+
 async def test_the_next_executor_trades_after_a_kill_and_a_rearm(desk: Desk, action: RearmAtRest) -> None:
     first = await desk.start()
     await first.kill()

@@ -6,7 +6,7 @@ import asyncio
 from decimal import Decimal
 
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side
-from core.events import ConnectionState, ConnectionStatus, FillBooked, Notice
+from core.events import BalancesChanged, ConnectionState, ConnectionStatus, FillBooked, Notice
 from core.execution.api.gateway import AmbiguousOutcome, FatalGatewayError
 from core.execution.books import check_books
 from core.execution.process_lock import ExecutorLock
@@ -263,3 +263,10 @@ async def test_an_order_the_venue_forgot_ends_as_gone(desk: Desk) -> None:
     assert record is not None
     assert record.order.reason_code == "GONE_AT_VENUE"
     assert executor.working_orders == []
+
+
+async def test_a_lost_balance_frame_is_made_good_by_the_next_comparison(desk: Desk) -> None:
+    executor = await desk.start()
+    desk.venue.free["USDT"] -= 7  # the stream said nothing, and no order or trade speaks of it
+    assert await executor.reconcile_now() == []
+    assert {b.currency: b.free for b in desk.said(BalancesChanged)[-1].balances} == {"USDT": Decimal(9_993)}

@@ -31,6 +31,7 @@ from core.domain.orders import (
     TimeInForce,
     TradingState,
 )
+from core.domain.positions import Ownership
 from core.events import DraftRefused, IntentDenied, OrderUpdated
 from core.practice.ledger import Ledger
 from core.practice.orders import Order as LedgerOrder
@@ -245,6 +246,7 @@ def test_share_of_a_sale_is_a_share_of_the_base() -> None:
             replace(ENTRY, side=Side.SELL, reduce_only=True),
             "several strategies: Trend, s2",
         ),
+        (replace(CONTEXT, ownership=Ownership.BOT), ENTRY, "left to its strategies"),
         (replace(CONTEXT, free_quote=Decimal(1)), ENTRY, "Not enough balance: 1 USDT"),
         (CONTEXT, replace(ENTRY, side=Side.SELL, quantity=Decimal("0.51")), "Not enough balance: 0.5 BTC"),
     ],
@@ -256,6 +258,11 @@ def test_what_forbids_an_order_is_said(context: TicketContext, entry: TicketInpu
     ticket = Ticket(context, entry)
     assert not ticket.flow.review()
     assert ticket.flow.state is FlowState.EDIT
+
+
+def test_a_market_left_to_its_strategies_lets_positions_be_reduced() -> None:
+    context = replace(CONTEXT, ownership=Ownership.BOT)
+    assert assess(replace(ENTRY, side=Side.SELL, reduce_only=True, quantity=Decimal("0.1")), context).blocker is None
 
 
 def test_reducing_lets_a_sale_of_the_position_pass() -> None:

@@ -10,6 +10,8 @@ from core.errors import UserError
 from core.practice.fault_rules import KINDS, LAGGING, VENUE_ERRORS, Aim, FaultRule, faults_from_json, parse_faults
 from core.practice.operations import OPERATION_NAMES
 
+COMMA = {"rules": [{"kind": "error", "status": 500, "msg": "first, second"}]}
+
 
 def one(text: str) -> FaultRule:
     (rule,) = parse_faults(text).rules
@@ -64,6 +66,7 @@ def test_a_delay_holds_back_the_answer_unless_told_otherwise() -> None:
         ("drop:user,next=0", "whole number"),
         ("drop:user,next=2.5", "whole number"),
         ("drop:user,for=soon", "no duration"),
+        ("ban,for=0s", "no duration"),
         ("drop:a b", "target"),
         ("late:user", "needs ms"),
         ("late:user,ms=0", "above 0"),
@@ -94,7 +97,14 @@ def test_the_json_form_says_the_same() -> None:
     rules = [{"kind": "drop", "targets": ["user"], "p": 0.5, "for": "3s"}, {"kind": "partial", "lots": 4}]
     assert faults_from_json({"rules": rules, "seed": 9}) == parse_faults("seed=9;drop:user,p=0.5,for=3s;partial,lots=4")
     assert faults_from_json({"spec": "ban,for=5s"}) == parse_faults("ban,for=5s")
-    for body in ({}, {"rules": []}, {"rules": "ban"}, {"rules": [{"kind": "drop", "targets": "user"}]}, {"spec": 3}):
+    for body in (
+        {},
+        {"rules": []},
+        {"rules": "ban"},
+        {"rules": [{"kind": "drop", "targets": "user"}]},
+        {"spec": 3},
+        COMMA,
+    ):
         with pytest.raises(UserError):
             faults_from_json(body)
 

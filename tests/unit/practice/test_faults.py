@@ -155,10 +155,11 @@ def test_queues_stalls_sockets_and_fills() -> None:
     made = plan("slow:user,size=3;stall:*@trade,for=1s;refuse:user,next=1;partial:BTCUSDT,lots=7,next=1", clock)
     assert [made.overflows("user@x", queued) for queued in (2, 3)] == [False, True]
     assert not made.overflows("btcusdt@depth", 99)
-    assert made.stalled("btcusdt@trade", count=True)
-    assert made.stalled("btcusdt@trade", count=False)
+    assert made.stalled(lambda target: target == "*@trade", count=True)
+    assert made.stalled(lambda target: True, count=False)
+    assert not made.stalled(lambda target: False, count=True)
     clock.ms += 1_000
-    assert not made.stalled("btcusdt@trade", count=True)
+    assert not made.stalled(lambda target: True, count=True)
     assert not made.refuses_socket(user=False)
     assert made.refuses_socket(user=True)
     assert not made.refuses_socket(user=True)

@@ -1,0 +1,158 @@
+"""Keeping the books equal to the account: the account stream, comparisons, balances. Executor's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterable
+
+from core.clock import Clock
+from core.domain.positions import Balance
+from core.events import BalancesChanged, EventSink, Notice, Severity
+from core.execution.account import AccountBook
+from core.execution.api.gateway import BalanceReport, ExchangeGateway, FatalGatewayError, GatewayError, UserEvent
+from core.execution.executor_options import ExecutorOptions
+from core.execution.journal import Journal
+from core.execution.order_manager import OrderManager
+from core.execution.reconciliation import Event, describe
+from core.execution.synchroniser import Synchroniser
+
+ACCOUNT_STREAM, RECONCILIATION = "account-stream", "reconciliation"  # what may trouble the link
+
+_log = logging.getLogger(__name__)
+
+
+class BookKeeper:
+    """What brings the venue's news into the books, and says whether they may be incomplete.
+
+    Attributes:
+        symbols: markets in which anything was ever sent or held; their trades are reconciled.
+        in_doubt: the books may be incomplete until they have been compared with the venue; exposure may not grow.
+    """
+
+    def __init__(
+        self,
+        gateway: ExchangeGateway,
+        journal: Journal,
+        manager: OrderManager,
+        account: AccountBook,
+        sync: Synchroniser,
+        sink: EventSink,
+        wall: Clock,
+        options: ExecutorOptions,
+        strategy_symbols: Callable[[], set[str]],
+    ) -> None:
+        self._gateway = gateway
+        self._journal = journal
+        self._manager = manager
+        self._account = account
+        self._sync = sync
+        self._sink = sink
+        self._wall = wall
+        self._options = options
+        self._strategy_symbols = strategy_symbols
+        self._jitter = random.Random(0)
+        self._comparing = asyncio.Lock()
+        self._streams_lost = 0  # how often the account stream ended
+        self.symbols: set[str] = set()
+        self.in_doubt = True
+
+    async def open(self) -> None:
+        """Read the account at the start of a session; the first one also notes when the books began.
+
+        Raises:
+            GatewayError: the venue's clock could not be read.
+        """
+        begun = self._journal.meta("begun_ns")
+        if begun is None:
+            begun = str(await self._gateway.server_time_ns())
+            self._journal.set_meta("begun_ns", begun)
+        self._sync.adopt_from_ns = int(begun)
+        await self.refresh_balances()
+        self._account.remember_first_balances()
+        held = {p.symbol for p in self._manager.positions if p.quantity}
+        self.symbols = held | {record.intent.symbol for record in self._manager.unsettled}
+
+    async def compare(self) -> list[Event]:
+        """Compare the books with the venue and repair them.
+
+        Exposure may not grow from the moment on when they may be incomplete (a start, a lost account stream, a
+        comparison that failed) until they have been compared. A routine comparison of complete books refuses nothing:
+        an order sent meanwhile is one that it knows of.
+
+        Raises:
+            GatewayError: the venue could not be asked.
+        """
+        async with self._comparing:
+            streams_lost = self._streams_lost
+            try:
+                events = await self._sync.reconcile(self.symbols | self._strategy_symbols())
+            except BaseException:
+                self.in_doubt = True
+                raise
+            # What was read before the stream was lost says nothing about what happened after.
+            self.in_doubt = streams_lost != self._streams_lost
+        for event in events:
+            _log.info("reconciled: %s", describe(event))
+        await self.refresh_balances()  # always: a lost balance frame leaves no other trace
+        return events
+
+    async def compare_round(self) -> None:
+        """Compare, and tell the link how that went."""
+        try:
+            await self.compare()
+        except GatewayError as exc:
+            self._gateway.report_trouble(RECONCILIATION, exc.message)
+        else:
+            self._gateway.clear_trouble(RECONCILIATION)
+
+    async def follow_account(self) -> None:
+        """Book what the account stream tells, for ever; whenever it ends, compare before going on."""
+        backoff = self._options.backoff_s
+        while True:
+            detail = "the account stream ended"
+            try:
+                async for event in self._gateway.watch_user():
+                    backoff = self._options.backoff_s
+                    self._gateway.clear_trouble(ACCOUNT_STREAM)
+                    self._hear(event)
+            except FatalGatewayError as exc:
+                detail, backoff = exc.message, self._options.backoff_max_s
+                self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
+            except GatewayError as exc:
+                detail = exc.message
+            self._streams_lost += 1
+            self.in_doubt = True
+            self._gateway.report_trouble(ACCOUNT_STREAM, detail)
+            backoff = await self._back_off(backoff)
+            await self.compare_round()
+
+    async def refresh_balances(self) -> None:
+        """Read all balances; where the venue does not answer, the last ones stay."""
+        try:
+            self._set_balances(await self._gateway.fetch_balances(), complete=True)
+        except GatewayError as exc:
+            _log.warning("balances could not be read: %s", exc.message)
+
+    async def measure_clock(self) -> None:
+        """Measure the venue's clock; the question alone makes the gateway notice a link that is gone."""
+        started = self._wall.now_ns()
+        with contextlib.suppress(GatewayError):  # told by the gateway; the last offset stays
+            server = await self._gateway.server_time_ns()
+            self._sync.clock_offset_ns = server - (started + self._wall.now_ns()) // 2
+
+    def _hear(self, event: UserEvent) -> None:
+        if isinstance(event, BalanceReport):
+            self._set_balances(event.balances, complete=False)
+        else:
+            self._sync.apply(event)
+
+    def _set_balances(self, balances: Iterable[Balance], *, complete: bool) -> None:
+        if self._account.set_balances(balances, complete=complete):
+            self._sink(BalancesChanged(self._account.balances))
+
+    async def _back_off(self, seconds: float) -> float:
+        await asyncio.sleep(seconds * self._jitter.uniform(0.8, 1.2))
+        return min(seconds * 2, self._options.backoff_max_s)

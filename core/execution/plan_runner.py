@@ -1,0 +1,351 @@
+"""Order plans at work: looks at each one, takes its next step, keeps it in the journal. Executor's event loop.
+
+What to do is decided by `core.execution.plan_decisions`; every order goes through `OrderDesk.submit` like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from core.clock import NS_PER_S, Clock
+from core.domain.money import ZERO
+from core.domain.order_plans import OrderPlan, PlanDraft, PlanKind, PlanState, parse_child
+from core.domain.orders import Intent, IntentSource, OrderType, TradingState
+from core.errors import UserError
+from core.events import EventSink, Notice, PlanUpdated, Severity
+from core.execution.api.gateway import ExchangeGateway
+from core.execution.book_keeper import BookKeeper
+from core.execution.journal import Journal
+from core.execution.mark_watcher import MarkWatcher
+from core.execution.marks import Marks
+from core.execution.order_desk import OrderDesk
+from core.execution.order_manager import OrderManager
+from core.execution.plan_decisions import (
+    ENTRY,
+    Action,
+    CancelChild,
+    Child,
+    End,
+    MoveStop,
+    Place,
+    PlanView,
+    begins_exposure,
+    decide,
+)
+from core.execution.records import OrderRecord
+from core.execution.trading_control import TradingControl
+
+LOOK_S = 0.25
+MOST_STEPS = 4  # per look: taking back, placing anew and a moved stop belong together
+ANNOUNCED = 200
+OLDEST_PRICE_NS = 60 * NS_PER_S
+
+_log = logging.getLogger(__name__)
+
+
+class PlanRunner:
+    """Every order plan of one account."""
+
+    def __init__(
+        self,
+        gateway: ExchangeGateway,
+        journal: Journal,
+        manager: OrderManager,
+        desk: OrderDesk,
+        keeper: BookKeeper,
+        control: TradingControl,
+        marks: Marks,
+        watcher: MarkWatcher,
+        sink: EventSink,
+        wall: Clock,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._gateway = gateway
+        self._journal = journal
+        self._manager = manager
+        self._desk = desk
+        self._keeper = keeper
+        self._control = control
+        self._marks = marks
+        self._mark_watcher = watcher
+        self._sink = sink
+        self._wall = wall
+        self._spawn = spawn
+        self._new_id = new_id
+        self._plans: dict[str, OrderPlan] = {}
+        self._looking: set[str] = set()
+
+    @property
+    def under_way(self) -> tuple[OrderPlan, ...]:
+        """Plans that are not over, oldest first."""
+        return tuple(self._plans.values())
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Take up the plans of the journal; where trading is halted they are over."""
+        for plan in self._journal.plans(limit=ANNOUNCED):
+            self._sink(PlanUpdated(plan))
+        self._plans = {plan.plan_id: plan for plan in self._journal.plans_under_way()}
+        for plan in self.under_way:
+            if plan.draft.symbol in self._gateway.instruments:
+                self._mark_watcher.watch(plan.draft.symbol)
+            else:
+                reason = "the venue does not trade this market any more"
+                self._save(replace(plan, state=PlanState.FAILED, reason=reason))
+                self._tell_end(plan, PlanState.FAILED, reason)
+        if self._control.state is TradingState.HALTED:
+            self.end_all("trading was halted")
+
+    def hold(self, reason: str = "waits for you after the restart") -> None:
+        """Pause what would open or grow a position: after a restart beside a window a person says that it goes on."""
+        for plan in self.under_way:
+            if plan.state is PlanState.WORKING and begins_exposure(plan, self._children(plan)):
+                self._save(replace(plan, state=PlanState.PAUSED, reason=reason))
+
+    def end_all(self, reason: str) -> list[str]:
+        """End every plan at once; their orders are the caller's business.
+
+        Returns:
+            What could not be written, one sentence each; in memory they are over all the same.
+        """
+        errors: list[str] = []
+        for plan in self.under_way:
+            try:
+                self._save(replace(plan, state=PlanState.CANCELED, reason=reason))
+            except UserError as exc:
+                errors.append(exc.message)
+                self._plans.pop(plan.plan_id, None)
+        return errors
+
+    async def round(self) -> None:
+        """Let every plan take its next steps; a slow one delays no other."""
+        for plan_id in list(self._plans):
+            if plan_id not in self._looking:
+                self._looking.add(plan_id)
+                self._spawn(self._look(plan_id))
+
+    # --- commands ---------------------------------------------------------------------------------------------
+
+    async def create(self, draft: PlanDraft, source: IntentSource = IntentSource.MANUAL) -> OrderPlan:
+        """Take a plan into the books and begin it.
+
+        Raises:
+            UserError: it cannot work, trading is halted, or the journal cannot be written; nothing was sent.
+        """
+        if self._control.state is TradingState.HALTED:
+            raise UserError("Trading is halted.", "Re-arm trading first.")
+        self._mark_watcher.watch(draft.symbol)
+        await self._mark_watcher.freshen(draft.symbol)
+        self._check(draft)
+        if draft.kind is not PlanKind.EXIT and (denied := self._desk.check_parent(_whole(draft, source))) is not None:
+            raise UserError(f"The plan would be refused: {denied.message}.", "Choose a smaller quantity, or wait.")
+        now = self._wall.now_ns()
+        plan = OrderPlan(self._new_id(), draft, source, created_ns=now, updated_ns=now)
+        self._journal.add_command("create_plan", {"plan_id": plan.plan_id, "kind": draft.kind.value}, now)
+        self._save(plan)
+        await self._look(plan.plan_id, claim=True)
+        return self._plans.get(plan.plan_id, plan)
+
+    async def cancel(self, plan_id: str) -> None:
+        """End a plan and cancel its orders; what it traded stays.
+
+        Raises:
+            UserError: there is no such plan under way.
+        """
+        plan = self._known(plan_id)
+        self._journal.add_command("cancel_plan", {"plan_id": plan_id}, self._wall.now_ns())
+        self._save(replace(plan, state=PlanState.CANCELED, reason="cancelled by hand"))
+        for child in self._children(plan):
+            if child.is_open:
+                await self._desk.cancel_order(child.order.client_order_id)
+
+    async def resume(self, plan_id: str) -> None:
+        """Let a paused plan go on.
+
+        Raises:
+            UserError: there is no such plan under way, or trading is halted.
+        """
+        plan = self._known(plan_id)
+        if self._control.state is TradingState.HALTED:
+            raise UserError("Trading is halted.", "Re-arm trading first.")
+        if plan.state is PlanState.PAUSED:
+            self._journal.add_command("resume_plan", {"plan_id": plan_id}, self._wall.now_ns())
+            self._save(replace(plan, state=PlanState.WORKING, reason=""))
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _known(self, plan_id: str) -> OrderPlan:
+        try:
+            return self._plans[plan_id]
+        except KeyError:
+            raise UserError("There is no such order plan under way.", "Look at the list of plans.") from None
+
+    def _check(self, draft: PlanDraft) -> None:
+        """Refuse what could only fail later.
+
+        Raises:
+            UserError: it cannot work.
+        """
+        instrument = self._gateway.instruments.get(draft.symbol)
+        price = draft.limit_price or self._marks.price(draft.symbol)
+        if instrument is None:
+            raise UserError(f"{draft.symbol} is not traded at this venue.", "Choose another market.")
+        if price is None:
+            raise UserError(f"No market price of {draft.symbol} is known.", "Try again in a moment.")
+        exits = draft.exits
+        prices = [draft.limit_price] + ([exits.stop_price, exits.target_price] if exits else [])
+        for wrong in (p for p in prices if p is not None and instrument.round_price(p) != p):
+            raise UserError(
+                f"The price {wrong:f} is not a multiple of the tick size {instrument.tick_size:f}.", "Round the price."
+            )
+        parts = {PlanKind.TWAP: draft.quantity / max(1, draft.slices), PlanKind.ICEBERG: draft.visible}
+        part = instrument.round_quantity(parts.get(draft.kind) or draft.quantity)
+        for quantity in (draft.quantity, part):
+            if (violation := instrument.rule_violation(quantity, price)) is not None:
+                raise UserError(f"The plan's orders would be refused: {violation}.", "Choose a larger quantity.")
+        if draft.kind is PlanKind.EXIT:
+            self._check_covered(draft)
+
+    def _check_covered(self, draft: PlanDraft) -> None:
+        held = self._manager.position(draft.symbol, draft.owner).quantity * -draft.side.sign
+        place = (draft.symbol, draft.owner, draft.side)
+        others = sum(
+            (
+                self._protected(plan)
+                for plan in self.under_way
+                if (plan.draft.symbol, plan.draft.owner, plan.draft.closing_side) == place
+            ),
+            start=ZERO,
+        )
+        if draft.quantity + others > held:
+            raise UserError(
+                f"An exit closes at most the position of {max(held, ZERO):f}, and {others:f} has an exit already.",
+                "Choose a smaller quantity, or cancel the other exit.",
+            )
+
+    def _protected(self, plan: OrderPlan) -> Decimal:
+        """Return how much of the position a plan closes."""
+        if plan.draft.kind is PlanKind.EXIT:
+            return plan.draft.quantity
+        return sum((child.filled for child in self._children(plan) if child.role == ENTRY), start=ZERO)
+
+    async def _look(self, plan_id: str, *, claim: bool = False) -> None:
+        if claim:
+            self._looking.add(plan_id)
+        try:
+            for _ in range(MOST_STEPS):
+                plan = self._plans.get(plan_id)
+                if plan is None or plan.state is not PlanState.WORKING or self._control.state is TradingState.HALTED:
+                    return
+                action = decide(plan, self._view(plan))
+                if action is None:
+                    return
+                await self._take(plan, action)
+        finally:
+            self._looking.discard(plan_id)
+
+    def _view(self, plan: OrderPlan) -> PlanView:
+        draft = plan.draft
+        return PlanView(
+            self._wall.now_ns(),
+            self._fresh_price(draft.symbol),
+            self._gateway.instruments[draft.symbol],
+            self._children(plan),
+            self._manager.position(draft.symbol, draft.owner).quantity,
+        )
+
+    def _fresh_price(self, symbol: str) -> Decimal | None:
+        """Return the last price; one too old to act on is none, and the stop rests at the venue meanwhile."""
+        age = self._marks.age_ns(symbol)
+        return self._marks.price(symbol) if age is not None and age < OLDEST_PRICE_NS else None
+
+    def _children(self, plan: OrderPlan) -> tuple[Child, ...]:
+        base = self._gateway.instruments[plan.draft.symbol].base
+        return tuple(self._child(record, base) for record in self._journal.children(plan.plan_id))
+
+    def _child(self, record: OrderRecord, base: str) -> Child:
+        _, role, number = parse_child(record.intent.intent_id)
+        fee = self._journal.fees_in(record.key, base)
+        return Child(role, number, record.order, fee, record.fills_complete)
+
+    async def _take(self, plan: OrderPlan, action: Action) -> None:
+        match action:
+            case Place():
+                await self._place(plan, action)
+            case CancelChild(client_order_id):
+                # Known as ours before it is sent: after a crash it must not look like somebody else's wish.
+                self._save(replace(plan, cancelled=plan.cancelled | {client_order_id}))
+                await self._desk.cancel_order(client_order_id)
+                await self._keeper.refresh_balances()  # what it had locked is free for the next one
+            case MoveStop(stop_price):
+                self._save(replace(plan, stop_price=stop_price))
+            case End(state, reason):
+                self._save(replace(plan, state=state, reason=reason))
+                self._tell_end(plan, state, reason)
+
+    async def _place(self, plan: OrderPlan, action: Place) -> None:
+        draft = plan.draft
+        earlier = [record.intent.created_ns for record in self._journal.children(plan.plan_id)]
+        order = await self._desk.submit(
+            Intent(
+                intent_id=plan.child_intent_id(action.role, action.number),
+                source=plan.source,
+                owner=draft.owner,
+                symbol=draft.symbol,
+                side=action.side,
+                quantity=action.quantity,
+                order_type=action.order_type,
+                limit_price=action.limit_price,
+                stop_price=action.stop_price,
+                time_in_force=action.time_in_force,
+                reduce_only=action.reduce_only,
+                reason=f"{draft.kind} plan: {action.role}",
+                reference_price=self._marks.price(draft.symbol) if action.order_type is OrderType.MARKET else None,
+                # The order of the children is read from their times.
+                created_ns=max([self._wall.now_ns(), *(made + 1 for made in earlier)]),
+            )
+        )
+        if plan.plan_id not in self._plans and not order.state.is_terminal:
+            await self._desk.cancel_order(order.client_order_id)  # the plan ended while this one was on its way
+
+    def _tell_end(self, plan: OrderPlan, state: PlanState, reason: str) -> None:
+        draft = plan.draft
+        what = f"{draft.kind.value} {draft.symbol}: {reason}."
+        if state is PlanState.DONE:
+            self._sink(Notice(Severity.SUCCESS, "An order plan is done", what))
+        elif draft.exits is not None:
+            self._sink(Notice(Severity.ERROR, "A position is not protected any more", what))
+        else:
+            self._sink(Notice(Severity.WARNING, "An order plan ended early", what))
+
+    def _save(self, plan: OrderPlan) -> None:
+        plan = replace(plan, updated_ns=self._wall.now_ns())
+        self._journal.save_plan(plan)
+        if plan.state.is_over:
+            self._plans.pop(plan.plan_id, None)
+        else:
+            self._plans[plan.plan_id] = plan
+        self._sink(PlanUpdated(plan))
+
+
+def _whole(draft: PlanDraft, source: IntentSource) -> Intent:
+    """Return what a plan enters with in all, for the risk gate to judge; it is never sent."""
+    return Intent(
+        intent_id="plan:whole",
+        source=source,
+        owner=draft.owner,
+        symbol=draft.symbol,
+        side=draft.side,
+        quantity=draft.quantity,
+        order_type=OrderType.MARKET if draft.limit_price is None else OrderType.LIMIT,
+        limit_price=draft.limit_price,
+        reduce_only=draft.reduce_only,
+    )

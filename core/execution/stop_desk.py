@@ -1,0 +1,143 @@
+"""STOP inside the running executor: what must stand still, in that order. Executor's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from core.clock import Clock
+from core.domain.orders import STOP_REASON, OrderState, TradingState
+from core.errors import UserError
+from core.events import EventSink, Notice, Severity, TradingStateChanged
+from core.execution.account import AccountBook
+from core.execution.api.gateway import ExchangeGateway, GatewayError
+from core.execution.book_keeper import BookKeeper
+from core.execution.kill_switch import (
+    KillReport,
+    begin_report,
+    cancel_everything,
+    flatten_intents,
+    is_dust,
+    note_sale,
+    write_report,
+)
+from core.execution.mark_watcher import MarkWatcher
+from core.execution.marks import Marks
+from core.execution.order_desk import OrderDesk
+from core.execution.order_manager import OrderManager
+from core.execution.plan_runner import PlanRunner
+from core.execution.strategy_runner import StrategyRunner
+from core.execution.synchroniser import Synchroniser
+from core.execution.trading_control import TradingControl
+
+_UNDECIDED = (OrderState.UNKNOWN, OrderState.SUBMITTED)
+
+
+class StopDesk:
+    """The kill switch of one executor.
+
+    Args:
+        reports: folder of the written reports.
+        answer_s: how long answers to orders on the wire are waited for.
+    """
+
+    def __init__(
+        self,
+        gateway: ExchangeGateway,
+        manager: OrderManager,
+        control: TradingControl,
+        runner: StrategyRunner,
+        plans: PlanRunner,
+        desk: OrderDesk,
+        keeper: BookKeeper,
+        sync: Synchroniser,
+        account: AccountBook,
+        marks: Marks,
+        watcher: MarkWatcher,
+        sink: EventSink,
+        wall: Clock,
+        *,
+        reports: Path,
+        answer_s: float,
+    ) -> None:
+        self._gateway = gateway
+        self._manager = manager
+        self._control = control
+        self._runner = runner
+        self._plans = plans
+        self._desk = desk
+        self._keeper = keeper
+        self._sync = sync
+        self._account = account
+        self._marks = marks
+        self._mark_watcher = watcher
+        self._sink = sink
+        self._wall = wall
+        self._reports = reports
+        self._answer_s = answer_s
+        self._one_at_a_time = asyncio.Lock()
+
+    async def kill(self, flatten: bool, reason: str) -> KillReport:
+        """Halt, cancel everything, confirm by query, optionally close all positions, write a report."""
+        report = begin_report(reason, flatten, self._wall)
+        self._control.halt_now()  # before anything that may fail
+        self._runner.pause_all(STOP_REASON)
+        async with self._one_at_a_time:  # a second press must not sell beside the first
+            return await self._kill(report, flatten, reason)
+
+    def follow_fence(self) -> None:
+        """Halt where another process raised the fence."""
+        fence = self._control.raised_fence()
+        if fence is None:
+            return
+        self._runner.pause_all("stopped from outside this program")
+        reason = self._control.follow_fence(fence)
+        self._runner.forget_running()
+        self._plans.end_all(reason)
+        self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
+
+    async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
+        report.errors += self._control.store_halt(reason)
+        report.errors += self._plans.end_all(reason)
+        try:
+            self._runner.forget_running()
+        except UserError as exc:
+            report.errors.append(exc.message)
+        symbols = {order.intent.symbol for order in self._manager.working}
+        await cancel_everything(
+            self._gateway,
+            symbols,
+            report,
+            self._sync.apply,
+            answered=lambda: self._manager.wait_idle(self._answer_s),
+        )
+        if flatten:
+            await self._flatten(report)
+        report.unknown += [o.client_order_id for o in self._manager.working if o.state in _UNDECIDED]
+        report.unknown = sorted(set(report.unknown))
+        path = write_report(report, self._reports, self._wall)
+        self._sink(TradingStateChanged(TradingState.HALTED, reason, str(path)))
+        severity = Severity.WARNING if report.complete else Severity.ERROR
+        self._sink(Notice(severity, "Stop trading", report.summary()))
+        return report
+
+    async def _flatten(self, report: KillReport) -> None:
+        try:
+            await self._keeper.compare()
+            await self._keeper.refresh_balances()
+        except GatewayError as exc:
+            report.errors.append(f"the books could not be compared before closing: {exc.message}")
+        open_positions = [p for p in self._manager.positions if p.quantity > 0]
+        for symbol in {p.symbol for p in open_positions}:
+            await self._mark_watcher.freshen(symbol)
+        prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
+        marks = {symbol: price for symbol, price in prices.items() if price is not None}
+        kill_id = str(self._manager.armed_epoch)
+        free = dict(self._account.free)
+        for intent in flatten_intents(
+            open_positions, free, dict(self._gateway.instruments), marks, kill_id, self._wall.now_ns(), report
+        ):
+            note_sale(report, await self._desk.submit(intent))
+        left = [p for p in self._manager.positions if p.quantity > 0]
+        instruments = self._gateway.instruments
+        report.flat = all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)

@@ -1,0 +1,1 @@
+"""Seeded schedules of orders and faults against the real executor, in virtual time (see `run.py`)."""

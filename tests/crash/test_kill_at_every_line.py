@@ -1,0 +1,196 @@
+"""`main.py trade` is killed at every await and every commit of submit, cancel and replace, and started again.
+
+Each way is walked once to see what points it passes, then killed at each of them in turn. Afterwards at most one order
+of each wish is at the exchange, the books equal it order for order and trade for trade, nothing is undecided, and
+nothing was sent that had not been sent before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.runtime import new_practice_account
+from core.practice.control import PracticeEndpoints
+from core.practice.process import PracticeProcess
+from tests.crash.points import all_points
+from tests.crash.rig import SYMBOL, Died, Rig
+
+CASES_PER_ACCOUNT = 15  # the comparison of the books looks at every order there is
+MOST_VISITS = 3  # a loop that polls passes its points many times; from the third time on nothing is new
+ATTEMPTS = 3
+BALANCE = Decimal(1_000_000)
+
+Made = dict[str, Any]
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[PracticeEndpoints]:
+    with PracticeProcess(data_dir=tmp_path / "exchange", seed=11, balance=str(BALANCE), limits="off") as endpoints:
+        yield endpoints
+
+
+def market(rig: Rig) -> Made:
+    """An order like no other before: the same one twice within two seconds is taken for a second click."""
+    return {"symbol": SYMBOL, "side": "buy", "quantity": f"{0.001 + next(rig.numbers) * 0.00001:.5f}"}
+
+
+def limit(rig: Rig, factor: float) -> Made:
+    return {**market(rig), "price": f"{rig.price() * factor:.2f}"}
+
+
+def nothing(rig: Rig) -> Made:
+    return {}
+
+
+Prepare, Walk = Callable[[Rig], Made], Callable[[Rig, Made], Made]
+
+
+def resting(rig: Rig) -> Made:
+    made = rig.ask("place", **limit(rig, 0.97))
+    assert made["state"] == "accepted", made
+    return made
+
+
+def submit_market(rig: Rig, made: Made) -> Made:
+    return rig.ask("place", **market(rig))
+
+
+def submit_limit(rig: Rig, made: Made) -> Made:
+    return rig.ask("place", **limit(rig, 0.97))
+
+
+def cancel(rig: Rig, made: Made) -> Made:
+    return rig.ask("cancel", order=made["order"])
+
+
+def replace(rig: Rig, made: Made) -> Made:
+    return rig.ask("replace", order=made["order"], price=limit(rig, 0.96)["price"])
+
+
+def faults(spec: str, then: Prepare = nothing) -> Prepare:
+    """Let something go wrong at the exchange from the preparation on."""
+
+    def prepare(rig: Rig) -> Made:
+        made = then(rig)
+        rig.arm_faults(spec)
+        return made
+
+    return prepare
+
+
+def filled_unheard(rig: Rig) -> Made:
+    """An order that rests in the books and is filled at the exchange."""
+    made = resting(rig)
+    rig.arm_faults("drop:user,for=10s")
+    rig.trade_against(made["order"])
+    return made
+
+
+def unanswered(rig: Rig) -> Made:
+    """An order that arrived, and of which neither answer nor query tells."""
+    rig.arm_faults("lost-ack:order,next=1;drop:user,for=5s;lag:query+openOrders+myTrades,ms=1500")
+    made = rig.ask("place", **limit(rig, 0.97))
+    assert made["state"] == "unknown", made
+    return made
+
+
+def resolve(rig: Rig, made: Made) -> Made:
+    return rig.ask("resolve", order=made["order"])
+
+
+def submit_filled_in_parts(rig: Rig, made: Made) -> Made:
+    """The book gives a part at once and the rest while nobody tells; queries have to find the trades."""
+    helper = threading.Thread(target=rig.fill_whatever_rests, daemon=True)
+    helper.start()
+    try:
+        return rig.ask("place", **limit(rig, 1.01))
+    finally:
+        helper.join()
+
+
+LAG = "lag:query+openOrders+myTrades,ms=1500"
+WAYS: dict[str, tuple[Prepare, Walk]] = {
+    "submit a market order": (nothing, submit_market),
+    "submit a limit order": (nothing, submit_limit),
+    "cancel": (resting, cancel),
+    "replace": (resting, replace),
+    "submit while queries lag": (faults(LAG), submit_market),
+    "replace while queries lag": (faults(LAG, resting), replace),
+    "submit with its answer lost": (faults("lost-ack:order,next=1"), submit_market),
+    "submit with a stale timestamp": (faults("error:order,code=-1021,next=1"), submit_limit),
+    "submit filled in parts": (faults("partial:BTCUSDT,lots=20;drop:user,for=10s"), submit_filled_in_parts),
+    "cancel what was filled": (filled_unheard, cancel),
+    "cancel with an error first": (faults("error:cancel,code=-1001,next=1", resting), cancel),
+    "resolve": (unanswered, resolve),
+}
+
+
+def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[str]:
+    """Walk a way unharmed and return what it passed."""
+    made = prepare(rig)
+    rig.arm("log")
+    walk(rig, made)
+    visits = rig.passed()
+    rig.disarm()
+    rig.clean_up()
+    return [visit for visit in visits if int(visit.rpartition("#")[2]) <= MOST_VISITS]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_at_every_await_and_commit(way: str, tmp_path: Path, exchange: PracticeEndpoints) -> None:
+    prepare, walk = WAYS[way]
+    rig = Rig(tmp_path / "first", exchange)
+    missed: list[str] = []
+    try:
+        rig.start()
+        visits = walk_once(rig, prepare, walk)
+        assert len(visits) > 10
+        for number, visit in enumerate(visits):
+            if number % CASES_PER_ACCOUNT == 0:
+                rig.stop()
+                exchange = asyncio.run(new_practice_account(exchange, BALANCE))
+                rig = Rig(tmp_path / f"account-{number}", exchange)
+                rig.start()
+            if not killed_at(rig, visit, prepare, walk):
+                missed.append(visit)
+    finally:
+        rig.stop()
+    # How often a loop polls differs from time to time; that a point is passed at all does not.
+    assert [visit for visit in missed if visit.endswith("#1")] == []
+
+
+def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
+    """Kill the process at a point and check what must hold after the restart; False where it was not reached."""
+    for _ in range(ATTEMPTS):
+        made = prepare(rig)
+        rig.arm(visit)
+        try:
+            walk(rig, made)
+        except Died:
+            state = rig.recover()
+            assert len(state["orders"]) <= 1, f"{visit}: {state['orders']}"
+            rig.clean_up()
+            return True
+        rig.disarm()
+        rig.clean_up()
+    return False
+
+
+def test_every_point_lies_on_a_way(tmp_path: Path, exchange: PracticeEndpoints) -> None:
+    """What no way passes would never be tested: a new await must come with a way that reaches it."""
+    rig = Rig(tmp_path / "account", exchange)
+    passed: set[str] = set()
+    try:
+        rig.start()
+        for prepare, walk in WAYS.values():
+            passed |= {visit.rpartition("#")[0] for visit in walk_once(rig, prepare, walk)}
+    finally:
+        rig.stop()
+    assert [point for point in all_points() if point not in passed] == []

@@ -1,0 +1,227 @@
+"""Order plans over a venue: orders, restarts, STOP, and hands that interfere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from decimal import Decimal as D
+
+import pytest
+
+from core.clock import NS_PER_S
+from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
+from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side
+from core.errors import UserError
+from core.events import Notice, PlanUpdated
+from core.execution.executor import Executor
+from tests.unit.execution.conftest import Desk
+from tests.unit.execution.fake_venue import FakeVenue, VenueOrder
+
+BTC = "BTC/USDT"
+BRACKET = PlanDraft(PlanKind.BRACKET, BTC, Side.BUY, D(1), None, ExitRules(D(90), D(120)))
+EXIT = PlanDraft(PlanKind.EXIT, BTC, Side.SELL, D("0.5"), exits=ExitRules(D(90), D(120)))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - facts of the venue, not events
+            await asyncio.sleep(0.005)
+
+
+def resting(venue: FakeVenue) -> list[VenueOrder]:
+    return venue.open_orders()
+
+
+def plan_of(desk: Desk) -> OrderPlan:
+    return desk.said(PlanUpdated)[-1].plan
+
+
+async def running(desk: Desk, *, resume: bool = True) -> tuple[Executor, asyncio.Task[None]]:
+    executor = await desk.start()
+    task = asyncio.create_task(executor.run(resume=resume))
+    await asyncio.sleep(0.02)
+    return executor, task
+
+
+async def crash(executor: Executor, task: asyncio.Task[None], desk: Desk) -> None:
+    """End the loops, keep the orders: what a restart finds."""
+    await executor.stop()
+    with suppress(asyncio.CancelledError):
+        await task
+    desk.executors.remove(executor)
+
+
+async def test_a_bracket_buys_and_rests_its_stop(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    (stop,) = resting(venue)
+    assert (stop.request.order_type, stop.request.side) == (OrderType.STOP_LOSS_LIMIT, Side.SELL)
+    assert stop.request.quantity == D("0.999")  # the fee was taken in coins
+    assert stop.request.stop_price == D(90)
+    await executor.stop()
+    await task
+
+
+async def test_the_stop_filled_ends_the_bracket(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    (stop,) = resting(venue)
+    venue.tick(BTC, D(90))
+    venue.fill(stop.request.client_order_id, stop.request.quantity, D("89.9"))
+    await until(lambda: plan_of(desk).state is PlanState.DONE)
+    assert executor.position(BTC, MANUAL_OWNER).quantity == 0
+    assert executor.plans == ()
+    await executor.stop()
+    await task
+
+
+async def test_the_target_cancels_the_stop_and_sells(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    (stop,) = resting(venue)
+    venue.tick(BTC, D(121))
+    await until(lambda: stop.state is OrderState.CANCELED and len(resting(venue)) == 1)
+    (sale,) = resting(venue)
+    assert (sale.request.limit_price, sale.request.quantity) == (D(120), D("0.999"))
+    venue.fill(sale.request.client_order_id, D("0.999"), D(121))
+    await until(lambda: plan_of(desk).state is PlanState.DONE)
+    await executor.stop()
+    await task
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_a_stop_survives_a_restart_and_is_not_placed_twice(desk: Desk, venue: FakeVenue, resume: bool) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    await crash(executor, task, desk)
+    sent = len(venue.sent)
+    executor, task = await running(desk, resume=resume)
+    await asyncio.sleep(0.1)
+    assert len(venue.sent) == sent
+    (stop,) = resting(venue)
+    venue.tick(BTC, D(121))  # it still watches the target
+    await until(lambda: stop.state is OrderState.CANCELED)
+    await executor.stop()
+    await task
+
+
+async def test_a_stop_lost_on_its_way_is_placed_anew_once_that_is_proven(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    venue.submit_faults.extend(["ok", "lost_before"])
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(venue.sent) == 2)
+    await asyncio.sleep(0.05)
+    assert len(venue.sent) == 2  # its fate is open: nothing follows
+    for _ in range(20):
+        venue.clock.advance(NS_PER_S)
+        await asyncio.sleep(0.02)
+    assert len(resting(venue)) == 1
+    assert len(venue.sent) == 3
+    assert len({request.client_order_id for request in venue.sent}) == 3
+    await executor.stop()
+    await task
+
+
+async def test_beside_a_window_an_iceberg_waits_for_its_person(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    draft = PlanDraft(PlanKind.ICEBERG, BTC, Side.BUY, D(1), D(95), visible=D("0.5"))
+    plan = await executor.create_plan(draft)
+    (part,) = resting(venue)
+    await crash(executor, task, desk)
+    executor, task = await running(desk, resume=False)
+    venue.fill(part.request.client_order_id, D("0.5"))
+    await asyncio.sleep(0.1)
+    assert plan_of(desk).state is PlanState.PAUSED
+    assert resting(venue) == []
+    await executor.resume_plan(plan.plan_id)
+    await until(lambda: len(resting(venue)) == 1)
+    await executor.stop()
+    await task
+
+
+async def test_cancelling_a_plan_cancels_its_orders_and_nothing_follows(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    plan = await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    await executor.cancel_plan(plan.plan_id)
+    await asyncio.sleep(0.1)
+    assert resting(venue) == []
+    assert plan_of(desk).state is PlanState.CANCELED
+    assert executor.position(BTC, MANUAL_OWNER).quantity == D("0.999")
+    with pytest.raises(UserError, match="no such order plan"):
+        await executor.cancel_plan(plan.plan_id)
+    await executor.stop()
+    await task
+
+
+async def test_stop_ends_every_plan(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    await executor.kill()
+    await asyncio.sleep(0.1)
+    assert resting(venue) == []
+    assert executor.plans == ()
+    with pytest.raises(UserError, match="halted"):
+        await executor.create_plan(BRACKET)
+    await executor.stop()
+    await task
+
+
+async def test_a_stop_taken_away_by_hand_is_told_as_lost_protection(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    await executor.cancel_order(resting(venue)[0].request.client_order_id)
+    await until(lambda: plan_of(desk).state is PlanState.CANCELED)
+    assert "A position is not protected any more" in [notice.title for notice in desk.said(Notice)]
+    assert resting(venue) == []
+    await executor.stop()
+    await task
+
+
+async def test_an_exit_needs_a_position_that_has_none_yet(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    with pytest.raises(UserError, match="at most the position of 0"):
+        await executor.create_plan(EXIT)
+    await executor.place_order(OrderDraft(BTC, Side.BUY, OrderType.MARKET, D(1)))
+    await executor.create_plan(EXIT)
+    with pytest.raises(UserError, match="has an exit already"):
+        await executor.create_plan(EXIT)
+    await executor.stop()
+    await task
+
+
+@pytest.mark.parametrize(
+    ("draft", "words"),
+    [
+        (PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D("0.1"), slices=10, duration_s=60), "would be refused"),
+        (PlanDraft(PlanKind.EXIT, BTC, Side.SELL, D(1), exits=ExitRules(D("90.001"))), "tick size"),
+        (PlanDraft(PlanKind.EXIT, "X/Y", Side.SELL, D(1), exits=ExitRules(D(90))), "not traded"),
+    ],
+)
+async def test_plans_that_could_only_fail_are_refused(desk: Desk, draft: PlanDraft, words: str) -> None:
+    executor, task = await running(desk)
+    with pytest.raises(UserError, match=words):
+        await executor.create_plan(draft)
+    assert executor.plans == ()
+    await executor.stop()
+    await task
+
+
+async def test_a_twap_trades_its_parts_in_their_time(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    draft = PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), slices=4, duration_s=40)
+    await executor.create_plan(draft)
+    for number in range(2, 5):
+        venue.clock.advance(10 * NS_PER_S)
+        await until(lambda number=number: len(venue.sent) == number)
+    await until(lambda: plan_of(desk).state is PlanState.DONE)
+    assert [request.quantity for request in venue.sent] == [D("0.25")] * 4
+    await executor.stop()
+    await task
