@@ -8,6 +8,9 @@ import sys
 
 def main() -> int:
     """Start the window or the named subcommand and return the exit code."""
+    from core.secrets.environment import seal_environment
+
+    seal_environment()  # before any child could inherit a key
     arguments = sys.argv[1:]
     if arguments == ["sentinel"]:
         from core.execution.sentinel_child import main as run_sentinel  # and nothing else: it stays small

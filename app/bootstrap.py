@@ -26,7 +26,9 @@ from app.gui_options import GuiOptions
 from app.i18n import Language, tr
 from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
+from app.live import LIVE_VENUES, ask_venue, asked_venues
 from app.log_bridge import LogBridge
+from app.models.keys_model import KeysModel
 from app.notifications import NotificationManager
 from app.past_notices import PastNotices
 from app.practice_links import PRACTICE_VENUE, PracticeLinks
@@ -38,18 +40,21 @@ from app.settings import (
     NOTIFY_TRAINING,
     PRACTICE_SPEED,
     THEME,
+    TRADING_MODE,
     UP_DOWN,
     LanguageChoice,
     Settings,
 )
 from app.stall_watch import StallWatch
 from app.theme import ThemeChoice, ThemeManager, load_fonts
+from app.trade_links import TradeLinks
 from app.training_desk import TrainingDesk
 from app.ui.layouts import DockName
 from app.ui.main_window import MainWindow
 from app.ui.tray import Tray, mode_icon
 from app.ui.window_services import WindowServices
 from app.workers.executor import ExecutorWorker
+from app.workers.keys import KeysWorker
 from app.workers.market import MarketWorker
 from app.workers.practice import PracticeHost
 from app.workers.store import StoreBackend, StoreWorker
@@ -72,6 +77,7 @@ from core.events import (
     Severity,
     TradingStateChanged,
 )
+from core.secrets.book import open_key_book
 from ml.api import TRAIN_FORECAST_JOB, ForecastSpec, forecast_job, new_run_id
 
 if TYPE_CHECKING:
@@ -105,7 +111,7 @@ class Application(QObject):
 
     Attributes:
         window: the main window.
-        executor, market, training, store, practice: the workers.
+        executor, market, training, store, practice, keys: the workers.
         desk: training as the window sees it.
         lifecycle: call `lifecycle.quit()` to end.
         stalls: measures the longest stall of the GUI thread.
@@ -157,6 +163,7 @@ class Application(QObject):
             self._links.market_now_ns,
             self,
         )
+        self.key_list = KeysModel(self.keys, LIVE_VENUES, asked_venues(), self)
         self.window = MainWindow(
             WindowServices(
                 trading=self.executor,
@@ -167,6 +174,7 @@ class Application(QObject):
                 settings=self.settings,
                 close_warnings=self.desk.close_warnings,
                 tray_available=Tray.available,
+                keys=self.key_list,
                 version=VERSION,
             )
         )
@@ -196,13 +204,16 @@ class Application(QObject):
 
     def _build_workers(self, hide: Callable[..., None]) -> None:
         self.practice = PracticeHost(self._make_practice, self)
-        self._links = PracticeLinks(self.paths, self.practice, hide)
+        practice = PracticeLinks(self.paths, self.practice, hide)
+        mode = self.settings.get(TRADING_MODE)
+        self._links = TradeLinks(self.paths, practice, mode, self._options.paper_market, hide)
         self.store = StoreWorker(self._open_store, self._clock, self)
         self.executor = ExecutorWorker(
             self._links.open_trading,
             self,
             halt=functools.partial(raise_fence, self.paths, STOP_REASON),
             open_account=self._links.open_account,
+            choose_mode=self._links.choose,
         )
         symbol, timeframe = _last_market(self.settings)
         self.market = MarketWorker(
@@ -210,10 +221,11 @@ class Application(QObject):
             symbol,
             timeframe,
             venue=PRACTICE_VENUE,
-            mode=TradingMode.PRACTICE,
+            mode=self._links.mode,
             books=self.store,
             parent=self,
         )
+        self.keys = KeysWorker(functools.partial(open_key_book, self.paths, hide), ask_venue, self)
         self.training = TrainingWorker(
             JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, self._make_job), self.store, parent=self
         )
@@ -249,6 +261,7 @@ class Application(QObject):
         window, desk = self.window, self.desk
         self.executor.events.event_arrived.connect(self._on_executor_event)
         self.executor.filled.connect(self._on_filled)
+        self.executor.mode_chosen.connect(self._on_mode_chosen)
         self.market.instruments_loaded.connect(self._on_instruments)
         self.market.connection_changed.connect(window.on_connection)
         self.market.ticker_changed.connect(window.on_ticker)
@@ -260,6 +273,9 @@ class Application(QObject):
         self.practice.restarted.connect(self._on_practice_restarted)
         self.practice.died.connect(self._on_practice_trouble)
         self.practice.failed.connect(self._on_practice_trouble)
+        self.keys.listed.connect(self.key_list.on_listed)
+        self.keys.answered.connect(self.key_list.on_answered)
+        self.keys.failed.connect(self._on_trouble)
         self.store.noticed.connect(window.show_notice)
         self.store.failed.connect(self._on_trouble)
         self.training.failed.connect(self._on_trouble)
@@ -285,6 +301,7 @@ class Application(QObject):
         add(worker_stage("Trading", self.executor, 10.0))
         add(worker_stage("Training", self.training, 8.0))
         add(Stage("Downloads", self._stop_downloads, self._downloads_stopped, 5.0))
+        add(worker_stage("API keys", self.keys, 3.0))
         add(worker_stage("Market data", self.market, 5.0))
         add(worker_stage("Practice exchange", self.practice, 7.0))
         add(worker_stage("Store", self.store, 8.0))
@@ -350,6 +367,7 @@ class Application(QObject):
 
     def _complete(self) -> None:
         self.training.start()
+        self.keys.start()
         self.tray.start()
         self.collector.start()
         self._second.start()
@@ -404,6 +422,14 @@ class Application(QObject):
     def _on_filled(self, event: FillBooked) -> None:
         if self.settings.get(NOTIFY_FILLS):
             self.tray.add_fill(event.fill)
+
+    @Slot(object)
+    def _on_mode_chosen(self, mode: TradingMode) -> None:
+        self.settings.set(TRADING_MODE, mode)
+        self._last_tick_ns, self._newest_bar = 0, None
+        self.market.reopen(mode)
+        if self.chart is not None:
+            self.chart.show_market(*self.window.market)
 
     @Slot(object)
     def _on_instruments(self, instruments: tuple[Instrument, ...]) -> None:

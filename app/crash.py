@@ -24,28 +24,19 @@ from typing import IO, Any
 
 from PySide6.QtCore import QObject, Signal
 
+from core.logger import clean_traceback, hide_named
+
 log = logging.getLogger(__name__)
 
 KEEP_FILES = 20
 _FAULT_FILE = "interpreter-fault.txt"
 
-_SECRETS = (
-    # name=value and "name": "value" with a telling name
-    re.compile(
-        r"""(?i)(["']?\b(?:[\w-]*(?:api[_-]?key|secret|token|passphrase|password|signature|authorization|mbx-apikey)[\w-]*)["']?"""
-        r"""\s*[=:]\s*["']?)(?:bearer\s+)?[^\s"'&,;)}\]]+"""
-    ),
-    # user:password@host
-    re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"),
-)
 _LONG_TOKEN = re.compile(r"\b(?=[A-Za-z0-9+/_-]*\d)(?=[A-Za-z0-9+/_-]*[A-Za-z])[A-Za-z0-9+_-]{32,}={0,2}")
 
 
 def redact(text: str) -> str:
     """Return `text` without secrets and without the user's name: values of telling names, long tokens, home folder."""
-    for pattern in _SECRETS:
-        text = pattern.sub(r"\1***", text)
-    text = _LONG_TOKEN.sub("***", text)
+    text = _LONG_TOKEN.sub("***", hide_named(text))
     home = str(Path.home())
     return text.replace(home, "~") if len(home) > 1 else text
 
@@ -211,8 +202,7 @@ class CrashHandler(QObject):
             self.report(error, context)
         except Exception:  # noqa: BLE001 - see above
             if sys.__stderr__ is not None:
-                traceback.print_exc(file=sys.__stderr__)
-                traceback.print_exception(error, file=sys.__stderr__)
+                sys.__stderr__.write(redact(traceback.format_exc()) + redact(clean_traceback(error)))
 
 
 def report_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

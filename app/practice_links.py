@@ -14,6 +14,7 @@ from app.runtime import new_practice_account, open_market_link, open_trading_ses
 from core.clock import Clock, SystemClock
 from core.config import DataPaths
 from core.events import ConnectionStatus, EventSink
+from core.execution.api.request_budget import BudgetRegistry
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -50,6 +51,7 @@ class PracticeLinks:
         self._paths = paths
         self._address = address
         self._hide = hide
+        self._budgets = BudgetRegistry()  # one address, one budget: orders and charts know of each other
         self._market_clock: Clock = SystemClock()  # until the exchange says what time its market has
 
     def market_now_ns(self) -> int:
@@ -58,7 +60,7 @@ class PracticeLinks:
 
     async def open_trading(self, sink: EventSink) -> TradingSession:
         """Open an executor's session; see `app.runtime.open_trading_session`."""
-        return await open_trading_session(self._paths, await self._endpoints(), sink)
+        return await open_trading_session(self._paths, await self._endpoints(), sink, budgets=self._budgets)
 
     async def open_account(self, balance: Decimal) -> None:
         """Begin a new account; sessions opened from now on are its."""
@@ -67,13 +69,13 @@ class PracticeLinks:
     async def open_market(self, on_connection: Callable[[ConnectionStatus], None]) -> PracticeLink:
         """Open a link for market data; see `app.runtime.open_market_link`."""
         await preload_venue(PRACTICE_VENUE)  # while the exchange starts, not after
-        link = await open_market_link(await self._endpoints(), on_connection=on_connection)
+        link = await open_market_link(await self._endpoints(), on_connection=on_connection, budgets=self._budgets)
         self._market_clock = link.clock
         return link
 
     async def open_history(self) -> PracticeLink:
         """Open a link for a download."""
-        return await open_market_link(await self._endpoints(), link="history")
+        return await open_market_link(await self._endpoints(), link="history", budgets=self._budgets)
 
     async def _endpoints(self) -> PracticeEndpoints:
         # Shielded: a worker that stops waiting must not cancel the future the others wait for.

@@ -27,6 +27,8 @@ from core.execution.sentinel import SentinelRules
 
 if TYPE_CHECKING:
     from core.execution.api.ccxt_gateway import CcxtGateway
+    from core.execution.api.key_permissions import KeyGuard
+    from core.execution.api.request_budget import BudgetRegistry
     from core.execution.executor import Executor
     from core.execution.executor_options import ExecutorOptions
     from core.execution.sentinel_process import SentinelKeeper
@@ -170,7 +172,13 @@ class PracticeLink:
 
 
 async def open_practice_link(
-    endpoints: PracticeEndpoints, *, link: str, with_keys: bool, on_connection: ConnectionSink | None = None
+    endpoints: PracticeEndpoints,
+    *,
+    link: str,
+    with_keys: bool,
+    on_connection: ConnectionSink | None = None,
+    budgets: BudgetRegistry | None = None,
+    key_guard: KeyGuard | None = None,
 ) -> PracticeLink:
     """Open a gateway to the practice exchange on the running loop; it is not connected yet.
 
@@ -179,6 +187,8 @@ async def open_practice_link(
         link: "orders" or "market"; names the link in connection events.
         with_keys: whether the gateway may see and move the account.
         on_connection: told about every change of the link.
+        budgets: request limits shared with the other links of this process.
+        key_guard: asked before the key is used; None lets it pass.
 
     Raises:
         UserError: the exchange does not answer.
@@ -207,6 +217,8 @@ async def open_practice_link(
             market_clock=clock,
             on_connection=on_connection,
             link=link,
+            budgets=budgets,
+            key_guard=key_guard,
         )
         undo.pop_all()
     return PracticeLink(gateway, control, clock, origin)
@@ -246,6 +258,7 @@ async def open_trading_session(
     bar_processed: Callable[[PracticeLink], BarHook] | None = None,
     options: ExecutorOptions | None = None,
     sentinel: SentinelRules | None = GUARDED,
+    budgets: BudgetRegistry | None = None,
 ) -> TradingSession:
     """Build an executor on the running loop; it is not started yet.
 
@@ -257,17 +270,27 @@ async def open_trading_session(
         options: intervals; None uses the defaults.
         sentinel: patience of the dead-man switch, which begins in the background once the books are known; None for
             none.
+        budgets: request limits shared with the other links of this process.
 
     Raises:
         GatewayError: the exchange does not answer or refuses.
         UserError: the journal cannot be opened.
     """
+    from core.execution.api.key_permissions import SessionGuard
     from core.execution.assembly import build_executor
     from core.execution.sentinel_process import SentinelKeeper, practice_account
+    from core.execution.trading_place import TradingPlace, publish_place
     from core.practice.endpoints_file import publish_endpoints
     from ml.inference import load_predictor
 
-    link = await open_practice_link(endpoints, link="orders", with_keys=True, on_connection=sink)
+    link = await open_practice_link(
+        endpoints,
+        link="orders",
+        with_keys=True,
+        on_connection=sink,
+        budgets=budgets,
+        key_guard=SessionGuard(),
+    )
     account = practice_account(endpoints, link.gateway.venue)
     keeper = SentinelKeeper(paths, account, sink, SystemClock(), sentinel)
 
@@ -294,6 +317,7 @@ async def open_trading_session(
     try:
         # `main.py kill` must find the exchange without asking this process; only the holder of the lock may say where.
         publish_endpoints(paths, endpoints)
+        publish_place(paths, TradingPlace(TradingMode.PRACTICE, link.gateway.venue))
     except BaseException:
         await session.close()
         raise
@@ -301,9 +325,13 @@ async def open_trading_session(
 
 
 async def open_market_link(
-    endpoints: PracticeEndpoints, *, link: str = "market", on_connection: ConnectionSink | None = None
+    endpoints: PracticeEndpoints,
+    *,
+    link: str = "market",
+    on_connection: ConnectionSink | None = None,
+    budgets: BudgetRegistry | None = None,
 ) -> PracticeLink:
-    """Open a connected gateway without keys on the running loop.
+    """Open a connected gateway without keys on the running loop; see `open_practice_link`.
 
     Raises:
         UserError: the exchange does not answer or refuses.
@@ -311,7 +339,9 @@ async def open_market_link(
     from core.data.collector import user_error
     from core.execution.api.gateway import GatewayError
 
-    opened = await open_practice_link(endpoints, link=link, with_keys=False, on_connection=on_connection)
+    opened = await open_practice_link(
+        endpoints, link=link, with_keys=False, on_connection=on_connection, budgets=budgets
+    )
     try:
         await opened.gateway.connect()
     except BaseException as exc:  # also when cancelled

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from core.domain.order_plans import PlanDraft
-from core.domain.orders import OrderChange, OrderDraft
+from core.domain.orders import OrderChange, OrderDraft, TradingMode
 from core.domain.positions import Ownership
 from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
@@ -88,12 +88,20 @@ class TradingCommands(Protocol):
         """Allow trading again after a kill; only ever by explicit request."""
         ...
 
+    def reconnect(self) -> None:
+        """Try now to connect again; needed where the venue refused the key."""
+        ...
+
     def change_risk_settings(self, settings: RiskSettings) -> None:
         """Put new risk limits in force; they are journalled first and come back as an event."""
         ...
 
     def new_account(self, balance: Decimal) -> None:
-        """Begin a new practice account with `balance` of the quote currency; the strategies come along, stopped."""
+        """Begin a new account with `balance` of the quote currency; the strategies come along, stopped."""
+        ...
+
+    def switch_mode(self, mode: TradingMode) -> None:
+        """Trade with the account of another mode; the strategies come along, stopped."""
         ...
 
 

@@ -46,6 +46,16 @@ class DataPaths:
         return self.root / "practice"
 
     @property
+    def keys(self) -> Path:
+        """The list of API keys and, where chosen, the files that keep them; owner-only."""
+        return self.root / "keys"
+
+    @property
+    def paper(self) -> Path:
+        """Paper accounts, one file per market."""
+        return self.root / "paper"
+
+    @property
     def logs(self) -> Path:
         """Log files and crash traces."""
         return self.root / "logs"

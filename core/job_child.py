@@ -33,6 +33,7 @@ NICENESS = 10
 _PR_SET_PDEATHSIG = 1
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _ORPHANED = 3
+_NO_KEYRING = "keyring.backends.null.Keyring"
 
 JobFunction = Callable[[Json, JobChannel], Json]
 
@@ -179,5 +180,6 @@ def _settle(parent_pid: int, threads: int) -> None:
     if sys.stderr is not None:  # a windowed program has none
         faulthandler.enable(sys.stderr)
         os.dup2(2, 1)  # standard output belongs to the parent's JSON
+    os.environ["PYTHON_KEYRING_BACKEND"] = _NO_KEYRING  # keys are the parent's alone
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(thread_count(threads))

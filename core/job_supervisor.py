@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from core.job_child import BEAT, CANCELLED, FAILED, FINISHED, LOG, PROGRESS, STARTED, STOP, child_main
 from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress, JobStarted, Json
+from core.secrets.environment import seal_environment
 
 _TICK_SECONDS = 0.1
 
@@ -95,6 +96,7 @@ class JobSupervisor:
         """
         if self._process is not None:
             raise RuntimeError(f"job {self._job_id} is still running")
+        seal_environment()  # a child inherits the environment: no job is ever handed a key
         context = multiprocessing.get_context("spawn")
         parent_end, child_end = context.Pipe()
         process = context.Process(

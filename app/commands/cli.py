@@ -16,6 +16,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from core.errors import UserError
+from core.logger import SECRETS
 
 P = ParamSpec("P")
 
@@ -55,13 +56,13 @@ def emit(result: dict[str, Any], *, as_json: bool, text: str = "") -> None:
 
 def say(message: str) -> None:
     """Tell a person what is going on (standard error, so that JSON output stays clean)."""
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(SECRETS.clean(message) + "\n")
     sys.stderr.flush()
 
 
 def _tell_error(message: str, remedy: str, *, as_json: bool) -> None:
     if as_json:
-        emit({"error": message, "remedy": remedy}, as_json=True)
+        emit({"error": SECRETS.clean(message), "remedy": SECRETS.clean(remedy)}, as_json=True)
     else:
         say(f"Error: {message} {remedy}".rstrip())
 

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
+from app.commands.key_input import PassphraseFileOption
 from app.commands.rearm import command_line as rearm_line
 from core.clock import SystemClock
-from core.config import data_paths
+from core.config import DataPaths, data_paths
+from core.domain.orders import TradingMode
+from core.errors import UserError
 
 if TYPE_CHECKING:
+    from app.paper import PaperPlace
     from core.execution.api.gateway import ExchangeGateway
+    from core.execution.trading_place import TradingPlace
+
+    Connect = Callable[[], AbstractAsyncContextManager[ExchangeGateway]]
 
 app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KilledAccount:
+    """Whose orders are cancelled.
+
+    Attributes:
+        fingerprint: of the key, to see whether a program still trades with it.
+        connect: opens the gateway for the time of the kill.
+    """
+
+    fingerprint: str
+    connect: Callable[[], AbstractAsyncContextManager[ExchangeGateway]]
 
 
 @app.command()
@@ -29,21 +49,82 @@ def kill(
     endpoints: Annotated[
         Path | None, typer.Option(help="JSON file with the exchange's addresses; the running program's by default.")
     ] = None,
+    passphrase_file: PassphraseFileOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Halt trading and cancel every order, from outside the running program. Trading stays halted until re-armed."""
-    from core.execution.assembly import fence_path, key_fingerprint
+    from core.execution.assembly import fence_path
     from core.execution.fence import Fence
     from core.execution.outside_kill import OutsideKill
     from core.execution.process_lock import ExecutorLock, runtime_folder
-    from core.practice.endpoints_file import endpoints_path, read_endpoints
+    from core.execution.trading_place import read_place
 
     paths, wall, reason = data_paths(data_dir), SystemClock(), "kill from the command line"
     fence = Fence(fence_path(paths))
     # First of all, before anything that may fail or take time.
     epoch = fence.raise_epoch(reason, wall.now_ns()).epoch
     say("The fence is up: the running program sends nothing any more.")
+    paper = None if endpoints is not None else _paper_place(paths)
+    place = None if endpoints is not None or paper is not None else read_place(paths)
+    if paper is not None:
+        account = _paper_account(paths, paper, flatten=flatten)
+    elif place is not None and place.mode is TradingMode.LIVE:
+        account = _live_account(paths, place, passphrase_file)
+    else:
+        account = _practice_account(paths, endpoints)
+    lock = ExecutorLock(runtime_folder(), account.fingerprint, paths.root)
+    action = OutsideKill(paths, fence, lock, account.connect, wall)
+    report, path = asyncio.run(action.run(epoch, flatten=flatten, reason=reason))
+    result = {**asdict(report), "complete": report.complete, "summary": report.summary(), "report": str(path)}
+    emit(result, as_json=as_json, text=f"{report.summary()} Report: {path}")
+    say(f"Trading stays halted until you allow it again with: {rearm_line(data_dir)}")
+    for error in report.errors:
+        say(f"Note: {error}")
+    if not report.complete:
+        raise CommandFailed
+
+
+def _paper_place(paths: DataPaths) -> PaperPlace | None:
+    """Return the paper account that was traded with last; None where it was a practice account.
+
+    Raises:
+        UserError: it was one, and nobody knows which.
+    """
+    from app.paper import read_place
+    from core.execution.assembly import last_mode
+    from core.practice.endpoints_file import endpoints_path
+
+    mode = last_mode(paths)
+    if mode is not TradingMode.PAPER and (mode is not None or endpoints_path(paths).exists()):
+        return None
+    place = read_place(paths)
+    if place is None and mode is TradingMode.PAPER:
+        raise UserError("Nothing says which paper account was traded with.", "Start paper trading once more.")
+    return place
+
+
+def _paper_account(paths: DataPaths, place: PaperPlace, *, flatten: bool) -> KilledAccount:
+    """A paper account is a file: it is cancelled in there, and no venue hears of it."""
+    from app.paper import open_account_at_rest, stored_fingerprint
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[ExchangeGateway]:
+        async with open_account_at_rest(paths, place, trades=flatten) as gateway:
+            yield gateway
+
+    return KilledAccount(stored_fingerprint(paths, place), connect)
+
+
+def _practice_account(paths: DataPaths, endpoints: Path | None) -> KilledAccount:
+    """Return the account of the practice exchange.
+
+    Raises:
+        UserError: it cannot be found.
+    """
+    from core.execution.assembly import key_fingerprint
+    from core.practice.endpoints_file import endpoints_path, read_endpoints
+
     where = read_endpoints(endpoints or endpoints_path(paths))
 
     @asynccontextmanager
@@ -57,13 +138,24 @@ def kill(
         finally:
             await link.close()
 
-    lock = ExecutorLock(runtime_folder(), key_fingerprint("binance", where.api_key), paths.root)
-    action = OutsideKill(paths, fence, lock, connect, wall)
-    report, path = asyncio.run(action.run(epoch, flatten=flatten, reason=reason))
-    result = {**asdict(report), "complete": report.complete, "summary": report.summary(), "report": str(path)}
-    emit(result, as_json=as_json, text=f"{report.summary()} Report: {path}")
-    say(f"Trading stays halted until you allow it again with: {rearm_line(data_dir)}")
-    for error in report.errors:
-        say(f"Note: {error}")
-    if not report.complete:
-        raise CommandFailed
+    return KilledAccount(key_fingerprint("binance", where.api_key), connect)
+
+
+def _live_account(paths: DataPaths, place: TradingPlace, passphrase_file: Path | None) -> KilledAccount:
+    """Return a person's account. Its key is fetched when connecting: what goes wrong there stands in the report."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[ExchangeGateway]:
+        from app.commands.key_input import command_book
+        from app.live import open_live_gateway
+        from core.execution.api.key_permissions import StopGuard
+
+        key = await asyncio.to_thread(command_book(paths, passphrase_file).load, place.key)
+        gateway = open_live_gateway(key, StopGuard())
+        try:
+            await gateway.connect()
+            yield gateway
+        finally:
+            await gateway.close()
+
+    return KilledAccount(place.fingerprint, connect)

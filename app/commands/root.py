@@ -6,12 +6,14 @@ Each subcommand lives in its own module and is imported only when called: `main.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from app.commands.cli import emit, say
+from core.logger import SECRETS, clean_traceback, redacted_hooks
 
 # The library's class of usage errors; it has no public name of its own.
 _UsageError: Any = typer.BadParameter.__base__
@@ -23,7 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("app.commands.data", "Fetch, import, check and list market data."),
     "train": ("app.commands.train", "Train models."),
     "models": ("app.commands.models", "List and show stored models."),
-    "trade": ("app.commands.trade", "Trade headless on the practice exchange."),
+    "trade": ("app.commands.trade", "Trade headless, on the practice exchange or with real money."),
+    "keys": ("app.commands.keys", "Add, list, check and remove API keys."),
     "kill": ("app.commands.kill", "Halt trading and cancel every order, from outside the running program."),
     "rearm": ("app.commands.rearm", "Allow trading again after a halt; asks first."),
     "risk": ("app.commands.risk", "Show and set the risk limits."),
@@ -62,12 +65,16 @@ def run_cli(arguments: list[str]) -> int:
         rich_markup_mode=None,
     )
     try:
-        code = group.main(args=arguments, prog_name="main.py", standalone_mode=False)
+        with redacted_hooks():
+            code = group.main(args=arguments, prog_name="main.py", standalone_mode=False)
     except _UsageError as exc:
         _explain(exc, as_json="--json" in arguments)
         return 2
     except SystemExit as exc:  # standard output was closed while it wrote
         return exc.code if isinstance(exc.code, int) else 1
+    except Exception as exc:  # noqa: BLE001 - a bug: what the interpreter would print may hold a key
+        sys.stderr.write(clean_traceback(exc))
+        return 1
     return code if isinstance(code, int) else 0
 
 
@@ -76,11 +83,13 @@ def _explain(error: Any, *, as_json: bool) -> None:
     context = error.ctx
     message = error.format_message().strip()
     path = context.command_path if context is not None else "main.py"
+    if "extra argument" in message:  # the parser would repeat them, and one may be a key
+        message = f"{path} takes no further arguments, and no key or secret in particular"
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the group
         say(message)
         message = f"{path} needs a subcommand"
     remedy = f"Run {path} --help to see what there is."
     if as_json:
-        emit({"error": f"{message.rstrip('.')}.", "remedy": remedy}, as_json=True)
+        emit({"error": SECRETS.clean(f"{message.rstrip('.')}."), "remedy": remedy}, as_json=True)
     else:
         say(f"Error: {message.rstrip('.')}. {remedy}")

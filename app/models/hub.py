@@ -250,7 +250,7 @@ class WindowModels(QObject):
 
     def _on_connection(self, status: ConnectionStatus) -> None:
         self._links[status.link] = status
-        if status.mode is not self.mode:
+        if status.mode is not self.mode and (self.mode is None or status.link == "orders"):
             self.mode = status.mode
             self.mode_changed.emit(status.mode)
         self.connection_changed.emit(status)

@@ -102,11 +102,17 @@ class SilentCommands:
     def rearm(self) -> None:
         """Ignore a re-arm."""
 
+    def reconnect(self) -> None:
+        """Ignore the wish to connect again."""
+
     def change_risk_settings(self, settings: RiskSettings) -> None:
         """Ignore new limits."""
 
     def new_account(self, balance: Decimal) -> None:
         """Ignore the wish for a new account."""
+
+    def switch_mode(self, mode: TradingMode) -> None:
+        """Ignore the wish for another mode."""
 
     def watch(self, symbol: str, timeframe: str) -> None:
         """Ignore the wish for another market."""

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.i18n import mark, tr
 from app.theme import ThemeManager
+from core.domain.orders import TradingMode
 
 
 class ActionId(StrEnum):
@@ -21,8 +22,12 @@ class ActionId(StrEnum):
     KILL = "kill"
     KILL_FLATTEN = "kill_flatten"
     REARM = "rearm"
+    RECONNECT = "reconnect"
+    KEYS = "keys"
     RISK_LIMITS = "risk_limits"
     NEW_ACCOUNT = "new_account"
+    MODE_PRACTICE = "mode_practice"
+    MODE_PAPER = "mode_paper"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
     PALETTE = "palette"
@@ -88,7 +93,8 @@ class ActionSpec:
     grave: bool = False
 
 
-LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
+MODE_GROUP, LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
+    mark("Mode"),
     mark("Language"),
     mark("Theme"),
     mark("Rising and falling"),
@@ -141,6 +147,13 @@ ACTIONS: tuple[ActionSpec, ...] = (
         grave=True,
     ),
     ActionSpec(
+        A.RECONNECT,
+        M.TRADE,
+        mark("Reconnect"),
+        mark("Connect to the venue again now, for example with a repaired key"),
+        "refresh-cw",
+    ),
+    ActionSpec(
         A.RISK_LIMITS,
         M.TRADE,
         mark("Risk limits…"),
@@ -150,9 +163,25 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec(
         A.NEW_ACCOUNT,
         M.TRADE,
-        mark("New practice account…"),
-        mark("Begin again with fresh practice money; the old books are kept"),
+        mark("New account…"),
+        mark("Begin again with fresh play money; the old books are kept"),
         "plus",
+        grave=True,
+    ),
+    ActionSpec(
+        A.MODE_PRACTICE,
+        M.TRADE,
+        mark("Practice"),
+        mark("Trade on the practice exchange on this computer"),
+        group=MODE_GROUP,
+        grave=True,
+    ),
+    ActionSpec(
+        A.MODE_PAPER,
+        M.TRADE,
+        mark("Paper"),
+        mark("Trade on Binance's live market with simulated fills, without keys"),
+        group=MODE_GROUP,
         grave=True,
     ),
     ActionSpec(A.TRAIN, M.STRATEGY, mark("Train a model…"), mark("Open the training wizard"), "brain", "Ctrl+T"),
@@ -200,12 +229,15 @@ ACTIONS: tuple[ActionSpec, ...] = (
         mark("Colour-blind price colours"),
         group=COLOUR_GROUP,
     ),
+    ActionSpec(A.KEYS, M.SETTINGS, mark("API keys…"), mark("Keys for trading with real money"), "key"),
     ActionSpec(A.WELCOME, M.HELP, mark("Welcome"), mark("What this is, and three ways to begin"), "graduation-cap"),
     ActionSpec(A.GUIDE, M.HELP, mark("User guide"), mark("Everything explained, on one page"), "book-open"),
     ActionSpec(A.SHORTCUTS, M.HELP, mark("Keyboard shortcuts"), mark("Every key on one page"), "keyboard", "F1"),
     ActionSpec(A.ABOUT, M.HELP, mark("About Maru"), mark("Version and system"), "info"),
 )
 del A, M
+
+MODE_ACTIONS = {TradingMode.PRACTICE: ActionId.MODE_PRACTICE, TradingMode.PAPER: ActionId.MODE_PAPER}
 
 
 class ActionRegistry(QObject):

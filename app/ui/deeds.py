@@ -14,10 +14,11 @@ from PySide6.QtWidgets import QMainWindow
 
 from app.models.hub import WindowModels
 from app.ui import welcome
-from app.ui.actions import ActionId, ActionRegistry
+from app.ui.actions import MODE_ACTIONS, ActionId, ActionRegistry
 from app.ui.command_palette import CommandPalette
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.guide_dialog import GuideDialog
+from app.ui.dialogs.keys_dialog import KeysDialog
 from app.ui.dialogs.new_account_dialog import NewAccountDialog
 from app.ui.dialogs.risk_dialog import RiskDialog
 from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
@@ -28,6 +29,7 @@ from app.ui.preferences import Preferences
 from app.ui.questions import Questions
 from app.ui.welcome import WelcomeCard
 from app.ui.window_services import WindowServices
+from core.domain.orders import TradingMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,12 @@ class Deeds(QObject):
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
             ActionId.REARM: parts.questions.ask_rearm,
+            ActionId.RECONNECT: services.trading.reconnect,
+            ActionId.KEYS: self._show_keys,
             ActionId.RISK_LIMITS: self._show_risk_limits,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
+            ActionId.MODE_PRACTICE: partial(self._ask_mode, TradingMode.PRACTICE),
+            ActionId.MODE_PAPER: partial(self._ask_mode, TradingMode.PAPER),
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
             ActionId.PALETTE: parts.palette.open,
@@ -84,10 +90,13 @@ class Deeds(QObject):
         questions, trading = parts.questions, services.trading
         questions.flatten_confirmed.connect(self._on_flatten_confirmed)
         questions.rearm_confirmed.connect(trading.rearm)
+        questions.mode_confirmed.connect(trading.switch_mode)
+        parts.models.mode_changed.connect(self.show_choices)
         parts.strategies.train_requested.connect(self.train_requested)
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
         parts.layouts.arranged.connect(self.show_choices)
+        parts.actions[ActionId.KEYS].setEnabled(services.keys is not None)
         self.show_choices()
 
     @Slot(object)
@@ -102,6 +111,9 @@ class Deeds(QObject):
         self._preferences.show_choices()
         trading = self._parts.layouts.preset is Preset.TRADING
         self._parts.actions.check(ActionId.LAYOUT_TRADING if trading else ActionId.LAYOUT_TRAINING)
+        mode = self._parts.models.mode
+        if mode is not None and mode in MODE_ACTIONS:
+            self._parts.actions.check(MODE_ACTIONS[mode])
 
     @Slot()
     def kill(self) -> None:
@@ -132,6 +144,20 @@ class Deeds(QObject):
             card.chosen.connect(self._on_welcome)
         card.show()
         card.raise_()
+
+    def _show_keys(self) -> None:
+        window = self._parts.window
+        dialog = window.findChild(KeysDialog)
+        if dialog is None and self._services.keys is not None:
+            dialog = KeysDialog(self._services.keys, window)
+        if dialog is not None:
+            dialog.show()
+            dialog.activateWindow()
+
+    def _ask_mode(self, mode: TradingMode) -> None:
+        self.show_choices()  # the menu shows what is, not what was wished for
+        if mode is not self._parts.models.mode:
+            self._parts.questions.ask_mode(mode)
 
     def _show_risk_limits(self) -> None:
         window, models = self._parts.window, self._parts.models

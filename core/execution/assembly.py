@@ -5,9 +5,9 @@ Call it on the thread that will run the executor; it blocks for a moment only wh
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.config import DataPaths
@@ -22,13 +22,11 @@ from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock, runtime_folder
 from core.execution.strategy_runner import BarHook
 from core.persistence.schema import ensure_migrated
+from core.secrets.keys import key_fingerprint as key_fingerprint  # the journal of an account is named by it
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 
-
-def key_fingerprint(venue: str, api_key: str) -> str:
-    """Name a key without showing it: 16 hex digits."""
-    return hashlib.sha256(f"{venue}:{api_key}".encode()).hexdigest()[:16]
+PLAY_MONEY: Final = frozenset({TradingMode.PRACTICE.value, TradingMode.PAPER.value})
 
 
 def fence_path(paths: DataPaths) -> Path:
@@ -39,9 +37,10 @@ def fence_path(paths: DataPaths) -> Path:
 def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journal:
     """Open the journal of one account.
 
-    A journal belongs to one account for life. On the practice exchange every market and every reset has an account of
-    its own: the journal of the other one is set aside, and brought back with its account. Whether trading is allowed,
-    and within which limits, belongs to the folder and goes along. Anywhere else another account is a mistake.
+    A journal belongs to one account for life. Where no real money is moved every market and every reset has an account
+    of its own, and so has each of the modes PRACTICE and PAPER: the journal of the other one is set aside, and brought
+    back with its account. Whether trading is allowed, and within which limits, belongs to the folder and goes along.
+    Where either account is a real one, another account is a mistake.
 
     Raises:
         UserError: the journal belongs to another account, or cannot be read.
@@ -55,7 +54,7 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
     elif known != account:
         state, limits = journal.trading_state(), journal.risk_settings()
         journal.close()
-        if mode is not TradingMode.PRACTICE or not known.startswith(TradingMode.PRACTICE.value):
+        if not {mode.value, known.partition(":")[0]} <= PLAY_MONEY:
             raise UserError(
                 "The order journal in this data folder belongs to another account.",
                 "Choose another folder with --data-dir: one account, one folder.",
@@ -68,6 +67,19 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
         if limits is not None:
             journal.set_risk_settings(limits, SystemClock().now_ns())
     return journal
+
+
+def last_mode(paths: DataPaths) -> TradingMode | None:
+    """Return the mode that a data folder was traded in last; None where nobody knows."""
+    if not paths.journal_db.exists():
+        return None
+    journal = Journal(paths.journal_db)
+    try:
+        return TradingMode((journal.meta("account") or "").partition(":")[0])
+    except (UserError, ValueError):  # damaged, or nothing ever traded here
+        return None
+    finally:
+        journal.close()
 
 
 def set_aside(path: Path, account: str, now: datetime) -> None:

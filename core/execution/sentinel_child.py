@@ -50,6 +50,7 @@ from core.execution.sentinel import (
     SentinelStart,
     is_protective,
 )
+from core.logger import hide_named
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -142,6 +143,7 @@ def connector(start: SentinelStart) -> Connect:
     @contextlib.asynccontextmanager
     async def connect() -> AsyncIterator[CancelGateway]:
         from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
+        from core.execution.api.key_permissions import StopGuard
 
         gateway = CcxtGateway(
             profile_of(start),
@@ -149,6 +151,7 @@ def connector(start: SentinelStart) -> Connect:
             Credentials(start.api_key, start.api_secret),
             market_clock=SystemClock(),
             link="sentinel",
+            key_guard=StopGuard(),
         )
         try:
             await gateway.connect()
@@ -330,7 +333,7 @@ class Sentinel:
         except GatewayError as exc:
             return _Attempt(error=exc.message)
         except Exception as exc:  # noqa: BLE001 - an answer that is not understood must not leave the rest open
-            return _Attempt(error=repr(exc))
+            return _Attempt(error=hide_named(repr(exc)))
 
     async def _pause(self, seconds: float) -> None:
         until_s = self._monotonic() + seconds

@@ -43,6 +43,7 @@ from core.execution.sentinel import (
     reduces_only,
 )
 from core.practice.control import PracticeEndpoints
+from core.secrets.keys import KeyPair, KeyRecord
 
 SUBCOMMAND: Final = "sentinel"  # of main.py, not listed: only this module calls it
 UNANSWERED_BEATS: Final = 15
@@ -85,6 +86,11 @@ class SentinelAccount:
     fingerprint: str
     api_key: str = field(repr=False)
     api_secret: str = field(repr=False)
+
+
+def live_account(record: KeyRecord, pair: KeyPair) -> SentinelAccount:
+    """Return a person's account, at its venue's own addresses."""
+    return SentinelAccount(TradingMode.LIVE, record.venue, {}, record.fingerprint, pair.api_key, pair.api_secret)
 
 
 def practice_account(endpoints: PracticeEndpoints, venue: str) -> SentinelAccount:

@@ -133,9 +133,19 @@ class SimGateway:
         time_ns = await self.server_time_ns()
         self._offset_ns = time_ns - (before + self._wall.now_ns()) // 2
 
+    @property
+    def clock_skew_ns(self) -> int | None:
+        return self._offset_ns
+
     async def fetch_ticker(self, symbol: str) -> Ticker:
         price = await self._query("ticker", lambda: self._sim.last_price(symbol), signed=False)
         return Ticker(symbol, float(price), None, None, None, None, self._wall.now_ns())
+
+    async def fetch_book(self, symbol: str, depth: int = 100) -> BookSnapshot:
+        params = {"symbol": symbol.replace("/", ""), "limit": str(depth)}
+        rows = await self._query("book", lambda: self._sim.api.depth(params), signed=False)
+        bids, asks = (tuple((float(p), float(q)) for p, q in rows[side]) for side in ("bids", "asks"))
+        return BookSnapshot(symbol, bids, asks, self._wall.now_ns(), rows["lastUpdateId"])
 
     async def fetch_balances(self) -> tuple[Balance, ...]:
         ledger = self._sim.exchange.ledger
@@ -351,9 +361,6 @@ class SimGateway:
         raise NotImplementedError
 
     async def fetch_trades(self, symbol: str, *, since_ns: int | None = None, limit: int = 500) -> list[PublicTrade]:
-        raise NotImplementedError
-
-    async def fetch_book(self, symbol: str, depth: int = 100) -> BookSnapshot:
         raise NotImplementedError
 
     def watch_candles(self, symbol: str, timeframe: Timeframe) -> AsyncIterator[Candle]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from core.domain.orders import OrderState
 from core.execution import order_manager, reconciliation
 from core.execution.api.gateway import AmbiguousOutcome
-from core.execution.executor import Executor
+from core.execution.book_keeper import BookKeeper
 from core.execution.journal import Journal
 from core.execution.order_desk import OrderDesk
 from core.execution.order_manager import OrderManager, ReasonCode
@@ -118,10 +118,10 @@ def sends_after_a_restart_what_was_committed_before(monkeypatch: pytest.MonkeyPa
 
 
 def never_compares_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nothing(self: Executor) -> None:
+    async def nothing(self: BookKeeper) -> None:
         pass
 
-    monkeypatch.setattr(Executor, "_reconcile_round", nothing)
+    monkeypatch.setattr(BookKeeper, "compare_round", nothing)
 
 
 def does_not_read_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ class SimVenue:
         # Market time runs far ahead of no wall clock: it moves only when a schedule says so.
         self.exchange = Exchange(walking_market(market_seed), self.store, START_MS + 5_000)  # type: ignore[arg-type]
         self.exchange.listener = self
-        self.api = TradingApi(self.exchange, self.server_ms)
+        self.api = TradingApi(self.exchange, self.server_ms, lambda operation, order_id: False, list)
         self._sessions: dict[Session, float] = {}  # arrival of the newest frame
         self._views: dict[int, list[tuple[int, Order]]] = {}
         self._ticker_waiters: set[asyncio.Future[None]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import itertools
@@ -12,13 +13,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from core.practice.control import PracticeEndpoints
+from core.practice.control import PracticeControl, PracticeEndpoints
 from tests.crash.points import ROOT
 
 SYMBOL, VENUE_SYMBOL = "BTC/USDT", "BTCUSDT"
@@ -141,6 +142,43 @@ class Rig:
             found: list[dict[str, Any]] = json.load(response)
         return found
 
+    def control(self, what: Callable[[PracticeControl], Awaitable[object]]) -> None:
+        """Do something over the exchange's control interface."""
+
+        async def do() -> None:
+            control = PracticeControl(self.endpoints)
+            try:
+                await what(control)
+            finally:
+                await control.close()
+
+        asyncio.run(do())
+
+    def arm_faults(self, spec: str) -> None:
+        self.control(lambda control: control.arm_faults(spec))
+
+    def trade_against(self, client_id: str) -> None:
+        """Let the market fill a resting order."""
+        self.control(lambda control: control.trade_against(VENUE_SYMBOL, client_id=client_id))
+
+    def fill_whatever_rests(self) -> None:
+        """Let the market fill the order that is about to be placed, once a part of it rests."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            for order in self.venue_orders():
+                if order["status"] == "PARTIALLY_FILLED":
+                    time.sleep(0.2)  # queries look at the part first
+                    self.trade_against(order["clientOrderId"])
+                    return
+            if self.process is None or self.process.poll() is not None:
+                return
+            time.sleep(0.05)
+
+    def clean_up(self) -> None:
+        """Leave nothing behind for the next case: no fault, no order."""
+        self.control(lambda control: control.clear_faults())
+        self.ask("cancel_all")
+
     def price(self) -> float:
         """Return the market price."""
         url = f"{self.endpoints.rest}/api/v3/ticker/price?symbol={VENUE_SYMBOL}"
@@ -151,6 +189,7 @@ class Rig:
 
     def recover(self) -> dict[str, Any]:
         """Start again, wait until nothing is undecided, and check everything that must hold; returns the state."""
+        time.sleep(0.3)  # what the dying process had put on the wire arrives
         at_kill = {order["orderId"] for order in self.venue_orders()}
         self.start()
         deadline = time.monotonic() + PATIENCE_S

@@ -8,6 +8,7 @@ nothing was sent that had not been sent before.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +32,7 @@ Made = dict[str, Any]
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[PracticeEndpoints]:
-    with PracticeProcess(data_dir=tmp_path / "exchange", seed=11, balance=str(BALANCE)) as endpoints:
+    with PracticeProcess(data_dir=tmp_path / "exchange", seed=11, balance=str(BALANCE), limits="off") as endpoints:
         yield endpoints
 
 
@@ -46,6 +47,9 @@ def limit(rig: Rig, factor: float) -> Made:
 
 def nothing(rig: Rig) -> Made:
     return {}
+
+
+Prepare, Walk = Callable[[Rig], Made], Callable[[Rig, Made], Made]
 
 
 def resting(rig: Rig) -> Made:
@@ -70,12 +74,61 @@ def replace(rig: Rig, made: Made) -> Made:
     return rig.ask("replace", order=made["order"], price=limit(rig, 0.96)["price"])
 
 
-Prepare, Walk = Callable[[Rig], Made], Callable[[Rig, Made], Made]
+def faults(spec: str, then: Prepare = nothing) -> Prepare:
+    """Let something go wrong at the exchange from the preparation on."""
+
+    def prepare(rig: Rig) -> Made:
+        made = then(rig)
+        rig.arm_faults(spec)
+        return made
+
+    return prepare
+
+
+def filled_unheard(rig: Rig) -> Made:
+    """An order that rests in the books and is filled at the exchange."""
+    made = resting(rig)
+    rig.arm_faults("drop:user,for=10s")
+    rig.trade_against(made["order"])
+    return made
+
+
+def unanswered(rig: Rig) -> Made:
+    """An order that arrived, and of which neither answer nor query tells."""
+    rig.arm_faults("lost-ack:order,next=1;drop:user,for=5s;lag:query+openOrders+myTrades,ms=1500")
+    made = rig.ask("place", **limit(rig, 0.97))
+    assert made["state"] == "unknown", made
+    return made
+
+
+def resolve(rig: Rig, made: Made) -> Made:
+    return rig.ask("resolve", order=made["order"])
+
+
+def submit_filled_in_parts(rig: Rig, made: Made) -> Made:
+    """The book gives a part at once and the rest while nobody tells; queries have to find the trades."""
+    helper = threading.Thread(target=rig.fill_whatever_rests, daemon=True)
+    helper.start()
+    try:
+        return rig.ask("place", **limit(rig, 1.01))
+    finally:
+        helper.join()
+
+
+LAG = "lag:query+openOrders+myTrades,ms=1500"
 WAYS: dict[str, tuple[Prepare, Walk]] = {
     "submit a market order": (nothing, submit_market),
     "submit a limit order": (nothing, submit_limit),
     "cancel": (resting, cancel),
     "replace": (resting, replace),
+    "submit while queries lag": (faults(LAG), submit_market),
+    "replace while queries lag": (faults(LAG, resting), replace),
+    "submit with its answer lost": (faults("lost-ack:order,next=1"), submit_market),
+    "submit with a stale timestamp": (faults("error:order,code=-1021,next=1"), submit_limit),
+    "submit filled in parts": (faults("partial:BTCUSDT,lots=20;drop:user,for=10s"), submit_filled_in_parts),
+    "cancel what was filled": (filled_unheard, cancel),
+    "cancel with an error first": (faults("error:cancel,code=-1001,next=1", resting), cancel),
+    "resolve": (unanswered, resolve),
 }
 
 
@@ -86,7 +139,7 @@ def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[str]:
     walk(rig, made)
     visits = rig.passed()
     rig.disarm()
-    rig.ask("cancel_all")
+    rig.clean_up()
     return [visit for visit in visits if int(visit.rpartition("#")[2]) <= MOST_VISITS]
 
 
@@ -123,10 +176,10 @@ def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
         except Died:
             state = rig.recover()
             assert len(state["orders"]) <= 1, f"{visit}: {state['orders']}"
-            rig.ask("cancel_all")
+            rig.clean_up()
             return True
         rig.disarm()
-        rig.ask("cancel_all")
+        rig.clean_up()
     return False
 
 

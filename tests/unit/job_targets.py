@@ -67,3 +67,17 @@ def leaves_a_heir(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
         time.sleep(600)
     channel.progress({"heir": heir})
     os._exit(5)
+
+
+def surroundings(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Say what a job can see of keys."""
+    import keyring
+
+    backend = type(keyring.get_keyring())
+    begun_with = Path("/proc/self/environ")
+    return {
+        "environment": dict(os.environ),
+        "begun_with": begun_with.read_text("utf-8", "replace") if begun_with.exists() else "",
+        "variables": [name for name in os.environ if name.startswith("MARU_API_")],
+        "keyring": f"{backend.__module__}.{backend.__qualname__}",
+    }

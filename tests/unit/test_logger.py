@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import UserError
 from core.logger import HIDDEN, LogSetup, Redactor, TailHandler
@@ -72,3 +78,90 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "logs").write_text("a file")
     with pytest.raises(UserError, match="log file"):
         LogSetup(tmp_path / "logs")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'body {"apiKey": "abc123def", "secret": "abc123def"}',
+        r'nested {"request": "{\"apiKey\": \"abc123def\"}"}',
+        "GET https://venue/order%3Fsignature%3Dabc123def%26x",
+        "headers={'OK-ACCESS-SIGN': 'abc123def', 'OK-ACCESS-PASSPHRASE': 'abc123def', 'KC-API-KEY': 'abc123def'}",
+        "b'X-MBX-APIKEY': b'abc123def'",
+        "{'Authorization': 'Basic abc123def'}",
+        "listenKey=abc123def",
+        "MARU_API_SECRET_BINANCE=abc123def",
+        "https://me:abc123def@venue/path",
+        "privateKey: abc123def",
+    ],
+)
+def test_further_shapes_of_named_secrets_are_hidden(text: str) -> None:
+    assert "abc123def" not in Redactor().clean(text)
+
+
+@pytest.mark.parametrize("text", ["3 tokens were counted", "signature of the model: none", "a secret place", "key=BTC"])
+def test_words_stay_words(text: str) -> None:
+    assert Redactor().clean(text).split()[0] == text.split()[0]
+    assert HIDDEN not in Redactor().clean(text) or ":" in text
+
+
+def test_registered_secrets_are_hidden_in_every_spelling() -> None:
+    redactor = Redactor()
+    secret = 'a/b+c"d=\\é9'
+    redactor.add(secret, "prefix-of-a-longer", "prefix-of-a-longer-one")
+    texts = [
+        secret,
+        quote(secret, safe=""),
+        json.dumps({"x": secret}),
+        repr({"x": secret}),
+        f"?q={quote(secret, safe='')}&",
+    ]
+    for text in texts:
+        assert "a/b" not in redactor.clean(text)
+        assert "a%2Fb" not in redactor.clean(text)
+    assert redactor.clean("prefix-of-a-longer-one") == HIDDEN, "nothing of the longer one is left"
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="\0"), min_size=8, max_size=80), st.text())
+def test_no_registered_secret_survives(secret: str, around: str) -> None:
+    redactor = Redactor()
+    redactor.add(secret)
+    if secret not in HIDDEN * 3 and secret not in around:
+        assert secret not in redactor.clean(f"{around} {secret} {around}")
+
+
+def test_a_message_whose_arguments_do_not_fit_is_redacted_and_raises_nothing(logs: LogSetup) -> None:
+    logs.redactor.add("s3cr3t-v4lue")
+    logging.getLogger("x").warning("%d orders", "s3cr3t-v4lue")
+    logging.getLogger("x").warning("where am I", stack_info=True)
+    written = logs.path.read_text(encoding="utf-8")
+    assert "%d orders" in written
+    assert "where am I" in written
+    assert "s3cr3t-v4lue" not in written
+
+
+def test_a_long_line_takes_no_time() -> None:
+    redactor = Redactor()
+    started = time.perf_counter()
+    redactor.clean("a-" * 50_000 + "secret" * 5_000)
+    assert time.perf_counter() - started < 5
+
+
+@given(st.text())
+def test_cleaning_twice_changes_nothing_more(text: str) -> None:
+    once = Redactor().clean(f"{text} signature={text} apiKey: '{text}'")
+    assert Redactor().clean(once) == once
+
+
+def test_secrets_added_on_many_threads_at_once_are_all_hidden() -> None:
+    redactor = Redactor()
+    secrets = [f"planted-{number:04d}" for number in range(400)]
+    threads = [
+        threading.Thread(target=lambda part=part: [redactor.add(secret) for secret in secrets[part::8]])
+        for part in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "planted" not in redactor.clean(" ".join(secrets))

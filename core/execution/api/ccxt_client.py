@@ -1,47 +1,46 @@
-"""One ccxt exchange object, how it is built, called and closed. Runs on one event loop.
+"""One ccxt exchange object, how it is opened, called and closed. Runs on one event loop.
 
-Every call passes through `CcxtClient.call`: request limit, round-trip time, and the one classification of errors. The
-library is configured and subclassed, never patched.
+Every call passes through `CcxtClient.call`: circuit breaker, request limits, round-trip time, and the one
+classification of errors.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
-import logging
+import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from core.clock import NS_PER_MS, Clock
+from core.clock import NS_PER_S
 from core.events import ConnectionState
+from core.execution.api.ccxt_exchange import Credentials, build_exchange
 from core.execution.api.ccxt_loader import load_exchange_class
+from core.execution.api.circuit_breaker import CircuitBreaker
 from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import AmbiguousOutcome, GatewayError, NoAnswer, RetryableError
 from core.execution.api.loopback import open_session
-from core.execution.api.rate_limiter import RateLimiter
+from core.execution.api.request_budget import BudgetRegistry, Lane, RateLimiter
+from core.execution.api.venue_clock import VenueClock
 from core.execution.api.venue_profile import VenueProfile
-from core.execution.error_handler import NO_ANSWER, HttpFacts, Operation, classify, venue_code
+from core.execution.error_handler import (
+    DEFAULT_RETRY_AFTER_S,
+    NO_ANSWER,
+    HttpFacts,
+    Operation,
+    classify,
+    retry_after_s,
+    venue_code,
+)
 
 T = TypeVar("T")
-RawHandler = Callable[[dict[str, Any]], None]
+RawHandler = Callable[[dict[str, Any]], bool]
 
 CLOSE_TIMEOUT_S = 2.0
-BUSY_STATUSES = frozenset({403, 418, 429})  # a firewall or a limit spoke: answered, but not served
-MOST_DIAL_DELAY_S = 2.0  # the readers of the streams have their own growing pauses
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Keys of an account; never shown in representations, logs or reports."""
-
-    api_key: str = field(repr=False)
-    api_secret: str = field(repr=False)
+LIMITED, BANNED = 429, 418
+BUSY_STATUSES = frozenset({403, LIMITED})  # a firewall or a limit spoke: answered, but not served
 
 
 class CcxtClient:
@@ -52,19 +51,37 @@ class CcxtClient:
     """
 
     def __init__(
-        self, profile: VenueProfile, credentials: Credentials | None, wall_clock: Clock, monitor: ConnectionMonitor
+        self,
+        profile: VenueProfile,
+        credentials: Credentials | None,
+        clock: VenueClock,
+        monitor: ConnectionMonitor,
+        budgets: BudgetRegistry,
     ) -> None:
+        """Prepare a client; `open` loads the venue.
+
+        Args:
+            profile: the venue.
+            credentials: keys; None for public data only.
+            clock: the venue's time, signed into requests.
+            monitor: is told how REST does.
+            budgets: shared by all links of this process.
+        """
         self.exchange: Any = None
         self._profile = profile
         self._credentials = credentials
-        self._wall_clock = wall_clock
+        self._clock = clock
         self._monitor = monitor
         self._session: Any = None
         self._facts: ContextVar[HttpFacts] = ContextVar("facts")
         self._raw_handlers: list[RawHandler] = []
-        limits = profile.limits
-        self.requests = RateLimiter(limits.weight, limits.weight_period_s, reserve=limits.weight * 0.1)
-        self.orders = RateLimiter(limits.orders, limits.orders_period_s)
+        self.breaker = CircuitBreaker(self._on_breaker)
+        address = budgets.address(profile.ccxt_id, profile.host)
+        owner = "" if credentials is None else hashlib.sha256(credentials.api_key.encode()).hexdigest()[:16]
+        self.limiter = RateLimiter(budgets, address, budgets.account(profile.ccxt_id, profile.host, owner))
+        for budget in (self.limiter.address, self.limiter.account):
+            if not budget.is_configured:  # another link may know better already
+                budget.configure(profile.limits)
 
     async def open(self) -> None:
         """Load the venue's ccxt modules in a worker thread and build the exchange object and its session.
@@ -74,7 +91,8 @@ class CcxtClient:
         """
         base = await asyncio.get_running_loop().run_in_executor(None, load_exchange_class, self._profile.ccxt_id)
         self._session = open_session(loopback_only=self._profile.practice)
-        self.exchange = self._build(base)
+        self.breaker.reset()
+        self.exchange = build_exchange(base, self._profile, self._credentials, self._session, self)
 
     async def close(self) -> None:
         """Close streams and session within `CLOSE_TIMEOUT_S` each, also where a cancel arrives; idempotent."""
@@ -105,7 +123,7 @@ class CcxtClient:
         return self.exchange
 
     def add_raw_handler(self, handler: RawHandler) -> None:
-        """Call `handler` with every decoded stream message, before ccxt sees it."""
+        """Call `handler` with every decoded stream message; ccxt sees only those that no handler takes for itself."""
         self._raw_handlers.append(handler)
 
     def remove_raw_handler(self, handler: RawHandler) -> None:
@@ -118,8 +136,9 @@ class CcxtClient:
         weight: float,
         request: Callable[[Any], Awaitable[T]],
         *,
-        urgent: bool = False,
+        lane: Lane = Lane.MARKET,
         max_wait_s: float = 30.0,
+        is_probe: bool = False,
     ) -> T:
         """Make one REST call.
 
@@ -127,13 +146,21 @@ class CcxtClient:
             operation: decides what an unanswered call means.
             weight: its cost in the venue's unit.
             request: takes the exchange object and returns the awaitable.
-            urgent: may use the reserved part of the budget.
+            lane: which share of the request limits it may use.
             max_wait_s: longest wait for the request limit.
+            is_probe: it finds out whether the venue answers again, so it passes an open circuit breaker.
 
         Raises:
             GatewayError: classified failure.
         """
-        await self.requests.acquire(weight, urgent=urgent, max_wait_s=max_wait_s)
+        self.breaker.admit(operation, is_probe=is_probe)
+        try:
+            await self.limiter.acquire(lane, weight, max_wait_s=max_wait_s)
+        except RetryableError:
+            self._tell_ban()
+            raise
+        if operation is Operation.SUBMIT:  # it may have opened while the order waited for its turn
+            self.breaker.admit(operation)
         exchange = self.live
         self._facts.set(HttpFacts())
         started = time.perf_counter()
@@ -142,94 +169,85 @@ class CcxtClient:
         except GatewayError:
             raise  # decided before anything was sent
         except Exception as exc:
-            error = self.translate(exc, operation, self._facts.get())
+            facts = self._facts.get()
+            error = self.translate(exc, operation, facts)
             if error is None:
                 raise  # a bug, not a failure of the venue
-            if isinstance(error, NoAnswer | AmbiguousOutcome):
-                self._monitor.doubt()
+            self._note_failure(error, facts, lane)
             raise error from exc
         self._monitor.measured(latency_ms=(time.perf_counter() - started) * 1_000)
         return result
 
     def translate(self, exc: BaseException, operation: Operation, facts: HttpFacts = NO_ANSWER) -> GatewayError | None:
-        """Classify what a call or a stream raised; a limit the venue named is kept from now on."""
-        error = classify(exc, operation, facts, self._profile.errors)
-        if isinstance(error, RetryableError) and facts.status in (418, 429):
-            self.requests.pause(error.retry_after_s)
-        return error
+        """Classify what a call or a stream raised."""
+        return classify(exc, operation, facts, self._profile.errors)
 
-    def set_clock_offset(self, offset_ns: int) -> None:
-        """Tell ccxt how far the venue's clock is ahead of ours."""
-        self.live.options["timeDifference"] = -(offset_ns // NS_PER_MS)
+    # --- what the exchange object shows us ----------------------------------------------------------------------
 
-    def _note_answer(self, status: int) -> None:
-        """Tell the monitor what an HTTP answer says of REST as a whole; of the call it is classified elsewhere."""
-        if status >= 500 or status in BUSY_STATUSES:
+    def venue_now_ns(self) -> int:
+        """Return the time to sign with."""
+        return self._clock.now_ns()
+
+    def on_answer(self, status: int, url: str, headers: Mapping[str, str], body: str) -> None:
+        """Keep what the answer says of the call that is being made, of the limits and of REST as a whole."""
+        dialect, now_ns = self._profile.dialect, self._clock.now_ns()
+        uses = dialect.limit_uses(headers)
+        for budget in (self.limiter.address, self.limiter.account):
+            budget.told(uses, now_ns)
+        if status < 400:
+            limits = dialect.request_limits(url, body)
+            if limits:
+                self.limiter.address.configure(limits)
+                self.limiter.account.configure(limits)
+            self._facts.set(HttpFacts(status))
+        else:
+            away_s = retry_after_s(headers.get("retry-after"), body, now_ns)
+            self._facts.set(HttpFacts(status, away_s, venue_code(body, self._profile.errors)))
+            if status == BANNED:
+                away_s = DEFAULT_RETRY_AFTER_S[BANNED] if away_s is None else away_s
+                self.limiter.address.ban(away_s, now_ns + int(away_s * NS_PER_S))
+        if status >= 500:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()
+        if status == BANNED:
+            self._tell_ban()
+        elif status >= 500 or status in BUSY_STATUSES:
             self._monitor.rest(ConnectionState.DEGRADED, f"the exchange answers with HTTP {status}")
             self._monitor.doubt()  # somebody has to notice when that is over
         else:
             self._monitor.rest(ConnectionState.ONLINE)
 
-    def _build(self, base: type[Any]) -> Any:
-        client = self
+    def on_stream_message(self, message: dict[str, Any]) -> bool:
+        """Pass a message on to whoever asked for it."""
+        taken = False
+        for handler in list(self._raw_handlers):
+            taken = handler(message) or taken
+        return taken
 
-        class VenueExchange(base):  # type: ignore[misc]
-            """The venue's ccxt class with three observation points and one bound."""
+    def dial_pause_s(self) -> float:
+        """Return how long no connection may be opened: as long as the address is shut out."""
+        return self.limiter.address.ban_left_s
 
-            number = str  # amounts stay the text the venue sent; also for what ccxt itself states, such as fees
+    def _note_failure(self, error: GatewayError, facts: HttpFacts, lane: Lane) -> None:
+        """Draw the consequences of a failed call for those that follow."""
+        if isinstance(error, RetryableError) and facts.status == LIMITED:
+            if error.code in self._profile.order_limit_codes:
+                self.limiter.account.pause(Lane.SUBMIT, error.retry_after_s)
+            else:
+                self.limiter.address.pause(lane, error.retry_after_s)
+        if isinstance(error, NoAnswer | AmbiguousOutcome):
+            if facts.status is None:
+                self.breaker.failed()
+            self._monitor.doubt()
 
-            def milliseconds(self) -> int:
-                """Return the injected wall clock, ms UTC; request timestamps derive from it."""
-                return client._wall_clock.now_ns() // NS_PER_MS
+    def _tell_ban(self) -> None:
+        """Tell everybody that the address is shut out and until when; the probe finds out when it is over."""
+        if self.limiter.address.ban_left_s > 0:
+            self._monitor.rest(ConnectionState.DEGRADED, self.limiter.address.ban_detail)
+            self._monitor.doubt()
 
-            def on_rest_response(
-                self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any
-            ) -> str:
-                """Keep status and Retry-After of the answer for the call that is being made; and that there was one."""
-                own_code = venue_code(body) if code >= 400 else ""
-                client._note_answer(code)
-                client._facts.set(HttpFacts(code, _seconds(headers.get("Retry-After")), own_code))
-                return str(super().on_rest_response(code, reason, url, method, headers, body, *request))
-
-            def ws_dial_delay(self, url: str) -> float:
-                """Bound ccxt's pause before a dial: its counter is shared by all streams and soon says 30 s."""
-                return min(float(super().ws_dial_delay(url)), MOST_DIAL_DELAY_S)
-
-            def handle_message(self, stream: Any, message: Any) -> None:
-                """Show raw messages to the gateway: ccxt drops fields and merges updates.
-
-                A message that is not understood ends the connection with an error: ccxt would stop reading and say
-                nothing, and everybody would wait for messages that never come.
-                """
-                try:
-                    if isinstance(message, dict):
-                        for handler in list(client._raw_handlers):
-                            handler(message)
-                    super().handle_message(stream, message)
-                except Exception as exc:  # noqa: BLE001 - whatever it is, it must not pass in silence
-                    _log.exception("a stream message was not understood")
-                    stream.on_error(ConnectionError(f"a stream message was not understood: {exc!r}"))
-
-        VenueExchange.__name__ = base.__name__
-        config: dict[str, Any] = {
-            "session": self._session,
-            "asyncio_loop": asyncio.get_running_loop(),
-            "enableRateLimit": False,
-            "timeout": self._profile.request_timeout_ms,
-            "options": dict(copy.deepcopy(self._profile.options)),
-            "newUpdates": False,
-        }
-        if self._credentials is not None:
-            config |= {"apiKey": self._credentials.api_key, "secret": self._credentials.api_secret}
-        exchange = VenueExchange(config)
-        exchange.streaming = {**exchange.streaming, "keepAlive": int(self._profile.ping_interval_s * 1_000)}
-        if self._profile.urls:
-            exchange.urls["api"] = {**exchange.urls["api"], **copy.deepcopy(dict(self._profile.urls))}
-        return exchange
-
-
-def _seconds(header: str | None) -> float | None:
-    try:
-        return float(header) if header is not None else None
-    except ValueError:
-        return None
+    def _on_breaker(self, is_open: bool) -> None:
+        self._monitor.hold(is_open)
+        if is_open:
+            self._monitor.doubt()

@@ -6,7 +6,9 @@ every address but loopback; PAPER takes no keys; LIVE takes no practice addresse
 
 from __future__ import annotations
 
-import time
+import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -21,7 +23,8 @@ from core.domain.money import plain
 from core.domain.orders import OrderType, TradingMode
 from core.domain.positions import Balance
 from core.events import ConnectionStatus
-from core.execution.api.ccxt_client import CcxtClient, Credentials
+from core.execution.api.ccxt_client import CcxtClient
+from core.execution.api.ccxt_exchange import Credentials
 from core.execution.api.ccxt_parse import (
     parse_balances,
     parse_book,
@@ -33,6 +36,7 @@ from core.execution.api.ccxt_parse import (
     parse_ticker,
 )
 from core.execution.api.ccxt_streams import VenueStreams
+from core.execution.api.clock_sync import ClockSync
 from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import (
     AmbiguousOutcome,
@@ -47,14 +51,21 @@ from core.execution.api.gateway import (
     SendRevoked,
     UserEvent,
 )
+from core.execution.api.key_permissions import KeyGuard
 from core.execution.api.link_probe import LinkProbe
 from core.execution.api.loopback import is_loopback
+from core.execution.api.request_budget import BudgetRegistry, Lane
+from core.execution.api.trade_sequence import TradeEvent
+from core.execution.api.trade_stream import PAGE
+from core.execution.api.venue_clock import VenueClock
 from core.execution.api.venue_profile import VenueProfile
 from core.execution.error_handler import Operation
 
-CLOCK_SAMPLES = 5
 STALE_TIMESTAMP_CODES = frozenset({"-1021"})
 TRADES_PER_PAGE = 1_000
+SHALLOW_DEPTH = 100
+CANCEL_PATIENCE_S = 2.0
+SUBMIT_WAIT_S = 2.0  # an order that has to wait longer for its turn is not sent at all
 
 __all__ = ["CcxtGateway", "Credentials"]
 
@@ -72,6 +83,9 @@ class CcxtGateway:
         wall_clock: Clock | None = None,
         on_connection: Callable[[ConnectionStatus], None] | None = None,
         link: str = "orders",
+        budgets: BudgetRegistry | None = None,
+        seed: int = 0,
+        key_guard: KeyGuard | None = None,
     ) -> None:
         """Bind a gateway to a venue and a mode; connects nothing yet.
 
@@ -80,26 +94,35 @@ class CcxtGateway:
             mode: fixed for life.
             credentials: keys; None for public data only.
             market_clock: says which bars are closed.
-            wall_clock: request timestamps; the system's clock where None.
+            wall_clock: this machine's clock, watched for steps; the system's where None.
             on_connection: told about every change of the link, on the gateway's thread.
             link: "orders" or "market".
+            budgets: what may be sent, shared with the other links of this process; one of its own where None.
+            seed: of the jitter of pauses.
+            key_guard: asked before the key is used; a LIVE gateway with keys needs one.
 
         Raises:
             FatalGatewayError: mode, addresses and keys do not go together.
         """
         _check_mode(profile, mode, credentials)
+        if mode is TradingMode.LIVE and credentials is not None and key_guard is None:
+            raise FatalGatewayError("a live gateway asks what its key may do")
+        self._key_guard = key_guard
         self._profile = profile
         self._mode = mode
         self._credentials = credentials
         self._market_clock = market_clock
         self._wall_clock = wall_clock or SystemClock()
-        self._offset_ns = 0
+        self._clock = VenueClock(self._wall_clock)
         self._instruments: dict[str, Instrument] = {}
         self._by_venue_symbol: dict[str, Instrument] = {}
         self._client_ids: dict[str, str] = {}  # venue order id -> our id
         self._monitor = ConnectionMonitor(profile.ccxt_id, link, mode, on_connection)
-        self._client = CcxtClient(profile, credentials, self._wall_clock, self._monitor)
-        self._probe = LinkProbe(self._monitor, self._ask)
+        self._client = CcxtClient(profile, credentials, self._clock, self._monitor, budgets or BudgetRegistry())
+        asks = profile.capabilities.server_time
+        self._sync = ClockSync(self._clock, self._monitor, self._ask_time if asks else None)
+        source = random.Random(seed)
+        self._probe = LinkProbe(self._monitor, self._ask, source)
         self._streams = VenueStreams(
             self._client,
             profile,
@@ -108,6 +131,8 @@ class CcxtGateway:
             wall_clock=self._wall_clock,
             fetch_candles=lambda symbol, tf, since, limit: self.fetch_candles(symbol, tf, since_ns=since, limit=limit),
             fetch_book=self.fetch_book,
+            fetch_trades_from=self._fetch_trades_from,
+            source=source,
         )
 
     @property
@@ -119,6 +144,11 @@ class CcxtGateway:
     def mode(self) -> TradingMode:
         """Fixed at construction."""
         return self._mode
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether it can see and move an account."""
+        return self._credentials is not None
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
@@ -135,6 +165,11 @@ class CcxtGateway:
         """How long after its timestamp the venue still accepts an order."""
         return self._profile.recv_window_ms
 
+    @property
+    def clock_skew_ns(self) -> int | None:
+        """The venue's clock minus this machine's, ns, as it is now; None where nobody knows."""
+        return self._clock.skew_ns if self._clock.is_measured else None
+
     async def connect(self) -> None:
         """Load instruments, measure the clock offset and, with keys, prove that the account answers.
 
@@ -146,19 +181,22 @@ class CcxtGateway:
         try:
             if self._client.exchange is None:
                 await self._client.open()
-            await self._measure_clock()
+            await self._sync.measure()
             weights = self._profile.weights
             markets = await self._client.call(Operation.QUERY, weights.markets, lambda e: e.load_markets(True))
             found = [parse_instrument(market, self.venue, self._profile.fee_rule) for market in markets.values()]
             self._instruments = {i.symbol: i for i in found if i is not None}
             self._by_venue_symbol = {i.venue_symbol: i for i in self._instruments.values()}
             if self._credentials is not None:
+                if self._key_guard is not None:
+                    await self._key_guard.admit(self._client, self.venue)
                 await self.fetch_balances()
         except BaseException as exc:  # also when cancelled: no session may stay open
             await self._shut()
             self._monitor.closed(exc.message if isinstance(exc, GatewayError) else type(exc).__name__)
             raise
         self._monitor.opened()
+        self._sync.tell()
         self._probe.start()
 
     async def close(self) -> None:
@@ -176,13 +214,7 @@ class CcxtGateway:
 
     async def server_time_ns(self) -> int:
         """Return the venue's wall clock, ns UTC; our own, corrected, where the venue tells no time."""
-        if not self._profile.capabilities.server_time:
-            return self._wall_clock.now_ns() + self._offset_ns
-        started = self._wall_clock.now_ns()
-        time_ns = int(await self._query(self._profile.weights.time, lambda e: e.fetch_time())) * NS_PER_MS
-        offset_ns = time_ns - (started + self._wall_clock.now_ns()) // 2
-        self._monitor.measured(clock_offset_ms=offset_ns / NS_PER_MS)
-        return time_ns
+        return await self._sync.sample()
 
     async def fetch_candles(
         self, symbol: str, timeframe: Timeframe, *, since_ns: int | None = None, limit: int = 1000
@@ -206,7 +238,8 @@ class CcxtGateway:
     async def fetch_book(self, symbol: str, depth: int = 100) -> BookSnapshot:
         """Return the order book."""
         self._instrument(symbol)
-        book = await self._query(self._profile.weights.book, lambda e: e.fetch_order_book(symbol, depth))
+        weight = self._profile.weights.book if depth <= SHALLOW_DEPTH else self._profile.weights.deep_book
+        book = await self._query(weight, lambda e: e.fetch_order_book(symbol, depth))
         return parse_book(book, symbol, depth, self._wall_clock.now_ns())
 
     async def fetch_ticker(self, symbol: str) -> Ticker:
@@ -221,11 +254,11 @@ class CcxtGateway:
 
     def watch_trades(self, symbol: str) -> AsyncIterator[Sequence[PublicTrade]]:
         """Yield batches of public trades; ends with `GatewayError`."""
-        return self._streams.trades(self._instrument(symbol).symbol)
+        return self._streams.trades(self._instrument(symbol))
 
     def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
         """Yield the top of the book; ends with `GatewayError`."""
-        return self._streams.book(self._instrument(symbol).symbol, depth)
+        return self._streams.book(self._instrument(symbol), depth)
 
     def watch_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
         """Yield the ticker; ends with `GatewayError`."""
@@ -234,7 +267,8 @@ class CcxtGateway:
     async def fetch_balances(self) -> tuple[Balance, ...]:
         """Return all non-zero balances."""
         self._require_keys()
-        return parse_balances(await self._query(self._profile.weights.account, lambda e: e.fetch_balance()))
+        weight = self._profile.weights.account
+        return parse_balances(await self._query(weight, lambda e: e.fetch_balance(), lane=Lane.QUERY))
 
     async def submit_order(self, request: OrderRequest) -> OrderReport:
         """Send one order, exactly once; never retried inside.
@@ -252,26 +286,26 @@ class CcxtGateway:
         # With a price ccxt would turn a market order into one by value.
         limit = None if request.order_type is OrderType.MARKET else request.limit_price
         price = None if limit is None else plain(limit)
-        await self._client.orders.acquire(1, max_wait_s=2.0)
+        await self._sync.follow_step()
 
         def create(exchange: Any) -> Awaitable[Any]:
             if not request.may_send():
                 raise SendRevoked("trading was stopped before the order was sent")
+            if self._clock.has_stepped:  # its timestamp would be wrong: nothing may be sent that is not understood
+                raise RetryableError("this computer's clock was set; the order was not sent")
             created: Awaitable[Any] = exchange.create_order(
                 request.symbol, kind, request.side.value, plain(request.quantity), price, params
             )
             return created
 
+        seen = self._sync.measurements
         try:
             order = await self._client.call(
-                Operation.SUBMIT,
-                self._profile.weights.order,
-                create,
-                urgent=True,
-                max_wait_s=2.0,
+                Operation.SUBMIT, self._profile.weights.order, create, lane=Lane.SUBMIT, max_wait_s=SUBMIT_WAIT_S
             )
         except RetryableError as exc:
-            await self._resync_if_stale(exc)
+            if exc.code in STALE_TIMESTAMP_CODES:
+                await self._sync.renew(seen)  # for the next order; this one was refused and is never sent again
             raise
         try:
             return self._report(order, request.client_order_id)
@@ -287,10 +321,11 @@ class CcxtGateway:
         """
         self._require_keys()
         self._instrument(symbol)
-        order = await self._account_call(
+        order = await self._ask_venue(
             Operation.CANCEL,
             self._profile.weights.order,
             lambda e: e.cancel_order("", symbol, {"clientOrderId": client_order_id}),
+            Lane.CANCEL,
         )
         return self._report(order, client_order_id)
 
@@ -299,8 +334,8 @@ class CcxtGateway:
         self._require_keys()
         self._instrument(symbol)
         try:
-            orders = await self._account_call(
-                Operation.CANCEL, self._profile.weights.order, lambda e: e.cancel_all_orders(symbol)
+            orders = await self._ask_venue(
+                Operation.CANCEL, self._profile.weights.order, lambda e: e.cancel_all_orders(symbol), Lane.CANCEL
             )
         except OrderUnknown:
             return []
@@ -317,7 +352,7 @@ class CcxtGateway:
         order = await self._query(
             self._profile.weights.query_order,
             lambda e: e.fetch_order("", symbol, {"clientOrderId": client_order_id}),
-            urgent=True,
+            lane=Lane.QUERY,
         )
         return self._report(order, client_order_id)
 
@@ -326,7 +361,7 @@ class CcxtGateway:
         self._require_keys()
         weights = self._profile.weights
         weight = weights.open_orders_all if symbol is None else weights.open_orders
-        orders = await self._query(weight, lambda e: e.fetch_open_orders(symbol), urgent=True)
+        orders = await self._query(weight, lambda e: e.fetch_open_orders(symbol), lane=Lane.QUERY)
         return [self._report(order) for order in orders if order["symbol"] in self._instruments]
 
     async def fetch_fills(self, symbol: str, *, since_ns: int | None = None) -> list[Fill]:
@@ -338,7 +373,7 @@ class CcxtGateway:
         params: dict[str, Any] = {"fromId": 0} if since_ms is None else {}
         while True:
             read_page = partial(_own_trades, symbol=symbol, since_ms=since_ms, params=params)
-            page = await self._query(self._profile.weights.own_trades, read_page, urgent=True)
+            page = await self._query(self._profile.weights.own_trades, read_page, lane=Lane.QUERY)
             fresh = [trade for trade in page if str(trade["id"]) not in trades]
             trades.update((str(trade["id"]), trade) for trade in fresh)
             if len(page) < TRADES_PER_PAGE or not fresh:
@@ -357,31 +392,33 @@ class CcxtGateway:
         self._require_keys()
         return self._streams.user(self.venue, self._by_venue_symbol, self._balance_snapshot, self._remember)
 
+    async def _fetch_trades_from(self, symbol: str, first_id: int) -> list[TradeEvent]:
+        """Read public trades from an id on, oldest first."""
+        params = dict(self._profile.dialect.trades_from(first_id))
+        rows = await self._query(self._profile.weights.trades, lambda e: e.fetch_trades(symbol, None, PAGE, params))
+        trades = [parse_public_trade(row, symbol) for row in rows]
+        return [TradeEvent(int(t.trade_id), t.price, t.quantity, t.side, t.time_ns) for t in trades]
+
     async def _balance_snapshot(self) -> UserEvent:
-        return BalanceReport(await self.fetch_balances(), self._wall_clock.now_ns() + self._offset_ns)
+        return BalanceReport(await self.fetch_balances(), self._clock.now_ns())
 
-    async def _query(self, weight: float, request: Callable[[Any], Any], *, urgent: bool = False) -> Any:
-        return await self._account_call(Operation.QUERY, weight, request, urgent=urgent)
+    async def _query(self, weight: float, request: Callable[[Any], Any], *, lane: Lane = Lane.MARKET) -> Any:
+        return await self._ask_venue(Operation.QUERY, weight, request, lane)
 
-    async def _account_call(
-        self, operation: Operation, weight: float, request: Callable[[Any], Any], *, urgent: bool = True
+    async def _ask_venue(
+        self, operation: Operation, weight: float, request: Callable[[Any], Any], lane: Lane = Lane.QUERY
     ) -> Any:
+        """Make a call that may be repeated; once more where only its timestamp was wrong."""
+        with contextlib.suppress(TimeoutError):  # a cancel waits for nothing that may not come
+            async with asyncio.timeout(CANCEL_PATIENCE_S if operation is Operation.CANCEL else None):
+                await self._sync.follow_step()
+        seen = self._sync.measurements
         try:
-            return await self._client.call(operation, weight, request, urgent=urgent)
+            return await self._client.call(operation, weight, request, lane=lane)
         except RetryableError as exc:
-            await self._resync_if_stale(exc)
-            raise
-
-    async def _resync_if_stale(self, exc: RetryableError) -> None:
-        """Measure the clock once more after a stale timestamp; the call itself is for the caller to repeat."""
-        if exc.code not in STALE_TIMESTAMP_CODES:
-            return
-        try:
-            await self._measure_clock()
-        except GatewayError as exc:
-            self._monitor.trouble("clock", f"the clock offset is unknown: {exc.message}")
-        else:
-            self._monitor.recovered("clock")
+            if exc.code not in STALE_TIMESTAMP_CODES or not await self._sync.renew(seen):
+                raise
+        return await self._client.call(operation, weight, request, lane=lane)
 
     async def _shut(self) -> None:
         try:
@@ -396,29 +433,16 @@ class CcxtGateway:
             weight, request = weights.time, _server_time
         else:
             weight, request = weights.ticker, partial(_ticker, symbol=next(iter(self._instruments)))
-        await self._client.call(Operation.QUERY, weight, request, urgent=True, max_wait_s=0.0)
+        await self._client.call(Operation.QUERY, weight, request, lane=Lane.QUERY, max_wait_s=0.0, is_probe=True)
 
-    async def _measure_clock(self) -> None:
-        """Take the sample with the shortest round trip: its midpoint is nearest to the venue's reading."""
-        if not self._profile.capabilities.server_time:
-            return
-        best_ns: tuple[int, int] | None = None
-        for _ in range(CLOCK_SAMPLES):
-            wall_ns, started = self._wall_clock.now_ns(), time.perf_counter_ns()
-            time_ms = await self._client.call(Operation.QUERY, self._profile.weights.time, lambda e: e.fetch_time())
-            trip_ns = time.perf_counter_ns() - started
-            offset_ns = int(time_ms) * NS_PER_MS - (wall_ns + trip_ns // 2)
-            if best_ns is None or trip_ns < best_ns[0]:
-                best_ns = (trip_ns, offset_ns)
-        assert best_ns is not None
-        self._offset_ns = best_ns[1]
-        self._client.set_clock_offset(self._offset_ns)
-        self._monitor.measured(clock_offset_ms=self._offset_ns / NS_PER_MS)
+    async def _ask_time(self) -> int:
+        weight = self._profile.weights.time
+        return int(await self._client.call(Operation.QUERY, weight, _server_time, lane=Lane.QUERY)) * NS_PER_MS
 
     def _market_now_ns(self) -> int:
         """Return market time; where the market runs on wall time, corrected to the venue's clock."""
         same = self._market_clock is self._wall_clock or isinstance(self._market_clock, SystemClock)
-        return self._market_clock.now_ns() + (self._offset_ns if same else 0)
+        return self._clock.now_ns() if same else self._market_clock.now_ns()
 
     def _report(self, order: Mapping[str, Any], client_order_id: str = "") -> OrderReport:
         client_id = client_order_id or self._profile.dialect.client_order_id(order.get("info") or {})
@@ -436,7 +460,7 @@ class CcxtGateway:
         if known is None:
             try:
                 order = await self._query(
-                    self._profile.weights.query_order, lambda e: e.fetch_order(venue_order_id, symbol), urgent=True
+                    self._profile.weights.query_order, lambda e: e.fetch_order(venue_order_id, symbol), lane=Lane.QUERY
                 )
                 known = self._profile.dialect.client_order_id(order.get("info") or {})
             except OrderUnknown:

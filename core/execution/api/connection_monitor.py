@@ -13,6 +13,7 @@ from core.domain.orders import TradingMode
 from core.events import ConnectionState, ConnectionStatus
 
 LATENCY_INTERVAL_S = 1.0
+SILENT = "the exchange does not answer"
 
 
 class ConnectionMonitor:
@@ -32,6 +33,7 @@ class ConnectionMonitor:
         self._callback = callback
         self.on_doubt: Callable[[], None] = _nobody_asks
         self._open = False
+        self._is_held = False
         self._rest = (ConnectionState.ONLINE, "")
         self._troubles: dict[str, str] = {}
         self._latency_told = 0.0
@@ -43,8 +45,8 @@ class ConnectionMonitor:
 
     @property
     def rest_works(self) -> bool:
-        """Whether REST is not known to fail."""
-        return self._rest[0] is ConnectionState.ONLINE
+        """Whether REST is not known to fail and nothing is held back until it answers."""
+        return self._rest[0] is ConnectionState.ONLINE and not self._is_held
 
     def connecting(self) -> None:
         """Report that the link is being opened; what was known of it no longer counts."""
@@ -84,6 +86,12 @@ class ConnectionMonitor:
         if self._troubles.pop(source, None) is not None:
             self._decide()
 
+    def hold(self, is_held: bool) -> None:
+        """Report that calls are held back until the venue answers again (the circuit breaker is open), or not."""
+        self._is_held = is_held
+        if self._open:
+            self._decide()
+
     def measured(self, *, latency_ms: float | None = None, clock_offset_ms: float | None = None) -> None:
         """Take a round-trip time or a clock offset."""
         if latency_ms is not None:
@@ -97,6 +105,7 @@ class ConnectionMonitor:
 
     def _forget(self, *, is_open: bool) -> None:
         self._open = is_open
+        self._is_held = False
         self._rest = (ConnectionState.ONLINE, "")
         self._troubles.clear()
 
@@ -104,6 +113,9 @@ class ConnectionMonitor:
         rest, detail = self._rest
         if rest is ConnectionState.ONLINE and self._troubles:
             rest, detail = ConnectionState.DEGRADED, next(iter(self._troubles.values()))
+        if self._is_held:
+            rest = ConnectionState.DEGRADED if rest is ConnectionState.ONLINE else rest
+            detail = f"{detail or SILENT}; no new order is sent until it answers"
         self._publish(rest, detail)
 
     def _publish(self, state: ConnectionState, detail: str) -> None:

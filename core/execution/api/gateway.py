@@ -137,6 +137,14 @@ class MarketGateway(Protocol):
         """Tradable markets by unified symbol; filled by `connect`."""
         ...
 
+    @property
+    def clock_skew_ns(self) -> int | None:
+        """The venue's clock minus this machine's, ns, as it is now: a clock that somebody sets shows at once.
+
+        None where nobody knows: not measured yet, or the venue does not tell its time.
+        """
+        ...
+
     async def connect(self) -> None:
         """Load instruments and measure the clock offset.
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
 from core.events import ConnectionState
 from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import GatewayError, NoAnswer
+from core.execution.backoff import Backoff
 
 PROBE_TIMEOUT_S = 3.0
 PROBE_PAUSE_S = 1.0
+PAUSE_GROWTH = 5.0
+CANCEL_AGAIN_S = 0.5
 
 
 class LinkProbe:
@@ -21,14 +25,16 @@ class LinkProbe:
     Args:
         monitor: wakes this by its doubts and is told what comes of them. That an answer came is told by the client.
         ask: makes one cheap REST call.
+        source: of the jitter of pauses.
         timeout_s: a venue that takes longer does not answer.
-        pause_s: between two questions.
+        pause_s: between two questions at first; it grows with a venue that stays away.
     """
 
     def __init__(
         self,
         monitor: ConnectionMonitor,
         ask: Callable[[], Awaitable[object]],
+        source: random.Random,
         *,
         timeout_s: float = PROBE_TIMEOUT_S,
         pause_s: float = PROBE_PAUSE_S,
@@ -36,7 +42,7 @@ class LinkProbe:
         self._monitor = monitor
         self._ask = ask
         self._timeout_s = timeout_s
-        self._pause_s = pause_s
+        self._backoff = Backoff(source, first_s=pause_s, most_s=PAUSE_GROWTH * pause_s)
         self._doubted = asyncio.Event()
         monitor.on_doubt = self._doubted.set
         self._task: asyncio.Task[None] | None = None
@@ -51,8 +57,11 @@ class LinkProbe:
         """End it; a bug it died of surfaces here. Idempotent."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})  # a cancel of the caller, unlike the task's own, goes through
+            while not task.done():
+                task.cancel()
+                # A cancel of the caller, unlike the task's own, goes through. The latter is repeated: where a request
+                # times out in the same moment, the HTTP library takes back one cancel more than it made.
+                await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
             if not task.cancelled():
                 task.result()
 
@@ -60,8 +69,9 @@ class LinkProbe:
         while True:
             await self._doubted.wait()
             await self._find_out()
+            self._backoff.reset()
             while not self._monitor.rest_works:
-                await asyncio.sleep(self._pause_s)
+                await asyncio.sleep(self._backoff.next_s())
                 await self._find_out()
             self._doubted.clear()  # the answer is newer than every doubt
 

@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 from core.domain.candles import Timeframe
 from core.domain.instruments import FeeRule, Instrument
 from core.execution.api.gateway import OrderRequest, UserEvent
+from core.execution.api.local_book import DepthEvent
+from core.execution.api.rate_limiter import LimitUse, RequestLimit
+from core.execution.api.trade_sequence import TradeEvent
 from core.execution.error_handler import ErrorTable
 
 
@@ -47,19 +50,45 @@ class VenueDialect(Protocol):
         """Return what a raw stream message says of the account; None where it ends the stream."""
         ...
 
+    def limit_uses(self, headers: Mapping[str, str]) -> Sequence[LimitUse]:
+        """Return what the headers of an answer say of the limits; header names in lower case."""
+        ...
+
+    def request_limits(self, url: str, body: str) -> Sequence[RequestLimit]:
+        """Return the limits an answer states; empty for every answer but the one that does."""
+        ...
+
+    def depth_stream(self, venue_symbol: str) -> str:
+        """Return the name of the stream of numbered changes of a book; "" where the venue numbers none."""
+        ...
+
+    def depth_event(self, message: Mapping[str, Any], venue_symbol: str) -> DepthEvent | None:
+        """Return what a raw stream message changes in this market's book; None for all others, and cheaply."""
+        ...
+
+    def trade_stream(self, venue_symbol: str) -> str:
+        """Return the name of the stream of trades whose ids REST knows as well; "" where there is none."""
+        ...
+
+    def trade_event(self, message: Mapping[str, Any], venue_symbol: str) -> TradeEvent | None:
+        """Return the trade of this market in a raw stream message; None for all others, and cheaply."""
+        ...
+
+    def trades_from(self, first_id: int) -> Mapping[str, Any]:
+        """Return the parameters that make `fetch_trades` begin at an id."""
+        ...
+
+    async def hold_stream(self, exchange: Any, name: str) -> None:
+        """Subscribe to a stream unless that is done, and return or raise when its connection ends."""
+        ...
+
+    async def release_stream(self, exchange: Any, name: str) -> None:
+        """Give a subscription up; whoever holds it is told that it ended."""
+        ...
+
     async def subscribe_user(self, exchange: Any) -> str:
         """Subscribe to account events and return the address of the connection that carries them."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """Weighted request budget and order budget of an account."""
-
-    weight: float
-    weight_period_s: float
-    orders: float
-    orders_period_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +98,7 @@ class RequestWeights:
     candles: float = 2
     trades: float = 4
     book: float = 5
+    deep_book: float = 25
     ticker: float = 2
     account: float = 20
     order: float = 1
@@ -86,9 +116,11 @@ class Capabilities:
 
     Attributes:
         server_time: it tells its clock.
+        dense_trade_ids: ids of public trades have no holes of their own, so a skipped one was lost.
     """
 
     server_time: bool = True
+    dense_trade_ids: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +130,7 @@ class VenueProfile:
     Attributes:
         ccxt_id: name of the ccxt class; also the venue id.
         dialect: translations ccxt does not make.
+        limits: as the venue documents them; what it states when asked counts more.
         options: ccxt options, among them which market types are loaded.
         urls: replaces entries of ccxt's `urls["api"]`; empty for the venue's own addresses.
         fee_rule: in which currency the venue takes its fees.
@@ -105,11 +138,12 @@ class VenueProfile:
         recv_window_ms: how long after its timestamp the venue still accepts an order.
         stream_silence_s: after how many wall seconds without a message REST takes over.
         errors: the venue's own codes.
+        order_limit_codes: codes by which it says that an account, not an address, sent too much.
     """
 
     ccxt_id: str
     dialect: VenueDialect
-    limits: RequestLimits
+    limits: tuple[RequestLimit, ...]
     fee_rule: FeeRule
     options: Mapping[str, Any] = field(default_factory=dict)
     urls: Mapping[str, Any] = field(default_factory=dict)
@@ -121,6 +155,12 @@ class VenueProfile:
     weights: RequestWeights = field(default_factory=RequestWeights)
     capabilities: Capabilities = field(default_factory=Capabilities)
     errors: ErrorTable = field(default_factory=ErrorTable)
+    order_limit_codes: frozenset[str] = frozenset()
+
+    @property
+    def host(self) -> str:
+        """Where redirected requests go, with the port; "" for the venue's own addresses."""
+        return next((urlsplit(url).netloc for url in _leaves(self.urls)), "")
 
     def hosts(self) -> set[str]:
         """Return the host names of all redirected addresses."""

@@ -57,15 +57,19 @@ NOT_SENTENCES = {
     "feed ticker",
     "candles {0} {1}",
     "account events",
+    "paper {0} {1}",
+    "paper account",
     "cancel failed",
     "venue report",
     "trade {0}",
     "exit code {0}",  # details of a failed job, behind the button that shows details
     "Bearer {0}",
+    "{0} CANNOT WITHDRAW",  # typed by a person, in every language
     "first start",  # why the state is ACTIVE in a new journal: nothing is shown of it
     "[-+.\\d:TZ eE]+",
     "%Y-%m-%d %H:%M",
-    "Duplicate order sent",  # compared with, never shown
+    "Duplicate order sent",  # these two: compared with, never shown
+    "Unknown order sent",
     "epoch {0}/{1}",  # these five: the progress line of the train command
     "loss {0}, validation {1}",
     "best {0}",

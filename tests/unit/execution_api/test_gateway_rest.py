@@ -194,17 +194,6 @@ async def test_retry_after_is_kept(gateway: CcxtGateway, venue: VenueDouble) -> 
     assert time.monotonic() - before > 0.5
 
 
-async def test_stale_timestamp_measures_the_clock_again(gateway: CcxtGateway, venue: VenueDouble) -> None:
-    venue.time_skew_ms = 5_000
-    venue.fail_next("GET /api/v3/account", refusing(-1021, "Timestamp for this request was 1000ms ahead."))
-    with pytest.raises(RetryableError):
-        await gateway.fetch_balances()
-    assert gateway.connection.clock_offset_ms == pytest.approx(5_000, abs=100)
-    await gateway.fetch_balances()
-    stamp = int(venue.sent("GET /api/v3/account")[-1]["timestamp"])
-    assert stamp - time.time() * 1_000 == pytest.approx(5_000, abs=1_000)
-
-
 async def test_order_life(gateway: CcxtGateway, venue: VenueDouble) -> None:
     await gateway.submit_order(LIMIT)
     await gateway.submit_order(replace(LIMIT, client_order_id="maru-2"))

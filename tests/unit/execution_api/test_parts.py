@@ -1,8 +1,9 @@
-"""The gateway's pure parts: rate limiter, order of bars, state of a link, loading ccxt."""
+"""The gateway's pure parts: order of bars, state of a link, loading ccxt."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 
@@ -18,7 +19,6 @@ from core.execution.api.ccxt_loader import load_exchange_class
 from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import FatalGatewayError, GatewayError, NoAnswer, RetryableError
 from core.execution.api.link_probe import LinkProbe
-from core.execution.api.rate_limiter import RateLimiter
 
 MINUTE = Timeframe.M1.ns
 
@@ -83,33 +83,6 @@ def test_whatever_arrives_each_bar_is_final_once_and_in_order(arrivals: list[tup
     assert [c.open_time_ns for c in out] == sorted(c.open_time_ns for c in out)
 
 
-async def test_limiter_holds_the_rate_and_keeps_a_reserve_for_urgent_calls() -> None:
-    now = [0.0]
-    limiter = RateLimiter(10, 10.0, reserve=2, now=lambda: now[0])
-    for _ in range(8):
-        await limiter.acquire(1, max_wait_s=0)
-    with pytest.raises(RetryableError) as caught:
-        await limiter.acquire(1, max_wait_s=0.5)
-    assert caught.value.retry_after_s == pytest.approx(1.0)
-    await limiter.acquire(2, urgent=True, max_wait_s=0)
-    assert limiter.available == pytest.approx(0)
-    now[0] = 4.0
-    assert limiter.available == pytest.approx(4)
-    limiter.pause(60)
-    with pytest.raises(RetryableError):
-        await limiter.acquire(1, urgent=True, max_wait_s=1)
-    now[0] = 70.0
-    await limiter.acquire(1, max_wait_s=0)
-
-
-async def test_limiter_really_waits() -> None:
-    limiter = RateLimiter(2, 0.2)
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    await asyncio.gather(*(limiter.acquire(1) for _ in range(4)))
-    assert loop.time() - started >= 0.15
-
-
 OFFLINE, CONNECTING = ConnectionState.OFFLINE, ConnectionState.CONNECTING
 ONLINE, DEGRADED = ConnectionState.ONLINE, ConnectionState.DEGRADED
 
@@ -152,6 +125,25 @@ def test_the_state_of_a_link_is_decided_from_facts() -> None:
     assert news() == [(DEGRADED, "busy"), (OFFLINE, "wrong key")]
 
 
+def test_held_back_orders_show_in_the_detail_of_the_link() -> None:
+    told: list[ConnectionStatus] = []
+    monitor = ConnectionMonitor("binance", "orders", TradingMode.PRACTICE, told.append)
+    monitor.hold(True)
+    assert told == []  # not open yet
+    monitor.opened()
+    told.clear()
+    monitor.rest(OFFLINE, "no connection to h")
+    monitor.hold(True)
+    monitor.rest(ONLINE)
+    monitor.hold(False)
+    assert [(status.state, status.detail) for status in told] == [
+        (OFFLINE, "no connection to h"),
+        (OFFLINE, "no connection to h; no new order is sent until it answers"),
+        (DEGRADED, "the exchange does not answer; no new order is sent until it answers"),
+        (ONLINE, ""),
+    ]
+
+
 async def test_a_doubt_is_looked_into_until_rest_works() -> None:
     told: list[ConnectionStatus] = []
     monitor = ConnectionMonitor("binance", "market", TradingMode.PRACTICE, told.append)
@@ -176,7 +168,7 @@ async def test_a_doubt_is_looked_into_until_rest_works() -> None:
         await asyncio.sleep(0.03)
         assert (monitor.status.state, asked) == (state, questions)
 
-    probe = LinkProbe(monitor, ask, timeout_s=0.05, pause_s=0.005)
+    probe = LinkProbe(monitor, ask, random.Random(1), timeout_s=0.05, pause_s=0.005)
     probe.start()
     probe.start()
     monitor.connecting()
@@ -196,6 +188,39 @@ async def test_a_doubt_is_looked_into_until_rest_works() -> None:
     await settled(DEGRADED, 6)
     await probe.stop()
     await probe.stop()
+
+
+async def test_a_link_that_holds_orders_back_is_probed_until_they_flow_even_where_the_probe_has_to_wait() -> None:
+    """Otherwise a request limit that stops the one question after an outage would leave the breaker open for good."""
+    monitor = ConnectionMonitor("binance", "orders", TradingMode.PRACTICE, None)
+    refusals = 3
+
+    async def ask() -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise RetryableError("request limit reached")
+        monitor.hold(False)
+
+    probe = LinkProbe(monitor, ask, random.Random(1), timeout_s=0.5, pause_s=0.005)
+    probe.start()
+    monitor.opened()
+    monitor.hold(True)
+    monitor.doubt()
+    async with asyncio.timeout(5):
+        while monitor.status.state is not ONLINE:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+    assert refusals == 0
+    await probe.stop()
+
+
+def test_an_unfinished_bar_is_never_taken_for_a_closed_one() -> None:
+    """A bar still forming was stored as closed, with a wrong close (freqtrade#13397)."""
+    sequence = CandleSequence(Timeframe.M1)
+    for close in (5, 6, 7):
+        assert finals(sequence.offer(bar(0, close=close))) == []
+    assert finals(sequence.offer(bar(1, close=8))) == []  # the next one began: the old one's close is still a guess
+    assert [c.close for c in sequence.refill([bar(0, close=7.5), bar(1, close=8)]) if c.final] == [7.5]
 
 
 def test_unknown_venue_is_one_sentence() -> None:

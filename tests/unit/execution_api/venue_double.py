@@ -49,16 +49,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class VenueDouble:
-    """The server; `failures` overrides the next answers of a route ("POST /api/v3/order")."""
+    """The server; `failures` overrides the next answers of a route ("POST /api/v3/order"), `always` all of them."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.failures: dict[str, list[Handler]] = {}
+        self.always: dict[str, Handler] = {}
+        self.headers: dict[str, str] = {}
         self.orders: dict[str, dict[str, Any]] = {}
         self.klines: list[list[Any]] = []
         self.trades: list[dict[str, Any]] = []
+        self.tape: list[dict[str, Any]] = [tape_row(7)]
         self.sockets: list[tuple[str, web.WebSocketResponse]] = []
         self.subscriptions: list[str] = []
+        self.last_price = "100"
         self.time_skew_ms = 0
         self.answer_streams = True
         self._runner: web.AppRunner | None = None
@@ -116,6 +120,8 @@ class VenueDouble:
         self.requests.append((route, params))
         if self.failures.get(route):
             return await self.failures[route].pop(0)(request)
+        if route in self.always:
+            return await self.always[route](request)
         if "signature" in params:
             signed = (body or request.query_string).rpartition("&signature=")[0]
             expected = hmac.new(SECRET.encode(), signed.encode(), hashlib.sha256).hexdigest()
@@ -123,8 +129,8 @@ class VenueDouble:
                 return reply(-2015, "Invalid API-key, IP, or permissions for action.", 401)
             if expected != params["signature"]:
                 return reply(-1022, "Signature for this request is not valid.")
-        answer = getattr(self, "_" + route.replace(" /api/v3/", "_").lower(), None)
-        return web.json_response(answer(params)) if answer else reply(-1020, f"no {route}", 404)
+        answer = getattr(self, "_" + route.replace(" /api/v3/", "_").replace("/", "_").lower(), None)
+        return web.json_response(answer(params), headers=self.headers) if answer else reply(-1020, f"no {route}", 404)
 
     def _get_time(self, _: dict[str, str]) -> Any:
         return {"serverTime": int(time.time() * 1000) + self.time_skew_ms}
@@ -146,10 +152,11 @@ class VenueDouble:
         return {"lastUpdateId": 100, "bids": [["99.00", "1"], ["98.00", "2"]], "asks": [["101.00", "3"]]}
 
     def _get_ticker_24hr(self, _: dict[str, str]) -> Any:
-        return {"symbol": "BTCUSDT", "lastPrice": "100", "openPrice": "80", "closeTime": T0_MS, "volume": "5"}
+        return {"symbol": "BTCUSDT", "lastPrice": self.last_price, "openPrice": "80", "closeTime": T0_MS, "volume": "5"}
 
-    def _get_aggtrades(self, _: dict[str, str]) -> Any:
-        return [{"a": 7, "p": "100.5", "q": "0.1", "f": 1, "l": 1, "T": T0_MS, "m": True, "M": True}]
+    def _get_aggtrades(self, params: dict[str, str]) -> Any:
+        first, limit = int(params.get("fromId", 0)), int(params.get("limit", 500))
+        return [row for row in self.tape if row["a"] >= first][:limit]
 
     def _post_order(self, params: dict[str, str]) -> Any:
         order = raw_order(params, order_id=len(self.orders) + 1)
@@ -249,6 +256,19 @@ def raw_order(params: dict[str, str], order_id: int) -> dict[str, Any]:
         "time": T0_MS,
         "updateTime": T0_MS,
     }
+
+
+def tape_row(trade_id: int) -> dict[str, Any]:
+    ids = {"a": trade_id, "f": trade_id * 10, "l": trade_id * 10 + 3}  # single trades count apart
+    return {**ids, "p": "100.5", "q": "0.1", "T": T0_MS + trade_id, "m": True, "M": True}
+
+
+def trade_frame(trade_id: int) -> dict[str, Any]:
+    return {"e": "aggTrade", "E": T0_MS, "s": "BTCUSDT", **tape_row(trade_id)}
+
+
+def depth_frame(first: int, last: int, bids: list[list[str]], asks: list[list[str]] | None = None) -> dict[str, Any]:
+    return {"e": "depthUpdate", "E": T0_MS, "s": "BTCUSDT", "U": first, "u": last, "b": bids, "a": asks or []}
 
 
 def kline(index: int, close: float = 100.0) -> list[Any]:
