@@ -57,16 +57,30 @@ def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[t
     A file is renamed only after the caller took all of its orders over; a crash before repeats it, and an order taken
     over twice stays one.
     """
-    for path in sorted(folder.glob(f"{PREFIX}*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                payload = json.loads(line)
-            except ValueError:
-                continue  # the last line of a process that died while writing it: the step never happened
+    for path in _unmerged(folder):
+        for payload in _lines(path):
             journal.add_command("foreign_kill", payload, now_ns)
             if payload["kind"] == "intent":
                 yield _intent(payload), int(payload["created_ns"])
         path.rename(path.with_name(path.name + MERGED))
+
+
+def announced_sales(folder: Path) -> list[Intent]:
+    """Return what kills announced to sell and nobody merged yet: sent or not, it is in no journal."""
+    payloads = (payload for path in _unmerged(folder) for payload in _lines(path))
+    return [_intent(payload) for payload in payloads if payload["kind"] == "intent"]
+
+
+def _unmerged(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{PREFIX}*.jsonl"))
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the last line of a process that died while writing it: the step never happened
 
 
 def _intent(payload: dict[str, Any]) -> Intent:
