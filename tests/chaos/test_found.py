@@ -61,6 +61,19 @@ CLOCK_SET_BACK = Schedule(
         ["sleep", {"s": 0.3}],
     ],
 )
+# Two kills from outside, one after the other while nothing ran to merge the first: the second sold everything again.
+KILLED_TWICE = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 18, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 20000}],
+        ["sleep", {"s": 1.0}],
+        ["stop", {}],
+        ["kill_outside", {"flatten": True}],
+        ["sleep", {"s": 30.0}],
+        ["kill_outside", {"flatten": True}],
+        ["sleep", {"s": 30.0}],
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +84,8 @@ def player() -> Iterator[Player]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("schedule", [SALE_FROM_OUTSIDE, SALE_WITH_THE_FEE, LOST_BALANCES, CLOCK_SET_BACK])
+@pytest.mark.parametrize(
+    "schedule", [SALE_FROM_OUTSIDE, SALE_WITH_THE_FEE, LOST_BALANCES, CLOCK_SET_BACK, KILLED_TWICE]
+)
 def test_what_once_broke_holds(player: Player, schedule: Schedule) -> None:
     assert player(schedule).violations == []

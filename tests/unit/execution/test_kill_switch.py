@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from core.clock import NS_PER_S
 from core.domain.orders import Intent, IntentSource, OrderDraft, OrderState, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import Notice, TradingStateChanged
@@ -252,12 +253,57 @@ async def test_a_kill_from_outside_sells_no_more_than_is_left_of_a_purchase_afte
     await executor.stop()
     desk.venue.fill(order.client_order_id, Decimal("0.3"))  # bought while nothing ran: not in the books
     sent = len(desk.venue.sent)
-    lock = ExecutorLock(desk.paths.root / "locks", "test")
-    fence = Fence(desk.paths.root / "fence.json")
-    kill = OutsideKill(desk.paths, fence, lock, lambda: nullcontext(desk.venue), desk.venue.clock)
-    report, _ = await kill.run(fence.raise_epoch("killed", 1).epoch, flatten=True, reason="killed")
+    kill = outside(desk)
+    report, _ = await kill.run(kill.fence.raise_epoch("killed", 1).epoch, flatten=True, reason="killed")
     assert [request.quantity for request in desk.venue.sent[sent:]] == [Decimal("0.2997")]
     assert report.flat
+
+
+def outside(desk: Desk) -> OutsideKill:
+    lock = ExecutorLock(desk.paths.root / "locks", "test")
+    fence = Fence(desk.paths.root / "fence.json")
+    return OutsideKill(desk.paths, fence, lock, lambda: nullcontext(desk.venue), desk.venue.clock)
+
+
+async def test_a_kill_from_outside_sells_nothing_that_an_earlier_one_sold(desk: Desk) -> None:
+    desk.venue.free["BTC"] = Decimal(1)  # the account's own: without it the venue would refuse a second sale
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    await executor.stop()
+    sent = len(desk.venue.sent)
+    kill = outside(desk)
+    for press in range(3):
+        desk.venue.clock.advance(30 * NS_PER_S)
+        epoch = kill.fence.raise_epoch("killed", press).epoch
+        await kill.run(epoch, flatten=True, reason="killed")
+    assert [request.quantity for request in desk.venue.sent[sent:]] == [Decimal("0.4995")]
+
+
+async def test_a_sale_that_never_arrived_is_made_good_by_the_next_kill_once_it_cannot_arrive(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    await executor.stop()
+    sent = len(desk.venue.sent)
+    desk.venue.submit_faults.append("lost_before")
+    kill = outside(desk)
+    for later_s in (0, 5, 30):
+        desk.venue.clock.advance(later_s * NS_PER_S)
+        epoch = kill.fence.raise_epoch("killed", later_s).epoch
+        await kill.run(epoch, flatten=True, reason="killed")
+    assert len(desk.venue.sent) - sent == 2  # the one that was lost, and the one 30 s later
+
+
+async def test_two_kills_from_outside_do_not_sell_beside_each_other(desk: Desk) -> None:
+    desk.venue.free["BTC"] = Decimal(1)
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    await executor.stop()
+    sent = len(desk.venue.sent)
+    kill = outside(desk)
+    first, second = (kill.fence.raise_epoch("killed", 1).epoch for _ in range(2))
+    reports = await asyncio.gather(*(kill.run(epoch, flatten=True, reason="killed") for epoch in (first, second)))
+    assert len(desk.venue.sent) - sent == 1
+    assert sorted(bool(report.flat) for report, _ in reports) == [False, True]
 
 
 def test_a_kill_journal_line_is_complete_json(tmp_path: Path) -> None:
