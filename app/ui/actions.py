@@ -18,6 +18,7 @@ class ActionId(StrEnum):
     """Names of the actions; constants, used in saved settings and tests."""
 
     NEW_ORDER = "new_order"
+    NEW_PLAN = "new_plan"
     CANCEL_ALL = "cancel_all"
     KILL = "kill"
     KILL_FLATTEN = "kill_flatten"
@@ -113,6 +114,14 @@ ACTIONS: tuple[ActionSpec, ...] = (
         grave=True,
     ),
     ActionSpec(A.NEW_ORDER, M.TRADE, mark("Order ticket"), mark("Go to the order ticket"), "wallet", "F2"),
+    ActionSpec(
+        A.NEW_PLAN,
+        M.TRADE,
+        mark("New order plan…"),
+        mark("A stop, a target, a bracket, or an order spread over time"),
+        "layers",
+        "Shift+F2",
+    ),
     ActionSpec(
         A.CANCEL_ALL,
         M.TRADE,

@@ -25,6 +25,7 @@ from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
 from app.ui.layouts import DockName, Layouts, Preset
+from app.ui.order_dialogs import OrderDialogs
 from app.ui.preferences import Preferences
 from app.ui.questions import Questions
 from app.ui.welcome import WelcomeCard
@@ -44,6 +45,7 @@ class WindowParts:
     palette: CommandPalette
     ticket: TicketDock
     strategies: StrategiesDock
+    orders: OrderDialogs
 
 
 class Deeds(QObject):
@@ -64,6 +66,7 @@ class Deeds(QObject):
         self._preferences = Preferences(services.theme, services.language, services.settings, parts.actions)
         self._table: dict[ActionId, Callable[[], object]] = {
             ActionId.NEW_ORDER: self.go_to_ticket,
+            ActionId.NEW_PLAN: parts.orders.new_plan,
             ActionId.CANCEL_ALL: partial(services.trading.cancel_all, None),
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 
 from core.clock import Clock
 from core.domain.positions import Balance
+from core.errors import UserError
 from core.events import BalancesChanged, EventSink, Notice, Severity
 from core.execution.account import AccountBook
 from core.execution.api.gateway import BalanceReport, ExchangeGateway, FatalGatewayError, GatewayError, UserEvent
+from core.execution.cash_check import CashCheck
 from core.execution.executor_options import ExecutorOptions
 from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager
@@ -56,6 +58,8 @@ class BookKeeper:
         self._jitter = random.Random(0)
         self._comparing = asyncio.Lock()
         self._streams_lost = 0  # how often the account stream ended
+        self._heard = 0.0  # when it last told something, loop time
+        self._cash = CashCheck(gateway, journal, manager, sink, wall)
         self.symbols: set[str] = set()
         self.in_doubt = True
 
@@ -108,8 +112,30 @@ class BookKeeper:
         else:
             self._gateway.clear_trouble(RECONCILIATION)
 
+    async def compare_regularly(self) -> None:
+        """Compare for ever; twice as often while the account stream says nothing of orders that work."""
+        while True:
+            silent = asyncio.get_running_loop().time() - self._heard > self._options.reconcile_s
+            hurry = self.in_doubt or (silent and bool(self._manager.working))
+            await asyncio.sleep(self._options.reconcile_s / 2 if hurry else self._options.reconcile_s)
+            await self.compare_round()
+
+    async def explain_cash(self) -> None:
+        """Look whether trading explains what the account holds; a question that is not answered says nothing."""
+        try:
+            balances = await self._gateway.fetch_balances()
+        except GatewayError as exc:
+            _log.warning("balances could not be read: %s", exc.message)
+            return
+        self._set_balances(balances, complete=True)
+        self._cash.look(balances)
+
     async def follow_account(self) -> None:
-        """Book what the account stream tells, for ever; whenever it ends, compare before going on."""
+        """Book what the account stream tells, for ever; whenever it ends, compare before going on.
+
+        Raises:
+            UserError: the venue refuses the key: asking on would only get the address banned, so the session ends.
+        """
         backoff = self._options.backoff_s
         while True:
             detail = "the account stream ended"
@@ -119,8 +145,7 @@ class BookKeeper:
                     self._gateway.clear_trouble(ACCOUNT_STREAM)
                     self._hear(event)
             except FatalGatewayError as exc:
-                detail, backoff = exc.message, self._options.backoff_max_s
-                self._sink(Notice(Severity.ERROR, "The venue refuses this key", exc.message))
+                raise self._refused(exc) from exc
             except GatewayError as exc:
                 detail = exc.message
             self._streams_lost += 1
@@ -143,7 +168,16 @@ class BookKeeper:
             server = await self._gateway.server_time_ns()
             self._sync.clock_offset_ns = server - (started + self._wall.now_ns()) // 2
 
+    def _refused(self, refusal: FatalGatewayError) -> UserError:
+        self.in_doubt = True
+        self._sink(Notice(Severity.ERROR, "The venue refuses this key", refusal.message))
+        return UserError(
+            f"{self._gateway.venue} cannot be used: {refusal.message.rstrip('.')}.",
+            "Check the connection and the keys, then start again.",
+        )
+
     def _hear(self, event: UserEvent) -> None:
+        self._heard = asyncio.get_running_loop().time()
         if isinstance(event, BalanceReport):
             self._set_balances(event.balances, complete=False)
         else:

@@ -283,7 +283,7 @@ class Executor:
             await self.stop()
             raise UserError(
                 f"{self._gateway.venue} cannot be used: {exc.message.rstrip('.')}.",
-                "Check the connection and the keys, then start again.",
+                getattr(exc, "remedy", "") or "Check the connection and the keys, then start again.",
             ) from exc
         except BaseException:
             await self.stop()
@@ -301,7 +301,8 @@ class Executor:
         """
         loops: list[Coroutine[Any, Any, None]] = [
             self._keeper.follow_account(),
-            self._every(self._options.reconcile_s, self._keeper.compare_round),
+            self._keeper.compare_regularly(),
+            self._every(self._options.cash_s, self._keeper.explain_cash),
             self._every(self._options.unknown_s, self._unknown_round),
             self._every(self._options.refresh_s, self._refresh_round),
             self._every(self._options.ping_s, self._keeper.measure_clock),

@@ -12,6 +12,7 @@ class ExecutorOptions:
     """Intervals and patience, seconds. The defaults are for real venues, tests shorten them."""
 
     reconcile_s: float = 10.0
+    cash_s: float = 45.0
     unknown_s: float = 2.0
     refresh_s: float = 0.5
     ping_s: float = 10.0

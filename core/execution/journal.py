@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from core.domain.fills import Fill
 from core.domain.order_plans import OrderPlan, PlanState
 from core.domain.orders import Order, OrderState, TradingState
-from core.domain.positions import FundingShare, Lot, Position, Transfer
+from core.domain.positions import FundingPayment, FundingShare, Lot, Position, Transfer
 from core.execution import journal_positions as books
 from core.execution import journal_rows as rows
 from core.execution.position_tracker import BookedFill, History
@@ -185,6 +185,17 @@ class Journal:
         """Return the newest fills (all without `limit`), oldest first."""
         statement = sa.select(FillRow.__table__).order_by(FillRow.booked_ns.desc(), FillRow.trade_id.desc())
         return [rows.to_fill(row) for row in self._read(statement.limit(limit))][::-1]
+
+    def fills_booked_after(self, booked_ns: int) -> list[Fill]:
+        """Return the fills booked after a moment (our wall time)."""
+        later = sa.select(FillRow.__table__).where(FillRow.booked_ns > booked_ns).order_by(FillRow.booked_ns)
+        return [rows.to_fill(row) for row in self._read(later)]
+
+    def funding_booked_after(self, booked_ns: int) -> list[FundingPayment]:
+        """Return the funding payments booked after a moment (our wall time), each once however many share it."""
+        later = self._read(sa.select(FundingRow.__table__).where(FundingRow.booked_ns > booked_ns))
+        payments = [books.to_share(row).payment for row in later]
+        return list({(p.venue, p.symbol, p.payment_id): p for p in payments}.values())
 
     def last_fill_ns(self) -> dict[str, int]:
         """Return the venue time of the newest booked fill of each symbol, ns UTC."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from app.runtime import open_practice_link, open_trading_session, prepare_data
+from app.workers.retry import needs_person
 from core.errors import UserError
 from core.execution.api.gateway import FatalGatewayError
 from core.execution.api.key_permissions import Allowed, KeyRefused, SessionGuard
@@ -52,5 +54,21 @@ async def test_a_revoked_key_is_fatal(tmp_path: Path) -> None:
             with pytest.raises(UserError, match="-2015") as caught:
                 await session.executor.start()
             assert isinstance(caught.value.__cause__, FatalGatewayError)
+        finally:
+            await session.close()
+
+
+async def test_a_key_revoked_while_trading_ends_the_session_with_one_sentence(tmp_path: Path) -> None:
+    async with raw_client(tmp_path / "exchange") as client:
+        session = await open_trading_session(prepare_data(tmp_path / "data"), client.endpoints, lambda event: None)
+        try:
+            await session.executor.start()
+            running = asyncio.create_task(session.executor.run())
+            await asyncio.sleep(1.0)  # the account stream holds
+            assert not running.done()
+            await client.control.permissions(revoked=True)
+            with pytest.raises(UserError, match="binance cannot be used") as caught:
+                await asyncio.wait_for(running, 30)
+            assert needs_person(caught.value)
         finally:
             await session.close()

@@ -183,12 +183,13 @@ def merged_commands(place: Place) -> list[dict[str, Any]]:
 
 
 def test_a_killed_program_leaves_only_what_protects(place: Place) -> None:
-    program = place.program()
+    silence_s = 8.0
+    program = place.program({**QUICK, "silence_s": silence_s})
     limits, stop = program.rest()
     time.sleep(2 * QUICK["beat_s"])
     program.kill()
     killed = time.monotonic()
-    while time.monotonic() < killed + SILENCE_S - 2 * QUICK["beat_s"] - 0.5:
+    while time.monotonic() < killed + silence_s / 2:
         found = place.open_orders()
         assert found == sorted([*limits, stop]), "a restart would still find its orders"
         time.sleep(0.2)

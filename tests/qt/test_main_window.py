@@ -624,12 +624,18 @@ def test_a_market_is_left_to_its_strategies_and_shared_again(qtbot: QtBot, kit: 
     answer(qtbot, kit, "leave_dialog", "yes")
     assert kit.trading.named("hand_back") == [("BTC/USDT", Ownership.BOT, "")]
     change(kit, Ownership.BOT)
-    assert set(menu(kit, key)) == {"Close position…", "Show this market", "Take over…", "Share with the strategies…"}
+    assert set(menu(kit, key)) == {
+        "Close position…",
+        "Protect…",
+        "Show this market",
+        "Take over…",
+        "Share with the strategies…",
+    }
     menu(kit, key)["Share with the strategies…"].trigger()
     answer(qtbot, kit, "share_dialog", "yes")
     assert kit.trading.named("hand_back")[-1] == ("BTC/USDT", Ownership.SHARED, "")
     change(kit, Ownership.MANUAL)
-    assert set(menu(kit, key)) == {"Close position…", "Show this market", "Hand back…"}
+    assert set(menu(kit, key)) == {"Close position…", "Protect…", "Show this market", "Hand back…"}
     kit.window.on_executor_event(AccountOpened("practice:a"))
     kit.window.on_executor_event(AccountOpened("practice:b"))
     assert kit.window.models.ownerships.of("BTC/USDT") is Ownership.SHARED

@@ -87,6 +87,7 @@ class FakeVenue:
         self.cancel_faults: deque[GatewayError] = deque()
         self.query_faults: deque[GatewayError] = deque()
         self.list_faults: deque[GatewayError] = deque()
+        self.balance_faults: deque[str] = deque()
         self.lag = 0
         self.silent = False
         self.duplicate = False
@@ -282,6 +283,8 @@ class FakeVenue:
     # --- ExchangeGateway --------------------------------------------------------------------------------------
 
     async def fetch_balances(self) -> tuple[Balance, ...]:
+        if self.balance_faults:
+            raise RetryableError(self.balance_faults.popleft())
         return self._balances()
 
     async def submit_order(self, request: OrderRequest) -> OrderReport:

@@ -30,6 +30,7 @@ from core.execution.api.gateway import (
     OrderUnknown,
     RetryableError,
 )
+from core.execution.api.key_permissions import StopGuard
 from core.execution.foreign_kill import read_lines
 from core.execution.order_manager import ID_PREFIX, client_order_id
 from core.execution.process_lock import ExecutorLock
@@ -415,10 +416,10 @@ def test_practice_and_live_are_told_apart_by_the_first_message(mode: str, urls: 
     start = replace(START, mode=mode, urls=urls)
     profile = profile_of(start)
     assert profile.practice is practice
-    CcxtGateway(profile, TradingMode(mode), Credentials("k", "s"), market_clock=SystemClock())
+    CcxtGateway(profile, TradingMode(mode), Credentials("k", "s"), market_clock=SystemClock(), key_guard=StopGuard())
     other = TradingMode.LIVE if practice else TradingMode.PRACTICE
     with pytest.raises(FatalGatewayError):
-        CcxtGateway(profile, other, Credentials("k", "s"), market_clock=SystemClock())
+        CcxtGateway(profile, other, Credentials("k", "s"), market_clock=SystemClock(), key_guard=StopGuard())
 
 
 def test_a_venue_nobody_knows_is_refused() -> None:
