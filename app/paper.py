@@ -226,6 +226,7 @@ async def open_paper_session(
     from core.execution.assembly import build_executor, key_fingerprint
     from core.execution.paper.account_file import AccountFile, archive
     from core.execution.paper.gateway import PaperGateway, PaperOptions
+    from core.execution.trading_place import TradingPlace, publish_place
     from ml.inference import load_predictor
 
     async with AsyncExitStack() as undo:  # whatever happens, a cancel included: nothing may stay open
@@ -257,6 +258,7 @@ async def open_paper_session(
         undo.push_async_callback(executor.stop)
         # `main.py kill` must find the account without asking this process; only the holder of the lock may say where.
         place.publish(paths)
+        publish_place(paths, TradingPlace(TradingMode.PAPER, gateway.venue))
         undo.pop_all()
     return PaperSession(executor, gateway, link)
 

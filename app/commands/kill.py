@@ -65,10 +65,9 @@ def kill(
     # First of all, before anything that may fail or take time.
     epoch = fence.raise_epoch(reason, wall.now_ns()).epoch
     say("The fence is up: the running program sends nothing any more.")
-    paper = None if endpoints is not None else _paper_place(paths)
-    place = None if endpoints is not None or paper is not None else read_place(paths)
-    if paper is not None:
-        account = _paper_account(paths, paper, flatten=flatten)
+    place = None if endpoints is not None else read_place(paths)
+    if place is not None and place.mode is TradingMode.PAPER:
+        account = _paper_account(paths, _paper_place(paths), flatten=flatten)
     elif place is not None and place.mode is TradingMode.LIVE:
         account = _live_account(paths, place, passphrase_file)
     else:
@@ -85,21 +84,16 @@ def kill(
         raise CommandFailed
 
 
-def _paper_place(paths: DataPaths) -> PaperPlace | None:
-    """Return the paper account that was traded with last; None where it was a practice account.
+def _paper_place(paths: DataPaths) -> PaperPlace:
+    """Return the paper account that was traded with last.
 
     Raises:
-        UserError: it was one, and nobody knows which.
+        UserError: nobody knows which.
     """
     from app.paper import read_place
-    from core.execution.assembly import last_mode
-    from core.practice.endpoints_file import endpoints_path
 
-    mode = last_mode(paths)
-    if mode is not TradingMode.PAPER and (mode is not None or endpoints_path(paths).exists()):
-        return None
     place = read_place(paths)
-    if place is None and mode is TradingMode.PAPER:
+    if place is None:
         raise UserError("Nothing says which paper account was traded with.", "Start paper trading once more.")
     return place
 

@@ -69,19 +69,6 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
     return journal
 
 
-def last_mode(paths: DataPaths) -> TradingMode | None:
-    """Return the mode that a data folder was traded in last; None where nobody knows."""
-    if not paths.journal_db.exists():
-        return None
-    journal = Journal(paths.journal_db)
-    try:
-        return TradingMode((journal.meta("account") or "").partition(":")[0])
-    except (UserError, ValueError):  # damaged, or nothing ever traded here
-        return None
-    finally:
-        journal.close()
-
-
 def set_aside(path: Path, account: str, now: datetime) -> None:
     """Rename a closed database and its side files after its account, dated; nothing is deleted."""
     name = f"{path.stem}-{account.replace(':', '-')}-{now:%Y%m%d-%H%M%S-%f}{path.suffix}"

@@ -62,6 +62,7 @@ class FillModel:
         self._known = {Side.BUY: False, Side.SELL: False}  # whether the displayed side is that of now
         self._taken: dict[Side, dict[Decimal, Decimal]] = {Side.BUY: {}, Side.SELL: {}}
         self._orders: dict[str, SimOrder] = {}  # in order of arrival
+        self._time_ns: int | None = None  # of the trade that is being taken in
         # Shrinkage of a level that moved us forward and that a trade may still explain.
         self._explained: dict[tuple[Side, Decimal], Decimal] = {}
 
@@ -276,14 +277,22 @@ class FillModel:
     # --- trades -----------------------------------------------------------------------------------------------
 
     def on_trade(
-        self, price: Decimal, quantity: Decimal, aggressor: Side, *, level: DataLevel | None = None
+        self,
+        price: Decimal,
+        quantity: Decimal,
+        aggressor: Side,
+        *,
+        time_ns: int | None = None,
+        level: DataLevel | None = None,
     ) -> list[Happening]:
         """Take one trade of the market in, in whole ticks and lots.
 
         Args:
+            time_ns: market time; None where every order here arrived before it.
             level: TRADES where the book of that moment is not known, although the model is one at level BOOK.
         """
         self.last_price, level = price, level or self._level
+        self._time_ns = time_ns
         if level is DataLevel.BOOK:
             happened = self._hit(price, quantity, aggressor)
             self._trim(price, aggressor.opposite)
@@ -292,6 +301,10 @@ class FillModel:
             happened, budget = self._meet_arriving(price, budget)
             happened += self._hit_without_book(price, budget, aggressor)
         return happened + self._trigger(price, level)
+
+    def _concerns(self, order: SimOrder) -> bool:
+        """Whether the trade that is being taken in happened after an order's arrival."""
+        return self._time_ns is None or order.since_ns <= self._time_ns
 
     def _trim(self, price: Decimal, side: Side) -> None:
         """Take what a trade passed from a displayed side: it was there before the trade."""
@@ -309,6 +322,8 @@ class FillModel:
             assert order.limit_price is not None  # what rests has a limit
             if not order.within_limit(price) or (quantity == 0 and order.limit_price != price):
                 break
+            if not self._concerns(order):
+                continue
             if order.limit_price == price:
                 quantity, known = quantity - known, ZERO
                 if order.ahead is None:
@@ -331,6 +346,8 @@ class FillModel:
             assert order.limit_price is not None  # what rests has a limit
             if not order.within_limit(price):
                 break
+            if not self._concerns(order):
+                continue
             offered = min(budget, touched) if order.limit_price == price else budget
             filled = min(offered, order.remaining)
             if filled:
@@ -340,7 +357,7 @@ class FillModel:
 
     def _trigger(self, price: Decimal, level: DataLevel) -> list[Happening]:
         happened: list[Happening] = []
-        for order in [o for o in self._orders.values() if o.waiting and _reached(o, price)]:
+        for order in [o for o in self._orders.values() if o.waiting and _reached(o, price) and self._concerns(o)]:
             order.waiting = False
             happened.append(Triggered(order.key))
             happened += self._enter(order, level)
@@ -349,7 +366,7 @@ class FillModel:
     def _meet_arriving(self, price: Decimal, budget: Decimal) -> tuple[list[Happening], Decimal]:
         """Let arriving orders take at `price`, worsened; returns what happened and what is left of the budget."""
         happened: list[Happening] = []
-        for order in [o for o in self._orders.values() if o.arriving]:
+        for order in [o for o in self._orders.values() if o.arriving and self._concerns(o)]:
             events = self._take_at(order, price, budget)
             budget -= sum((e.quantity for e in events if isinstance(e, Execution)), start=ZERO)
             happened += events
@@ -381,6 +398,7 @@ class FillModel:
     def on_bar(self, bar: ExactBar) -> list[Happening]:
         """Take one closed bar in; every order that is here arrived before it opened."""
         budget = self._instrument.round_quantity(bar.volume * self._rules.participation)
+        self._time_ns = None
         settled = {order.key for order in self._orders.values() if order.is_resting}
         happened, budget = self._meet_arriving(bar.open, budget)
         # What arrived at the open and took nothing lies in the book for the rest of the bar.

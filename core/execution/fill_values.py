@@ -78,6 +78,7 @@ class SimOrder:
         ahead: quantity assumed in front of it at its price; None while its price has not been in sight.
         waiting: a stop that has not been triggered.
         arriving: it takes at the next trade or bar (TRADES and BARS).
+        since_ns: market time of its arrival; trades reported late that happened before are none of its business.
     """
 
     key: str
@@ -90,6 +91,7 @@ class SimOrder:
     ahead: Decimal | None = None
     waiting: bool = False
     arriving: bool = False
+    since_ns: int = 0
 
     @property
     def is_resting(self) -> bool:

@@ -24,7 +24,7 @@ from core.domain.fills import Liquidity
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingMode
 from core.errors import UserError
 from core.events import ConnectionStatus, ExecutorEvent
-from core.execution.assembly import last_mode
+from core.execution import trading_place
 from core.execution.executor_options import ExecutorOptions
 from core.practice.account_audit import list_orders
 from core.practice.control import PracticeControl, PracticeEndpoints
@@ -82,6 +82,11 @@ async def limit_at(session: PaperSession, factor: str) -> OrderDraft:
 async def assert_books_equal(session: PaperSession) -> None:
     check, _ = await session.executor.audit()
     assert check.differences == ()
+
+
+def traded_mode(paths: DataPaths) -> TradingMode | None:
+    place = trading_place.read_place(paths)
+    return place.mode if place is not None else None
 
 
 class Recorder:
@@ -163,7 +168,7 @@ async def test_orders_fill_from_the_live_market_and_the_books_equal(
     assert list_orders(exchange, "BTCUSDT") == before, "the exchange's own account was never touched"
     modes = {event.mode for event in events if isinstance(event, ConnectionStatus)}
     assert modes == {TradingMode.PAPER}
-    assert last_mode(paths) is TradingMode.PAPER
+    assert traded_mode(paths) is TradingMode.PAPER
     place = read_place(paths)
     assert place is not None
     assert place.market.endpoints is not None
@@ -187,8 +192,9 @@ async def test_a_session_asks_for_nothing_but_public_things(paths: DataPaths, ex
     assert recorder.keyed == []
     assert {message["method"] for message in recorder.sent} <= {"SUBSCRIBE", "UNSUBSCRIBE"}
     streams = {stream.partition("@")[2] for message in recorder.sent for stream in message["params"]}
-    assert streams <= {"trade", "depth@100ms", "miniTicker", "kline_1m", "kline_1h"}
-    assert streams >= {"trade", "depth@100ms"}
+    assert streams <= {"trade", "aggTrade", "depth@100ms", "miniTicker", "kline_1m", "kline_1h"}
+    assert "depth@100ms" in streams
+    assert streams & {"trade", "aggTrade"}
 
 
 async def test_what_was_open_meets_what_the_market_did_meanwhile(paths: DataPaths, tmp_path: Path) -> None:
@@ -225,7 +231,7 @@ async def test_practice_and_paper_share_a_folder_and_keep_their_books_apart(
     practice = await open_trading_session(paths, exchange, lambda event: None)
     await practice.executor.start()
     assert practice.executor.position("BTC/USDT", "manual").quantity == 0
-    assert last_mode(paths) is TradingMode.PRACTICE
+    assert traded_mode(paths) is TradingMode.PRACTICE
     await practice.close()
     async with trading(paths, exchange) as session:
         assert session.executor.position("BTC/USDT", "manual").quantity == held

@@ -164,6 +164,7 @@ class PaperExchange:
         model = self._model(request.symbol)
         order = PaperOrder.of(request, self._last_order + 1, self._wall.now_ns())
         simulated = order.simulated()
+        simulated.since_ns = market_ns
         refusal = model.refusal(simulated)
         if refusal is not None:
             raise DefinitiveReject(refusal.value, "-2010")
@@ -263,7 +264,8 @@ class PaperExchange:
         instrument, model = self._instruments[symbol], self._model(symbol)
         for trade in trades:
             price = instrument.round_price(exact(trade.price))
-            happened = model.on_trade(price, instrument.round_quantity(exact(trade.quantity)), trade.side, level=level)
+            quantity = instrument.round_quantity(exact(trade.quantity))
+            happened = model.on_trade(price, quantity, trade.side, time_ns=trade.time_ns, level=level)
             if trade.time_ns > self._seen.get(symbol, 0):
                 self._seen[symbol] = trade.time_ns
             self._commit(symbol, happened)

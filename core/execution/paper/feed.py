@@ -117,15 +117,15 @@ class PaperFeed:
 
     async def _follow_trades(self, source: str) -> None:
         await self._catch_up(None)
-        is_first = True
+        covered: int | None = None  # market time up to which the trades have been read by REST
         async for batch in self._market.watch_trades(self._symbol):
             self._market.clear_trouble(source)
-            if is_first and batch:
+            if covered is None and batch:
                 await self._catch_up(batch[0].time_ns)
-                seen = self._exchange.seen_ns(self._symbol) or 0
-                batch = [trade for trade in batch if trade.time_ns > seen]
-                is_first = False
-            self._exchange.on_trades(self._symbol, batch)
+                covered = self._exchange.seen_ns(self._symbol) or 0
+            # A stream that was resumed tells again, in any number of batches, what it missed.
+            fresh = [trade for trade in batch if covered is None or trade.time_ns > covered]
+            self._exchange.on_trades(self._symbol, fresh)
             self._last_heard = self._now()
             if self._now() - self._remembered > REMEMBER_S:
                 self._remembered = self._now()

@@ -203,6 +203,21 @@ def test_an_opposite_book_that_reaches_the_price_fills_what_it_displays() -> Non
     assert told(model.on_book(*crossed)) == []  # the same quantity is not offered twice
 
 
+@pytest.mark.parametrize("level", [DataLevel.BOOK, DataLevel.TRADES])
+def test_a_trade_reported_late_is_none_of_an_order_that_came_after_it(level: DataLevel) -> None:
+    model = book_model(((99, 1),), ((101, 1),))
+    early, late, waits = limit("early", BUY, 1, 99), limit("late", BUY, 1, 99), stop("stop", SELL, 1, 98, 90)
+    early.since_ns, late.since_ns, waits.since_ns = 10, 20, 20
+    for order in (early, late, waits):
+        model.place(order)
+    model.on_trade(D(100), D(1), SELL, time_ns=30)
+    assert told(model.on_trade(D(98), D(9), SELL, time_ns=15, level=level))[0][0] == "early"
+    assert late.remaining == 1
+    assert waits.waiting
+    assert told(model.on_trade(D(98), D(9), SELL, time_ns=25, level=level))[0][0] == "late"
+    assert not waits.waiting
+
+
 def test_a_price_out_of_sight_has_its_queue_when_it_comes_into_sight() -> None:
     model = book_model(((99, 1), (98, 1)), ((101, 1),))
     order = limit("a", BUY, 1, 90)

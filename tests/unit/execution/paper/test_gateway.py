@@ -247,6 +247,20 @@ async def test_trades_missed_while_the_stream_was_down_are_read_again_and_none_c
     assert await filled(resting) == D("0.6875")
 
 
+async def test_what_a_resumed_stream_tells_again_counts_once(paper: Paper, resting: PaperGateway) -> None:
+    paper.market.cut()
+    paper.market.clock.advance(NS_PER_S)
+    missed = [paper.market.make_trade(97.9, 0.25, Side.SELL) for _ in range(2)]
+    await until(lambda: paper.market.listeners("trades") == 1)
+    await asyncio.sleep(0.05)
+    assert await filled(resting) == D("0.5")  # read by REST
+    for trade in missed:  # and told again by the stream, one by one
+        paper.market._push("trades", SYMBOL, (trade,))
+    paper.market.trade(97.9, 0.125, Side.SELL)
+    await asyncio.sleep(0.05)
+    assert await filled(resting) == D("0.625")
+
+
 async def test_trouble_is_reported_until_the_stream_works_again(paper: Paper, resting: PaperGateway) -> None:
     paper.market.dead = True
     paper.market.cut()
