@@ -108,7 +108,7 @@ class OrderDesk:
             self.flow,
             wall,
             in_doubt=lambda: keeper.in_doubt,
-            clock_skew_ns=lambda: sync.clock_offset_ns,
+            clock_skew_ns=lambda: gateway.clock_skew_ns,
             owner_denies=owner_denies,
         )
         self._sends: set[asyncio.Task[Order]] = set()
