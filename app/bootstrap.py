@@ -40,12 +40,14 @@ from app.settings import (
     NOTIFY_TRAINING,
     PRACTICE_SPEED,
     THEME,
+    TRADING_MODE,
     UP_DOWN,
     LanguageChoice,
     Settings,
 )
 from app.stall_watch import StallWatch
 from app.theme import ThemeChoice, ThemeManager, load_fonts
+from app.trade_links import TradeLinks
 from app.training_desk import TrainingDesk
 from app.ui.layouts import DockName
 from app.ui.main_window import MainWindow
@@ -202,13 +204,16 @@ class Application(QObject):
 
     def _build_workers(self, hide: Callable[..., None]) -> None:
         self.practice = PracticeHost(self._make_practice, self)
-        self._links = PracticeLinks(self.paths, self.practice, hide)
+        practice = PracticeLinks(self.paths, self.practice, hide)
+        mode = self.settings.get(TRADING_MODE)
+        self._links = TradeLinks(self.paths, practice, mode, self._options.paper_market, hide)
         self.store = StoreWorker(self._open_store, self._clock, self)
         self.executor = ExecutorWorker(
             self._links.open_trading,
             self,
             halt=functools.partial(raise_fence, self.paths, STOP_REASON),
             open_account=self._links.open_account,
+            choose_mode=self._links.choose,
         )
         symbol, timeframe = _last_market(self.settings)
         self.market = MarketWorker(
@@ -216,7 +221,7 @@ class Application(QObject):
             symbol,
             timeframe,
             venue=PRACTICE_VENUE,
-            mode=TradingMode.PRACTICE,
+            mode=self._links.mode,
             books=self.store,
             parent=self,
         )
@@ -256,6 +261,7 @@ class Application(QObject):
         window, desk = self.window, self.desk
         self.executor.events.event_arrived.connect(self._on_executor_event)
         self.executor.filled.connect(self._on_filled)
+        self.executor.mode_chosen.connect(self._on_mode_chosen)
         self.market.instruments_loaded.connect(self._on_instruments)
         self.market.connection_changed.connect(window.on_connection)
         self.market.ticker_changed.connect(window.on_ticker)
@@ -416,6 +422,14 @@ class Application(QObject):
     def _on_filled(self, event: FillBooked) -> None:
         if self.settings.get(NOTIFY_FILLS):
             self.tray.add_fill(event.fill)
+
+    @Slot(object)
+    def _on_mode_chosen(self, mode: TradingMode) -> None:
+        self.settings.set(TRADING_MODE, mode)
+        self._last_tick_ns, self._newest_bar = 0, None
+        self.market.reopen(mode)
+        if self.chart is not None:
+            self.chart.show_market(*self.window.market)
 
     @Slot(object)
     def _on_instruments(self, instruments: tuple[Instrument, ...]) -> None:

@@ -19,6 +19,7 @@ class GuiOptions:
         speed: market seconds per wall second; None takes the setting.
         trace: file that receives the time of the first painted window and the heavy modules loaded by then.
         quit_after_s: quit by itself after so many seconds; for measurements and packaging checks.
+        paper_market: file of a practice exchange that lends paper trading its market; None for Binance.
         reset_layout: start with the default arrangement of panels.
     """
 
@@ -29,6 +30,7 @@ class GuiOptions:
     speed: str | None = None
     trace: Path | None = None
     quit_after_s: float | None = None
+    paper_market: Path | None = None
     reset_layout: bool = False
 
 
@@ -42,5 +44,6 @@ def parse_gui_options(arguments: Sequence[str]) -> GuiOptions:
     parser.add_argument("--speed", help="market seconds per wall second on the practice exchange")
     parser.add_argument("--trace", type=Path, help="write start-up figures to this file")
     parser.add_argument("--quit-after", dest="quit_after_s", type=float, metavar="SECONDS", help="quit by itself")
+    parser.add_argument("--paper-market", type=Path, help="practice exchange whose market paper trading uses")
     parser.add_argument("--reset-layout", action="store_true", help="start with the default arrangement of panels")
     return GuiOptions(**vars(parser.parse_args(list(arguments))))

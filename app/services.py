@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from core.domain.order_plans import PlanDraft
-from core.domain.orders import OrderChange, OrderDraft
+from core.domain.orders import OrderChange, OrderDraft, TradingMode
 from core.domain.positions import Ownership
 from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
@@ -97,7 +97,11 @@ class TradingCommands(Protocol):
         ...
 
     def new_account(self, balance: Decimal) -> None:
-        """Begin a new practice account with `balance` of the quote currency; the strategies come along, stopped."""
+        """Begin a new account with `balance` of the quote currency; the strategies come along, stopped."""
+        ...
+
+    def switch_mode(self, mode: TradingMode) -> None:
+        """Trade with the account of another mode; the strategies come along, stopped."""
         ...
 
 

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from PySide6.QtCore import QObject, QSettings, Signal
 
 from app.tokens import ThemeChoice, UpDown
+from core.domain.orders import TradingMode
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ WINDOW_GEOMETRY = blob("window/geometry")
 LAYOUT_PRESET = text("window/layout_preset", "trading")
 LAST_SYMBOL = text("market/symbol", "BTC/USDT")
 LAST_TIMEFRAME = text("market/timeframe", "1m")
+TRADING_MODE = choice("trading/mode", TradingMode.PRACTICE)  # what the next start opens; shown is what is open
 PRACTICE_SPEED = number("practice/speed", Decimal(1))
 CONFIRM_ORDERS = flag("trading/confirm_orders", True)
 NOTIFY_FILLS = flag("notifications/fills", True)

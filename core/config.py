@@ -51,6 +51,11 @@ class DataPaths:
         return self.root / "keys"
 
     @property
+    def paper(self) -> Path:
+        """Paper accounts, one file per market."""
+        return self.root / "paper"
+
+    @property
     def logs(self) -> Path:
         """Log files and crash traces."""
         return self.root / "logs"

@@ -16,10 +16,15 @@ from app.commands.key_input import PassphraseFileOption
 from app.commands.rearm import command_line as rearm_line
 from core.clock import SystemClock
 from core.config import DataPaths, data_paths
+from core.domain.orders import TradingMode
+from core.errors import UserError
 
 if TYPE_CHECKING:
+    from app.paper import PaperPlace
     from core.execution.api.gateway import ExchangeGateway
     from core.execution.trading_place import TradingPlace
+
+    Connect = Callable[[], AbstractAsyncContextManager[ExchangeGateway]]
 
 app = typer.Typer(add_completion=False)
 
@@ -49,7 +54,6 @@ def kill(
     as_json: JsonOption = False,
 ) -> None:
     """Halt trading and cancel every order, from outside the running program. Trading stays halted until re-armed."""
-    from core.domain.orders import TradingMode
     from core.execution.assembly import fence_path
     from core.execution.fence import Fence
     from core.execution.outside_kill import OutsideKill
@@ -61,8 +65,11 @@ def kill(
     # First of all, before anything that may fail or take time.
     epoch = fence.raise_epoch(reason, wall.now_ns()).epoch
     say("The fence is up: the running program sends nothing any more.")
-    place = None if endpoints is not None else read_place(paths)
-    if place is not None and place.mode is TradingMode.LIVE:
+    paper = None if endpoints is not None else _paper_place(paths)
+    place = None if endpoints is not None or paper is not None else read_place(paths)
+    if paper is not None:
+        account = _paper_account(paths, paper, flatten=flatten)
+    elif place is not None and place.mode is TradingMode.LIVE:
         account = _live_account(paths, place, passphrase_file)
     else:
         account = _practice_account(paths, endpoints)
@@ -76,6 +83,37 @@ def kill(
         say(f"Note: {error}")
     if not report.complete:
         raise CommandFailed
+
+
+def _paper_place(paths: DataPaths) -> PaperPlace | None:
+    """Return the paper account that was traded with last; None where it was a practice account.
+
+    Raises:
+        UserError: it was one, and nobody knows which.
+    """
+    from app.paper import read_place
+    from core.execution.assembly import last_mode
+    from core.practice.endpoints_file import endpoints_path
+
+    mode = last_mode(paths)
+    if mode is not TradingMode.PAPER and (mode is not None or endpoints_path(paths).exists()):
+        return None
+    place = read_place(paths)
+    if place is None and mode is TradingMode.PAPER:
+        raise UserError("Nothing says which paper account was traded with.", "Start paper trading once more.")
+    return place
+
+
+def _paper_account(paths: DataPaths, place: PaperPlace, *, flatten: bool) -> KilledAccount:
+    """A paper account is a file: it is cancelled in there, and no venue hears of it."""
+    from app.paper import open_account_at_rest, stored_fingerprint
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[ExchangeGateway]:
+        async with open_account_at_rest(paths, place, trades=flatten) as gateway:
+            yield gateway
+
+    return KilledAccount(stored_fingerprint(paths, place), connect)
 
 
 def _practice_account(paths: DataPaths, endpoints: Path | None) -> KilledAccount:

@@ -6,7 +6,8 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ from app.commands.trade_commands import CommandReader
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
 from core.domain.data_origin import is_practice
-from core.domain.money import parse_decimal, plain
+from core.domain.money import ZERO, parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
 from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
@@ -28,6 +29,7 @@ from core.strategies.spec import StrategySpec
 
 if TYPE_CHECKING:
     from app.live import LiveSession
+    from app.paper import PaperSession
     from app.runtime import BarHook, PracticeLink, TradingSession
     from core.config import DataPaths
     from core.domain.candles import Candle
@@ -56,6 +58,22 @@ class ExchangeChoice:
     def lockstep(self) -> bool:
         """Whether our own exchange waits for each bar to be handled."""
         return self.speed == "max"
+
+
+@dataclass(frozen=True, slots=True)
+class PaperChoice:
+    """Which paper account to trade with.
+
+    Attributes:
+        endpoints: file of a practice exchange that lends its market; None for Binance.
+        opening: what it begins with, by currency; None goes on with what is there.
+        fees_in: currency that pays fees while there is enough of it; "" for none.
+    """
+
+    endpoints: Path | None
+    opening: dict[str, Decimal] | None
+    new_account: bool
+    fees_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +112,17 @@ class Outcome:
 @command
 def trade(
     practice: Annotated[bool, typer.Option("--practice", help="Start a practice exchange for this run.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Simulate orders against live market data; no keys, no real money.")
+    ] = False,
     endpoints: Annotated[
         Path | None, typer.Option(help="JSON file with the addresses of a running practice exchange.")
     ] = None,
+    venue: Annotated[str | None, typer.Option(help="Whose market a paper account trades on: binance.")] = None,
+    balance: Annotated[str | None, typer.Option(help="Quote currency a new paper account begins with.")] = None,
+    new_account: Annotated[
+        bool, typer.Option("--new-account", help="Set the present paper account aside and begin a new one.")
+    ] = False,
     model: Annotated[str | None, typer.Option(help="Model to trade with; none only keeps the books.")] = None,
     symbol: Annotated[str, typer.Option(help="Market.")] = "BTC/USDT",
     timeframe: Annotated[str, typer.Option(help="Bar length.")] = "1h",
@@ -113,6 +139,9 @@ def trade(
         str | None, typer.Option(help='What --live asks to be typed: "TRADE LIVE WITH" and the name of the key.')
     ] = None,
     passphrase_file: PassphraseFileOption = None,
+    fees_in: Annotated[
+        str, typer.Option(help="Currency a paper account pays fees in while it holds enough of it, such as BNB.")
+    ] = "",
     commands: Annotated[
         bool, typer.Option("--commands", help="Take orders by hand: JSON lines on standard input.")
     ] = False,
@@ -126,19 +155,30 @@ def trade(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Trade headless and compare the books with the exchange at the end."""
+    """Trade headless, on the practice exchange, on paper or live, and compare the books at the end."""
     from app.commands.trade_live import confirmed_key, live_choice
     from app.runtime import prepare_data
     from core.logger import LogSetup
 
-    if [practice, endpoints is not None, live].count(True) != 1:
-        raise UserError("Where to trade is not clear.", "Give one of --practice, --endpoints FILE and --live.")
+    if not paper and [practice, endpoints is not None, live].count(True) != 1:
+        ways = "Give one of --practice, --endpoints FILE, --paper and --live."
+        raise UserError("Where to trade is not clear.", ways)
+    if paper and live:
+        raise UserError("Where to trade is not clear.", "Give either --paper or --live.")
     account = live_choice(key, confirm, passphrase_file, live=live)
     if live and (seed, speed, replay, faults) != (None, None, None, None):
         raise UserError("A real market has no seed, speed, replay and faults.", "Leave them out with --live.")
-    if faults is not None and endpoints is not None:
+    choice: ExchangeChoice | PaperChoice
+    if paper:
+        own_exchange = practice or any(given is not None for given in (seed, speed, replay, faults))
+        choice = _paper_choice(endpoints, venue, balance, symbol, new_account=new_account, own_exchange=own_exchange)
+        choice = replace(choice, fees_in=fees_in.upper())
+    elif venue is not None or balance is not None or new_account or fees_in:
+        raise UserError("Those options belong to paper trading.", "Leave them out, or give --paper.")
+    elif faults is not None and endpoints is not None:
         raise UserError("--faults arms an exchange started for this run.", "Leave it out, or use its control address.")
-    choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
+    else:
+        choice = ExchangeChoice(endpoints, seed, speed, replay, faults, timeframe)
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
@@ -157,6 +197,35 @@ def trade(
     finally:
         logs.close()
     _conclude(outcome, paths, as_json=as_json)
+
+
+def _paper_choice(
+    endpoints: Path | None,
+    venue: str | None,
+    balance: str | None,
+    symbol: str,
+    *,
+    new_account: bool,
+    own_exchange: bool,
+) -> PaperChoice:
+    """Check what was asked of paper trading.
+
+    Raises:
+        UserError: it contradicts itself, or cannot be done.
+    """
+    if own_exchange or (endpoints is not None and venue is not None):
+        raise UserError("Whose market to trade on is not clear.", "Give --paper with --endpoints FILE or --venue.")
+    if venue not in (None, "binance"):
+        raise UserError(f"Paper trading knows no venue {venue!r}.", "Give --venue binance.")
+    if balance is None:
+        return PaperChoice(endpoints, None, new_account)
+    try:
+        amount = parse_decimal(balance)
+    except ValueError:
+        amount = ZERO
+    if amount <= 0:
+        raise UserError(f"The balance {balance!r} is not an amount of money.", "Give a number such as 10000.")
+    return PaperChoice(endpoints, {symbol.partition("/")[2] or "USDT": amount}, new_account)
 
 
 def _conclude(outcome: Outcome, paths: DataPaths, *, as_json: bool) -> None:
@@ -212,8 +281,11 @@ def _check_model(paths: DataPaths, spec: StrategySpec, *, live: bool) -> None:
         )
 
 
-async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: Any) -> Outcome:
+async def _trade(paths: DataPaths, choice: ExchangeChoice | PaperChoice, plan: RunPlan, logs: Any) -> Outcome:
     from app.runtime import open_trading_session
+
+    if isinstance(choice, PaperChoice):
+        return await _trade_on_paper(paths, choice, plan, logs)
 
     async with _exchange(paths, choice) as endpoints:
         logs.redactor.add(endpoints.token, endpoints.api_key, endpoints.api_secret)
@@ -224,7 +296,7 @@ async def _trade(paths: DataPaths, choice: ExchangeChoice, plan: RunPlan, logs: 
             paths, endpoints, Teller(watch), bar_processed=hook, sentinel=plan.sentinel
         )
         try:
-            return await _run(session, plan, watch, stop, lockstep=choice.lockstep)
+            return await _run(session, plan, watch, stop, session.link if choice.lockstep else None)
         finally:
             await session.close()
 
@@ -233,9 +305,32 @@ async def _trade_live(paths: DataPaths, own: tuple[KeyBook, LoadedKey], plan: Ru
     from app.commands.trade_live import trade_live
 
     async def run(session: LiveSession, watch: StrategyWatch, stop: asyncio.Event) -> Outcome:
-        return await _run(session, plan, watch, stop, lockstep=False)
+        return await _run(session, plan, watch, stop)
 
     return await trade_live(paths, *own, run, plan.sentinel)
+
+
+async def _trade_on_paper(paths: DataPaths, choice: PaperChoice, plan: RunPlan, logs: Any) -> Outcome:
+    from app.paper import PaperMarket, open_paper_session
+    from core.practice.endpoints_file import read_endpoints
+
+    market = PaperMarket.of(None if choice.endpoints is None else read_endpoints(choice.endpoints))
+    if market.endpoints is not None:
+        logs.redactor.add(market.endpoints.token)
+    stop = asyncio.Event()
+    watch = StrategyWatch(stop.set)
+    session = await open_paper_session(
+        paths,
+        market,
+        Teller(watch),
+        opening=choice.opening,
+        new_account=choice.new_account,
+        fees_in=choice.fees_in,
+    )
+    try:
+        return await _run(session, plan, watch, stop)
+    finally:
+        await session.close()
 
 
 @asynccontextmanager
@@ -280,11 +375,13 @@ async def _release_first_bar(link: PracticeLink, symbol: str) -> None:
 
 
 async def _run(
-    session: TradingSession | LiveSession, plan: RunPlan, watch: StrategyWatch, stop: asyncio.Event, *, lockstep: bool
+    session: TradingSession | PaperSession | LiveSession,
+    plan: RunPlan,
+    watch: StrategyWatch,
+    stop: asyncio.Event,
+    lockstep: PracticeLink | None = None,
 ) -> Outcome:
-    from app.runtime import PracticeLink
-
-    executor, spec, link = session.executor, plan.spec, session.link
+    executor, spec = session.executor, plan.spec
     await executor.start()
     _require_armed(executor.trading_record, plan.rearm)
     watch.expect(executor.wanted_strategies | ({spec.strategy_id} if spec is not None else set()))
@@ -300,8 +397,7 @@ async def _run(
                 await executor.add_strategy(spec)
             await executor.start_strategy(spec.strategy_id)
             if lockstep and await _in_time(_listen(executor, spec.strategy_id), running, stop):
-                assert isinstance(link, PracticeLink)  # no other market waits for anybody
-                await _release_first_bar(link, spec.symbol)
+                await _release_first_bar(lockstep, spec.symbol)
         await _in_time(_pass(plan.minutes), running, stop)
         if reader is not None:
             await reader.close()

@@ -19,6 +19,7 @@ from app.models.notifications_model import NotificationsModel
 from app.models.orders_model import OrdersModel
 from app.models.owner_names import OwnerNames
 from app.models.ownerships import Ownerships
+from app.models.plans_model import PlansModel
 from app.models.positions_model import PositionsModel
 from app.models.precision import Precision
 from app.models.record_model import RecordModel
@@ -26,6 +27,7 @@ from app.models.strategies_model import StrategiesModel
 from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, Ticker
 from core.domain.money import ZERO
+from core.domain.order_plans import OrderPlan, PlanKind, parse_child
 from core.domain.orders import OrderState, TradingMode, TradingState
 from core.domain.positions import Balance
 from core.events import (
@@ -39,6 +41,7 @@ from core.events import (
     Notice,
     OrderUpdated,
     OwnershipChanged,
+    PlanUpdated,
     PositionChanged,
     RiskFigures,
     RiskSettingsChanged,
@@ -62,7 +65,7 @@ class WindowModels(QObject):
     """The table models and the latest single values.
 
     Attributes:
-        orders, positions, fills, strategies, log, notifications: table models.
+        orders, plans, positions, fills, strategies, log, notifications: table models.
         names: what strategies are called.
         ownerships: who may trade which market.
         mode: which money is moved; None before the executor said so.
@@ -86,7 +89,8 @@ class WindowModels(QObject):
         self._now_ns = now_ns
         self.precision = Precision()
         self.names = OwnerNames()
-        self.orders = OrdersModel(self.precision, self, self.names)
+        self.plans = PlansModel(self.precision, self)
+        self.orders = OrdersModel(self.precision, self, self.names, self.plans.kind_of)
         self.ownerships = Ownerships()
         self.positions = PositionsModel(self.precision, self, self.names, self.ownerships)
         self.fills = FillsModel(self.precision, self, self.names)
@@ -107,7 +111,7 @@ class WindowModels(QObject):
     @property
     def tables(self) -> tuple[RecordModel, ...]:
         """Every table model."""
-        return (self.orders, self.positions, self.fills, self.strategies, self.log, self.notifications)
+        return (self.orders, self.plans, self.positions, self.fills, self.strategies, self.log, self.notifications)
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -120,6 +124,8 @@ class WindowModels(QObject):
         match event:
             case OrderUpdated(order=order):
                 self.orders.put(order)
+            case PlanUpdated(plan=plan):
+                self._learn_plan(plan)
             case FillBooked(fill=fill, order=order):
                 self.fills.put(FillRow(fill, order))
             case PositionChanged(position=position, mark_price=mark):
@@ -222,6 +228,20 @@ class WindowModels(QObject):
             largest_position=self.positions.largest_value(),
         )
 
+    def protected(self, symbol: str, owner: str) -> Decimal:
+        """Return how much of an owner's position the order plans under way close."""
+        entered: dict[str, Decimal] = {}
+        for order in self.orders.records():
+            intent = order.intent
+            if intent.parent_id and parse_child(intent.intent_id)[1] == "entry":
+                entered[intent.parent_id] = entered.get(intent.parent_id, ZERO) + order.filled_quantity
+        total = ZERO
+        for plan in self.plans.under_way():
+            draft = plan.draft
+            if (draft.symbol, draft.owner) == (symbol, owner):
+                total += draft.quantity if draft.kind is PlanKind.EXIT else entered.get(plan.plan_id, ZERO)
+        return total
+
     def profit(self) -> Decimal | None:
         """Return realised plus open profit after fees over all positions; None before the first position."""
         rows = self.positions.owner_rows()
@@ -241,7 +261,7 @@ class WindowModels(QObject):
         """Forget the books of another account; those of the same one are only told again."""
         self._telling_books = True
         if self._account not in ("", account):
-            for table in (self.orders, self.positions, self.fills, self.strategies):
+            for table in (self.orders, self.plans, self.positions, self.fills, self.strategies):
                 table.clear()
             self.ownerships.forget()
             self._balances = {}
@@ -250,7 +270,7 @@ class WindowModels(QObject):
 
     def _on_connection(self, status: ConnectionStatus) -> None:
         self._links[status.link] = status
-        if status.mode is not self.mode:
+        if status.mode is not self.mode and (self.mode is None or status.link == "orders"):
             self.mode = status.mode
             self.mode_changed.emit(status.mode)
         self.connection_changed.emit(status)
@@ -260,12 +280,18 @@ class WindowModels(QObject):
             for table in (self.orders, self.positions, self.fills):
                 table.retranslate()  # rows that came before the title show it as well
 
+    def _learn_plan(self, plan: OrderPlan) -> None:
+        fresh = self.plans.kind_of(plan.plan_id) is None
+        self.plans.put(plan)
+        if fresh and any(order.intent.parent_id == plan.plan_id for order in self.orders.records()):
+            self.orders.retranslate()  # parts that came before their plan are called after it as well
+
     def _is_news(self, event: ExecutorEvent) -> bool:
         """Whether an event says something beyond fresh figures; latency and profit change every second.
 
         Of the books told at the beginning of a session only an order that nobody knows the fate of is news.
         """
-        if self._telling_books and isinstance(event, OrderUpdated | FillBooked):
+        if self._telling_books and isinstance(event, OrderUpdated | FillBooked | PlanUpdated):
             return isinstance(event, OrderUpdated) and event.order.state is OrderState.UNKNOWN
         if isinstance(event, ConnectionStatus):
             before = self._links.get(event.link)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtCore import QObject
 
+from app.flows.plan_text import child_text
 from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_time, mark, tr
 from app.models.owner_names import OwnerNames
 from app.models.precision import Precision
 from app.models.record_model import Column, RecordModel, Tone
+from core.domain.order_plans import PlanKind, parse_child
 from core.domain.orders import IntentSource, Order, OrderState, OrderType, Side
 
 HISTORY_LIMIT = 2_000
@@ -63,16 +67,37 @@ def owner_text(source: IntentSource, owner: str, names: OwnerNames) -> str:
     return tr("Stop trading") if source is IntentSource.KILL_SWITCH else names.title(owner)
 
 
+def _no_plans(_plan_id: str) -> PlanKind | None:
+    return None
+
+
 def is_open(order: Order) -> bool:
     """Whether an order may still trade."""
     return not order.state.is_terminal
 
 
 class OrdersModel(RecordModel[Order]):
-    """Every order known, by client order id."""
+    """Every order known, by client order id.
 
-    def __init__(self, precision: Precision, parent: QObject | None = None, names: OwnerNames | None = None) -> None:
+    Args:
+        kind_of: what the order plan with an id is; parts of plans are called after it.
+    """
+
+    def __init__(
+        self,
+        precision: Precision,
+        parent: QObject | None = None,
+        names: OwnerNames | None = None,
+        kind_of: Callable[[str], PlanKind | None] = _no_plans,
+    ) -> None:
         shown_names = names or OwnerNames()
+
+        def wanted_by(order: Order) -> str:
+            intent = order.intent
+            if not intent.parent_id:
+                return owner_text(intent.source, intent.owner, shown_names)
+            plan_id, role, _ = parse_child(intent.intent_id)
+            return child_text(kind_of(plan_id), role)
 
         def price(order: Order) -> str:
             limit = order.intent.limit_price
@@ -142,10 +167,10 @@ class OrdersModel(RecordModel[Order]):
             Column[Order](
                 "owner",
                 mark("From"),
-                lambda o: owner_text(o.intent.source, o.intent.owner, shown_names),
+                wanted_by,
                 lambda o: o.intent.owner,
                 tone=lambda o: Tone.WARNING if is_open(o) and o.intent.source is IntentSource.MANUAL else None,
-                width=15,
+                width=17,
             ),
             Column[Order]("updated", mark("Updated"), lambda o: format_time(_updated(o)), _updated, width=14),
             Column[Order](

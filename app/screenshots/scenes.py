@@ -19,6 +19,7 @@ from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
 from app.screenshots.keys_scenes import keys_scenes
 from app.screenshots.market import NOW_NS
+from app.screenshots.plan_scenes import plan_scenes
 from app.screenshots.session import BTC, HOURLY, WOULD_TRADE
 from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.ticket_scenes import ticket_scenes
@@ -72,7 +73,10 @@ def stages() -> tuple[Stage, ...]:
     """Return every picture, in the order it is taken."""
     return (
         # What the later window scenes tell must not stand in the lists of the panels.
-        Stage(_trade, {"main_window": _main_window, **_panel_scenes(), **_dialog_scenes(), **_window_scenes()}),
+        Stage(
+            _trade,
+            {"main_window": _main_window, **_panel_scenes(), **_dialog_scenes(), **plan_scenes(), **_window_scenes()},
+        ),
         Stage(_nothing, _start_scenes()),
         Stage(_trade, ticket_scenes()),
         Stage(
@@ -129,6 +133,7 @@ def _start_scenes() -> dict[str, Take]:
         DockName.TRAINING,
         DockName.STRATEGIES,
         DockName.ORDERS,
+        DockName.PLANS,
         DockName.POSITIONS,
         DockName.FILLS,
         DockName.LOG,
@@ -185,7 +190,14 @@ def _window_scenes() -> dict[str, Take]:
 
 
 def _panel_scenes() -> dict[str, Take]:
-    tables = (DockName.ORDERS, DockName.FILLS, DockName.STRATEGIES, DockName.LOG, DockName.NOTIFICATIONS)
+    tables = (
+        DockName.ORDERS,
+        DockName.PLANS,
+        DockName.FILLS,
+        DockName.STRATEGIES,
+        DockName.LOG,
+        DockName.NOTIFICATIONS,
+    )
     return {
         "dock_chart": partial(Studio.dock_picture, name=DockName.CHART),
         "dock_chart_stale": _chart_stale,

@@ -16,6 +16,7 @@ from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT, VENUE,
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.screenshots.market import NOW_NS, PictureMarket
+from app.screenshots.plans import BRACKET_ID, picture_plans
 from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
 from core.domain.data_origin import with_caution
@@ -42,6 +43,7 @@ from core.events import (
     IntentDenied,
     Notice,
     OrderUpdated,
+    PlanUpdated,
     PositionChanged,
     Severity,
     SignalEmitted,
@@ -112,6 +114,8 @@ class PictureSession:
         yield from self._executions(positions)
         for status in self._strategies(StrategyState.RUNNING, positions):
             yield NOW_NS, status
+        for plan in picture_plans(self.part_of_price, NOW_NS):
+            yield plan.created_ns, PlanUpdated(plan)
         for order in self._orders():
             if order.state is OrderState.DENIED:
                 yield order.updated_ns, IntentDenied(order.intent, "MAX_ORDER_VALUE", order.message)
@@ -171,6 +175,10 @@ class PictureSession:
     def price(self, symbol: str) -> Decimal:
         """Return the last price of a market."""
         return self._prices[symbol]
+
+    def part_of_price(self, symbol: str, share: float) -> Decimal:
+        """Return a share of the last price of a market, on its steps."""
+        return self._decimal(symbol, float(self.price(symbol)) * share)
 
     # --- parts ------------------------------------------------------------------------------------------------
 
@@ -262,7 +270,7 @@ class PictureSession:
             self._order(7, ETH, Side.SELL, "0.1000", 1.02, OrderState.EXPIRED, 3_130, text=_NEVER_ARRIVED),
             self._order(6, BTC, Side.BUY, "0.25000", 0.999, OrderState.DENIED, 2_404, text=_TOO_LARGE),
             self._order(5, SOL, Side.BUY, "40.000", 0.93, OrderState.CANCELED, 1_802),
-            self._order(4, BTC, Side.SELL, "0.00500", 0.981, new, 409, stop=0.982),
+            self._order(4, BTC, Side.SELL, "0.00500", 0.981, new, 409, stop=0.982, plan=BRACKET_ID),
             self._order(3, BTC, Side.SELL, "0.02000", 1.019, part, 212, owner=HOURLY, filled="0.00800"),
             self._order(2, ETH, Side.BUY, "0.2500", 0.994, new, 74, owner=QUARTERLY),
             self._order(1, BTC, Side.BUY, "0.01000", 0.989, new, 31),
@@ -285,9 +293,10 @@ class PictureSession:
         filled: str = "0",
         text: str = "",
         stop: float | None = None,
+        plan: str = "",
     ) -> Order:
-        """Return an order at `share` of the last price."""
-        price = self._decimal(symbol, float(self.price(symbol)) * share)
+        """Return an order at `share` of the last price; with `plan` the stop of that order plan."""
+        price = self.part_of_price(symbol, share)
         order = sample_order(
             number,
             NOW_NS,
@@ -303,8 +312,9 @@ class PictureSession:
         )
         if stop is None:
             return order
-        trigger = self._decimal(symbol, float(self.price(symbol)) * stop)
-        return replace(order, intent=replace(order.intent, order_type=OrderType.STOP_LOSS_LIMIT, stop_price=trigger))
+        trigger = self.part_of_price(symbol, stop)
+        intent = replace(order.intent, order_type=OrderType.STOP_LOSS_LIMIT, stop_price=trigger)
+        return replace(order, intent=replace(intent, intent_id=f"plan:{plan}:stop:0") if plan else intent)
 
     def _decimal(self, symbol: str, price: float) -> Decimal:
         return self._rules[symbol].round_price(Decimal(repr(price)))

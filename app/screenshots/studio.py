@@ -111,6 +111,9 @@ class SilentCommands:
     def new_account(self, balance: Decimal) -> None:
         """Ignore the wish for a new account."""
 
+    def switch_mode(self, mode: TradingMode) -> None:
+        """Ignore the wish for another mode."""
+
     def watch(self, symbol: str, timeframe: str) -> None:
         """Ignore the wish for another market."""
 

@@ -11,12 +11,14 @@ from PySide6.QtWidgets import QWidget
 
 from app.i18n import mark, tr
 from app.theme import ThemeManager
+from core.domain.orders import TradingMode
 
 
 class ActionId(StrEnum):
     """Names of the actions; constants, used in saved settings and tests."""
 
     NEW_ORDER = "new_order"
+    NEW_PLAN = "new_plan"
     CANCEL_ALL = "cancel_all"
     KILL = "kill"
     KILL_FLATTEN = "kill_flatten"
@@ -25,6 +27,8 @@ class ActionId(StrEnum):
     KEYS = "keys"
     RISK_LIMITS = "risk_limits"
     NEW_ACCOUNT = "new_account"
+    MODE_PRACTICE = "mode_practice"
+    MODE_PAPER = "mode_paper"
     TRAIN = "train"
     ADD_STRATEGY = "add_strategy"
     PALETTE = "palette"
@@ -90,7 +94,8 @@ class ActionSpec:
     grave: bool = False
 
 
-LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
+MODE_GROUP, LANGUAGE_GROUP, THEME_GROUP, COLOUR_GROUP, LAYOUT_GROUP = (
+    mark("Mode"),
     mark("Language"),
     mark("Theme"),
     mark("Rising and falling"),
@@ -109,6 +114,14 @@ ACTIONS: tuple[ActionSpec, ...] = (
         grave=True,
     ),
     ActionSpec(A.NEW_ORDER, M.TRADE, mark("Order ticket"), mark("Go to the order ticket"), "wallet", "F2"),
+    ActionSpec(
+        A.NEW_PLAN,
+        M.TRADE,
+        mark("New order plan…"),
+        mark("A stop, a target, a bracket, or an order spread over time"),
+        "layers",
+        "Shift+F2",
+    ),
     ActionSpec(
         A.CANCEL_ALL,
         M.TRADE,
@@ -159,9 +172,25 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec(
         A.NEW_ACCOUNT,
         M.TRADE,
-        mark("New practice account…"),
-        mark("Begin again with fresh practice money; the old books are kept"),
+        mark("New account…"),
+        mark("Begin again with fresh play money; the old books are kept"),
         "plus",
+        grave=True,
+    ),
+    ActionSpec(
+        A.MODE_PRACTICE,
+        M.TRADE,
+        mark("Practice"),
+        mark("Trade on the practice exchange on this computer"),
+        group=MODE_GROUP,
+        grave=True,
+    ),
+    ActionSpec(
+        A.MODE_PAPER,
+        M.TRADE,
+        mark("Paper"),
+        mark("Trade on Binance's live market with simulated fills, without keys"),
+        group=MODE_GROUP,
         grave=True,
     ),
     ActionSpec(A.TRAIN, M.STRATEGY, mark("Train a model…"), mark("Open the training wizard"), "brain", "Ctrl+T"),
@@ -216,6 +245,8 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec(A.ABOUT, M.HELP, mark("About Maru"), mark("Version and system"), "info"),
 )
 del A, M
+
+MODE_ACTIONS = {TradingMode.PRACTICE: ActionId.MODE_PRACTICE, TradingMode.PAPER: ActionId.MODE_PAPER}
 
 
 class ActionRegistry(QObject):

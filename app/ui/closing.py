@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.flows.plan_flow import WITH_EXITS
+from app.flows.plan_text import KIND_TEXT
 from app.i18n import format_exact, tr, tr_count
 from app.models.hub import WindowModels
 from app.models.orders_model import side_text
+from core.domain.order_plans import OrderPlan
 
 MAX_NAMED = 4  # more would make the question longer than the screen
 
 
 def closing_stakes(models: WindowModels) -> tuple[str, ...]:
-    """Return a translated line about strategies, positions and orders, each where there are any."""
+    """Return a translated line about strategies, positions, orders and order plans, each where there are any."""
     lines: list[str] = []
     if running := [status.title for status in models.strategies.active()]:
         lines.append(
@@ -41,7 +44,38 @@ def closing_stakes(models: WindowModels) -> tuple[str, ...]:
                 names=_listed([f"{side_text(o.side)} {format_exact(o.quantity)} {o.symbol}" for o in orders]),
             )
         )
+    return (*lines, *_plan_lines(models.plans.under_way()))
+
+
+def _plan_lines(plans: Sequence[OrderPlan]) -> tuple[str, ...]:
+    lines: list[str] = []
+    if exits := [_plan_name(plan) for plan in plans if plan.draft.kind in WITH_EXITS]:
+        lines.append(
+            tr_count(
+                "{n} order plan ({names}) sleeps meanwhile: a stop rests at the exchange, a target and a trailing "
+                "stop are watched only while the program runs.",
+                "{n} order plans ({names}) sleep meanwhile: a stop rests at the exchange, a target and a trailing "
+                "stop are watched only while the program runs.",
+                len(exits),
+                names=_listed(exits),
+            )
+        )
+    if parts := [_plan_name(plan) for plan in plans if plan.draft.kind not in WITH_EXITS]:
+        lines.append(
+            tr_count(
+                "{n} order plan ({names}) places nothing more until the next start; one that would grow a position "
+                "waits there until you resume it.",
+                "{n} order plans ({names}) place nothing more until the next start; those that would grow a position "
+                "wait there until you resume them.",
+                len(parts),
+                names=_listed(parts),
+            )
+        )
     return tuple(lines)
+
+
+def _plan_name(plan: OrderPlan) -> str:
+    return f"{tr(KIND_TEXT[plan.draft.kind])} {format_exact(plan.draft.quantity)} {plan.draft.symbol}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QMainWindow
 
 from app.models.hub import WindowModels
 from app.ui import welcome
-from app.ui.actions import ActionId, ActionRegistry
+from app.ui.actions import MODE_ACTIONS, ActionId, ActionRegistry
 from app.ui.command_palette import CommandPalette
 from app.ui.dialogs.about_dialog import AboutDialog
 from app.ui.dialogs.guide_dialog import GuideDialog
@@ -25,10 +25,12 @@ from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
 from app.ui.layouts import DockName, Layouts, Preset
+from app.ui.order_dialogs import OrderDialogs
 from app.ui.preferences import Preferences
 from app.ui.questions import Questions
 from app.ui.welcome import WelcomeCard
 from app.ui.window_services import WindowServices
+from core.domain.orders import TradingMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class WindowParts:
     palette: CommandPalette
     ticket: TicketDock
     strategies: StrategiesDock
+    orders: OrderDialogs
 
 
 class Deeds(QObject):
@@ -63,6 +66,7 @@ class Deeds(QObject):
         self._preferences = Preferences(services.theme, services.language, services.settings, parts.actions)
         self._table: dict[ActionId, Callable[[], object]] = {
             ActionId.NEW_ORDER: self.go_to_ticket,
+            ActionId.NEW_PLAN: parts.orders.new_plan,
             ActionId.CANCEL_ALL: partial(services.trading.cancel_all, None),
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
@@ -71,6 +75,8 @@ class Deeds(QObject):
             ActionId.KEYS: self._show_keys,
             ActionId.RISK_LIMITS: self._show_risk_limits,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
+            ActionId.MODE_PRACTICE: partial(self._ask_mode, TradingMode.PRACTICE),
+            ActionId.MODE_PAPER: partial(self._ask_mode, TradingMode.PAPER),
             ActionId.TRAIN: self.train_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
             ActionId.PALETTE: parts.palette.open,
@@ -87,6 +93,8 @@ class Deeds(QObject):
         questions, trading = parts.questions, services.trading
         questions.flatten_confirmed.connect(self._on_flatten_confirmed)
         questions.rearm_confirmed.connect(trading.rearm)
+        questions.mode_confirmed.connect(trading.switch_mode)
+        parts.models.mode_changed.connect(self.show_choices)
         parts.strategies.train_requested.connect(self.train_requested)
         parts.actions.triggered.connect(self.carry_out)
         parts.palette.chosen.connect(self._on_palette)
@@ -106,6 +114,9 @@ class Deeds(QObject):
         self._preferences.show_choices()
         trading = self._parts.layouts.preset is Preset.TRADING
         self._parts.actions.check(ActionId.LAYOUT_TRADING if trading else ActionId.LAYOUT_TRAINING)
+        mode = self._parts.models.mode
+        if mode is not None and mode in MODE_ACTIONS:
+            self._parts.actions.check(MODE_ACTIONS[mode])
 
     @Slot()
     def kill(self) -> None:
@@ -145,6 +156,11 @@ class Deeds(QObject):
         if dialog is not None:
             dialog.show()
             dialog.activateWindow()
+
+    def _ask_mode(self, mode: TradingMode) -> None:
+        self.show_choices()  # the menu shows what is, not what was wished for
+        if mode is not self._parts.models.mode:
+            self._parts.questions.ask_mode(mode)
 
     def _show_risk_limits(self) -> None:
         window, models = self._parts.window, self._parts.models

@@ -26,6 +26,7 @@ class DockName(StrEnum):
     TRAINING = "training"
     STRATEGIES = "strategies"
     ORDERS = "orders"
+    PLANS = "plans"
     POSITIONS = "positions"
     FILLS = "fills"
     LOG = "log"
@@ -42,11 +43,14 @@ class Preset(StrEnum):
 _TABLES = (
     DockName.POSITIONS,
     DockName.ORDERS,
+    DockName.PLANS,
     DockName.FILLS,
     DockName.STRATEGIES,
     DockName.LOG,
     DockName.NOTIFICATIONS,
 )
+# Docks that came later than the others: an arrangement saved before knows nothing of them, and they join this one.
+_NEIGHBOUR = {DockName.PLANS: DockName.ORDERS}
 _LEFT, _RIGHT = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
 _CHART_WIDTH, _BOOK_WIDTH, _TICKET_WIDTH, _TRAINING_WIDTH = 208 * GRID, 70 * GRID, 82 * GRID, 130 * GRID
 _CHART_HEIGHT, _TABLE_HEIGHT = 110 * GRID, 62 * GRID
@@ -215,11 +219,25 @@ class Layouts(QObject):
     def _take(self, preset: Preset, state: bytes) -> bool:
         self.preset = preset
         if state and self._window.restoreState(QByteArray(state), STATE_VERSION):
+            self._place_newcomers(state)
             self.refresh_titles()
             self.arranged.emit()
             return True
         self.apply(preset)
         return False
+
+    def _place_newcomers(self, state: bytes) -> None:
+        """Put docks that a saved arrangement does not name behind their neighbours."""
+        for name, neighbour in _NEIGHBOUR.items():
+            dock, beside = self._docks.get(name), self._docks.get(neighbour)
+            # Qt writes object names as big-endian UTF-16.
+            if dock is None or beside is None or dock.objectName().encode("utf-16-be") in state:
+                continue
+            front = [other for other in self._window.tabifiedDockWidgets(beside) if not other.visibleRegion().isEmpty()]
+            dock.setFloating(False)
+            self._window.tabifyDockWidget(beside, dock)
+            dock.show()
+            (front[0] if front else beside).raise_()
 
     def show(self, name: DockName, *, focus: bool = False) -> None:
         """Bring a dock to the front; with `focus` its keys work at once."""

@@ -29,11 +29,13 @@ from app.ui.docks.fills_dock import FillsDock
 from app.ui.docks.log_dock import LogDock
 from app.ui.docks.notifications_dock import NotificationsDock
 from app.ui.docks.orders_dock import OrdersDock
+from app.ui.docks.plans_dock import PlansDock
 from app.ui.docks.positions_dock import PositionsDock
 from app.ui.docks.strategies_dock import StrategiesDock
 from app.ui.docks.ticket_dock import TicketDock
 from app.ui.layouts import DockName, Layouts, Preset
 from app.ui.menus import Menus
+from app.ui.order_dialogs import OrderDialogs
 from app.ui.ownership_questions import OwnershipQuestions
 from app.ui.questions import Questions
 from app.ui.status_bar import StatusBar
@@ -66,7 +68,7 @@ class MainWindow(QMainWindow):
 
     Attributes:
         models: everything shown, fed by `on_executor_event`.
-        ticket, orders, positions, fills, strategies, log, notifications: the panels.
+        ticket, orders, plans, positions, fills, strategies, log, notifications: the panels.
         layouts, memory: arrangement and its storage.
         deeds: what menus, shortcuts and the palette do.
 
@@ -113,6 +115,7 @@ class MainWindow(QMainWindow):
         self.ticket = TicketDock(trading, models.strategies, models.ownerships, theme, self._services.now_ns)
         self.strategies = StrategiesDock(models.strategies, trading, theme, models.equity)
         self.orders = OrdersDock(models.orders, trading, theme)
+        self.plans = PlansDock(models.plans, trading, theme)
         self.positions = PositionsDock(models.positions, theme)
         self.fills = FillsDock(models.fills, theme)
         self.log = LogDock(models.log, theme)
@@ -121,6 +124,7 @@ class MainWindow(QMainWindow):
             DockName.TICKET: self.ticket,
             DockName.STRATEGIES: self.strategies,
             DockName.ORDERS: self.orders,
+            DockName.PLANS: self.plans,
             DockName.POSITIONS: self.positions,
             DockName.FILLS: self.fills,
             DockName.LOG: self.log,
@@ -151,6 +155,7 @@ class MainWindow(QMainWindow):
         self.error_dialog = ErrorDialog(services.theme, self)
         self.questions = Questions(self)
         self.ownership = OwnershipQuestions(self, services.trading, self.models)
+        self.order_dialogs = OrderDialogs(self, services.trading, self.models, lambda: self._symbol, services.now_ns)
         self.mode_frame = ModeFrame(services.theme, self)
         parts = WindowParts(
             self,
@@ -161,9 +166,10 @@ class MainWindow(QMainWindow):
             self.palette_,
             self.ticket,
             self.strategies,
+            self.order_dialogs,
         )
         self.deeds = Deeds(services, parts)
-        panels = (self.orders, self.positions, self.fills, self.strategies, self.log, self.notifications)
+        panels = (self.orders, self.plans, self.positions, self.fills, self.strategies, self.log, self.notifications)
         self.memory = WindowMemory(self, self.layouts, [panel.table for panel in panels], services.settings)
         self._table_timer, self._frame_timer = QTimer(self), QTimer(self)
         self._table_timer.setInterval(TABLE_MS)
@@ -182,6 +188,10 @@ class MainWindow(QMainWindow):
         self.questions.quit_confirmed.connect(self.close_requested)
         self.toasts.clicked.connect(self._on_toast_clicked)
         self.positions.close_requested.connect(self._on_close_position)
+        self.positions.protect_requested.connect(self._on_protect_position)
+        self.orders.resolve_requested.connect(self.order_dialogs.resolve)
+        self.orders.change_requested.connect(self.order_dialogs.change)
+        self.plans.new_requested.connect(self.order_dialogs.new_plan)
         for source in (self.positions, self.ticket.head):
             source.take_over_requested.connect(self.ownership.ask_take_over)
             source.hand_back_requested.connect(self.ownership.ask_hand_back)
@@ -189,7 +199,7 @@ class MainWindow(QMainWindow):
         self.positions.share_requested.connect(self.ownership.ask_share)
         self.deeds.train_requested.connect(self.train_requested)
         self.deeds.market_chosen.connect(self.show_market)
-        for panel in (self.orders, self.positions, self.fills, self.strategies):
+        for panel in (self.orders, self.plans, self.positions, self.fills, self.strategies):
             panel.market_requested.connect(self.show_market)
         self._services.language.changed.connect(self.retranslate)
         self._table_timer.timeout.connect(self._on_table_tick)
@@ -325,6 +335,12 @@ class MainWindow(QMainWindow):
         self.refresh_now()
         self.layouts.show(DockName.TICKET)
         self.ticket.draft_close(position)
+
+    @Slot(object)
+    def _on_protect_position(self, position: Position) -> None:
+        self.show_market(position.symbol)
+        self.refresh_now()
+        self.order_dialogs.protect(position)
 
     @Slot()
     def _on_toast_clicked(self) -> None:

@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.i18n import tr
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from core.domain.orders import TradingMode
 
 Buttons = tuple[tuple[str, str, str], ...]
 
@@ -17,12 +18,14 @@ class Questions(QObject):
     Signals:
         flatten_confirmed: halt, cancel and sell everything.
         rearm_confirmed: allow trading again.
+        mode_confirmed: trade in this `TradingMode`.
         tray_confirmed: hide to the tray.
         quit_confirmed: end the program.
     """
 
     flatten_confirmed = Signal()
     rearm_confirmed = Signal()
+    mode_confirmed = Signal(object)
     tray_confirmed = Signal()
     quit_confirmed = Signal()
 
@@ -30,6 +33,7 @@ class Questions(QObject):
         super().__init__(window)
         self._window = window
         self._open: dict[str, ConfirmDialog] = {}
+        self._mode = TradingMode.PRACTICE
 
     def ask_flatten(self, holdings: tuple[str, ...]) -> None:
         """Ask whether everything is to be sold."""
@@ -43,6 +47,23 @@ class Questions(QObject):
         buttons = (("cancel", tr("Stay halted"), ""), ("rearm", tr("Re-arm"), "primary"))
         stakes = (tr("Drawdown and today's loss are measured anew from then on."),)
         self._ask("rearm_dialog", tr("Allow trading again?"), text, stakes, buttons)
+
+    def ask_mode(self, mode: TradingMode) -> None:
+        """Ask whether to trade with the account of another mode."""
+        self._mode = mode
+        paper = mode is TradingMode.PAPER
+        title = tr("Change to paper trading?") if paper else tr("Change to the practice exchange?")
+        text = (
+            tr("Orders are filled in a simulation against the live market. No keys are used and no real money moves.")
+            if paper
+            else tr("Orders go to the practice exchange on this computer. No real money moves.")
+        )
+        stakes = (
+            tr("Strategies come along, stopped."),
+            tr("Open orders of the present account stay open; it goes on when you come back."),
+        )
+        buttons = (("cancel", tr("Stay"), ""), ("mode", tr("Change"), "primary"))
+        self._ask("mode_dialog", title, text, stakes, buttons)
 
     def ask_close(self, stakes: tuple[str, ...], *, tray: bool) -> None:
         """Ask whether to leave although something goes on; offers the tray where there is one."""
@@ -77,6 +98,8 @@ class Questions(QObject):
                 self.flatten_confirmed.emit()
             case "rearm":
                 self.rearm_confirmed.emit()
+            case "mode":
+                self.mode_confirmed.emit(self._mode)
             case "tray":
                 self.tray_confirmed.emit()
             case "quit":

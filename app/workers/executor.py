@@ -21,7 +21,7 @@ from app.workers.base import AsyncWorkerThread
 from app.workers.retry import PAUSES_S, Retry, needs_person
 from app.workers.snapshot import EventQueue
 from core.domain.order_plans import PlanDraft
-from core.domain.orders import STOP_REASON, OrderChange, OrderDraft
+from core.domain.orders import STOP_REASON, OrderChange, OrderDraft, TradingMode
 from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, ExecutorEvent, FillBooked, Notice, Severity
@@ -140,6 +140,7 @@ Command = Callable[[TradingEngine], Awaitable[Any]]
 # Told the sentence where a command was refused.
 Refused = Callable[[str], None]
 OpenAccount = Callable[[Decimal], Awaitable[None]]
+ChooseMode = Callable[[TradingMode], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +152,16 @@ class _PendingKill:
 
 @dataclass(frozen=True, slots=True)
 class _Renewal:
-    """The wish for a new account: what it begins with, and the strategies that come along."""
+    """The wish for another account: a new one or that of another mode, and the strategies that come along.
 
-    balance: Decimal
+    Attributes:
+        balance: what a new account begins with; None where none is wanted.
+        mode: whose account is wanted; None for the present mode's.
+    """
+
     strategies: tuple[StrategySpec, ...]
+    balance: Decimal | None = None
+    mode: TradingMode | None = None
 
 
 class ExecutorWorker(AsyncWorkerThread):
@@ -166,10 +173,12 @@ class ExecutorWorker(AsyncWorkerThread):
     Signals:
         ready: the executor trades; emitted again after every reconnection.
         filled: a `FillBooked` that happened just now; those of earlier runs come through `events` only.
+        mode_chosen: the `TradingMode` that sessions are opened in from now on.
     """
 
     ready = Signal()
     filled = Signal(object)
+    mode_chosen = Signal(object)
 
     def __init__(
         self,
@@ -178,6 +187,7 @@ class ExecutorWorker(AsyncWorkerThread):
         retry_s: tuple[float, ...] = PAUSES_S,
         halt: Callable[[], object] | None = None,
         open_account: OpenAccount | None = None,
+        choose_mode: ChooseMode | None = None,
     ) -> None:
         """Create it.
 
@@ -188,6 +198,7 @@ class ExecutorWorker(AsyncWorkerThread):
             halt: makes a kill durable while there is no executor: whatever starts next over this data starts halted.
             open_account: puts a new account in place of the present one, while no session is open; None where that
                 cannot be done.
+            choose_mode: has sessions opened in another mode from now on; None where there is one mode only.
         """
         super().__init__("executor", parent)
         self.events = EventQueue(self)
@@ -195,10 +206,12 @@ class ExecutorWorker(AsyncWorkerThread):
         self._retry_s = retry_s
         self._halt = halt
         self._open_account = open_account
+        self._choose_mode = choose_mode
         self._executor: TradingEngine | None = None  # worker thread only, like the rest
         self._pending_kill: _PendingKill | None = None
         self._renewal: _Renewal | None = None
-        self._carried: tuple[StrategySpec, ...] = ()  # not yet registered in the new account
+        self._carried: tuple[StrategySpec, ...] = ()  # not yet registered in the other account
+        self._was_here = False  # whether that account may know some of them from before
         self._retry: Retry | None = None
         self._live = False
         self._first = True  # of this program: nobody has started anything in it yet
@@ -289,6 +302,11 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`."""
         self._command(tr("The new account was not opened"), lambda executor: self._ask_renewal(executor, balance))
 
+    def switch_mode(self, mode: TradingMode) -> None:
+        """See `TradingCommands`. Asked for while there is no connection, it holds for the next attempt."""
+        if not self.submit(lambda: self._switch_mode(mode)):
+            self._tell(Severity.ERROR, tr("The mode was not changed"), tr("Trading has already ended in this program."))
+
     def kill(self, flatten: bool) -> None:
         """See `TradingCommands`. Pressed while there is no connection, it acts as soon as there is one."""
         if not self.submit(lambda: self._kill(flatten)):
@@ -305,43 +323,62 @@ class ExecutorWorker(AsyncWorkerThread):
         await self._retry.run(self._trade, self._tell_trouble)
 
     async def _trade(self) -> None:
-        """Trade until the session ends, and on with a new account where one was asked for.
+        """Trade until the session ends, and on with another account where one was asked for.
 
         Raises:
             UserError, GatewayError, Exception: see `_run_session`.
         """
-        self._take_renewal()  # one that trouble came before must not happen at some later time
+        if self._renewal is not None and self._renewal.mode is None:
+            self._renewal = None  # a new account that trouble came before must not happen at some later time
         while True:
+            if self._renewal is not None:
+                renewal, self._renewal = self._renewal, None
+                await self._renew(renewal)
             await self._run_session()
-            renewal = self._take_renewal()
-            if renewal is None:
+            if self._renewal is None:
                 return
-            await self._renew(renewal)
-
-    def _take_renewal(self) -> _Renewal | None:
-        renewal, self._renewal = self._renewal, None
-        return renewal
 
     async def _ask_renewal(self, executor: TradingEngine, balance: Decimal) -> None:
         if self._open_account is None:
             raise UserError(tr("Only a practice account can be exchanged for a new one."), "")
-        self._renewal = _Renewal(balance, executor.strategies)
+        self._renewal = _Renewal(executor.strategies, balance=balance)
         await executor.stop()
+
+    async def _switch_mode(self, mode: TradingMode) -> None:
+        executor = self._executor
+        self._renewal = _Renewal(self._carried if executor is None else executor.strategies, mode=mode)
+        await (self._reconnect() if executor is None else executor.stop())
 
     async def _change_risk(self, executor: TradingEngine, settings: RiskSettings) -> None:
         await executor.change_risk_settings(settings)
         self._tell(Severity.SUCCESS, tr("The risk limits were changed"), "")
 
     async def _renew(self, renewal: _Renewal) -> None:
+        if renewal.mode is not None:
+            self._change_mode(renewal.mode, renewal.strategies)
+            return
         assert self._open_account is not None
+        assert renewal.balance is not None
         try:
             await self._open_account(renewal.balance)
         except UserError as exc:
             self._tell(Severity.ERROR, tr("The new account was not opened"), str(exc))
             return
-        self._carried = renewal.strategies
+        self._carried, self._was_here = renewal.strategies, False
         text = tr("The books of the former one are kept in the data folder.")
-        self._tell(Severity.SUCCESS, tr("A new practice account has begun"), text)
+        self._tell(Severity.SUCCESS, tr("A new account has begun"), text)
+
+    def _change_mode(self, mode: TradingMode, strategies: tuple[StrategySpec, ...]) -> None:
+        try:
+            if self._choose_mode is None:
+                raise UserError(tr("There is no other mode to trade in."), "")
+            self._choose_mode(mode)
+        except UserError as exc:
+            self._tell(Severity.ERROR, tr("The mode was not changed"), str(exc))
+            return
+        self._carried, self._was_here = strategies, True
+        self._first = True  # nobody has started anything in the other account yet
+        self.mode_chosen.emit(mode)
 
     async def _run_session(self) -> None:
         """Open a session and trade until it ends.
@@ -354,6 +391,8 @@ class ExecutorWorker(AsyncWorkerThread):
         try:
             executor = session.executor
             await executor.start()
+            if self._renewal is not None:
+                return  # another mode was asked for while this one was being opened
             await self._register_carried(executor)
             self._executor, self._live = executor, True
             if self._retry is not None:
@@ -369,11 +408,13 @@ class ExecutorWorker(AsyncWorkerThread):
             await session.close()
 
     async def _register_carried(self, executor: TradingEngine) -> None:
-        """Register what came along into a new account; one that it cannot take must not keep it from trading."""
+        """Register what came along into another account; one that it cannot take must not keep it from trading."""
+        known = {spec.strategy_id for spec in executor.strategies} if self._was_here else set()
         while self._carried:
             spec, *rest = self._carried
             try:
-                await executor.add_strategy(spec)
+                if spec.strategy_id not in known:
+                    await executor.add_strategy(spec)
             except UserError as exc:
                 self._tell(Severity.ERROR, tr("The strategy was not added"), f"{spec.title}: {exc}")
             self._carried = tuple(rest)

@@ -148,6 +148,7 @@ class MarketWorker(AsyncWorkerThread):
         self._trades: deque[PublicTrade] = deque(maxlen=TRADES_KEPT)
         self._switched: asyncio.Event | None = None  # worker thread only, like the next
         self._retry: Retry | None = None
+        self._outdated = False  # the link is that of a mode left meanwhile
 
     # --- GUI thread -------------------------------------------------------------------------------------------
 
@@ -166,6 +167,11 @@ class MarketWorker(AsyncWorkerThread):
             self._trades.clear()
         self._store.clear()
         self.submit(self._follow)
+
+    def reopen(self, mode: TradingMode) -> None:
+        """Close the link and open the one that holds now: the market of another mode."""
+        self._mode = mode
+        self.submit(self._renew)
 
     def reconnect(self) -> None:
         """Try to connect now instead of after the pause."""
@@ -201,19 +207,25 @@ class MarketWorker(AsyncWorkerThread):
     async def serve(self) -> None:
         self._switched = asyncio.Event()
         self._retry = Retry(self._retry_s)
-        await self._retry.run(self._receive, self._tell_trouble)
+        await self._retry.run(self._receive_always, self._tell_trouble)
+
+    async def _receive_always(self) -> None:
+        """Stream over one link after the other."""
+        while True:
+            await self._receive()
 
     async def _receive(self) -> None:
-        """Connect and stream, one feed per watched market, until trouble comes."""
+        """Connect and stream, one feed per watched market, until trouble comes or another link is wanted."""
         assert self._switched is not None
         assert self._retry is not None
+        self._outdated = False
         link = await self._open_link(self.connection_changed.emit)
         try:
             self._retry.succeeded()
             self._origin = link.origin
             self.instruments_loaded.emit(tuple(link.gateway.instruments.values()))
             append = None if self._books is None else partial(self._books.append_candles, link.origin)
-            while True:
+            while not self._outdated:
                 self._switched.clear()
                 with self._lock:
                     symbol, timeframe = self._watched
@@ -225,6 +237,11 @@ class MarketWorker(AsyncWorkerThread):
     async def _follow(self) -> None:
         if self._switched is not None:
             self._switched.set()
+
+    async def _renew(self) -> None:
+        self._outdated = True
+        await self._follow()
+        await self._try_now()
 
     async def _try_now(self) -> None:
         if self._retry is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.config import DataPaths
@@ -25,6 +26,8 @@ from core.secrets.keys import key_fingerprint as key_fingerprint  # the journal 
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 
+PLAY_MONEY: Final = frozenset({TradingMode.PRACTICE.value, TradingMode.PAPER.value})
+
 
 def fence_path(paths: DataPaths) -> Path:
     """Return the fence file of a data folder."""
@@ -34,9 +37,10 @@ def fence_path(paths: DataPaths) -> Path:
 def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journal:
     """Open the journal of one account.
 
-    A journal belongs to one account for life. On the practice exchange every market and every reset has an account of
-    its own: the journal of the other one is set aside, and brought back with its account. Whether trading is allowed,
-    and within which limits, belongs to the folder and goes along. Anywhere else another account is a mistake.
+    A journal belongs to one account for life. Where no real money is moved every market and every reset has an account
+    of its own, and so has each of the modes PRACTICE and PAPER: the journal of the other one is set aside, and brought
+    back with its account. Whether trading is allowed, and within which limits, belongs to the folder and goes along.
+    Where either account is a real one, another account is a mistake.
 
     Raises:
         UserError: the journal belongs to another account, or cannot be read.
@@ -50,7 +54,7 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
     elif known != account:
         state, limits = journal.trading_state(), journal.risk_settings()
         journal.close()
-        if mode is not TradingMode.PRACTICE or not known.startswith(TradingMode.PRACTICE.value):
+        if not {mode.value, known.partition(":")[0]} <= PLAY_MONEY:
             raise UserError(
                 "The order journal in this data folder belongs to another account.",
                 "Choose another folder with --data-dir: one account, one folder.",
@@ -63,6 +67,19 @@ def open_journal(paths: DataPaths, mode: TradingMode, fingerprint: str) -> Journ
         if limits is not None:
             journal.set_risk_settings(limits, SystemClock().now_ns())
     return journal
+
+
+def last_mode(paths: DataPaths) -> TradingMode | None:
+    """Return the mode that a data folder was traded in last; None where nobody knows."""
+    if not paths.journal_db.exists():
+        return None
+    journal = Journal(paths.journal_db)
+    try:
+        return TradingMode((journal.meta("account") or "").partition(":")[0])
+    except (UserError, ValueError):  # damaged, or nothing ever traded here
+        return None
+    finally:
+        journal.close()
 
 
 def set_aside(path: Path, account: str, now: datetime) -> None:

@@ -104,6 +104,12 @@ def _merged_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
+def announced_sales(folder: Path) -> list[Intent]:
+    """Return what kills announced to sell and nobody merged yet: sent or not, it is in no journal."""
+    payloads = (payload for path in sorted(folder.glob(f"{PREFIX}*.jsonl")) for payload in read_lines(path))
+    return [_intent(payload) for payload in payloads if payload["kind"] == "intent"]
+
+
 def _intent(payload: dict[str, Any]) -> Intent:
     return Intent(
         intent_id=payload["intent_id"],

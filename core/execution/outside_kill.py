@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from core.clock import Clock
+from core.clock import NS_PER_S, Clock
 from core.config import DataPaths
 from core.domain.money import ZERO
 from core.domain.orders import Intent, Order, OrderState
@@ -29,7 +29,7 @@ from core.execution.api.gateway import (
     RetryableError,
 )
 from core.execution.fence import Fence
-from core.execution.foreign_kill import KillJournal
+from core.execution.foreign_kill import KillJournal, announced_sales
 from core.execution.journal import Journal
 from core.execution.kill_switch import (
     KillReport,
@@ -40,10 +40,11 @@ from core.execution.kill_switch import (
     write_report,
 )
 from core.execution.order_manager import client_order_id
-from core.execution.process_lock import ExecutorLock
+from core.execution.process_lock import ExecutorLock, exclusive
 
 ACKNOWLEDGE_S = 10.0
 POLL_S = 0.1
+ARRIVAL_NS = 10 * NS_PER_S  # a request on its way that is older does not arrive any more, and queries have caught up
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class OutsideKill:
                 await cancel_everything(gateway, (), report, lambda _: None, self.sleep)
                 diary.append("cancelled", {"orders": report.cancelled, "confirmed": report.confirmed})
                 if flatten:
-                    await self._flatten(gateway, epoch, diary, report)
+                    with exclusive(self.paths.root / "kill.lock", 0.0):  # two kills must not sell the same
+                        await self._flatten(gateway, epoch, diary, report)
         except (GatewayError, UserError) as exc:
             report.errors.append(exc.message)
         if flatten and report.flat is None:
@@ -135,10 +137,26 @@ class OutsideKill:
                 place = (record.intent.symbol, record.intent.owner)
                 held = positions.get(place) or Position(gateway.venue, *place)
                 missing = max(ZERO, seen.filled_quantity - record.booked_quantity) * record.intent.side.sign
+                if missing > 0:  # the fee may have been taken out of it: rather a rest stays than too much is sold
+                    rules = gateway.instruments[record.intent.symbol]
+                    missing -= missing * max(rules.maker_fee, rules.taker_fee)
                 positions[place] = replace(held, quantity=held.quantity + missing)
+            for sale in announced_sales(self.paths.root):
+                place = (sale.symbol, sale.owner)
+                if place in positions and journal.order(client_order_id(sale.intent_id)) is None:
+                    left = positions[place].quantity - await self._taken(gateway, sale)
+                    positions[place] = replace(positions[place], quantity=left)
             return list(positions.values())
         finally:
             journal.close()
+
+    async def _taken(self, gateway: ExchangeGateway, sale: Intent) -> Decimal:
+        """How much an earlier kill sold, or may still sell."""
+        try:
+            seen = await gateway.fetch_order(sale.symbol, client_order_id(sale.intent_id))
+        except OrderUnknown:
+            return sale.quantity if self.wall.now_ns() - sale.created_ns < ARRIVAL_NS else ZERO
+        return seen.filled_quantity if seen.state.is_terminal else sale.quantity
 
 
 async def _sell(gateway: ExchangeGateway, intent: Intent) -> Order:

@@ -19,8 +19,9 @@ from core.domain.orders import Order, OrderState, OrderType, Side
 from core.execution.api.gateway import OrderReport
 from core.execution.records import INFERRED, OrderRecord
 
-# The measured offset of the venue's clock may be off by this much.
-CLOCK_TOLERANCE_NS = NS_PER_S
+# Our clock may have been set since the order was sent, or its offset not be measured yet. A trade taken for ours too
+# easily only waits until the order's fate is known; one taken for somebody else's is booked for the wrong owner.
+CLOCK_TOLERANCE_NS = 3_600 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

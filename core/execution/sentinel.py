@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from core.domain.orders import Intent, OrderType, Side
 from core.execution.api.gateway import OrderReport
@@ -120,12 +120,16 @@ class Action(StrEnum):
     LEAVE = "leave"
 
 
-class Holder(StrEnum):
-    """Who has the orders of a program that is gone."""
+class Successor(Protocol):
+    """Who may have the orders of a program that is gone."""
 
-    NOBODY = "nobody"
-    STARTING = "starting"  # somebody holds the executor's lock and has not claimed the orders yet
-    SUCCESSOR = "successor"  # somebody claimed them since
+    def has_claimed(self) -> bool:
+        """Whether another executor answers for the orders since."""
+        ...
+
+    def is_starting(self) -> bool:
+        """Whether somebody holds the executor's lock; asking disturbs who would take it, so it is asked last."""
+        ...
 
 
 class SentinelPolicy:
@@ -173,25 +177,22 @@ class SentinelPolicy:
             self._heard_s = now_s
         self._looked_s = now_s
 
-    def decide(self, now_s: float, holder: Callable[[], Holder]) -> Action:
+    def decide(self, now_s: float, successor: Successor) -> Action:
         """Return what to do.
 
         Args:
-            holder: asked only where it matters: when the silence of a program that is gone is over.
+            successor: asked only where it matters: when the program is gone.
         """
         self.tick(now_s)
-        if self._dismissed:
+        if self._dismissed or (self._gone and successor.has_claimed()):
             return Action.LEAVE
         if now_s - self._heard_s < self._rules.silence_s:
             return Action.WATCH
         if self._gone:
             if self._done:
                 return Action.LEAVE
-            match holder():
-                case Holder.SUCCESSOR:
-                    return Action.LEAVE
-                case Holder.STARTING:
-                    return Action.WATCH
+            if successor.is_starting():  # it takes the orders over, or it fails
+                return Action.WATCH
         return Action.WATCH if self._done else Action.CANCEL
 
 

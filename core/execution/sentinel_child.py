@@ -44,7 +44,6 @@ from core.execution.sentinel import (
     START,
     Action,
     Claim,
-    Holder,
     Outcome,
     SentinelPolicy,
     SentinelRules,
@@ -202,6 +201,27 @@ class _Done:
     nameless: set[str] = field(default_factory=set)
 
 
+class ClaimedSuccessor:
+    """The next executor of the same key, as its claim and its lock show it."""
+
+    def __init__(self, start: SentinelStart) -> None:
+        folder = Path(start.runtime_folder)
+        self._old = ("", start.claim, start.claim_before)
+        self._lock = ExecutorLock(folder, start.fingerprint)
+        self._claim = Claim(folder, start.fingerprint)
+
+    def has_claimed(self) -> bool:
+        """Whether another executor answers for the orders since."""
+        return self._claim.read() not in self._old
+
+    def is_starting(self) -> bool:
+        """Whether somebody holds the lock."""
+        try:
+            return not self._lock.is_free()
+        except OSError:  # a lock that cannot be opened is held by nobody who could trade
+            return False
+
+
 class Sentinel:
     """Watches one program and acts in its place.
 
@@ -228,9 +248,7 @@ class Sentinel:
         self._diary = diary
         self._monotonic = monotonic
         self._sleep = sleep
-        folder = Path(start.runtime_folder)
-        self._lock = ExecutorLock(folder, start.fingerprint)
-        self._claim = Claim(folder, start.fingerprint)
+        self._successor = ClaimedSuccessor(start)
 
     async def run(self) -> int:
         """Watch until there is nothing left to watch; returns the exit code."""
@@ -258,20 +276,11 @@ class Sentinel:
             await self._sleep(self._rules.tick_s)
 
     def _decide(self) -> Action:
-        return self._policy.decide(self._monotonic(), self._holder)
+        return self._policy.decide(self._monotonic(), self._successor)
 
     def _may_cancel(self) -> bool:
         """Whether the program is still silent and nobody took its orders over."""
         return self._decide() is Action.CANCEL
-
-    def _holder(self) -> Holder:
-        claim = self._claim.read()
-        if claim and claim not in (self._start.claim, self._start.claim_before):
-            return Holder.SUCCESSOR
-        try:
-            return Holder.NOBODY if self._lock.is_free() else Holder.STARTING
-        except OSError:  # a lock that cannot be opened is held by nobody who could trade
-            return Holder.NOBODY
 
     async def _act(self) -> Outcome:
         """Cancel until the venue confirms or somebody else is responsible again."""

@@ -7,12 +7,12 @@ owner-only; keys of real venues are never written like this.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from core.config import DataPaths
 from core.errors import UserError
 from core.practice.control import PracticeEndpoints
+from core.private_file import write_private_json
 
 
 def endpoints_path(paths: DataPaths) -> Path:
@@ -27,18 +27,7 @@ def publish_endpoints(paths: DataPaths, endpoints: PracticeEndpoints) -> Path:
         UserError: the folder cannot be written.
     """
     path = endpoints_path(paths)
-    content = {name: getattr(endpoints, name) for name in PracticeEndpoints.__slots__}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(temporary, path)
-    except OSError as exc:
-        raise UserError(
-            f"{path} cannot be written: {exc.strerror or exc}.", "Free some space or choose another data folder."
-        ) from exc
+    write_private_json(path, {name: getattr(endpoints, name) for name in PracticeEndpoints.__slots__})
     return path
 
 

@@ -67,7 +67,10 @@ async def eventual_problems(world: World) -> list[str]:
     """Return what is wrong now; with faults off and time passing, nothing may stay wrong."""
     orders = rows(world.paths, "SELECT o.*, i.source, i.owner FROM orders o JOIN intents i USING (intent_id)")
     fills = rows(world.paths, "SELECT * FROM fills")
-    intents = rows(world.paths, "SELECT o.client_order_id, o.state, i.* FROM orders o JOIN intents i USING (intent_id)")
+    intents = rows(
+        world.paths,
+        "SELECT o.client_order_id, o.state, o.venue_order_id, i.* FROM orders o JOIN intents i USING (intent_id)",
+    )
     problems = [
         *_crossing_problems(world, intents),
         *_fill_problems(world, orders, fills),
@@ -231,11 +234,13 @@ def _position_problems(world: World, fills: list[Row]) -> list[str]:
 def _crossing_problems(world: World, intents: list[Row]) -> list[str]:
     """What may only reduce a position never turns it around: as it happened at the venue, heard of or not."""
     wishes = {row["client_order_id"]: row for row in intents}
+    theirs = {(row["symbol"], row["venue_order_id"]): row for row in intents if row["venue_order_id"]}
     by_id = {order.order_id: order for order in world.sim.all_orders()}
     held: dict[tuple[str, str], Decimal] = {}
     problems = []
     for fill in sorted(world.sim.all_fills(), key=lambda fill: (fill.time_ms, fill.market_ms, fill.trade_id)):
-        wish, spec = wishes.get(by_id[fill.order_id].client_id), world.sim.exchange.specs[fill.symbol]
+        spec = world.sim.exchange.specs[fill.symbol]
+        wish = wishes.get(by_id[fill.order_id].client_id) or theirs.get((spec.unified, str(fill.order_id)))
         if wish is None:
             continue
         place = (spec.unified, wish["owner"])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from core.config import DataPaths
 from core.persistence.schema import ensure_migrated
-from tests.chaos.schedule import Schedule, generate
+from tests.chaos.schedule import Maker, Schedule, generate, makers_named
 from tests.chaos.shrink import shrink
 from tests.chaos.world import Outcome, play
 
@@ -66,31 +66,38 @@ class Shows:
 _player: Player | None = None
 
 
-def _begin(folder: str) -> None:
-    global _player
+_focus: tuple[Maker, ...] = ()
+
+
+def _begin(folder: str, focus: tuple[str, ...]) -> None:
+    global _player, _focus
+    _focus = makers_named(focus)
     logging.disable(logging.CRITICAL)
     _player = Player(Path(folder))
 
 
 def _one(seed: int) -> tuple[int, Outcome]:
     assert _player is not None
-    return seed, _player(generate(seed))
+    return seed, _player(generate(seed, _focus))
 
 
-def campaign(first: int, count: int, processes: int, folder: Path) -> Iterator[tuple[int, Outcome]]:
+def campaign(
+    first: int, count: int, processes: int, folder: Path, focus: tuple[str, ...] = ()
+) -> Iterator[tuple[int, Outcome]]:
     """Play the schedules of many seeds and yield what became of each, as they end."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, _begin, (str(folder),)) as pool:
+    with context.Pool(processes, _begin, (str(folder), focus)) as pool:
         yield from pool.imap_unordered(_one, range(first, first + count), chunksize=4)
 
 
 def _hunt(arguments: argparse.Namespace, folder: Path) -> int:
-    player = Player(folder)
+    player, focus = Player(folder), tuple(arguments.focus)
     started, virtual_s = time.monotonic(), 0.0
     found: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     print(f"seeds {arguments.seed} to {arguments.seed + arguments.n - 1}, {arguments.processes} processes", flush=True)
-    for done, (seed, outcome) in enumerate(campaign(arguments.seed, arguments.n, arguments.processes, folder), 1):
+    played = campaign(arguments.seed, arguments.n, arguments.processes, folder, focus)
+    for done, (seed, outcome) in enumerate(played, 1):
         virtual_s += outcome.virtual_s
         totals.update(outcome.counts)
         for kind in sorted(outcome.kinds):
@@ -98,7 +105,7 @@ def _hunt(arguments: argparse.Namespace, folder: Path) -> int:
         fresh = {kind for kind in outcome.kinds if found[kind] <= arguments.each}
         if fresh:
             print(f"\nseed {seed}: {'; '.join(outcome.violations[:4])}", flush=True)
-            _report(player, generate(seed), outcome, fresh)
+            _report(player, generate(seed, makers_named(focus)), outcome, fresh)
         if done % 100 == 0 or done == arguments.n:
             rate = done / (time.monotonic() - started)
             print(
@@ -135,6 +142,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns() // 1_000_000 % 1_000_000_000, help="first seed")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--each", type=int, default=1, help="how many findings of one kind are shortened and shown")
+    parser.add_argument("--focus", nargs="*", default=(), metavar="STEP", help="steps that are to come often")
     parser.add_argument("--script", type=Path, help="play this script instead")
     parser.add_argument("--log", action="store_true", help="with --script: show the program's own log")
     arguments = parser.parse_args()

@@ -205,6 +205,16 @@ MAKERS: list[tuple[Maker, float]] = [
 ]  # fmt: skip
 
 
+def makers_named(names: tuple[str, ...]) -> tuple[Maker, ...]:
+    """Return makers by name.
+
+    Raises:
+        KeyError: there is no such maker.
+    """
+    by_name = {maker.__name__: maker for maker, _ in MAKERS}
+    return tuple(by_name[name] for name in names)
+
+
 def generate(seed: int, focus: tuple[Maker, ...] = ()) -> Schedule:
     """Make the schedule of a seed.
 

@@ -32,12 +32,16 @@ def venue_orders(application: Application) -> list[VenueOrder]:
 
 
 @pytest.fixture
-def application(qapp: QApplication, tmp_path: Path) -> Iterator[Application]:
-    paths = data_paths(tmp_path / "data").create()
+def options(tmp_path: Path) -> GuiOptions:
+    return GuiOptions(data_dir=tmp_path / "data", seed=1, speed="60", language="en", theme="dark")
+
+
+@pytest.fixture
+def application(qapp: QApplication, options: GuiOptions) -> Iterator[Application]:
+    paths = data_paths(options.data_dir).create()
     settings = Settings(paths.settings_file)
     settings.set(FIRST_RUN_DONE, True)  # a person who has read the welcome
     settings.sync()
-    options = GuiOptions(data_dir=paths.root, seed=1, speed="60", language="en", theme="dark")
     application = Application(qapp, options, paths, CrashHandler(paths.logs))
     application.start()
     yield application

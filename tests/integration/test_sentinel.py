@@ -141,7 +141,7 @@ class Place:
         return self._programs[-1]
 
     def open_orders(self) -> list[str]:
-        query = f"timestamp={time.time_ns() // 1_000_000}"
+        query = f"symbol=BTCUSDT&timestamp={time.time_ns() // 1_000_000}"  # all markets weigh too much to poll
         endpoints = self.endpoints
         signature = hmac.new(endpoints.api_secret.encode(), query.encode(), "sha256").hexdigest()
         request = urllib.request.Request(
@@ -183,12 +183,13 @@ def merged_commands(place: Place) -> list[dict[str, Any]]:
 
 
 def test_a_killed_program_leaves_only_what_protects(place: Place) -> None:
-    program = place.program()
+    silence_s = 8.0
+    program = place.program({**QUICK, "silence_s": silence_s})
     limits, stop = program.rest()
     time.sleep(2 * QUICK["beat_s"])
     program.kill()
     killed = time.monotonic()
-    while time.monotonic() < killed + SILENCE_S - 2 * QUICK["beat_s"] - 0.5:
+    while time.monotonic() < killed + silence_s / 2:
         found = place.open_orders()
         assert found == sorted([*limits, stop]), "a restart would still find its orders"
         time.sleep(0.2)
@@ -242,7 +243,7 @@ def test_a_clean_stop_leaves_the_orders(place: Place) -> None:
 
 
 def test_two_quick_restarts_keep_their_orders_and_one_switch(place: Place) -> None:
-    patient = {**QUICK, "silence_s": 8.0}  # longer than a start takes
+    patient = {**QUICK, "silence_s": 60.0}  # longer than two starts take on a busy machine
     first = place.program(patient)
     limits, stop = first.rest()
     first.kill()
@@ -250,7 +251,7 @@ def test_two_quick_restarts_keep_their_orders_and_one_switch(place: Place) -> No
     second.kill()
     third = place.program(patient)
     assert len({first.sentinel, second.sentinel, third.sentinel}) == 3
-    until(lambda: not any(old.is_running() for old in place.sentinels[:2]))
+    until(lambda: not any(old.is_running() for old in place.sentinels[:2]))  # they leave before they are due
     assert place.sentinels[2].is_running()
     assert place.open_orders() == sorted([*limits, stop])
     assert third.ask("working", "working") == sorted([*limits, stop])

@@ -472,7 +472,8 @@ def test_palette_finds_actions_markets_and_strategies(qtbot: QtBot, kit: WindowK
 def test_the_palette_begins_with_something_harmless(qtbot: QtBot, kit: WindowKit) -> None:
     kit.play()
     entries = [entry.key for entry in palette_entries(kit.window.actions_, kit.window.models)]
-    grave = [f"action:{name}" for name in ("quit", "cancel_all", "kill", "kill_flatten", "rearm", "new_account")]
+    names = ("quit", "cancel_all", "kill", "kill_flatten", "rearm", "new_account", "mode_practice", "mode_paper")
+    grave = [f"action:{name}" for name in names]
     assert entries[-len(grave) :] == grave
     assert "action:palette" not in entries
     assert set(entries) >= {"market:BTC/USDT", "strategy:btcusdt-1h-9f41c07b", "action:about"}
@@ -623,12 +624,18 @@ def test_a_market_is_left_to_its_strategies_and_shared_again(qtbot: QtBot, kit: 
     answer(qtbot, kit, "leave_dialog", "yes")
     assert kit.trading.named("hand_back") == [("BTC/USDT", Ownership.BOT, "")]
     change(kit, Ownership.BOT)
-    assert set(menu(kit, key)) == {"Close position…", "Show this market", "Take over…", "Share with the strategies…"}
+    assert set(menu(kit, key)) == {
+        "Close position…",
+        "Protect…",
+        "Show this market",
+        "Take over…",
+        "Share with the strategies…",
+    }
     menu(kit, key)["Share with the strategies…"].trigger()
     answer(qtbot, kit, "share_dialog", "yes")
     assert kit.trading.named("hand_back")[-1] == ("BTC/USDT", Ownership.SHARED, "")
     change(kit, Ownership.MANUAL)
-    assert set(menu(kit, key)) == {"Close position…", "Show this market", "Hand back…"}
+    assert set(menu(kit, key)) == {"Close position…", "Protect…", "Show this market", "Hand back…"}
     kit.window.on_executor_event(AccountOpened("practice:a"))
     kit.window.on_executor_event(AccountOpened("practice:b"))
     assert kit.window.models.ownerships.of("BTC/USDT") is Ownership.SHARED
@@ -648,6 +655,30 @@ def test_a_new_practice_account_is_asked_for_with_its_balance(qtbot: QtBot, kit:
     kit.window.actions_[ActionId.NEW_ACCOUNT].trigger()
     qtbot.keyClick(dialog(kit, "new_account_dialog"), Qt.Key.Key_Escape)
     assert len(kit.trading.named("new_account")) == 1
+
+
+def test_the_mode_is_asked_for_and_shown_as_it_is(qtbot: QtBot, kit: WindowKit) -> None:
+    def link(name: str, mode: TradingMode) -> ConnectionStatus:
+        return ConnectionStatus("binance", name, mode, ConnectionState.ONLINE)
+
+    window = kit.window
+    practice, paper = window.actions_[ActionId.MODE_PRACTICE], window.actions_[ActionId.MODE_PAPER]
+    window.on_executor_event(link("orders", TradingMode.PRACTICE))
+    assert (practice.isChecked(), paper.isChecked()) == (True, False)
+    practice.trigger()  # it is so already: nothing to ask
+    paper.trigger()
+    assert practice.isChecked(), "a wish is no fact"
+    press(qtbot, kit, "mode_dialog", "cancel")
+    assert kit.trading.named("switch_mode") == []
+    qtbot.waitUntil(lambda: kit.window.findChild(ConfirmDialog, "mode_dialog") is None)
+    paper.trigger()
+    press(qtbot, kit, "mode_dialog", "mode")
+    assert kit.trading.named("switch_mode") == [(TradingMode.PAPER,)]
+    window.on_connection(link("market", TradingMode.PAPER))
+    assert practice.isChecked(), "the executor's link says it, not the market's"
+    window.on_executor_event(link("orders", TradingMode.PAPER))
+    assert paper.isChecked()
+    assert window.top_bar.badge.mode is TradingMode.PAPER
 
 
 def test_the_books_of_another_account_leave_the_window(kit: WindowKit) -> None:

@@ -21,7 +21,8 @@ from app.models.record_model import FLUSH_ROWS, SORT_ROLE, RecordProxy
 from app.theme import ThemeName, palette
 from core.clock import NS_PER_S
 from core.domain.market import Ticker
-from core.domain.orders import OrderState, TradingMode, TradingState
+from core.domain.order_plans import OrderPlan, PlanDraft, PlanKind
+from core.domain.orders import OrderState, Side, TradingMode, TradingState
 from core.domain.positions import Balance, Lot, Ownership, Position, Transfer
 from core.events import (
     AccountOpened,
@@ -33,6 +34,7 @@ from core.events import (
     Notice,
     OrderUpdated,
     OwnershipChanged,
+    PlanUpdated,
     PositionChanged,
     Severity,
     StrategyState,
@@ -60,6 +62,9 @@ def test_every_model_obeys_the_protocol(models: WindowModels, qtmodeltester: Mod
         models.set_ticker(ticker)
     for event in sample_events(NOW):
         models.apply(event)
+    models.apply(
+        PlanUpdated(OrderPlan("p1", PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, Decimal(1), slices=2, duration_s=9)))
+    )
     models.flush()
     for table in models.tables:
         assert table.rowCount() > 0

@@ -17,7 +17,7 @@ from app.runtime import raise_fence
 from app.workers.executor import ExecutorWorker
 from core.config import DataPaths
 from core.domain.fills import Fill, Liquidity
-from core.domain.orders import OrderDraft, OrderType, Side, TradingState
+from core.domain.orders import OrderDraft, OrderType, Side, TradingMode, TradingState
 from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import DraftRefused, EventSink, FillBooked, Notice, Severity, TradingStateChanged
@@ -112,6 +112,13 @@ class Desk:
         self.errors: dict[str, Exception] = {}
         self.run_error: Exception | None = None
         self.killed = threading.Event()
+        self.opening: threading.Event | None = None  # holds up every opening until it is set
+        self.waits = False
+
+    def choose_mode(self, mode: TradingMode) -> None:
+        self.calls.append(("choose_mode", mode))
+        if "choose_mode" in self.errors:
+            raise self.errors["choose_mode"]
 
     async def open_account(self, balance: Decimal) -> None:
         self.calls.append(("open_account", balance))
@@ -119,6 +126,9 @@ class Desk:
             raise self.errors["open_account"]
 
     async def open(self, sink: EventSink) -> Session:
+        while self.opening is not None and not self.opening.is_set():
+            self.waits = True
+            await asyncio.sleep(0.005)
         return Session(Engine(sink, self))
 
 
@@ -319,7 +329,7 @@ def test_a_new_account_is_opened_between_two_sessions_and_the_strategies_come_al
     rig.worker.new_account(Decimal(500))
     qtbot.waitUntil(lambda: rig.window.readies == 2 and "run" in rig.desk.calls, timeout=LIMIT)
     assert rig.desk.calls == ["close", ("open_account", Decimal(500)), "start", ("add_strategy", SPEC), "run"]
-    assert rig.window.notices()[-1][0] == "A new practice account has begun"
+    assert rig.window.notices()[-1][0] == "A new account has begun"
     # What somebody started in this program goes on after a break; what an earlier one left behind does not.
     assert rig.desk.resumes == [False, True]
     assert not rig.window.failures
@@ -358,6 +368,61 @@ def test_other_accounts_than_practice_are_not_exchanged(qtbot: QtBot, qapp: obje
     assert worker.stop(10)
     assert desk.calls == ["start", "run", "close"]
     worker.events.drain()
+
+
+@pytest.fixture
+def modes(qapp: object) -> Any:
+    """A worker that can trade in several modes."""
+    made = Rig()
+    made.worker = ExecutorWorker(made.desk.open, retry_s=(0.01,), choose_mode=made.desk.choose_mode)
+    made.window = Window(made.worker)
+    yield made
+    assert made.worker.stop(10)
+    made.worker.events.drain()
+
+
+def test_another_mode_is_another_session_whose_strategies_wait(qtbot: QtBot, modes: Any) -> None:
+    chosen: list[TradingMode] = []
+    modes.worker.mode_chosen.connect(chosen.append)
+    start(qtbot, modes)
+    modes.desk.calls.clear()
+    modes.worker.switch_mode(TradingMode.PAPER)
+    qtbot.waitUntil(lambda: modes.window.readies == 2 and "run" in modes.desk.calls, timeout=LIMIT)
+    # The engine of the other account knows the strategy already: it is not registered twice.
+    assert modes.desk.calls == ["close", ("choose_mode", TradingMode.PAPER), "start", "run"]
+    assert modes.desk.resumes == [False, False]
+    qtbot.waitUntil(lambda: chosen == [TradingMode.PAPER], timeout=LIMIT)
+    assert modes.window.notices() == []
+
+
+def test_a_mode_asked_for_without_a_connection_holds_for_the_next_attempt(qtbot: QtBot, modes: Any) -> None:
+    modes.desk.refusals = [UserError("No connection.", "") for _ in range(10_000)]
+    modes.worker.start()
+    qtbot.waitUntil(lambda: modes.desk.calls.count("close") > 2, timeout=LIMIT)
+    modes.worker.switch_mode(TradingMode.PAPER)
+    qtbot.waitUntil(lambda: ("choose_mode", TradingMode.PAPER) in modes.desk.calls, timeout=LIMIT)
+    modes.desk.refusals.clear()
+    qtbot.waitUntil(lambda: modes.window.readies == 1, timeout=LIMIT)
+    assert modes.desk.calls.count(("choose_mode", TradingMode.PAPER)) == 1
+
+
+def test_a_mode_asked_for_while_another_is_being_opened_ends_that_one(qtbot: QtBot, modes: Any) -> None:
+    modes.desk.opening = threading.Event()
+    modes.worker.start()
+    qtbot.waitUntil(lambda: modes.desk.waits, timeout=LIMIT)
+    modes.worker.switch_mode(TradingMode.PAPER)
+    modes.desk.opening.set()
+    qtbot.waitUntil(lambda: modes.window.readies == 1 and "run" in modes.desk.calls, timeout=LIMIT)
+    assert modes.desk.calls == ["start", "close", ("choose_mode", TradingMode.PAPER), "start", "run"]
+
+
+def test_a_mode_that_cannot_be_had_leaves_the_present_one(qtbot: QtBot, rig: Rig, modes: Any) -> None:
+    for made, text in ((rig, "There is no other mode to trade in."), (modes, "Not here.")):
+        made.desk.errors["choose_mode"] = UserError("Not here.", "")
+        start(qtbot, made)
+        made.worker.switch_mode(TradingMode.LIVE)
+        qtbot.waitUntil(lambda made=made: made.window.readies == 2, timeout=LIMIT)
+        assert made.window.notices() == [("The mode was not changed", text)]
 
 
 def test_command_under_way_at_the_end_is_told(qtbot: QtBot, rig: Rig) -> None:

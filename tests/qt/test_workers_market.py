@@ -197,6 +197,17 @@ def test_trades_arrive_once_each(qtbot: QtBot, rig: Rig) -> None:
     assert len(rig.window.of(tuple)[-1]) <= TRADES_KEPT
 
 
+def test_the_market_of_another_mode_is_another_link(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    rig.worker.reopen(TradingMode.PRACTICE)
+    qtbot.waitUntil(lambda: rig.venue.closed == 1 and len(rig.venue.watched) == 2, timeout=LIMIT)
+    rig.venue.refusals = [UserError("Nothing answers.", "")]
+    rig.worker.reopen(TradingMode.PAPER)
+    qtbot.waitUntil(lambda: bool(rig.window.of(ConnectionStatus)), timeout=LIMIT)
+    assert rig.window.of(ConnectionStatus)[-1].mode is TradingMode.PAPER
+    qtbot.waitUntil(lambda: len(rig.venue.watched) >= 3, timeout=LIMIT)
+
+
 def test_other_markets_are_dropped(qtbot: QtBot, rig: Rig) -> None:
     start(qtbot, rig)
     rig.worker.watch(ETH, "5m")

@@ -1,4 +1,4 @@
-"""Beginning a new practice account: what it means, and what it begins with. GUI thread only."""
+"""Beginning a new account of play money: what it means, and what it begins with. GUI thread only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NewAccountDialog(ConfirmDialog):
         super().__init__(
             parent,
             name="new_account_dialog",
-            title=tr("Begin a new practice account?"),
+            title=tr("Begin a new account?"),
             text=tr("It begins with this amount and without orders, fills or positions:"),
             stakes=(
                 tr("Open orders end with the old account."),

@@ -29,6 +29,7 @@ class PositionsDock(Panel):
 
     Signals:
         close_requested: the `Position` to prepare a closing order for.
+        protect_requested: the `Position` to prepare an exit for.
         market_requested: unified symbol to look at.
         take_over_requested, hand_back_requested, leave_requested, share_requested: unified symbol of a market whose
             ownership the person wants to change.
@@ -37,6 +38,7 @@ class PositionsDock(Panel):
     TITLE = mark("Positions")
     NAME = "positions_dock"
     close_requested = Signal(object)
+    protect_requested = Signal(object)
     market_requested = Signal(str)
     take_over_requested = Signal(str)
     hand_back_requested = Signal(str)
@@ -53,7 +55,7 @@ class PositionsDock(Panel):
         self.table: DataTable[PositionRow] = DataTable(model, theme, name="positions_table", empty_icon="wallet")
         tools.serve(self.table)
         column(self, tools, self.table)
-        self._close_action = QAction(self)
+        self._close_action, self._protect_action = QAction(self), QAction(self)
         self._market_action = QAction(self)
         self._requests = {
             "take_over": self.take_over_requested,
@@ -70,6 +72,7 @@ class PositionsDock(Panel):
         self.show_flat.toggled.connect(self._on_show_flat)
         self.close_position.clicked.connect(self._on_close)
         self._close_action.triggered.connect(self._on_close)
+        self._protect_action.triggered.connect(self._on_protect)
         self._market_action.triggered.connect(self._on_market)
         self.table.selection_changed.connect(self.refresh_buttons)
         self.table.row_activated.connect(self._on_row_activated)
@@ -83,6 +86,7 @@ class PositionsDock(Panel):
         self.close_position.setText(tr("Close position…"))
         self.close_position.setToolTip(tr("Prepare a closing order in the ticket"))
         self._close_action.setText(tr("Close position…"))
+        self._protect_action.setText(tr("Protect…"))
         self._market_action.setText(tr("Show this market"))
         self._ownership_actions["take_over"].setText(tr("Take over…"))
         self._ownership_actions["hand_back"].setText(tr("Hand back…"))
@@ -100,11 +104,17 @@ class PositionsDock(Panel):
         can_close = any(self._model.is_closable(row) for row in self.table.selected())
         self.close_position.setEnabled(can_close)
         self._close_action.setEnabled(can_close)
+        self._protect_action.setEnabled(any(self._can_protect(row) for row in self.table.selected()[:1]))
 
     def _menu(self) -> list[QAction]:
         rows = self.table.selected()[:1]
         names = _CHANGES[self._model.ownerships.of(rows[0].position.symbol)] if rows else ()
-        return [self._close_action, self._market_action, *(self._ownership_actions[name] for name in names)]
+        return [
+            self._close_action,
+            self._protect_action,
+            self._market_action,
+            *(self._ownership_actions[name] for name in names),
+        ]
 
     @Slot(bool)
     def _on_show_flat(self, show: bool) -> None:
@@ -117,6 +127,15 @@ class PositionsDock(Panel):
         for row in self.table.selected()[:1]:
             if self._model.is_closable(row):
                 self.close_requested.emit(row.position)
+
+    def _can_protect(self, row: PositionRow) -> bool:
+        return self._model.is_closable(row) and row.position.quantity > 0
+
+    @Slot()
+    def _on_protect(self) -> None:
+        for row in self.table.selected()[:1]:
+            if self._can_protect(row):
+                self.protect_requested.emit(row.position)
 
     @Slot()
     def _on_market(self) -> None:

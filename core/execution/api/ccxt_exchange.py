@@ -96,6 +96,14 @@ def build_exchange(
                 stream.on_error(ConnectionError(f"a stream message was not understood: {exc!r}"))
 
     VenueExchange.__name__ = base.__name__
+    exchange = VenueExchange(_configuration(profile, credentials, session))
+    exchange.streaming = {**exchange.streaming, "keepAlive": int(profile.ping_interval_s * 1_000)}
+    if profile.urls:
+        exchange.urls["api"] = {**exchange.urls["api"], **copy.deepcopy(dict(profile.urls))}
+    return exchange
+
+
+def _configuration(profile: VenueProfile, credentials: Credentials | None, session: Any) -> dict[str, Any]:
     config: dict[str, Any] = {
         "session": session,
         "asyncio_loop": asyncio.get_running_loop(),
@@ -106,8 +114,4 @@ def build_exchange(
     }
     if credentials is not None:
         config |= {"apiKey": credentials.api_key, "secret": credentials.api_secret}
-    exchange = VenueExchange(config)
-    exchange.streaming = {**exchange.streaming, "keepAlive": int(profile.ping_interval_s * 1_000)}
-    if profile.urls:
-        exchange.urls["api"] = {**exchange.urls["api"], **copy.deepcopy(dict(profile.urls))}
-    return exchange
+    return config

@@ -146,6 +146,11 @@ class CcxtGateway:
         return self._mode
 
     @property
+    def has_keys(self) -> bool:
+        """Whether it can see and move an account."""
+        return self._credentials is not None
+
+    @property
     def instruments(self) -> Mapping[str, Instrument]:
         """Tradable markets by unified symbol; filled by `connect`."""
         return MappingProxyType(self._instruments)

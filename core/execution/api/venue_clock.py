@@ -48,6 +48,7 @@ class VenueClock:
         self._samples: deque[ClockSample] = deque(maxlen=SAMPLES)
         self._offset_ns = wall.now_ns() - monotonic_ns()
         self._anchor_ns = self._offset_ns  # wall minus monotonic when last looked at
+        self._doubt_ns = 0  # how far the offset may be from the truth
         self._is_known = False
 
     def now_ns(self) -> int:
@@ -86,8 +87,9 @@ class VenueClock:
             self._samples.clear()
         self._samples.append(fresh)
         quickest_ns = min(sample.trip_ns for sample in self._samples)
-        good = [s.offset_ns for s in self._samples if s.trip_ns <= SLOW_TRIP * quickest_ns + NS_PER_MS]
-        self._offset_ns = statistics.median_low(good)
+        good = [s for s in self._samples if s.trip_ns <= SLOW_TRIP * quickest_ns + NS_PER_MS]
+        self._offset_ns = statistics.median_low(s.offset_ns for s in good)
+        self._doubt_ns = max(s.trip_ns for s in good) // 2
         self._anchor_ns = self._wall.now_ns() - ended_ns
         self._is_known = True
 
@@ -102,5 +104,5 @@ class VenueClock:
 
     def _contradicts(self, fresh: ClockSample) -> bool:
         """Whether a sample proves the present offset wrong: one of the clocks was set, earlier samples mean nothing."""
-        reach_ns = fresh.trip_ns // 2 + TRIP_TOLERANCE_NS
+        reach_ns = fresh.trip_ns // 2 + self._doubt_ns + TRIP_TOLERANCE_NS
         return self._is_known and abs(fresh.offset_ns - self._offset_ns) > reach_ns

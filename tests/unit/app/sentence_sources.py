@@ -57,6 +57,8 @@ NOT_SENTENCES = {
     "feed ticker",
     "candles {0} {1}",
     "account events",
+    "paper {0} {1}",
+    "paper account",
     "cancel failed",
     "venue report",
     "trade {0}",

@@ -93,6 +93,7 @@ class FakeVenue:
         self.duplicate = False
         self.fills_in_reports = True
         self.hide_trades = False
+        self.skew_ns: int | None = 0
         self.connect_error: GatewayError | None = None
         self.ticker_error: GatewayError | None = None
         self.calls: list[str] = []
@@ -215,6 +216,10 @@ class FakeVenue:
     async def close(self) -> None:
         self.closed = True
         self.monitor.closed()
+
+    @property
+    def clock_skew_ns(self) -> int | None:
+        return self.skew_ns
 
     async def server_time_ns(self) -> int:
         self._answer()

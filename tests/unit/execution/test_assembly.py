@@ -14,7 +14,7 @@ import pytest
 from core.config import DataPaths
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingMode, TradingState
 from core.errors import UserError
-from core.execution.assembly import build_executor, key_fingerprint, open_journal
+from core.execution.assembly import build_executor, key_fingerprint, last_mode, open_journal
 from core.execution.books import check_books
 from core.execution.marks import Marks
 from core.execution.process_lock import ExecutorLock, runtime_folder
@@ -68,11 +68,40 @@ def test_whether_trading_is_allowed_and_within_which_limits_goes_along(paths: Da
     back.close()
 
 
+def test_practice_and_paper_take_turns_in_a_folder(paths: DataPaths) -> None:
+    halted = TradingStateRecord(TradingState.HALTED, "kill switch", 5, 200)
+    for mode, other in ((TradingMode.PRACTICE, TradingMode.PAPER), (TradingMode.PAPER, TradingMode.PRACTICE)):
+        first = open_journal(paths, mode, "aaaa")
+        first.set_meta("mark", mode.value)
+        first.set_trading_state(halted)
+        first.close()
+        assert last_mode(paths) is mode
+        second = open_journal(paths, other, "aaaa")
+        assert second.meta("mark") in (None, other.value)
+        assert second.trading_state() == halted  # a halt holds for the folder
+        second.close()
+        assert last_mode(paths) is other
+
+
+def test_nobody_knows_the_mode_of_a_folder_without_books(paths: DataPaths, tmp_path: Path) -> None:
+    assert last_mode(paths) is None
+    assert last_mode(DataPaths(tmp_path / "nothing")) is None
+    paths.journal_db.write_bytes(b"no database" * 1_000)
+    assert last_mode(paths) is None
+
+
 def test_a_live_journal_is_never_set_aside(paths: DataPaths) -> None:
     open_journal(paths, TradingMode.LIVE, "aaaa").close()
-    for mode in (TradingMode.LIVE, TradingMode.PRACTICE):
+    for mode in TradingMode:
         with pytest.raises(UserError, match="belongs to another account"):
             open_journal(paths, mode, "bbbb")
+
+
+def test_no_live_account_takes_over_a_folder_of_play_money(paths: DataPaths) -> None:
+    open_journal(paths, TradingMode.PAPER, "aaaa").close()
+    with pytest.raises(UserError, match="belongs to another account"):
+        open_journal(paths, TradingMode.LIVE, "bbbb")
+    assert last_mode(paths) is TradingMode.PAPER
 
 
 async def test_the_recipe_makes_a_working_executor(

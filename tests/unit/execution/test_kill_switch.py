@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from core.clock import NS_PER_S
 from core.domain.orders import Intent, IntentSource, OrderDraft, OrderState, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import Notice, TradingStateChanged
@@ -17,6 +19,8 @@ from core.execution.fence import Fence
 from core.execution.foreign_kill import KillJournal
 from core.execution.kill_switch import KillReport
 from core.execution.order_manager import client_order_id
+from core.execution.outside_kill import OutsideKill
+from core.execution.process_lock import ExecutorLock
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.test_unknown_orders import REST, run, state_of, until
 
@@ -240,6 +244,66 @@ async def test_what_a_kill_from_outside_sells_while_the_program_runs_is_no_order
     record = desk.journal.order(sold)
     assert record is not None
     assert record.is_settled
+
+
+async def test_a_kill_from_outside_sells_no_more_than_is_left_of_a_purchase_after_its_fee(desk: Desk) -> None:
+    desk.venue.free["BTC"] = Decimal(1)  # the account's own, no business of the program
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    await executor.stop()
+    desk.venue.fill(order.client_order_id, Decimal("0.3"))  # bought while nothing ran: not in the books
+    sent = len(desk.venue.sent)
+    kill = outside(desk)
+    report, _ = await kill.run(kill.fence.raise_epoch("killed", 1).epoch, flatten=True, reason="killed")
+    assert [request.quantity for request in desk.venue.sent[sent:]] == [Decimal("0.2997")]
+    assert report.flat
+
+
+def outside(desk: Desk) -> OutsideKill:
+    lock = ExecutorLock(desk.paths.root / "locks", "test")
+    fence = Fence(desk.paths.root / "fence.json")
+    return OutsideKill(desk.paths, fence, lock, lambda: nullcontext(desk.venue), desk.venue.clock)
+
+
+async def test_a_kill_from_outside_sells_nothing_that_an_earlier_one_sold(desk: Desk) -> None:
+    desk.venue.free["BTC"] = Decimal(1)  # the account's own: without it the venue would refuse a second sale
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    await executor.stop()
+    sent = len(desk.venue.sent)
+    kill = outside(desk)
+    for press in range(3):
+        desk.venue.clock.advance(30 * NS_PER_S)
+        epoch = kill.fence.raise_epoch("killed", press).epoch
+        await kill.run(epoch, flatten=True, reason="killed")
+    assert [request.quantity for request in desk.venue.sent[sent:]] == [Decimal("0.4995")]
+
+
+async def test_a_sale_that_never_arrived_is_made_good_by_the_next_kill_once_it_cannot_arrive(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    await executor.stop()
+    sent = len(desk.venue.sent)
+    desk.venue.submit_faults.append("lost_before")
+    kill = outside(desk)
+    for later_s in (0, 5, 30):
+        desk.venue.clock.advance(later_s * NS_PER_S)
+        epoch = kill.fence.raise_epoch("killed", later_s).epoch
+        await kill.run(epoch, flatten=True, reason="killed")
+    assert len(desk.venue.sent) - sent == 2  # the one that was lost, and the one 30 s later
+
+
+async def test_two_kills_from_outside_do_not_sell_beside_each_other(desk: Desk) -> None:
+    desk.venue.free["BTC"] = Decimal(1)
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    await executor.stop()
+    sent = len(desk.venue.sent)
+    kill = outside(desk)
+    first, second = (kill.fence.raise_epoch("killed", 1).epoch for _ in range(2))
+    reports = await asyncio.gather(*(kill.run(epoch, flatten=True, reason="killed") for epoch in (first, second)))
+    assert len(desk.venue.sent) - sent == 1
+    assert sorted(bool(report.flat) for report, _ in reports) == [False, True]
 
 
 def test_a_kill_journal_line_is_complete_json(tmp_path: Path) -> None:

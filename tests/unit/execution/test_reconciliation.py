@@ -18,7 +18,7 @@ from core.execution.records import OrderRecord
 
 D = Decimal
 S = OrderState
-NOW = 100 * NS_PER_S
+NOW = 100_000 * NS_PER_S
 
 
 def record(key: str = "a", state: OrderState = S.ACCEPTED, venue_id: str = "v-a", **changes: Any) -> OrderRecord:
@@ -143,14 +143,17 @@ def test_a_trade_that_may_be_ours_is_nobodys_yet() -> None:
         (trade(1, "v-?", side=Side.SELL), False),
         (trade(1, "v-?", quantity="2.1"), False),
         (trade(1, "v-?", symbol="ETH/USDT"), False),
-        (trade(1, "v-?", time_ns=NOW - NS_PER_S), True),
-        (trade(1, "v-?", time_ns=NOW - NS_PER_S - 1), False),
+        (trade(1, "v-?", time_ns=NOW - 60 * NS_PER_S), True),  # the clock was set back in between
+        (trade(1, "v-?", time_ns=NOW - rec.CLOCK_TOLERANCE_NS), True),
+        (trade(1, "v-?", time_ns=NOW - rec.CLOCK_TOLERANCE_NS - 1), False),
     ):
         assert rec.may_be_ours(fill, (lost,), 0) is may
         assert bool(found(rec.LocalState((lost,)), rec.VenueState((), fills=(fill,)))) is not may
     assert not rec.may_be_ours(trade(1, "v-?"), (record(),), 0)
     assert not rec.may_be_ours(trade(1, "v-?"), (replace_state(lost, S.ACCEPTED),), 0)
-    assert rec.may_be_ours(trade(1, "v-?", time_ns=NOW + 9 * NS_PER_S), (lost,), 9 * NS_PER_S)
+    limit_ns = rec.CLOCK_TOLERANCE_NS
+    assert not rec.may_be_ours(trade(1, "v-?", time_ns=NOW + 8 * NS_PER_S - limit_ns), (lost,), 9 * NS_PER_S)
+    assert rec.may_be_ours(trade(1, "v-?", time_ns=NOW + 9 * NS_PER_S - limit_ns), (lost,), 9 * NS_PER_S)
 
 
 def replace_state(old: OrderRecord, state: OrderState) -> OrderRecord:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from core.execution.order_manager import ID_PREFIX, client_order_id
 from core.execution.sentinel import (
     Action,
     Claim,
-    Holder,
     SentinelPolicy,
     SentinelRules,
     SentinelStart,
+    Successor,
     is_protective,
     reduces_only,
 )
@@ -33,22 +32,33 @@ STEP_S = 0.5
 Event = tuple[float, str]
 
 
-def nobody() -> Holder:
-    return Holder.NOBODY
+@dataclass
+class Next:
+    """A successor as the switch sees it; None where it must not be asked."""
+
+    claimed: bool | None = False
+    starting: bool | None = False
+
+    def has_claimed(self) -> bool:
+        assert self.claimed is not None, "the claim was read although it does not matter"
+        return self.claimed
+
+    def is_starting(self) -> bool:
+        assert self.starting is not None, "the lock was looked at although it does not matter"
+        return self.starting
 
 
-def never_asked() -> Holder:
-    raise AssertionError("the lock was looked at although it does not matter")
+NOBODY = Next()
 
 
-def play(policy: SentinelPolicy, events: list[Event], until_s: float, holder: Callable[[], Holder] = nobody) -> Action:
+def play(policy: SentinelPolicy, events: list[Event], until_s: float, successor: Successor = NOBODY) -> Action:
     """Let time pass in the policy's own steps, with events in between; "asleep" jumps over the time since the last."""
     now, action = 0.0, Action.WATCH
     for at, what in [*events, (until_s, "")]:
         if what != "wakes":
             while now + STEP_S < at:
                 now += STEP_S
-                action = policy.decide(now, holder)
+                action = policy.decide(now, successor)
         now = at
         if what == "beat":
             policy.beat(now, [])
@@ -57,9 +67,9 @@ def play(policy: SentinelPolicy, events: list[Event], until_s: float, holder: Ca
         elif what == "bye":
             policy.dismiss()
         elif what == "acted":
-            assert policy.decide(now, holder) is Action.CANCEL
+            assert policy.decide(now, successor) is Action.CANCEL
             policy.acted()
-        action = policy.decide(now, holder)
+        action = policy.decide(now, successor)
     return action
 
 
@@ -96,26 +106,28 @@ def test_what_is_due(events: list[Event], until_s: float, action: Action) -> Non
 
 
 @pytest.mark.parametrize(
-    ("holder", "action"),
+    ("successor", "until_s", "action"),
     [
-        (Holder.NOBODY, Action.CANCEL),
-        (Holder.STARTING, Action.WATCH),  # it takes the orders over, or it fails
-        (Holder.SUCCESSOR, Action.LEAVE),
+        (Next(), 16, Action.CANCEL),
+        (Next(starting=True), 16, Action.WATCH),  # it takes the orders over, or it fails
+        (Next(starting=True), 3_600, Action.WATCH),
+        (Next(claimed=True, starting=None), 16, Action.LEAVE),
+        (Next(claimed=True, starting=None), 4, Action.LEAVE),  # nothing is left to wait for
+        (Next(starting=None), 14, Action.WATCH),
     ],
 )
-def test_a_new_executor_decides_once_the_program_is_gone(holder: Holder, action: Action) -> None:
-    assert play(SentinelPolicy(RULES, 0.0), [(3, "gone")], 16, lambda: holder) is action
+def test_a_new_executor_decides_once_the_program_is_gone(successor: Next, until_s: float, action: Action) -> None:
+    assert play(SentinelPolicy(RULES, 0.0), [(3, "gone")], until_s, successor) is action
 
 
 def test_a_start_that_fails_leaves_the_orders_to_the_switch_at_once() -> None:
     policy = SentinelPolicy(RULES, 0.0)
-    assert play(policy, [(3, "gone")], 20, lambda: Holder.STARTING) is Action.WATCH
-    assert policy.decide(20.5, nobody) is Action.CANCEL
+    assert play(policy, [(3, "gone")], 20, Next(starting=True)) is Action.WATCH
+    assert policy.decide(20.5, NOBODY) is Action.CANCEL
 
 
-def test_nobody_is_asked_for_while_the_program_lives_or_there_is_time() -> None:
-    assert play(SentinelPolicy(RULES, 0.0), [], 16, never_asked) is Action.CANCEL  # hung: the lock is its own
-    assert play(SentinelPolicy(RULES, 0.0), [(1, "gone")], 14, never_asked) is Action.WATCH
+def test_nobody_is_asked_for_while_the_program_lives() -> None:
+    assert play(SentinelPolicy(RULES, 0.0), [], 16, Next(None, None)) is Action.CANCEL  # hung: the lock is its own
 
 
 def test_the_newest_beat_says_what_protects() -> None:
@@ -139,7 +151,7 @@ def test_it_never_acts_within_the_silence_and_always_after_it(steps: list[float]
         elif event == "gone":
             policy.program_gone()
         expected = Action.CANCEL if now - heard >= RULES.silence_s else Action.WATCH
-        assert policy.decide(now, nobody) is expected
+        assert policy.decide(now, NOBODY) is expected
 
 
 def test_a_switch_without_patience_is_refused() -> None:

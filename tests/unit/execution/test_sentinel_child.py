@@ -30,6 +30,7 @@ from core.execution.api.gateway import (
     OrderUnknown,
     RetryableError,
 )
+from core.execution.api.key_permissions import StopGuard
 from core.execution.foreign_kill import read_lines
 from core.execution.order_manager import ID_PREFIX, client_order_id
 from core.execution.process_lock import ExecutorLock
@@ -254,6 +255,7 @@ async def test_a_new_executor_that_ended_in_peace_keeps_its_orders(bench: Callab
         (7.0, desk.lock.release),
     ]
     assert await desk.run() == 0
+    assert desk.now < 7.0, "an older switch leaves as soon as somebody answers for the orders"
     assert set(desk.venue.open) == {"a"}
 
 
@@ -414,10 +416,10 @@ def test_practice_and_live_are_told_apart_by_the_first_message(mode: str, urls: 
     start = replace(START, mode=mode, urls=urls)
     profile = profile_of(start)
     assert profile.practice is practice
-    CcxtGateway(profile, TradingMode(mode), Credentials("k", "s"), market_clock=SystemClock())
+    CcxtGateway(profile, TradingMode(mode), Credentials("k", "s"), market_clock=SystemClock(), key_guard=StopGuard())
     other = TradingMode.LIVE if practice else TradingMode.PRACTICE
     with pytest.raises(FatalGatewayError):
-        CcxtGateway(profile, other, Credentials("k", "s"), market_clock=SystemClock())
+        CcxtGateway(profile, other, Credentials("k", "s"), market_clock=SystemClock(), key_guard=StopGuard())
 
 
 def test_a_venue_nobody_knows_is_refused() -> None:

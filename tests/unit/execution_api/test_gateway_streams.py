@@ -15,6 +15,7 @@ from core.clock import ManualClock
 from core.domain.candles import Timeframe
 from core.domain.orders import OrderState, Side, TradingMode
 from core.events import ConnectionState, ConnectionStatus
+from core.execution.api.binance_api import BinanceDialect
 from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
 from core.execution.api.gateway import BalanceReport, FatalGatewayError, GatewayError, OrderReport, RetryableError
 from core.execution.api.venue_profile import Capabilities
@@ -329,6 +330,49 @@ async def test_silent_book_that_moved_on_is_reported_stale(venue: VenueDouble, m
     await venue.until(lambda: reader.error is not None)
     assert "stale" in str(reader.error)
     await gateway.close()
+
+
+class LibraryDialect(BinanceDialect):
+    """A venue whose own messages we do not read: ccxt's caches have to do."""
+
+    def depth_stream(self, venue_symbol: str) -> str:
+        return ""
+
+    def trade_stream(self, venue_symbol: str) -> str:
+        return ""
+
+
+@pytest.fixture
+async def library(venue: VenueDouble, market_clock: ManualClock) -> AsyncIterator[CcxtGateway]:
+    profile = replace(venue.profile(), dialect=LibraryDialect(), stream_silence_s=0.4)
+    made = CcxtGateway(profile, TradingMode.PRACTICE, None, market_clock=market_clock)
+    await made.connect()
+    yield made
+    await made.close()
+
+
+async def test_without_ids_that_rest_knows_the_librarys_tape_is_read(library: CcxtGateway, venue: VenueDouble) -> None:
+    tape = Reader(library.watch_trades("BTC/USDT"))
+    await venue.until(lambda: venue.subscriptions == ["btcusdt@trade"])
+    for i in range(30):
+        trade = {"e": "trade", "E": T0_MS, "s": "BTCUSDT", "t": i, "p": "100.5", "q": "0.25", "T": T0_MS, "m": False}
+        await venue.publish(trade)
+    await venue.until(lambda: len(ids(tape)) == 30)
+    assert ids(tape) == list(range(30))
+    await tape.stop()
+
+
+async def test_without_numbered_changes_the_librarys_book_is_read(library: CcxtGateway, venue: VenueDouble) -> None:
+    book = Reader(library.watch_book("BTC/USDT", 2))
+    await venue.until(lambda: len(venue.sent("GET /api/v3/depth")) >= 1)
+    await asyncio.sleep(0.05)
+    await venue.publish(depth_frame(101, 102, [["99.5", "4"]]))
+    await venue.until(lambda: bool(book.items) and book.items[-1].sequence == 102)
+    assert book.items[-1].bids == ((99.5, 4.0), (99.0, 1.0))
+    moved = {"lastUpdateId": 900, "bids": [["88.00", "1"]], "asks": [["101.00", "3"]]}
+    venue._get_depth = lambda _: moved  # type: ignore[method-assign]
+    await venue.until(lambda: book.error is not None)
+    assert "stale" in str(book.error)
 
 
 async def test_ticker(gateway: CcxtGateway, venue: VenueDouble) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.clock import NS_PER_MS, NS_PER_S
@@ -65,6 +65,7 @@ def test_before_it_is_measured_it_is_the_wall_clock() -> None:
 TRIPS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=1, max_size=12)
 
 
+@settings(max_examples=600)
 @given(TRIPS, st.integers(-86_400_000, 86_400_000))
 def test_the_error_stays_within_half_of_twice_the_quickest_trip(trips: list[tuple[int, int]], ahead_ms: int) -> None:
     world = World(ahead_ms * NS_PER_MS)

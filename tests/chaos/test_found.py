@@ -1,0 +1,91 @@
+"""Scripts that once broke something: shortened schedules, each with what was wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.chaos.run import Player, scratch
+from tests.chaos.schedule import Schedule
+
+# The sale of a kill from outside was taken for somebody else's: its trade showed before its order did.
+SALE_FROM_OUTSIDE = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 8, "symbol": "ETH/USDT", "owner": "beta", "side": "buy", "kind": "market", "value": 200}],
+        ["sleep", {"s": 1.0}],
+        ["kill_outside", {"flatten": True}],
+        ["lag", {"lanes": ["order", "open"], "s": 1.5, "for": 4.0}],
+        ["mute", {"s": 0.6}],
+        ["sleep", {"s": 1.3}],
+    ],
+)
+# A kill from outside sold an unbooked purchase without the fee that had been taken out of it.
+SALE_WITH_THE_FEE = Schedule(
+    market=5,
+    steps=[
+        ["foreign", {"tag": 0, "symbol": "ETH/USDT", "side": "buy", "value": 300, "away_bp": 5}],
+        ["mute", {"s": 6.0}],
+        ["market", {"s": 3}],
+        ["kill_outside", {"flatten": True}],
+    ],
+)
+# A frame of balances was lost, and nothing ever made it good.
+LOST_BALANCES = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 1, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 1000}],
+        ["sleep", {"s": 1.0}],
+        ["foreign", {"tag": 2, "symbol": "BTC/USDT", "side": "buy", "value": 300, "away_bp": 5}],
+        ["sleep", {"s": 1.0}],
+        ["fault", {"lane": "stream", "kind": "twice", "n": 1}],
+        ["fault", {"lane": "stream", "kind": "drop", "n": 1}],
+        ["foreign_cancel", {"nth": 0}],
+    ],
+)
+# The program's clock was set back between an order and the comparison: its own trade seemed older than the order.
+CLOCK_SET_BACK = Schedule(
+    market=7,
+    steps=[
+        ["place", {"tag": 4, "symbol": "ETH/USDT", "owner": "alpha", "side": "sell", "kind": "market", "value": 200}],
+        ["fault", {"lane": "submit", "kind": "error_done", "n": 1}],
+        ["lag", {"lanes": ["order"], "s": 1.5, "for": 4.0}],
+        ["fault", {"lane": "stream", "kind": "drop", "n": 4}],
+        ["sleep", {"s": 0.3}],
+        ["skew", {"s": -1.5}],
+        ["crash", {"down": 0.0}],
+        ["sleep", {"s": 0.3}],
+    ],
+)
+# Two kills from outside, one after the other while nothing ran to merge the first: the second sold everything again.
+KILLED_TWICE = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 18, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 20000}],
+        ["sleep", {"s": 1.0}],
+        ["stop", {}],
+        ["kill_outside", {"flatten": True}],
+        ["sleep", {"s": 30.0}],
+        ["kill_outside", {"flatten": True}],
+        ["sleep", {"s": 30.0}],
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def player() -> Iterator[Player]:
+    logging.disable(logging.CRITICAL)
+    with TemporaryDirectory(dir=scratch()) as folder:
+        yield Player(Path(folder))
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    "schedule", [SALE_FROM_OUTSIDE, SALE_WITH_THE_FEE, LOST_BALANCES, CLOCK_SET_BACK, KILLED_TWICE]
+)
+def test_what_once_broke_holds(player: Player, schedule: Schedule) -> None:
+    assert player(schedule).violations == []
