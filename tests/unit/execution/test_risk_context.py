@@ -10,7 +10,17 @@ import pytest
 
 from core.clock import NS_PER_S, ManualClock
 from core.domain.market import BookSnapshot
-from core.domain.orders import Evidence, Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, Side
+from core.domain.orders import (
+    Evidence,
+    Intent,
+    IntentSource,
+    Order,
+    OrderDraft,
+    OrderState,
+    OrderType,
+    Side,
+    TradingMode,
+)
 from core.execution.api.gateway import RetryableError
 from core.execution.risk_context import BOOK_DEPTH, HABIT, MINUTE_NS, OrderFlow, book_view
 from core.signals.risk.context import BookView
@@ -111,6 +121,21 @@ async def test_without_a_book_the_order_is_judged_by_the_rest(desk: Desk, failur
 
     desk.venue.fetch_book = fetch_book  # type: ignore[method-assign]
     assert (await executor.place_order(BUY)).state is OrderState.FILLED
+
+
+# --- the clock ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "growing"), [(TradingMode.LIVE, "CLOCK_SKEW"), (TradingMode.PRACTICE, "")])
+async def test_a_wrong_clock_grows_no_position_with_real_money(desk: Desk, mode: TradingMode, growing: str) -> None:
+    desk.venue.mode = mode
+    executor = await desk.start()
+    assert (await executor.place_order(BUY)).state is OrderState.FILLED
+    for number, skew_ns in enumerate((1_500_000_000, -1_500_000_000, None), start=2):
+        desk.venue.clock_skew_ns = skew_ns
+        assert (await executor.place_order(replace(BUY, quantity=D(number)))).reason_code == growing, skew_ns
+    closing = replace(BUY, side=Side.SELL, quantity=D("0.5"), reduce_only=True)
+    assert (await executor.place_order(closing)).state is OrderState.FILLED
 
 
 # --- rates and repetition -----------------------------------------------------------------------------------------
