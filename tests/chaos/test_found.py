@@ -74,6 +74,25 @@ KILLED_TWICE = Schedule(
         ["sleep", {"s": 30.0}],
     ],
 )
+# STOP in the window while a kill from outside was about to sell the same.
+STOPPED_FROM_BOTH_SIDES = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 18, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 20000}],
+        ["sleep", {"s": 1.0}],
+        ["kill_outside", {"flatten": True}],
+        ["kill", {"flatten": True}],
+        ["sleep", {"s": 30.0}],
+    ],
+)
+SCRIPTS = [
+    SALE_FROM_OUTSIDE,
+    SALE_WITH_THE_FEE,
+    LOST_BALANCES,
+    CLOCK_SET_BACK,
+    KILLED_TWICE,
+    STOPPED_FROM_BOTH_SIDES,
+]
 
 
 @pytest.fixture(scope="module")
