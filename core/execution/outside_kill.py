@@ -16,7 +16,7 @@ from pathlib import Path
 from core.clock import NS_PER_S, Clock
 from core.config import DataPaths
 from core.domain.money import ZERO
-from core.domain.orders import Intent, Order, OrderState
+from core.domain.orders import Intent, Order, OrderState, Side
 from core.domain.positions import Position
 from core.errors import UserError
 from core.execution.api.gateway import (
@@ -132,11 +132,14 @@ class OutsideKill:
             for record in journal.unsettled_orders():
                 try:
                     seen = await gateway.fetch_order(record.intent.symbol, record.key)
+                    filled, over = seen.filled_quantity, seen.state.is_terminal
                 except OrderUnknown:
-                    continue
+                    filled, over = ZERO, not self._may_arrive(record.order.submitted_ns)
+                if record.intent.side is Side.SELL and not over:
+                    filled = record.intent.quantity  # on its way, or about to be
                 place = (record.intent.symbol, record.intent.owner)
                 held = positions.get(place) or Position(gateway.venue, *place)
-                missing = max(ZERO, seen.filled_quantity - record.booked_quantity) * record.intent.side.sign
+                missing = max(ZERO, filled - record.booked_quantity) * record.intent.side.sign
                 if missing > 0:  # the fee may have been taken out of it: rather a rest stays than too much is sold
                     rules = gateway.instruments[record.intent.symbol]
                     missing -= missing * max(rules.maker_fee, rules.taker_fee)
@@ -155,8 +158,11 @@ class OutsideKill:
         try:
             seen = await gateway.fetch_order(sale.symbol, client_order_id(sale.intent_id))
         except OrderUnknown:
-            return sale.quantity if self.wall.now_ns() - sale.created_ns < ARRIVAL_NS else ZERO
+            return sale.quantity if self._may_arrive(sale.created_ns) else ZERO
         return seen.filled_quantity if seen.state.is_terminal else sale.quantity
+
+    def _may_arrive(self, sent_ns: int) -> bool:
+        return self.wall.now_ns() - sent_ns < ARRIVAL_NS
 
 
 async def _sell(gateway: ExchangeGateway, intent: Intent) -> Order:

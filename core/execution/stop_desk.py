@@ -132,6 +132,7 @@ class StopDesk:
             await self._mark_watcher.freshen(symbol)
         prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
         marks = {symbol: price for symbol, price in prices.items() if price is not None}
+        self._manager.claim()  # what a kill from outside announced is on its way out already
         kill_id = str(self._manager.armed_epoch)
         free = dict(self._account.free)
         for intent in flatten_intents(

@@ -106,7 +106,8 @@ class Synchroniser:
             if record.key not in listed and not record.order.state.is_terminal and not self._is_young(record):
                 await self._query(record, queried)
         unsettled = {record.intent.symbol for record in records}
-        fills = await self._fetch_fills(unsettled | set(symbols) | {report.symbol for report in open_orders})
+        held = {p.symbol for p in self._manager.positions if p.quantity} & set(self._gateway.instruments)
+        fills = await self._fetch_fills(unsettled | held | set(symbols) | {report.symbol for report in open_orders})
         fills = [fill for fill in fills if not self._journal.has_fill(fill)]
         if any(self._manager.find(f.symbol, f.client_order_id, f.venue_order_id) is None for f in fills):
             self._manager.claim()  # what another process of ours sent is no order of somebody else

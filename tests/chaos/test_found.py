@@ -74,6 +74,37 @@ KILLED_TWICE = Schedule(
         ["sleep", {"s": 30.0}],
     ],
 )
+# STOP in the window while a kill from outside was about to sell the same.
+STOPPED_FROM_BOTH_SIDES = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 18, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 20000}],
+        ["sleep", {"s": 1.0}],
+        ["kill_outside", {"flatten": True}],
+        ["kill", {"flatten": True}],
+        ["sleep", {"s": 30.0}],
+    ],
+)
+# The market of a position that came to the account from somebody else was not followed: its sale was never booked.
+HELD_BY_OTHERS = Schedule(
+    market=5,
+    steps=[
+        ["foreign", {"tag": 0, "symbol": "ETH/USDT", "side": "buy", "value": 300, "away_bp": 0}],
+        ["kill_outside", {"flatten": True}],
+        ["market", {"s": 3}],
+        ["sleep", {"s": 0.3}],
+        ["cut", {"s": 0.1}],
+    ],
+)
+SCRIPTS = [
+    HELD_BY_OTHERS,
+    SALE_FROM_OUTSIDE,
+    SALE_WITH_THE_FEE,
+    LOST_BALANCES,
+    CLOCK_SET_BACK,
+    KILLED_TWICE,
+    STOPPED_FROM_BOTH_SIDES,
+]
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +115,6 @@ def player() -> Iterator[Player]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize(
-    "schedule", [SALE_FROM_OUTSIDE, SALE_WITH_THE_FEE, LOST_BALANCES, CLOCK_SET_BACK, KILLED_TWICE]
-)
+@pytest.mark.parametrize("schedule", SCRIPTS)
 def test_what_once_broke_holds(player: Player, schedule: Schedule) -> None:
     assert player(schedule).violations == []

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side
 from core.events import BalancesChanged, ConnectionState, ConnectionStatus, FillBooked, Notice
-from core.execution.api.gateway import AmbiguousOutcome, FatalGatewayError
+from core.execution.api.gateway import AmbiguousOutcome, FatalGatewayError, OrderRequest
 from core.execution.books import check_books
 from core.execution.process_lock import ExecutorLock
 from tests.unit.execution.conftest import Desk
@@ -270,3 +270,15 @@ async def test_a_lost_balance_frame_is_made_good_by_the_next_comparison(desk: De
     desk.venue.free["USDT"] -= 7  # the stream said nothing, and no order or trade speaks of it
     assert await executor.reconcile_now() == []
     assert {b.currency: b.free for b in desk.said(BalancesChanged)[-1].balances} == {"USDT": Decimal(9_993)}
+
+
+async def test_a_market_held_only_by_somebody_else_is_followed_as_well(desk: Desk) -> None:
+    executor = await desk.start()
+    foreign = desk.venue.place_foreign("ETH/USDT", Side.BUY, Decimal(1), Decimal(9))
+    await executor.reconcile_now()
+    desk.venue.fill(foreign.request.client_order_id, Decimal(1))
+    await executor.reconcile_now()
+    sale = OrderRequest("web_sale", "ETH/USDT", Side.SELL, OrderType.MARKET, Decimal("0.4"))
+    await desk.venue.submit_order(sale)  # the stream said nothing, and no order of the market is open
+    await executor.reconcile_now()
+    assert executor.position("ETH/USDT", "external").quantity == Decimal("0.599")
