@@ -355,7 +355,9 @@ def test_plans_are_shown_with_what_they_do(kit: WindowKit) -> None:
         plan(kit, each)
     rows = plan_rows(kit)
     assert (
-        rows["b1"] | {"kind": "Bracket", "stop": "58,000.00", "target": "66,000.00", "state": "At work"} == rows["b1"]
+        rows["b1"]
+        | {"kind": "Bracket", "stop": "58,000.00", "price": "market price", "target": "66,000.00", "state": "At work"}
+        == rows["b1"]
     )
     assert rows["t1"] | {"kind": "TWAP", "parts": "10 in 10 min 00 s", "state": "Paused"} == rows["t1"]
     assert rows["t1"]["reason"] == "waits for you after the restart"
