@@ -98,7 +98,14 @@ class PlansModel(RecordModel[OrderPlan]):
 
     def _prices(self) -> tuple[Column[OrderPlan], ...]:
         return (
-            self._price("price", mark("Price"), lambda p: p.draft.limit_price),
+            Column[OrderPlan](
+                "price",
+                mark("Price"),
+                self._price_text,
+                lambda p: float(p.draft.limit_price or 0),
+                numeric=True,
+                width=11,
+            ),
             self._price("stop", mark("Stop price"), stop_of),
             self._price("trail", mark("Trailing distance"), lambda p: p.draft.exits.trail if p.draft.exits else None),
             self._price(
@@ -116,6 +123,13 @@ class PlansModel(RecordModel[OrderPlan]):
             numeric=True,
             width=11,
         )
+
+    def _price_text(self, plan: OrderPlan) -> str:
+        """Write at what price it enters or trades; an exit does neither."""
+        draft = plan.draft
+        if draft.limit_price is None and draft.kind is not PlanKind.EXIT:
+            return tr("market price")
+        return self._precision.price(draft.symbol, draft.limit_price)
 
     def _parts_text(self, plan: OrderPlan) -> str:
         draft = plan.draft

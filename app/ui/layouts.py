@@ -233,11 +233,13 @@ class Layouts(QObject):
             # Qt writes object names as big-endian UTF-16.
             if dock is None or beside is None or dock.objectName().encode("utf-16-be") in state:
                 continue
-            front = [other for other in self._window.tabifiedDockWidgets(beside) if not other.visibleRegion().isEmpty()]
+            group = (beside, *self._window.tabifiedDockWidgets(beside))
+            front = [other for other in group if not other.visibleRegion().isEmpty()]
             dock.setFloating(False)
             self._window.tabifyDockWidget(beside, dock)
             dock.show()
-            (front[0] if front else beside).raise_()
+            for other in front:
+                other.raise_()
 
     def show(self, name: DockName, *, focus: bool = False) -> None:
         """Bring a dock to the front; with `focus` its keys work at once."""

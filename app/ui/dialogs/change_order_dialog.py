@@ -55,11 +55,11 @@ class ChangeOrderDialog(QDialog):
         self.quantity = self._field("change_quantity", tr("Quantity in total"), round_down=True)
         self.preview = self._line("change_preview")
         self.warning = self._line("change_warning", "warning")
+        self.leave = QPushButton(tr("Cancel"), self)
+        self.leave.setObjectName("change_cancel")
         self.change = QPushButton(self)
         self.change.setObjectName("change_deed")
         set_look(self.change, "variant", "primary")
-        self.leave = QPushButton(tr("Cancel"), self)
-        self.leave.setObjectName("change_cancel")
         for button in (self.change, self.leave):
             button.setAutoDefault(False)  # Enter in a field sends nothing
         self._lay_out()

@@ -30,7 +30,8 @@ class PlanDialog(QDialog):
         instrument: the market.
         context: returns the world around a plan of this market for its owner.
         mode: returns which money is moved, None before the executor said so.
-        owner: whose position an exit closes, with what is shown of the owner; "" for the person's own.
+        owner: whose position an exit closes.
+        owner_title: what the owner is called; "" for the person.
 
     Signals:
         accepted_draft: the `PlanDraft` to begin.
@@ -60,10 +61,11 @@ class PlanDialog(QDialog):
         self.form = PlanForm(instrument, owner, self)
         self.preview = self._line("plan_preview")
         self.warning = self._line("plan_warning", "warning")
-        self.begin = QPushButton(self)
-        self.begin.setObjectName("plan_begin")
         self.leave = QPushButton(tr("Cancel"), self)
         self.leave.setObjectName("plan_cancel")
+        self.begin = QPushButton(self)
+        self.begin.setObjectName("plan_begin")
+        set_look(self.begin, "variant", "primary")
         for button in (self.begin, self.leave):
             button.setAutoDefault(False)  # Enter in a field begins nothing
         self._lay_out()
@@ -78,7 +80,7 @@ class PlanDialog(QDialog):
         self.form.fields["quantity"].edit.setFocus()
 
     def protect(self, quantity: Decimal) -> None:
-        """Choose an exit for so much of the position; nothing else can be chosen for somebody else's."""
+        """Choose an exit for so much of the position."""
         self.form.choose(PlanKind.EXIT)
         self.form.fields["quantity"].edit.set_value(quantity)
         self.form.fields["stop"].edit.setFocus()
@@ -119,7 +121,6 @@ class PlanDialog(QDialog):
             text = tr("Begin: {kind} ({mode})", kind=kind, mode=mode_word(mode))
         self.begin.setText(text)
         self.begin.setAccessibleName(text)
-        set_look(self.begin, "variant", "primary")
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
