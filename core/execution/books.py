@@ -79,6 +79,8 @@ async def _order_difference(gateway: ExchangeGateway, record: OrderRecord) -> st
         report: OrderReport | None = await gateway.fetch_order(record.intent.symbol, record.key)
     except OrderUnknown:
         report = None
+    if report is None and record.key == f"ext-{order.venue_order_id}" and record.fills_complete:
+        return ""  # our own name for an order of somebody else: nobody can be asked by it, its trades are compared
     if report is None:
         # A refused order leaves no trace at most venues.
         there = order.state not in _NEVER_THERE or order.filled_quantity > 0

@@ -112,6 +112,7 @@ class OrderDesk:
             owner_denies=owner_denies,
         )
         self._sends: set[asyncio.Task[Order]] = set()
+        self._closed = False
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
 
     def position(self, symbol: str, owner: str) -> Position:
@@ -160,10 +161,12 @@ class OrderDesk:
         """Send any intent through risk; the one way to the venue.
 
         Raises:
-            UserError: the journal cannot be written; nothing was sent.
+            UserError: trading has ended, or the journal cannot be written; nothing was sent.
         """
         await self._mark_watcher.freshen(intent.symbol)
         book = await self._contexts.look_at_book(intent)
+        if self._closed:  # the lock is given back: another executor may have it by now
+            raise UserError("Trading has ended; nothing was sent.", "Start trading again.")
         verdict = self._risk.check(intent, self._contexts.of(intent, book))
         try:
             if isinstance(verdict, Denied):
@@ -191,10 +194,11 @@ class OrderDesk:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Give up waiting for answers; orders without one are UNKNOWN then."""
+        """Give up waiting for answers; orders without one are UNKNOWN then. Nothing is sent any more."""
         for task in list(self._sends):
             task.cancel()
         await asyncio.gather(*self._sends, return_exceptions=True)
+        self._closed = True
 
     async def cancel_order(self, client_id: str) -> Order:
         """Cancel one order; always allowed.

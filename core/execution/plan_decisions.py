@@ -11,6 +11,7 @@ and what the market then gives at the target or better is taken at once; what is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -146,15 +147,7 @@ def decide(plan: OrderPlan, view: PlanView) -> Action | None:
         return _wind_up(view, refused)
     if _is_cooling_down(view):
         return None
-    match plan.draft.kind:
-        case PlanKind.EXIT:
-            return _exit(plan, view, plan.draft.quantity)
-        case PlanKind.BRACKET:
-            return _bracket(plan, view)
-        case PlanKind.TWAP:
-            return _twap(plan, view)
-        case PlanKind.ICEBERG:
-            return _iceberg(plan, view)
+    return _BY_KIND[plan.draft.kind](plan, view)
 
 
 def begins_exposure(plan: OrderPlan, children: tuple[Child, ...]) -> bool:
@@ -384,3 +377,11 @@ def _iceberg(plan: OrderPlan, view: PlanView) -> Action | None:
 
 def _next_number(view: PlanView, role: str) -> int:
     return sum(child.role == role for child in view.children)
+
+
+_BY_KIND: Mapping[PlanKind, Callable[[OrderPlan, PlanView], Action | None]] = {
+    PlanKind.EXIT: lambda plan, view: _exit(plan, view, plan.draft.quantity),
+    PlanKind.BRACKET: _bracket,
+    PlanKind.TWAP: _twap,
+    PlanKind.ICEBERG: _iceberg,
+}

@@ -120,8 +120,7 @@ def describe(event: Event) -> str:
             return f"fill of foreign order {_key(fill)} {_fill_text(fill)}"
         case OrderMissing(client_order_id):
             return f"order {client_order_id} not known to the venue"
-        case CancelPending(client_order_id):
-            return f"order {client_order_id} still working, cancel repeated"
+    return f"order {event.client_order_id} still working, cancel repeated"
 
 
 def _key(known: OrderReport | Fill) -> str:

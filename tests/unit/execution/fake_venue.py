@@ -63,7 +63,8 @@ class FakeVenue:
     Faults: `submit_faults` holds what the next submits do ("rest", "reject", "retry", "fatal", "lost_before",
     "lost_after", "bug"); `lag` makes the next n order queries answer "unknown"; `silent` keeps the stream quiet;
     `duplicate` sends every stream message twice; `fills_in_reports` leaves trades out of reports where
-    False, `hide_trades` out of the list of own trades;
+    False, `hide_trades` out of the list of own trades, which holds none from before `trades_from_ns`;
+    `skew_ns` is how far its clock is ahead of ours;
     `die` and `revive` take the whole venue away and bring it back. How the link does is told to `on_connection`.
     """
 
@@ -94,7 +95,8 @@ class FakeVenue:
         self.duplicate = False
         self.fills_in_reports = True
         self.hide_trades = False
-        self.skew_ns: int | None = 0
+        self.trades_from_ns = 0
+        self.skew_ns = 0
         self.connect_error: GatewayError | None = None
         self.ticker_error: GatewayError | None = None
         self.calls: list[str] = []
@@ -133,7 +135,7 @@ class FakeVenue:
             fee,
             fee_currency,
             Liquidity.TAKER,
-            self.clock.now_ns(),
+            self._now_ns(),
         )
         self._add(base, quantity * request.side.sign)
         self._add(quote, -quantity * price * request.side.sign)
@@ -200,7 +202,7 @@ class FakeVenue:
             order.filled,
             request.limit_price,
             value / order.filled if order.filled else None,
-            self.clock.now_ns(),
+            self._now_ns(),
             fills if self.fills_in_reports else (),
         )
 
@@ -224,7 +226,7 @@ class FakeVenue:
 
     async def server_time_ns(self) -> int:
         self._answer()
-        return self.clock.now_ns()
+        return self._now_ns()
 
     async def fetch_candles(
         self, symbol: str, timeframe: Timeframe, *, since_ns: int | None = None, limit: int = 1000
@@ -356,7 +358,9 @@ class FakeVenue:
         if self.hide_trades:
             return []
         fills = [f for o in self.orders.values() for f in o.fills if f.symbol == symbol]
-        return sorted((f for f in fills if f.time_ns >= (since_ns or 0)), key=lambda f: int(f.trade_id))
+        return sorted(
+            (f for f in fills if f.time_ns >= max(since_ns or 0, self.trades_from_ns)), key=lambda f: int(f.trade_id)
+        )
 
     async def watch_user(self) -> AsyncIterator[UserEvent]:
         if self.dead or self.stream_dead:
@@ -382,6 +386,9 @@ class FakeVenue:
         self.orders[request.client_order_id] = order
         self.push(self.report(order))
         return order
+
+    def _now_ns(self) -> int:
+        return self.clock.now_ns() + self.skew_ns
 
     def _take_id(self) -> int:
         self._next_id += 1

@@ -241,6 +241,42 @@ def test_missed_parts_of_a_twap_are_spread_not_caught_up() -> None:
     assert "3 was not traded" in over.reason
 
 
+def test_a_twap_is_done_with_the_last_part_and_a_restart_in_one_slot_adds_none() -> None:
+    plan = OrderPlan("p", PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(1), slices=2, duration_s=20), created_ns=T0)
+    first = look(plan, "100", after_s=1)
+    assert first == Place("part", 0, Side.BUY, D("0.5"), OrderType.MARKET)
+    bought = child(plan, first, OrderState.FILLED, "0.5")
+    assert look(plan, "100", bought, after_s=5) is None  # this slot has had its part
+    second = look(plan, "100", bought, after_s=11)
+    assert second == Place("part", 1, Side.BUY, D("0.5"), OrderType.MARKET)
+    whole = (bought, child(plan, second, OrderState.FILLED, "0.5"))
+    assert look(plan, "100", *whole, after_s=11) == End(PlanState.DONE, "all parts are traded")
+
+
+def test_a_part_of_a_twap_too_small_to_be_sent_waits_for_the_next_slot() -> None:
+    draft = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D("0.16"), slices=4, duration_s=40)
+    plan = OrderPlan("p", draft, created_ns=T0)
+    assert look(plan, "100", after_s=1) is None  # a quarter would be worth 4 USDT, and 5 is the least
+    together = look(plan, "100", after_s=11)
+    assert isinstance(together, Place)
+    assert together.quantity == D("0.05333")
+
+
+def test_a_twap_with_a_limit_never_pays_more_and_leaves_nothing_resting() -> None:
+    draft = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(1), D(99), slices=2, duration_s=20)
+    part = look(OrderPlan("p", draft, created_ns=T0), "100", after_s=1)
+    limit = Place("part", 0, Side.BUY, D("0.5"), OrderType.LIMIT, D(99), time_in_force=TimeInForce.IOC)
+    assert part == limit
+
+
+def test_an_iceberg_with_a_part_at_the_venue_shows_no_second_one() -> None:
+    draft = PlanDraft(PlanKind.ICEBERG, "BTC/USDT", Side.BUY, D(1), D(100), visible=D("0.5"))
+    plan = OrderPlan("p", draft, created_ns=T0)
+    part = look(plan, "100")
+    assert isinstance(part, Place)
+    assert look(plan, "100", child(plan, part, OrderState.PARTIALLY_FILLED, "0.3")) is None
+
+
 def test_an_iceberg_shows_one_part_at_a_time_and_leaves_no_dust() -> None:
     draft = PlanDraft(PlanKind.ICEBERG, "BTC/USDT", Side.BUY, D("1.04"), D(100), visible=D("0.5"))
     plan = OrderPlan("p", draft, created_ns=T0)
