@@ -93,10 +93,6 @@ class SimGateway:
     def instruments(self) -> Mapping[str, Instrument]:
         return MappingProxyType(self._instruments)
 
-    @property
-    def clock_skew_ns(self) -> int | None:
-        return self._offset_ns
-
     # --- life -------------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:

@@ -73,7 +73,6 @@ class FakeVenue:
 
     def __init__(self) -> None:
         self.clock = ManualClock(START_NS)
-        self.clock_skew_ns: int | None = 0
         self.on_connection: Callable[[ConnectionStatus], None] = lambda _: None
         self.monitor = ConnectionMonitor(self.venue, "orders", self.mode, lambda status: self.on_connection(status))
         self.dead = False

@@ -26,6 +26,7 @@ from core.execution.risk_context import BOOK_DEPTH, HABIT, MINUTE_NS, OrderFlow,
 from core.signals.risk.context import BookView
 from core.signals.risk_management import Denied, ReasonCode, RiskSettings
 from tests.unit.execution.conftest import Desk
+from tests.unit.execution.fake_venue import FakeVenue
 
 D = Decimal
 START = 1_000 * NS_PER_S
@@ -127,12 +128,14 @@ async def test_without_a_book_the_order_is_judged_by_the_rest(desk: Desk, failur
 
 
 @pytest.mark.parametrize(("mode", "growing"), [(TradingMode.LIVE, "CLOCK_SKEW"), (TradingMode.PRACTICE, "")])
-async def test_a_wrong_clock_grows_no_position_with_real_money(desk: Desk, mode: TradingMode, growing: str) -> None:
+async def test_a_wrong_clock_grows_no_position_with_real_money(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, mode: TradingMode, growing: str
+) -> None:
     desk.venue.mode = mode
     executor = await desk.start()
     assert (await executor.place_order(BUY)).state is OrderState.FILLED
     for number, skew_ns in enumerate((1_500_000_000, -1_500_000_000, None), start=2):
-        desk.venue.clock_skew_ns = skew_ns
+        monkeypatch.setattr(FakeVenue, "clock_skew_ns", skew_ns)
         assert (await executor.place_order(replace(BUY, quantity=D(number)))).reason_code == growing, skew_ns
     closing = replace(BUY, side=Side.SELL, quantity=D("0.5"), reduce_only=True)
     assert (await executor.place_order(closing)).state is OrderState.FILLED
