@@ -103,7 +103,7 @@ class OutsideKill:
             marks[symbol] = Decimal(repr(ticker.last))
         free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}
         intents = flatten_intents(
-            positions, free, dict(gateway.instruments), marks, str(epoch), self.wall.now_ns(), report
+            positions, free, dict(gateway.instruments), marks, f"outside-{epoch}", self.wall.now_ns(), report
         )
         for intent in intents:
             diary.append_intent(intent)
