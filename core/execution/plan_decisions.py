@@ -216,8 +216,7 @@ def _exit(plan: OrderPlan, view: PlanView, quantity: Decimal) -> Action | None:
     left = view.instrument.round_quantity(min(quantity - done, closable))
     working = [child for child in exits if child.is_open]
     if view.instrument.rule_violation(left, view.last_price) is not None:
-        reason = "the position is closed" if left <= 0 else "what is left is too small to be sold"
-        return CancelChild(working[0].order.client_order_id) if working else End(PlanState.DONE, reason)
+        return _finish(working, left)
     last = view.last_price
     if last is None:
         return None
@@ -227,6 +226,14 @@ def _exit(plan: OrderPlan, view: PlanView, quantity: Decimal) -> Action | None:
     if working:
         return _tend(view, working[0], rules, left, stop, last, side)
     return _begin_exit(view, rules, left, stop, last, side)
+
+
+def _finish(working: list[Child], left: Decimal) -> Action | None:
+    """End where nothing is left that could be sold; a small rest of an order that works may still be filled."""
+    if working:
+        order = working[0].order
+        return CancelChild(order.client_order_id) if left <= 0 or order.remaining_quantity > left else None
+    return End(PlanState.DONE, "the position is closed" if left <= 0 else "what is left is too small to be sold")
 
 
 def _tend(

@@ -168,7 +168,8 @@ def _notional(q: Question) -> str:
 
 def _duplicate(q: Question) -> str:
     intent, window_ns = q.intent, q.settings.duplicate_window_s * NS_PER_S
-    if intent.source not in (IntentSource.MANUAL, IntentSource.STRATEGY):
+    # The parts of a plan are equal by design; their numbers make each of them one order at most.
+    if intent.parent_id or intent.source not in (IntentSource.MANUAL, IntentSource.STRATEGY):
         return ""
     for earlier in q.context.recent:
         if 0 <= q.context.now_ns - earlier.created_ns < window_ns and _wish(earlier) == _wish(intent):

@@ -198,10 +198,10 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
     ("a loop", on_bar(1, intent_id="s1:2"), context(recent=[on_bar(1)]), ReasonCode.DUPLICATE_INTENT),
     ("a loop without a bar", intent(**STRATEGY), context(recent=[intent(**STRATEGY)]), ReasonCode.DUPLICATE_INTENT),
     (
-        "a part that a plan sends twice",
+        "equal parts of one plan, one after the other",
         intent(intent_id="plan:p1:slice:2"),
         context(recent=[intent(intent_id="plan:p1:slice:1")]),
-        ReasonCode.DUPLICATE_INTENT,
+        None,
     ),
     (
         "parts of two plans",
