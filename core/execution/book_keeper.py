@@ -58,6 +58,7 @@ class BookKeeper:
         self._jitter = random.Random(0)
         self._comparing = asyncio.Lock()
         self._streams_lost = 0  # how often the account stream ended
+        self._turn = 0  # which quiet market is looked at next
         self._heard = 0.0  # when it last told something, loop time
         self._cash = CashCheck(gateway, journal, manager, sink, wall)
         self.symbols: set[str] = set()
@@ -76,8 +77,8 @@ class BookKeeper:
         self._sync.adopt_from_ns = int(begun)
         await self.refresh_balances()
         self._account.remember_first_balances()
-        held = {p.symbol for p in self._manager.positions if p.quantity}
-        self.symbols = held | {record.intent.symbol for record in self._manager.unsettled}
+        traded = self._journal.traded_symbols() & set(self._gateway.instruments)
+        self.symbols = self._busy() | traded
 
     async def compare(self) -> list[Event]:
         """Compare the books with the venue and repair them.
@@ -92,7 +93,7 @@ class BookKeeper:
         async with self._comparing:
             streams_lost = self._streams_lost
             try:
-                events = await self._sync.reconcile(self.symbols | self._strategy_symbols())
+                events = await self._sync.reconcile(self._due())
             except BaseException:
                 self.in_doubt = True
                 raise
@@ -102,6 +103,23 @@ class BookKeeper:
             _log.info("reconciled: %s", describe(event))
         await self.refresh_balances()  # always: a lost balance frame leaves no other trace
         return events
+
+    def _busy(self) -> set[str]:
+        held = {position.symbol for position in self._manager.positions if position.quantity}
+        return held | {record.intent.symbol for record in self._manager.unsettled} | self._strategy_symbols()
+
+    def _due(self) -> set[str]:
+        """Return the markets to look at now: all in doubt, else the busy ones and one of the quiet ones in turn.
+
+        Trades of somebody else in a market where nothing of ours is going on may wait a little; reading dozens of
+        markets every few seconds would use up what the venue allows.
+        """
+        busy = self._busy()
+        quiet = sorted(self.symbols - busy)
+        if self.in_doubt or not quiet:
+            return busy | self.symbols
+        self._turn += 1
+        return busy | {quiet[self._turn % len(quiet)]}
 
     async def compare_round(self) -> None:
         """Compare, and tell the link how that went."""

@@ -195,6 +195,7 @@ class Executor:
             sink,
             wall,
             reports=paths.reports,
+            kill_lock=paths.root / "kill.lock",
             answer_s=self._options.settle_s,
         )
         self._manager.claim = self._import_kills
@@ -466,8 +467,11 @@ class Executor:
         """Allow trading again; only ever by explicit request. Strategies stay stopped.
 
         Raises:
-            UserError: another process stopped trading a moment ago, or fence or journal cannot be written.
+            UserError: STOP is at work, another process stopped trading a moment ago, or fence or journal cannot be
+                written.
         """
+        if self._stop_desk.is_at_work:
+            raise UserError("Trading is being stopped at this moment.", "Wait for the report of STOP, then re-arm.")
         self._control.rearm("re-armed")
         await self._risk_watch.round()  # measured anew before anything is decided
 

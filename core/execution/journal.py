@@ -165,6 +165,10 @@ class Journal:
         newest = _order_query().order_by(OrderRow.updated_ns.desc(), OrderRow.client_order_id).limit(limit)
         return self._orders(newest)[::-1]
 
+    def traded_symbols(self) -> set[str]:
+        """Return the markets in which there ever was an order."""
+        return {row["symbol"] for row in self._read(sa.select(OrderRow.__table__.c.symbol).distinct())}
+
     def events(self, client_order_id: str) -> list[OrderEvent]:
         """Return the life of one order, oldest step first."""
         table = OrderEventRow.__table__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 
 from core.clock import Clock
@@ -26,10 +27,12 @@ from core.execution.marks import Marks
 from core.execution.order_desk import OrderDesk
 from core.execution.order_manager import OrderManager
 from core.execution.plan_runner import PlanRunner
+from core.execution.process_lock import exclusive
 from core.execution.strategy_runner import StrategyRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 
+OTHER_KILL_S, OTHER_KILL_POLL_S = 30.0, 0.1
 _UNDECIDED = (OrderState.UNKNOWN, OrderState.SUBMITTED)
 
 
@@ -38,6 +41,7 @@ class StopDesk:
 
     Args:
         reports: folder of the written reports.
+        kill_lock: held by whoever closes positions, in this process or another.
         answer_s: how long answers to orders on the wire are waited for.
     """
 
@@ -58,6 +62,7 @@ class StopDesk:
         wall: Clock,
         *,
         reports: Path,
+        kill_lock: Path,
         answer_s: float,
     ) -> None:
         self._gateway = gateway
@@ -74,8 +79,14 @@ class StopDesk:
         self._sink = sink
         self._wall = wall
         self._reports = reports
+        self._kill_lock = kill_lock
         self._answer_s = answer_s
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a STOP has not reported yet."""
+        return self._one_at_a_time.locked()
 
     async def kill(self, flatten: bool, reason: str) -> KillReport:
         """Halt, cancel everything, confirm by query, optionally close all positions, write a report."""
@@ -122,6 +133,23 @@ class StopDesk:
         return report
 
     async def _flatten(self, report: KillReport) -> None:
+        """Close positions, never beside a kill from another process: both would sell the same."""
+        deadline = asyncio.get_running_loop().time() + OTHER_KILL_S
+        with ExitStack() as alone:
+            while True:
+                try:
+                    alone.enter_context(exclusive(self._kill_lock, 0.0))
+                    break
+                except UserError as exc:
+                    if asyncio.get_running_loop().time() >= deadline:
+                        report.errors.append(f"nothing was sold here: {exc.message}")
+                        report.flat = False
+                        return
+                await asyncio.sleep(OTHER_KILL_POLL_S)
+            await self._close_positions(report)
+
+    async def _close_positions(self, report: KillReport) -> None:
+        self._manager.claim()  # what a kill from outside announced is on its way out already
         try:
             await self._keeper.compare()
             await self._keeper.refresh_balances()
@@ -132,7 +160,6 @@ class StopDesk:
             await self._mark_watcher.freshen(symbol)
         prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
         marks = {symbol: price for symbol, price in prices.items() if price is not None}
-        self._manager.claim()  # what a kill from outside announced is on its way out already
         kill_id = str(self._manager.armed_epoch)
         free = dict(self._account.free)
         for intent in flatten_intents(

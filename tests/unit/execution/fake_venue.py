@@ -219,6 +219,10 @@ class FakeVenue:
         self.closed = True
         self.monitor.closed()
 
+    @property
+    def clock_skew_ns(self) -> int | None:
+        return self.skew_ns
+
     async def server_time_ns(self) -> int:
         self._answer()
         return self._now_ns()
