@@ -132,6 +132,7 @@ def test_the_dialog_ends_with_what_became_of_the_order(
     assert not doubt.ask.isVisible()
     assert not doubt.gone.isVisible()
     assert not doubt.looked.isVisible()
+    assert not any(label.isVisible() for label in doubt.findChildren(QLabel, "resolve_fact"))
     qtbot.keyClick(doubt, Qt.Key.Key_Return)
     assert not doubt.isVisible()
     assert kit.trading.calls == []

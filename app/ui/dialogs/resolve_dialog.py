@@ -80,7 +80,8 @@ class ResolveDialog(QDialog):
         self._clock.stop()
         self.status.setText(outcome.text())
         set_look(self.status, "role", "success")
-        for widget in (self.looked, self.gone, self.ask):
+        facts = self.findChildren(QLabel, "resolve_fact")  # true no longer
+        for widget in (*facts, self.looked, self.gone, self.ask):
             widget.hide()
         self.leave.setDefault(True)
         self.leave.setFocus()
@@ -142,6 +143,8 @@ class ResolveDialog(QDialog):
         self._fit()
 
     def _fit(self) -> None:
+        if (layout := self.layout()) is not None:
+            layout.activate()  # what was hidden just now still sets the smallest height
         fit_height(self, max(self.width(), self.minimumWidth()))
 
     @Slot(bool)
