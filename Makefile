@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run demo test chaos lint format setup setup-dev clean help
+.PHONY: run demo test coverage chaos lint format setup setup-dev clean help
 
 help:
 	@echo "make run     set up and open the application (without a display: run the demo)"
 	@echo "make demo    train, trade and write a report, headless"
 	@echo "make test    set up and run all tests"
+	@echo "make coverage  fail where a branch of what decides about money is reached by no test"
 	@echo "make chaos   10,000 random schedules of orders and faults (CHAOS_ARGS='-n 500 --seed 7')"
 	@echo "make lint    ruff, mypy and import contracts"
 	@echo "make format  format the sources"
@@ -35,6 +36,17 @@ demo: setup
 
 test: setup-dev
 	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m pytest -n 2 $(PYTEST_ARGS)
+
+# A short run of its own: the tests of the money modules and no others.
+MONEY_TESTS := tests/unit/domain tests/unit/signals tests/unit/data/test_data_origin.py $(addprefix tests/unit/execution/test_, \
+	order_manager.py order_state.py plan_decisions.py position_tracker.py position_desk.py fifo_lots.py reconciliation.py \
+	reconnect.py inferred_fills.py unknown_orders.py kill_switch.py ownership.py halt_races.py executor.py \
+	replace_order.py plan_runner.py foreign_kill.py known_scars_orders.py)
+
+coverage: setup-dev
+	@mkdir -p .cache
+	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m coverage run --rcfile=.ci/coverage.ini -m pytest --hypothesis-seed=0 $(MONEY_TESTS)
+	@$(VENV_PYTHON) -m coverage report --rcfile=.ci/coverage.ini
 
 chaos: setup-dev
 	@$(VENV_PYTHON) -m tests.chaos.run $(CHAOS_ARGS)

@@ -229,6 +229,7 @@ def _amount(request: Mapping[str, Any], name: str) -> Decimal | None:
 def _order(order: Order) -> Json:
     return {
         "order": order.client_order_id,
+        "owner": order.intent.owner,
         "state": order.state.value,
         "filled": plain(order.filled_quantity),
         "reason": order.reason_code,

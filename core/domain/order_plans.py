@@ -59,11 +59,6 @@ class ExitRules:
         if any(not price.is_finite() or price <= 0 for price in given):
             raise ValueError("prices of an exit must be positive")
 
-    @property
-    def has_stop(self) -> bool:
-        """Whether a loss is limited."""
-        return self.stop_price is not None or self.trail is not None
-
 
 @dataclass(frozen=True, slots=True)
 class PlanDraft:

@@ -161,11 +161,10 @@ class StopDesk:
         prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
         marks = {symbol: price for symbol, price in prices.items() if price is not None}
         kill_id = str(self._manager.armed_epoch)
-        free = dict(self._account.free)
-        for intent in flatten_intents(
-            open_positions, free, dict(self._gateway.instruments), marks, kill_id, self._wall.now_ns(), report
-        ):
-            note_sale(report, await self._desk.submit(intent))
+        instruments = dict(self._gateway.instruments)
+        for position in sorted(open_positions, key=lambda p: (p.symbol, p.owner)):
+            free = dict(self._account.free)  # read anew: the fee of a sale may have taken the next one's coins
+            for intent in flatten_intents([position], free, instruments, marks, kill_id, self._wall.now_ns(), report):
+                note_sale(report, await self._desk.submit(intent))
         left = [p for p in self._manager.positions if p.quantity > 0]
-        instruments = self._gateway.instruments
         report.flat = all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)

@@ -15,6 +15,7 @@ from core.domain.data_origin import (
     DEFAULT_SEED,
     DataOrigin,
     caution,
+    invented_seed,
     is_invented,
     is_practice,
     practice_origin,
@@ -90,3 +91,9 @@ def test_only_invented_bars_are_called_invented() -> None:
         "An edge. Invented practice market: this says nothing about a real one."
     )
     assert caution(REPLAY) not in ("", caution(FIRST))
+
+
+def test_invented_markets_are_told_apart_by_their_seed() -> None:
+    assert invented_seed(practice_origin("synthetic-7")) == "7"
+    assert invented_seed(practice_origin("replay-0123456789ab")) == ""
+    assert invented_seed(BINANCE) == ""

@@ -288,6 +288,26 @@ def test_an_iceberg_with_a_part_at_the_venue_shows_no_second_one() -> None:
     assert look(plan, "100", child(plan, part, OrderState.PARTIALLY_FILLED, "0.3")) is None
 
 
+@pytest.mark.parametrize(
+    ("filled", "reason"), [("1", "all parts are traded"), ("0.96", "what is left is too small to be traded")]
+)
+def test_an_iceberg_ends_with_what_can_be_traded(filled: str, reason: str) -> None:
+    draft = PlanDraft(PlanKind.ICEBERG, "BTC/USDT", Side.BUY, D(1), D(100), visible=D("0.5"))
+    plan = OrderPlan("p", draft, created_ns=T0)
+    part = Place("part", 0, Side.BUY, D(filled), OrderType.LIMIT, D(100))
+    assert look(plan, "100", child(plan, part, OrderState.FILLED, filled)) == End(PlanState.DONE, reason)
+
+
+def test_an_entry_filled_by_less_than_the_venue_sells_waits_for_more_before_it_is_protected() -> None:
+    draft = PlanDraft(PlanKind.BRACKET, "BTC/USDT", Side.BUY, D(1), D(100), ExitRules(D(90)))
+    plan = OrderPlan("p", draft, created_ns=T0, stop_price=D(90))
+    entry = Place("entry", 0, Side.BUY, D(1), OrderType.LIMIT, D(100))
+    assert look(plan, "100", child(plan, entry, OrderState.PARTIALLY_FILLED, "0.04"), held="0.04") is None
+    stop = look(plan, "100", child(plan, entry, OrderState.PARTIALLY_FILLED, "0.06"), held="0.06")
+    assert isinstance(stop, Place)
+    assert (stop.role, stop.quantity) == ("stop", D("0.06"))
+
+
 def test_an_iceberg_shows_one_part_at_a_time_and_leaves_no_dust() -> None:
     draft = PlanDraft(PlanKind.ICEBERG, "BTC/USDT", Side.BUY, D("1.04"), D(100), visible=D("0.5"))
     plan = OrderPlan("p", draft, created_ns=T0)
