@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from app.benchmarks import data_bench, learning_bench, practice_bench, window_bench
+from app.benchmarks import (
+    data_bench,
+    learning_bench,
+    order_rate_bench,
+    practice_bench,
+    recovery_bench,
+    window_bench,
+)
 from app.benchmarks.figures import Catalogue, Figure
 
 CATALOGUE = Catalogue(
@@ -16,6 +23,8 @@ CATALOGUE = Catalogue(
         Figure("ui.quit_s", "s", "lower", 2.0, "window", "quit to the end of the last shutdown stage, idle"),
         Figure("chart.pan_ms_p50", "ms", "lower", 33.0, "chart", "frame while panning over 1 M bars, off screen"),
         Figure("chart.pan_ms_p99", "ms", "lower", None, "chart", "the same, slowest of a hundred"),
+        Figure("orders.per_s", "1/s", "higher", 200.0, "order_rate", "orders sent, filled and booked, journal on disk"),
+        Figure("orders.recovery_s", "s", "lower", 3.0, "recovery", "start over 10 k orders, 100 k fills, reconciled"),
         Figure("data.write_1m_rows_s", "s", "lower", None, "data", "write 1 M one-minute bars to the candle store"),
         Figure("data.load_2600k_rows_ms", "ms", "lower", None, "data", "load 2.6 M one-minute bars (five years)"),
         Figure("data.import_csv_1m_s", "s", "lower", None, "data", "import 1 M bars from CSV"),
@@ -29,6 +38,8 @@ CATALOGUE = Catalogue(
         "start": window_bench.run_start,
         "window": window_bench.run_window,
         "chart": window_bench.run_chart,
+        "order_rate": order_rate_bench.run,
+        "recovery": recovery_bench.run,
         "data": data_bench.run,
         "practice": practice_bench.run,
         "learning": learning_bench.run,
