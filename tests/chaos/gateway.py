@@ -133,6 +133,10 @@ class SimGateway:
         time_ns = await self.server_time_ns()
         self._offset_ns = time_ns - (before + self._wall.now_ns()) // 2
 
+    @property
+    def clock_skew_ns(self) -> int | None:
+        return self._offset_ns
+
     async def fetch_ticker(self, symbol: str) -> Ticker:
         price = await self._query("ticker", lambda: self._sim.last_price(symbol), signed=False)
         return Ticker(symbol, float(price), None, None, None, None, self._wall.now_ns())
