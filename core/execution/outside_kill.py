@@ -101,15 +101,15 @@ class OutsideKill:
         for symbol in sorted({p.symbol for p in positions if p.quantity > 0}):
             ticker = await gateway.fetch_ticker(symbol)
             marks[symbol] = Decimal(repr(ticker.last))
-        free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}
-        intents = flatten_intents(
-            positions, free, dict(gateway.instruments), marks, f"outside-{epoch}", self.wall.now_ns(), report
-        )
-        for intent in intents:
-            diary.append_intent(intent)
-            order = await _sell(gateway, intent)
-            diary.append("sold", {"client_order_id": order.client_order_id, "state": order.state.value})
-            note_sale(report, order)
+        instruments, kill_id = dict(gateway.instruments), f"outside-{epoch}"
+        for position in sorted(positions, key=lambda p: (p.symbol, p.owner)):
+            # Read anew: the fee of a sale may have taken the next one's coins.
+            free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}
+            for intent in flatten_intents([position], free, instruments, marks, kill_id, self.wall.now_ns(), report):
+                diary.append_intent(intent)
+                order = await _sell(gateway, intent)
+                diary.append("sold", {"client_order_id": order.client_order_id, "state": order.state.value})
+                note_sale(report, order)
         report.flat = all(sale["state"] == OrderState.FILLED for sale in report.sold)
 
     async def _is_quiet(self, epoch: int) -> bool:
