@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
@@ -130,12 +131,16 @@ class Rig:
     # --- what the exchange says -------------------------------------------------------------------------------
 
     def venue_orders(self) -> list[dict[str, Any]]:
-        """Return every order the account ever had, asked over a connection of our own."""
-        params = {"symbol": VENUE_SYMBOL, "limit": 1000, "timestamp": time.time_ns() // 1_000_000}
+        """Return every order the account ever had."""
+        return self._signed("allOrders", limit=1000)
+
+    def _signed(self, path: str, **more: int) -> list[dict[str, Any]]:
+        """Ask the exchange about the account over a connection of our own."""
+        params = {"symbol": VENUE_SYMBOL, **more, "timestamp": time.time_ns() // 1_000_000}
         query = urlencode(params)
         signature = hmac.new(self.endpoints.api_secret.encode(), query.encode(), hashlib.sha256).hexdigest()
         request = urllib.request.Request(
-            f"{self.endpoints.rest}/api/v3/allOrders?{query}&signature={signature}",
+            f"{self.endpoints.rest}/api/v3/{path}?{query}&signature={signature}",
             headers={"X-MBX-APIKEY": self.endpoints.api_key},
         )
         with urllib.request.urlopen(request, timeout=10) as response:
@@ -161,18 +166,14 @@ class Rig:
         """Let the market fill a resting order."""
         self.control(lambda control: control.trade_against(VENUE_SYMBOL, client_id=client_id))
 
-    def fill_whatever_rests(self) -> None:
+    def fill_what_rests(self, done: threading.Event) -> None:
         """Let the market fill the order that is about to be placed, once a part of it rests."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            for order in self.venue_orders():
+        while not done.wait(0.1):
+            for order in self._signed("openOrders"):
                 if order["status"] == "PARTIALLY_FILLED":
-                    time.sleep(0.2)  # queries look at the part first
+                    done.wait(0.3)  # queries look at the part first
                     self.trade_against(order["clientOrderId"])
                     return
-            if self.process is None or self.process.poll() is not None:
-                return
-            time.sleep(0.05)
 
     def clean_up(self) -> None:
         """Leave nothing behind for the next case: no fault, no order."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -107,11 +108,13 @@ def resolve(rig: Rig, made: Made) -> Made:
 
 def submit_filled_in_parts(rig: Rig, made: Made) -> Made:
     """The book gives a part at once and the rest while nobody tells; queries have to find the trades."""
-    helper = threading.Thread(target=rig.fill_whatever_rests, daemon=True)
+    done = threading.Event()
+    helper = threading.Thread(target=rig.fill_what_rests, args=(done,), daemon=True)
     helper.start()
     try:
-        return rig.ask("place", **limit(rig, 1.01))
+        return rig.ask("place", **limit(rig, 1.002))
     finally:
+        done.set()
         helper.join()
 
 
@@ -134,6 +137,7 @@ WAYS: dict[str, tuple[Prepare, Walk]] = {
 
 def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[str]:
     """Walk a way unharmed and return what it passed."""
+    time.sleep(0.5)  # so many orders within a second are taken for a loop that runs away
     made = prepare(rig)
     rig.arm("log")
     walk(rig, made)
