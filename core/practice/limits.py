@@ -118,7 +118,9 @@ class RequestLimits:
         return [{**window.row(), "count": window.at(now).used} for window in chosen]
 
     def headers(self, *, orders: bool) -> dict[str, str]:
-        """Return what was used, as REST tells it with every answer."""
+        """Return what was used, as REST tells it with every answer; nothing where nothing is limited."""
+        if self.factor is None:
+            return {}
         now = self._now_ms()
         chosen = self._windows if orders else (self._weight,)
         return {window.header: str(window.at(now).used) for window in chosen}

@@ -55,7 +55,7 @@ Prepare, Walk = Callable[[Rig], Made], Callable[[Rig, Made], Made]
 
 def resting(rig: Rig) -> Made:
     made = rig.ask("place", **limit(rig, 0.97))
-    assert made["state"] == "accepted", made
+    assert made["state"] == "accepted", str(made)
     return made
 
 
@@ -98,7 +98,7 @@ def unanswered(rig: Rig) -> Made:
     """An order that arrived, and of which neither answer nor query tells."""
     rig.arm_faults("lost-ack:order,next=1;drop:user,for=5s;lag:query+openOrders+myTrades,ms=1500")
     made = rig.ask("place", **limit(rig, 0.97))
-    assert made["state"] == "unknown", made
+    assert made["state"] == "unknown", str(made)
     return made
 
 
@@ -118,12 +118,14 @@ def submit_filled_in_parts(rig: Rig, made: Made) -> Made:
         helper.join()
 
 
-LAG = "lag:query+openOrders+myTrades,ms=1500"
-WAYS: dict[str, tuple[Prepare, Walk]] = {
+PLAIN: dict[str, tuple[Prepare, Walk]] = {
     "submit a market order": (nothing, submit_market),
     "submit a limit order": (nothing, submit_limit),
     "cancel": (resting, cancel),
     "replace": (resting, replace),
+}
+LAG = "lag:query+openOrders+myTrades,ms=1500"
+WAYS = PLAIN | {
     "submit while queries lag": (faults(LAG), submit_market),
     "replace while queries lag": (faults(LAG, resting), replace),
     "submit with its answer lost": (faults("lost-ack:order,next=1"), submit_market),
@@ -155,7 +157,9 @@ def test_killed_at_every_await_and_commit(way: str, tmp_path: Path, exchange: Pr
     try:
         rig.start()
         visits = walk_once(rig, prepare, walk)
-        assert len(visits) > 10
+        if way not in PLAIN:
+            visits = what_faults_add(rig, visits)
+        assert len(visits) > 3
         for number, visit in enumerate(visits):
             if number % CASES_PER_ACCOUNT == 0:
                 rig.stop()
@@ -168,6 +172,13 @@ def test_killed_at_every_await_and_commit(way: str, tmp_path: Path, exchange: Pr
         rig.stop()
     # How often a loop polls differs from time to time; that a point is passed at all does not.
     assert [visit for visit in missed if visit.endswith("#1")] == []
+
+
+def what_faults_add(rig: Rig, visits: list[str]) -> list[str]:
+    """Keep the points that only the fault leads to, and those where something is written, sent or answered."""
+    known = {visit for prepare, walk in PLAIN.values() for visit in walk_once(rig, prepare, walk)}
+    first = [visit for visit in visits if visit.endswith("#1")]
+    return [visit for visit in first if visit not in known or visit.startswith(("journal:", "ccxt_client:"))]
 
 
 def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:

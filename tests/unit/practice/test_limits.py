@@ -127,7 +127,7 @@ def test_a_factor_is_announced_and_off_enforces_nothing() -> None:
     for _ in range(500):
         limits.admit_order()
         limits.order_placed()
-    assert limits.headers(orders=True)["X-MBX-ORDER-COUNT-10S"] == "500"
+    assert limits.headers(orders=True) == {}
 
 
 @pytest.mark.parametrize("text", ["", "on", "0", "-1", "nan", "inf", "1e9"])
