@@ -17,6 +17,7 @@ from app.bench_window import OpenWindow, open_window
 from app.benchmarks.bar_trader import BarTrader
 from app.benchmarks.wire_tap import SentOrder, WireTap
 from core.domain.orders import OrderDraft, OrderType, Side, TimeInForce
+from core.practice.control import PracticeControl
 from core.signals.risk_management import RiskSettings
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ QUANTITY, STEP = Decimal("0.0003"), Decimal("0.00001")  # every order differs, s
 ACROSS = Decimal("0.02")
 ORDERS = 120
 ORDER_PAUSE_S = 0.35  # an order and the balances after it cost 26 of the 6,000 a minute that the venue allows
-BARS_S = 45.0  # a bar closes every second
+BARS_S, BARS_SPEED = 45.0, 60.0  # a bar closes every second
 KILLS = 5
 RESTING = 3  # orders that a kill cancels
 EPOCHS = 2_000  # more than there is time for
@@ -77,7 +78,8 @@ def measure() -> dict[str, list[float]]:
 
 
 def _by_hand(window: OpenWindow, tap: WireTap) -> list[float]:
-    """Place orders one at a time, market and limit orders, purchases and sales in turn."""
+    """Place orders one at a time: market and limit orders, purchases and sales in turn, the market at its real pace."""
+    _pace(window, 1.0)
     price = _bought(window, tap)
     taken = []
     for number in range(ORDERS):
@@ -118,6 +120,7 @@ def _by_bars(window: OpenWindow, tap: WireTap) -> list[float]:
     """Let a strategy trade on every bar; the time runs from the frame that closes the bar."""
     from core.strategies.spec import StrategySpec
 
+    _pace(window, BARS_SPEED)
     application = window.application
     application.executor.add_strategy(
         StrategySpec("bench", "Bench", SYMBOL, "1m", "bench", Decimal(500), entry_z=0.5, exit_z=0.0)
@@ -136,6 +139,20 @@ def _by_bars(window: OpenWindow, tap: WireTap) -> list[float]:
     if len(taken) < BARS_S / 2:
         raise RuntimeError(f"only {len(taken)} orders of the strategy could be followed to the wire")
     return taken
+
+
+def _pace(window: OpenWindow, speed: float) -> None:
+    """Change how fast the market runs."""
+
+    async def change() -> None:
+        control = PracticeControl(window.application.practice.endpoints.result())
+        try:
+            await control.set_speed(speed)
+        finally:
+            await control.close()
+
+    window.application.market.submit(change)
+    window.spin(2.0)  # until everybody's clock has heard of it
 
 
 def _kills(window: OpenWindow, tap: WireTap) -> list[float]:
