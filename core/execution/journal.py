@@ -55,6 +55,20 @@ from core.signals.risk_management import RiskSettings
 
 _OPEN = [state.value for state in OrderState if not state.is_terminal]
 
+# What every fill needs, made once: building a statement takes longer than executing it.
+_INSERT_FILL = upsert(FillRow).on_conflict_do_nothing()
+_UPDATE_ORDER = sa.update(OrderRow).where(OrderRow.client_order_id == sa.bindparam("of_order"))
+_FIND_FILL = sa.select(FillRow.trade_id).where(
+    FillRow.venue == sa.bindparam("of_venue"),
+    FillRow.symbol == sa.bindparam("of_symbol"),
+    FillRow.trade_id == sa.bindparam("of_trade_id"),
+)
+_FIND_INFERRED = (
+    sa.select(FillRow.trade_id)
+    .where(FillRow.client_order_id == sa.bindparam("of_order"), FillRow.trade_id.startswith(INFERRED))
+    .limit(1)
+)
+
 
 class DuplicateIntent(Exception):
     """The intent is already in the journal: it was decided before and must not become a second order."""
@@ -80,9 +94,11 @@ class Journal:
         with database_errors(self._path), self._engine.begin() as connection:
             yield connection
 
-    def _read(self, statement: sa.Select[*tuple[Any, ...]]) -> list[Mapping[str, Any]]:
+    def _read(
+        self, statement: sa.Select[*tuple[Any, ...]], values: Mapping[str, Any] | None = None
+    ) -> list[Mapping[str, Any]]:
         with database_errors(self._path), self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+            return [dict(row) for row in connection.execute(statement, values or {}).mappings()]
 
     # --- orders -----------------------------------------------------------------------------------------------
 
@@ -125,7 +141,7 @@ class Journal:
         values = rows.fill_values(fill, record.key, record.intent.owner, fee_quote, now_ns)
         values["chapter"] = position.cursor.chapter
         with self._write() as connection:
-            inserted = connection.execute(upsert(FillRow).values(values).on_conflict_do_nothing())
+            inserted = connection.execute(_INSERT_FILL, values)
             if inserted.rowcount == 0:
                 return False
             _update(connection, record)
@@ -136,16 +152,12 @@ class Journal:
 
     def has_fill(self, fill: Fill) -> bool:
         """Return whether the fill is booked."""
-        statement = sa.select(FillRow.trade_id).where(
-            FillRow.venue == fill.venue, FillRow.symbol == fill.symbol, FillRow.trade_id == fill.trade_id
-        )
-        return bool(self._read(statement))
+        mine = {"of_venue": fill.venue, "of_symbol": fill.symbol, "of_trade_id": fill.trade_id}
+        return bool(self._read(_FIND_FILL, mine))
 
     def has_inferred_fill(self, client_order_id: str) -> bool:
         """Return whether part of an order is booked without the venue having named the trade."""
-        table = FillRow.__table__.c
-        mine = sa.and_(table.client_order_id == client_order_id, table.trade_id.startswith(INFERRED))
-        return bool(self._read(sa.select(table.trade_id).where(mine).limit(1)))
+        return bool(self._read(_FIND_INFERRED, {"of_order": client_order_id}))
 
     def order(self, client_order_id: str) -> OrderRecord | None:
         """Return one order."""
@@ -434,9 +446,7 @@ def _order_query() -> sa.Select[*tuple[Any, ...]]:
 
 
 def _update(connection: sa.Connection, record: OrderRecord) -> None:
-    values = rows.order_values(record)
-    statement = sa.update(OrderRow).where(OrderRow.client_order_id == record.key).values(values)
-    if connection.execute(statement).rowcount != 1:
+    if connection.execute(_UPDATE_ORDER, {**rows.order_values(record), "of_order": record.key}).rowcount != 1:
         raise LookupError(f"order {record.key} is not in the journal")
 
 
