@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from bisect import bisect_right
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import islice
 from typing import TypeVar
 
 from core.clock import NS_PER_S, Clock
@@ -64,7 +66,9 @@ class OrderFlow:
         self._bar_ns = 0
         self._sent: deque[tuple[_Moment, Intent]] = deque()
         self._cancels: deque[tuple[_Moment, None]] = deque()
-        self._attempts: deque[tuple[_Moment, str]] = deque()
+        self._attempts: defaultdict[str, deque[tuple[_Moment, None]]] = defaultdict(deque)
+        self._latest: _Moment = (0, 0)
+        self._set_back = False  # a clock was, once: what is noted is not in order
         self._habits: dict[tuple[str, str], deque[Decimal]] | None = None
         self._runaways: dict[str, str] = {}
         self._horizon_ns = MINUTE_NS
@@ -76,7 +80,7 @@ class OrderFlow:
 
     def sent(self, intent: Intent) -> None:
         """Note an order on its way."""
-        self._sent.append((self._now(), intent))
+        self._note(self._sent, intent)
         self._attempted(intent.owner)
         if _shows_habit(intent):
             self._habit(intent.symbol, intent.owner).append(intent.quantity)
@@ -94,7 +98,7 @@ class OrderFlow:
 
     def cancel_sent(self) -> None:
         """Note a cancel on its way."""
-        self._cancels.append((self._now(), None))
+        self._note(self._cancels, None)
 
     def take_runaways(self) -> dict[str, str]:
         """Return the strategies that ran away since this was last asked, and why."""
@@ -116,7 +120,7 @@ class OrderFlow:
 
     def quantity_since(self, symbol: str, side: Side, moment: _Moment) -> Decimal:
         """Return how much was ordered in a market on one side since a moment less than a minute ago."""
-        sent = (intent for at, intent in self._sent if at[0] >= moment[0])
+        sent = self._within(self._sent, self.passed_ns(moment) + 1)
         return sum((i.quantity for i in sent if i.symbol == symbol and i.side is side), start=ZERO)
 
     def usual_quantities(self, symbol: str, owner: str) -> tuple[Decimal, ...]:
@@ -125,16 +129,16 @@ class OrderFlow:
 
     def orders_within(self, window_ns: int) -> int:
         """Return how many orders went out within a window of up to a minute."""
-        return len(self._within(self._sent, window_ns))
+        return self._count(self._sent, window_ns)
 
     def cancels_within(self, window_ns: int) -> int:
         """Return how many cancels went out within a window of up to a minute."""
-        return len(self._within(self._cancels, window_ns))
+        return self._count(self._cancels, window_ns)
 
     def _attempted(self, owner: str) -> int:
         """Note that an owner asked for an order; returns how often it did within the last minute."""
-        self._attempts.append((self._now(), owner))
-        return self._within(self._attempts, MINUTE_NS).count(owner)
+        self._note(self._attempts[owner], None)
+        return self._count(self._attempts[owner], MINUTE_NS)
 
     def _habit(self, symbol: str, owner: str) -> deque[Decimal]:
         if self._habits is None:
@@ -148,11 +152,39 @@ class OrderFlow:
     def _now(self) -> _Moment:
         return self._wall.now_ns(), max(self._market.now_ns(), self._bar_ns)
 
-    def _within(self, noted: deque[tuple[_Moment, _T]], window_ns: int) -> list[_T]:
-        """Return what was noted within a window; what no window asks for any more is dropped."""
+    def _note(self, noted: deque[tuple[_Moment, _T]], what: _T) -> None:
+        noted.append((self._tick(), what))
+
+    def _tick(self) -> _Moment:
+        """Return the time, and notice where a clock was set back."""
         now = self._now()
+        self._set_back = self._set_back or now[0] < self._latest[0] or now[1] < self._latest[1]
+        self._latest = now
+        return now
+
+    def _count(self, noted: deque[tuple[_Moment, _T]], window_ns: int) -> int:
+        start = self._start(noted, window_ns)
+        return len(self._scan(noted, window_ns)) if start is None else len(noted) - start
+
+    def _within(self, noted: deque[tuple[_Moment, _T]], window_ns: int) -> list[_T]:
+        """Return what was noted within a window."""
+        start = self._start(noted, window_ns)
+        return self._scan(noted, window_ns) if start is None else [what for _, what in islice(noted, start, None)]
+
+    def _start(self, noted: deque[tuple[_Moment, _T]], window_ns: int) -> int | None:
+        """Return where a window begins; None where that has to be looked up one by one.
+
+        What no window asks for any more is dropped.
+        """
+        now = self._tick()
         while noted and _passed(noted[0][0], now) >= self._horizon_ns:
             noted.popleft()
+        if self._set_back:
+            return None
+        return bisect_right(noted, -window_ns, key=lambda item: -_passed(item[0], now))
+
+    def _scan(self, noted: deque[tuple[_Moment, _T]], window_ns: int) -> list[_T]:
+        now = self._now()
         return [what for at, what in noted if 0 <= _passed(at, now) < window_ns]
 
 
@@ -162,7 +194,7 @@ def _shows_habit(intent: Intent) -> bool:
 
 
 def _passed(before: _Moment, now: _Moment) -> int:
-    return max(after - at for at, after in zip(before, now, strict=True))
+    return max(now[0] - before[0], now[1] - before[1])
 
 
 class RiskContexts:

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.clock import NS_PER_S, ManualClock
 from core.domain.market import BookSnapshot
@@ -220,6 +222,28 @@ def test_the_bar_tells_the_time_of_a_market_in_lockstep_and_never_a_later_one(
         flow.hear(order)
         assert flow.orders_within(MINUTE_NS) == number
         flow.sent(order)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 30), st.integers(0, 30), st.booleans()), max_size=40),
+    st.integers(0, 60),
+)
+def test_windows_count_what_a_look_at_every_order_would_count(steps: list[tuple[int, int, bool]], window: int) -> None:
+    wall, market = ManualClock(START), ManualClock(START)
+    flow = OrderFlow(wall, market, list)
+    noted: list[tuple[int, int, Intent]] = []
+    for number, (on_the_wall, in_the_market, sends) in enumerate(steps):
+        wall._now_ns += on_the_wall * NS_PER_S  # may be set back
+        market.advance(in_the_market * NS_PER_S)
+        if sends:
+            flow.sent(wish(number))
+            noted.append((wall.now_ns(), market.now_ns(), wish(number)))
+        passed = [max(wall.now_ns() - at, market.now_ns() - bar) for at, bar, _ in noted]
+        while passed and passed[0] >= MINUTE_NS:  # forgotten for good
+            del passed[0], noted[0]
+        inside = [intent for (*_, intent), ns in zip(noted, passed, strict=True) if 0 <= ns < window * NS_PER_S]
+        assert flow.orders_within(window * NS_PER_S) == len(inside)
+        assert flow.recent(window * NS_PER_S) == inside
 
 
 def test_a_clock_set_back_hides_no_order(wall: ManualClock) -> None:
