@@ -20,7 +20,7 @@ def test_the_windows_figures_are_measured(tmp_path: Path) -> None:
 
 
 def test_the_figures_of_the_order_path_are_measured(tmp_path: Path) -> None:
-    done = run(tmp_path, "bench", "orders", "--json")
+    done = run(tmp_path, "bench", "orders", "--json", timeout_s=580.0)
     assert done.code == 0, done.err
     figures = done.result()
     assert len(figures) == 6
