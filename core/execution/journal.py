@@ -83,7 +83,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = open_engine(path, synchronous="FULL")
-        self._lots: dict[books.Place, tuple[Lot, ...]] = {}  # as committed; nobody else writes the file
+        # As committed; nobody else writes the file.
+        self._lots: dict[books.Place, tuple[Lot, ...]] = {}
+        self._newest_ns: dict[str, int] | None = None  # venue time of fills, by symbol; None until asked for
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -148,6 +150,8 @@ class Journal:
             _event(connection, record.order, from_state, cause, now_ns, detail=f"trade {fill.trade_id}")
             self._save_positions(connection, position)
         self._note_lots(position)
+        if self._newest_ns is not None:
+            self._newest_ns[fill.symbol] = max(fill.time_ns, self._newest_ns.get(fill.symbol, fill.time_ns))
         return True
 
     def has_fill(self, fill: Fill) -> bool:
@@ -200,9 +204,11 @@ class Journal:
 
     def last_fill_ns(self) -> dict[str, int]:
         """Return the venue time of the newest booked fill of each symbol, ns UTC."""
-        newest = sa.func.max(FillRow.time_ns).label("last")
-        found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
-        return {row["symbol"]: row["last"] for row in found}
+        if self._newest_ns is None:  # a look at every fill: too long for every two seconds
+            newest = sa.func.max(FillRow.time_ns).label("last")
+            found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
+            self._newest_ns = {row["symbol"]: row["last"] for row in found}
+        return dict(self._newest_ns)
 
     def _one_order(self, condition: sa.ColumnElement[bool]) -> OrderRecord | None:
         found = self._orders(_order_query().where(condition).limit(1))
