@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from app.benchmarks.figures import Measurement
 
@@ -35,7 +36,7 @@ def run_start(folder: Path) -> dict[str, Measurement]:
 
 def run_window(folder: Path) -> dict[str, Measurement]:
     """Measure stalls, memory and quitting in one session that connects, trains and trades."""
-    told = _child("window")
+    told = run_child("app.bench_window", "window")
     stalls = [told[name] for name in ("stall_connect_ms", "stall_train_ms", "stall_trade_ms")]
     return {
         "startup.gui_rss_mb": Measurement(told["rss_mb"]),
@@ -49,14 +50,17 @@ def run_window(folder: Path) -> dict[str, Measurement]:
 
 def run_chart(folder: Path) -> dict[str, Measurement]:
     """Measure panning over a million bars."""
-    told = _child("chart")
+    told = run_child("app.bench_window", "chart")
     return {"chart.pan_ms_p50": Measurement(told["pan_p50_ms"]), "chart.pan_ms_p99": Measurement(told["pan_p99_ms"])}
 
 
-def _child(scenario: str) -> dict[str, float]:
-    output = _run([sys.executable, "-m", "app.bench_window", scenario])
-    told: dict[str, float] = json.loads(output.splitlines()[-1])
-    return told
+def run_child(module: str, *arguments: str) -> Any:
+    """Run a measuring child and return what its last line says.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    return json.loads(_run([sys.executable, "-m", module, *arguments]).splitlines()[-1])
 
 
 def _run(command: list[str]) -> str:

@@ -57,6 +57,8 @@ class BookKeeper:
         self._strategy_symbols = strategy_symbols
         self._jitter = random.Random(0)
         self._comparing = asyncio.Lock()
+        self._reading = asyncio.Lock()  # of the balances
+        self._wishes = self._served = 0
         self._streams_lost = 0  # how often the account stream ended
         self._turn = 0  # which quiet market is looked at next
         self._heard = 0.0  # when it last told something, loop time
@@ -173,11 +175,22 @@ class BookKeeper:
             await self.compare_round()
 
     async def refresh_balances(self) -> None:
-        """Read all balances; where the venue does not answer, the last ones stay."""
-        try:
-            self._set_balances(await self._gateway.fetch_balances(), complete=True)
-        except GatewayError as exc:
-            _log.warning("balances could not be read: %s", exc.message)
+        """Read all balances; where the venue does not answer, the last ones stay.
+
+        One reading at a time, shared by everybody who asked before it began: many orders at once must not use up the
+        request limit. A reading that was under way already may not know of what the caller has just done.
+        """
+        self._wishes += 1
+        wish = self._wishes
+        async with self._reading:
+            if wish <= self._served:
+                return
+            serves = self._wishes
+            try:
+                self._set_balances(await self._gateway.fetch_balances(), complete=True)
+            except GatewayError as exc:
+                _log.warning("balances could not be read: %s", exc.message)
+            self._served = serves
 
     async def measure_clock(self) -> None:
         """Measure the venue's clock; the question alone makes the gateway notice a link that is gone."""

@@ -55,6 +55,20 @@ from core.signals.risk_management import RiskSettings
 
 _OPEN = [state.value for state in OrderState if not state.is_terminal]
 
+# What every fill needs, made once: building a statement takes longer than executing it.
+_INSERT_FILL = upsert(FillRow).on_conflict_do_nothing()
+_UPDATE_ORDER = sa.update(OrderRow).where(OrderRow.client_order_id == sa.bindparam("of_order"))
+_FIND_FILL = sa.select(FillRow.trade_id).where(
+    FillRow.venue == sa.bindparam("of_venue"),
+    FillRow.symbol == sa.bindparam("of_symbol"),
+    FillRow.trade_id == sa.bindparam("of_trade_id"),
+)
+_FIND_INFERRED = (
+    sa.select(FillRow.trade_id)
+    .where(FillRow.client_order_id == sa.bindparam("of_order"), FillRow.trade_id.startswith(INFERRED))
+    .limit(1)
+)
+
 
 class DuplicateIntent(Exception):
     """The intent is already in the journal: it was decided before and must not become a second order."""
@@ -69,7 +83,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = open_engine(path, synchronous="FULL")
-        self._lots: dict[books.Place, tuple[Lot, ...]] = {}  # as committed; nobody else writes the file
+        # As committed; nobody else writes the file.
+        self._lots: dict[books.Place, tuple[Lot, ...]] = {}
+        self._newest_ns: dict[str, int] | None = None  # venue time of fills, by symbol; None until asked for
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -80,9 +96,11 @@ class Journal:
         with database_errors(self._path), self._engine.begin() as connection:
             yield connection
 
-    def _read(self, statement: sa.Select[*tuple[Any, ...]]) -> list[Mapping[str, Any]]:
+    def _read(
+        self, statement: sa.Select[*tuple[Any, ...]], values: Mapping[str, Any] | None = None
+    ) -> list[Mapping[str, Any]]:
         with database_errors(self._path), self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+            return [dict(row) for row in connection.execute(statement, values or {}).mappings()]
 
     # --- orders -----------------------------------------------------------------------------------------------
 
@@ -125,27 +143,25 @@ class Journal:
         values = rows.fill_values(fill, record.key, record.intent.owner, fee_quote, now_ns)
         values["chapter"] = position.cursor.chapter
         with self._write() as connection:
-            inserted = connection.execute(upsert(FillRow).values(values).on_conflict_do_nothing())
+            inserted = connection.execute(_INSERT_FILL, values)
             if inserted.rowcount == 0:
                 return False
             _update(connection, record)
             _event(connection, record.order, from_state, cause, now_ns, detail=f"trade {fill.trade_id}")
             self._save_positions(connection, position)
         self._note_lots(position)
+        if self._newest_ns is not None:
+            self._newest_ns[fill.symbol] = max(fill.time_ns, self._newest_ns.get(fill.symbol, fill.time_ns))
         return True
 
     def has_fill(self, fill: Fill) -> bool:
         """Return whether the fill is booked."""
-        statement = sa.select(FillRow.trade_id).where(
-            FillRow.venue == fill.venue, FillRow.symbol == fill.symbol, FillRow.trade_id == fill.trade_id
-        )
-        return bool(self._read(statement))
+        mine = {"of_venue": fill.venue, "of_symbol": fill.symbol, "of_trade_id": fill.trade_id}
+        return bool(self._read(_FIND_FILL, mine))
 
     def has_inferred_fill(self, client_order_id: str) -> bool:
         """Return whether part of an order is booked without the venue having named the trade."""
-        table = FillRow.__table__.c
-        mine = sa.and_(table.client_order_id == client_order_id, table.trade_id.startswith(INFERRED))
-        return bool(self._read(sa.select(table.trade_id).where(mine).limit(1)))
+        return bool(self._read(_FIND_INFERRED, {"of_order": client_order_id}))
 
     def order(self, client_order_id: str) -> OrderRecord | None:
         """Return one order."""
@@ -203,9 +219,11 @@ class Journal:
 
     def last_fill_ns(self) -> dict[str, int]:
         """Return the venue time of the newest booked fill of each symbol, ns UTC."""
-        newest = sa.func.max(FillRow.time_ns).label("last")
-        found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
-        return {row["symbol"]: row["last"] for row in found}
+        if self._newest_ns is None:  # a look at every fill: too long for every two seconds
+            newest = sa.func.max(FillRow.time_ns).label("last")
+            found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
+            self._newest_ns = {row["symbol"]: row["last"] for row in found}
+        return dict(self._newest_ns)
 
     def _one_order(self, condition: sa.ColumnElement[bool]) -> OrderRecord | None:
         found = self._orders(_order_query().where(condition).limit(1))
@@ -449,9 +467,7 @@ def _order_query() -> sa.Select[*tuple[Any, ...]]:
 
 
 def _update(connection: sa.Connection, record: OrderRecord) -> None:
-    values = rows.order_values(record)
-    statement = sa.update(OrderRow).where(OrderRow.client_order_id == record.key).values(values)
-    if connection.execute(statement).rowcount != 1:
+    if connection.execute(_UPDATE_ORDER, {**rows.order_values(record), "of_order": record.key}).rowcount != 1:
         raise LookupError(f"order {record.key} is not in the journal")
 
 

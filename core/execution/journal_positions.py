@@ -21,16 +21,31 @@ Row = Mapping[str, Any]
 Place = tuple[str, str, str]  # venue, symbol, owner
 
 
+def _save_statement() -> sa.Executable:
+    keys = ["venue", "symbol", "owner"]
+    statement = upsert(PositionRow)
+    changed = {c.name: c for c in statement.excluded if c.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+# Made once: building a statement takes longer than executing it, and a fill needs all of them.
+_SAVE_POSITION = _save_statement()
+_INSERT_LOT = sa.insert(LotRow)
+_DELETE_LOT = sa.delete(LotRow).where(
+    LotRow.venue == sa.bindparam("of_venue"),
+    LotRow.symbol == sa.bindparam("of_symbol"),
+    LotRow.owner == sa.bindparam("of_owner"),
+    LotRow.trade_id == sa.bindparam("of_trade_id"),
+)
+
+
 def save_position(connection: sa.Connection, position: Position, written: tuple[Lot, ...] | None) -> None:
     """Write a position and its lots as they are now.
 
     Args:
         written: its lots as they stand in the file; None reads them.
     """
-    statement = upsert(PositionRow).values(_position_values(position))
-    keys = ["venue", "symbol", "owner"]
-    changed = {c.name: c for c in statement.excluded if c.name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+    connection.execute(_SAVE_POSITION, _position_values(position))
     _save_lots(connection, position, _written_lots(connection, position) if written is None else written)
 
 
@@ -45,11 +60,12 @@ def _save_lots(connection: sa.Connection, position: Position, written: tuple[Lot
     lots = {lot.trade_id: lot for lot in after}
     there = {lot.trade_id: lot for lot in before}
     gone = [trade_id for trade_id, lot in there.items() if lots.get(trade_id) != lot]
-    for trade_id in gone:
-        connection.execute(sa.delete(LotRow).where(*_of(position), LotRow.trade_id == trade_id))
+    if gone:
+        of = {"of_venue": position.venue, "of_symbol": position.symbol, "of_owner": position.owner}
+        connection.execute(_DELETE_LOT, [{**of, "of_trade_id": trade_id} for trade_id in gone])
     fresh = [lot for trade_id, lot in lots.items() if there.get(trade_id) != lot]
     if fresh:
-        connection.execute(sa.insert(LotRow), [_lot_values(position, lot) for lot in fresh])
+        connection.execute(_INSERT_LOT, [_lot_values(position, lot) for lot in fresh])
 
 
 def _trimmed(one: tuple[Lot, ...], other: tuple[Lot, ...]) -> tuple[tuple[Lot, ...], tuple[Lot, ...]]:

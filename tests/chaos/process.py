@@ -208,9 +208,9 @@ class ChaosJournal(Journal):
             yield connection
         self._process.reach("committed")
 
-    def _read(self, statement: Any) -> Any:
+    def _read(self, statement: Any, values: Any = None) -> Any:
         self._process.guard()
-        return super()._read(statement)
+        return super()._read(statement, values)
 
     def insert_order(self, record: OrderRecord, cause: str, now_ns: int) -> None:
         super().insert_order(record, cause, now_ns)

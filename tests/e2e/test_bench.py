@@ -1,4 +1,4 @@
-"""The bench of the window runs to its end: it connects, trains, trades and quits. No figure is judged here."""
+"""The benches of the window and of the order path run to their end. No figure is judged here."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def test_the_windows_figures_are_measured(tmp_path: Path) -> None:
     (figure,) = done.result().values()
     assert figure["skipped"] == ""
     assert figure["value"] > 0
+
+
+def test_the_figures_of_the_order_path_are_measured(tmp_path: Path) -> None:
+    done = run(tmp_path, "bench", "orders", "--json", timeout_s=580.0)
+    assert done.code == 0, done.err
+    figures = done.result()
+    assert len(figures) == 6
+    assert all(figure["skipped"] == "" and figure["value"] > 0 for figure in figures.values())

@@ -44,6 +44,7 @@ UNSEEN_APP = {
     "app.commands": "the command line speaks English",
     "app.benchmarks": "as app.commands",
     "app.demo": "as app.commands",
+    "app.bench_orders": "as app.commands",
     "app.bench_window": "as app.commands",
     "app.screenshots": "the screenshots command; what its pictures show is taken from the core's own sentences",
 }

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from core.config import DataPaths
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
@@ -60,6 +61,21 @@ def test_a_fill_order_and_position_are_written_together_or_not_at_all(journal: J
         journal.book_fill(fill(3, "1", "nobody"), stranger, position, None, 4, **book)
     assert journal.fills() == [first]
     assert journal.positions() == [position]
+    assert journal.last_fill_ns() == {"BTC/USDT": 1}
+
+
+def test_the_newest_fill_is_known_without_looking_at_all_of_them_again(journal: Journal, paths: DataPaths) -> None:
+    stored, position = record(), Position("fake", "BTC/USDT", "manual", D(1), D(90))
+    journal.insert_order(stored, "submit", 1)
+    book = {"from_state": OrderState.ACCEPTED, "cause": "fill"}
+    assert journal.last_fill_ns() == {}
+    for number, newest in ((5, 5), (3, 5), (9, 9)):  # one is heard late
+        heard = replace(fill(number, "0.1", "a", "v-a"), time_ns=number)
+        journal.book_fill(heard, stored, position, None, 2, **book)
+        assert journal.last_fill_ns() == {"BTC/USDT": newest}
+    again = Journal(paths.journal_db)
+    assert again.last_fill_ns() == {"BTC/USDT": 9}
+    again.close()
 
 
 def test_strategies_state_settings_and_facts(journal: Journal) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.clock import NS_PER_S, ManualClock
 from core.domain.market import BookSnapshot
@@ -22,7 +24,15 @@ from core.domain.orders import (
     TradingMode,
 )
 from core.execution.api.gateway import RetryableError
-from core.execution.risk_context import BOOK_DEPTH, HABIT, MINUTE_NS, OrderFlow, book_view
+from core.execution.risk_context import (
+    BOOK_DEPTH,
+    BOOK_REMEMBERED_NS,
+    BOOK_SHARED_NS,
+    HABIT,
+    MINUTE_NS,
+    OrderFlow,
+    book_view,
+)
 from core.signals.risk.context import BookView
 from core.signals.risk_management import Denied, ReasonCode, RiskSettings
 from tests.unit.execution.conftest import Desk
@@ -89,15 +99,39 @@ def test_a_book_with_one_side_or_none() -> None:
     assert book_view(snapshot((), ()), Side.BUY, D(1)) is None
 
 
-async def test_a_market_order_is_held_against_the_book(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("gone", "quantity", "price", "offered"),
+    [("0.5", "1", "100.2", "7.5"), ("1", "1", "100.3", "7"), ("2.5", "1", "100.65", "5.5"), ("8", "1", None, "0")],
+)
+def test_what_is_gone_from_a_book_is_not_offered_again(
+    gone: str, quantity: str, price: str | None, offered: str
+) -> None:
+    average = None if price is None else D(price)
+    assert book_view(snapshot(), Side.BUY, D(quantity), D(gone)) == BookView(D(100), average, D(offered))
+
+
+@dataclass
+class Books:
+    """What the venue answers when it is asked for a book, and how often it was."""
+
+    answer: BookSnapshot
+    asked: list[tuple[str, int]]
+
+    async def fetch(self, symbol: str, depth: int = 100) -> BookSnapshot:
+        self.asked.append((symbol, depth))
+        return self.answer
+
+
+@pytest.fixture
+def books(desk: Desk) -> Books:
+    made = Books(snapshot(), [])
+    desk.venue.fetch_book = made.fetch  # type: ignore[method-assign]
+    return made
+
+
+async def test_a_market_order_is_held_against_the_book(desk: Desk, books: Books) -> None:
     executor = await desk.start()
-    asked: list[tuple[str, int]] = []
-
-    async def fetch_book(symbol: str, depth: int = 100) -> BookSnapshot:
-        asked.append((symbol, depth))
-        return snapshot(asks=((100.0, 0.5), (110.0, 9.0)))
-
-    desk.venue.fetch_book = fetch_book  # type: ignore[method-assign]
+    books.answer = snapshot(asks=((100.0, 0.5), (110.0, 9.0)))
     denied = await executor.place_order(BUY)
     assert (denied.reason_code, denied.message) == (
         "SLIPPAGE",
@@ -106,11 +140,44 @@ async def test_a_market_order_is_held_against_the_book(desk: Desk) -> None:
     assert desk.venue.sent == []
     small = await executor.place_order(replace(BUY, quantity=D("0.4")))
     assert small.state is OrderState.FILLED
-    assert asked == [("BTC/USDT", BOOK_DEPTH)] * 2
+    assert books.asked == [("BTC/USDT", BOOK_DEPTH)], "a book read a moment ago is the book"
     await executor.place_order(replace(BUY, order_type=OrderType.LIMIT, limit_price=D(99)))
     await executor.place_order(replace(BUY, side=Side.SELL, quantity=D("0.1"), reduce_only=True))
     await executor.place_order(replace(BUY, symbol="NO/USDT"))
-    assert len(asked) == 2, "limit orders, closing orders and unknown markets need no book"
+    assert len(books.asked) == 1, "limit orders, closing orders and unknown markets need no book"
+
+
+async def test_what_was_ordered_since_is_gone_from_a_remembered_book(desk: Desk, books: Books) -> None:
+    executor = await desk.start()
+    books.answer = snapshot(asks=((100.0, 0.5), (110.0, 9.0)))
+    assert (await executor.place_order(replace(BUY, quantity=D("0.4")))).state is OrderState.FILLED
+    again = await executor.place_order(replace(BUY, quantity=D("0.3")))
+    assert (again.reason_code, len(books.asked)) == ("SLIPPAGE", 1)
+
+
+async def test_an_older_book_serves_small_orders_for_a_while(desk: Desk, books: Books) -> None:
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, quantity=D("0.1")))
+    desk.venue.clock.advance(BOOK_SHARED_NS)
+    await executor.place_order(replace(BUY, quantity=D("0.2")))
+    assert len(books.asked) == 1
+    await executor.place_order(replace(BUY, quantity=D("0.6")))  # more than a twentieth of what is offered
+    assert len(books.asked) == 2
+    desk.venue.clock.advance(BOOK_REMEMBERED_NS)
+    await executor.place_order(replace(BUY, quantity=D("0.1")))
+    assert len(books.asked) == 3
+
+
+async def test_a_price_that_went_away_from_a_remembered_book_makes_it_be_read_again(desk: Desk, books: Books) -> None:
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, quantity=D("0.1")))
+    assert len(books.asked) == 1
+    executor._marks.update("BTC/USDT", D("100.4"))
+    await executor.place_order(replace(BUY, quantity=D("0.11")))
+    assert len(books.asked) == 1
+    executor._marks.update("BTC/USDT", D("100.6"))  # the slippage allowed is 2 %
+    await executor.place_order(replace(BUY, quantity=D("0.12")))
+    assert len(books.asked) == 2
 
 
 @pytest.mark.parametrize("failure", [RetryableError("Too many requests", "429"), TimeoutError()])
@@ -183,6 +250,28 @@ def test_the_bar_tells_the_time_of_a_market_in_lockstep_and_never_a_later_one(
         flow.hear(order)
         assert flow.orders_within(MINUTE_NS) == number
         flow.sent(order)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 30), st.integers(0, 30), st.booleans()), max_size=40),
+    st.integers(0, 60),
+)
+def test_windows_count_what_a_look_at_every_order_would_count(steps: list[tuple[int, int, bool]], window: int) -> None:
+    wall, market = ManualClock(START), ManualClock(START)
+    flow = OrderFlow(wall, market, list)
+    noted: list[tuple[int, int, Intent]] = []
+    for number, (on_the_wall, in_the_market, sends) in enumerate(steps):
+        wall._now_ns += on_the_wall * NS_PER_S  # may be set back
+        market.advance(in_the_market * NS_PER_S)
+        if sends:
+            flow.sent(wish(number))
+            noted.append((wall.now_ns(), market.now_ns(), wish(number)))
+        passed = [max(wall.now_ns() - at, market.now_ns() - bar) for at, bar, _ in noted]
+        while passed and passed[0] >= MINUTE_NS:  # forgotten for good
+            del passed[0], noted[0]
+        inside = [intent for (*_, intent), ns in zip(noted, passed, strict=True) if 0 <= ns < window * NS_PER_S]
+        assert flow.orders_within(window * NS_PER_S) == len(inside)
+        assert flow.recent(window * NS_PER_S) == inside
 
 
 def test_a_clock_set_back_hides_no_order(wall: ManualClock) -> None:
