@@ -113,6 +113,7 @@ class OrderDesk:
         )
         self._sends: set[asyncio.Task[Order]] = set()
         self._closed = False
+        self._changing: set[str] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
 
     def position(self, symbol: str, owner: str) -> Position:
@@ -238,10 +239,19 @@ class OrderDesk:
             The new order; the former one where it was filled meanwhile or its cancel is not confirmed.
 
         Raises:
-            UserError: there is no such working order, it belongs to a plan, or the change would be refused; the former
-                order stays as it was. Or it is cancelled and what it filled could not be read; nothing follows it then.
+            UserError: there is no such working order, it belongs to a plan, it is being changed already, or the change
+                would be refused; the former order stays as it was. Or it is cancelled and what it filled could not be
+                read; nothing follows it then.
         """
         former = self._replaceable(client_id)
+        self._changing.add(client_id)  # a second change would send a second order for the same one
+        try:
+            return await self._replace(former, change)
+        finally:
+            self._changing.discard(client_id)
+
+    async def _replace(self, former: Order, change: OrderChange) -> Order:
+        client_id = former.client_order_id
         wish = change.apply(former, self._new_id(), self._wall.now_ns())
         if wish is None:
             raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
@@ -273,6 +283,8 @@ class OrderDesk:
         record = self._manager.record(client_id)
         if record is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        if client_id in self._changing:
+            raise UserError("The order is being changed at this moment.", "Wait until that is done.")
         order = record.order
         if order.intent.parent_id:
             raise UserError("The order belongs to an order plan.", "Cancel the plan and make a new one.")

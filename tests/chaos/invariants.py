@@ -5,6 +5,7 @@ Each problem is one sentence that begins with the name of the invariant.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -19,10 +20,11 @@ from core.execution.order_manager import is_ours
 from core.execution.order_state import TRANSITIONS
 from core.execution.reconciliation import describe
 from core.execution.records import TradingStateRecord
+from core.execution.trading_control import DRAWDOWN_REASON
 from core.practice.orders import Fill as VenueFill
 from core.practice.orders import Order as VenueOrder
 from core.practice.specs import UNITS
-from tests.chaos import wire
+from tests.chaos import plan_watch, wire
 from tests.chaos.venue import OPENING
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ Row = dict[str, Any]
 
 # What the books may say of an order that never came to rest at the venue.
 _NEVER_THERE = frozenset({"rejected", "denied"})
+_NEVER_ARRIVED = ("NEVER_ARRIVED", "DECLARED_GONE")
 _OVER = {"FILLED": "filled", "CANCELED": "canceled", "EXPIRED": "expired", "EXPIRED_IN_MATCH": "expired"}
 _ROUNDING = Decimal("1e-9")
 
@@ -65,7 +68,9 @@ def program_failed(world: World, process: SimProcess) -> None:
 
 async def eventual_problems(world: World) -> list[str]:
     """Return what is wrong now; with faults off and time passing, nothing may stay wrong."""
-    orders = rows(world.paths, "SELECT o.*, i.source, i.owner FROM orders o JOIN intents i USING (intent_id)")
+    orders = rows(
+        world.paths, "SELECT o.*, i.source, i.owner, i.reduce_only FROM orders o JOIN intents i USING (intent_id)"
+    )
     fills = rows(world.paths, "SELECT * FROM fills")
     intents = rows(
         world.paths,
@@ -73,6 +78,7 @@ async def eventual_problems(world: World) -> list[str]:
     )
     problems = [
         *_crossing_problems(world, intents),
+        *plan_watch.plan_problems(world),
         *_fill_problems(world, orders, fills),
         *_order_problems(world, orders),
         *_money_problems(world, fills),
@@ -155,7 +161,7 @@ def _order_problems(world: World, orders: list[Row]) -> list[str]:
 def _order_problem(world: World, row: Row, order: VenueOrder | None) -> str | None:
     key, state = row["client_order_id"], row["state"]
     if order is None:
-        fine = state in _NEVER_THERE or (state == "expired" and row["reason_code"] == "NEVER_ARRIVED")
+        fine = state in _NEVER_THERE or (state == "expired" and row["reason_code"] in _NEVER_ARRIVED)
         return None if fine else f"order-ghost: {key} is {state} in the books and was never at the venue"
     spec = world.sim.exchange.specs[order.symbol]
     filled = Decimal(spec.quantity_text(order.executed))
@@ -164,7 +170,7 @@ def _order_problem(world: World, row: Row, order: VenueOrder | None) -> str | No
         ended = OrderState(state).is_terminal and not order.is_open
         if not _is_own(order) and OrderState(state).is_terminal and Decimal(row["filled_quantity"]) == filled:
             return None  # of an order of others first seen by its trades nothing else is known
-        if ended and not order.executed and row["reason_code"] == "NEVER_ARRIVED":
+        if ended and not order.executed and row["reason_code"] in _NEVER_ARRIVED:
             return None  # it came, was cancelled and left no trace that a lagging query could show
         return f"order-differs: {key} is {state} {row['filled_quantity']} in the books, {wanted} {filled} at the venue"
     if not row["fills_complete"] or Decimal(row["booked_quantity"]) != filled:
@@ -216,6 +222,12 @@ def _position_problems(world: World, fills: list[Row]) -> list[str]:
         total = sums.setdefault((row["symbol"], row["owner"]), [Decimal(0), Decimal(0)])
         total[0] += sign * quantity - (fee if row["fee_currency"] == base else 0)
         total[1] -= sign * quantity * price + (0 if row["fee_currency"] == base else fee)
+    for row in rows(world.paths, "SELECT * FROM transfers"):  # at cost: nobody earns by it
+        moved = sum((Decimal(lot["quantity"]) for lot in json.loads(row["lots"])), start=Decimal(0))
+        for owner, sign in ((row["from_owner"], -1), (row["to_owner"], 1)):
+            total = sums.setdefault((row["symbol"], owner), [Decimal(0), Decimal(0)])
+            total[0] += sign * moved
+            total[1] -= sign * moved * Decimal(row["average_price"])
     problems = []
     stored = {(row["symbol"], row["owner"]): row for row in rows(world.paths, "SELECT * FROM positions")}
     for place in sums.keys() | stored.keys():
@@ -237,6 +249,11 @@ def _crossing_problems(world: World, intents: list[Row]) -> list[str]:
     theirs = {(row["symbol"], row["venue_order_id"]): row for row in intents if row["venue_order_id"]}
     by_id = {order.order_id: order for order in world.sim.all_orders()}
     held: dict[tuple[str, str], Decimal] = {}
+    moved = {
+        (row["symbol"], row[name])
+        for row in rows(world.paths, "SELECT * FROM transfers")
+        for name in ("from_owner", "to_owner")
+    }
     problems = []
     for fill in sorted(world.sim.all_fills(), key=lambda fill: (fill.time_ms, fill.market_ms, fill.trade_id)):
         spec = world.sim.exchange.specs[fill.symbol]
@@ -248,7 +265,7 @@ def _crossing_problems(world: World, intents: list[Row]) -> list[str]:
         before = held.get(place, Decimal(0))
         after = before + (quantity if fill.is_buyer else -quantity) - (fee if currency == spec.base else 0)
         held[place] = after
-        if wish["reduce_only"] and before * after < 0:
+        if wish["reduce_only"] and before * after < 0 and place not in moved:
             kind = "stop-oversells" if wish["source"] == "kill_switch" else "reduce-crosses"
             problems.append(f"{kind}: {wish['client_order_id']} took {place} from {before} to {after}")
     return problems
@@ -262,7 +279,13 @@ def _state_problems(world: World, orders: list[Row]) -> list[str]:
         problems.append(f"trading-state: halted is {halted} in the program, {world.halted} was commanded")
     if world.halted:
         sources = {row["client_order_id"]: row["source"] for row in orders}
-        left = [o.client_id for o in world.sim.open_now() if sources.get(o.client_id) in ("manual", "strategy")]
+        by_limit = world.life.executor.trading_record.reason == DRAWDOWN_REASON
+        protecting = {row["client_order_id"] for row in orders if row["reduce_only"] and by_limit}
+        left = [
+            o.client_id
+            for o in world.sim.open_now()
+            if sources.get(o.client_id) in ("manual", "strategy") and o.client_id not in protecting
+        ]
         problems += [f"halt-leaves: {client_id} rests although trading was stopped" for client_id in left]
     states = {row["client_order_id"]: OrderState(row["state"]) for row in orders}
     for key, life in world.cancels.items():
@@ -307,12 +330,16 @@ def check_history(world: World) -> None:
         state, reason = last.get(key, ("initialized", ""))
         if before.value != state:
             world.violate("journal-gap", f"{key} goes from {before} to {after} after it was {state}")
-        revived = before is OrderState.EXPIRED and "proven never" in reason and after in TRANSITIONS[OrderState.UNKNOWN]
+        revived = before is OrderState.EXPIRED and _was_given_up(reason) and after in TRANSITIONS[OrderState.UNKNOWN]
         if after is not before and after not in TRANSITIONS[before] and not revived:
             world.violate("illegal-step", f"{key} goes from {before} to {after} by {row['cause']}")
         last[key] = (after.value, row["detail"] if after is not before else reason)
     for process in world.lives:
         _check_told(world, process)
+
+
+def _was_given_up(reason: str) -> bool:
+    return "proven never" in reason or "a person saw" in reason
 
 
 def _check_told(world: World, process: SimProcess) -> None:

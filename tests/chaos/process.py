@@ -65,6 +65,7 @@ class SimProcess:
         new_id: Callable[[], str],
         on_wire: Callable[[SimProcess, OrderRequest], None],
         on_insert: Callable[[SimProcess, OrderRecord], None],
+        on_event: Callable[[ExecutorEvent], None],
         on_death: Callable[[SimProcess], None],
     ) -> None:
         self.loop = loop
@@ -79,6 +80,7 @@ class SimProcess:
         self.die_at: dict[str, int] = {}  # point -> how many more of them it lives through
         self.disk_faults = 0
         self.on_insert = on_insert
+        self._on_event = on_event
         self._on_death = on_death
         self._context = copy_context()
         self._context.run(PROCESS.set, self.name)
@@ -122,6 +124,7 @@ class SimProcess:
     def _hear(self, event: ExecutorEvent) -> None:
         if self.alive:
             self.events.append(event)
+            self._on_event(event)
 
     # --- life -------------------------------------------------------------------------------------------------
 

@@ -197,11 +197,102 @@ def disk(rng: random.Random, number: int) -> list[Step]:
     return [["disk", {"n": rng.choice((1, 1, 2))}]]
 
 
+def plan(rng: random.Random, number: int) -> list[Step]:
+    """An order plan of any kind; an exit mostly has something to close."""
+    symbol = rng.choice(SYMBOLS)
+    kind = rng.choices(("exit", "bracket", "twap", "iceberg"), (4, 5, 2, 2))[0]
+    side = rng.choice(("buy", "buy", "buy", "sell")) if kind in ("twap", "iceberg") else "buy"
+    value = rng.choice((200, 1_000, 5_000, 20_000))
+    step: dict[str, Any] = {"symbol": symbol, "owner": "manual", "kind": kind, "side": side, "value": value}
+    if kind in ("exit", "bracket"):
+        step |= _exits(rng)
+    if kind == "exit":
+        step |= {"owner": rng.choice(OWNERS), "part": rng.choice(("1", "1", "0.5"))}
+    if kind == "bracket":
+        step["away_bp"] = rng.choice((None, None, -5, 2, 5))
+    if kind == "twap":
+        step |= {"slices": rng.choice((2, 3, 5)), "away_bp": rng.choice((None, -30, 0))}
+        step["duration"] = step["slices"] * rng.choice((2, 3))
+    if kind == "iceberg":
+        step |= {"slices": rng.choice((2, 3, 5)), "away_bp": rng.choice((-5, 2, 5, 30))}
+    if side == "sell" and rng.random() < 0.5:
+        step["reduce"] = True
+    if kind != "exit" or rng.random() < 0.2:
+        return [["plan", step]]
+    terms = {"tag": number, "symbol": symbol, "owner": step["owner"], "side": "buy", "kind": "market", "value": value}
+    return [["place", terms], ["sleep", {"s": rng.choice((0.3, 1.0))}], ["plan", step]]
+
+
+def _exits(rng: random.Random) -> dict[str, Any]:
+    exits: dict[str, Any] = {}
+    kind = rng.choice(("stop", "both", "both", "trail", "trail_target", "target"))
+    if kind in ("stop", "both"):
+        exits["stop_bp"] = rng.choice((5, 15, 40, 150))
+    if kind in ("both", "target", "trail_target"):
+        exits["target_bp"] = rng.choice((5, 15, 40, 150))
+    if kind in ("trail", "trail_target"):
+        exits["trail_bp"] = rng.choice((10, 30, 100))
+    return exits
+
+
+def planned(rng: random.Random, number: int) -> list[Step]:
+    """A plan that the market meets, and something that goes wrong on its way."""
+    steps = plan(rng, number)
+    for _ in range(rng.choice((1, 2, 3))):
+        makers = (market, market, market, sleep, fault, crash, stream, lag, cancel, restart)
+        steps += rng.choice(makers)(rng, number)
+    return [*steps, ["resume_plan", {"nth": 0}]] if rng.random() < 0.5 else steps
+
+
+def cancel_plan(rng: random.Random, number: int) -> list[Step]:
+    return [["cancel_plan", {"nth": rng.randrange(3)}]]
+
+
+def resume_plan(rng: random.Random, number: int) -> list[Step]:
+    return [["resume_plan", {"nth": rng.randrange(3)}]]
+
+
+def change(rng: random.Random, number: int) -> list[Step]:
+    """An order changed: its quantity, its price or both; sometimes with two clicks, or while it is being filled."""
+    step: dict[str, Any] = {"nth": rng.choice((0, 0, 1, 2)), "times": rng.choice((1, 1, 2))}
+    step |= rng.choice(({"factor": "0.5"}, {"factor": "1.5"}, {"shift_bp": -10}, {"shift_bp": 10}))
+    if rng.random() < 0.3:
+        step |= {"factor": "2", "shift_bp": rng.choice((-3, 3))}
+    before = market(rng, number) if rng.random() < 0.4 else sleep(rng, number)
+    terms = {"tag": number, "symbol": rng.choice(SYMBOLS), "owner": rng.choice(OWNERS), "side": "buy", "kind": "limit"}
+    terms |= {"value": rng.choice((1_000, 5_000)), "away_bp": rng.choice((2, 5, 30))}
+    order: list[Step] = [["place", terms], ["sleep", {"s": 0.3}]] if rng.random() < 0.7 else []
+    return [*order, *before, ["replace", step], *(market(rng, number) if rng.random() < 0.3 else [])]
+
+
+def ownership(rng: random.Random, number: int) -> list[Step]:
+    symbol = rng.choice(SYMBOLS)
+    take: Step = ["take_over", {"symbol": symbol, "move": rng.random() < 0.5}]
+    back: Step = ["hand_back", {"symbol": symbol, "to": rng.choice(("shared", "bot"))}]
+    if rng.random() < 0.3:
+        back[1]["move_to"] = rng.choice(("alpha", "beta"))
+    return rng.choice(([take], [back], [take, ["sleep", {"s": rng.choice((0.02, 1.0, 5.0))}], back]))
+
+
+def resolve(rng: random.Random, number: int) -> list[Step]:
+    """A person looks into an order whose answer is lost."""
+    look: Step = rng.choice((["ask_about", {"nth": rng.randrange(3)}], ["declare_gone", {}]))
+    if rng.random() < 0.5:
+        return [look]
+    return [*risky(rng, number), ["sleep", {"s": rng.choice((2.5, 6.0, 8.0))}], look]
+
+
+def limits(rng: random.Random, number: int) -> list[Step]:
+    return [["limits", {"drawdown": rng.choice((15, 40, 100, 10_000))}]]
+
+
 # New operations join here; weights say how often they come.
 MAKERS: list[tuple[Maker, float]] = [
     (place, 16), (burst, 3), (risky, 12), (blind, 3), (again, 2), (cancel, 8), (cancel_all, 1.5),
     (sleep, 16), (market, 14), (fault, 8), (lag, 4), (stream, 4), (outage, 1.5), (crash, 5), (restart, 2),
     (kill, 2), (kill_outside, 1.2), (rearm, 3.5), (foreign, 3), (skew, 1), (disk, 0.7),
+    (plan, 4), (planned, 4), (cancel_plan, 1), (resume_plan, 1), (change, 3), (ownership, 1.5), (resolve, 1.5),
+    (limits, 0.7),
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ Matching, filters, balances and error codes are those of `core.practice`; only s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -42,6 +42,7 @@ class SimVenue:
     Attributes:
         plan: faults; frames take theirs from the lane "stream".
         placed: client ids in the order in which the venue accepted them.
+        on_change: called when orders or balances have changed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, market_seed: int, plan: FaultPlan) -> None:
@@ -58,6 +59,7 @@ class SimVenue:
         self._unreachable_until = 0.0
         self._stream_down_until = 0.0
         self._muted_until = 0.0
+        self.on_change: Callable[[], None] = lambda: None
 
     def server_ms(self) -> int:
         """Return the venue's clock, ms."""
@@ -72,6 +74,10 @@ class SimVenue:
     def move(self, seconds: float) -> None:
         """Let the market trade for a while."""
         self.exchange.advance(self.exchange.market_ms + int(seconds * 1_000), self.server_ms())
+        self.tick()
+
+    def tick(self) -> None:
+        """Tell every subscriber the price."""
         waiters, self._ticker_waiters = self._ticker_waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -193,6 +199,7 @@ class SimVenue:
 
     def account_changed(self, events: Sequence[OrderEvent], balances: Mapping[str, tuple[int, int]]) -> None:
         now = self.server_ms()
+        self.on_change()
         for event in events:
             self._views.setdefault(event.order.order_id, []).append((now, event.order))
         payloads = [messages.execution_report(self.exchange.specs[e.order.symbol], e, now) for e in events]

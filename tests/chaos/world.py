@@ -18,6 +18,7 @@ from typing import Any
 
 from core.clock import NS_PER_MS, NS_PER_S
 from core.config import DataPaths
+from core.domain.order_plans import PlanState
 from core.domain.orders import (
     MANUAL_OWNER,
     Intent,
@@ -31,20 +32,23 @@ from core.domain.orders import (
     TradingState,
 )
 from core.errors import UserError
+from core.events import ExecutorEvent, TradingStateChanged
 from core.execution.api.gateway import ExchangeGateway, OrderRequest
 from core.execution.fence import Fence
 from core.execution.outside_kill import OutsideKill
 from core.execution.process_lock import ExecutorLock
 from core.execution.records import OrderRecord
-from core.execution.trading_control import state_at_rest
+from core.execution.trading_control import DRAWDOWN_REASON, state_at_rest
 from core.practice.orders import Fill, Rejection
 from tests.chaos import invariants
 from tests.chaos.faults import Fault, FaultPlan
 from tests.chaos.gateway import SimGateway
+from tests.chaos.plan_watch import PlanWatch
 from tests.chaos.process import ProcessDied, SimProcess
 from tests.chaos.schedule import Schedule
 from tests.chaos.venue import SimVenue
 from tests.chaos.virtual_loop import Deadlock, Spinning, VirtualLoop
+from tests.chaos.wishes import WishSteps, probe_source
 
 _KINDS = {
     "market": OrderType.MARKET,
@@ -88,7 +92,7 @@ class Outcome:
         return {text.partition(":")[0] for text in self.violations}
 
 
-class World:
+class World(WishSteps):
     """One account, one venue, and programs that come and go."""
 
     def __init__(self, loop: VirtualLoop, folder: Path, schedule: Schedule) -> None:
@@ -101,6 +105,8 @@ class World:
         self.fence = Fence(folder / "fence.json")
         self.context = copy_context()
         self.outcome = Outcome()
+        self.watch = PlanWatch(self)
+        self.sim.on_change = self.watch.look
         self.lives: list[SimProcess] = []
         self.inserted: dict[str, int] = {}  # client id -> the life that committed it
         self.sources: dict[str, IntentSource] = {}
@@ -110,6 +116,7 @@ class World:
         self.halted: bool | None = False  # as commanded; None where two commands race
         self.killing = 0  # STOPs of the present life that have not returned
         self.rearming = False
+        self.limited = False  # whether a loss may halt trading
         self.wanted = True
         self._down_s = 0.0
         self._intents: list[Intent | OrderDraft] = []
@@ -145,6 +152,7 @@ class World:
             self._new_id,
             self._on_wire,
             self._on_insert,
+            self._on_event,
             self._on_death,
         )
         self.lives.append(process)
@@ -165,7 +173,7 @@ class World:
 
     def _forget_commands(self) -> None:
         """A command under way when the program ends may or may not have reached the disk; what stands there counts."""
-        if self.killing or self.rearming:
+        if self.killing or self.rearming or self.limited:
             self.killing, self.rearming = 0, False
             self.halted = self._halted_on_disk()
 
@@ -188,6 +196,12 @@ class World:
         if record.order.state is not OrderState.DENIED:
             self.inserted[record.key] = process.number
             self.sources[record.key] = record.intent.source
+        self.watch.made(record)
+
+    def _on_event(self, event: ExecutorEvent) -> None:
+        self.watch.heard(event)
+        if isinstance(event, TradingStateChanged) and event.reason == DRAWDOWN_REASON:
+            self.halted = True
 
     def _check_lock(self, process: SimProcess, record: OrderRecord) -> None:
         """Nothing is bought where the fate of an order is open."""
@@ -251,6 +265,12 @@ class World:
             "orders sent": len(self.sent),
             "orders denied": states["denied"],
             "trades": len(self.sim.all_fills()),
+            "plans": len(self.watch.plans),
+            "plans done": sum(plan.state is PlanState.DONE for plan in self.watch.plans.values()),
+            "plan orders": sum(
+                bool(self.watch.intents[key].parent_id) for key in self.watch.intents.keys() & self.sent
+            ),
+            "replacements": sum(map(len, self.watch.successors.values())),
             "programs": len(self.lives),
             "killed": sum(process.killed for process in self.lives),
         }
@@ -290,10 +310,8 @@ class World:
     async def _probe(self) -> None:
         """A program that has recovered can trade."""
         quantity = Decimal("0.01")
-        now = self.clock.now_ns()
-        intent = Intent(
-            "probe:1", IntentSource.STRATEGY, "probe", "BTC/USDT", Side.BUY, quantity, OrderType.MARKET, created_ns=now
-        )
+        now, source = self.clock.now_ns(), probe_source(self, "BTC/USDT")
+        intent = Intent("probe:1", source, "probe", "BTC/USDT", Side.BUY, quantity, OrderType.MARKET, created_ns=now)
         task = self.life.spawn(self.life.executor.submit(intent))
         await asyncio.wait({task}, timeout=20)
         order = task.result() if task.done() and not task.cancelled() and task.exception() is None else None
@@ -307,6 +325,7 @@ class World:
             if not await self._until_started():
                 self.violate("never-started", f"no program came up, {when}")
                 return
+            self.sim.tick()
             await asyncio.sleep(wait_s)
             problems = await invariants.eventual_problems(self)
             if not problems:
@@ -372,6 +391,7 @@ class World:
         self._ask("cancelling an order", work)
 
     def _do_cancel_all(self, step: dict[str, Any]) -> None:
+        self.watch.disturbed = True
         self._ask("cancelling all orders", lambda process: process.executor.cancel_all(step["symbol"]))
 
     # --- steps: STOP and its end ------------------------------------------------------------------------------
@@ -382,6 +402,7 @@ class World:
             self.halted = True if self.halted is not None else None
             await process.executor.kill(step["flatten"])
             if process is self.life and process.alive:
+                self.watch.stopped(process)
                 self.killing -= 1
                 if self.halted is None and not self.killing:
                     self.halted = self._halted_on_disk()
@@ -396,16 +417,16 @@ class World:
             finally:
                 self.rearming = False
             # A STOP still under way may halt once more; a person sees which of the two came last.
-            self.halted = None if self.killing else False
+            self.halted = None if self.killing else self._halted_on_disk() if self.limited else False
 
         self._ask("re-arming", work)
 
     def _do_fence(self, step: dict[str, Any]) -> None:
-        self.halted = True
+        self.halted = self.watch.disturbed = True
         self.fence.raise_epoch("stopped from outside", self.clock.now_ns())
 
     def _do_kill_outside(self, step: dict[str, Any]) -> None:
-        self.halted = True
+        self.halted = self.watch.disturbed = True
         epoch = self.fence.raise_epoch("killed from outside", self.clock.now_ns()).epoch
         lock = ExecutorLock(self.paths.root / "locks", "chaos", self.paths.root)
         kill = OutsideKill(self.paths, self.fence, lock, self._outside_gateway, self.clock)
@@ -453,6 +474,7 @@ class World:
 
     def _do_foreign_cancel(self, step: dict[str, Any]) -> None:
         """Somebody cancels one of the account's orders on the venue's own page."""
+        self.watch.disturbed = True
         orders = self.sim.open_now()
         if len(orders) > step["nth"]:
             self.sim.exchange.cancel(orders[-1 - step["nth"]], self.sim.server_ms())

@@ -8,6 +8,7 @@ from decimal import Decimal as D
 import pytest
 
 from core.clock import NS_PER_S
+from core.domain.market import Ticker
 from core.domain.orders import Order, OrderChange, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
 from core.execution.api.gateway import RetryableError
@@ -52,6 +53,27 @@ async def test_an_order_filled_meanwhile_is_not_followed_by_another(desk: Desk, 
     assert order.client_order_id == former.client_order_id
     assert order.state is OrderState.FILLED
     assert len(venue.sent) == 1
+
+
+async def test_two_changes_of_one_order_are_followed_by_one_order(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, former = await placed(desk)
+    fetch = venue.fetch_ticker
+
+    async def slow(symbol: str) -> Ticker:
+        await asyncio.sleep(0.01)
+        return await fetch(symbol)
+
+    monkeypatch.setattr(venue, "fetch_ticker", slow)
+    venue.clock.advance(60 * NS_PER_S)  # the price is old: both changes wait for it
+    changes = [OrderChange(limit_price=D(96)), OrderChange(limit_price=D(97))]
+    outcomes = await asyncio.gather(
+        *(executor.replace_order(former.client_order_id, change) for change in changes), return_exceptions=True
+    )
+    assert [o.request.limit_price for o in venue.open_orders()] == [D(96)]
+    assert isinstance(outcomes[1], UserError)
+    assert "being changed" in outcomes[1].message
 
 
 async def test_an_unconfirmed_cancel_is_followed_by_nothing(desk: Desk, venue: FakeVenue) -> None:
