@@ -83,6 +83,7 @@ class TicketContext:
         instrument: market and its rules; None before the venue told them.
         last, bid, ask: prices in quote currency; None while unknown.
         free_base, free_quote: free balances; None before the account is known.
+        equity: all the account holds, in quote currency, open orders included; None while a figure of it is unknown.
         position: net base currency held over all owners.
         owned: base currency held by each owner; reduce-only is measured against the draft's owner, as risk does.
         titles: what the owners that are strategies are called.
@@ -98,6 +99,7 @@ class TicketContext:
     ask: Decimal | None = None
     free_base: Decimal | None = None
     free_quote: Decimal | None = None
+    equity: Decimal | None = None
     position: Decimal = ZERO
     owned: Mapping[str, Decimal] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -551,16 +553,9 @@ def _warnings(entry: TicketInput, context: TicketContext, figures: Estimate | No
         crosses = figures.limit_price >= market if entry.side is Side.BUY else figures.limit_price <= market
         if entry.order_type is OrderType.LIMIT_MAKER and crosses:
             found.append(Sentence(mark("A limit-maker order at this price would be rejected: it would trade at once.")))
-    equity = _equity(context)
-    if equity and figures.value > equity * EQUITY_SHARE_LIMIT:
-        share = figures.value / equity * 100
+    if context.equity and figures.value > context.equity * EQUITY_SHARE_LIMIT:
+        share = figures.value / context.equity * 100
         found.append(Sentence(mark("This order is {percent} % of the account."), {"percent": f"{share:.0f}"}))
     if figures.rounded:
         found.append(Sentence(mark("Rounded to the market's steps.")))
     return tuple(found)
-
-
-def _equity(context: TicketContext) -> Decimal | None:
-    if context.last is None or context.free_quote is None:
-        return None
-    return context.free_quote + max(context.position, context.free_base or ZERO) * context.last

@@ -14,7 +14,7 @@ from app.flows.order_flow import Assessment, Estimate, TicketContext, TicketInpu
 from app.i18n import format_duration, format_exact, format_number, format_price, mark
 from core.domain.instruments import Instrument
 from core.domain.money import ZERO
-from core.domain.order_plans import ExitRules, PlanDraft, PlanKind
+from core.domain.order_plans import ExitRules, PlanDraft, PlanKind, trailing_stop
 from core.domain.orders import MANUAL_OWNER, OrderType, Side, TradingState
 
 WITH_EXITS = (PlanKind.EXIT, PlanKind.BRACKET)
@@ -305,7 +305,7 @@ def _exit_sentences(
     bracket = draft.kind is PlanKind.BRACKET
     first_stop = exits.stop_price
     if exits.trail is not None:
-        first_stop = exits.stop_price or instrument.floor_price(figures.price - exits.trail)
+        first_stop = trailing_stop(exits.stop_price, exits.trail, figures.price, Side.SELL, instrument)
         words = _outcome(draft, first_stop, figures, instrument) | {"trail": _price(exits.trail, instrument)}
         found.append(Sentence(_TRAIL_TEXT[bracket], words))
     elif first_stop is not None:

@@ -196,6 +196,7 @@ class WindowModels(QObject):
             ask=ask,
             free_base=self._free(instrument.base) if instrument is not None else None,
             free_quote=self._free(instrument.quote) if instrument is not None else None,
+            equity=self.equity(instrument.quote) if instrument is not None else None,
             position=self.positions.net_quantity(symbol),
             owned=self.positions.owned(symbol),
             online=link is not None and link.state in _REACHABLE,

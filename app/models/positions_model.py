@@ -160,7 +160,10 @@ class PositionsModel(RecordModel[PositionRow]):
     def _owner_text(self, row: PositionRow) -> str:
         if row.account is not None:
             return tr("All owners")
-        owner = row.position.owner
+        return self.owner_title(row.position.owner)
+
+    def owner_title(self, owner: str) -> str:
+        """Return what an owner of positions is called."""
         return tr("Manual") if owner == MANUAL_OWNER else self._names.title(owner)
 
     def is_dust(self, row: PositionRow) -> bool:

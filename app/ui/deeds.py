@@ -12,6 +12,7 @@ from functools import partial
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import QMainWindow
 
+from app.i18n import format_exact
 from app.models.hub import WindowModels
 from app.ui import welcome
 from app.ui.actions import MODE_ACTIONS, ActionId, ActionRegistry
@@ -126,9 +127,10 @@ class Deeds(QObject):
     @Slot()
     def ask_flatten(self) -> None:
         """Ask whether everything is to be sold."""
-        models = self._parts.models
-        held = models.positions.held()
-        lines = (f"{p.symbol}  {p.quantity:f}  ({models.names.title(p.owner)})" for p in held)
+        positions = self._parts.models.positions
+        lines = (
+            f"{p.symbol}  {format_exact(p.quantity)}  ({positions.owner_title(p.owner)})" for p in positions.held()
+        )
         self._parts.questions.ask_flatten(tuple(lines))
 
     @Slot()

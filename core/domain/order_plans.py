@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from core.domain.instruments import Instrument
 from core.domain.orders import MANUAL_OWNER, IntentSource, Side
+
+TRAIL_STEP = Decimal("0.1")  # a trailing stop moves in steps of this part of its distance: each move is two requests
 
 
 class PlanKind(StrEnum):
@@ -147,6 +150,24 @@ class OrderPlan:
     def child_intent_id(self, role: str, number: int) -> str:
         """Return the intent id of a child: the same wish has the same id, so that it is at most one order."""
         return f"plan:{self.plan_id}:{role}:{number}"
+
+
+def trailing_stop(known: Decimal | None, trail: Decimal, last: Decimal, side: Side, instrument: Instrument) -> Decimal:
+    """Return where a trailing stop of this side belongs: behind the best price, moved in steps, never back.
+
+    Args:
+        known: where it stands, or where it is to begin; None where it has no place yet.
+        trail: its distance to the best price.
+        last: the price of the market.
+        side: side of the order that closes the position.
+        instrument: the market's rules.
+    """
+    behind = last + trail * side.sign
+    following = instrument.floor_price(behind) if side is Side.SELL else instrument.ceil_price(behind)
+    if known is None:
+        return following
+    step = max(instrument.tick_size, trail * TRAIL_STEP)
+    return following if (known - following) * side.sign >= step else known
 
 
 def parse_child(intent_id: str) -> tuple[str, str, int]:

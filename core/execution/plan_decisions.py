@@ -18,12 +18,11 @@ from decimal import Decimal
 from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.instruments import Instrument
 from core.domain.money import ZERO
-from core.domain.order_plans import ExitRules, OrderPlan, PlanKind, PlanState
+from core.domain.order_plans import ExitRules, OrderPlan, PlanKind, PlanState, trailing_stop
 from core.domain.orders import Order, OrderState, OrderType, Side, TimeInForce
 
 ENTRY, STOP, TARGET, CLOSE, PART = "entry", "stop", "target", "close", "part"
 STOP_LIMIT_OFFSET = Decimal("0.005")  # how much worse than the stop its limit is: a gap wider than that is sold into
-TRAIL_STEP = Decimal("0.1")  # a trailing stop moves in steps of this part of its distance: each move is two requests
 MOST_REFUSALS = 8
 _REFUSED = (OrderState.DENIED, OrderState.REJECTED)
 _UNDECIDED = (OrderState.SUBMITTED, OrderState.UNKNOWN, OrderState.PENDING_CANCEL)
@@ -284,13 +283,8 @@ def _stop_now(plan: OrderPlan, rules: ExitRules, side: Side, last: Decimal, inst
     """Return where the stop belongs: fixed, or following the best price in steps, never back."""
     if rules.trail is None:
         return rules.stop_price
-    behind = last + rules.trail * side.sign
-    following = instrument.floor_price(behind) if side is Side.SELL else instrument.ceil_price(behind)
     known = plan.stop_price if plan.stop_price is not None else rules.stop_price
-    if known is None:
-        return following
-    step = max(instrument.tick_size, rules.trail * TRAIL_STEP)
-    return following if (known - following) * side.sign >= step else known
+    return trailing_stop(known, rules.trail, last, side, instrument)
 
 
 def _is_reached(stop: Decimal, last: Decimal, side: Side) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
@@ -86,3 +87,19 @@ def test_a_confirm_dialog_answers_once_and_esc_is_safe(qtbot: QtBot) -> None:
     assert answers == ["cancel"]
     dialog.close()
     assert answers == ["cancel"]
+
+
+@pytest.mark.parametrize(("focus", "answer"), [("cancel", "cancel"), ("sell", "sell")])
+def test_enter_presses_the_button_it_is_on(qtbot: QtBot, focus: str, answer: str) -> None:
+    dialog = ConfirmDialog(None, name="question", title="Sell?", text="Really?")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(dialog)
+    answers: list[str] = []
+    dialog.answered.connect(answers.append)
+    dialog.add_button("cancel", "Cancel", default=True)
+    dialog.add_button("sell", "Sell", variant="danger")
+    dialog.show()
+    button = dialog.findChild(QPushButton, focus)
+    button.setFocus()
+    qtbot.keyClick(button, Qt.Key.Key_Return)
+    assert answers == [answer]

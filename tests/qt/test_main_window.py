@@ -119,6 +119,16 @@ def test_selling_everything_asks_without_blocking(qtbot: QtBot, kit: WindowKit) 
     assert kit.trading.calls == [("kill", True)]
 
 
+def test_selling_everything_names_what_is_held_as_positions_does(kit: WindowKit) -> None:
+    kit.play()
+    mine = Position("binance", "BTC/USDT", "manual", Decimal("0.05994000"), Decimal(60_000))
+    kit.window.models.positions.set_position(mine, None)
+    kit.window.models.flush()
+    kit.window.deeds.ask_flatten()
+    stakes = [label.text() for label in dialog(kit, "flatten_dialog").findChildren(QLabel, "stake")]
+    assert "•  BTC/USDT  0.05994  (Manual)" in stakes
+
+
 def test_halted_stays_visible_until_rearmed(qtbot: QtBot, kit: WindowKit) -> None:
     kill = kit.window.top_bar.kill_switch
     kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))

@@ -68,7 +68,7 @@ class ConfirmDialog(QDialog):
         """Append a button whose press gives `answer` (also its object name)."""
         button = QPushButton(text, self)
         button.setObjectName(answer)
-        button.setAutoDefault(default)
+        button.setAutoDefault(True)  # Enter presses the button it is on, and the default one elsewhere
         button.setDefault(default)
         if variant:
             set_look(button, "variant", variant)

@@ -45,6 +45,7 @@ CONTEXT = TicketContext(
     ask=Decimal("61200.01"),
     free_base=Decimal("0.5"),
     free_quote=Decimal("100000"),
+    equity=Decimal("130600"),
     position=Decimal("0.5"),
     owned={"manual": Decimal("0.5")},
     online=True,
@@ -284,6 +285,14 @@ def test_fat_fingers_are_warned_about(entry: TicketInput, word: str) -> None:
     judged = assess(entry, CONTEXT)
     assert judged.blocker is None
     assert any(word in warning.text() for warning in judged.warnings)
+
+
+def test_the_share_of_the_account_counts_what_open_orders_hold() -> None:
+    entry = replace(ENTRY, quantity=Decimal("1.067"))
+    context = replace(CONTEXT, free_quote=Decimal("0.22"))
+    assert "This order is 50 % of the account." in [warning.text() for warning in assess(entry, context).warnings]
+    unknown = replace(context, equity=None)
+    assert not any("of the account" in warning.text() for warning in assess(entry, unknown).warnings)
 
 
 def test_an_ordinary_order_has_no_warning() -> None:

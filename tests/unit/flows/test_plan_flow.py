@@ -81,7 +81,7 @@ def test_a_bracket_with_a_limit_and_a_target_alone() -> None:
     assert "Without a stop the loss is not limited." in [warning.text() for warning in judged.warnings]
 
 
-@pytest.mark.parametrize(("stop", "first"), [(None, "59,010.00"), (D(58_500), "58,500.00")])
+@pytest.mark.parametrize(("stop", "first"), [(None, "59,010.00"), (D(58_500), "59,010.00"), (D(58_950), "58,950.00")])
 def test_a_trailing_stop_says_where_it_begins(stop: Decimal | None, first: str) -> None:
     judged = judge(replace(BRACKET, stop_price=stop, trail=D(1_000), target_price=None), WORLD)
     assert judged.draft is not None
