@@ -34,7 +34,7 @@ BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.01"))
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PracticeEndpoints]:
     with PracticeProcess(
-        data_dir=tmp_path_factory.mktemp("exchange"), seed=5, balance="100000", limits="off"
+        data_dir=tmp_path_factory.mktemp("exchange"), seed=5, balance="100000", limits="1000"
     ) as endpoints:
         yield endpoints
 

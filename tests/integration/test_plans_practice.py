@@ -24,7 +24,7 @@ BTC = "BTC/USDT"
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PracticeEndpoints]:
     with PracticeProcess(
-        data_dir=tmp_path_factory.mktemp("exchange"), seed=9, balance="100000", limits="off"
+        data_dir=tmp_path_factory.mktemp("exchange"), seed=9, balance="100000", limits="1000"
     ) as endpoints:
         yield endpoints
 
