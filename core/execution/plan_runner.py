@@ -38,7 +38,7 @@ from core.execution.plan_decisions import (
     decide,
 )
 from core.execution.records import OrderRecord
-from core.execution.trading_control import TradingControl
+from core.execution.trading_control import DRAWDOWN_REASON, TradingControl
 
 LOOK_S = 0.25
 MOST_STEPS = 4  # per look: taking back, placing anew and a moved stop belong together
@@ -90,7 +90,7 @@ class PlanRunner:
     # --- life -------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Take up the plans of the journal; where trading is halted they are over."""
+        """Take up the plans of the journal; where a person stopped trading they are over."""
         for plan in self._journal.plans(limit=ANNOUNCED):
             self._sink(PlanUpdated(plan))
         self._plans = {plan.plan_id: plan for plan in self._journal.plans_under_way()}
@@ -101,7 +101,11 @@ class PlanRunner:
                 reason = "the venue does not trade this market any more"
                 self._save(replace(plan, state=PlanState.FAILED, reason=reason))
                 self._tell_end(plan, PlanState.FAILED, reason)
-        if self._control.state is TradingState.HALTED:
+        if self._control.state is not TradingState.HALTED:
+            return
+        if self._control.keeps_protection:  # their stops still rest, and must be moved and taken back by somebody
+            self.hold(DRAWDOWN_REASON)
+        else:
             self.end_all("trading was halted")
 
     def hold(self, reason: str = "waits for you after the restart") -> None:
