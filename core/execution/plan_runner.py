@@ -23,7 +23,7 @@ from core.execution.book_keeper import BookKeeper
 from core.execution.journal import Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
-from core.execution.order_desk import OrderDesk
+from core.execution.order_desk import NotWanted, OrderDesk
 from core.execution.order_manager import OrderManager
 from core.execution.plan_decisions import (
     ENTRY,
@@ -299,27 +299,33 @@ class PlanRunner:
     async def _place(self, plan: OrderPlan, action: Place) -> None:
         draft = plan.draft
         earlier = [record.intent.created_ns for record in self._journal.children(plan.plan_id)]
-        order = await self._desk.submit(
-            Intent(
-                intent_id=plan.child_intent_id(action.role, action.number),
-                source=plan.source,
-                owner=draft.owner,
-                symbol=draft.symbol,
-                side=action.side,
-                quantity=action.quantity,
-                order_type=action.order_type,
-                limit_price=action.limit_price,
-                stop_price=action.stop_price,
-                time_in_force=action.time_in_force,
-                reduce_only=action.reduce_only,
-                reason=f"{draft.kind} plan: {action.role}",
-                reference_price=self._marks.price(draft.symbol) if action.order_type is OrderType.MARKET else None,
-                # The order of the children is read from their times.
-                created_ns=max([self._wall.now_ns(), *(made + 1 for made in earlier)]),
-            )
+        intent = Intent(
+            intent_id=plan.child_intent_id(action.role, action.number),
+            source=plan.source,
+            owner=draft.owner,
+            symbol=draft.symbol,
+            side=action.side,
+            quantity=action.quantity,
+            order_type=action.order_type,
+            limit_price=action.limit_price,
+            stop_price=action.stop_price,
+            time_in_force=action.time_in_force,
+            reduce_only=action.reduce_only,
+            reason=f"{draft.kind} plan: {action.role}",
+            reference_price=self._marks.price(draft.symbol) if action.order_type is OrderType.MARKET else None,
+            # The order of the children is read from their times.
+            created_ns=max([self._wall.now_ns(), *(made + 1 for made in earlier)]),
         )
+        try:
+            order = await self._desk.submit(intent, is_wanted=lambda: self._is_working(plan.plan_id))
+        except NotWanted:
+            return  # the plan ended or was paused while the price was asked for
         if plan.plan_id not in self._plans and not order.state.is_terminal:
             await self._desk.cancel_order(order.client_order_id)  # the plan ended while this one was on its way
+
+    def _is_working(self, plan_id: str) -> bool:
+        plan = self._plans.get(plan_id)
+        return plan is not None and plan.state is PlanState.WORKING
 
     def _tell_end(self, plan: OrderPlan, state: PlanState, reason: str) -> None:
         draft = plan.draft

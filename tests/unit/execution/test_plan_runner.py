@@ -10,7 +10,7 @@ from decimal import Decimal as D
 import pytest
 
 from core.clock import NS_PER_S
-from core.domain.market import Ticker
+from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
 from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
@@ -218,6 +218,32 @@ async def test_a_plan_made_while_trading_is_stopped_does_not_begin_after_it(
     answer.set()
     with pytest.raises(UserError, match="Trading is halted"):
         await creating
+    assert executor.plans == ()
+    await executor.stop()
+    await task
+
+
+async def test_a_plan_cancelled_while_the_book_is_read_sends_nothing_any_more(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task = await running(desk)
+    asked, answer, fetch = asyncio.Event(), asyncio.Event(), venue.fetch_book
+
+    async def slow(symbol: str, depth: int = 100) -> BookSnapshot:
+        asked.set()
+        await answer.wait()
+        return await fetch(symbol, depth)
+
+    monkeypatch.setattr(venue, "fetch_book", slow)
+    creating = asyncio.create_task(
+        executor.create_plan(PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), slices=4, duration_s=40))
+    )
+    await asked.wait()
+    (plan,) = executor.plans
+    await executor.cancel_plan(plan.plan_id)
+    answer.set()
+    await creating
+    assert venue.sent == []
     assert executor.plans == ()
     await executor.stop()
     await task
