@@ -43,6 +43,10 @@ _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 _log = logging.getLogger(__name__)
 
 
+class NotWanted(Exception):
+    """Whoever wanted an order changed his mind before it was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeskOptions:
     """Patience; seconds."""
@@ -158,16 +162,22 @@ class OrderDesk:
             raise UserError(f"This is no order: {exc}.", "Fill in quantity and prices.") from exc
         return await self.submit(intent)
 
-    async def submit(self, intent: Intent) -> Order:
+    async def submit(self, intent: Intent, *, is_wanted: Callable[[], bool] = lambda: True) -> Order:
         """Send any intent through risk; the one way to the venue.
 
+        Args:
+            is_wanted: asked once more when price and book are known: they may be long in coming.
+
         Raises:
+            NotWanted: it is wanted no more; nothing was sent.
             UserError: trading has ended, or the journal cannot be written; nothing was sent.
         """
         await self._mark_watcher.freshen(intent.symbol)
         book = await self._contexts.look_at_book(intent)
         if self._closed:  # the lock is given back: another executor may have it by now
             raise UserError("Trading has ended; nothing was sent.", "Start trading again.")
+        if not is_wanted():
+            raise NotWanted
         verdict = self._risk.check(intent, self._contexts.of(intent, book))
         try:
             if isinstance(verdict, Denied):

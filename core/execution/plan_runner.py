@@ -23,7 +23,7 @@ from core.execution.book_keeper import BookKeeper
 from core.execution.journal import Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
-from core.execution.order_desk import OrderDesk
+from core.execution.order_desk import NotWanted, OrderDesk
 from core.execution.order_manager import OrderManager
 from core.execution.plan_decisions import (
     ENTRY,
@@ -38,7 +38,7 @@ from core.execution.plan_decisions import (
     decide,
 )
 from core.execution.records import OrderRecord
-from core.execution.trading_control import TradingControl
+from core.execution.trading_control import DRAWDOWN_REASON, TradingControl
 
 LOOK_S = 0.25
 MOST_STEPS = 4  # per look: taking back, placing anew and a moved stop belong together
@@ -90,7 +90,7 @@ class PlanRunner:
     # --- life -------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Take up the plans of the journal; where trading is halted they are over."""
+        """Take up the plans of the journal; where a person stopped trading they are over."""
         for plan in self._journal.plans(limit=ANNOUNCED):
             self._sink(PlanUpdated(plan))
         self._plans = {plan.plan_id: plan for plan in self._journal.plans_under_way()}
@@ -101,7 +101,11 @@ class PlanRunner:
                 reason = "the venue does not trade this market any more"
                 self._save(replace(plan, state=PlanState.FAILED, reason=reason))
                 self._tell_end(plan, PlanState.FAILED, reason)
-        if self._control.state is TradingState.HALTED:
+        if self._control.state is not TradingState.HALTED:
+            return
+        if self._control.keeps_protection:  # their stops still rest, and must be moved and taken back by somebody
+            self.hold(DRAWDOWN_REASON)
+        else:
             self.end_all("trading was halted")
 
     def hold(self, reason: str = "waits for you after the restart") -> None:
@@ -140,10 +144,11 @@ class PlanRunner:
         Raises:
             UserError: it cannot work, trading is halted, or the journal cannot be written; nothing was sent.
         """
-        if self._control.state is TradingState.HALTED:
-            raise UserError("Trading is halted.", "Re-arm trading first.")
         self._mark_watcher.watch(draft.symbol)
         await self._mark_watcher.freshen(draft.symbol)
+        # Only now: whoever stops trading while the price is asked for must not meet this plan when re-arming.
+        if self._control.state is TradingState.HALTED:
+            raise UserError("Trading is halted.", "Re-arm trading first.")
         self._check(draft)
         if draft.kind is not PlanKind.EXIT and (denied := self._desk.check_parent(_whole(draft, source))) is not None:
             raise UserError(f"The plan would be refused: {denied.message}.", "Choose a smaller quantity, or wait.")
@@ -294,27 +299,33 @@ class PlanRunner:
     async def _place(self, plan: OrderPlan, action: Place) -> None:
         draft = plan.draft
         earlier = [record.intent.created_ns for record in self._journal.children(plan.plan_id)]
-        order = await self._desk.submit(
-            Intent(
-                intent_id=plan.child_intent_id(action.role, action.number),
-                source=plan.source,
-                owner=draft.owner,
-                symbol=draft.symbol,
-                side=action.side,
-                quantity=action.quantity,
-                order_type=action.order_type,
-                limit_price=action.limit_price,
-                stop_price=action.stop_price,
-                time_in_force=action.time_in_force,
-                reduce_only=action.reduce_only,
-                reason=f"{draft.kind} plan: {action.role}",
-                reference_price=self._marks.price(draft.symbol) if action.order_type is OrderType.MARKET else None,
-                # The order of the children is read from their times.
-                created_ns=max([self._wall.now_ns(), *(made + 1 for made in earlier)]),
-            )
+        intent = Intent(
+            intent_id=plan.child_intent_id(action.role, action.number),
+            source=plan.source,
+            owner=draft.owner,
+            symbol=draft.symbol,
+            side=action.side,
+            quantity=action.quantity,
+            order_type=action.order_type,
+            limit_price=action.limit_price,
+            stop_price=action.stop_price,
+            time_in_force=action.time_in_force,
+            reduce_only=action.reduce_only,
+            reason=f"{draft.kind} plan: {action.role}",
+            reference_price=self._marks.price(draft.symbol) if action.order_type is OrderType.MARKET else None,
+            # The order of the children is read from their times.
+            created_ns=max([self._wall.now_ns(), *(made + 1 for made in earlier)]),
         )
+        try:
+            order = await self._desk.submit(intent, is_wanted=lambda: self._is_working(plan.plan_id))
+        except NotWanted:
+            return  # the plan ended or was paused while the price was asked for
         if plan.plan_id not in self._plans and not order.state.is_terminal:
             await self._desk.cancel_order(order.client_order_id)  # the plan ended while this one was on its way
+
+    def _is_working(self, plan_id: str) -> bool:
+        plan = self._plans.get(plan_id)
+        return plan is not None and plan.state is PlanState.WORKING
 
     def _tell_end(self, plan: OrderPlan, state: PlanState, reason: str) -> None:
         draft = plan.draft

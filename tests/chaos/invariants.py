@@ -275,7 +275,7 @@ def _state_problems(world: World, orders: list[Row]) -> list[str]:
     """Trading is allowed exactly where it was last commanded so; a halt leaves no order of ours at the venue."""
     problems = []
     halted = world.life.executor.trading_state is TradingState.HALTED
-    if world.halted is not None and halted is not world.halted:
+    if halted is not world.halted:
         problems.append(f"trading-state: halted is {halted} in the program, {world.halted} was commanded")
     if world.halted:
         sources = {row["client_order_id"]: row["source"] for row in orders}

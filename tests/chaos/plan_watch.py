@@ -116,7 +116,7 @@ def _problems_of(world: World, plan: Row, draft: Row, children: list[Row]) -> li
         keys = {r["client_order_id"] for r in children if r["state"] == "canceled"} - {*noted}
         if not keys & world.cancels.keys():
             problems.append(f"plan-abandoned: {name} ended, nobody but itself cancelled {sorted(keys)}")
-    if state is PlanState.WORKING and world.halted is False:
+    if state is PlanState.WORKING and not world.halted:
         if draft["exits"] is not None:
             problems += _stop_problems(world, name, plan, draft, children)
         elif draft["kind"] == PlanKind.ICEBERG and not working and not _was_refused(children):

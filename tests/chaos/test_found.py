@@ -12,6 +12,10 @@ import pytest
 from tests.chaos.run import Player, scratch
 from tests.chaos.schedule import Schedule
 
+_LIMIT = {"owner": "alpha", "side": "buy", "kind": "limit"}
+_EXIT = {"owner": "alpha", "side": "buy", "kind": "exit", "part": "1"}
+_TWAP = {"owner": "manual", "side": "buy", "kind": "twap"}
+
 # The sale of a kill from outside was taken for somebody else's: its trade showed before its order did.
 SALE_FROM_OUTSIDE = Schedule(
     market=5,
@@ -96,6 +100,49 @@ HELD_BY_OTHERS = Schedule(
         ["cut", {"s": 0.1}],
     ],
 )
+# Two programs closed the same position: a kill from outside, and STOP in the window while its first answer was late.
+SOLD_FROM_BOTH_SIDES = Schedule(
+    market=3,
+    steps=[
+        ["place", {"tag": 0, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 5000}],
+        ["sleep", {"s": 2.5}],
+        ["place", {"tag": 3, "symbol": "BTC/USDT", "owner": "beta", "side": "buy", "kind": "market", "value": 20000}],
+        ["kill_outside", {"flatten": True}],
+        ["fault", {"lane": "submit", "kind": "late", "n": 1, "s": 0.3, "at": 0.4}],
+        ["kill", {"flatten": True}],
+        ["sleep", {"s": 0.5}],
+    ],
+)
+# Two changes of one order, both waiting for a price: each cancelled it and sent an order in its place.
+CHANGED_TWICE = Schedule(
+    market=3,
+    steps=[
+        ["place", {**_LIMIT, "tag": 6, "symbol": "BTC/USDT", "value": 1000, "away_bp": 30}],
+        ["sleep", {"s": 5.3}],
+        ["replace", {"nth": 0, "times": 2, "shift_bp": -3, "factor": "2"}],
+    ],
+)
+# A restart while a drawdown had halted trading ended the exit, and its stop rested on with nobody to look after it.
+EXIT_IN_A_DRAWDOWN = Schedule(
+    market=4,
+    steps=[
+        ["limits", {"drawdown": 15}],
+        ["place", {"tag": 9, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 1000}],
+        ["sleep", {"s": 2.5}],
+        ["place", {"tag": 20, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 20000}],
+        ["plan", {**_EXIT, "symbol": "BTC/USDT", "value": 20000, "target_bp": 15, "trail_bp": 30}],
+    ],
+)
+# A plan was cancelled while the book was read for its first part: the part was sent all the same.
+CANCELLED_BEFORE_ITS_FIRST_PART = Schedule(
+    steps=[
+        ["place", {"tag": 6, "symbol": "BTC/USDT", "owner": "manual", "side": "buy", "kind": "market", "value": 20000}],
+        ["sleep", {"s": 6.0}],
+        ["market", {"s": 10}],
+        ["plan", {**_TWAP, "symbol": "BTC/USDT", "value": 200, "slices": 5, "away_bp": None, "duration": 10}],
+        ["cancel_plan", {"nth": 0}],
+    ],
+)
 SCRIPTS = [
     HELD_BY_OTHERS,
     SALE_FROM_OUTSIDE,
@@ -104,6 +151,10 @@ SCRIPTS = [
     CLOCK_SET_BACK,
     KILLED_TWICE,
     STOPPED_FROM_BOTH_SIDES,
+    SOLD_FROM_BOTH_SIDES,
+    CHANGED_TWICE,
+    EXIT_IN_A_DRAWDOWN,
+    CANCELLED_BEFORE_ITS_FIRST_PART,
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,18 +12,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.domain.order_plans import OrderPlan
 from core.domain.orders import OrderState
-from core.execution import order_manager, reconciliation
+from core.execution import order_manager, plan_decisions, reconciliation
 from core.execution.api.gateway import AmbiguousOutcome
 from core.execution.book_keeper import BookKeeper
 from core.execution.journal import Journal
 from core.execution.order_desk import OrderDesk
 from core.execution.order_manager import OrderManager, ReasonCode
+from core.execution.plan_runner import PlanRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 from core.persistence.models import FillRow
 from tests.chaos.run import Player, scratch
-from tests.chaos.schedule import Maker, blind, crash, generate, kill, market, place, risky
+from tests.chaos.schedule import Maker, blind, crash, generate, kill, market, place, planned, risky
 
 MOST = 400
 Mutation = Callable[[pytest.MonkeyPatch], None]
@@ -139,6 +142,42 @@ def keeps_a_halt_in_memory_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TradingControl, "store_halt", lambda self, reason: [])
 
 
+def does_not_note_its_own_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it has taken a stop back, the plan believes that somebody else did."""
+    save = PlanRunner._save
+
+    def forgetful(self: PlanRunner, plan: OrderPlan) -> None:
+        save(self, replace(plan, cancelled=frozenset()))
+
+    monkeypatch.setattr(PlanRunner, "_save", forgetful)
+
+
+def goes_on_while_the_fate_of_a_plans_order_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_decisions, "_UNDECIDED", ())
+    # What is open does not count as at work either: the next order follows.
+    monkeypatch.setattr(
+        plan_decisions.Child,
+        "is_open",
+        property(lambda self: self.order.state in (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)),
+    )
+
+
+def counts_the_orders_of_a_plan_from_nought_in_every_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal's own children are not looked at, those of this life are."""
+    made: dict[int, set[str]] = {}
+    insert, children = Journal.insert_order, Journal.children
+
+    def remember(self: Any, record: Any, *rest: Any) -> None:
+        made.setdefault(id(self), set()).add(record.key)
+        insert(self, record, *rest)
+
+    def of_this_life(self: Any, plan_id: str) -> Any:
+        return [record for record in children(self, plan_id) if record.key in made.get(id(self), ())]
+
+    monkeypatch.setattr(Journal, "insert_order", remember)
+    monkeypatch.setattr(Journal, "children", of_this_life)
+
+
 # What is broken, by which invariant it shows, and what must happen often for it to show soon.
 MUTATIONS: list[tuple[Mutation, set[str], tuple[Maker, ...]]] = [
     (resends_what_was_not_answered, {"sent-twice"}, ()),
@@ -151,6 +190,13 @@ MUTATIONS: list[tuple[Mutation, set[str], tuple[Maker, ...]]] = [
     (does_not_read_the_fence, {"sent-halted"}, (place, kill)),
     (forgets_orders_that_show_after_a_stop, {"halt-leaves"}, (risky, kill)),
     (keeps_a_halt_in_memory_only, {"trading-state"}, (kill,)),
+    (does_not_note_its_own_cancels, {"plan-abandoned"}, (planned, market)),
+    (goes_on_while_the_fate_of_a_plans_order_is_open, {"works-twice", "plan-too-much"}, (planned, risky)),
+    (
+        counts_the_orders_of_a_plan_from_nought_in_every_life,
+        {"unprotected", "plan-stuck", "plan-orphan"},
+        (planned, crash),
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.domain.order_plans import ExitRules, PlanDraft, PlanKind
@@ -36,7 +37,7 @@ class WishSteps:
     # --- changed orders ---------------------------------------------------------------------------------------
 
     def _do_replace(self, step: dict[str, Any]) -> None:
-        """Change the quantity, the price or both of a resting order; `times` is how often the button is hit."""
+        """Change the quantity, the price or both of a resting order; `times` is how often, each time by a bit more."""
         resting = [order.client_id for order in self.sim.open_now() if order.client_id in self.watch.intents]
         if len(resting) <= step["nth"]:
             return
@@ -44,16 +45,19 @@ class WishSteps:
         intent = self.watch.intents[key]
         spec = self.sim.spec(intent.symbol)
         lot, tick = Decimal(1).scaleb(-spec.quantity_decimals), Decimal(1).scaleb(-spec.price_decimals)
-        shift = 1 + Decimal(step.get("shift_bp", 0)) / 10_000
         quantity = (intent.quantity * Decimal(step.get("factor", "1"))).quantize(lot)
-        change = OrderChange(
-            quantity=quantity if quantity > 0 else None,
-            limit_price=None if intent.limit_price is None else (intent.limit_price * shift).quantize(tick),
-            stop_price=None if intent.stop_price is None else (intent.stop_price * shift).quantize(tick),
-        )
-        for _ in range(step.get("times", 1)):
+        for again in range(step.get("times", 1)):
+            shift = 1 + Decimal(step.get("shift_bp", 0) + again) / 10_000
+            change = OrderChange(
+                quantity=quantity if quantity > 0 else None,
+                limit_price=None if intent.limit_price is None else (intent.limit_price * shift).quantize(tick),
+                stop_price=None if intent.stop_price is None else (intent.stop_price * shift).quantize(tick),
+            )
             self.watch.totals.setdefault(key, []).append(change.quantity or intent.quantity)
-            self._ask("replacing an order", lambda process: process.executor.replace_order(key, change))
+            self._ask("replacing an order", partial(self._replaced, key, change))
+
+    async def _replaced(self, key: str, change: OrderChange, process: SimProcess) -> None:
+        await process.executor.replace_order(key, change)
 
     def _key(self, nth: int) -> str | None:
         """Return the client id of the n-th newest order that a person could touch."""

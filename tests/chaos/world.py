@@ -111,9 +111,10 @@ class World(WishSteps):
         self.inserted: dict[str, int] = {}  # client id -> the life that committed it
         self.sources: dict[str, IntentSource] = {}
         self.sent: dict[str, int] = {}  # client id -> the life that put it on the wire
-        self._sent_in: set[tuple[int, str]] = set()  # (life, market)
+        self._sent_in: set[str] = set()  # markets
         self.cancels: dict[str, int] = {}  # client id -> the life that was asked to cancel it
-        self.halted: bool | None = False  # as commanded; None where two commands race
+        self.halted = False  # as commanded
+        self.stops = 0  # how often trading was stopped
         self.killing = 0  # STOPs of the present life that have not returned
         self.rearming = False
         self.limited = False  # whether a loss may halt trading
@@ -135,7 +136,7 @@ class World(WishSteps):
     def is_watched(self, fill: Fill) -> bool:
         """Return whether the program follows the market of somebody else's trade: it sent or holds something there."""
         held = {row["symbol"].replace("/", "") for row in invariants.held_positions(self.paths)}
-        return fill.symbol in held or (self.life.number, fill.symbol) in self._sent_in
+        return fill.symbol in held or fill.symbol in self._sent_in
 
     # --- lives ------------------------------------------------------------------------------------------------
 
@@ -201,7 +202,7 @@ class World(WishSteps):
     def _on_event(self, event: ExecutorEvent) -> None:
         self.watch.heard(event)
         if isinstance(event, TradingStateChanged) and event.reason == DRAWDOWN_REASON:
-            self.halted = True
+            self._is_stopped()
 
     def _check_lock(self, process: SimProcess, record: OrderRecord) -> None:
         """Nothing is bought where the fate of an order is open."""
@@ -220,7 +221,7 @@ class World(WishSteps):
         if key in self.sent:
             self.violate("sent-twice", f"{key} went out in life {self.sent[key]} and again in life {process.number}")
         self.sent[key] = process.number
-        self._sent_in.add((process.number, request.symbol.replace("/", "")))
+        self._sent_in.add(request.symbol.replace("/", ""))
         if self.inserted.get(key) != process.number:
             self.violate("sent-later", f"{key} was committed in life {self.inserted.get(key)}, not in {process.number}")
         if self.halted and self.sources.get(key) is not IntentSource.KILL_SWITCH:
@@ -293,7 +294,7 @@ class World(WishSteps):
             process.disk_faults = 0
         self.wanted, self._down_s = True, 0.0
         await self._settle("recovered")
-        if not self.halted and self.halted is not None:
+        if not self.halted:
             await self._probe()
         life = self.life
         await life.leave()
@@ -396,37 +397,39 @@ class World(WishSteps):
 
     # --- steps: STOP and its end ------------------------------------------------------------------------------
 
+    def _is_stopped(self) -> None:
+        self.halted = self.watch.disturbed = True
+        self.stops += 1
+
     def _do_kill(self, step: dict[str, Any]) -> None:
         async def work(process: SimProcess) -> None:
             self.killing += 1
-            self.halted = True if self.halted is not None else None
+            self._is_stopped()
             await process.executor.kill(step["flatten"])
             if process is self.life and process.alive:
                 self.watch.stopped(process)
                 self.killing -= 1
-                if self.halted is None and not self.killing:
-                    self.halted = self._halted_on_disk()
 
         self._ask("STOP", work)
 
     def _do_rearm(self, step: dict[str, Any]) -> None:
         async def work(process: SimProcess) -> None:
-            self.rearming = True
+            self.rearming, stops = True, self.stops
             try:
                 await process.executor.rearm()
             finally:
                 self.rearming = False
-            # A STOP still under way may halt once more; a person sees which of the two came last.
-            self.halted = None if self.killing else self._halted_on_disk() if self.limited else False
+            # Refused while STOP works; what stopped trading since it was done is still in force.
+            self.halted = self.stops != stops
 
         self._ask("re-arming", work)
 
     def _do_fence(self, step: dict[str, Any]) -> None:
-        self.halted = self.watch.disturbed = True
+        self._is_stopped()
         self.fence.raise_epoch("stopped from outside", self.clock.now_ns())
 
     def _do_kill_outside(self, step: dict[str, Any]) -> None:
-        self.halted = self.watch.disturbed = True
+        self._is_stopped()
         epoch = self.fence.raise_epoch("killed from outside", self.clock.now_ns()).epoch
         lock = ExecutorLock(self.paths.root / "locks", "chaos", self.paths.root)
         kill = OutsideKill(self.paths, self.fence, lock, self._outside_gateway, self.clock)

@@ -10,6 +10,7 @@ from decimal import Decimal as D
 import pytest
 
 from core.clock import NS_PER_S
+from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
 from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
@@ -193,6 +194,57 @@ async def test_an_exit_needs_a_position_that_has_none_yet(desk: Desk, venue: Fak
     await executor.create_plan(EXIT)
     with pytest.raises(UserError, match="has an exit already"):
         await executor.create_plan(EXIT)
+    await executor.stop()
+    await task
+
+
+async def test_a_plan_made_while_trading_is_stopped_does_not_begin_after_it(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task = await running(desk)
+    await executor.place_order(OrderDraft(BTC, Side.BUY, OrderType.MARKET, D(1)))
+    asked, answer, fetch = asyncio.Event(), asyncio.Event(), venue.fetch_ticker
+
+    async def slow(symbol: str) -> Ticker:
+        asked.set()
+        await answer.wait()
+        return await fetch(symbol)
+
+    monkeypatch.setattr(venue, "fetch_ticker", slow)
+    venue.clock.advance(60 * NS_PER_S)  # the price is old: the plan waits for it
+    creating = asyncio.create_task(executor.create_plan(EXIT))
+    await asked.wait()
+    await executor.kill()
+    answer.set()
+    with pytest.raises(UserError, match="Trading is halted"):
+        await creating
+    assert executor.plans == ()
+    await executor.stop()
+    await task
+
+
+async def test_a_plan_cancelled_while_the_book_is_read_sends_nothing_any_more(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task = await running(desk)
+    asked, answer, fetch = asyncio.Event(), asyncio.Event(), venue.fetch_book
+
+    async def slow(symbol: str, depth: int = 100) -> BookSnapshot:
+        asked.set()
+        await answer.wait()
+        return await fetch(symbol, depth)
+
+    monkeypatch.setattr(venue, "fetch_book", slow)
+    creating = asyncio.create_task(
+        executor.create_plan(PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), slices=4, duration_s=40))
+    )
+    await asked.wait()
+    (plan,) = executor.plans
+    await executor.cancel_plan(plan.plan_id)
+    answer.set()
+    await creating
+    assert venue.sent == []
+    assert executor.plans == ()
     await executor.stop()
     await task
 

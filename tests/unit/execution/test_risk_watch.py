@@ -163,6 +163,23 @@ async def test_plans_that_would_enter_wait_after_a_drawdown(session: Session) ->
     }
 
 
+async def test_plans_outlive_a_restart_in_a_drawdown_as_their_stops_do(session: Session) -> None:
+    entering = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(4), slices=4, duration_s=400)
+    closing = PlanDraft(PlanKind.EXIT, "BTC/USDT", Side.SELL, D(2), exits=ExitRules(stop_price=D(65)))
+    await session.executor.create_plan(closing)
+    await session.executor.create_plan(entering)
+    await session.at("70")
+    await session.restart("70")
+    assert session.executor.trading_state is TradingState.HALTED
+    states = {plan.draft.kind: plan.state for plan in session.executor.plans}
+    assert states == {PlanKind.EXIT: PlanState.WORKING, PlanKind.TWAP: PlanState.PAUSED}
+    (stop,) = session.desk.venue.open_orders()
+    await session.executor.rearm()
+    await session.executor.cancel_plan(next(p.plan_id for p in session.executor.plans if p.state is PlanState.WORKING))
+    assert session.desk.venue.open_orders() == []
+    assert stop.state is OrderState.CANCELED
+
+
 async def test_strategies_pause_and_stay_stopped(desk: Desk) -> None:
     desk.risk = LIMITS
     session = await Session(desk).open()
