@@ -246,6 +246,7 @@ class OrderDesk:
         if wish is None:
             raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
         await self._mark_watcher.freshen(wish.symbol)
+        former = self._replaceable(client_id)  # another change or a cancel may have come between
         verdict = self._risk.check(wish, self._contexts.without(wish, former))
         if isinstance(verdict, Denied):
             raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
