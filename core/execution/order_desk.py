@@ -195,10 +195,10 @@ class OrderDesk:
 
     async def close(self) -> None:
         """Give up waiting for answers; orders without one are UNKNOWN then. Nothing is sent any more."""
+        self._closed = True
         for task in list(self._sends):
             task.cancel()
         await asyncio.gather(*self._sends, return_exceptions=True)
-        self._closed = True
 
     async def cancel_order(self, client_id: str) -> Order:
         """Cancel one order; always allowed.
