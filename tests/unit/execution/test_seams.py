@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal as D
 
 import pytest
 
 from core.clock import NS_PER_S
 from core.domain.market import Ticker
-from core.domain.orders import OrderChange, OrderDraft, OrderType, Side
-from tests.unit.execution.conftest import Desk
+from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType, Side
+from tests.unit.execution.conftest import FAST, Desk
 from tests.unit.execution.fake_venue import FakeVenue
 
 BTC = "BTC/USDT"
@@ -33,3 +34,23 @@ async def test_two_changes_of_one_order_make_one_new_order(
     changes = (OrderChange(limit_price=D(91)), OrderChange(limit_price=D(92)))
     await asyncio.gather(*(executor.replace_order(order.client_order_id, c) for c in changes), return_exceptions=True)
     assert len(venue.open_orders()) == 1
+
+
+async def test_a_limit_order_that_rests_after_a_first_fill_is_not_waited_for(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.options = replace(FAST, settle_s=5.0)
+    executor = await desk.start()
+    plain = venue._accept
+
+    def fill_a_part(request):
+        order = plain(request)
+        venue.fill(request.client_order_id, D("0.1"))
+        return order
+
+    monkeypatch.setattr(venue, "_accept", fill_a_part)
+    venue.calls.clear()
+    async with asyncio.timeout(2):
+        order = await executor.place_order(replace(REST, limit_price=D(100)))
+    assert order.state is OrderState.PARTIALLY_FILLED
+    assert venue.calls.count("query") + venue.calls.count("fills") <= 3
