@@ -125,6 +125,12 @@ class PlanRunner:
                 self._plans.pop(plan.plan_id, None)
         return errors
 
+    def denies(self, intent: Intent) -> str:
+        """Return why a plan's order must not go out any more, one sentence, or "": it may have waited for a price."""
+        plan = self._plans.get(intent.parent_id)
+        works = not intent.parent_id or (plan is not None and plan.state is PlanState.WORKING)
+        return "" if works else "its order plan does not work any more"
+
     async def round(self) -> None:
         """Let every plan take its next steps; a slow one delays no other."""
         for plan_id in list(self._plans):
@@ -339,7 +345,7 @@ class PlanRunner:
 def _whole(draft: PlanDraft, source: IntentSource) -> Intent:
     """Return what a plan enters with in all, for the risk gate to judge; it is never sent."""
     return Intent(
-        intent_id="plan:whole",
+        intent_id="whole",  # no child of any plan
         source=source,
         owner=draft.owner,
         symbol=draft.symbol,

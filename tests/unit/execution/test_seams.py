@@ -9,13 +9,36 @@ from decimal import Decimal as D
 import pytest
 
 from core.clock import NS_PER_S
-from core.domain.market import Ticker
+from core.domain.market import BookSnapshot, Ticker
+from core.domain.order_plans import PlanDraft, PlanKind
 from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType, Side
 from tests.unit.execution.conftest import FAST, Desk
 from tests.unit.execution.fake_venue import FakeVenue
 
 BTC = "BTC/USDT"
 REST = OrderDraft(BTC, Side.BUY, OrderType.LIMIT, D("0.5"), limit_price=D(90))
+
+
+async def test_a_plan_cancelled_while_the_book_is_read_sends_nothing(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = await desk.start()
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow_book(symbol: str, depth: int = 100) -> BookSnapshot:
+        asked.set()
+        await answer.wait()
+        return BookSnapshot(symbol, (), (), venue.clock.now_ns())
+
+    monkeypatch.setattr(venue, "fetch_book", slow_book)
+    draft = PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), duration_s=60, slices=2)
+    begun = asyncio.create_task(executor.create_plan(draft))
+    await asked.wait()
+    (plan,) = executor.plans
+    await executor.cancel_plan(plan.plan_id)
+    answer.set()
+    await begun
+    assert venue.sent == []
 
 
 async def test_two_changes_of_one_order_make_one_new_order(
