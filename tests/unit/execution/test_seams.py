@@ -11,7 +11,8 @@ import pytest
 from core.clock import NS_PER_S
 from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import PlanDraft, PlanKind
-from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType, Side
+from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType, Side, TradingState
+from core.errors import UserError
 from tests.unit.execution.conftest import FAST, Desk
 from tests.unit.execution.fake_venue import FakeVenue
 
@@ -57,6 +58,22 @@ async def test_two_changes_of_one_order_make_one_new_order(
     changes = (OrderChange(limit_price=D(91)), OrderChange(limit_price=D(92)))
     await asyncio.gather(*(executor.replace_order(order.client_order_id, c) for c in changes), return_exceptions=True)
     assert len(venue.open_orders()) == 1
+
+
+async def test_stop_cancels_every_market_although_answers_cannot_be_booked(desk: Desk, venue: FakeVenue) -> None:
+    executor = await desk.start()
+    await executor.place_order(REST)
+    await executor.place_order(replace(REST, symbol="ETH/USDT", limit_price=D(9), quantity=D(1)))
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise UserError("The disk is full.")
+
+    desk.journal.update_order = full  # type: ignore[method-assign]
+    report = await executor.kill(flatten=True)
+    assert report.confirmed
+    assert venue.open_orders() == []
+    assert "The disk is full." in report.errors
+    assert executor.trading_state is TradingState.HALTED
 
 
 async def test_a_limit_order_that_rests_after_a_first_fill_is_not_waited_for(
