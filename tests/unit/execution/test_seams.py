@@ -94,3 +94,14 @@ async def test_a_limit_order_that_rests_after_a_first_fill_is_not_waited_for(
         order = await executor.place_order(replace(REST, limit_price=D(100)))
     assert order.state is OrderState.PARTIALLY_FILLED
     assert venue.calls.count("query") + venue.calls.count("fills") <= 3
+
+
+async def test_a_trade_in_a_market_that_is_gone_does_not_end_the_program(desk: Desk, venue: FakeVenue) -> None:
+    executor = await desk.start()
+    await executor._keeper.explain_cash()
+    venue.clock.advance(NS_PER_S)
+    await executor.place_order(OrderDraft("ETH/USDT", Side.BUY, OrderType.MARKET, D(1)))
+    venue.instruments = {BTC: venue.instruments[BTC]}
+    for _ in range(3):
+        venue.clock.advance(NS_PER_S)
+        await executor._keeper.explain_cash()
