@@ -505,6 +505,11 @@ class OrderManager:
         return record
 
 
+def ended_without_word(order: Order) -> bool:
+    """Return whether an order counts as over because it was not found or was refused: then the venue's list rules."""
+    return order.state is OrderState.REJECTED or _heard_as(order) is not order.state
+
+
 def _heard_as(order: Order) -> OrderState:
     """The state that counts when the venue speaks: an order believed never to have been there is open if it shows."""
     not_there = order.state is OrderState.EXPIRED and order.reason_code in _NOT_THERE

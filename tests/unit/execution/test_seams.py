@@ -9,9 +9,10 @@ from decimal import Decimal as D
 import pytest
 
 from core.clock import NS_PER_S
+from core.domain.fills import Fill
 from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import PlanDraft, PlanKind
-from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType, Side, TradingState
+from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType, Side, TradingMode, TradingState
 from core.errors import UserError
 from tests.unit.execution.conftest import FAST, Desk
 from tests.unit.execution.fake_venue import FakeVenue
@@ -60,6 +61,24 @@ async def test_two_changes_of_one_order_make_one_new_order(
     assert len(venue.open_orders()) == 1
 
 
+async def test_an_order_declared_gone_is_open_again_when_the_venue_lists_it(desk: Desk, venue: FakeVenue) -> None:
+    venue.silent = True
+    venue.submit_faults.append("lost_after")
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    venue.lag, hidden = 100, venue.orders.pop(order.client_order_id)
+    with pytest.raises(UserError):
+        await executor.declare_gone(order.client_order_id)
+    venue.clock.advance(10 * NS_PER_S)
+    gone = await executor.declare_gone(order.client_order_id)
+    assert gone.state is OrderState.EXPIRED
+    venue.lag = 0
+    venue.orders[order.client_order_id] = hidden
+    await executor.reconcile_now()
+    assert [o.state for o in executor.working_orders] == [OrderState.ACCEPTED]
+    assert await executor.reconcile_now() == []
+
+
 async def test_stop_cancels_every_market_although_answers_cannot_be_booked(desk: Desk, venue: FakeVenue) -> None:
     executor = await desk.start()
     await executor.place_order(REST)
@@ -94,6 +113,25 @@ async def test_a_limit_order_that_rests_after_a_first_fill_is_not_waited_for(
         order = await executor.place_order(replace(REST, limit_price=D(100)))
     assert order.state is OrderState.PARTIALLY_FILLED
     assert venue.calls.count("query") + venue.calls.count("fills") <= 3
+
+
+async def test_an_account_with_a_long_past_is_read_from_the_beginning_of_the_books(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venue.mode = TradingMode.LIVE
+    asked: list[int | None] = []
+    plain = venue.fetch_fills
+
+    async def note(symbol: str, *, since_ns: int | None = None) -> list[Fill]:
+        asked.append(since_ns)
+        return await plain(symbol, since_ns=since_ns)
+
+    monkeypatch.setattr(venue, "fetch_fills", note)
+    executor = await desk.start()
+    await executor.place_order(REST)
+    await executor.reconcile_now()
+    assert asked
+    assert None not in asked
 
 
 async def test_a_trade_in_a_market_that_is_gone_does_not_end_the_program(desk: Desk, venue: FakeVenue) -> None:
