@@ -14,6 +14,7 @@ from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import PlanDraft, PlanKind
 from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType, Side, TradingMode, TradingState
 from core.errors import UserError
+from core.execution.records import OrderRecord
 from tests.unit.execution.conftest import FAST, Desk
 from tests.unit.execution.fake_venue import FakeVenue
 
@@ -143,3 +144,28 @@ async def test_a_trade_in_a_market_that_is_gone_does_not_end_the_program(desk: D
     for _ in range(3):
         venue.clock.advance(NS_PER_S)
         await executor._keeper.explain_cash()
+
+
+async def test_a_plan_whose_orders_stand_still_is_not_read_again(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = await desk.start()
+    draft = PlanDraft(PlanKind.ICEBERG, BTC, Side.BUY, D(3), D(95), visible=D(1))
+    await executor.create_plan(draft)
+    read: list[str] = []
+    plain = desk.journal.children
+
+    def note(plan_id: str) -> list[OrderRecord]:
+        read.append(plan_id)
+        return plain(plan_id)
+
+    monkeypatch.setattr(desk.journal, "children", note)
+    for _ in range(20):
+        await executor._plans.round()
+        await asyncio.sleep(0)
+    assert len(read) <= 1
+    venue.fill(venue.sent[0].client_order_id, D(1))
+    await executor.reconcile_now()
+    await executor._plans.round()
+    await asyncio.sleep(0.05)
+    assert len(venue.sent) == 2, "a part that was filled is followed by the next"
