@@ -47,7 +47,9 @@ ID_PREFIX = "maru-"
 RECENT_ORDERS = 2_000
 ANNOUNCED = 500
 # Ends of an order that the venue itself overrules by showing it.
-_NOT_THERE = (ReasonCode.NEVER_ARRIVED.value, ReasonCode.DECLARED_GONE.value)
+_NOT_THERE = tuple(
+    code.value for code in (ReasonCode.NEVER_ARRIVED, ReasonCode.DECLARED_GONE, ReasonCode.GONE_AT_VENUE)
+)
 
 _log = logging.getLogger(__name__)
 

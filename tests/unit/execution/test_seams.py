@@ -169,3 +169,18 @@ async def test_a_plan_whose_orders_stand_still_is_not_read_again(
     await executor._plans.round()
     await asyncio.sleep(0.05)
     assert len(venue.sent) == 2, "a part that was filled is followed by the next"
+
+
+async def test_an_order_given_up_as_gone_is_open_again_when_the_venue_lists_it(desk: Desk, venue: FakeVenue) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    venue.clock.advance(10 * NS_PER_S)
+    hidden = venue.orders.pop(order.client_order_id)
+    await executor.reconcile_now()
+    await executor._unknown_round()
+    venue.clock.advance(10 * NS_PER_S)
+    await executor._unknown_round()
+    assert desk.journal.order(order.client_order_id).order.state is OrderState.EXPIRED
+    venue.orders[order.client_order_id] = hidden
+    await executor.reconcile_now()
+    assert [o.state for o in executor.working_orders] == [OrderState.ACCEPTED]
