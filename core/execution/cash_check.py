@@ -72,7 +72,7 @@ class CashCheck:
     def _flows(self, since_ns: int) -> Flows:
         flows: Flows = {}
         for fill in self._journal.fills_booked_after(since_ns):
-            add_fill(flows, fill, self._gateway.instruments[fill.symbol])
+            add_fill(flows, fill, self._gateway.instruments.get(fill.symbol))
         for payment in self._journal.funding_booked_after(since_ns):
             add_funding(flows, payment)
         return flows

@@ -18,11 +18,17 @@ from core.domain.positions import Balance, FundingPayment
 Flows = dict[str, Decimal]
 
 
-def add_fill(flows: Flows, fill: Fill, instrument: Instrument) -> None:
-    """Add what a fill moved: base and quote currency, and its fee in the currency it was taken in."""
+def add_fill(flows: Flows, fill: Fill, instrument: Instrument | None) -> None:
+    """Add what a fill moved: base and quote currency, and its fee in the currency it was taken in.
+
+    Args:
+        instrument: None where the venue does not trade the market any more; its name tells its currencies.
+    """
     signed = fill.quantity * fill.side.sign
-    _add(flows, instrument.base, signed)
-    _add(flows, instrument.quote, LEDGER_CONTEXT.multiply(-signed, fill.price))
+    named = fill.symbol.partition(":")[0].partition("/")
+    base, quote = (instrument.base, instrument.quote) if instrument else (named[0], named[2])
+    _add(flows, base, signed)
+    _add(flows, quote, LEDGER_CONTEXT.multiply(-signed, fill.price))
     _add(flows, fill.fee_currency, -fill.fee)
 
 

@@ -132,7 +132,7 @@ class Executor:
             sink,
             wall,
             new_id=new_id,
-            owner_denies=lambda intent: self._ownership.owner_denies(intent),
+            owner_denies=self._owner_denies,
             options=DeskOptions(
                 self._options.settle_s,
                 self._options.settle_poll_s,
@@ -492,6 +492,10 @@ class Executor:
         known = {symbol: price for symbol, price in marks.items() if price is not None}
         stats = analyze_trades(self._journal.fills(), known, self._gateway.instruments, self._marks.convert)
         return check, stats
+
+    def _owner_denies(self, intent: Intent) -> str:
+        gone = self._plans.denies(intent) or self._runner.denies(intent)
+        return gone or self._ownership.owner_denies(intent)
 
     # --- inside: start ----------------------------------------------------------------------------------------
 

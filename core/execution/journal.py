@@ -78,11 +78,15 @@ class Journal:
     """Typed access to journal.sqlite. The schema must be current (`core.persistence.schema.ensure_migrated`).
 
     Every method may raise `UserError` where the file cannot be read or written (disk full, locked, damaged).
+
+    Attributes:
+        order_changes: rises with every change of an order or its fills: who read them before need not read them again.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = open_engine(path, synchronous="FULL")
+        self.order_changes = 0
         # As committed; nobody else writes the file.
         self._lots: dict[books.Place, tuple[Lot, ...]] = {}
         self._newest_ns: dict[str, int] | None = None  # venue time of fills, by symbol; None until asked for
@@ -115,6 +119,7 @@ class Journal:
                 connection.execute(sa.insert(IntentRow), rows.intent_values(record.intent))
                 connection.execute(sa.insert(OrderRow), rows.order_values(record))
                 _event(connection, record.order, OrderState.INITIALIZED, cause, now_ns)
+            self.order_changes += 1
         except IntegrityError as exc:
             raise DuplicateIntent(record.intent.intent_id) from exc
 
@@ -123,6 +128,7 @@ class Journal:
         with self._write() as connection:
             _update(connection, record)
             _event(connection, record.order, from_state, cause, now_ns)
+        self.order_changes += 1
 
     def book_fill(
         self,
@@ -149,6 +155,7 @@ class Journal:
             _update(connection, record)
             _event(connection, record.order, from_state, cause, now_ns, detail=f"trade {fill.trade_id}")
             self._save_positions(connection, position)
+        self.order_changes += 1
         self._note_lots(position)
         if self._newest_ns is not None:
             self._newest_ns[fill.symbol] = max(fill.time_ns, self._newest_ns.get(fill.symbol, fill.time_ns))
@@ -259,12 +266,17 @@ class Journal:
         mine = sa.and_(table.intent_id >= f"plan:{plan_id}:", table.intent_id < f"plan:{plan_id};")
         return self._orders(_order_query().where(mine).order_by(table.created_ns, table.intent_id))
 
-    def fees_in(self, client_order_id: str, currency: str) -> Decimal:
-        """Return what an order's fills cost in one currency."""
-        table = FillRow.__table__.c
-        mine = sa.and_(table.client_order_id == client_order_id, table.fee_currency == currency)
-        found = self._read(sa.select(table.fee).where(mine))
-        return sum((row["fee"] for row in found), start=Decimal(0))
+    def child_fees(self, plan_id: str, currency: str) -> dict[str, Decimal]:
+        """Return what the fills of a plan's orders cost in one currency, by client order id; free ones are absent."""
+        fill, order = FillRow.__table__, OrderRow.__table__.c
+        mine = sa.and_(order.intent_id >= f"plan:{plan_id}:", order.intent_id < f"plan:{plan_id};")
+        joined = sa.select(fill.c.client_order_id, fill.c.fee).join(
+            OrderRow, order.client_order_id == fill.c.client_order_id
+        )
+        fees: dict[str, Decimal] = {}
+        for row in self._read(joined.where(mine, fill.c.fee_currency == currency)):
+            fees[row["client_order_id"]] = fees.get(row["client_order_id"], Decimal(0)) + row["fee"]
+        return fees
 
     # --- positions, funding, ownership ------------------------------------------------------------------------
 

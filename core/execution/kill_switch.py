@@ -119,7 +119,10 @@ async def _cancel_symbol(
         name = answer.client_order_id or answer.venue_order_id
         if name not in report.cancelled:
             report.cancelled.append(name)
-        apply(answer)
+        try:
+            apply(answer)
+        except UserError as exc:  # books that cannot be written must not keep orders at the venue
+            _note(report, exc.message)
 
 
 def flatten_intents(

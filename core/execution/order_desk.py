@@ -20,6 +20,7 @@ from core.domain.orders import (
     OrderChange,
     OrderDraft,
     OrderState,
+    TimeInForce,
     TradingState,
 )
 from core.domain.positions import Position
@@ -39,6 +40,8 @@ from core.signals.risk_management import Denied, RiskManager
 
 _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
+
+SETTLE_PAUSE_MAX_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -206,10 +209,10 @@ class OrderDesk:
 
     async def close(self) -> None:
         """Give up waiting for answers; orders without one are UNKNOWN then. Nothing is sent any more."""
+        self._closed = True
         for task in list(self._sends):
             task.cancel()
         await asyncio.gather(*self._sends, return_exceptions=True)
-        self._closed = True
 
     async def cancel_order(self, client_id: str) -> Order:
         """Cancel one order; always allowed.
@@ -266,6 +269,7 @@ class OrderDesk:
         if wish is None:
             raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
         await self._mark_watcher.freshen(wish.symbol)
+        former = self._replaceable(client_id)  # another change or a cancel may have come between
         verdict = self._risk.check(wish, self._contexts.without(wish, former))
         if isinstance(verdict, Denied):
             raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
@@ -344,13 +348,13 @@ class OrderDesk:
     async def _settle(self, order: Order) -> Order:
         """Wait until an order rests or is over with its fills booked, and the balances show it."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._options.settle_s
+        deadline, pause = loop.time() + self._options.settle_s, self._options.settle_poll_s
         while loop.time() < deadline:
             record = self._manager.record(order.client_order_id)
             if record is None or record.order.state is OrderState.UNKNOWN:
                 break
             order = record.order
-            if record.is_settled or (order.state is OrderState.ACCEPTED and order.intent.limit_price is not None):
+            if record.is_settled or (order.state in _SHOWN and _may_rest(order.intent) and record.fills_complete):
                 break
             try:
                 if record.fills_complete:
@@ -359,8 +363,13 @@ class OrderDesk:
                     await self._sync.book_missing_fills()
             except GatewayError as exc:
                 _log.info("order %s is not settled yet: %s", order.client_order_id, exc.message)
-            await asyncio.sleep(self._options.settle_poll_s)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, SETTLE_PAUSE_MAX_S)  # what is late now may stay so, and each look costs requests
         if order.state is not OrderState.DENIED:
             await self._keeper.refresh_balances()
         record = self._manager.record(order.client_order_id)
         return record.order if record else order
+
+
+def _may_rest(intent: Intent) -> bool:
+    return intent.limit_price is not None and intent.time_in_force is TimeInForce.GTC

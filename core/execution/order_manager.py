@@ -47,7 +47,9 @@ ID_PREFIX = "maru-"
 RECENT_ORDERS = 2_000
 ANNOUNCED = 500
 # Ends of an order that the venue itself overrules by showing it.
-_NOT_THERE = (ReasonCode.NEVER_ARRIVED.value, ReasonCode.DECLARED_GONE.value)
+_NOT_THERE = tuple(
+    code.value for code in (ReasonCode.NEVER_ARRIVED, ReasonCode.DECLARED_GONE, ReasonCode.GONE_AT_VENUE)
+)
 
 _log = logging.getLogger(__name__)
 
@@ -503,6 +505,11 @@ class OrderManager:
         if record is None:
             raise KeyError(key)
         return record
+
+
+def ended_without_word(order: Order) -> bool:
+    """Return whether an order counts as over because it was not found or was refused: then the venue's list rules."""
+    return order.state is OrderState.REJECTED or _heard_as(order) is not order.state
 
 
 def _heard_as(order: Order) -> OrderState:

@@ -81,6 +81,7 @@ class PlanRunner:
         self._new_id = new_id
         self._plans: dict[str, OrderPlan] = {}
         self._looking: set[str] = set()
+        self._read: dict[str, tuple[int, tuple[Child, ...]]] = {}  # children, and as of which change
 
     @property
     def under_way(self) -> tuple[OrderPlan, ...]:
@@ -128,6 +129,12 @@ class PlanRunner:
                 errors.append(exc.message)
                 self._plans.pop(plan.plan_id, None)
         return errors
+
+    def denies(self, intent: Intent) -> str:
+        """Return why a plan's order must not go out any more, one sentence, or "": it may have waited for a price."""
+        plan = self._plans.get(intent.parent_id)
+        works = not intent.parent_id or (plan is not None and plan.state is PlanState.WORKING)
+        return "" if works else "its order plan does not work any more"
 
     async def round(self) -> None:
         """Let every plan take its next steps; a slow one delays no other."""
@@ -274,12 +281,13 @@ class PlanRunner:
 
     def _children(self, plan: OrderPlan) -> tuple[Child, ...]:
         base = self._gateway.instruments[plan.draft.symbol].base
-        return tuple(self._child(record, base) for record in self._journal.children(plan.plan_id))
-
-    def _child(self, record: OrderRecord, base: str) -> Child:
-        _, role, number = parse_child(record.intent.intent_id)
-        fee = self._journal.fees_in(record.key, base)
-        return Child(role, number, record.order, fee, record.fills_complete)
+        read_at, children = self._read.get(plan.plan_id, (-1, ()))
+        if read_at != self._journal.order_changes:  # four looks a second must not read hundreds of parts each
+            read_at, fees = self._journal.order_changes, self._journal.child_fees(plan.plan_id, base)
+            records = self._journal.children(plan.plan_id)
+            children = tuple(_child(record, fees.get(record.key, ZERO)) for record in records)
+            self._read[plan.plan_id] = read_at, children
+        return children
 
     async def _take(self, plan: OrderPlan, action: Action) -> None:
         match action:
@@ -342,15 +350,21 @@ class PlanRunner:
         self._journal.save_plan(plan)
         if plan.state.is_over:
             self._plans.pop(plan.plan_id, None)
+            self._read.pop(plan.plan_id, None)
         else:
             self._plans[plan.plan_id] = plan
         self._sink(PlanUpdated(plan))
 
 
+def _child(record: OrderRecord, fee_base: Decimal) -> Child:
+    _, role, number = parse_child(record.intent.intent_id)
+    return Child(role, number, record.order, fee_base, record.fills_complete)
+
+
 def _whole(draft: PlanDraft, source: IntentSource) -> Intent:
     """Return what a plan enters with in all, for the risk gate to judge; it is never sent."""
     return Intent(
-        intent_id="plan:whole",
+        intent_id="whole",  # no child of any plan
         source=source,
         owner=draft.owner,
         symbol=draft.symbol,

@@ -123,7 +123,11 @@ class StopDesk:
             answered=lambda: self._manager.wait_idle(self._answer_s),
         )
         if flatten:
-            await self._flatten(report)
+            try:
+                await self._flatten(report)
+            except UserError as exc:  # a sale that cannot be written down first is not sent
+                report.errors.append(exc.message)
+                report.flat = False
         report.unknown += [o.client_order_id for o in self._manager.working if o.state in _UNDECIDED]
         report.unknown = sorted(set(report.unknown))
         path = write_report(report, self._reports, self._wall)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from core.clock import Clock, to_datetime
 from core.domain.candles import Candle, Timeframe
-from core.domain.orders import Intent, Order
+from core.domain.orders import Intent, IntentSource, Order
 from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity, SignalEmitted, StrategyState, StrategyStatus
@@ -227,6 +227,11 @@ class StrategyRunner:
                 f"The strategy {title} does not run: {detail}." if detail else f"The strategy {title} does not run."
             )
             raise UserError(trouble, "Look at the log.")
+
+    def denies(self, intent: Intent) -> str:
+        """Return why a strategy's order must not go out any more, or "": it may have waited for a price."""
+        entry = self._entries.get(intent.owner) if intent.source is IntentSource.STRATEGY else None
+        return "" if entry is None or entry.strategy is not None else "its strategy was stopped"
 
     def pause_all(self, reason: str) -> None:
         """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""

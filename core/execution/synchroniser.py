@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from core.clock import NS_PER_S, Clock
 from core.domain.fills import Fill
-from core.domain.orders import Order, OrderState
+from core.domain.orders import Order, OrderState, TradingMode
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution import reconciliation as rec
 from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport, OrderUnknown
 from core.execution.journal import Journal
-from core.execution.order_manager import OrderManager
+from core.execution.order_manager import OrderManager, ended_without_word
 from core.execution.order_state import IllegalTransition
 from core.execution.records import OrderRecord
 from core.signals.risk_management import ReasonCode
@@ -122,6 +122,7 @@ class Synchroniser:
             in_flight=tuple(r for r in self._manager.unsettled if r.key not in asked),
         )
         events = rec.reconcile(local, rec.VenueState(open_orders, queried, tuple(fills)))
+        events += [rec.OrderReported(report) for report in open_orders if self._shows_again(report)]
         await self._apply(events)
         return events
 
@@ -290,9 +291,22 @@ class Synchroniser:
         newest = self._journal.last_fill_ns()
         fills: list[Fill] = []
         for symbol in sorted(symbols):
-            since = newest[symbol] - FILL_OVERLAP_NS if symbol in newest else None
+            since = newest[symbol] - FILL_OVERLAP_NS if symbol in newest else self._first_ns()
             fills += await self._gateway.fetch_fills(symbol, since_ns=since)
         return fills
+
+    def _shows_again(self, report: OrderReport) -> bool:
+        """Whether the venue lists an order as open that is over here on less than the venue's own word."""
+        known = self._manager.find(report.symbol, report.client_order_id, report.venue_order_id)
+        return known is not None and ended_without_word(known.order)
+
+    def _first_ns(self) -> int | None:
+        """Since when trades may be ours in a market without any: reading years of an account would take hours.
+
+        Elsewhere than at a real venue trades may carry the time of a replayed market, before the books began.
+        """
+        live = self._gateway.mode is TradingMode.LIVE
+        return self.adopt_from_ns - FILL_OVERLAP_NS if live and self.adopt_from_ns else None
 
     def _owners(self, fills: list[Fill], open_orders: tuple[OrderReport, ...]) -> dict[tuple[str, str], str]:
         named = [(f.symbol, f.client_order_id, f.venue_order_id) for f in fills]
