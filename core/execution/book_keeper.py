@@ -18,6 +18,7 @@ from core.execution.cash_check import CashCheck
 from core.execution.executor_options import ExecutorOptions
 from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager
+from core.execution.position_tracker import holds
 from core.execution.reconciliation import Event, describe
 from core.execution.synchroniser import Synchroniser
 
@@ -107,7 +108,9 @@ class BookKeeper:
         return events
 
     def _busy(self) -> set[str]:
-        held = {position.symbol for position in self._manager.positions if position.quantity}
+        rules = self._gateway.instruments
+        # What is too little to be sold keeps no market busy: every one costs requests all the time.
+        held = {p.symbol for p in self._manager.positions if p.symbol in rules and holds(p, rules[p.symbol])}
         return held | {record.intent.symbol for record in self._manager.unsettled} | self._strategy_symbols()
 
     def _due(self) -> set[str]:

@@ -178,7 +178,7 @@ class Executor:
             new_id=new_id,
         )
         self._risk_watch = RiskWatch(
-            risk, self._control, self._account, self._desk.flow, self._runner, self._plans, sink
+            risk, self._control, self._account, self._desk.flow, self._runner, self._plans, sink, self._spawn
         )
         self._stop_desk = StopDesk(
             gateway,

@@ -63,10 +63,8 @@ _FIND_FILL = sa.select(FillRow.trade_id).where(
     FillRow.symbol == sa.bindparam("of_symbol"),
     FillRow.trade_id == sa.bindparam("of_trade_id"),
 )
-_FIND_INFERRED = (
-    sa.select(FillRow.trade_id)
-    .where(FillRow.client_order_id == sa.bindparam("of_order"), FillRow.trade_id.startswith(INFERRED))
-    .limit(1)
+_LAST_INFERRED = sa.select(sa.func.max(FillRow.time_ns).label("until")).where(
+    FillRow.client_order_id == sa.bindparam("of_order"), FillRow.trade_id.startswith(INFERRED)
 )
 
 
@@ -166,9 +164,10 @@ class Journal:
         mine = {"of_venue": fill.venue, "of_symbol": fill.symbol, "of_trade_id": fill.trade_id}
         return bool(self._read(_FIND_FILL, mine))
 
-    def has_inferred_fill(self, client_order_id: str) -> bool:
-        """Return whether part of an order is booked without the venue having named the trade."""
-        return bool(self._read(_FIND_INFERRED, {"of_order": client_order_id}))
+    def inferred_until(self, client_order_id: str) -> int | None:
+        """Return the time of an order's newest fill that the venue never named, ns UTC; None where there is none."""
+        until: int | None = self._read(_LAST_INFERRED, {"of_order": client_order_id})[0]["until"]
+        return until
 
     def order(self, client_order_id: str) -> OrderRecord | None:
         """Return one order."""

@@ -33,6 +33,7 @@ from core.execution.journal import DuplicateIntent, Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_manager import OrderManager, client_order_id
+from core.execution.order_state import IllegalTransition
 from core.execution.risk_context import HISTORY, OrderFlow, RiskContexts
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
@@ -222,6 +223,10 @@ class OrderDesk:
         """
         if self._manager.record(client_id) is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        self._changing.discard(client_id)  # what is cancelled is not followed by a changed order
+        return await self._cancel(client_id)
+
+    async def _cancel(self, client_id: str) -> Order:
         self._unwanted.add(client_id)
         for attempt in range(self._options.cancel_attempts):
             self.flow.cancel_sent()
@@ -233,6 +238,9 @@ class OrderDesk:
                 return self._manager.cancel_failed(client_id, exc.message)
             except OrderUnknown:
                 break  # neither open nor known: the next rounds find out
+            except IllegalTransition as exc:
+                self._sync.tell_contradiction(client_id, exc)
+                break
             except GatewayError as exc:
                 _log.warning("cancel of %s failed: %s", client_id, exc.message)
                 await asyncio.sleep(self._options.backoff_s * (attempt + 1))
@@ -256,6 +264,8 @@ class OrderDesk:
                 would be refused; the former order stays as it was. Or it is cancelled and what it filled could not be
                 read; nothing follows it then.
         """
+        if client_id in self._changing:
+            raise UserError("The order is being changed at this moment.", "Wait until that is done.")
         former = self._replaceable(client_id)
         self._changing.add(client_id)  # a second change would send a second order for the same one
         try:
@@ -269,13 +279,13 @@ class OrderDesk:
         if wish is None:
             raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
         await self._mark_watcher.freshen(wish.symbol)
-        former = self._replaceable(client_id)  # another change or a cancel may have come between
+        former = self._replaceable(client_id)  # a cancel may have come between
         verdict = self._risk.check(wish, self._contexts.without(wish, former))
         if isinstance(verdict, Denied):
             raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
         payload = {"client_order_id": client_id, "intent_id": wish.intent_id}
         self._journal.add_command("replace_order", payload, self._wall.now_ns())
-        over = await self.cancel_order(client_id)
+        over = await self._cancel(client_id)
         if not over.state.is_terminal:
             return over  # told as a cancel that is not confirmed yet; nothing follows it
         try:
@@ -287,6 +297,8 @@ class OrderDesk:
         if remains is None or over.state is OrderState.FILLED:
             return over
         await self._keeper.refresh_balances()
+        if client_id not in self._changing:
+            return over  # somebody wanted it cancelled meanwhile, and nothing in its place
         return await self.submit(remains)
 
     def check_parent(self, intent: Intent) -> Denied | None:
@@ -297,8 +309,6 @@ class OrderDesk:
         record = self._manager.record(client_id)
         if record is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
-        if client_id in self._changing:
-            raise UserError("The order is being changed at this moment.", "Wait until that is done.")
         order = record.order
         if order.intent.parent_id:
             raise UserError("The order belongs to an order plan.", "Cancel the plan and make a new one.")
@@ -312,6 +322,7 @@ class OrderDesk:
         Raises:
             UserError: the venue did not answer; the orders may still be open.
         """
+        self._changing.clear()  # nothing follows what is cancelled
         working = [o for o in self._manager.working if symbol in (None, o.intent.symbol)]
         self._unwanted |= {o.client_order_id for o in working if o.state in _UNSEEN}
         try:

@@ -37,7 +37,7 @@ from core.execution.fence import Fence
 from core.execution.fill_booker import FillBooker
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
-from core.execution.order_state import hear, step
+from core.execution.order_state import IllegalTransition, hear, step
 from core.execution.position_rebuild import load_positions
 from core.execution.reconciliation import is_inferred
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
@@ -224,6 +224,9 @@ class OrderManager:
             self._refuse(key, ReasonCode.NOT_PROCESSED, exc)
         except GatewayError as exc:
             self.mark_unknown(key, exc.message)
+        except IllegalTransition as exc:
+            # The stream was here first and knows more; what cannot be is told where reports are compared.
+            _log.error("the answer to order %s contradicts the books: %s", key, exc)
         except BaseException as exc:
             # Even a bug or a cancelled task leaves an order that may exist.
             self.mark_unknown(key, f"interrupted: {type(exc).__name__}")
@@ -338,7 +341,8 @@ class OrderManager:
         now = self._wall.now_ns()
         fill = replace(fill, client_order_id=record.key)
         before = record.order
-        if not is_inferred(fill) and record.fills_complete and self._journal.has_inferred_fill(record.key):
+        inferred_until = None if is_inferred(fill) else self._journal.inferred_until(record.key)
+        if inferred_until is not None and fill.time_ns <= inferred_until:
             _log.debug("trade %s of %s is in the books as an inferred one", fill.trade_id, record.key)
             return False
         position, instrument = self.position(fill.symbol, record.intent.owner), self._gateway.instruments[fill.symbol]

@@ -255,7 +255,7 @@ class PlanRunner:
         try:
             for _ in range(MOST_STEPS):
                 plan = self._plans.get(plan_id)
-                if plan is None or plan.state is not PlanState.WORKING or self._control.state is TradingState.HALTED:
+                if plan is None or plan.state is not PlanState.WORKING or self._stands_still():
                     return
                 action = decide(plan, self._view(plan))
                 if action is None:
@@ -263,6 +263,10 @@ class PlanRunner:
                 await self._take(plan, action)
         finally:
             self._looking.discard(plan_id)
+
+    def _stands_still(self) -> bool:
+        """Whether nobody may act now; a loss limit that halted trading wants positions protected all the same."""
+        return self._control.state is TradingState.HALTED and not self._control.keeps_protection
 
     def _view(self, plan: OrderPlan) -> PlanView:
         draft = plan.draft

@@ -415,3 +415,8 @@ def _share(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
         return amount
     share = LEDGER_CONTEXT.divide(LEDGER_CONTEXT.multiply(amount, part), whole)
     return share.quantize(SHARE_STEP, context=LEDGER_CONTEXT)
+
+
+def holds(position: Position, instrument: Instrument) -> bool:
+    """Return whether a position is large enough for anything to be done with it: at least a lot."""
+    return bool(position.quantity) and not instrument.is_dust(position.quantity)

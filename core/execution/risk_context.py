@@ -244,6 +244,7 @@ class RiskContexts:
         return RiskContext(
             now_ns=self._wall.now_ns(),
             trading_state=self._control.state,
+            keeps_protection=self._control.keeps_protection,
             instrument=instrument,
             mark_price=self._marks.price(symbol),
             mark_age_ns=self._marks.age_ns(symbol),

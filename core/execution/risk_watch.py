@@ -13,7 +13,8 @@ half second and right after re-arming.
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from core.domain.orders import TradingState
 from core.errors import UserError
@@ -66,6 +67,7 @@ class RiskWatch:
         strategies: Strategies,
         plans: Plans,
         sink: EventSink,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._risk = risk
         self._control = control
@@ -74,6 +76,7 @@ class RiskWatch:
         self._strategies = strategies
         self._plans = plans
         self._sink = sink
+        self._spawn = spawn
         self._told_settings: RiskSettings | None = None
         self._told_figures: RiskFigures | None = None
         self._told_unpriced: list[str] = []
@@ -85,7 +88,7 @@ class RiskWatch:
             UserError: the journal cannot be written; trading is halted where a limit asked for it.
         """
         self._tell_settings()
-        await self._stop_runaways()
+        self._stop_runaways()
         if self._cannot_value():
             return
         self._account.roll_day()
@@ -153,13 +156,16 @@ class RiskWatch:
 
     # --- the rest ---------------------------------------------------------------------------------------------
 
-    async def _stop_runaways(self) -> None:
+    def _stop_runaways(self) -> None:
         for owner, why in self._flow.take_runaways().items():
-            try:
-                await self._strategies.stop(owner)
-            except UserError as exc:
-                _log.warning("runaway %s could not be stopped: %s", owner, exc.message)
+            self._spawn(self._stop_runaway(owner))  # its cancels may take their time; the losses are watched meanwhile
             self._sink(Notice(Severity.ERROR, "A strategy was stopped: it orders too fast", f"{owner}: {why}."))
+
+    async def _stop_runaway(self, owner: str) -> None:
+        try:
+            await self._strategies.stop(owner)
+        except UserError as exc:
+            _log.warning("runaway %s could not be stopped: %s", owner, exc.message)
 
     def _tell_settings(self) -> None:
         if self._risk.settings != self._told_settings:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
 from core.domain.fills import Fill
@@ -17,6 +18,7 @@ from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderRepor
 from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager, ended_without_word
 from core.execution.order_state import IllegalTransition
+from core.execution.position_tracker import holds
 from core.execution.records import OrderRecord
 from core.signals.risk_management import ReasonCode
 
@@ -82,7 +84,8 @@ class Synchroniser:
         self._sleep = sleep
         self._rules = rules
         self._cases: dict[str, _Case] = {}
-        self._unlisted: dict[str, int] = {}  # since when trades of an order are missing, wall time, ns
+        # Since when trades of an order are missing (wall time, ns), and what of it was booked then.
+        self._unlisted: dict[str, tuple[int, Decimal]] = {}
         self.adopt_from_ns = 0
         self.clock_offset_ns = 0
 
@@ -106,7 +109,8 @@ class Synchroniser:
             if record.key not in listed and not record.order.state.is_terminal and not self._is_young(record):
                 await self._query(record, queried)
         unsettled = {record.intent.symbol for record in records}
-        held = {p.symbol for p in self._manager.positions if p.quantity} & set(self._gateway.instruments)
+        rules = self._gateway.instruments
+        held = {p.symbol for p in self._manager.positions if p.symbol in rules and holds(p, rules[p.symbol])}
         fills = await self._fetch_fills(unsettled | held | set(symbols) | {report.symbol for report in open_orders})
         fills = [fill for fill in fills if not self._journal.has_fill(fill)]
         if any(self._manager.find(f.symbol, f.client_order_id, f.venue_order_id) is None for f in fills):
@@ -142,9 +146,14 @@ class Synchroniser:
         """Book what the venue says is filled but has not listed as trades for so long that it never will."""
         now = self._wall.now_ns()
         open_ends = {r.key: r for r in self._manager.unsettled if not r.fills_complete}
-        self._unlisted = {key: self._unlisted.get(key, now) for key in open_ends}
+        before = self._unlisted
+        # Where trades are listed one after the other, the rest will be as well: the waiting begins anew.
+        self._unlisted = {
+            key: before[key] if key in before and before[key][1] == r.booked_quantity else (now, r.booked_quantity)
+            for key, r in open_ends.items()
+        }
         for key, record in open_ends.items():
-            if now - self._unlisted[key] < self._rules.unlisted_s * NS_PER_S:
+            if now - self._unlisted[key][0] < self._rules.unlisted_s * NS_PER_S:
                 continue
             instrument = self._gateway.instruments[record.intent.symbol]
             fill = rec.inferred_fill(record, self._gateway.venue, instrument, now + self.clock_offset_ns)
@@ -233,7 +242,7 @@ class Synchroniser:
         symbol = record.intent.symbol
         for report in await self._gateway.fetch_open_orders(symbol):
             if report.client_order_id == key:
-                self._manager.apply_report(report)
+                self.apply(report)
                 return
         fills = [fill for fill in await self._fetch_fills({symbol}) if not self._journal.has_fill(fill)]
         mine = [fill for fill in fills if self._belongs_to(fill, key)]
@@ -262,7 +271,7 @@ class Synchroniser:
             report = await self._gateway.fetch_order(record.intent.symbol, record.key)
         except OrderUnknown:
             return False
-        self._manager.apply_report(report)
+        self.apply(report)
         return True
 
     def _is_unknown(self, key: str) -> bool:
@@ -336,8 +345,7 @@ class Synchroniser:
         try:
             known = self._manager.apply_report(report)
         except IllegalTransition as exc:
-            text = f"{report.symbol} order {report.client_order_id}: {exc}. The venue's account page decides."
-            self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
+            self.tell_contradiction(report.client_order_id, exc)
             _log.error("contradiction: %s: %r", exc, report)
             return
         if known is None:
@@ -345,8 +353,15 @@ class Synchroniser:
             text = f"{order.intent.side} order of {order.intent.quantity} {order.intent.symbol} ({order.state})"
             self._sink(Notice(Severity.WARNING, "An order of somebody else was found on the account", text))
 
+    def tell_contradiction(self, client_id: str, exc: IllegalTransition) -> None:
+        """Tell a person that the venue says of an order what cannot be."""
+        text = f"Order {client_id}: {exc}. The venue's account page decides."
+        self._sink(Notice(Severity.ERROR, "The venue contradicts the books", text))
+
     async def _cancel_again(self, key: str) -> None:
         try:
             await self._manager.cancel(key)
+        except IllegalTransition as exc:
+            self.tell_contradiction(key, exc)
         except GatewayError as exc:
             _log.warning("cancel of %s failed again: %s", key, exc.message)

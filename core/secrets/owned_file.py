@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
 from core.errors import UserError
+from core.private_file import write_private
 
 MOST_BYTES = 1_000_000
 # What a system lacks changes nothing there.
@@ -48,20 +47,8 @@ def write_owned(path: Path, data: bytes) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        write_private(path, data)
     except OSError as exc:
         raise UserError(
             f"The key file {path} cannot be written: {exc.strerror or exc}.",

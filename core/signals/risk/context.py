@@ -52,6 +52,7 @@ class RiskContext:
         book: what the visible book offers a market order; None where no book is known.
         live: whether the gateway moves real money.
         clock_skew_ns: the venue's clock minus ours; None where nobody measured.
+        keeps_protection: trading was halted by a limit, not by a person: orders that only reduce a position pass.
         symbol_owner_denies: why this owner must not trade this market now, one sentence; empty where it may.
     """
 
@@ -62,6 +63,7 @@ class RiskContext:
     mark_age_ns: int | None = None
     marks: Mapping[str, Decimal] = field(default_factory=dict)
     in_doubt: bool = False
+    keeps_protection: bool = False
     owner_quantity: Decimal = ZERO
     account_quantity: Decimal = ZERO
     holdings: Decimal = ZERO

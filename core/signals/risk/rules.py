@@ -82,6 +82,8 @@ def _halted(q: Question) -> str:
     closes = q.intent.source is IntentSource.KILL_SWITCH and not q.grows
     if q.context.trading_state is not TradingState.HALTED or closes:
         return ""
+    if q.context.keeps_protection and q.intent.reduce_only:
+        return ""  # nobody stopped trading by hand, and what is held must not stand unprotected
     return "trading is halted; only STOP may close positions"
 
 

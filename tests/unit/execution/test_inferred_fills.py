@@ -92,3 +92,27 @@ async def test_an_order_filled_beyond_its_size_is_booked_and_told(desk: Desk, ve
     assert state is OrderState.FILLED
     await executor.stop()
     await task
+
+
+async def test_an_order_that_goes_on_after_an_inferred_fill_books_what_follows_and_only_that(
+    desk: Desk, venue: FakeVenue
+) -> None:
+    desk.options = replace(FAST, evidence=EvidenceRules(query_gap_s=0.0, unlisted_s=60.0))
+    venue.fills_in_reports = False
+    venue.hide_trades = True
+    executor = await desk.start()
+    task = asyncio.create_task(executor.run())
+    order = await executor.place_order(OrderDraft(BTC, Side.BUY, OrderType.LIMIT, D(1), D(99)))
+    venue.fill(order.client_order_id, D("0.1"))
+    await asyncio.sleep(0.1)
+    venue.clock.advance(61 * NS_PER_S)
+    await asyncio.sleep(0.1)
+    assert executor.position(BTC, "manual").quantity == D("0.0999")
+    venue.clock.advance(NS_PER_S)
+    venue.fill(order.client_order_id, D("0.4"))
+    venue.hide_trades = False
+    await executor.reconcile_now()
+    await asyncio.sleep(0.1)
+    assert executor.position(BTC, "manual").quantity == D("0.4995")
+    await executor.stop()
+    await task

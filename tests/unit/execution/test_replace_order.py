@@ -146,3 +146,15 @@ async def test_only_an_unanswered_order_can_be_declared_gone(desk: Desk, venue: 
     executor, former = await placed(desk)
     with pytest.raises(UserError, match="not waiting for a decision"):
         await executor.declare_gone(former.client_order_id)
+
+
+async def test_a_cancel_during_a_change_is_followed_by_no_changed_order(desk: Desk, venue: FakeVenue) -> None:
+    executor, former = await placed(desk)
+    venue.cancel_faults.append(RetryableError("busy"))
+    changing = asyncio.create_task(executor.replace_order(former.client_order_id, OrderChange(limit_price=D(96))))
+    await asyncio.sleep(0)
+    await executor.cancel_order(former.client_order_id)
+    order = await changing
+    assert order.state is OrderState.CANCELED
+    assert venue.open_orders() == []
+    assert len(venue.sent) == 1
