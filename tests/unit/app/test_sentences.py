@@ -127,8 +127,8 @@ def test_every_entry_is_recognised_with_its_values() -> None:
             "범위를 벗어난 값입니다: 은닉 크기 9999. 범위: 2~1,024 유닛.",
         ),
         (
-            "BTC/USDT order m-1: an order cannot go from filled to rejected. The venue's account page decides.",
-            "BTC/USDT 주문 m-1: 주문 상태가 바뀔 수 없는 순서입니다 (체결 → 거부). "
+            "Order m-1: an order cannot go from filled to rejected. The venue's account page decides.",
+            "주문 m-1: 주문 상태가 바뀔 수 없는 순서입니다 (체결 → 거부). "
             "거래소 계좌 화면의 내용을 기준으로 하세요.",
         ),
         ("buy order of 0.1 BTC/USDT (accepted)", "BTC/USDT 0.1 매수 주문 (미체결)"),
