@@ -28,7 +28,9 @@ WAYS: dict[str, frozenset[str]] = {
             "OrderDesk._send",
             "OrderDesk._settle",
             "OrderDesk.cancel_order",
+            "OrderDesk._cancel",
             "OrderDesk.replace_order",
+            "OrderDesk._replace",
         }
     ),
     "core.execution.order_manager": frozenset({"OrderManager.transmit", "OrderManager.cancel"}),

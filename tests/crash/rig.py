@@ -201,6 +201,7 @@ class Rig:
                 break
             assert time.monotonic() < deadline, f"still undecided: {undecided}"
             time.sleep(0.2)
+        self.control(lambda control: control.clear_faults())  # the comparison must see what is there
         audit = self.ask("audit")
         assert audit["orders_match"], audit
         assert audit["positions_match"], audit

@@ -170,7 +170,6 @@ def test_killed_at_every_await_and_commit(way: str, tmp_path: Path, exchange: Pr
                 missed.append(visit)
     finally:
         rig.stop()
-    # How often a loop polls differs from time to time; that a point is passed at all does not.
     assert [visit for visit in missed if visit.endswith("#1")] == []
 
 
@@ -183,7 +182,8 @@ def what_faults_add(rig: Rig, visits: list[str]) -> list[str]:
 
 def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
     """Kill the process at a point and check what must hold after the restart; False where it was not reached."""
-    for _ in range(ATTEMPTS):
+    # How often a loop polls differs from time to time; a first visit must come.
+    for _ in range(ATTEMPTS if visit.endswith("#1") else 1):
         made = prepare(rig)
         rig.arm(visit)
         try:

@@ -27,7 +27,7 @@ POINTS = (
     ("submit", MARKET, "ccxt_client:CcxtClient.call:2 after await#1"),  # answered, not booked
     ("submit", LIMIT, "journal:Journal.update_order:1 before commit#1"),
     ("cancel", LIMIT, "order_manager:OrderManager.cancel:1 after await#1"),
-    ("replace", LIMIT, "order_desk:OrderDesk.replace_order:2 after await#1"),  # cancelled, its successor not sent
+    ("replace", LIMIT, "order_desk:OrderDesk._replace:2 after await#1"),  # cancelled, its successor not sent
 )
 
 

@@ -128,8 +128,7 @@ def test_every_entry_is_recognised_with_its_values() -> None:
         ),
         (
             "Order m-1: an order cannot go from filled to rejected. The venue's account page decides.",
-            "주문 m-1: 주문 상태가 바뀔 수 없는 순서입니다 (체결 → 거부). "
-            "거래소 계좌 화면의 내용을 기준으로 하세요.",
+            "주문 m-1: 주문 상태가 바뀔 수 없는 순서입니다 (체결 → 거부). 거래소 계좌 화면의 내용을 기준으로 하세요.",
         ),
         ("buy order of 0.1 BTC/USDT (accepted)", "BTC/USDT 0.1 매수 주문 (미체결)"),
         ("stopped with STOP\n/data/reports/kill-1.json", "긴급 정지\n/data/reports/kill-1.json"),
