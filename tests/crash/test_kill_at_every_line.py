@@ -28,6 +28,10 @@ MOST_VISITS = 3  # a loop that polls passes its points many times; from the thir
 ATTEMPTS = 3
 BALANCE = Decimal(1_000_000)
 
+# Passed only where a venue answers an order without its trades; the practice exchange never does. `tests/chaos` lets
+# the program die there.
+ELSEWHERE = ("order_desk:OrderDesk._settle:", "synchroniser:Synchroniser.book_missing_fills:")
+
 Made = dict[str, Any]
 
 
@@ -208,4 +212,5 @@ def test_every_point_lies_on_a_way(tmp_path: Path, exchange: PracticeEndpoints) 
             passed |= {visit.rpartition("#")[0] for visit in walk_once(rig, prepare, walk)}
     finally:
         rig.stop()
-    assert [point for point in all_points() if point not in passed] == []
+    missed = [point for point in all_points() if point not in passed and not point.startswith(ELSEWHERE)]
+    assert missed == []
