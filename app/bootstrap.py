@@ -395,6 +395,8 @@ class Application(QObject):
         chart.price_picked.connect(window.ticket.pick_price)
         book.price_picked.connect(window.ticket.pick_price)
         window.market_requested.connect(chart.show_market)
+        window.models.mode_changed.connect(chart.forget_books)
+        window.models.mode_changed.connect(book.forget)
         chart.show_market(*window.market)
 
     # --- slots ------------------------------------------------------------------------------------------------

@@ -262,16 +262,25 @@ class WindowModels(QObject):
         """Forget the books of another account; those of the same one are only told again."""
         self._telling_books = True
         if self._account not in ("", account):
-            for table in (self.orders, self.plans, self.positions, self.fills, self.strategies):
-                table.clear()
-            self.ownerships.forget()
-            self._balances = {}
-            self._risk_figures = None
+            self._forget_books()
         self._account = account
+
+    def _forget_books(self) -> None:
+        for table in (self.orders, self.plans, self.positions, self.fills, self.strategies):
+            table.clear()
+        self.ownerships.forget()
+        self._balances = {}
+        self._risk_figures = None
+        self._account = ""
 
     def _on_connection(self, status: ConnectionStatus) -> None:
         self._links[status.link] = status
         if status.mode is not self.mode and (self.mode is None or status.link == "orders"):
+            if self.mode is not None:
+                # Until its account opens, if it ever does, the other mode's books and prices would pass for its own.
+                self._forget_books()
+                self._prices.clear()
+                self.positions.forget_prices()
             self.mode = status.mode
             self.mode_changed.emit(status.mode)
         self.connection_changed.emit(status)

@@ -210,6 +210,10 @@ class PositionsModel(RecordModel[PositionRow]):
         """Return the newest price known of a market, whoever told it."""
         return self._marks.get(symbol)
 
+    def forget_prices(self) -> None:
+        """Forget every price: those to come are another market's."""
+        self._marks.clear()
+
     def set_mark(self, symbol: str, price: Decimal) -> None:
         """Mark every position of a market at a new price."""
         if self._marks.get(symbol) == price:

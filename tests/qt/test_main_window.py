@@ -706,6 +706,22 @@ def test_the_books_of_another_account_leave_the_window(kit: WindowKit) -> None:
     assert window.top_bar.findChild(QLabel, "account_equity").text() == MISSING
 
 
+def test_a_mode_whose_venue_cannot_be_reached_shows_nothing_of_the_mode_before(kit: WindowKit) -> None:
+    window = kit.window
+    window.on_executor_event(AccountOpened("practice:a"))
+    kit.play()
+    assert window.models.equity("USDT") is not None
+    offline = ConnectionStatus("binance", "orders", TradingMode.PAPER, ConnectionState.OFFLINE, "no connection")
+    window.on_executor_event(offline)
+    window.refresh_now()
+    for panel in (window.orders, window.positions, window.fills):
+        assert panel.table.proxy.rowCount() == 0
+    assert window.top_bar.findChild(QLabel, "account_equity").text() == MISSING
+    context = window.models.ticket_context("BTC/USDT")
+    assert (context.free_quote, context.equity, context.last, context.bid) == (None, None, None, None)
+    assert window.models.positions.newest_price("BTC/USDT") is None
+
+
 def test_no_stray_key_reaches_the_kill_switch(qtbot: QtBot, kit: WindowKit) -> None:
     kit.window.activateWindow()
     kill = kit.window.top_bar.kill_switch

@@ -73,10 +73,15 @@ class OrderBookDock(Panel):
         if symbol == self._symbol:
             return
         self._symbol = symbol
+        self._stale = None
+        self.forget()
+
+    @Slot()
+    def forget(self) -> None:
+        """Wait for another book: the one shown is another venue's."""
         self._message = None
         self.ladder.set_book(None)
         self.tape.clear()
-        self._stale = None
         self._refresh()
 
     def clear(self, message: str, remedy: str = "") -> None:
