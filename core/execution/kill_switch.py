@@ -30,6 +30,7 @@ class KillReport:
     """What the kill switch did and found; written to the reports folder.
 
     Attributes:
+        held: positions that stay, and may have been protected by what was cancelled; empty where nobody looked.
         confirmed: the venue itself said that no order is open any more.
         flat: every position asked to be closed is closed but for what is below the venue's minimum; None if not asked.
     """
@@ -42,6 +43,7 @@ class KillReport:
     unknown: list[str] = field(default_factory=list)
     sold: list[dict[str, str]] = field(default_factory=list)
     dust: list[dict[str, str]] = field(default_factory=list)
+    held: list[dict[str, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     confirmed: bool = False
     flat: bool | None = None
@@ -63,6 +65,8 @@ class KillReport:
             parts.append("1 position sold" if sold == 1 else f"{sold} positions sold")
             if not self.flat:
                 parts.append("not all")
+        if held := len(self.held):
+            parts.append("1 position stays, without a stop" if held == 1 else f"{held} positions stay, without stops")
         return ", ".join(parts) + "."
 
 

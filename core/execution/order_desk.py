@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from core.clock import Clock
@@ -339,6 +339,10 @@ class OrderDesk:
         for order in self._manager.working:
             if order.intent.owner == owner:
                 await self.cancel_order(order.client_order_id)
+
+    def unwant(self, client_ids: Iterable[str]) -> None:
+        """Have orders cancelled as soon as the venue shows them: whoever wanted them does not any more."""
+        self._unwanted |= set(client_ids)
 
     async def chase_cancels(self) -> None:
         """Cancel orders that show only now although they are not wanted any more.

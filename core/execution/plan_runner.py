@@ -353,6 +353,9 @@ class PlanRunner:
         plan = replace(plan, updated_ns=self._wall.now_ns())
         self._journal.save_plan(plan)
         if plan.state.is_over:
+            # One whose answer is still out may show long after: nobody would look after it any more.
+            children = self._journal.children(plan.plan_id)
+            self._desk.unwant(record.key for record in children if not record.order.state.is_terminal)
             self._plans.pop(plan.plan_id, None)
             self._read.pop(plan.plan_id, None)
         else:

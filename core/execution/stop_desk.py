@@ -130,11 +130,19 @@ class StopDesk:
                 report.flat = False
         report.unknown += [o.client_order_id for o in self._manager.working if o.state in _UNDECIDED]
         report.unknown = sorted(set(report.unknown))
+        report.held = self._held()
         path = write_report(report, self._reports, self._wall)
         self._sink(TradingStateChanged(TradingState.HALTED, reason, str(path)))
         severity = Severity.WARNING if report.complete else Severity.ERROR
         self._sink(Notice(severity, "Stop trading", report.summary()))
         return report
+
+    def _held(self) -> list[dict[str, str]]:
+        """Return what is still held and could be sold."""
+        rules = self._gateway.instruments
+        left = (p for p in self._manager.positions if p.quantity > 0 and p.symbol in rules)
+        sellable = (p for p in left if not is_dust(p, rules[p.symbol], self._marks.price(p.symbol)))
+        return [{"symbol": p.symbol, "owner": p.owner, "quantity": f"{p.quantity:f}"} for p in sellable]
 
     async def _flatten(self, report: KillReport) -> None:
         """Close positions, never beside a kill from another process: both would sell the same."""

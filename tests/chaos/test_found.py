@@ -143,7 +143,33 @@ CANCELLED_BEFORE_ITS_FIRST_PART = Schedule(
         ["cancel_plan", {"nth": 0}],
     ],
 )
+# A plan ended while the answer to its stop was out; trading was allowed again before the stop showed, and it stayed.
+STOP_SHOWN_AFTER_REARMING = Schedule(
+    market=4,
+    steps=[
+        [
+            "plan",
+            {
+                "symbol": "BTC/USDT",
+                "owner": "manual",
+                "kind": "bracket",
+                "side": "buy",
+                "value": 20000,
+                "trail_bp": 100,
+                "away_bp": None,
+            },
+        ],
+        ["sleep", {"s": 11.0}],
+        ["fault", {"lane": "submit", "kind": "late", "n": 1, "s": 1.9, "at": 4.8}],
+        ["place", {"tag": 8, "symbol": "ETH/USDT", "owner": "manual", "side": "sell", "kind": "market", "value": 1000}],
+        ["sleep", {"s": 5.0}],
+        ["fence", {}],
+        ["sleep", {"s": 2.5}],
+        ["rearm", {}],
+    ],
+)
 SCRIPTS = [
+    STOP_SHOWN_AFTER_REARMING,
     HELD_BY_OTHERS,
     SALE_FROM_OUTSIDE,
     SALE_WITH_THE_FEE,

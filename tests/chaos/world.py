@@ -224,8 +224,15 @@ class World(WishSteps):
         self._sent_in.add(request.symbol.replace("/", ""))
         if self.inserted.get(key) != process.number:
             self.violate("sent-later", f"{key} was committed in life {self.inserted.get(key)}, not in {process.number}")
-        if self.halted and self.sources.get(key) is not IntentSource.KILL_SWITCH:
+        if self.halted and not self._may_close(process, key):
             self.violate("sent-halted", f"{key} went out although trading was stopped")
+
+    def _may_close(self, process: SimProcess, key: str) -> bool:
+        """Whether an order passes a halt: STOP's own sales, and after a loss limit what only reduces a position."""
+        if self.sources.get(key) is IntentSource.KILL_SWITCH:
+            return True
+        reduces = any(o.client_order_id == key and o.intent.reduce_only for o in process.executor.working_orders)
+        return reduces and process.executor.trading_record.reason == DRAWDOWN_REASON
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = self.loop.create_task(work, context=self.context.copy())

@@ -21,8 +21,3 @@ def test_an_exit_without_any_price_is_none() -> None:
 def test_prices_of_an_exit_are_positive_numbers(field: str, price: str) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         ExitRules(**{field: D(price)})
-
-
-@pytest.mark.parametrize(("field", "stops"), [("stop_price", True), ("trail", True), ("target_price", False)])
-def test_a_target_alone_limits_no_loss(field: str, stops: bool) -> None:
-    assert ExitRules(**{field: D(1)}).has_stop is stops
