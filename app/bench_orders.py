@@ -32,7 +32,7 @@ ORDER_PAUSE_S = 0.35  # an order and the balances after it cost 26 of the 6,000 
 BARS_S, BARS_SPEED = 45.0, 60.0  # a bar closes every second
 KILLS = 5
 RESTING = 3  # orders that a kill cancels
-EPOCHS = 2_000  # more than there is time for
+EPOCHS = 10_000  # more than there is time for
 LOAD_S = 300.0
 WIRE_LIMIT_S = 10.0
 
@@ -72,7 +72,8 @@ def measure() -> dict[str, list[float]]:
             "kill_ms": _kills(window, tap),
         }
         if window.models or window.failures:
-            raise RuntimeError("the training ended before the measurement did")
+            ended = "; ".join(map(str, window.failures)) or "it was done"
+            raise RuntimeError(f"the training ended before the measurement did: {ended}")
         window.quit()
     return figures
 
