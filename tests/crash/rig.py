@@ -209,6 +209,17 @@ class Rig:
         assert {order["orderId"] for order in orders} == at_kill, "an order was sent after the crash"
         ids = [order["clientOrderId"] for order in orders]
         assert len(ids) == len(set(ids)), "a client order id was used twice"
-        working = {order["clientOrderId"] for order in orders if order["status"] in ("NEW", "PARTIALLY_FILLED")}
-        assert working == {order["order"] for order in state["orders"]}
-        return state
+        return self._same_orders_work()
+
+    def _same_orders_work(self) -> dict[str, Any]:
+        """Wait until books and exchange name the same working orders: the market goes on between two questions."""
+        deadline = time.monotonic() + 10.0
+        while True:
+            state = self.ask("state")
+            here = {order["order"] for order in state["orders"]}
+            open_there = (o for o in self.venue_orders() if o["status"] in ("NEW", "PARTIALLY_FILLED"))
+            there = {order["clientOrderId"] for order in open_there}
+            if here == there:
+                return state
+            assert time.monotonic() < deadline, f"here {here}, there {there}"
+            time.sleep(0.2)
