@@ -340,3 +340,17 @@ async def test_the_manager_is_idle_only_when_every_answer_is_there(manager: Orde
     assert not await manager.wait_idle(0.01)
     await manager.transmit(second)
     assert await manager.wait_idle(0.01)
+
+
+async def test_an_answer_that_contradicts_what_the_stream_said_changes_nothing(
+    manager: OrderManager, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = client_order_id("manual:1")
+
+    async def contradict(request: object) -> OrderReport:
+        manager.apply_report(report(key, OrderState.PARTIALLY_FILLED, "0.5"))
+        return report(key, OrderState.REJECTED)
+
+    monkeypatch.setattr(venue, "submit_order", contradict)
+    order = await manager.submit(Approved(limit()))
+    assert (order.state, order.filled_quantity) == (OrderState.PARTIALLY_FILLED, D("0.5"))

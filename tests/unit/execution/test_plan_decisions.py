@@ -122,6 +122,13 @@ def test_a_market_that_ran_through_the_limit_of_the_stop_is_sold_into() -> None:
     )
 
 
+def test_a_closing_sale_on_its_way_is_left_alone() -> None:
+    plan = replace(exit_plan(stop="90"), cancelled=frozenset({"stop-0"}))
+    sale = Place("close", 0, Side.SELL, D(1), OrderType.MARKET, reduce_only=True)
+    children = (child(plan, STOP_AT_90, OrderState.CANCELED), child(plan, sale, OrderState.PARTIALLY_FILLED, "0.4"))
+    assert look(plan, "89", *children, held="0.6") is None
+
+
 def test_a_trailing_stop_follows_up_in_steps_and_never_back() -> None:
     plan = exit_plan(trail="10")
     assert look(plan, "100") == MoveStop(D(90))

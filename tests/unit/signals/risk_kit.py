@@ -131,6 +131,18 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
     ("reduce only, too much", intent(SELL, "6", reduce_only=True), context(), ReasonCode.REDUCE_ONLY_WOULD_INCREASE),
     ("reduce only, exact", intent(SELL, "5", reduce_only=True), context(), None),
     (
+        "halted by a loss: protection goes on",
+        intent(SELL, "5", reduce_only=True),
+        context(trading_state=HALTED, keeps_protection=True),
+        None,
+    ),
+    (
+        "halted by a loss: nothing else does",
+        intent(SELL),
+        context(trading_state=HALTED, keeps_protection=True),
+        ReasonCode.TRADING_HALTED,
+    ),
+    (
         "reduce only, the rest is on its way out",
         intent(SELL, "3", reduce_only=True),
         context(holdings=D(50), working=[working(OrderState.UNKNOWN, SELL, "3")], free={"BTC": D(50)}),
