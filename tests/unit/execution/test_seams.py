@@ -144,6 +144,7 @@ async def test_a_trade_in_a_market_that_is_gone_does_not_end_the_program(desk: D
     for _ in range(3):
         venue.clock.advance(NS_PER_S)
         await executor._keeper.explain_cash()
+    assert executor.position("ETH/USDT", "manual").quantity == D("0.999"), "looked at, and nothing lost"
 
 
 async def test_a_plan_whose_orders_stand_still_is_not_read_again(
