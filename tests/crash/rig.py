@@ -202,14 +202,22 @@ class Rig:
             assert time.monotonic() < deadline, f"still undecided: {undecided}"
             time.sleep(0.2)
         self.control(lambda control: control.clear_faults())  # the comparison must see what is there
-        audit = self.ask("audit")
-        assert audit["orders_match"], audit
-        assert audit["positions_match"], audit
+        self._books_are_equal()
         orders = self.venue_orders()
         assert {order["orderId"] for order in orders} == at_kill, "an order was sent after the crash"
         ids = [order["clientOrderId"] for order in orders]
         assert len(ids) == len(set(ids)), "a client order id was used twice"
         return self._same_orders_work()
+
+    def _books_are_equal(self) -> None:
+        """Wait for the comparison that finds what no stream told, such as the rest of an order filled in parts."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            audit = self.ask("audit")
+            if audit["orders_match"] and audit["positions_match"]:
+                return
+            assert time.monotonic() < deadline, audit
+            time.sleep(0.5)
 
     def _same_orders_work(self) -> dict[str, Any]:
         """Wait until books and exchange name the same working orders: the market goes on between two questions."""

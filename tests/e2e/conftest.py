@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QTimer
+from PySide6.QtTest import QSignalSpy
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -37,12 +38,23 @@ def options(tmp_path: Path) -> GuiOptions:
 
 
 @pytest.fixture
-def application(qapp: QApplication, options: GuiOptions) -> Iterator[Application]:
+def unstarted(qapp: QApplication, options: GuiOptions) -> Application:
     paths = data_paths(options.data_dir).create()
     settings = Settings(paths.settings_file)
     settings.set(FIRST_RUN_DONE, True)  # a person who has read the welcome
     settings.sync()
-    application = Application(qapp, options, paths, CrashHandler(paths.logs))
+    return Application(qapp, options, paths, CrashHandler(paths.logs))
+
+
+@pytest.fixture
+def ready(unstarted: Application) -> QSignalSpy:
+    """Counts how often trading became ready: the account is shown before, and an order is refused until then."""
+    return QSignalSpy(unstarted.executor.ready)
+
+
+@pytest.fixture
+def application(qapp: QApplication, unstarted: Application, ready: QSignalSpy) -> Iterator[Application]:
+    application = unstarted
     application.start()
     yield application
     if SHOTS:

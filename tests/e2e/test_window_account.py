@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from PySide6.QtCore import QCoreApplication
+from PySide6.QtTest import QSignalSpy
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -24,9 +25,12 @@ def buy(application: Application, quantity: str) -> None:
     application.executor.place_order(OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal(quantity)))
 
 
-def test_a_new_practice_account(person: Person, qtbot: QtBot, application: Application, qapp: QApplication) -> None:
+def test_a_new_practice_account(
+    person: Person, qtbot: QtBot, application: Application, qapp: QApplication, ready: QSignalSpy
+) -> None:
     equity = person.see(QLabel, "account_equity")
     person.wait(lambda: equity.text() == "10,000.00 USDT", 30, "the account is there")
+    person.wait(lambda: ready.count() == 1, 30, "it trades")
     spec = StrategySpec("kept", "Kept", "BTC/USDT", "1m", "none", Decimal(100))
     application.executor.add_strategy(spec)
     buy(application, "0.01")
@@ -52,6 +56,7 @@ def test_a_new_practice_account(person: Person, qtbot: QtBot, application: Appli
     assert len(list(application.paths.root.glob("journal-*.sqlite"))) == 1
     assert chart.isVisible()
 
+    person.wait(lambda: ready.count() == 2, 30, "it trades again")
     buy(application, "0.01")
     person.wait(lambda: len(person.rows("fills_table")) == 1, 20, "the new account trades")
     assert [order.status for order in venue_orders(application)] == ["FILLED"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QCoreApplication
+from PySide6.QtTest import QSignalSpy
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 from pytestqt.qtbot import QtBot
 
@@ -55,11 +56,17 @@ def change(person: Person, application: Application, action: ActionId) -> None:
 
 
 def test_paper_and_back(
-    person: Person, qtbot: QtBot, application: Application, qapp: QApplication, lender: PracticeEndpoints
+    person: Person,
+    qtbot: QtBot,
+    application: Application,
+    qapp: QApplication,
+    lender: PracticeEndpoints,
+    ready: QSignalSpy,
 ) -> None:
     equity = person.see(QLabel, "account_equity")
     badge = application.window.top_bar.badge
     person.wait(lambda: equity.text() == "10,000.00 USDT", 30, "the practice account is there")
+    person.wait(lambda: ready.count() == 1, 30, "it trades")
     application.executor.add_strategy(StrategySpec("kept", "Kept", "BTC/USDT", "1m", "none", Decimal(100)))
     buy(application, "0.01")
     person.wait(lambda: len(person.rows("fills_table")) == 1, 20, "the order fills")
@@ -75,6 +82,7 @@ def test_paper_and_back(
     person.wait(
         lambda: [row["Strategy"] for row in person.rows("strategies_table")] == ["Kept"], 10, "the strategy comes along"
     )
+    person.wait(lambda: ready.count() == 2, 30, "it trades on paper")
     buy(application, "0.005")
     person.wait(lambda: len(person.rows("fills_table")) == 1, 20, "the paper account trades")
     assert list_orders(lender, "BTCUSDT") == []

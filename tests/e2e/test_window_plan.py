@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from PySide6.QtCore import QCoreApplication
+from PySide6.QtTest import QSignalSpy
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 from pytestqt.qtbot import QtBot
 
@@ -26,11 +27,12 @@ def resting(application: Application) -> int:
 
 
 def test_a_bracket_and_a_changed_order(
-    person: Person, qtbot: QtBot, application: Application, qapp: QApplication
+    person: Person, qtbot: QtBot, application: Application, qapp: QApplication, ready: QSignalSpy
 ) -> None:
     models = application.window.models
     equity = person.see(QLabel, "account_equity")
     person.wait(lambda: equity.text() == "10,000.00 USDT", 30, "the account is there")
+    person.wait(lambda: ready.count() == 1, 30, "it trades")
     person.wait(lambda: models.ticket_context("BTC/USDT").last is not None, 30, "there is a price")
     last = models.ticket_context("BTC/USDT").last
     assert last is not None

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from PySide6.QtCore import QCoreApplication
+from PySide6.QtTest import QSignalSpy
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 from pytestqt.qtbot import QtBot
 
@@ -29,9 +30,12 @@ def told(application: Application) -> list[str]:
     return [row.notice.title for row in models.notifications.records()]
 
 
-def test_limits_deny_and_halt(person: Person, qtbot: QtBot, application: Application, qapp: QApplication) -> None:
+def test_limits_deny_and_halt(
+    person: Person, qtbot: QtBot, application: Application, qapp: QApplication, ready: QSignalSpy
+) -> None:
     equity = person.see(QLabel, "account_equity")
     person.wait(lambda: equity.text() == "10,000.00 USDT", 30, "the account is there")
+    person.wait(lambda: ready.count() == 1, 30, "it trades")
     models = application.window.models
     person.wait(lambda: models.risk_settings is not None, 10, "the limits are told")
 

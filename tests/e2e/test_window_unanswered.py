@@ -37,8 +37,9 @@ def tell(application: Application, command: Callable[[PracticeControl], Awaitabl
     asyncio.run(told())
 
 
-def test_a_lost_answer_is_asked_for(person: Person, qtbot: QtBot, application: Application, qapp: QApplication) -> None:
-    ready = QSignalSpy(application.executor.ready)
+def test_a_lost_answer_is_asked_for(
+    person: Person, qtbot: QtBot, application: Application, qapp: QApplication, ready: QSignalSpy
+) -> None:
     models = application.window.models
     person.wait(lambda: ready.count() > 0, 30, "it trades")
     person.wait(lambda: models.ticket_context("BTC/USDT").last is not None, 30, "there is a price")

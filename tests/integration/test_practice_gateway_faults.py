@@ -24,6 +24,7 @@ from tests.integration.practice_clients import RawClient, raw_client
 from tests.integration.test_gateway_practice import BTC, connected
 
 # Fault -> what the gateway raises, and whether the order was placed. Where it may have been, the error must say so.
+# The ban outlasts the second for which the refusal before it makes the gateway wait.
 PLACEMENTS: dict[str, tuple[type[GatewayError], bool]] = {
     "lost:order": (AmbiguousOutcome, False),
     "lost-ack:order": (AmbiguousOutcome, True),
@@ -43,7 +44,7 @@ PLACEMENTS: dict[str, tuple[type[GatewayError], bool]] = {
     "error:order,code=-2015": (FatalGatewayError, False),
     "error:order,code=-1003,retry=1s": (RetryableError, False),
     "error:order,code=-1015,retry=1s": (RetryableError, False),
-    "ban,for=1s": (RetryableError, False),
+    "ban,for=2s": (RetryableError, False),
 }
 CANCELS: dict[str, tuple[type[GatewayError], str]] = {
     "lost:cancel,next=2": (NoAnswer, "NEW"),

@@ -181,9 +181,10 @@ class CcxtGateway:
         try:
             if self._client.exchange is None:
                 await self._client.open()
-            await self._sync.measure()
+            # First of all, as it tells the limits: what the venue says was used means nothing beside outdated ones.
             weights = self._profile.weights
             markets = await self._client.call(Operation.QUERY, weights.markets, lambda e: e.load_markets(True))
+            await self._sync.measure()
             found = [parse_instrument(market, self.venue, self._profile.fee_rule) for market in markets.values()]
             self._instruments = {i.symbol: i for i in found if i is not None}
             self._by_venue_symbol = {i.venue_symbol: i for i in self._instruments.values()}
