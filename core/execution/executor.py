@@ -133,10 +133,12 @@ class Executor:
             wall,
             new_id=new_id,
             owner_denies=self._owner_denies,
+            spawn=self._spawn,
             options=DeskOptions(
                 self._options.settle_s,
                 self._options.settle_poll_s,
                 self._options.backoff_s,
+                self._options.backoff_max_s,
                 self._options.cancel_attempts,
             ),
         )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from core.clock import Clock
 from core.domain.orders import (
@@ -28,13 +30,16 @@ from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution.account import AccountBook
 from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderUnknown
+from core.execution.backoff import Backoff
 from core.execution.book_keeper import BookKeeper
+from core.execution.book_reader import BookReader
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
+from core.execution.order_flow import HISTORY, OrderFlow
 from core.execution.order_manager import OrderManager, client_order_id
 from core.execution.order_state import IllegalTransition
-from core.execution.risk_context import HISTORY, OrderFlow, RiskContexts
+from core.execution.risk_context import RiskContexts
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 from core.signals.risk_management import Denied, RiskManager
@@ -58,6 +63,7 @@ class DeskOptions:
     settle_s: float
     settle_poll_s: float
     backoff_s: float
+    backoff_max_s: float
     cancel_attempts: int
 
 
@@ -65,6 +71,7 @@ class OrderDesk:
     """The order path of one account.
 
     Args:
+        spawn: runs what follows the books of traded markets.
         owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
 
     Attributes:
@@ -89,6 +96,7 @@ class OrderDesk:
         options: DeskOptions,
         new_id: Callable[[], str],
         owner_denies: Callable[[Intent], str],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -106,6 +114,14 @@ class OrderDesk:
         self._new_id = new_id
         account.is_traded = lambda symbol: symbol in gateway.instruments
         self.flow = OrderFlow(wall, account.market, lambda: account.newest_orders(HISTORY))
+        self._books = BookReader(
+            gateway,
+            risk,
+            marks,
+            self.flow,
+            spawn,
+            lambda: Backoff(random.Random(0), first_s=options.backoff_s, most_s=options.backoff_max_s),
+        )
         self._contexts = RiskContexts(
             gateway,
             manager,
@@ -177,7 +193,7 @@ class OrderDesk:
             UserError: trading has ended, or the journal cannot be written; nothing was sent.
         """
         await self._mark_watcher.freshen(intent.symbol)
-        book = await self._contexts.look_at_book(intent)
+        book = await self._books.look(intent)
         if self._closed:  # the lock is given back: another executor may have it by now
             raise UserError("Trading has ended; nothing was sent.", "Start trading again.")
         if not is_wanted():
@@ -199,6 +215,8 @@ class OrderDesk:
             return known.order
         order = await self._send(key)
         self._mark_watcher.watch(intent.symbol)
+        if book is not None:
+            self._books.follow(intent.symbol)  # the next order need not ask for it
         return await self._settle(order)
 
     async def _send(self, key: str) -> Order:

@@ -21,7 +21,7 @@ from core.errors import UserError
 from core.events import EventSink, Notice, RiskFigures, RiskSettingsChanged, Severity
 from core.execution.account import AccountBook
 from core.execution.loss_measure import COARSENESS
-from core.execution.risk_context import OrderFlow
+from core.execution.order_flow import OrderFlow
 from core.execution.trading_control import DRAWDOWN_REASON, TradingControl
 from core.signals.risk_management import RiskManager, RiskSettings, daily_loss_reached, drawdown_reached
 

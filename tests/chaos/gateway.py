@@ -369,8 +369,9 @@ class SimGateway:
     def watch_trades(self, symbol: str) -> AsyncIterator[Sequence[PublicTrade]]:
         raise NotImplementedError
 
-    def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
-        raise NotImplementedError
+    async def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
+        await asyncio.Event().wait()  # it never speaks: the book is asked for
+        yield await self.fetch_book(symbol, depth)
 
 
 class _Session:

@@ -15,7 +15,7 @@ import typer
 from app.benchmarks.catalogue import CATALOGUE
 from app.commands.root import COMMANDS, LazyGroup
 from app.i18n import Language, load_table
-from core.execution.risk_context import HABIT
+from core.execution.order_flow import HABIT
 from core.signals.risk.rules import SLIP_SHARE, USUAL_ORDERS
 from core.signals.risk_management import ReasonCode, RiskSettings
 

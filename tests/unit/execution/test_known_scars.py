@@ -15,6 +15,9 @@ from tests.unit.execution import test_known_scars_orders as orders
 from tests.unit.execution import test_known_scars_restarts as restarts
 from tests.unit.execution import test_known_scars_rules as rules
 from tests.unit.execution import test_known_scars_streams as streams
+from tests.unit.execution.paper import test_exchange as paper_exchange
+from tests.unit.execution.paper import test_executor_paper as paper_executor
+from tests.unit.execution.paper import test_gateway as paper_gateway
 
 Scar = tuple[int, str, Callable[..., object]]
 
@@ -85,6 +88,13 @@ SCARS: tuple[Scar, ...] = (
     (28, "freqtrade#7187", rules.test_a_ban_is_not_answered_with_more_requests_and_loses_no_order),
     (28, "OctoBot#2108", rules.test_an_order_refused_for_too_many_requests_is_not_sent_again_by_itself),
     (29, "freqtrade#9345", rules.test_the_machines_time_zone_is_in_no_time_of_an_order),
+    (36, "freqtrade#12454", paper_gateway.test_an_order_meets_the_book_that_holds_on_arrival),
+    (36, "freqtrade#11216", paper_gateway.test_a_resting_order_waits_its_turn_in_the_live_queue),
+    (36, "freqtrade#3389", paper_exchange.test_a_market_order_beyond_the_book_expires),
+    (36, "hummingbot#5318", paper_executor.test_a_resting_order_fills_by_the_live_market_and_is_told),
+    (36, "hummingbot#2633", paper_exchange.test_fees_are_paid_in_a_third_currency_while_there_is_enough_of_it),
+    (36, "hummingbot#3094", paper_executor.test_the_kill_switch_cancels_and_sells_at_the_live_market),
+    (36, "hummingbot#7370", paper_gateway.test_the_real_market_gateway_without_keys_is_taken_and_cannot_reach_an_account),
     (39, "vnpy#3399", rules.test_a_loop_that_dies_takes_trading_down_loudly_and_frees_everything),
     (43, "freqtrade#4023", rules.test_the_panic_stop_leaves_nothing_open_whatever_the_orders_are_in),
     (43, "freqtrade#12606", rules.test_a_limit_price_typed_by_hand_is_the_one_that_is_sent),
@@ -94,7 +104,7 @@ SCARS: tuple[Scar, ...] = (
         programs.test_a_second_program_with_the_key_refuses_in_every_folder_until_the_first_has_crashed,
     ),
 )
-COVERED = {*range(1, 23), 25, 26, 27, 28, 29, 39, 43, 44}
+COVERED = {*range(1, 23), 25, 26, 27, 28, 29, 36, 39, 43, 44}
 
 
 def test_every_complaint_about_orders_has_its_test() -> None:

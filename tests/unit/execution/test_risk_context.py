@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -23,16 +25,9 @@ from core.domain.orders import (
     Side,
     TradingMode,
 )
-from core.execution.api.gateway import RetryableError
-from core.execution.risk_context import (
-    BOOK_DEPTH,
-    BOOK_REMEMBERED_NS,
-    BOOK_SHARED_NS,
-    HABIT,
-    MINUTE_NS,
-    OrderFlow,
-    book_view,
-)
+from core.execution.api.gateway import GatewayError, RetryableError
+from core.execution.book_reader import BOOK_DEPTH, BOOK_REMEMBERED_NS, BOOK_SHARED_NS, book_view
+from core.execution.order_flow import HABIT, MINUTE_NS, OrderFlow
 from core.signals.risk.context import BookView
 from core.signals.risk_management import Denied, ReasonCode, RiskSettings
 from tests.unit.execution.conftest import Desk
@@ -189,6 +184,72 @@ async def test_without_a_book_the_order_is_judged_by_the_rest(desk: Desk, failur
 
     desk.venue.fetch_book = fetch_book  # type: ignore[method-assign]
     assert (await executor.place_order(BUY)).state is OrderState.FILLED
+
+
+@dataclass
+class BookFeed:
+    """A stream of books, and what it was asked for."""
+
+    queue: asyncio.Queue[BookSnapshot | GatewayError]
+    opened: list[str]
+
+    async def watch(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
+        self.opened.append(symbol)
+        while True:
+            item = await self.queue.get()
+            if isinstance(item, GatewayError):
+                raise item
+            yield item
+
+    async def tell(self, item: BookSnapshot | GatewayError) -> None:
+        self.queue.put_nowait(item)
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def feed(desk: Desk) -> BookFeed:
+    made = BookFeed(asyncio.Queue(), [])
+    desk.venue.watch_book = made.watch  # type: ignore[method-assign]
+    return made
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5.0):
+        while not condition():  # noqa: ASYNC110 - what happens is the executor's own doing
+            await asyncio.sleep(0.01)
+
+
+async def test_a_book_asked_for_once_is_followed_from_then_on(desk: Desk, books: Books, feed: BookFeed) -> None:
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, order_type=OrderType.LIMIT, limit_price=D(99)))
+    assert feed.opened == [], "a limit order needs no book"
+    await executor.place_order(replace(BUY, quantity=D("0.1")))
+    await feed.tell(snapshot(asks=((100.0, 0.5), (110.0, 9.0))))
+    assert feed.opened == ["BTC/USDT"]
+    desk.venue.clock.advance(BOOK_REMEMBERED_NS)
+    await feed.tell(snapshot(asks=((100.0, 0.5), (110.0, 9.0))))
+    assert (await executor.place_order(BUY)).reason_code == "SLIPPAGE", "it is judged by what the stream said last"
+    desk.venue.clock.advance(NS_PER_S // 2 - 1)
+    await feed.tell(snapshot(asks=((100.0, 2.0), (110.0, 9.0))))
+    assert (await executor.place_order(replace(BUY, quantity=D("1.1")))).state is OrderState.FILLED
+    assert len(books.asked) == 1, "and the venue is not asked again"
+    await feed.tell(snapshot(asks=((100.0, 2.0), (110.0, 9.0))))
+    again = await executor.place_order(replace(BUY, quantity=D("1.2")))
+    assert again.reason_code == "SLIPPAGE", "a book just heard may have been cut before the last order"
+    desk.venue.clock.advance(BOOK_REMEMBERED_NS)
+    await executor.place_order(replace(BUY, quantity=D("0.2")))
+    assert len(books.asked) == 2, "where the stream has fallen silent the venue is asked"
+    assert feed.opened == ["BTC/USDT"]
+
+
+async def test_a_broken_book_stream_is_told_and_opened_again(desk: Desk, books: Books, feed: BookFeed) -> None:
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, quantity=D("0.1")))
+    await feed.tell(RetryableError("cut", ""))
+    assert "book:BTC/USDT" in desk.venue.monitor._troubles
+    await until(lambda: len(feed.opened) == 2)
+    await feed.tell(snapshot())
+    assert "book:BTC/USDT" not in desk.venue.monitor._troubles
 
 
 # --- the clock ----------------------------------------------------------------------------------------------------
