@@ -94,7 +94,11 @@ SCARS: tuple[Scar, ...] = (
     (36, "hummingbot#5318", paper_executor.test_a_resting_order_fills_by_the_live_market_and_is_told),
     (36, "hummingbot#2633", paper_exchange.test_fees_are_paid_in_a_third_currency_while_there_is_enough_of_it),
     (36, "hummingbot#3094", paper_executor.test_the_kill_switch_cancels_and_sells_at_the_live_market),
-    (36, "hummingbot#7370", paper_gateway.test_the_real_market_gateway_without_keys_is_taken_and_cannot_reach_an_account),
+    (
+        36,
+        "hummingbot#7370",
+        paper_gateway.test_the_real_market_gateway_without_keys_is_taken_and_cannot_reach_an_account,
+    ),
     (39, "vnpy#3399", rules.test_a_loop_that_dies_takes_trading_down_loudly_and_frees_everything),
     (43, "freqtrade#4023", rules.test_the_panic_stop_leaves_nothing_open_whatever_the_orders_are_in),
     (43, "freqtrade#12606", rules.test_a_limit_price_typed_by_hand_is_the_one_that_is_sent),
