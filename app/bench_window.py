@@ -31,6 +31,7 @@ TRAIN_LIMIT_S = 240.0
 TRAIN_EPOCHS = 30
 CHART_BARS = 1_000_000
 CHART_FRAMES = 200
+PULSE_MS = 20
 
 
 def main(arguments: list[str]) -> int:
@@ -124,13 +125,15 @@ class OpenWindow:
     def _turn(self) -> None:
         from PySide6.QtCore import QEventLoop
 
-        # Waits for events like the real loop does, so that idle time is not spent spinning.
-        self.qapp.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 50)
+        # Waits for events like the real loop does: a thread that spins would hold the interpreter against all others.
+        # The variant that takes a time does not wait, so a timer ends the wait.
+        self.qapp.processEvents(QEventLoop.ProcessEventsFlag.AllEvents | QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
 
 
 @contextmanager
 def open_window() -> Iterator[OpenWindow]:
     """Make the window over a new data folder; whoever uses it connects it and quits."""
+    from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
     from app.qt_start import prepare_process
@@ -149,7 +152,10 @@ def open_window() -> Iterator[OpenWindow]:
         crash = CrashHandler(paths.logs)
         crash.install()
         application = Application(qapp, GuiOptions(speed="60", language="en", theme="dark"), paths, crash)
+        pulse = QTimer()
+        pulse.start(PULSE_MS)
         yield OpenWindow(qapp, application)
+        pulse.stop()
         end_qt_objects(application)
         crash.close()
 

@@ -285,6 +285,7 @@ class Application(QObject):
         desk.strategy_wanted.connect(self._on_strategy_wanted)
         desk.training_wanted.connect(self._on_training_wanted)
         window.train_requested.connect(desk.open_wizard)
+        window.reconnect_requested.connect(self.practice.revive)
         window.close_requested.connect(self.lifecycle.quit)
         window.notice_added.connect(self._on_notice_added)
         self.log_bridge.line_logged.connect(window.add_log)

@@ -10,7 +10,9 @@ from app.i18n import format_exact, tr, tr_count
 from app.models.hub import WindowModels
 from app.models.orders_model import side_text
 from core.domain.order_plans import OrderPlan
+from core.domain.orders import Order, OrderState
 
+_UNANSWERED = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 MAX_NAMED = 4  # more would make the question longer than the screen
 
 
@@ -35,16 +37,37 @@ def closing_stakes(models: WindowModels) -> tuple[str, ...]:
                 names=_listed([f"{format_exact(p.quantity)} {p.symbol}" for p in held]),
             )
         )
-    if orders := [order.intent for order in models.orders.open_orders()]:
+    return (*lines, *_order_lines(models.orders.open_orders()), *_plan_lines(models.plans.under_way()))
+
+
+def _order_lines(orders: Sequence[Order]) -> tuple[str, ...]:
+    lines: list[str] = []
+    if doubtful := [_order_name(order) for order in orders if order.state in _UNANSWERED]:
+        lines.append(
+            tr_count(
+                "{n} order ({names}) has no answer yet: whether the exchange has it is found out at the next start. "
+                "It may be filled meanwhile.",
+                "{n} orders ({names}) have no answer yet: whether the exchange has them is found out at the next "
+                "start. They may be filled meanwhile.",
+                len(doubtful),
+                names=_listed(doubtful),
+            )
+        )
+    if resting := [_order_name(order) for order in orders if order.state not in _UNANSWERED]:
         lines.append(
             tr_count(
                 "{n} order ({names}) stays at the exchange and may still be filled.",
                 "{n} orders ({names}) stay at the exchange and may still be filled.",
-                len(orders),
-                names=_listed([f"{side_text(o.side)} {format_exact(o.quantity)} {o.symbol}" for o in orders]),
+                len(resting),
+                names=_listed(resting),
             )
         )
-    return (*lines, *_plan_lines(models.plans.under_way()))
+    return tuple(lines)
+
+
+def _order_name(order: Order) -> str:
+    intent = order.intent
+    return f"{side_text(intent.side)} {format_exact(intent.quantity)} {intent.symbol}"
 
 
 def _plan_lines(plans: Sequence[OrderPlan]) -> tuple[str, ...]:

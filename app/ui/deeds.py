@@ -55,10 +55,12 @@ class Deeds(QObject):
     Signals:
         market_chosen: unified symbol to look at.
         train_requested: open the training wizard.
+        reconnect_requested: try now whatever has to be there before trading can connect.
     """
 
     market_chosen = Signal(str)
     train_requested = Signal()
+    reconnect_requested = Signal()
 
     def __init__(self, services: WindowServices, parts: WindowParts) -> None:
         super().__init__(parts.window)
@@ -72,7 +74,7 @@ class Deeds(QObject):
             ActionId.KILL: self.kill,
             ActionId.KILL_FLATTEN: self.ask_flatten,
             ActionId.REARM: parts.questions.ask_rearm,
-            ActionId.RECONNECT: services.trading.reconnect,
+            ActionId.RECONNECT: self._reconnect,
             ActionId.KEYS: self._show_keys,
             ActionId.RISK_LIMITS: self._show_risk_limits,
             ActionId.NEW_ACCOUNT: self._ask_new_account,
@@ -180,6 +182,10 @@ class Deeds(QObject):
 
     def _reset_layout(self) -> None:
         self._parts.layouts.apply(self._parts.layouts.preset)
+
+    def _reconnect(self) -> None:
+        self.reconnect_requested.emit()
+        self._services.trading.reconnect()
 
     def _add_strategy(self) -> None:
         self._parts.layouts.show(DockName.STRATEGIES)

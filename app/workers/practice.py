@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, Signal, Slot
 
 from app.workers.base import WorkerThread
 from core.errors import UserError
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from core.practice.process import PracticeProcess
 
 WATCH_S = 0.5
-STEADY_S = 30.0  # one that ends sooner than this after its start would only end again
+STEADY_S = 30.0  # one that ends sooner than this after its start may only end again
+PAUSES_S = (0.5, 2.0, 5.0)  # before it is started again nevertheless; then a person is asked
 
 
 class PracticeHost(WorkerThread):
@@ -33,7 +34,7 @@ class PracticeHost(WorkerThread):
     Signals:
         ready: the exchange answers.
         restarted: it had ended although nobody stopped it, and runs again at the same address.
-        died: it ended although nobody stopped it and was not started again; carries a `UserError`.
+        died: it ended although nobody stopped it and is not started again before `revive`; carries a `UserError`.
     """
 
     ready = Signal()
@@ -53,6 +54,7 @@ class PracticeHost(WorkerThread):
         super().__init__("practice", parent)
         self._make = make
         self._woken = threading.Event()
+        self._wanted = threading.Event()
         self._starting: PracticeProcess | None = None
         self.endpoints: Future[PracticeEndpoints] = Future()
 
@@ -73,6 +75,7 @@ class PracticeHost(WorkerThread):
             raise
         self.endpoints.set_result(endpoints)
         self.ready.emit()
+        failures = 0
         while True:
             began = time.monotonic()
             try:
@@ -81,18 +84,37 @@ class PracticeHost(WorkerThread):
                         return
             finally:
                 process.stop()
-            if self.stop_requested:
+            failures = 0 if time.monotonic() - began >= STEADY_S else failures + 1
+            if failures > len(PAUSES_S):
+                failures = 0
+                keeps = UserError("The practice exchange keeps ending.", "Look at the log, then choose Reconnect.")
+                if not self._give_up(keeps):
+                    return
+            elif failures and self._woken.wait(PAUSES_S[failures - 1]):
                 return
-            if time.monotonic() - began < STEADY_S:
-                self.died.emit(UserError("The practice exchange has ended unexpectedly.", "Start the program again."))
-                return
-            try:
-                process, _ = self._start(endpoints)
-            except UserError as exc:
-                if not self.stop_requested:
-                    self.died.emit(exc)
-                return
+            while True:
+                try:
+                    process, _ = self._start(endpoints)
+                    break
+                except UserError as exc:
+                    if not self._give_up(exc):
+                        return
             self.restarted.emit()
+
+    @Slot()
+    def revive(self) -> None:
+        """Start the exchange again where it was given up; without effect while it runs. Any thread."""
+        self._wanted.set()
+
+    def _give_up(self, trouble: UserError) -> bool:
+        """Say why the exchange is not started again and wait for a person; whether he wants it started."""
+        self._wanted.clear()
+        if not self.stop_requested:
+            self.died.emit(trouble)
+        while not self.stop_requested:
+            if self._wanted.wait(WATCH_S):
+                return True
+        return False
 
     def _start(self, resume: PracticeEndpoints | None) -> tuple[PracticeProcess, PracticeEndpoints]:
         self._starting = process = self._make(resume)

@@ -40,6 +40,7 @@ from core.execution.process_lock import ExecutorLock
 from core.execution.records import OrderRecord
 from core.execution.trading_control import DRAWDOWN_REASON, state_at_rest
 from core.practice.orders import Fill, Rejection
+from core.signals.risk_management import ReasonCode
 from tests.chaos import invariants
 from tests.chaos.faults import Fault, FaultPlan
 from tests.chaos.gateway import SimGateway
@@ -57,6 +58,11 @@ _KINDS = {
     "stop": OrderType.STOP_LOSS_LIMIT,
 }
 _RESPAWN_S = 2.0
+# Why a program that has recovered may still deny an order, and the state that its own watch must be in then.
+_LIMITS_REACHED = {
+    ReasonCode.DRAWDOWN.value: TradingState.HALTED,
+    ReasonCode.DAILY_LOSS.value: TradingState.REDUCING,
+}
 _PATIENCE_S = (13.0, 15.0, 40.0, 80.0, 120.0)
 
 
@@ -323,6 +329,10 @@ class World(WishSteps):
         task = self.life.spawn(self.life.executor.submit(intent))
         await asyncio.wait({task}, timeout=20)
         order = task.result() if task.done() and not task.cancelled() and task.exception() is None else None
+        if order is not None and order.reason_code in _LIMITS_REACHED:
+            await asyncio.sleep(2.0)  # the gate asks at every order, the watch every half second
+            if self.life.executor.trading_state is _LIMITS_REACHED[order.reason_code]:
+                return
         if order is None or order.state is not OrderState.FILLED:
             self.violate("trades-no-more", f"the order after the recovery became {order}")
 

@@ -36,6 +36,7 @@ WAYS: dict[str, frozenset[str]] = {
     "core.execution.order_manager": frozenset({"OrderManager.transmit", "OrderManager.cancel"}),
     "core.execution.synchroniser": frozenset({"Synchroniser.ask_about", "Synchroniser.book_missing_fills"}),
     "core.execution.book_keeper": frozenset({"BookKeeper.refresh_balances"}),
+    "core.execution.book_reader": frozenset({"BookReader.look"}),
     "core.execution.mark_watcher": frozenset({"MarkWatcher.freshen"}),
     "core.execution.journal": frozenset({"Journal.insert_order", "Journal.update_order", "Journal.book_fill"}),
     "core.execution.api.ccxt_gateway": frozenset(

@@ -531,6 +531,11 @@ def test_closing_lists_what_is_at_stake(qtbot: QtBot, qapp: QApplication, tmp_pa
         kit.window.on_executor_event(OrderUpdated(sample_order(number, NOW_NS)))
     kit.window.refresh_now()
     assert sum("and 5 more) stay at the exchange" in line for line in kit.window.stakes()) == 1
+    for state in (OrderState.UNKNOWN, OrderState.SUBMITTED):
+        kit.window.on_executor_event(OrderUpdated(replace(sample_order(10, NOW_NS), state=state)))
+        kit.window.refresh_now()
+        assert sum("has no answer yet" in line for line in kit.window.stakes()) == 1
+        assert sum("and 4 more) stay at the exchange" in line for line in kit.window.stakes()) == 1
     qtbot.waitUntil(lambda: not kit.window.findChildren(ConfirmDialog))
     kit.window.close()
     press(qtbot, kit, "close_dialog", "tray")

@@ -79,29 +79,85 @@ ENDPOINTS = PracticeEndpoints(
 )
 
 
-def test_an_exchange_that_ends_is_started_again_at_its_address_unless_it_ends_at_once(
-    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[MortalProcess] = []
+@pytest.fixture
+def made() -> list[MortalProcess]:
+    return []
+
+
+@pytest.fixture
+def mortal(made: list[MortalProcess], monkeypatch: pytest.MonkeyPatch) -> Iterator[PracticeHost]:
+    """A host whose exchanges are ended by the test, in a time where everything goes faster."""
 
     def make(resume: PracticeEndpoints | None) -> MortalProcess:
         made.append(MortalProcess(resume))
         return made[-1]
 
     monkeypatch.setattr("app.workers.practice.WATCH_S", 0.01)
-    monkeypatch.setattr("app.workers.practice.STEADY_S", 0.0)
+    monkeypatch.setattr("app.workers.practice.PAUSES_S", (0.01, 0.02))
     host = PracticeHost(make)  # type: ignore[arg-type]
-    try:
-        with qtbot.waitSignal(host.ready):
-            host.start()
-        with qtbot.waitSignal(host.restarted):
-            made[0].running = False
-        assert [process.resume for process in made] == [None, ENDPOINTS]
-        monkeypatch.setattr("app.workers.practice.STEADY_S", 60.0)
-        with qtbot.waitSignal(host.died) as told:
-            made[1].running = False
-        assert isinstance(told.args[0], UserError)
-        assert len(made) == 2
-    finally:
-        assert host.stop(5)
+    yield host
+    assert host.stop(5)
     assert not made[-1].running
+
+
+def test_an_exchange_that_ends_is_started_again_at_its_address(
+    qtbot: QtBot, mortal: PracticeHost, made: list[MortalProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.workers.practice.STEADY_S", 0.0)
+    with qtbot.waitSignal(mortal.ready):
+        mortal.start()
+    for count in range(1, 6):  # as often as it takes: it lived long enough each time
+        with qtbot.waitSignal(mortal.restarted):
+            made[-1].running = False
+        assert [process.resume for process in made] == [None, *[ENDPOINTS] * count]
+
+
+def test_an_exchange_that_keeps_ending_is_given_up_until_a_person_asks_for_it(
+    qtbot: QtBot, mortal: PracticeHost, made: list[MortalProcess]
+) -> None:
+    with qtbot.waitSignal(mortal.ready):
+        mortal.start()
+    for _ in range(2):
+        for _ in range(2):
+            with qtbot.waitSignal(mortal.restarted):
+                made[-1].running = False
+        with qtbot.waitSignal(mortal.died) as told:
+            made[-1].running = False
+        assert isinstance(told.args[0], UserError)
+        qtbot.wait(50)
+        count = len(made)
+        with qtbot.waitSignal(mortal.restarted):
+            mortal.revive()
+        assert len(made) == count + 1
+
+
+def test_one_that_was_given_up_does_not_hold_up_the_quit(
+    qtbot: QtBot, mortal: PracticeHost, made: list[MortalProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.workers.practice.PAUSES_S", ())
+    with qtbot.waitSignal(mortal.ready):
+        mortal.start()
+    with qtbot.waitSignal(mortal.died):
+        made[-1].running = False
+    assert mortal.stop(5)
+    assert len(made) == 1
+
+
+def test_an_exchange_that_cannot_be_started_again_waits_for_a_person(
+    qtbot: QtBot, mortal: PracticeHost, made: list[MortalProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with qtbot.waitSignal(mortal.ready):
+        mortal.start()
+
+    def refuse(self: MortalProcess) -> PracticeEndpoints:
+        raise UserError("Port 4711 is already in use.", "")
+
+    with monkeypatch.context() as taken:
+        taken.setattr(MortalProcess, "start", refuse)
+        with qtbot.waitSignal(mortal.died) as told:
+            made[-1].running = False
+        assert "Port 4711" in told.args[0].message
+        with qtbot.waitSignal(mortal.died):
+            mortal.revive()
+    with qtbot.waitSignal(mortal.restarted):
+        mortal.revive()
