@@ -60,7 +60,8 @@ def test_limits_deny_and_halt(
     person.press(QAbstractButton, "risk_apply", dialog)
     person.wait(lambda: models.trading_state is TradingState.HALTED, 10, "the drawdown halts")
     shoot(person, "risk_halted")
-    assert "Drawdown limit reached: trading is halted" in told(application)
+    title = "Drawdown limit reached: trading is halted"
+    person.wait(lambda: title in told(application), 10, "the person is told why")
 
     application.lifecycle.quit()
     assert qapp.exec() == 0

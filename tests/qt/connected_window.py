@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-from PySide6.QtCore import QEventLoop
+from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtTest import QSignalSpy
 from PySide6.QtWidgets import QApplication
 
@@ -31,10 +31,13 @@ def top_level_modules() -> list[str]:
 
 def wait(qapp: QApplication, done: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + LIMIT_S
+    pulse = QTimer()  # ends a wait for events in time
+    pulse.start(50)
     while not done():
         if time.monotonic() > deadline:
             raise TimeoutError(what)
-        qapp.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 50)
+        qapp.processEvents(QEventLoop.ProcessEventsFlag.AllEvents | QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+    pulse.stop()
 
 
 def main(data_dir: str, model_id: str) -> int:
