@@ -33,7 +33,7 @@ from core.execution.records import (
     StrategyRecord,
     TradingStateRecord,
 )
-from core.persistence.engine import database_errors, open_engine
+from core.persistence.engine import database_errors, open_engine, replacing
 from core.persistence.models import (
     CommandRow,
     EquityRow,
@@ -55,8 +55,14 @@ from core.signals.risk_management import RiskSettings
 
 _OPEN = [state.value for state in OrderState if not state.is_terminal]
 
-# What every fill needs, made once: building a statement takes longer than executing it.
+# Made once: building a statement takes longer than executing it.
 _INSERT_FILL = upsert(FillRow).on_conflict_do_nothing()
+_INSERT_EQUITY = upsert(EquityRow).on_conflict_do_nothing()
+_SAVE_PLAN = replacing(OrderPlanRow, "plan_id")
+_SAVE_OWNERSHIP = replacing(OwnershipRow, "symbol")
+_SAVE_STRATEGY = replacing(StrategyRow, "strategy_id")
+_SAVE_STATE = replacing(TradingStateRow, "row_id")
+_SAVE_META = replacing(MetaRow, "key")
 _UPDATE_ORDER = sa.update(OrderRow).where(OrderRow.client_order_id == sa.bindparam("of_order"))
 _FIND_FILL = sa.select(FillRow.trade_id).where(
     FillRow.venue == sa.bindparam("of_venue"),
@@ -242,10 +248,8 @@ class Journal:
 
     def save_plan(self, plan: OrderPlan) -> None:
         """Insert or replace an order plan."""
-        statement = upsert(OrderPlanRow).values(rows.plan_values(plan))
-        changed = {c.name: c for c in statement.excluded if c.name != "plan_id"}
         with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["plan_id"], set_=changed))
+            connection.execute(_SAVE_PLAN, rows.plan_values(plan))
 
     def plans(self, limit: int | None = None) -> list[OrderPlan]:
         """Return the newest order plans (all without `limit`), oldest first."""
@@ -368,10 +372,8 @@ class Journal:
     def set_ownership(self, record: OwnershipRecord) -> None:
         """Write who may trade a market, and the command that led to it."""
         values = books.ownership_values(record)
-        statement = upsert(OwnershipRow).values(values)
-        changed = {c.name: c for c in statement.excluded if c.name != "symbol"}
         with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["symbol"], set_=changed))
+            connection.execute(_SAVE_OWNERSHIP, values)
             _command(connection, "ownership", values, record.since_ns)
 
     def _save_positions(self, connection: sa.Connection, *positions: Position) -> None:
@@ -387,10 +389,8 @@ class Journal:
 
     def save_strategy(self, record: StrategyRecord) -> None:
         """Insert or replace a strategy."""
-        statement = upsert(StrategyRow).values(rows.strategy_values(record))
-        changed = {c.name: c for c in statement.excluded if c.name != "strategy_id"}
         with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["strategy_id"], set_=changed))
+            connection.execute(_SAVE_STRATEGY, rows.strategy_values(record))
 
     def delete_strategy(self, strategy_id: str) -> None:
         """Forget a strategy; its orders, fills and position stay."""
@@ -414,10 +414,8 @@ class Journal:
     def set_trading_state(self, record: TradingStateRecord) -> None:
         """Write the trading state, and the command that led to it."""
         values = {"state": record.state.value, "reason": record.reason, "epoch": record.epoch}
-        statement = upsert(TradingStateRow).values(row_id=1, since_ns=record.since_ns, **values)
-        changed = {c.name: c for c in statement.excluded if c.name != "row_id"}
         with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["row_id"], set_=changed))
+            connection.execute(_SAVE_STATE, {"row_id": 1, "since_ns": record.since_ns, **values})
             _command(connection, "trading_state", values, record.since_ns)
 
     def risk_settings(self) -> RiskSettings | None:
@@ -447,17 +445,15 @@ class Journal:
 
     def set_meta(self, key: str, value: str) -> None:
         """Write a fact about the journal."""
-        statement = upsert(MetaRow).values(key=key, value=value)
         with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+            connection.execute(_SAVE_META, {"key": key, "value": value})
 
     # --- equity -----------------------------------------------------------------------------------------------
 
     def add_equity(self, time_ns: int, pnl: Decimal, *, day_start: bool = False) -> None:
         """Keep the profit at one moment (quote currency); the first one at a moment stays."""
-        statement = upsert(EquityRow).values(time_ns=time_ns, pnl=pnl, day_start=day_start)
         with self._write() as connection:
-            connection.execute(statement.on_conflict_do_nothing())
+            connection.execute(_INSERT_EQUITY, {"time_ns": time_ns, "pnl": pnl, "day_start": day_start})
 
     def day_start(self) -> tuple[int, Decimal] | None:
         """Return (time in ns, profit) of the newest start of a day."""

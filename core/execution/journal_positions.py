@@ -10,26 +10,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from core.domain.money import parse_decimal
 from core.domain.positions import Cursor, FundingPayment, FundingShare, Lot, Ownership, Position, Transfer
 from core.execution.records import OwnershipRecord
+from core.persistence.engine import replacing
 from core.persistence.models import FundingRow, LotRow, PositionRow
 
 Row = Mapping[str, Any]
 Place = tuple[str, str, str]  # venue, symbol, owner
 
-
-def _save_statement() -> sa.Executable:
-    keys = ["venue", "symbol", "owner"]
-    statement = upsert(PositionRow)
-    changed = {c.name: c for c in statement.excluded if c.name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
-
-
 # Made once: building a statement takes longer than executing it, and a fill needs all of them.
-_SAVE_POSITION = _save_statement()
+_SAVE_POSITION = replacing(PositionRow, "venue", "symbol", "owner")
 _INSERT_LOT = sa.insert(LotRow)
 _DELETE_LOT = sa.delete(LotRow).where(
     LotRow.venue == sa.bindparam("of_venue"),

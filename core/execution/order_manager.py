@@ -46,6 +46,8 @@ from core.signals.risk_management import Approved, Denied, ReasonCode
 ID_PREFIX = "maru-"
 RECENT_ORDERS = 2_000
 ANNOUNCED = 500
+# An order is shown when it has left: whoever is shown it takes the interpreter from the one who sends it.
+SHOWN_AFTER_S = 0.005
 # Ends of an order that the venue itself overrules by showing it.
 _NOT_THERE = tuple(
     code.value for code in (ReasonCode.NEVER_ARRIVED, ReasonCode.DECLARED_GONE, ReasonCode.GONE_AT_VENUE)
@@ -201,7 +203,6 @@ class OrderManager:
         self._in_flight.add(record.key)
         self._permits[record.key] = self.armed_epoch
         self._idle.clear()
-        self._sink(OrderUpdated(order))
         return record.key
 
     def revoke(self) -> None:
@@ -214,6 +215,7 @@ class OrderManager:
             if not self._may_send(key):
                 self._end_unsent(key)
             else:
+                asyncio.get_running_loop().call_later(SHOWN_AFTER_S, self._announce_sent, key)
                 request = _request(self._existing(key).order, partial(self._may_send, key))
                 self.apply_report(await self._gateway.submit_order(request))
         except SendRevoked:
@@ -237,6 +239,12 @@ class OrderManager:
             if not self._in_flight:
                 self._idle.set()
         return self._existing(key).order
+
+    def _announce_sent(self, key: str) -> None:
+        """Show an order of which nothing is known yet but that it was sent."""
+        record = self._records.get(key)
+        if record is not None and record.order.state is OrderState.SUBMITTED:
+            self._sink(OrderUpdated(record.order))
 
     def deny(self, denied: Denied) -> Order:
         """Journal and announce an intent that risk refused."""

@@ -18,10 +18,11 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.orders import Intent, IntentSource, Order
 from core.domain.positions import Position
 from core.errors import UserError
-from core.events import EventSink, Notice, Severity, SignalEmitted, StrategyState, StrategyStatus
+from core.events import EventSink, ExecutorEvent, Notice, Severity, SignalEmitted, StrategyState, StrategyStatus
 from core.execution.api.gateway import ExchangeGateway, GatewayError
 from core.execution.journal import Journal
 from core.execution.marks import Marks
+from core.execution.order_manager import SHOWN_AFTER_S
 from core.execution.position_tracker import net_pnl
 from core.execution.records import StrategyRecord
 from core.strategies.model_strategy import ModelStrategy
@@ -69,6 +70,19 @@ class _Entry:
     def feed(self) -> FeedKey:
         """The candle feed it lives on."""
         return self.record.spec.symbol, Timeframe(self.record.spec.timeframe)
+
+
+class _Once:
+    """Tells an event when it is called for the first time."""
+
+    def __init__(self, sink: EventSink, event: ExecutorEvent) -> None:
+        self._sink = sink
+        self._event: ExecutorEvent | None = event
+
+    def __call__(self) -> None:
+        event, self._event = self._event, None
+        if event is not None:
+            self._sink(event)
 
 
 class StrategyRunner:
@@ -340,13 +354,15 @@ class StrategyRunner:
             # Before the order: a crash between the two loses a decision, it never makes it twice.
             target = decision.signal.target_weight
             self._save(entry, replace(entry.record, last_bar_ns=candle.open_time_ns, last_target=target))
-            self._sink(SignalEmitted(decision.signal))
+            show = _Once(self._sink, SignalEmitted(decision.signal))
+            asyncio.get_running_loop().call_later(SHOWN_AFTER_S, show)  # the order comes first
             if decision.intent is not None and self._is_too_late(candle):
                 # After a pause of the machine every missed bar arrives at once: orders of hours ago must not go out.
                 opened = to_datetime(candle.open_time_ns)
                 _log.warning("%s: no order for the bar of %s, it is too old", spec.title, opened)
             elif decision.intent is not None:
                 await self._path.submit(decision.intent)
+            show()
             self._announce(entry)
         except (UserError, GatewayError) as exc:
             await self._fail(entry, strategy, exc.message)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from core.errors import UserError
@@ -53,6 +54,16 @@ def database_errors(path: Path) -> Iterator[None]:
         if translated is None:
             raise
         raise translated from exc
+
+
+def replacing(row: type[Any], *keys: str) -> sa.Executable:
+    """Return the statement that inserts a row of a table, or replaces the one with the same keys.
+
+    To be made once and executed with all columns of the table: building it takes longer than executing it.
+    """
+    statement = insert(row)
+    changed = {column.name: column for column in statement.excluded if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def open_engine(path: Path, *, synchronous: Literal["FULL", "NORMAL"]) -> sa.Engine:

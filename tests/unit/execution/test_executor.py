@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ from core.domain.orders import Intent, IntentSource, OrderDraft, OrderState, Ord
 from core.errors import UserError
 from core.events import ConnectionStatus, FillBooked, IntentDenied, OrderUpdated, PositionChanged
 from core.execution.api.gateway import AmbiguousOutcome
+from core.execution.order_manager import SHOWN_AFTER_S
 from tests.unit.execution.conftest import Desk
 
 BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
@@ -24,12 +26,32 @@ async def test_a_manual_market_order_ends_in_the_books(desk: Desk) -> None:
     assert position.quantity == Decimal("0.4995")  # the fee was taken from what was bought
     assert position.fees == Decimal("0.05")
     states = [event.order.state for event in desk.said(OrderUpdated)]
-    assert states[0] is OrderState.SUBMITTED
     assert states[-1] is OrderState.FILLED
     assert len(desk.said(FillBooked)) == 1
     assert desk.said(PositionChanged)[-1].position == position
     assert [r.order for r in desk.journal.orders()] == [order]
     assert desk.said(ConnectionStatus)
+
+
+async def test_an_order_that_waits_for_its_answer_is_shown(desk: Desk) -> None:
+    executor = await desk.start()
+    answer, send = asyncio.Event(), desk.venue.submit_order
+
+    async def slowly(request):
+        await answer.wait()
+        return await send(request)
+
+    desk.venue.submit_order = slowly
+    order = asyncio.create_task(executor.place_order(BUY))
+    async with asyncio.timeout(5):
+        while not desk.said(OrderUpdated):  # noqa: ASYNC110 - shown after a moment of its own
+            await asyncio.sleep(0.001)
+    assert [event.order.state for event in desk.said(OrderUpdated)] == [OrderState.SUBMITTED]
+    answer.set()
+    assert (await order).state is OrderState.FILLED
+    states = [event.order.state for event in desk.said(OrderUpdated)]
+    await asyncio.sleep(2 * SHOWN_AFTER_S)
+    assert [event.order.state for event in desk.said(OrderUpdated)] == states, "what is known better is not overruled"
 
 
 async def test_the_intent_is_on_disk_before_the_request_leaves(desk: Desk) -> None:
