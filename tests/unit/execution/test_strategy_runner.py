@@ -201,7 +201,7 @@ async def test_too_little_history_is_waited_for(trading: Desk, model: ScriptedMo
         trading.venue.push_candle(bar(index))
     await until(lambda: len(trading.venue.sent) == 1)
     assert states(trading)[-1] is StrategyState.RUNNING
-    assert len(trading.said(SignalEmitted)) == 1
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
 
 
 async def test_a_bug_in_a_model_stops_that_strategy_alone(trading: Desk, model: ScriptedModel) -> None:
