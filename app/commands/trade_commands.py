@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from core.domain.money import parse_decimal, plain
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind
 from core.domain.orders import Order, OrderChange, OrderDraft, OrderType, Side, TimeInForce
+from core.domain.positions import Ownership
 from core.errors import UserError
 from core.execution.api.gateway import GatewayError
 
@@ -162,6 +163,18 @@ async def _resume_plan(executor: Executor, request: Mapping[str, Any]) -> Json:
     return {"plan": str(request["plan"]), "state": "working"}
 
 
+async def _take_over(executor: Executor, request: Mapping[str, Any]) -> Json:
+    symbol = str(request["symbol"])
+    await executor.take_over(symbol, move=bool(request.get("move", False)))
+    return {"symbol": symbol, "ownership": Ownership.MANUAL.value}
+
+
+async def _hand_back(executor: Executor, request: Mapping[str, Any]) -> Json:
+    symbol, to = str(request["symbol"]), Ownership(request.get("to", Ownership.SHARED.value))
+    await executor.hand_back(symbol, to, move_to=str(request.get("move_to", "")))
+    return {"symbol": symbol, "ownership": to.value}
+
+
 async def _kill(executor: Executor, request: Mapping[str, Any]) -> Json:
     report = await executor.kill(bool(request.get("flatten", False)), "kill by command")
     return {"complete": report.complete, "summary": report.summary()}
@@ -204,6 +217,8 @@ _HANDLERS: Mapping[str, Callable[[Executor, Mapping[str, Any]], Awaitable[Json]]
     "plan": _plan,
     "cancel_plan": _cancel_plan,
     "resume_plan": _resume_plan,
+    "take_over": _take_over,
+    "hand_back": _hand_back,
     "kill": _kill,
     "rearm": _rearm,
     "state": _state,

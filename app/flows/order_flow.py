@@ -16,7 +16,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from app.flows.amount import Sentence
-from app.flows.reason_text import Reason
+from app.flows.reason_text import Reason, Refusal
 from app.i18n import format_exact, mark, round_decimals
 from app.services import OrderDraft
 from core.clock import NS_PER_MS, NS_PER_S
@@ -35,6 +35,7 @@ from core.domain.orders import (
 )
 from core.domain.positions import Ownership
 from core.events import DraftRefused, ExecutorEvent, IntentDenied, OrderUpdated
+from core.signals.risk_management import ReasonCode
 
 PRICE_DEVIATION_LIMIT = Decimal("0.05")
 EQUITY_SHARE_LIMIT = Decimal("0.25")
@@ -44,6 +45,9 @@ DUPLICATE_WINDOW_NS = 2 * NS_PER_S
 ANSWER_TIMEOUT_NS = 10 * NS_PER_S
 # The second half of a double click must not confirm what the first half only asked to review.
 REVIEW_GUARD_NS = 400 * NS_PER_MS
+_NOT_SENT = mark("Denied, nothing was sent: {reason}")
+_VENUE_REFUSED = mark("Refused by the exchange: {reason}")
+_NOT_EXECUTED = mark("Not executed: {reason}")
 _AVERAGE_DECIMALS = 8  # of an average price, which has no tick size
 
 
@@ -262,7 +266,7 @@ class OrderFlow:
         self.state = FlowState.EDIT
         self.entry = TicketInput()
         self.context = TicketContext()
-        self.outcome: Sentence | Reason | None = None
+        self.outcome: Sentence | Refusal | None = None
         self.one_click = False
         self.client_order_id = ""
         self._pending: OrderDraft | None = None
@@ -361,9 +365,9 @@ class OrderFlow:
         if isinstance(event, OrderUpdated):
             return self._on_order(event.order)
         if isinstance(event, IntentDenied) and self._awaits(event.intent.source, _draft_of(event.intent)):
-            return self._settle(FlowState.DENIED, Reason(event.code, event.message))
+            return self._settle(FlowState.DENIED, Refusal(_NOT_SENT, Reason(event.code, event.message)))
         if isinstance(event, DraftRefused) and self._awaits(IntentSource.MANUAL, event.draft):
-            return self._settle(FlowState.DENIED, Reason("", event.message))
+            return self._settle(FlowState.DENIED, Refusal(_NOT_SENT, Reason("", event.message)))
         return False
 
     def _on_order(self, order: Order) -> bool:
@@ -389,7 +393,9 @@ class OrderFlow:
                 FlowState.UNKNOWN, Sentence(mark("The venue did not answer. The order is being reconciled."))
             )
         if state in (OrderState.DENIED, OrderState.REJECTED):
-            return self._settle(FlowState.DENIED, Reason(order.reason_code, order.message))
+            by_venue = order.reason_code == ReasonCode.VENUE_REJECTED.value
+            lead = _NOT_SENT if state is OrderState.DENIED else _VENUE_REFUSED if by_venue else _NOT_EXECUTED
+            return self._settle(FlowState.DENIED, Refusal(lead, Reason(order.reason_code, order.message)))
         if state is OrderState.EXPIRED and order.filled_quantity == 0:
             return self._settle(FlowState.DENIED, Sentence(mark("The order expired without a fill.")))
         if state is OrderState.FILLED:
@@ -398,7 +404,7 @@ class OrderFlow:
             return self._settle(FlowState.DONE, Sentence(mark("Filled {quantity} @ {price}."), values))
         return self._settle(FlowState.DONE, Sentence(mark("The order is on the book.")))
 
-    def _settle(self, state: FlowState, outcome: Sentence | Reason) -> bool:
+    def _settle(self, state: FlowState, outcome: Sentence | Refusal) -> bool:
         changed = (state, outcome) != (self.state, self.outcome)
         self.state, self.outcome = state, outcome
         return changed

@@ -67,3 +67,20 @@ class Reason:
             return detail or self.code
         sentence = tr(REASON_TEXTS[ReasonCode(self.code)])
         return f"{sentence} ({detail})" if detail else sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Who refused an order and why, for the screen.
+
+    Attributes:
+        lead: English template with a place `{reason}`; the key of the translation table.
+        reason: why.
+    """
+
+    lead: str
+    reason: Reason
+
+    def text(self) -> str:
+        """Return the sentence in the present language."""
+        return tr(self.lead, reason=self.reason.text())

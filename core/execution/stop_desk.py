@@ -104,7 +104,8 @@ class StopDesk:
         self._runner.pause_all("stopped from outside this program")
         reason = self._control.follow_fence(fence)
         self._runner.forget_running()
-        self._plans.end_all(reason)
+        for error in self._plans.end_all(reason):
+            self._sink(Notice(Severity.ERROR, "The halt could not be written down", error))
         self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
 
     async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:

@@ -98,6 +98,10 @@ def test_orders_by_hand_from_placing_to_equal_books(trading: HandTrading) -> Non
     )
     assert plan["state"] == "working"
     assert trading.ask(id=6, command="cancel_plan", plan=plan["plan"])["state"] == "canceled"
+    taken = trading.ask(id="t", command="take_over", symbol="BTC/USDT", move=True)
+    assert (taken["symbol"], taken["ownership"]) == ("BTC/USDT", "manual")
+    back = trading.ask(id="h", command="hand_back", symbol="BTC/USDT")
+    assert (back["symbol"], back["ownership"]) == ("BTC/USDT", "shared")
     killed = trading.ask(id=7, command="kill", flatten=True)
     assert killed["complete"], killed
     assert trading.ask(id=8, **limit(mark * 0.97))["reason"] == "TRADING_HALTED"
@@ -113,6 +117,7 @@ NO_COMMANDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"command": "place", "symbol": "BTC/USDT", "side": "up", "quantity": "1"}, "cannot be read"),
     ({"command": "cancel", "order": "maru-none"}, "There is no order"),
     ({"command": "cancel_plan", "plan": "x"}, "no such order plan"),
+    ({"command": "hand_back", "symbol": "BTC/USDT", "to": "nobody"}, "cannot be read"),
 )
 
 

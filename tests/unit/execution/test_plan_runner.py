@@ -16,6 +16,7 @@ from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, 
 from core.errors import UserError
 from core.events import Notice, PlanUpdated
 from core.execution.executor import Executor
+from core.execution.fence import Fence
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import FakeVenue, VenueOrder
 
@@ -61,6 +62,26 @@ async def test_a_bracket_buys_and_rests_its_stop(desk: Desk, venue: FakeVenue) -
     assert (stop.request.order_type, stop.request.side) == (OrderType.STOP_LOSS_LIMIT, Side.SELL)
     assert stop.request.quantity == D("0.999")  # the fee was taken in coins
     assert stop.request.stop_price == D(90)
+    await executor.stop()
+    await task
+
+
+async def test_a_stop_from_outside_that_cannot_be_written_to_the_plans_is_told(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+
+    def full(plan: OrderPlan) -> None:
+        raise UserError("The disk is full.", "")
+
+    monkeypatch.setattr(executor._plans._journal, "save_plan", full)
+    Fence(desk.paths.root / "fence.json").raise_epoch("killed from outside", venue.clock.now_ns())
+    await until(lambda: not resting(venue))
+    told = [(notice.title, notice.text) for notice in desk.said(Notice)]
+    assert ("The halt could not be written down", "The disk is full.") in told
+    assert executor.plans == ()
     await executor.stop()
     await task
 
