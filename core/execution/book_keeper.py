@@ -14,6 +14,7 @@ from core.errors import UserError
 from core.events import BalancesChanged, EventSink, Notice, Severity
 from core.execution.account import AccountBook
 from core.execution.api.gateway import BalanceReport, ExchangeGateway, FatalGatewayError, GatewayError, UserEvent
+from core.execution.backoff import Backoff
 from core.execution.cash_check import CashCheck
 from core.execution.executor_options import ExecutorOptions
 from core.execution.journal import Journal
@@ -159,12 +160,12 @@ class BookKeeper:
         Raises:
             UserError: the venue refuses the key: asking on would only get the address banned, so the session ends.
         """
-        backoff = self._options.backoff_s
+        backoff = Backoff(self._jitter, first_s=self._options.backoff_s, most_s=self._options.backoff_max_s)
         while True:
             detail = "the account stream ended"
             try:
                 async for event in self._gateway.watch_user():
-                    backoff = self._options.backoff_s
+                    backoff.reset()
                     self._gateway.clear_trouble(ACCOUNT_STREAM)
                     self._hear(event)
             except FatalGatewayError as exc:
@@ -174,7 +175,7 @@ class BookKeeper:
             self._streams_lost += 1
             self.in_doubt = True
             self._gateway.report_trouble(ACCOUNT_STREAM, detail)
-            backoff = await self._back_off(backoff)
+            await asyncio.sleep(backoff.next_s())
             await self.compare_round()
 
     async def refresh_balances(self) -> None:
@@ -220,7 +221,3 @@ class BookKeeper:
     def _set_balances(self, balances: Iterable[Balance], *, complete: bool) -> None:
         if self._account.set_balances(balances, complete=complete):
             self._sink(BalancesChanged(self._account.balances))
-
-    async def _back_off(self, seconds: float) -> float:
-        await asyncio.sleep(seconds * self._jitter.uniform(0.8, 1.2))
-        return min(seconds * 2, self._options.backoff_max_s)

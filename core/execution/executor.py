@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
@@ -26,6 +27,7 @@ from core.events import (
 )
 from core.execution.account import AccountBook
 from core.execution.api.gateway import ExchangeGateway, GatewayError
+from core.execution.backoff import Backoff
 from core.execution.book_keeper import BookKeeper
 from core.execution.books import BookCheck, check_books
 from core.execution.executor_options import ExecutorOptions
@@ -104,8 +106,7 @@ class Executor:
             self._marks,
             self._spawn,
             max_age_s=self._options.mark_max_age_s,
-            backoff_s=self._options.backoff_s,
-            backoff_max_s=self._options.backoff_max_s,
+            backoff=self._new_backoff,
         )
         self._keeper = BookKeeper(
             gateway,
@@ -134,11 +135,11 @@ class Executor:
             new_id=new_id,
             owner_denies=self._owner_denies,
             spawn=self._spawn,
+            backoff=self._new_backoff,
             options=DeskOptions(
                 self._options.settle_s,
                 self._options.settle_poll_s,
                 self._options.backoff_s,
-                self._options.backoff_max_s,
                 self._options.cancel_attempts,
             ),
         )
@@ -520,6 +521,10 @@ class Executor:
             self._mark_watcher.watch(symbol)
 
     # --- inside: loops ----------------------------------------------------------------------------------------
+
+    def _new_backoff(self) -> Backoff:
+        options = self._options
+        return Backoff(random.Random(0), first_s=options.backoff_s, most_s=options.backoff_max_s)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

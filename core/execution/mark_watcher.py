@@ -9,6 +9,7 @@ from typing import Any
 
 from core.clock import NS_PER_S
 from core.execution.api.gateway import ExchangeGateway, GatewayError
+from core.execution.backoff import Backoff
 from core.execution.marks import Marks
 
 _log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ class MarkWatcher:
 
     Args:
         max_age_s: an older price is read again before a decision.
-        backoff_s / backoff_max_s: pause before a broken stream is opened again, doubling.
+        backoff: makes the pauses before a broken stream is opened again; one for each market.
     """
 
     def __init__(
@@ -29,15 +30,13 @@ class MarkWatcher:
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         *,
         max_age_s: float,
-        backoff_s: float,
-        backoff_max_s: float,
+        backoff: Callable[[], Backoff],
     ) -> None:
         self._gateway = gateway
         self._marks = marks
         self._spawn = spawn
         self._max_age_ns = int(max_age_s * NS_PER_S)
-        self._backoff_s = backoff_s
-        self._backoff_max_s = backoff_max_s
+        self._backoff = backoff
         self._watched: set[str] = set()
 
     async def freshen(self, symbol: str) -> None:
@@ -63,15 +62,14 @@ class MarkWatcher:
         self.watch(f"{quote}/{currency}")
 
     async def _follow(self, symbol: str) -> None:
-        backoff, source = self._backoff_s, f"ticker:{symbol}"
+        backoff, source = self._backoff(), f"ticker:{symbol}"
         while True:
             try:
                 async for ticker in self._gateway.watch_ticker(symbol):
-                    backoff = self._backoff_s
+                    backoff.reset()
                     self._gateway.clear_trouble(source)
                     self._marks.update(symbol, ticker.last)
             except GatewayError as exc:
                 _log.warning("%s stopped: %s", source, exc.message)
                 self._gateway.report_trouble(source, exc.message)
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, self._backoff_max_s)
+            await asyncio.sleep(backoff.next_s())

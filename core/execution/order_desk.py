@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +62,6 @@ class DeskOptions:
     settle_s: float
     settle_poll_s: float
     backoff_s: float
-    backoff_max_s: float
     cancel_attempts: int
 
 
@@ -72,6 +70,7 @@ class OrderDesk:
 
     Args:
         spawn: runs what follows the books of traded markets.
+        backoff: makes the pauses before such a stream is opened again.
         owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
 
     Attributes:
@@ -97,6 +96,7 @@ class OrderDesk:
         new_id: Callable[[], str],
         owner_denies: Callable[[Intent], str],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        backoff: Callable[[], Backoff],
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -114,14 +114,7 @@ class OrderDesk:
         self._new_id = new_id
         account.is_traded = lambda symbol: symbol in gateway.instruments
         self.flow = OrderFlow(wall, account.market, lambda: account.newest_orders(HISTORY))
-        self._books = BookReader(
-            gateway,
-            risk,
-            marks,
-            self.flow,
-            spawn,
-            lambda: Backoff(random.Random(0), first_s=options.backoff_s, most_s=options.backoff_max_s),
-        )
+        self._books = BookReader(gateway, risk, marks, self.flow, spawn, backoff)
         self._contexts = RiskContexts(
             gateway,
             manager,

@@ -137,7 +137,8 @@ class PlanRunner:
         return "" if works else "its order plan does not work any more"
 
     async def round(self) -> None:
-        """Let every plan take its next steps; a slow one delays no other."""
+        """Let every plan take its next steps; a slow one delays no other. What plans left that are over is unwanted."""
+        self._desk.unwant(self._orphans())
         for plan_id in list(self._plans):
             if plan_id not in self._looking:
                 self._looking.add(plan_id)
@@ -193,6 +194,16 @@ class PlanRunner:
             self._save(replace(plan, state=PlanState.WORKING, reason=""))
 
     # --- inside -----------------------------------------------------------------------------------------------
+
+    def _orphans(self) -> list[str]:
+        """Return orders at work whose plan is over: it ended while they could not be cancelled."""
+        return [
+            order.client_order_id
+            for order in self._manager.working
+            if order.intent.parent_id
+            and order.intent.parent_id not in self._plans
+            and order.intent.symbol in self._gateway.instruments
+        ]
 
     def _known(self, plan_id: str) -> OrderPlan:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -20,6 +21,7 @@ from core.domain.positions import Position
 from core.errors import UserError
 from core.events import EventSink, ExecutorEvent, Notice, Severity, SignalEmitted, StrategyState, StrategyStatus
 from core.execution.api.gateway import ExchangeGateway, GatewayError
+from core.execution.backoff import Backoff
 from core.execution.journal import Journal
 from core.execution.marks import Marks
 from core.execution.order_manager import SHOWN_AFTER_S
@@ -306,13 +308,14 @@ class StrategyRunner:
 
     async def _feed(self, symbol: str, timeframe: Timeframe) -> None:
         """Follow one market until no strategy needs it; a broken stream is opened again."""
-        key, backoff = (symbol, timeframe), FEED_BACKOFF_S
+        key = (symbol, timeframe)
+        backoff = Backoff(random.Random(0), first_s=FEED_BACKOFF_S, most_s=FEED_BACKOFF_MAX_S)
         heard = self._heard.setdefault(key, asyncio.Event())
         last_final: int | None = None
         while self._is_mine(key):
             try:
                 async for candle in self._gateway.watch_candles(symbol, timeframe):
-                    backoff = FEED_BACKOFF_S
+                    backoff.reset()
                     heard.set()
                     self._marks.update(symbol, candle.close)
                     if candle.final and (last_final is None or candle.open_time_ns > last_final):
@@ -322,8 +325,7 @@ class StrategyRunner:
                         return
             except GatewayError as exc:
                 _log.warning("candles of %s %s stopped: %s", symbol, timeframe, exc.message)
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, FEED_BACKOFF_MAX_S)
+            await asyncio.sleep(backoff.next_s())
 
     def _is_mine(self, key: FeedKey) -> bool:
         return self._feeds.get(key) is asyncio.current_task()

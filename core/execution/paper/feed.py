@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,6 +18,7 @@ from core.domain.candles import Timeframe
 from core.domain.market import BookSnapshot
 from core.errors import UserError
 from core.execution.api.gateway import GatewayError, MarketGateway
+from core.execution.backoff import Backoff
 from core.execution.fill_values import DataLevel
 from core.execution.paper.exchange import PaperExchange
 
@@ -92,7 +94,8 @@ class PaperFeed:
 
     async def _keep(self, what: str, follow: Callable[[str], Awaitable[None]]) -> None:
         """Follow again whenever it ends."""
-        source, backoff = f"paper {what} {self._symbol}", BACKOFF_S
+        source = f"paper {what} {self._symbol}"
+        backoff = Backoff(random.Random(0), first_s=BACKOFF_S, most_s=BACKOFF_MAX_S)
         while True:
             started = self._now()
             try:
@@ -100,9 +103,9 @@ class PaperFeed:
             except (GatewayError, UserError) as exc:
                 _log.warning("%s stopped: %s", source, exc.message)
                 self._market.report_trouble(source, exc.message)
-            backoff = BACKOFF_S if self._now() - started > BACKOFF_MAX_S else backoff
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, BACKOFF_MAX_S)
+            if self._now() - started > BACKOFF_MAX_S:
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
     async def _follow_book(self, source: str) -> None:
         async for book in self._market.watch_book(self._symbol, BOOK_DEPTH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side
@@ -52,7 +53,13 @@ async def test_reports_without_trades_are_completed_by_query(desk: Desk) -> None
     await assert_books_equal(desk, executor)
 
 
+def rest_longer(desk: Desk) -> None:
+    """Let a broken stream stay away for long enough to be seen."""
+    desk.options = replace(desk.options, backoff_s=0.1, backoff_max_s=0.2)
+
+
 async def test_a_broken_stream_is_opened_again_and_reconciled(desk: Desk) -> None:
+    rest_longer(desk)
     executor, _ = await run(desk)
     order = await executor.place_order(REST)
     await until(lambda: bool(desk.venue.user_queues))
@@ -92,6 +99,7 @@ async def test_a_routine_comparison_refuses_no_order_and_does_not_miss_it(desk: 
 
 
 async def test_exposure_does_not_grow_from_a_lost_stream_until_the_books_were_compared(desk: Desk) -> None:
+    rest_longer(desk)
     executor, _ = await run(desk)
     await until(lambda: bool(desk.venue.user_queues))
     desk.venue.list_faults += [FatalGatewayError("not now")] * 3
