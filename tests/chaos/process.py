@@ -142,7 +142,8 @@ class SimProcess:
             self.started = True
             await self.executor.run(resume=False)
         except UserError:
-            pass  # told to a person, who starts the program again
+            # Told to a person, who starts the program again; what it opened is closed as every session is.
+            await self.executor.stop()
         except asyncio.CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is the finding

@@ -16,6 +16,19 @@ _LIMIT = {"owner": "alpha", "side": "buy", "kind": "limit"}
 _EXIT = {"owner": "alpha", "side": "buy", "kind": "exit", "part": "1"}
 _TWAP = {"owner": "manual", "side": "buy", "kind": "twap"}
 
+# A stop from outside ended a plan, trading was re-armed at once and the program left: the plan's stop rested for ever.
+STOP_OF_AN_ENDED_PLAN = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 2, "symbol": "BTC/USDT", "owner": "beta", "side": "buy", "kind": "market", "value": 5000}],
+        ["sleep", {"s": 1.0}],
+        ["plan", {**_EXIT, "symbol": "BTC/USDT", "owner": "beta", "value": 5000, "stop_bp": 150}],
+        ["fence", {}],
+        ["sleep", {"s": 0.5}],
+        ["rearm", {}],
+        ["stop", {}],
+    ],
+)
 # The sale of a kill from outside was taken for somebody else's: its trade showed before its order did.
 SALE_FROM_OUTSIDE = Schedule(
     market=5,
@@ -171,6 +184,7 @@ STOP_SHOWN_AFTER_REARMING = Schedule(
 SCRIPTS = [
     STOP_SHOWN_AFTER_REARMING,
     HELD_BY_OTHERS,
+    STOP_OF_AN_ENDED_PLAN,
     SALE_FROM_OUTSIDE,
     SALE_WITH_THE_FEE,
     LOST_BALANCES,
