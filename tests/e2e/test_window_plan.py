@@ -42,7 +42,7 @@ def test_a_bracket_and_a_changed_order(
     dialog = person.see(PlanDialog, "plan_dialog")
     for name, text in (("quantity", "0.01"), ("stop", stop), ("target", target)):
         person.write(QLineEdit, f"plan_{name}", text, dialog)
-    person.wait(dialog.begin.isEnabled, 10, dialog.preview.text())
+    person.wait(dialog.deed.isEnabled, 10, dialog.preview.text())
     shoot(person, "plan_dialog", dialog)
     person.press(QAbstractButton, "plan_begin", dialog)
     person.wait(

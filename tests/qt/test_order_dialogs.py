@@ -183,7 +183,7 @@ def test_an_order_is_changed_by_keys(qtbot: QtBot, kit: WindowKit, resting: Orde
     assert dialog.price.edit.text() == "60000.00"
     assert dialog.quantity.edit.text() == "0.01000"
     assert not dialog.stop.isVisible()
-    assert not dialog.change.isEnabled()
+    assert not dialog.deed.isEnabled()
     assert preview(dialog) == "Nothing is changed yet."
     assert "proven" in part(dialog, "change_hint").text()  # type: ignore[attr-defined]
     assert dialog.price.edit.hasFocus() or not dialog.isActiveWindow()
@@ -191,7 +191,7 @@ def test_an_order_is_changed_by_keys(qtbot: QtBot, kit: WindowKit, resting: Orde
     qtbot.keyClick(dialog.price.edit, Qt.Key.Key_Return)
     assert kit.trading.calls == [], "Enter in a field sends nothing"
     assert preview(dialog) == "Then buys 0.006 BTC at 60,100.00 or below; 0.004 is filled already."
-    assert dialog.change.text() == "Change order (PRACTICE)"
+    assert dialog.deed.text() == "Change order (PRACTICE)"
     qtbot.keyClick(dialog.price.edit, Qt.Key.Key_Return, CONTROL)
     assert kit.trading.calls == [
         ("replace_order", resting.client_order_id, OrderChange(D("0.01000"), D("60100"), None))
@@ -204,7 +204,7 @@ def test_what_is_sent_is_what_the_field_says_it_rounds_to(qtbot: QtBot, kit: Win
     write(qtbot, dialog.price.edit, "60100.006")
     assert dialog.price.echo() == "rounded to 60100.01 USDT"
     write(qtbot, dialog.quantity.edit, "0.012009")
-    click(qtbot, dialog.change)
+    click(qtbot, dialog.deed)
     assert kit.trading.named("replace_order") == [
         (resting.client_order_id, OrderChange(D("0.01200"), D("60100.01"), None))
     ]
@@ -215,7 +215,7 @@ def test_a_change_that_makes_no_sense_cannot_be_sent(qtbot: QtBot, kit: WindowKi
     for text, why in (("0,01", "ambiguous"), ("0.004", "filled already"), ("", "Enter a quantity")):
         write(qtbot, dialog.quantity.edit, text)
         assert why in preview(dialog)
-        assert not dialog.change.isEnabled()
+        assert not dialog.deed.isEnabled()
         qtbot.keyClick(dialog.quantity.edit, Qt.Key.Key_Return, CONTROL)
     assert kit.trading.calls == []
     click(qtbot, part(dialog, "change_cancel"))
@@ -227,7 +227,7 @@ def test_a_stop_order_has_its_stop(qtbot: QtBot, kit: WindowKit) -> None:
     intent = replace(order.intent, order_type=OrderType.STOP_LOSS_LIMIT, stop_price=D(60_000))
     dialog = change_dialog(qtbot, kit, hear(kit, replace(order, intent=intent)))
     write(qtbot, dialog.stop.edit, "60050")
-    click(qtbot, dialog.change)
+    click(qtbot, dialog.deed)
     assert kit.trading.named("replace_order") == [
         (order.client_order_id, OrderChange(D("0.01000"), D("59900.00"), D(60_050)))
     ]
@@ -239,16 +239,16 @@ def test_the_dialog_follows_order_and_trading_state(qtbot: QtBot, kit: WindowKit
     kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, ""))
     dialog.refresh()
     assert "halted" in preview(dialog)
-    assert not dialog.change.isEnabled()
+    assert not dialog.deed.isEnabled()
     kit.window.on_executor_event(TradingStateChanged(TradingState.ACTIVE, ""))
     dialog.refresh()
-    assert dialog.change.isEnabled()
+    assert dialog.deed.isEnabled()
     hear(kit, replace(resting, state=OrderState.FILLED, filled_quantity=D("0.01")))
     dialog.change_requested.connect(lambda *_: pytest.fail("sent"))
-    dialog._on_change()  # the click that comes before the next look
+    dialog._on_deed()  # the click that comes before the next look
     dialog.refresh()
     assert "not working any more" in preview(dialog)
-    assert not dialog.change.isEnabled()
+    assert not dialog.deed.isEnabled()
     kit.window.order_dialogs.change(resting)
     assert opened(kit, ChangeOrderDialog) is dialog
 

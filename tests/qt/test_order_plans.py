@@ -193,13 +193,13 @@ def field(dialog: PlanDialog, name: str) -> QLineEdit:
 def test_a_bracket_is_made_by_keys(qtbot: QtBot, kit: WindowKit) -> None:
     dialog = new_plan(kit)
     assert dialog.form.kind is PlanKind.BRACKET
-    assert not dialog.begin.isEnabled()
+    assert not dialog.deed.isEnabled()
     write(qtbot, field(dialog, "quantity"), "0.05")
     write(qtbot, field(dialog, "stop"), "58000")
     write(qtbot, field(dialog, "target"), "66000")
     assert preview(dialog).startswith("Buys 0.05 BTC at the market price")
     assert "worst loss about" in preview(dialog)
-    assert dialog.begin.text() == "Begin: Bracket (PRACTICE)"
+    assert dialog.deed.text() == "Begin: Bracket (PRACTICE)"
     qtbot.keyClick(field(dialog, "target"), Qt.Key.Key_Return)
     assert kit.trading.calls == [], "Enter in a field begins nothing"
     qtbot.keyClick(field(dialog, "target"), Qt.Key.Key_Return, CONTROL)
@@ -215,8 +215,8 @@ def test_a_bracket_is_made_by_keys(qtbot: QtBot, kit: WindowKit) -> None:
 def test_the_button_says_which_money_is_moved(qtbot: QtBot, kit: WindowKit, mode: TradingMode, word: str) -> None:
     kit.play(mode)
     dialog = new_plan(kit)
-    assert dialog.begin.text() == f"Begin: Bracket ({word})"
-    assert dialog.begin.accessibleName() == dialog.begin.text()
+    assert dialog.deed.text() == f"Begin: Bracket ({word})"
+    assert dialog.deed.accessibleName() == dialog.deed.text()
 
 
 def test_each_kind_has_its_own_fields_and_sends_only_those(qtbot: QtBot, kit: WindowKit) -> None:
@@ -239,7 +239,7 @@ def test_each_kind_has_its_own_fields_and_sends_only_those(qtbot: QtBot, kit: Wi
     write(qtbot, field(dialog, "price"), "61300")
     write(qtbot, field(dialog, "visible"), "0.01")
     dialog.form.reduce_only.setChecked(False)
-    click(qtbot, dialog.begin)
+    click(qtbot, dialog.deed)
     assert kit.trading.calls == [
         (
             "create_plan",
@@ -263,9 +263,9 @@ def test_a_position_is_protected(qtbot: QtBot, kit: WindowKit) -> None:
     assert "Sells 0.03 BTC once the price falls 1,500.00 below" in preview(dialog)
     write(qtbot, field(dialog, "quantity"), "0.031")
     assert "has an exit already" in preview(dialog)
-    assert not dialog.begin.isEnabled()
+    assert not dialog.deed.isEnabled()
     write(qtbot, field(dialog, "quantity"), "0.03")
-    click(qtbot, dialog.begin)
+    click(qtbot, dialog.deed)
     rules = ExitRules(trail=D(1_500))
     assert kit.trading.named("create_plan") == [
         (PlanDraft(PlanKind.EXIT, "BTC/USDT", Side.SELL, D("0.03"), exits=rules),)
@@ -288,12 +288,12 @@ def test_nothing_can_begin_while_halted_or_with_an_unreadable_field(qtbot: QtBot
     dialog = new_plan(kit)
     write(qtbot, field(dialog, "quantity"), "0.05")
     write(qtbot, field(dialog, "stop"), "58000")
-    assert dialog.begin.isEnabled()
+    assert dialog.deed.isEnabled()
     kit.window.on_executor_event(TradingStateChanged(TradingState.HALTED, ""))
-    qtbot.waitUntil(lambda: not dialog.begin.isEnabled(), timeout=5_000)
+    qtbot.waitUntil(lambda: not dialog.deed.isEnabled(), timeout=5_000)
     assert "halted" in preview(dialog)
-    assert "halted" in dialog.begin.toolTip()
-    dialog._on_begin()
+    assert "halted" in dialog.deed.toolTip()
+    dialog._on_deed()
     kit.window.on_executor_event(TradingStateChanged(TradingState.ACTIVE, ""))
     write(qtbot, field(dialog, "stop"), "58,000")
     assert "ambiguous" in preview(dialog)
