@@ -110,7 +110,7 @@ async def _place(executor: Executor, request: Mapping[str, Any]) -> Json:
         limit_price=limit,
         stop_price=stop,
         time_in_force=TimeInForce(request.get("time_in_force", "GTC")),
-        reduce_only=bool(request.get("reduce_only", False)),
+        reduce_only=_flag(request, "reduce_only"),
     )
     key = request.get("id")
     return _order(await executor.place_order(draft, key=None if key is None else str(key)))
@@ -133,7 +133,7 @@ async def _replace(executor: Executor, request: Mapping[str, Any]) -> Json:
 
 async def _resolve(executor: Executor, request: Mapping[str, Any]) -> Json:
     key = str(request["order"])
-    return _order(await (executor.declare_gone(key) if request.get("gone") else executor.ask_about(key)))
+    return _order(await (executor.declare_gone(key) if _flag(request, "gone") else executor.ask_about(key)))
 
 
 async def _plan(executor: Executor, request: Mapping[str, Any]) -> Json:
@@ -148,7 +148,7 @@ async def _plan(executor: Executor, request: Mapping[str, Any]) -> Json:
         slices=int(request.get("slices", 0)),
         duration_s=int(request.get("duration_s", 0)),
         visible=_amount(request, "visible"),
-        reduce_only=bool(request.get("reduce_only", False)),
+        reduce_only=_flag(request, "reduce_only"),
     )
     return _plan_answer(await executor.create_plan(draft))
 
@@ -165,7 +165,7 @@ async def _resume_plan(executor: Executor, request: Mapping[str, Any]) -> Json:
 
 async def _take_over(executor: Executor, request: Mapping[str, Any]) -> Json:
     symbol = str(request["symbol"])
-    await executor.take_over(symbol, move=bool(request.get("move", False)))
+    await executor.take_over(symbol, move=_flag(request, "move"))
     return {"symbol": symbol, "ownership": Ownership.MANUAL.value}
 
 
@@ -176,7 +176,7 @@ async def _hand_back(executor: Executor, request: Mapping[str, Any]) -> Json:
 
 
 async def _kill(executor: Executor, request: Mapping[str, Any]) -> Json:
-    report = await executor.kill(bool(request.get("flatten", False)), "kill by command")
+    report = await executor.kill(_flag(request, "flatten"), "kill by command")
     return {"complete": report.complete, "summary": report.summary()}
 
 
@@ -239,6 +239,13 @@ def _object(line: str) -> Mapping[str, Any]:
 def _amount(request: Mapping[str, Any], name: str) -> Decimal | None:
     value = request.get(name)
     return None if value is None else parse_decimal(str(value))
+
+
+def _flag(request: Mapping[str, Any], name: str) -> bool:
+    value = request.get(name, False)
+    if not isinstance(value, bool):  # "false" is a text, and true to Python
+        raise ValueError(f"{name} must be true or false")
+    return value
 
 
 def _order(order: Order) -> Json:

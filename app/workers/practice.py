@@ -85,20 +85,20 @@ class PracticeHost(WorkerThread):
             finally:
                 process.stop()
             failures = 0 if time.monotonic() - began >= STEADY_S else failures + 1
-            if failures > len(PAUSES_S):
-                failures = 0
-                keeps = UserError("The practice exchange keeps ending.", "Look at the log, then choose Reconnect.")
-                if not self._give_up(keeps):
-                    return
-            elif failures and self._woken.wait(PAUSES_S[failures - 1]):
-                return
+            trouble = UserError("The practice exchange keeps ending.", "Look at the log, then choose Reconnect.")
+            self._wanted.clear()
             while True:
+                if failures > len(PAUSES_S):
+                    failures = 0
+                    if not self._give_up(trouble):
+                        return
+                elif failures and self._woken.wait(PAUSES_S[failures - 1]):
+                    return
                 try:
                     process, _ = self._start(endpoints)
                     break
                 except UserError as exc:
-                    if not self._give_up(exc):
-                        return
+                    trouble, failures = exc, failures + 1
             self.restarted.emit()
 
     @Slot()
@@ -108,11 +108,11 @@ class PracticeHost(WorkerThread):
 
     def _give_up(self, trouble: UserError) -> bool:
         """Say why the exchange is not started again and wait for a person; whether he wants it started."""
-        self._wanted.clear()
         if not self.stop_requested:
             self.died.emit(trouble)
         while not self.stop_requested:
             if self._wanted.wait(WATCH_S):
+                self._wanted.clear()
                 return True
         return False
 

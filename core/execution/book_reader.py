@@ -91,9 +91,14 @@ class BookReader:
                 snapshot = await self._gateway.fetch_book(intent.symbol, BOOK_DEPTH)
         except (GatewayError, TimeoutError) as exc:
             _log.info("no book of %s for a market order: %s", intent.symbol, exc)
+            heard = self._readings.get(intent.symbol)
+            if heard is not remembered and heard is not None:  # the stream spoke meanwhile
+                return self._view(intent, heard)
             self._readings.pop(intent.symbol, None)
             return None
-        self._readings[intent.symbol] = reading = _Reading(snapshot, begun, begun)
+        reading = _Reading(snapshot, begun, begun)
+        if self._readings.get(intent.symbol) is remembered:
+            self._readings[intent.symbol] = reading
         return self._view(intent, reading)
 
     def follow(self, symbol: str) -> None:
@@ -109,16 +114,26 @@ class BookReader:
                 async for book in self._gateway.watch_book(symbol, BOOK_DEPTH):
                     backoff.reset()
                     self._gateway.clear_trouble(source)
-                    wall_ns, market_ns = self._flow.now()
-                    since = (wall_ns - ON_THE_WAY_NS, market_ns - ON_THE_WAY_NS)
-                    self._readings[symbol] = _Reading(book, (wall_ns, market_ns), since)
+                    self._hear(book)
             except GatewayError as exc:
                 _log.warning("%s stopped: %s", source, exc.message)
                 self._gateway.report_trouble(source, exc.message)
             await asyncio.sleep(backoff.next_s())
 
+    def _hear(self, book: BookSnapshot) -> None:
+        wall_ns, market_ns = self._flow.now()
+        late_ns = wall_ns + (self._gateway.clock_skew_ns or 0) - book.time_ns
+        if late_ns < BOOK_SHARED_NS:  # what waited for longer in a queue is no book of now
+            since = (wall_ns - ON_THE_WAY_NS, market_ns - ON_THE_WAY_NS)
+            self._readings[book.symbol] = _Reading(book, (wall_ns, market_ns), since)
+
     def _remembered(self, intent: Intent, reading: _Reading) -> BookView | None:
-        """Return what an earlier reading says of an intent; None where it does not count any more."""
+        """Return what an earlier reading says of an intent; None where it does not count any more.
+
+        One that may or may not show an order of ours does not count either: it would be taken off twice or not at all.
+        """
+        if self._gone(intent, reading.whole_until) != self._gone(intent, reading.heard):
+            return None
         view, age_ns = self._view(intent, reading), self._flow.passed_ns(reading.heard)
         mark = self._marks.price(intent.symbol)
         if view is None or mark is None or not 0 <= age_ns < BOOK_REMEMBERED_NS:
@@ -128,8 +143,10 @@ class BookReader:
         return view if near and (small or age_ns < BOOK_SHARED_NS) else None
 
     def _view(self, intent: Intent, reading: _Reading) -> BookView | None:
-        gone = self._flow.quantity_since(intent.symbol, intent.side, reading.whole_until)
-        return book_view(reading.book, intent.side, intent.quantity, gone)
+        return book_view(reading.book, intent.side, intent.quantity, self._gone(intent, reading.whole_until))
+
+    def _gone(self, intent: Intent, moment: Moment) -> Decimal:
+        return self._flow.quantity_since(intent.symbol, intent.side, moment)
 
 
 def book_view(book: BookSnapshot, side: Side, quantity: Decimal, gone: Decimal = ZERO) -> BookView | None:

@@ -96,6 +96,7 @@ class Executor:
         self._market = market
         self._wall = wall
         self._options = options or ExecutorOptions()
+        self._jitter = random.Random(0)  # one for all loops: what was cut together must not come back together
         self._marks = Marks(wall)
         self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
         self._control = TradingControl(journal, fence, self._manager, sink, wall)
@@ -181,7 +182,15 @@ class Executor:
             new_id=new_id,
         )
         self._risk_watch = RiskWatch(
-            risk, self._control, self._account, self._desk.flow, self._runner, self._plans, sink, self._spawn
+            risk,
+            self._control,
+            self._account,
+            self._desk.flow,
+            self._runner,
+            self._plans,
+            sink,
+            self._spawn,
+            self._mark_watcher.watch,
         )
         self._stop_desk = StopDesk(
             gateway,
@@ -448,11 +457,17 @@ class Executor:
         await self._runner.stop(strategy_id)
 
     async def take_over(self, symbol: str, *, move: bool = False) -> None:
-        """Put a market into the person's hands (see `OwnershipDesk.take_over`)."""
+        """Put a market into the person's hands (see `OwnershipDesk.take_over`).
+
+        Raises:
+            UserError: nobody trades or holds such a market, or see there.
+        """
+        self._require_market(symbol)
         await self._ownership.take_over(symbol, move=move)
 
     async def hand_back(self, symbol: str, to: Ownership = Ownership.SHARED, *, move_to: str = "") -> None:
         """Let strategies trade a market again (see `OwnershipDesk.hand_back`)."""
+        self._require_market(symbol)
         await self._ownership.hand_back(symbol, to, move_to=move_to)
 
     async def change_risk_settings(self, settings: RiskSettings) -> None:
@@ -520,11 +535,16 @@ class Executor:
             await self._mark_watcher.freshen(symbol)
             self._mark_watcher.watch(symbol)
 
+    def _require_market(self, symbol: str) -> None:
+        held = {position.symbol for position in self._manager.positions}
+        if symbol not in self._gateway.instruments and symbol not in held:
+            raise UserError(f"{symbol} is not traded at this venue.", "Choose another market.")
+
     # --- inside: loops ----------------------------------------------------------------------------------------
 
     def _new_backoff(self) -> Backoff:
         options = self._options
-        return Backoff(random.Random(0), first_s=options.backoff_s, most_s=options.backoff_max_s)
+        return Backoff(self._jitter, first_s=options.backoff_s, most_s=options.backoff_max_s)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

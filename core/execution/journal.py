@@ -263,6 +263,11 @@ class Journal:
         under_way = sa.select(OrderPlanRow.__table__).where(OrderPlanRow.state.not_in(over))
         return [rows.to_plan(row) for row in self._read(under_way.order_by(OrderPlanRow.created_ns))]
 
+    def plan_state(self, plan_id: str) -> PlanState | None:
+        """Return what became of a plan; None where there is none."""
+        found = self._read(sa.select(OrderPlanRow.state).where(OrderPlanRow.plan_id == plan_id))
+        return PlanState(found[0]["state"]) if found else None
+
     def children(self, plan_id: str) -> list[OrderRecord]:
         """Return the orders of a plan in the order they were made."""
         table = IntentRow.__table__.c

@@ -41,6 +41,7 @@ from core.execution.order_state import IllegalTransition
 from core.execution.risk_context import RiskContexts
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
+from core.signals.risk.context import BookView
 from core.signals.risk_management import Denied, RiskManager
 
 _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
@@ -194,6 +195,7 @@ class OrderDesk:
         verdict = self._risk.check(intent, self._contexts.of(intent, book))
         try:
             if isinstance(verdict, Denied):
+                self._follow_book(intent, book)
                 self.flow.denied(verdict, self._risk.settings.max_orders_per_minute)
                 return self._manager.deny(verdict)
             self._keeper.symbols.add(intent.symbol)
@@ -208,9 +210,13 @@ class OrderDesk:
             return known.order
         order = await self._send(key)
         self._mark_watcher.watch(intent.symbol)
-        if book is not None:
-            self._books.follow(intent.symbol)  # the next order need not ask for it
+        self._follow_book(intent, book)
         return await self._settle(order)
+
+    def _follow_book(self, intent: Intent, book: BookView | None) -> None:
+        """Follow the book of a market where it was looked at, so that the next order need not ask for it."""
+        if book is not None:
+            self._books.follow(intent.symbol)
 
     async def _send(self, key: str) -> Order:
         """Send in a task of its own: whoever stops waiting for the answer must not keep it from the books."""

@@ -54,8 +54,8 @@ class Child:
 
     @property
     def is_decided(self) -> bool:
-        """Whether it is known what became of it so far."""
-        return self.order.state not in _UNDECIDED and self.is_booked
+        """Whether it is known what became of it so far; of one that never rests, that is what became of it."""
+        return self.order.state not in _UNDECIDED and self.is_booked and (self.rests or not self.is_open)
 
     @property
     def rests(self) -> bool:

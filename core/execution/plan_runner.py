@@ -81,6 +81,7 @@ class PlanRunner:
         self._new_id = new_id
         self._plans: dict[str, OrderPlan] = {}
         self._looking: set[str] = set()
+        self._disowned: set[str] = set()
         self._read: dict[str, tuple[int, tuple[Child, ...]]] = {}  # children, and as of which change
 
     @property
@@ -196,14 +197,20 @@ class PlanRunner:
     # --- inside -----------------------------------------------------------------------------------------------
 
     def _orphans(self) -> list[str]:
-        """Return orders at work whose plan is over: it ended while they could not be cancelled."""
-        return [
-            order.client_order_id
-            for order in self._manager.working
-            if order.intent.parent_id
-            and order.intent.parent_id not in self._plans
-            and order.intent.symbol in self._gateway.instruments
-        ]
+        """Return orders at work whose plan was ended while they could not be cancelled; each of them once.
+
+        A plan that failed cancels first what can be; what it left, such as a stop in a market that the venue has
+        suspended, still protects somebody.
+        """
+        found = []
+        for order in self._manager.working:
+            key, parent = order.client_order_id, order.intent.parent_id
+            if not parent or parent in self._plans or key in self._disowned:
+                continue
+            self._disowned.add(key)
+            if self._journal.plan_state(parent) in (PlanState.CANCELED, PlanState.DONE):
+                found.append(key)
+        return found
 
     def _known(self, plan_id: str) -> OrderPlan:
         try:

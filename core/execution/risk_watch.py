@@ -56,7 +56,12 @@ class Plans(Protocol):
 
 
 class RiskWatch:
-    """Watches the limits of one account."""
+    """Watches the limits of one account.
+
+    Args:
+        spawn: runs what may take its time.
+        follow_price: keeps the price of a market fresh from now on.
+    """
 
     def __init__(
         self,
@@ -68,7 +73,9 @@ class RiskWatch:
         plans: Plans,
         sink: EventSink,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        follow_price: Callable[[str], None],
     ) -> None:
+        self._follow_price = follow_price
         self._risk = risk
         self._control = control
         self._account = account
@@ -146,8 +153,10 @@ class RiskWatch:
             losses.mark_reduced(None)
 
     def _cannot_value(self) -> bool:
-        """Whether a position has no price yet: then there is no profit to judge. Said once."""
+        """Whether a position has no price yet: then there is no profit to judge. Said once, and its price followed."""
         unpriced = self._account.unpriced()
+        for symbol in unpriced:
+            self._follow_price(symbol)
         if unpriced and unpriced != self._told_unpriced:
             text = f"No price is known of {', '.join(unpriced)}."
             self._sink(Notice(Severity.WARNING, "The loss limits cannot be watched", text))

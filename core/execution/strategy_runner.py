@@ -115,6 +115,7 @@ class StrategyRunner:
         self._spawn = spawn
         self._bar_processed = bar_processed
         self._entries: dict[str, _Entry] = {}
+        self._jitter = random.Random(0)
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
         self._heard: dict[FeedKey, asyncio.Event] = {}
         # Held while the orders of a failed strategy are cancelled; waiters come in order, so `settle` comes last.
@@ -309,7 +310,7 @@ class StrategyRunner:
     async def _feed(self, symbol: str, timeframe: Timeframe) -> None:
         """Follow one market until no strategy needs it; a broken stream is opened again."""
         key = (symbol, timeframe)
-        backoff = Backoff(random.Random(0), first_s=FEED_BACKOFF_S, most_s=FEED_BACKOFF_MAX_S)
+        backoff = Backoff(self._jitter, first_s=FEED_BACKOFF_S, most_s=FEED_BACKOFF_MAX_S)
         heard = self._heard.setdefault(key, asyncio.Event())
         last_final: int | None = None
         while self._is_mine(key):

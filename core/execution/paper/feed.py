@@ -95,7 +95,7 @@ class PaperFeed:
     async def _keep(self, what: str, follow: Callable[[str], Awaitable[None]]) -> None:
         """Follow again whenever it ends."""
         source = f"paper {what} {self._symbol}"
-        backoff = Backoff(random.Random(0), first_s=BACKOFF_S, most_s=BACKOFF_MAX_S)
+        backoff = Backoff(random.Random(source), first_s=BACKOFF_S, most_s=BACKOFF_MAX_S)
         while True:
             started = self._now()
             try:
