@@ -38,7 +38,7 @@ from core.execution.kill_switch import KillReport
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import DeskOptions, OrderDesk
-from core.execution.order_manager import OrderManager
+from core.execution.order_manager import BOOK, OrderManager
 from core.execution.ownership_desk import OwnershipDesk
 from core.execution.plan_runner import LOOK_S, PlanRunner
 from core.execution.position_desk import PositionDesk
@@ -95,6 +95,7 @@ class Executor:
         self._lock = lock
         self._market = market
         self._wall = wall
+        self._new_id = new_id
         self._options = options or ExecutorOptions()
         self._jitter = random.Random(0)  # one for all loops: what was cut together must not come back together
         self._marks = Marks(wall)
@@ -276,6 +277,8 @@ class Executor:
         try:
             await self._gateway.connect()
             self._sink(AccountOpened(self._journal.meta("account") or ""))
+            if self._journal.meta(BOOK) is None:
+                self._journal.set_meta(BOOK, self._new_id())
             self._manager.load()
             self._load_settings()
             self._import_kills()

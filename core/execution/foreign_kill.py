@@ -10,11 +10,14 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.domain.orders import Intent, IntentSource, OrderType, Side
+from core.errors import UserError
+from core.execution.process_lock import exclusive
 
 if TYPE_CHECKING:  # who only writes such a file must not pay for the database
     from core.execution.journal import Journal
@@ -22,6 +25,8 @@ if TYPE_CHECKING:  # who only writes such a file must not pay for the database
 PREFIX = "kill-journal-"
 SENTINEL_PREFIX = "sentinel-journal-"
 MERGED = ".merged"
+LOCK = "kill-journal.lock"
+PATIENCE_S = 2.0
 # Which command each line becomes.
 COMMANDS = {PREFIX: "foreign_kill", SENTINEL_PREFIX: "sentinel"}
 
@@ -39,7 +44,10 @@ class ForeignJournal:
             OSError: it cannot be written.
         """
         line = json.dumps({"kind": kind, **payload}, sort_keys=True) + "\n"
-        with self.path.open("ab") as file:
+        with ExitStack() as alone:
+            with suppress(UserError, OSError):  # a program that hangs over these files must not hold up a kill
+                alone.enter_context(exclusive(self.path.parent / LOCK, PATIENCE_S))
+            file = alone.enter_context(self.path.open("ab"))
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -87,15 +95,26 @@ def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[t
     """Journal what was done from outside and yield the orders that may have been sent: (intent, time announced in ns).
 
     A file is renamed only after the caller took all of its orders over; a crash before repeats it, and an order taken
-    over twice stays one.
+    over twice stays one. Nobody writes between the reading and the renaming: a line that came then would be lost, and
+    with it a sale. Where whoever writes does not let go, the file stays for the next time.
     """
-    for prefix, command in COMMANDS.items():
-        for path in sorted(folder.glob(f"{prefix}*.jsonl")):
+    kinds = COMMANDS.items()
+    found = [(path, command) for prefix, command in kinds for path in sorted(folder.glob(f"{prefix}*.jsonl"))]
+    if not found:
+        return
+    with ExitStack() as alone:
+        is_alone = True
+        try:
+            alone.enter_context(exclusive(folder / LOCK, PATIENCE_S))
+        except (UserError, OSError):
+            is_alone = False
+        for path, command in found:
             for payload in read_lines(path):
                 journal.add_command(command, payload, now_ns)
                 if payload["kind"] == "intent":
                     yield _intent(payload), int(payload["created_ns"])
-            path.rename(_merged_name(path))
+            if is_alone:
+                path.rename(_merged_name(path))
 
 
 def _merged_name(path: Path) -> Path:

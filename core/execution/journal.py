@@ -179,6 +179,10 @@ class Journal:
         """Return one order."""
         return self._one_order(OrderRow.client_order_id == client_order_id)
 
+    def order_of(self, intent_id: str) -> OrderRecord | None:
+        """Return the order of an intent."""
+        return self._one_order(OrderRow.intent_id == intent_id)
+
     def order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderRecord | None:
         """Return the order the venue knows by its own id."""
         return self._one_order(sa.and_(OrderRow.symbol == symbol, OrderRow.venue_order_id == venue_order_id))

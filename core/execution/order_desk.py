@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.clock import Clock
@@ -36,7 +36,7 @@ from core.execution.journal import DuplicateIntent, Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_flow import HISTORY, OrderFlow
-from core.execution.order_manager import OrderManager, client_order_id
+from core.execution.order_manager import OrderManager
 from core.execution.order_state import IllegalTransition
 from core.execution.risk_context import RiskContexts
 from core.execution.synchroniser import Synchroniser
@@ -48,6 +48,7 @@ _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 
 SETTLE_PAUSE_MAX_S = 1.0
+KEYED = f"{MANUAL_OWNER}:key:"  # intents of a caller that may repeat himself
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ class OrderDesk:
         reason = "manual order" if draft.owner == MANUAL_OWNER else f"manual order for {draft.owner}"
         try:
             intent = Intent(
-                intent_id=f"{MANUAL_OWNER}:{self._new_id()}" if key is None else f"{MANUAL_OWNER}:key:{key}",
+                intent_id=f"{MANUAL_OWNER}:{self._new_id()}" if key is None else f"{KEYED}{key}",
                 source=IntentSource.MANUAL,
                 owner=draft.owner,
                 symbol=draft.symbol,
@@ -204,9 +205,12 @@ class OrderDesk:
             self.flow.sent(intent)
         except DuplicateIntent:
             _log.warning("intent %s was decided before; nothing was sent", intent.intent_id)
-            known = self._manager.record(client_order_id(intent.intent_id))
+            known = self._manager.record_of(intent.intent_id)
             if known is None:
                 raise
+            if intent.intent_id.startswith(KEYED) and not _is_same_wish(known.intent, intent):
+                before = f"This id was used before, for another order: {_wish(known.intent)}."
+                raise UserError(before, "Use a new id; nothing was sent.") from None
             return known.order
         order = await self._send(key)
         self._mark_watcher.watch(intent.symbol)
@@ -401,6 +405,14 @@ class OrderDesk:
             await self._keeper.refresh_balances()
         record = self._manager.record(order.client_order_id)
         return record.order if record else order
+
+
+def _is_same_wish(one: Intent, other: Intent) -> bool:
+    return replace(one, intent_id="", reason="", created_ns=0) == replace(other, intent_id="", reason="", created_ns=0)
+
+
+def _wish(intent: Intent) -> str:
+    return f"{intent.side.value} {intent.quantity.normalize():f} {intent.symbol}"
 
 
 def _may_rest(intent: Intent) -> bool:

@@ -44,6 +44,7 @@ from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
 
 ID_PREFIX = "maru-"
+BOOK = "book"  # fact of the journal: what tells it from every other
 RECENT_ORDERS = 2_000
 ANNOUNCED = 500
 # An order is shown when it has left: whoever is shown it takes the interpreter from the one who sends it.
@@ -56,12 +57,16 @@ _NOT_THERE = tuple(
 _log = logging.getLogger(__name__)
 
 
-def client_order_id(intent_id: str) -> str:
+def client_order_id(intent_id: str, book: str = "") -> str:
     """Derive the id an intent's order carries at the venue: 31 characters of `[a-z2-7-]`, the same for ever.
 
     130 bits of SHA-256: two intents never share one.
+
+    Args:
+        book: which journal the intent stands in: the first order by hand is called the same in every data folder, and
+            where it is lost the other folder's order must not be taken for it.
     """
-    digest = hashlib.sha256(intent_id.encode()).digest()
+    digest = hashlib.sha256((f"{book}/{intent_id}" if book else intent_id).encode()).digest()
     return ID_PREFIX + base64.b32encode(digest).decode().lower()[:26]
 
 
@@ -89,6 +94,7 @@ class OrderManager:
         self._sink = sink
         self._marks = marks
         self._booker = FillBooker(journal, marks.convert)
+        self._book = ""
         self.armed_epoch = 0
         self.claim: Callable[[], None] = lambda: None
         self.on_unpriced: Callable[[str, str], None] = lambda currency, quote: None
@@ -107,6 +113,7 @@ class OrderManager:
 
     def load(self) -> None:
         """Read unsettled orders and positions from the journal."""
+        self._book = self._journal.meta(BOOK) or ""
         self._records = {record.key: record for record in self._journal.unsettled_orders()}
         self._by_venue_id = {
             (r.intent.symbol, r.order.venue_order_id): key for key, r in self._records.items() if r.order.venue_order_id
@@ -163,6 +170,10 @@ class OrderManager:
         """Return one order, from memory or from the journal."""
         return self._records.get(client_id) or self._recent.get(client_id) or self._journal.order(client_id)
 
+    def record_of(self, intent_id: str) -> OrderRecord | None:
+        """Return the order of an intent, from the journal."""
+        return self._journal.order_of(intent_id)
+
     def find(self, symbol: str, client_id: str, venue_order_id: str) -> OrderRecord | None:
         """Return the order a report or fill speaks of; the venue's id decides where both are known."""
         record = self.record(client_id) if client_id else None
@@ -196,7 +207,8 @@ class OrderManager:
         """
         intent = approved.intent
         now = self._wall.now_ns()
-        order = Order(client_order_id(intent.intent_id), intent, OrderState.SUBMITTED, submitted_ns=now, updated_ns=now)
+        key = client_order_id(intent.intent_id, self._book)
+        order = Order(key, intent, OrderState.SUBMITTED, submitted_ns=now, updated_ns=now)
         record = OrderRecord(order)
         self._journal.insert_order(record, "submit", now)
         self._remember(record)
@@ -251,7 +263,7 @@ class OrderManager:
         now = self._wall.now_ns()
         intent = denied.intent
         order = Order(
-            client_order_id(intent.intent_id),
+            client_order_id(intent.intent_id, self._book),
             intent,
             OrderState.DENIED,
             reason_code=denied.code.value,

@@ -101,7 +101,7 @@ class OutsideKill:
         for symbol in sorted({p.symbol for p in positions if p.quantity > 0}):
             ticker = await gateway.fetch_ticker(symbol)
             marks[symbol] = Decimal(repr(ticker.last))
-        instruments, kill_id = dict(gateway.instruments), f"outside-{epoch}"
+        instruments, kill_id = dict(gateway.instruments), f"outside-{epoch}-{self.wall.now_ns()}"
         for position in sorted(positions, key=lambda p: (p.symbol, p.owner)):
             # Read anew: the fee of a sale may have taken the next one's coins.
             free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}

@@ -3,14 +3,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from core.config import DataPaths
 from core.domain.orders import Intent, IntentSource, OrderDraft, OrderState, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import ConnectionStatus, FillBooked, IntentDenied, OrderUpdated, PositionChanged
 from core.execution.api.gateway import AmbiguousOutcome
 from core.execution.order_manager import SHOWN_AFTER_S
+from core.persistence.schema import ensure_migrated
 from tests.unit.execution.conftest import Desk
 
 BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
@@ -123,3 +126,28 @@ async def test_a_person_closes_the_position_of_a_strategy_in_its_own_name(desk: 
     assert (order.state, order.intent.source, order.intent.owner) == (OrderState.FILLED, "manual", "trend")
     assert executor.position("BTC/USDT", "trend").quantity == 0
     assert executor.position("BTC/USDT", "manual").quantity == 0
+
+
+async def test_the_same_key_for_another_order_is_refused(desk: Desk) -> None:
+    executor = await desk.start()
+    first = await executor.place_order(BUY, key="1")
+    assert (await executor.place_order(BUY, key="1")).client_order_id == first.client_order_id
+    with pytest.raises(UserError, match=r"used before, for another order: buy 0\.5 BTC/USDT"):
+        await executor.place_order(replace(BUY, side=Side.SELL), key="1")
+    assert len(desk.venue.sent) == 1
+
+
+async def test_two_journals_never_give_two_orders_one_id(desk: Desk, tmp_path: Path) -> None:
+    executor = await desk.start()
+    first = await executor.place_order(BUY, key="1")
+    await executor.stop()
+    again = await desk.start()
+    assert (await again.place_order(BUY, key="1")).client_order_id == first.client_order_id, "a restart changes nothing"
+    await again.stop()
+    desk.paths = DataPaths(tmp_path / "another").create()
+    ensure_migrated(desk.paths)
+    desk.venue.submit_faults.append("lost_before")
+    elsewhere = await desk.start()
+    lost = await elsewhere.place_order(BUY, key="1")
+    assert lost.client_order_id != first.client_order_id
+    assert lost.filled_quantity == 0, "the other folder's order was not taken for it"

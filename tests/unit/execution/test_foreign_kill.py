@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from core.config import DataPaths
-from core.execution.foreign_kill import SENTINEL_PREFIX, ForeignJournal, KillJournal, import_kill_files, read_lines
+from core.domain.orders import Intent, IntentSource, OrderType, Side
+from core.execution.foreign_kill import (
+    LOCK,
+    SENTINEL_PREFIX,
+    ForeignJournal,
+    KillJournal,
+    import_kill_files,
+    read_lines,
+)
 from core.execution.journal import Journal
+from core.execution.process_lock import exclusive
 
 
 def commands(paths: DataPaths) -> list[tuple[str, str]]:
@@ -45,3 +58,47 @@ def test_a_torn_line_never_happened(tmp_path: Path) -> None:
     file.append("begin", {})
     file.path.write_bytes(file.path.read_bytes() + b'{"kind": "canc')
     assert read_lines(file.path) == [{"kind": "begin"}]
+
+
+def test_a_line_written_while_the_file_is_merged_is_merged_next(paths: DataPaths, journal: Journal) -> None:
+    diary = KillJournal(paths.root, 3, 1)
+    first, second = (sale(symbol) for symbol in ("ETH/USDT", "BTC/USDT"))
+    diary.append_intent(first)
+    merging = import_kill_files(paths.root, journal, 9)
+    assert next(merging)[0] == first
+    writer = threading.Thread(target=diary.append_intent, args=(second,))
+    writer.start()  # the file is read already and not yet renamed
+    writer.join(0.2)
+    assert writer.is_alive(), "it waits"
+    assert list(merging) == []
+    writer.join(5)
+    assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [second]
+    assert list(paths.root.glob("kill-journal-*.jsonl")) == []
+
+
+def test_a_reader_that_hangs_holds_up_no_kill_and_a_writer_that_hangs_no_start(
+    paths: DataPaths, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.execution.foreign_kill.PATIENCE_S", 0.05)
+    diary = KillJournal(paths.root, 3, 1)
+    with exclusive(paths.root / LOCK, 1.0):
+        diary.append_intent(sale("ETH/USDT"))
+        assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [sale("ETH/USDT")]
+        assert diary.path.exists(), "who did not let go may still write"
+    assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [sale("ETH/USDT")]
+    assert not diary.path.exists()
+
+
+def sale(symbol: str) -> Intent:
+    return Intent(
+        f"kill:outside-3:{symbol}:manual",
+        IntentSource.KILL_SWITCH,
+        "manual",
+        symbol,
+        Side.SELL,
+        Decimal(1),
+        OrderType.MARKET,
+        reduce_only=True,
+        reason="STOP: close the position",
+        created_ns=5,
+    )
