@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -284,6 +285,28 @@ async def test_kill_from_another_process_stops_a_running_executor(
         await session.executor.rearm()
         assert (await session.executor.place_order(BUY)).state is OrderState.FILLED
         await assert_books_equal(session)
+
+
+async def test_a_kill_from_another_process_sells_three_markets_and_the_books_know_it(
+    exchange: PracticeEndpoints, paths: DataPaths
+) -> None:
+    publish_endpoints(paths, exchange)
+    sizes = {"BTC/USDT": "0.01", "ETH/USDT": "0.1", "SOL/USDT": "1"}
+    async with trading(paths, exchange) as session:
+        for _ in range(3):  # each sale is announced, and taken over, while the next one is being sent
+            for symbol, size in sizes.items():
+                bought = await session.executor.place_order(replace(BUY, symbol=symbol, quantity=Decimal(size)))
+                assert bought.state is OrderState.FILLED, bought
+            code, report, said = await run_main("kill", "--flatten", "--data-dir", str(paths.root), "--json")
+            assert code == 0, said
+            assert report["complete"], report
+            assert {sale["symbol"] for sale in report["sold"]} == set(sizes)
+            for symbol in sizes:
+                dust = Decimal(sizes[symbol]) / 100
+                await until(lambda s=symbol, d=dust: session.executor.position(s, "manual").quantity < d)  # type: ignore[misc]
+                assert session.executor.position(symbol, "external").quantity == 0, symbol
+            await assert_books_equal(session)
+            await session.executor.rearm()
 
 
 async def test_kill_needs_no_running_program(exchange: PracticeEndpoints, paths: DataPaths) -> None:
