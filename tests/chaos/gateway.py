@@ -39,6 +39,7 @@ from tests.chaos.faults import Fault
 from tests.chaos.venue import SimVenue
 
 TIMEOUT_S = 10.0
+BOOK_ON_THE_WAY_S = 0.2
 _REFUSALS: dict[str, tuple[int, str, int]] = {
     "busy": (-1003, "Too many requests.", 429),
     "stale": (-1021, "Timestamp for this request is outside of the recvWindow.", 400),
@@ -143,9 +144,11 @@ class SimGateway:
 
     async def fetch_book(self, symbol: str, depth: int = 100) -> BookSnapshot:
         params = {"symbol": symbol.replace("/", ""), "limit": str(depth)}
-        rows = await self._query("book", lambda: self._sim.api.depth(params), signed=False)
+        return self._book(symbol, await self._query("book", lambda: self._sim.api.depth(params), signed=False))
+
+    def _book(self, symbol: str, rows: Json) -> BookSnapshot:
         bids, asks = (tuple((float(p), float(q)) for p, q in rows[side]) for side in ("bids", "asks"))
-        return BookSnapshot(symbol, bids, asks, self._wall.now_ns(), rows["lastUpdateId"])
+        return BookSnapshot(symbol, bids, asks, self._wall.now_ns() + self._offset_ns, rows["lastUpdateId"])
 
     async def fetch_balances(self) -> tuple[Balance, ...]:
         ledger = self._sim.exchange.ledger
@@ -353,6 +356,16 @@ class SimGateway:
             price = float(self._sim.last_price(symbol))
             yield Ticker(symbol, price, None, None, None, None, self._wall.now_ns())
 
+    async def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
+        while True:
+            await self._sim.next_tick()
+            self._guard()
+            if not self._sim.streaming:
+                raise NoAnswer("the connection was closed")
+            book = self._book(symbol, self._sim.api.depth({"symbol": symbol.replace("/", ""), "limit": str(depth)}))
+            await asyncio.sleep(BOOK_ON_THE_WAY_S)  # an order may leave meanwhile that it does not know of
+            yield book
+
     # --- market data that no schedule uses --------------------------------------------------------------------
 
     async def fetch_candles(
@@ -368,10 +381,6 @@ class SimGateway:
 
     def watch_trades(self, symbol: str) -> AsyncIterator[Sequence[PublicTrade]]:
         raise NotImplementedError
-
-    async def watch_book(self, symbol: str, depth: int = 20) -> AsyncIterator[BookSnapshot]:
-        await asyncio.Event().wait()  # it never speaks: the book is asked for
-        yield await self.fetch_book(symbol, depth)
 
 
 class _Session:
