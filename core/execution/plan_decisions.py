@@ -238,9 +238,7 @@ def _finish(working: list[Child], left: Decimal) -> Action | None:
 def _tend(
     view: PlanView, child: Child, rules: ExitRules, left: Decimal, stop: Decimal | None, last: Decimal, side: Side
 ) -> Action | None:
-    """Look after the one closing order at work; whatever is to be changed begins with taking it back."""
-    if child.role != STOP:
-        return None  # sent to be filled at once
+    """Look after the stop at work; whatever is to be changed begins with taking it back."""
     order = child.order
     gapped = order.intent.limit_price is not None and (last - order.intent.limit_price) * side.sign > 0
     aimed = _is_target(rules, last, side) and _may_aim(view)
