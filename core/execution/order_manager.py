@@ -336,6 +336,7 @@ class OrderManager:
         ended_badly = state is OrderState.REJECTED and order.state is not state
         ahead = report.filled_quantity > order.filled_quantity
         revived = order.reason_code in _NOT_THERE and state is not order.state
+        found_out = order.state is OrderState.UNKNOWN and state is not order.state  # why it was asked for is past
         after = replace(
             order,
             state=state,
@@ -343,7 +344,7 @@ class OrderManager:
             filled_quantity=max(order.filled_quantity, report.filled_quantity),
             average_price=report.average_price if ahead else order.average_price,
             reason_code=ReasonCode.VENUE_REJECTED.value if ended_badly else "" if revived else order.reason_code,
-            message=report.message or ("" if revived else order.message),
+            message=report.message or ("" if revived or found_out else order.message),
         )
         if after != order:
             self._store(replace(record, order=after), order.state, "venue report")
@@ -498,7 +499,7 @@ class OrderManager:
             before,
             state=step(before.state, target),
             reason_code=code.value if code else before.reason_code,
-            message=message or before.message,
+            message=message or ("" if before.state is OrderState.UNKNOWN else before.message),
         )
         return self._store(replace(record, order=order), before.state, cause)
 
