@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.commands.trade import _result
+from core.execution.books import BookCheck
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,6 @@ from app.commands.trade import _result
 def test_amounts_are_shown_with_eight_decimals(amount: str, shown: str) -> None:
     value = Decimal(amount)
     analysis = SimpleNamespace(net_pnl=value, fees=value, max_drawdown=value, round_trips=(), hit_rate=None)
-    check = SimpleNamespace(orders=0, fills=0, positions={}, orders_match=True, positions_match=True, differences=())
+    check = BookCheck(orders=0, fills=0, positions={}, orders_match=True, positions_match=True, differences=())
     result = _result("active", check, analysis)
     assert [result[name] for name in ("pnl", "fees", "max_drawdown")] == [shown] * 3
