@@ -21,7 +21,7 @@ from app.commands.trade_commands import CommandReader
 from app.commands.trade_events import StrategyWatch, Teller
 from core.clock import NS_PER_MS
 from core.domain.data_origin import is_practice
-from core.domain.money import ZERO, parse_decimal, plain
+from core.domain.money import ZERO, nearest_step, parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
 from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
@@ -483,13 +483,18 @@ def _result(state: str, check: BookCheck, analysis: Any) -> dict[str, Any]:
         "orders_match": check.orders_match,
         "positions_match": check.positions_match,
         "differences": list(check.differences),
-        "pnl": plain(analysis.net_pnl),
-        "fees": plain(analysis.fees),
+        "pnl": _shown(analysis.net_pnl),
+        "fees": _shown(analysis.fees),
         "round_trips": len(analysis.round_trips),
         "hit_rate": analysis.hit_rate,
-        "max_drawdown": plain(analysis.max_drawdown),
+        "max_drawdown": _shown(analysis.max_drawdown),
         "trading_state": state,
     }
+
+
+def _shown(amount: Decimal) -> str:
+    """Write an amount that divisions went into: what follows the eighth decimal is nobody's money."""
+    return plain(nearest_step(amount, Decimal("0.00000001")))
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Orders by hand to a headless `main.py trade`: one JSON command per line of standard input. Qt-free; executor's loop.
 
 Every command goes the way of the window's: intent, risk, order manager. A `place` that carries an `id` is the same wish
-however often it is sent, so a caller that lost the answer may repeat it.
+however often it is sent, so a caller that lost the answer may repeat it. A field that a command does not know is
+refused: a misspelt price must not become an order at the market.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,23 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Answer = Callable[[Json], None]
+
+# What an order of each type takes beside its quantity, as `place` says it.
+_PRICES_OF = {
+    OrderType.MARKET: "no price",
+    OrderType.LIMIT: "a price and no stop_price",
+    OrderType.LIMIT_MAKER: "a price and no stop_price",
+    OrderType.STOP_LOSS_LIMIT: "a price and a stop_price",
+}
+_EVERY_COMMAND = frozenset({"id", "command"})
+_EVERY_PLAN = ("kind", "symbol", "side", "quantity")
+_EXITS = ("stop_price", "target_price", "trail")
+_OF_PLAN: Mapping[PlanKind, tuple[str, ...]] = {
+    PlanKind.EXIT: _EXITS,
+    PlanKind.BRACKET: ("price", *_EXITS),
+    PlanKind.TWAP: ("price", "slices", "duration_s", "reduce_only"),
+    PlanKind.ICEBERG: ("price", "visible", "reduce_only"),
+}
 
 
 class CommandReader:
@@ -88,11 +107,12 @@ async def perform(executor: Executor, request: Mapping[str, Any]) -> Json:
         UserError: it is none, or was refused.
     """
     name = request.get("command")
-    handler = _HANDLERS.get(str(name))
-    if handler is None:
-        raise UserError(f"There is no command {name!r}.", f"Use one of: {', '.join(_HANDLERS)}.")
+    command = COMMANDS.get(str(name))
+    if command is None:
+        raise UserError(f"There is no command {name!r}.", f"Use one of: {', '.join(COMMANDS)}.")
+    _refuse_others(f"The command {name}", request, command.fields)
     try:
-        return await handler(executor, request)
+        return await command.perform(executor, request)
     except KeyError as exc:
         raise UserError(f"The command {name} needs {exc}.", "See the table of commands in Docs/cli.md.") from exc
     except ValueError as exc:
@@ -101,12 +121,11 @@ async def perform(executor: Executor, request: Mapping[str, Any]) -> Json:
 
 async def _place(executor: Executor, request: Mapping[str, Any]) -> Json:
     limit, stop = _amount(request, "price"), _amount(request, "stop_price")
-    kind = OrderType.MARKET if limit is None else OrderType.LIMIT if stop is None else OrderType.STOP_LOSS_LIMIT
     draft = OrderDraft(
         symbol=str(request["symbol"]),
         side=Side(request["side"]),
-        order_type=OrderType(request.get("type", kind.value)),
-        quantity=parse_decimal(str(request["quantity"])),
+        order_type=_order_type(request.get("type"), limit, stop),
+        quantity=_exact("quantity", request["quantity"]),
         limit_price=limit,
         stop_price=stop,
         time_in_force=TimeInForce(request.get("time_in_force", "GTC")),
@@ -114,6 +133,26 @@ async def _place(executor: Executor, request: Mapping[str, Any]) -> Json:
     )
     key = request.get("id")
     return _order(await executor.place_order(draft, key=None if key is None else str(key)))
+
+
+def _order_type(given: Any, limit: Decimal | None, stop: Decimal | None) -> OrderType:
+    """Return the type that the prices make, or the one that was asked for where they allow it.
+
+    Raises:
+        UserError: the prices do not make an order, or not one of that type.
+    """
+    if stop is not None and limit is None:
+        raise UserError(
+            "A stop needs a price as well.", "Give price: what the order asks for once the stop is reached."
+        )
+    made = OrderType.MARKET if limit is None else OrderType.LIMIT if stop is None else OrderType.STOP_LOSS_LIMIT
+    wanted = made if given is None else OrderType(given)
+    if _PRICES_OF[wanted] != _PRICES_OF[made]:
+        raise UserError(
+            f"An order of the type {wanted} takes {_PRICES_OF[wanted]}.",
+            "Give the prices that belong to the type, or leave the type out.",
+        )
+    return wanted
 
 
 async def _cancel(executor: Executor, request: Mapping[str, Any]) -> Json:
@@ -137,16 +176,18 @@ async def _resolve(executor: Executor, request: Mapping[str, Any]) -> Json:
 
 
 async def _plan(executor: Executor, request: Mapping[str, Any]) -> Json:
-    exits = [_amount(request, name) for name in ("stop_price", "target_price", "trail")]
+    kind = PlanKind(request["kind"])
+    _refuse_others(f"A plan of the kind {kind}", request, (*_EVERY_PLAN, *_OF_PLAN[kind]))
+    exits = [_amount(request, name) for name in _EXITS]
     draft = PlanDraft(
-        kind=PlanKind(request["kind"]),
+        kind=kind,
         symbol=str(request["symbol"]),
         side=Side(request["side"]),
-        quantity=parse_decimal(str(request["quantity"])),
+        quantity=_exact("quantity", request["quantity"]),
         limit_price=_amount(request, "price"),
         exits=ExitRules(*exits) if any(price is not None for price in exits) else None,
-        slices=int(request.get("slices", 0)),
-        duration_s=int(request.get("duration_s", 0)),
+        slices=_whole(request, "slices"),
+        duration_s=_whole(request, "duration_s"),
         visible=_amount(request, "visible"),
         reduce_only=_flag(request, "reduce_only"),
     )
@@ -208,22 +249,48 @@ async def _audit(executor: Executor, request: Mapping[str, Any]) -> Json:
     }
 
 
-_HANDLERS: Mapping[str, Callable[[Executor, Mapping[str, Any]], Awaitable[Json]]] = {
-    "place": _place,
-    "cancel": _cancel,
-    "cancel_all": _cancel_all,
-    "replace": _replace,
-    "resolve": _resolve,
-    "plan": _plan,
-    "cancel_plan": _cancel_plan,
-    "resume_plan": _resume_plan,
-    "take_over": _take_over,
-    "hand_back": _hand_back,
-    "kill": _kill,
-    "rearm": _rearm,
-    "state": _state,
-    "audit": _audit,
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: who carries it out, and the fields it takes beside `id` and `command`."""
+
+    perform: Callable[[Executor, Mapping[str, Any]], Awaitable[Json]]
+    fields: tuple[str, ...] = ()
+
+
+COMMANDS: Mapping[str, Command] = {
+    "place": Command(
+        _place,
+        ("symbol", "side", "quantity", "price", "stop_price", "type", "time_in_force", "reduce_only"),
+    ),
+    "cancel": Command(_cancel, ("order",)),
+    "cancel_all": Command(_cancel_all, ("symbol",)),
+    "replace": Command(_replace, ("order", "price", "stop_price", "quantity")),
+    "resolve": Command(_resolve, ("order", "gone")),
+    "plan": Command(_plan, tuple(dict.fromkeys((*_EVERY_PLAN, *(name for own in _OF_PLAN.values() for name in own))))),
+    "cancel_plan": Command(_cancel_plan, ("plan",)),
+    "resume_plan": Command(_resume_plan, ("plan",)),
+    "take_over": Command(_take_over, ("symbol", "move")),
+    "hand_back": Command(_hand_back, ("symbol", "to", "move_to")),
+    "kill": Command(_kill, ("flatten",)),
+    "rearm": Command(_rearm),
+    "state": Command(_state),
+    "audit": Command(_audit),
 }
+
+
+def _refuse_others(who: str, request: Mapping[str, Any], fields: tuple[str, ...]) -> None:
+    """Refuse what would be ignored.
+
+    Raises:
+        UserError: the request has a field that is none of these.
+    """
+    others = [repr(name) for name in request if name not in fields and name not in _EVERY_COMMAND]
+    if others:
+        taken = f"it takes {', '.join(fields)}" if fields else "it takes none"
+        raise UserError(
+            f"{who} does not know the field{'s' * (len(others) > 1)} {', '.join(others)}; {taken}.",
+            "Correct the field or leave it out; nothing was done.",
+        )
 
 
 def _object(line: str) -> Mapping[str, Any]:
@@ -238,7 +305,26 @@ def _object(line: str) -> Mapping[str, Any]:
 
 def _amount(request: Mapping[str, Any], name: str) -> Decimal | None:
     value = request.get(name)
-    return None if value is None else parse_decimal(str(value))
+    return None if value is None else _exact(name, value)
+
+
+def _exact(name: str, value: Any) -> Decimal:
+    if isinstance(value, float):  # 17 digits at most are left of what was written
+        raise ValueError(f'{name} must be a text such as "0.01", not a number with a fraction')
+    return parse_decimal(str(value))
+
+
+def _whole(request: Mapping[str, Any], name: str) -> int:
+    value = request.get(name)
+    if value is None:
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    raise ValueError(f"{name} must be a whole number")
 
 
 def _flag(request: Mapping[str, Any], name: str) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from app.commands.cli import say
 from core.domain.money import ZERO, plain
 from core.events import (
+    AccountOpened,
+    BooksTold,
     ExecutorEvent,
     FillBooked,
     IntentDenied,
@@ -59,10 +61,11 @@ class StrategyWatch:
 
 
 class Teller:
-    """Says on standard error what the executor does."""
+    """Says on standard error what the executor does; orders and fills of the books it begins with are no news."""
 
     def __init__(self, watch: StrategyWatch) -> None:
         self._watch = watch
+        self._telling_books = False
         self._states: dict[str, str] = {}
         self._targets: dict[str, float] = {}
 
@@ -70,6 +73,12 @@ class Teller:
         if isinstance(event, StrategyStatus):
             self._watch.note(event)
         match event:
+            case AccountOpened():
+                self._telling_books = True
+            case BooksTold():
+                self._telling_books = False
+            case FillBooked() | OrderUpdated() if self._telling_books:
+                pass
             case FillBooked(fill, _):
                 say(f"{fill.side} {plain(fill.quantity)} {fill.symbol} at {plain(fill.price)}")
             case IntentDenied(intent, code, message):

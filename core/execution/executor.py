@@ -469,8 +469,14 @@ class Executor:
         await self._ownership.take_over(symbol, move=move)
 
     async def hand_back(self, symbol: str, to: Ownership = Ownership.SHARED, *, move_to: str = "") -> None:
-        """Let strategies trade a market again (see `OwnershipDesk.hand_back`)."""
+        """Let strategies trade a market again (see `OwnershipDesk.hand_back`); only one of its own gets the position.
+
+        Raises:
+            UserError: nobody trades or holds such a market, no such strategy trades it, or see there.
+        """
         self._require_market(symbol)
+        if move_to and (move_to, symbol) not in {(spec.strategy_id, spec.symbol) for spec in self.strategies}:
+            raise UserError(f"No strategy named {move_to} trades {symbol}.", "Look at the strategy manager.")
         await self._ownership.hand_back(symbol, to, move_to=move_to)
 
     async def change_risk_settings(self, settings: RiskSettings) -> None:

@@ -132,7 +132,11 @@ class WishSteps:
 
     def _do_hand_back(self, step: dict[str, Any]) -> None:
         to, heir = Ownership(step["to"]), step.get("move_to", "")
-        self._ask("handing a market back", lambda process: process.executor.hand_back(step["symbol"], to, move_to=heir))
+
+        async def work(process: SimProcess) -> None:  # at the desk: the heirs trade here without being registered
+            await process.executor._ownership.hand_back(step["symbol"], to, move_to=heir)
+
+        self._ask("handing a market back", work)
 
     # --- a person's word --------------------------------------------------------------------------------------
 

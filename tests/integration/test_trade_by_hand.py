@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from core.config import DataPaths
+from core.practice.endpoints_file import publish_endpoints
+from core.practice.process import PracticeProcess
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,6 +24,7 @@ class HandTrading:
     """A running `main.py trade --commands`."""
 
     def __init__(self, folder: Path, *extra: str) -> None:
+        self.said = ""  # on standard error, once it has ended
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "main.py"), "trade", "--commands", "--json", "--data-dir", str(folder), *extra],
             stdin=subprocess.PIPE,
@@ -47,19 +52,23 @@ class HandTrading:
 
     def end(self) -> dict[str, Any]:
         self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, out + err
+        out, self.said = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, out + self.said
         result: dict[str, Any] = json.loads(out.splitlines()[-1])
         return result
+
+    def close(self) -> None:
+        """End it however it is."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
 
 
 @pytest.fixture
 def trading(tmp_path: Path) -> Iterator[HandTrading]:
     started = HandTrading(tmp_path, "--practice", "--seed", "4")
     yield started
-    if started.process.poll() is None:
-        started.process.kill()
-    started.process.communicate()
+    started.close()
 
 
 def limit(price: float, **extra: Any) -> dict[str, Any]:
@@ -111,6 +120,7 @@ def test_orders_by_hand_from_placing_to_equal_books(trading: HandTrading) -> Non
     assert result["positions_match"], result
 
 
+BUY = {"command": "place", "symbol": "BTC/USDT", "side": "buy", "quantity": "0.01"}
 NO_COMMANDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"command": "dance"}, "There is no command"),
     ({"command": "place", "symbol": "BTC/USDT"}, "needs 'side'"),
@@ -118,6 +128,11 @@ NO_COMMANDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"command": "cancel", "order": "maru-none"}, "There is no order"),
     ({"command": "cancel_plan", "plan": "x"}, "no such order plan"),
     ({"command": "hand_back", "symbol": "BTC/USDT", "to": "nobody"}, "cannot be read"),
+    ({"command": "hand_back", "symbol": "BTC/USDT", "move_to": "ghost"}, "No strategy named ghost trades BTC/USDT."),
+    ({**BUY, "prise": "5"}, "does not know the field 'prise'"),
+    ({**BUY, "stop_price": "5"}, "A stop needs a price as well."),
+    ({**BUY, "price": "5", "type": "market"}, "takes no price"),
+    ({**BUY, "quantity": 0.01}, "must be a text"),
 )
 
 
@@ -131,6 +146,31 @@ def test_what_is_no_command_is_answered_in_one_sentence(trading: HandTrading) ->
         "The command is not JSON.",
         "The command is not a JSON object.",
     ]
+    assert trading.end()["orders"] == 0  # nothing was sent
+
+
+def test_a_second_start_tells_nothing_of_the_first_runs_trades(tmp_path: Path) -> None:
+    with PracticeProcess(data_dir=tmp_path / "exchange", seed=4, balance="100000") as endpoints:
+        file = publish_endpoints(DataPaths(tmp_path / "exchange"), endpoints)
+        said = []
+        for number, (side, quantity) in enumerate((("buy", "0.009"), ("sell", "0.008"))):  # what fees left
+            trading = HandTrading(tmp_path / "data", "--endpoints", str(file))
+            try:
+                done = trading.ask(id=number, command="place", symbol="BTC/USDT", side=side, quantity=quantity)
+                assert done["state"] == "filled", done
+                resting = trading.ask(id=f"l{number}", **limit(_price(trading) * 0.97))
+                assert trading.ask(id="c", command="cancel", order=resting["order"])["state"] == "canceled"
+                result = trading.end()
+            finally:
+                trading.close()
+            said.append(trading.said)
+    first, second = said
+    assert "buy 0.009 BTC/USDT" in first
+    assert "sell 0.008 BTC/USDT" in second
+    assert "buy" not in second
+    assert second.count("canceled") == 1
+    assert result["orders_match"], result
+    assert len(result["pnl"].partition(".")[2]) <= 8
 
 
 def _price(trading: HandTrading) -> float:

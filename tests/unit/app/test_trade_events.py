@@ -7,7 +7,19 @@ from decimal import Decimal
 import pytest
 
 from app.commands.trade_events import StrategyWatch, Teller
-from core.events import StrategyState, StrategyStatus
+from core.domain.fills import Fill, Liquidity
+from core.domain.orders import Intent, IntentSource, Order, OrderState, OrderType, Side
+from core.events import (
+    AccountOpened,
+    BooksTold,
+    ExecutorEvent,
+    FillBooked,
+    Notice,
+    OrderUpdated,
+    Severity,
+    StrategyState,
+    StrategyStatus,
+)
 
 
 def status(name: str, state: StrategyState, detail: str = "") -> StrategyStatus:
@@ -73,3 +85,30 @@ def test_without_strategies_nothing_ends() -> None:
     run = Run()
     run.hear("a", StrategyState.STOPPED)
     assert run.over == 0
+
+
+# --- old books ------------------------------------------------------------------------------------------------------
+
+
+def trades(tag: str) -> tuple[ExecutorEvent, ...]:
+    """A fill and an order that ended without one; both say their tag."""
+    wish = Intent(tag, IntentSource.MANUAL, "manual", tag, Side.BUY, Decimal(1), OrderType.LIMIT, Decimal(5))
+    amounts = Decimal(5), Decimal(1), Decimal(0)
+    fill = Fill("practice", tag, tag, tag, tag, Side.BUY, *amounts, "USDT", Liquidity.TAKER, 1)
+    return FillBooked(fill, None), OrderUpdated(Order(tag, wish, OrderState.CANCELED))
+
+
+def test_the_books_of_a_beginning_session_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run()
+    events: list[ExecutorEvent] = []
+    for session in ("first", "second"):  # told anew after a reconnection
+        events += [AccountOpened("practice:a"), *trades(f"old-{session}")]
+        events += [Notice(Severity.WARNING, f"Mind {session}"), BooksTold(), *trades(f"new-{session}")]
+    for event in events:
+        run.tell(event)
+    said = capsys.readouterr().err
+    assert "old" not in said
+    for session in ("first", "second"):
+        assert f"buy 1 new-{session} at 5" in said
+        assert f"Order new-{session}: canceled" in said
+        assert f"Mind {session}" in said  # a warning is never swallowed

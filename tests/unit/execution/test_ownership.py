@@ -283,6 +283,21 @@ async def test_a_moved_position_shows_in_the_strategys_status(trading: Desk) -> 
     assert trading.said(StrategyStatus)[-1].position == D("0.999")
 
 
+async def test_a_position_goes_only_to_a_strategy_that_trades_the_market(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    await executor.add_strategy(StrategySpec("s2", "Other", "ETH/USDT", "1m", "model", D(1_000)))
+    owning = Ownerships.over(trading, executor)
+    await owning.trade("s1", Side.BUY, "1")
+    await executor.take_over(SYMBOL, move=True)
+    for nobody in ("ghost", "s2"):
+        with pytest.raises(UserError, match=f"No strategy named {nobody} trades BTC/USDT"):
+            await executor.hand_back(SYMBOL, move_to=nobody)
+    assert owning.owners.ownership(SYMBOL) is MANUAL
+    assert executor.position(SYMBOL, "manual").quantity == D("0.999")
+    await executor.hand_back(SYMBOL, move_to="s1")
+    assert executor.position(SYMBOL, "s1").quantity == D("0.999")
+
+
 async def test_a_crash_before_the_pause_is_made_good_at_the_next_start(trading: Desk) -> None:
     executor, _ = await running(trading)
     trading.journal.set_ownership(OwnershipRecord(SYMBOL, MANUAL, "person", (), 1))
