@@ -391,8 +391,10 @@ class PlanRunner:
         self._journal.save_plan(plan)
         if plan.state.is_over:
             # One whose answer is still out may show long after: nobody would look after it any more.
-            children = self._journal.children(plan.plan_id)
-            self._desk.unwant(record.key for record in children if not record.order.state.is_terminal)
+            open_ones = [r for r in self._journal.children(plan.plan_id) if not r.order.state.is_terminal]
+            # What a plan that failed leaves only where it could not go on still protects somebody.
+            fails = plan.state is PlanState.FAILED
+            self._desk.unwant(record.key for record in open_ones if not (fails and record.intent.reduce_only))
             self._plans.pop(plan.plan_id, None)
             self._read.pop(plan.plan_id, None)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal as D
 
 import pytest
@@ -15,6 +16,7 @@ from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, P
 from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
 from core.events import Notice, PlanUpdated, Severity
+from core.execution.api.gateway import DefinitiveReject, RetryableError
 from core.execution.executor import Executor
 from core.execution.fence import Fence
 from tests.unit.execution.conftest import Desk
@@ -408,5 +410,107 @@ async def test_a_twap_trades_its_parts_in_their_time(desk: Desk, venue: FakeVenu
     assert [request.quantity for request in venue.sent] == [D("0.25")] * 4
     (notice,) = desk.said(Notice)
     assert (notice.severity, notice.title) == (Severity.SUCCESS, "An order plan is done")
+    await executor.stop()
+    await task
+
+
+# --- what plans leave ---------------------------------------------------------------------------------------------
+
+
+async def protected(desk: Desk, venue: FakeVenue) -> tuple[Executor, asyncio.Task[None], OrderPlan, VenueOrder]:
+    """Run a bracket until its stop rests."""
+    executor, task = await running(desk)
+    plan = await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    (stop,) = resting(venue)
+    await until(lambda: [o.state for o in executor.working_orders] == [OrderState.ACCEPTED])
+    return executor, task, plan, stop
+
+
+async def orphaned(desk: Desk, venue: FakeVenue) -> VenueOrder:
+    """End a plan, and the program before it could cancel the stop."""
+    executor, task, plan, stop = await protected(desk, venue)
+    desk.journal.save_plan(replace(plan_of(desk), state=PlanState.CANCELED))
+    await crash(executor, task, desk)
+    assert desk.journal.plan_state(plan.plan_id) is PlanState.CANCELED
+    assert resting(venue) == [stop]
+    return stop
+
+
+async def test_a_stop_whose_cancel_failed_is_cancelled_after_the_restart(desk: Desk, venue: FakeVenue) -> None:
+    executor, task, plan, stop = await protected(desk, venue)
+    venue.cancel_faults.extend([RetryableError("Too many requests", "429")] * 10_000)
+    await executor.cancel_plan(plan.plan_id)
+    await crash(executor, task, desk)
+    venue.cancel_faults.clear()
+    assert resting(venue) == [stop]
+    executor, task = await running(desk)
+    await until(lambda: stop.state is OrderState.CANCELED)
+    await executor.stop()
+    await task
+
+
+async def test_what_an_ended_plan_could_not_cancel_is_cancelled_after_the_restart(desk: Desk, venue: FakeVenue) -> None:
+    stop = await orphaned(desk, venue)
+    executor, task = await running(desk)
+    await until(lambda: stop.state is OrderState.CANCELED)
+    await executor.stop()
+    await task
+
+
+async def test_a_venue_that_refuses_to_cancel_what_a_plan_left_is_asked_once(desk: Desk, venue: FakeVenue) -> None:
+    stop = await orphaned(desk, venue)
+    venue.calls.clear()
+    venue.cancel_faults.extend([DefinitiveReject("This order is locked.", "-2011")] * 10_000)
+    executor, task = await running(desk)
+    await until(lambda: "cancel" in venue.calls)
+    for _ in range(10):
+        venue.clock.advance(NS_PER_S)
+        await asyncio.sleep(0.03)
+    assert venue.calls.count("cancel") == 1
+    assert resting(venue) == [stop]
+    assert "The venue refuses to cancel" in [notice.title for notice in desk.said(Notice)]
+    await executor.stop()
+    await task
+
+
+async def test_the_stop_of_a_paused_plan_stays(desk: Desk, venue: FakeVenue) -> None:
+    executor, task, plan, stop = await protected(desk, venue)
+    executor._plans._save(replace(plan_of(desk), state=PlanState.PAUSED))
+    await asyncio.sleep(0.2)
+    await crash(executor, task, desk)
+    executor, task = await running(desk)
+    await asyncio.sleep(0.2)
+    assert desk.journal.plan_state(plan.plan_id) is PlanState.PAUSED
+    assert resting(venue) == [stop]
+    assert "cancel" not in venue.calls
+    await executor.stop()
+    await task
+
+
+async def test_the_stop_of_a_plan_whose_market_was_suspended_stays(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task, plan, stop = await protected(desk, venue)
+    await crash(executor, task, desk)
+    connect = venue.connect
+
+    async def suspended() -> None:
+        await connect()
+        venue.instruments = {symbol: rules for symbol, rules in venue.instruments.items() if symbol != BTC}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(venue, "connect", suspended)
+        executor, task = await running(desk)
+        await until(lambda: plan_of(desk).state is PlanState.FAILED)
+        await asyncio.sleep(0.2)
+        await crash(executor, task, desk)
+    assert "A position is not protected any more" in [notice.title for notice in desk.said(Notice)]
+    assert resting(venue) == [stop]
+    executor, task = await running(desk)
+    await asyncio.sleep(0.2)
+    assert desk.journal.plan_state(plan.plan_id) is PlanState.FAILED
+    assert resting(venue) == [stop]
+    assert "cancel" not in venue.calls
     await executor.stop()
     await task
