@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from app.flows.amount import Sentence
 from app.flows.reason_text import Reason, Refusal
-from app.i18n import format_exact, mark, round_decimals
+from app.i18n import format_exact, format_price, mark, round_decimals
 from app.services import OrderDraft
 from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.instruments import FeeRule, Instrument
@@ -504,6 +504,8 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
     if figures.value < instrument.min_notional:
         values = {"minimum": plain(instrument.min_notional), "quote": instrument.quote}
         return Sentence(mark("The smallest order value is {minimum} {quote}."), values)
+    if (problem := _triggered(entry, context, figures, instrument)) is not None:
+        return problem
     if entry.reduce_only and (problem := _not_reducing(entry, context, quantity, instrument.base)) is not None:
         return problem
     if entry.side is Side.BUY and context.free_quote is not None and figures.spent > context.free_quote:
@@ -515,6 +517,19 @@ def _blocked_by_rules(entry: TicketInput, context: TicketContext, figures: Estim
             {"free": plain(context.free_base), "currency": instrument.base},
         )
     return None
+
+
+def _triggered(
+    entry: TicketInput, context: TicketContext, figures: Estimate, instrument: Instrument
+) -> Sentence | None:
+    """Refuse a stop the market is at or beyond already: the exchange would."""
+    stop, last = figures.stop_price, context.last
+    if stop is None or last is None or (stop - last) * entry.side.sign > 0:
+        return None
+    values = {"price": format_price(last, instrument.tick_size)}
+    if entry.side is Side.BUY:
+        return Sentence(mark("A stop that buys must be above the last price of {price}."), values)
+    return Sentence(mark("A stop that sells must be below the last price of {price}."), values)
 
 
 def _not_reducing(entry: TicketInput, context: TicketContext, quantity: Decimal, base: str) -> Sentence | None:

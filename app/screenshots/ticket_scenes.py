@@ -80,7 +80,10 @@ def _ticket_stop(studio: Studio) -> QPixmap:
         ticket = studio.window.ticket
         kinds = list(OrderType)
         ticket.form.order_type.setCurrentIndex(kinds.index(OrderType.STOP_LOSS_LIMIT))
-        ticket.form.stop.edit.set_value(Decimal("97500.00"))
+        # A breakout: it buys once the market has risen, at no more than a little above the stop.
+        session = studio.materials.session
+        ticket.form.stop.edit.set_value(session.part_of_price(BTC, 1.01))
+        ticket.form.price.edit.set_value(session.part_of_price(BTC, 1.012))
         taken = _ticket(studio)
         ticket.form.order_type.setCurrentIndex(kinds.index(OrderType.LIMIT))
         return taken

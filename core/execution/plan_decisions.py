@@ -24,6 +24,7 @@ from core.domain.orders import Order, OrderState, OrderType, Side, TimeInForce
 ENTRY, STOP, TARGET, CLOSE, PART = "entry", "stop", "target", "close", "part"
 STOP_LIMIT_OFFSET = Decimal("0.005")  # how much worse than the stop its limit is: a gap wider than that is sold into
 MOST_REFUSALS = 8
+_CANCELLED_OUTSIDE = "one of its orders was cancelled by hand, by the venue or by the dead-man switch"
 _REFUSED = (OrderState.DENIED, OrderState.REJECTED)
 _UNDECIDED = (OrderState.SUBMITTED, OrderState.UNKNOWN, OrderState.PENDING_CANCEL)
 _FIRST_PAUSE_NS = 500 * NS_PER_MS
@@ -125,10 +126,15 @@ class MoveStop:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The plan is over."""
+    """The plan is over.
+
+    Attributes:
+        is_complete: it traded what it was to trade, as far as the market's rules let it.
+    """
 
     state: PlanState
     reason: str
+    is_complete: bool = True
 
 
 Action = Place | CancelChild | MoveStop | End
@@ -171,7 +177,7 @@ def _cancelled_outside(plan: OrderPlan, view: PlanView) -> End | None:
         entered = child.role == ENTRY and child.filled > 0  # what was bought must be protected all the same
         outside = order.state is OrderState.CANCELED and order.client_order_id not in plan.cancelled
         if child.rests and outside and not entered:
-            return End(PlanState.CANCELED, "one of its orders was cancelled by hand or by the venue")
+            return End(PlanState.CANCELED, _CANCELLED_OUTSIDE)
     return None
 
 
@@ -330,7 +336,7 @@ def _twap(plan: OrderPlan, view: PlanView) -> Action | None:
     if left <= 0:
         return End(PlanState.DONE, "all parts are traded")
     if slot >= draft.slices:
-        return End(PlanState.DONE, f"the time is over; {left:f} was not traded")
+        return End(PlanState.DONE, f"the time is over; {left:f} was not traded", is_complete=False)
     if any(child.number == slot for child in view.children):
         return None
     part = left if slot == draft.slices - 1 else view.instrument.round_quantity(left / (draft.slices - slot))

@@ -13,9 +13,9 @@ from decimal import Decimal
 from typing import Any
 
 from core.clock import NS_PER_S, Clock
-from core.domain.money import ZERO
-from core.domain.order_plans import OrderPlan, PlanDraft, PlanKind, PlanState, parse_child
-from core.domain.orders import Intent, IntentSource, OrderType, TradingState
+from core.domain.money import ZERO, plain
+from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState, parse_child
+from core.domain.orders import Intent, IntentSource, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import EventSink, Notice, PlanUpdated, Severity
 from core.execution.api.gateway import ExchangeGateway
@@ -100,9 +100,7 @@ class PlanRunner:
             if plan.draft.symbol in self._gateway.instruments:
                 self._mark_watcher.watch(plan.draft.symbol)
             else:
-                reason = "the venue does not trade this market any more"
-                self._save(replace(plan, state=PlanState.FAILED, reason=reason))
-                self._tell_end(plan, PlanState.FAILED, reason)
+                self._end(plan, End(PlanState.FAILED, "the venue does not trade this market any more"))
         if self._control.state is not TradingState.HALTED:
             return
         if self._control.keeps_protection:  # their stops still rest, and must be moved and taken back by somebody
@@ -225,7 +223,8 @@ class PlanRunner:
             UserError: it cannot work.
         """
         instrument = self._gateway.instruments.get(draft.symbol)
-        price = draft.limit_price or self._marks.price(draft.symbol)
+        last = self._marks.price(draft.symbol)
+        price = last if draft.kind is PlanKind.EXIT else draft.limit_price or last
         if instrument is None:
             raise UserError(f"{draft.symbol} is not traded at this venue.", "Choose another market.")
         if price is None:
@@ -241,6 +240,10 @@ class PlanRunner:
         for quantity in (draft.quantity, part):
             if (violation := instrument.rule_violation(quantity, price)) is not None:
                 raise UserError(f"The plan's orders would be refused: {violation}.", "Choose a larger quantity.")
+        if exits is not None:
+            # A limit beyond the market is filled at the market.
+            best = min if draft.side is Side.BUY else max
+            _check_exits(exits, draft.closing_side, price if last is None else best(price, last))
         if draft.kind is PlanKind.EXIT:
             self._check_covered(draft)
 
@@ -322,9 +325,8 @@ class PlanRunner:
                 await self._keeper.refresh_balances()  # what it had locked is free for the next one
             case MoveStop(stop_price):
                 self._save(replace(plan, stop_price=stop_price))
-            case End(state, reason):
-                self._save(replace(plan, state=state, reason=reason))
-                self._tell_end(plan, state, reason)
+            case End():
+                self._end(plan, action)
 
     async def _place(self, plan: OrderPlan, action: Place) -> None:
         draft = plan.draft
@@ -357,23 +359,42 @@ class PlanRunner:
         plan = self._plans.get(plan_id)
         return plan is not None and plan.state is PlanState.WORKING
 
-    def _tell_end(self, plan: OrderPlan, state: PlanState, reason: str) -> None:
-        draft = plan.draft
-        what = f"{draft.kind.value} {draft.symbol}: {reason}."
-        if state is PlanState.DONE:
+    def _end(self, plan: OrderPlan, end: End) -> None:
+        self._save(replace(plan, state=end.state, reason=end.reason))
+        self._tell_end(plan, end)
+
+    def _tell_end(self, plan: OrderPlan, end: End) -> None:
+        what = f"{plan.draft.kind.value} {plan.draft.symbol}: {end.reason}."
+        if end.state is PlanState.DONE and end.is_complete:
             self._sink(Notice(Severity.SUCCESS, "An order plan is done", what))
-        elif draft.exits is not None:
+        elif end.state is PlanState.DONE:
+            self._sink(Notice(Severity.WARNING, "An order plan did not trade everything", what))
+        elif self._leaves_unprotected(plan):
             self._sink(Notice(Severity.ERROR, "A position is not protected any more", what))
         else:
             self._sink(Notice(Severity.WARNING, "An order plan ended early", what))
+
+    def _leaves_unprotected(self, plan: OrderPlan) -> bool:
+        """Whether something is held that the plan was to close; where its entry bought nothing there is none."""
+        draft = plan.draft
+        if (
+            draft.exits is None
+            or self._manager.position(draft.symbol, draft.owner).quantity * draft.closing_side.sign >= 0
+        ):
+            return False
+        orders = [record.order for record in self._journal.children(plan.plan_id)]
+        entered = [o for o in orders if o.filled_quantity and parse_child(o.intent.intent_id)[1] == ENTRY]
+        return draft.kind is PlanKind.EXIT or bool(entered)
 
     def _save(self, plan: OrderPlan) -> None:
         plan = replace(plan, updated_ns=self._wall.now_ns())
         self._journal.save_plan(plan)
         if plan.state.is_over:
             # One whose answer is still out may show long after: nobody would look after it any more.
-            children = self._journal.children(plan.plan_id)
-            self._desk.unwant(record.key for record in children if not record.order.state.is_terminal)
+            open_ones = [r for r in self._journal.children(plan.plan_id) if not r.order.state.is_terminal]
+            # What a plan that failed leaves only where it could not go on still protects somebody.
+            fails = plan.state is PlanState.FAILED
+            self._desk.unwant(record.key for record in open_ones if not (fails and record.intent.reduce_only))
             self._plans.pop(plan.plan_id, None)
             self._read.pop(plan.plan_id, None)
         else:
@@ -384,6 +405,36 @@ class PlanRunner:
 def _child(record: OrderRecord, fee_base: Decimal) -> Child:
     _, role, number = parse_child(record.intent.intent_id)
     return Child(role, number, record.order, fee_base, record.fills_complete)
+
+
+def _check_exits(exits: ExitRules, side: Side, price: Decimal) -> None:
+    """Refuse an exit that would happen the moment it begins.
+
+    Args:
+        side: of the orders that close.
+        price: at which the position is held or will be entered.
+
+    Raises:
+        UserError: it would, or its trailing stop would have no price at all.
+    """
+    stop, target, sells, now = exits.stop_price, exits.target_price, side is Side.SELL, plain(price)
+    if stop is not None and (stop - price) * side.sign <= 0:
+        if sells:
+            raise UserError(f"The stop {plain(stop)} must be below {now}, or it would sell at once.", "Lower the stop.")
+        raise UserError(f"The stop {plain(stop)} must be above {now}, or it would buy at once.", "Raise the stop.")
+    if exits.trail is not None and sells and exits.trail >= price:
+        raise UserError(
+            f"The trailing distance {plain(exits.trail)} must be smaller than the price of {now}.",
+            "Choose a smaller one.",
+        )
+    if target is not None and (price - target) * side.sign <= 0:
+        if sells:
+            raise UserError(
+                f"The target {plain(target)} must be above {now}, or it would sell at once.", "Raise the target."
+            )
+        raise UserError(
+            f"The target {plain(target)} must be below {now}, or it would buy at once.", "Lower the target."
+        )
 
 
 def _whole(draft: PlanDraft, source: IntentSource) -> Intent:

@@ -111,7 +111,7 @@ def _problems_of(world: World, plan: Row, draft: Row, children: list[Row]) -> li
     by_hand = world.halted and world.life.executor.trading_record.reason != DRAWDOWN_REASON
     if not state.is_over and by_hand:
         problems.append(f"plan-survives: {name} is {state} although trading was stopped")
-    if "cancelled by hand or by the venue" in plan["reason"] and not world.watch.disturbed:
+    if "one of its orders was cancelled by hand" in plan["reason"] and not world.watch.disturbed:
         noted = json.loads(plan["cancelled"])
         keys = {r["client_order_id"] for r in children if r["state"] == "canceled"} - {*noted}
         if not keys & world.cancels.keys():

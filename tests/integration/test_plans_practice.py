@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal as D
 from pathlib import Path
 
@@ -80,13 +81,17 @@ async def test_a_bracket_protects_what_it_bought_and_leaves_at_its_target(
         (plan,) = session.executor.plans
         await session.executor.cancel_plan(plan.plan_id)
         assert session.executor.working_orders == []
-        # An exit whose target the market has reached already sells at once.
-        reached = tick(session, await price(session) * D("0.99"))
+        # Where it should have sold already nothing is sold: that is no target.
+        last = await price(session)
         held = session.executor.position(BTC, "manual").quantity
         quantity = session.link.gateway.instruments[BTC].round_quantity(held)
-        leave = PlanDraft(PlanKind.EXIT, BTC, Side.SELL, quantity, exits=ExitRules(None, reached))
-        await session.executor.create_plan(leave)
-        await until(lambda: _ended(events) is PlanState.DONE)
+        leave = PlanDraft(
+            PlanKind.EXIT, BTC, Side.SELL, quantity, exits=ExitRules(None, tick(session, last * D("0.99")))
+        )
+        with pytest.raises(UserError, match="or it would sell at once"):
+            await session.executor.create_plan(leave)
+        await session.executor.create_plan(replace(leave, exits=ExitRules(trail=D(1))))  # a few seconds away
+        await until(lambda: _ended(events) is PlanState.DONE, 60.0)
         await assert_books_equal(session)
 
 

@@ -468,3 +468,52 @@ def test_an_exit_never_sells_twice_and_always_gets_out_below_its_stop(
         assert market.held == 0 or BTC.rule_violation(market.held, market.price) is not None
         if market.held == 0:
             assert market.plan.state is PlanState.DONE
+
+
+# --- parts that never rest ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [None, "100"], ids=["market", "ioc"])
+@pytest.mark.parametrize(
+    ("state", "filled"), [(OrderState.ACCEPTED, "0"), (OrderState.PARTIALLY_FILLED, "0.2")], ids=["shown", "part"]
+)
+def test_a_part_that_never_rests_must_be_over_before_the_next(
+    limit: str | None, state: OrderState, filled: str
+) -> None:
+    draft = PlanDraft(
+        PlanKind.TWAP, "BTC/USDT", Side.BUY, D(1), None if limit is None else D(limit), slices=2, duration_s=4
+    )
+    plan = OrderPlan("p", draft, created_ns=T0)
+    first = look(plan, "100", after_s=0)
+    assert isinstance(first, Place)
+    part = child(plan, first, state, filled)
+    assert (part.is_booked, part.rests, part.is_open, part.is_decided) == (True, False, True, False)
+    assert look(plan, "100", part, after_s=2) is None, "its next slot has come"
+    assert look(plan, "100", part, after_s=99) is None, "its time is over"
+    over = child(plan, first, OrderState.EXPIRED, filled)
+    assert over.is_decided
+    second = look(plan, "100", over, after_s=2)
+    assert isinstance(second, Place)
+    assert (second.number, second.quantity) == (1, D(1) - D(filled))
+
+
+def test_a_part_of_an_iceberg_rests_and_the_next_follows_once_it_is_filled() -> None:
+    draft = PlanDraft(PlanKind.ICEBERG, "BTC/USDT", Side.BUY, D(1), D(95), visible=D("0.5"))
+    plan = OrderPlan("p", draft, created_ns=T0)
+    first = look(plan, "100")
+    assert isinstance(first, Place)
+    for state, filled in ((OrderState.ACCEPTED, "0"), (OrderState.PARTIALLY_FILLED, "0.2")):
+        part = child(plan, first, state, filled)
+        assert (part.rests, part.is_decided) == (True, True)
+        assert look(plan, "100", part) is None
+    second = look(plan, "100", child(plan, first, OrderState.FILLED, "0.5"))
+    assert isinstance(second, Place)
+    assert (second.number, second.quantity) == (1, D("0.5"))
+
+
+def test_a_stop_that_is_partly_filled_is_still_looked_after() -> None:
+    plan = exit_plan(stop="90")
+    part = child(plan, STOP_AT_90, OrderState.PARTIALLY_FILLED, "0.4")
+    assert part.is_decided
+    assert look(plan, "90", part, held="0.6") is None
+    assert look(plan, "89", part, held="0.6") == CancelChild("stop-0"), "the market ran through its limit"

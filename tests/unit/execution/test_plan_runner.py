@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal as D
 
 import pytest
@@ -14,7 +15,8 @@ from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
 from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
-from core.events import Notice, PlanUpdated
+from core.events import Notice, PlanUpdated, Severity
+from core.execution.api.gateway import DefinitiveReject, RetryableError
 from core.execution.executor import Executor
 from core.execution.fence import Fence
 from tests.unit.execution.conftest import Desk
@@ -23,6 +25,14 @@ from tests.unit.execution.fake_venue import FakeVenue, VenueOrder
 BTC = "BTC/USDT"
 BRACKET = PlanDraft(PlanKind.BRACKET, BTC, Side.BUY, D(1), None, ExitRules(D(90), D(120)))
 EXIT = PlanDraft(PlanKind.EXIT, BTC, Side.SELL, D("0.5"), exits=ExitRules(D(90), D(120)))
+
+
+def exit_draft(side: Side, rules: ExitRules) -> PlanDraft:
+    return PlanDraft(PlanKind.EXIT, BTC, side, D("0.5"), exits=rules)
+
+
+def bracket_draft(limit: str | None, rules: ExitRules) -> PlanDraft:
+    return PlanDraft(PlanKind.BRACKET, BTC, Side.BUY, D(1), None if limit is None else D(limit), rules)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -207,6 +217,60 @@ async def test_a_stop_taken_away_by_hand_is_told_as_lost_protection(desk: Desk, 
     await task
 
 
+async def ended(desk: Desk, plan: OrderPlan) -> tuple[PlanState, str, Notice]:
+    await until(lambda: plan_of(desk).plan_id == plan.plan_id and plan_of(desk).state.is_over)
+    return plan_of(desk).state, plan_of(desk).reason, desk.said(Notice)[-1]
+
+
+async def test_an_entry_taken_away_before_it_bought_leaves_nothing_unprotected(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    plan = await executor.create_plan(bracket_draft("95", ExitRules(D(90))))
+    (entry,) = resting(venue)
+    await venue.cancel_order(BTC, entry.request.client_order_id)  # as the dead-man switch does
+    state, reason, notice = await ended(desk, plan)
+    assert state is PlanState.CANCELED
+    assert reason == "one of its orders was cancelled by hand, by the venue or by the dead-man switch"
+    assert (notice.severity, notice.title) == (Severity.WARNING, "An order plan ended early")
+    assert reason in notice.text
+    await executor.stop()
+    await task
+
+
+async def test_a_position_of_another_plan_is_not_told_as_left_alone(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    await executor.place_order(OrderDraft(BTC, Side.BUY, OrderType.MARKET, D(1)))
+    plan = await executor.create_plan(bracket_draft("95", ExitRules(D(90))))
+    await venue.cancel_order(BTC, resting(venue)[0].request.client_order_id)
+    *_, notice = await ended(desk, plan)
+    assert (notice.severity, notice.title) == (Severity.WARNING, "An order plan ended early")
+    await executor.stop()
+    await task
+
+
+async def test_a_stop_the_venue_took_away_after_the_entry_bought_is_an_alarm(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    plan = await executor.create_plan(bracket_draft(None, ExitRules(D(90))))
+    await until(lambda: len(resting(venue)) == 1)
+    await venue.cancel_order(BTC, resting(venue)[0].request.client_order_id)
+    *_, notice = await ended(desk, plan)
+    assert (notice.severity, notice.title) == (Severity.ERROR, "A position is not protected any more")
+    await executor.stop()
+    await task
+
+
+async def test_a_twap_whose_time_is_over_says_what_it_did_not_trade(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    draft = PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), slices=2, duration_s=4)
+    plan = await executor.create_plan(draft)
+    await until(lambda: len(venue.sent) == 1)
+    venue.clock.advance(4 * NS_PER_S)
+    state, reason, notice = await ended(desk, plan)
+    assert (state, reason) == (PlanState.DONE, "the time is over; 0.5 was not traded")
+    assert (notice.severity, notice.title) == (Severity.WARNING, "An order plan did not trade everything")
+    await executor.stop()
+    await task
+
+
 async def test_an_exit_needs_a_position_that_has_none_yet(desk: Desk, venue: FakeVenue) -> None:
     executor, task = await running(desk)
     with pytest.raises(UserError, match="at most the position of 0"):
@@ -276,13 +340,61 @@ async def test_a_plan_cancelled_while_the_book_is_read_sends_nothing_any_more(
         (PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D("0.1"), slices=10, duration_s=60), "would be refused"),
         (PlanDraft(PlanKind.EXIT, BTC, Side.SELL, D(1), exits=ExitRules(D("90.001"))), "tick size"),
         (PlanDraft(PlanKind.EXIT, "X/Y", Side.SELL, D(1), exits=ExitRules(D(90))), "not traded"),
+        (exit_draft(Side.SELL, ExitRules(D(102))), "The stop 102 must be below 100, or it would sell at once."),
+        (exit_draft(Side.SELL, ExitRules(D(100))), "The stop 100 must be below 100, or it would sell at once."),
+        (exit_draft(Side.SELL, ExitRules(None, D(100))), "The target 100 must be above 100, or it would sell at once."),
+        (exit_draft(Side.SELL, ExitRules(None, None, D(100))), "The trailing distance 100 must be smaller"),
+        (exit_draft(Side.SELL, ExitRules(D(101), None, D(5))), "The stop 101 must be below 100"),
+        (exit_draft(Side.BUY, ExitRules(D(98))), "The stop 98 must be above 100, or it would buy at once."),
+        (exit_draft(Side.BUY, ExitRules(D(100))), "The stop 100 must be above 100, or it would buy at once."),
+        (exit_draft(Side.BUY, ExitRules(None, D(100))), "The target 100 must be below 100, or it would buy at once."),
+        (bracket_draft(None, ExitRules(D(100))), "The stop 100 must be below 100"),
+        (bracket_draft(None, ExitRules(None, D(99))), "The target 99 must be above 100"),
+        (
+            bracket_draft("95", ExitRules(None, None, D(96))),
+            "The trailing distance 96 must be smaller than the price of 95",
+        ),
+        (bracket_draft("104", ExitRules(D(102))), "The stop 102 must be below 100"),  # is filled at 100
     ],
 )
-async def test_plans_that_could_only_fail_are_refused(desk: Desk, draft: PlanDraft, words: str) -> None:
+async def test_plans_that_could_only_fail_are_refused(
+    desk: Desk, venue: FakeVenue, draft: PlanDraft, words: str
+) -> None:
     executor, task = await running(desk)
     with pytest.raises(UserError, match=words):
         await executor.create_plan(draft)
     assert executor.plans == ()
+    assert venue.sent == []
+    await executor.stop()
+    await task
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        bracket_draft("95", ExitRules(D(94), D(98))),  # of what is bought at 95
+        bracket_draft(None, ExitRules(D("99.99"), D("100.01"))),
+        bracket_draft("104", ExitRules(D("99.99"), D(105))),
+    ],
+)
+async def test_exits_on_the_right_side_of_their_entry_are_taken(desk: Desk, draft: PlanDraft) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(draft)
+    assert len(executor.plans) == 1
+    await executor.stop()
+    await task
+
+
+async def test_a_stop_above_the_market_sells_nothing(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    await executor.place_order(OrderDraft(BTC, Side.BUY, OrderType.MARKET, D(1)))
+    with pytest.raises(UserError, match="The stop 102 must be below 100") as refused:
+        await executor.create_plan(exit_draft(Side.SELL, ExitRules(D(102))))
+    assert refused.value.remedy == "Lower the stop."
+    await asyncio.sleep(0.1)
+    assert [request.side for request in venue.sent] == [Side.BUY]
+    await executor.create_plan(exit_draft(Side.SELL, ExitRules(D("99.99"))))
+    await until(lambda: len(resting(venue)) == 1)
     await executor.stop()
     await task
 
@@ -296,5 +408,109 @@ async def test_a_twap_trades_its_parts_in_their_time(desk: Desk, venue: FakeVenu
         await until(lambda number=number: len(venue.sent) == number)
     await until(lambda: plan_of(desk).state is PlanState.DONE)
     assert [request.quantity for request in venue.sent] == [D("0.25")] * 4
+    (notice,) = desk.said(Notice)
+    assert (notice.severity, notice.title) == (Severity.SUCCESS, "An order plan is done")
+    await executor.stop()
+    await task
+
+
+# --- what plans leave ---------------------------------------------------------------------------------------------
+
+
+async def protected(desk: Desk, venue: FakeVenue) -> tuple[Executor, asyncio.Task[None], OrderPlan, VenueOrder]:
+    """Run a bracket until its stop rests."""
+    executor, task = await running(desk)
+    plan = await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    (stop,) = resting(venue)
+    await until(lambda: [o.state for o in executor.working_orders] == [OrderState.ACCEPTED])
+    return executor, task, plan, stop
+
+
+async def orphaned(desk: Desk, venue: FakeVenue) -> VenueOrder:
+    """End a plan, and the program before it could cancel the stop."""
+    executor, task, plan, stop = await protected(desk, venue)
+    desk.journal.save_plan(replace(plan_of(desk), state=PlanState.CANCELED))
+    await crash(executor, task, desk)
+    assert desk.journal.plan_state(plan.plan_id) is PlanState.CANCELED
+    assert resting(venue) == [stop]
+    return stop
+
+
+async def test_a_stop_whose_cancel_failed_is_cancelled_after_the_restart(desk: Desk, venue: FakeVenue) -> None:
+    executor, task, plan, stop = await protected(desk, venue)
+    venue.cancel_faults.extend([RetryableError("Too many requests", "429")] * 10_000)
+    await executor.cancel_plan(plan.plan_id)
+    await crash(executor, task, desk)
+    venue.cancel_faults.clear()
+    assert resting(venue) == [stop]
+    executor, task = await running(desk)
+    await until(lambda: stop.state is OrderState.CANCELED)
+    await executor.stop()
+    await task
+
+
+async def test_what_an_ended_plan_could_not_cancel_is_cancelled_after_the_restart(desk: Desk, venue: FakeVenue) -> None:
+    stop = await orphaned(desk, venue)
+    executor, task = await running(desk)
+    await until(lambda: stop.state is OrderState.CANCELED)
+    await executor.stop()
+    await task
+
+
+async def test_a_venue_that_refuses_to_cancel_what_a_plan_left_is_asked_once(desk: Desk, venue: FakeVenue) -> None:
+    stop = await orphaned(desk, venue)
+    venue.calls.clear()
+    venue.cancel_faults.extend([DefinitiveReject("This order is locked.", "-2011")] * 10_000)
+    executor, task = await running(desk)
+    await until(lambda: "cancel" in venue.calls)
+    for _ in range(10):
+        venue.clock.advance(NS_PER_S)
+        await asyncio.sleep(0.03)
+    assert venue.calls.count("cancel") == 1
+    assert resting(venue) == [stop]
+    assert "The venue refuses to cancel" in [notice.title for notice in desk.said(Notice)]
+    await executor.stop()
+    await task
+
+
+async def test_the_stop_of_a_paused_plan_stays(desk: Desk, venue: FakeVenue) -> None:
+    executor, task, plan, stop = await protected(desk, venue)
+    executor._plans._save(replace(plan_of(desk), state=PlanState.PAUSED))
+    await asyncio.sleep(0.2)
+    await crash(executor, task, desk)
+    executor, task = await running(desk)
+    await asyncio.sleep(0.2)
+    assert desk.journal.plan_state(plan.plan_id) is PlanState.PAUSED
+    assert resting(venue) == [stop]
+    assert "cancel" not in venue.calls
+    await executor.stop()
+    await task
+
+
+async def test_the_stop_of_a_plan_whose_market_was_suspended_stays(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task, plan, stop = await protected(desk, venue)
+    await crash(executor, task, desk)
+    connect = venue.connect
+
+    async def suspended() -> None:
+        await connect()
+        venue.instruments = {symbol: rules for symbol, rules in venue.instruments.items() if symbol != BTC}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(venue, "connect", suspended)
+        executor, task = await running(desk)
+        await until(lambda: plan_of(desk).state is PlanState.FAILED)
+        await asyncio.sleep(0.2)
+        await crash(executor, task, desk)
+    assert "A position is not protected any more" in [notice.title for notice in desk.said(Notice)]
+    assert resting(venue) == [stop]
+    executor, task = await running(desk)
+    await asyncio.sleep(0.2)
+    assert desk.journal.plan_state(plan.plan_id) is PlanState.FAILED
+    assert resting(venue) == [stop]
+    assert "cancel" not in venue.calls
     await executor.stop()
     await task

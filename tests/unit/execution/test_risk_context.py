@@ -69,8 +69,8 @@ ASKS = ((100.1, 1.0), (100.3, 2.0), (101.0, 5.0))
 BIDS = ((99.9, 1.0), (99.5, 1.0))
 
 
-def snapshot(bids: Any = BIDS, asks: Any = ASKS) -> BookSnapshot:
-    return BookSnapshot("BTC/USDT", bids, asks, 0)
+def snapshot(bids: Any = BIDS, asks: Any = ASKS, time_ns: int = 0) -> BookSnapshot:
+    return BookSnapshot("BTC/USDT", bids, asks, time_ns)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,9 @@ async def test_without_a_book_the_order_is_judged_by_the_rest(desk: Desk, failur
 
 @dataclass
 class BookFeed:
-    """A stream of books, and what it was asked for."""
+    """A stream of books, and what it was asked for. A book is of now where it carries no time of its own."""
 
+    clock: ManualClock
     queue: asyncio.Queue[BookSnapshot | GatewayError]
     opened: list[str]
 
@@ -202,13 +203,15 @@ class BookFeed:
             yield item
 
     async def tell(self, item: BookSnapshot | GatewayError) -> None:
+        if isinstance(item, BookSnapshot) and not item.time_ns:
+            item = replace(item, time_ns=self.clock.now_ns())
         self.queue.put_nowait(item)
         await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 def feed(desk: Desk) -> BookFeed:
-    made = BookFeed(asyncio.Queue(), [])
+    made = BookFeed(desk.venue.clock, asyncio.Queue(), [])
     desk.venue.watch_book = made.watch  # type: ignore[method-assign]
     return made
 
@@ -233,6 +236,7 @@ async def test_a_book_asked_for_once_is_followed_from_then_on(desk: Desk, books:
     await feed.tell(snapshot(asks=((100.0, 2.0), (110.0, 9.0))))
     assert (await executor.place_order(replace(BUY, quantity=D("1.1")))).state is OrderState.FILLED
     assert len(books.asked) == 1, "and the venue is not asked again"
+    desk.venue.clock.advance(1)
     await feed.tell(snapshot(asks=((100.0, 2.0), (110.0, 9.0))))
     books.answer = snapshot(asks=((100.0, 2.0), (110.0, 9.0)))
     assert (await executor.place_order(replace(BUY, quantity=D("1.2")))).state is OrderState.FILLED
@@ -241,6 +245,53 @@ async def test_a_book_asked_for_once_is_followed_from_then_on(desk: Desk, books:
     await executor.place_order(replace(BUY, quantity=D("0.2")))
     assert len(books.asked) == 3, "where the stream has fallen silent the venue is asked"
     assert feed.opened == ["BTC/USDT"]
+
+
+THIN = ((100.0, 0.5), (110.0, 9.0))
+
+
+@pytest.mark.parametrize(("late_ns", "code"), [(NS_PER_S - 1, "SLIPPAGE"), (NS_PER_S, ""), (5 * NS_PER_S, "")])
+@pytest.mark.parametrize("skew_ns", [0, 400_000_000, -400_000_000])
+async def test_a_streamed_book_that_waited_for_long_is_no_book_of_now(
+    desk: Desk, books: Books, feed: BookFeed, late_ns: int, code: str, skew_ns: int
+) -> None:
+    desk.venue.skew_ns = skew_ns
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, quantity=D("0.1")))
+    await asyncio.sleep(0.01)
+    desk.venue.clock.advance(BOOK_REMEMBERED_NS)
+    cut_ns = desk.venue.clock.now_ns() + skew_ns - late_ns
+    await feed.tell(snapshot(asks=THIN, time_ns=cut_ns))
+    assert (await executor.place_order(BUY)).reason_code == code
+    assert len(books.asked) == (1 if code else 2), "where the stream said nothing of now the venue is asked"
+
+
+async def test_a_request_that_fails_does_not_discard_what_the_stream_said_meanwhile(
+    desk: Desk, books: Books, feed: BookFeed
+) -> None:
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, quantity=D("0.1")))
+    desk.venue.clock.advance(BOOK_REMEMBERED_NS)
+    asked = 0
+
+    async def fails(symbol: str, depth: int = 100) -> BookSnapshot:
+        nonlocal asked
+        asked += 1
+        await feed.tell(snapshot(asks=THIN))
+        raise RetryableError("Too many requests", "429")
+
+    desk.venue.fetch_book = fails  # type: ignore[method-assign]
+    assert (await executor.place_order(BUY)).reason_code == "SLIPPAGE", "judged by the stream"
+    desk.venue.clock.advance(BOOK_SHARED_NS // 2)
+    assert (await executor.place_order(replace(BUY, quantity=D("1.1")))).reason_code == "SLIPPAGE"
+    assert asked == 1, "and the book is still remembered"
+
+
+async def test_links_cut_at_the_same_moment_do_not_return_at_the_same_moment(desk: Desk) -> None:
+    executor = desk.build()
+    first, second = executor._new_backoff(), executor._new_backoff()
+    pauses = [(first.next_s(), second.next_s()) for _ in range(8)]
+    assert all(one != other for one, other in pauses)
 
 
 async def test_a_broken_book_stream_is_told_and_opened_again(desk: Desk, books: Books, feed: BookFeed) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from core.clock import NS_PER_S
 from core.domain.candles import Candle, Timeframe
-from core.domain.orders import OrderState, Side, TradingState
+from core.domain.orders import Intent, OrderState, Side, TradingState
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.events import Notice, SignalEmitted, StrategyState, StrategyStatus
+from core.execution import strategy_runner
 from core.execution.api.gateway import AmbiguousOutcome
 from core.execution.fence import Fence
 from core.strategies.spec import StrategySpec
@@ -260,6 +261,34 @@ async def test_the_end_of_a_run_waits_for_the_cancels_of_a_failed_strategy(tradi
     may_cancel.set()
     await ending
     assert trading.venue.open_orders() == []
+
+
+@pytest.mark.parametrize("outcome", ["at once", "slow", "slow and broken", "broken"])
+async def test_a_signal_is_told_once_whatever_becomes_of_its_order(
+    trading: Desk, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    monkeypatch.setattr(strategy_runner, "SHOWN_AFTER_S", 0.05)
+    executor, _ = await running(trading)
+    submit, ended = executor._runner._path.submit, asyncio.Event()
+
+    async def slow(intent: Intent) -> object:
+        try:
+            if "slow" in outcome:
+                await asyncio.sleep(0.1)
+                assert len(trading.said(SignalEmitted)) == 1, "it is not kept back by an order that takes long"
+            if "broken" in outcome:
+                raise ZeroDivisionError("oops")
+            return await submit(intent)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(executor._runner._path, "submit", slow)
+    trading.venue.push_candle(bar(1))
+    await until(ended.is_set)
+    await asyncio.sleep(2 * strategy_runner.SHOWN_AFTER_S + 0.02)
+    assert [signal.signal.target_weight for signal in trading.said(SignalEmitted)] == [1.0]
+    assert (states(trading)[-1] is StrategyState.FAILED) is ("broken" in outcome)
+    assert len(trading.venue.sent) == ("broken" not in outcome)
 
 
 async def test_what_fails_after_it_was_stopped_is_no_failure(trading: Desk) -> None:

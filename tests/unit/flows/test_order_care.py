@@ -106,12 +106,13 @@ def test_what_is_filled_counts_for_the_total() -> None:
 @pytest.mark.parametrize("filled", ["0", "0.04000"])
 def test_a_stop_order_keeps_its_stop(side: Side, filled: str) -> None:
     state = OrderState.PARTIALLY_FILLED if D(filled) else OrderState.ACCEPTED
+    stop = D(61_050) if side is Side.BUY else D(59_050)
     judged = judge_change(
-        stop_order(side, state=state, filled=filled), ChangeInput(D("0.1"), D("58999.99"), D(59_050)), WORLD
+        stop_order(side, state=state, filled=filled), ChangeInput(D("0.1"), D("58999.99"), stop), WORLD
     )
-    assert judged.change == OrderChange(D("0.1"), D("58999.99"), D(59_050))
+    assert judged.change == OrderChange(D("0.1"), D("58999.99"), stop)
     assert judged.preview is not None
-    assert "59,050.00 is reached" in judged.preview.text()
+    assert f"{stop:,.2f} is reached" in judged.preview.text()
     assert ("filled already" in judged.preview.text()) is bool(D(filled))
 
 

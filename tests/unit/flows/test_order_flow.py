@@ -53,6 +53,10 @@ CONTEXT = TicketContext(
 ENTRY = TicketInput(quantity=Decimal("0.01"), limit_price=Decimal("61200"))
 
 
+def stop(side: Side, price: str) -> TicketInput:
+    return replace(ENTRY, order_type=OrderType.STOP_LOSS_LIMIT, side=side, stop_price=Decimal(price))
+
+
 class Ticket:
     def __init__(self, context: TicketContext = CONTEXT, entry: TicketInput = ENTRY) -> None:
         self.clock = ManualClock(1_000 * NS_PER_S)
@@ -226,6 +230,11 @@ def test_share_of_a_sale_is_a_share_of_the_base() -> None:
         (CONTEXT, replace(ENTRY, quantity=Decimal(0)), "quantity"),
         (CONTEXT, replace(ENTRY, limit_price=None), "price"),
         (CONTEXT, replace(ENTRY, order_type=OrderType.STOP_LOSS_LIMIT), "stop price"),
+        (CONTEXT, stop(Side.BUY, "61200"), "A stop that buys must be above the last price of 61,200.00."),
+        (CONTEXT, stop(Side.BUY, "61200.004"), "A stop that buys must be above the last price of 61,200.00."),
+        (CONTEXT, stop(Side.BUY, "60000"), "A stop that buys must be above the last price of 61,200.00."),
+        (CONTEXT, stop(Side.SELL, "61200"), "A stop that sells must be below the last price of 61,200.00."),
+        (CONTEXT, stop(Side.SELL, "62000"), "A stop that sells must be below the last price of 61,200.00."),
         (replace(CONTEXT, last=None, ask=None), replace(ENTRY, order_type=OrderType.MARKET), "market price"),
         (CONTEXT, replace(ENTRY, quantity=Decimal("0.000001")), "smallest quantity"),
         (CONTEXT, replace(ENTRY, quantity=Decimal("99999999")), "largest quantity"),
@@ -330,6 +339,29 @@ def test_sends_the_rounded_figures() -> None:
         Decimal("60100.00"),
     )
     assert draft.time_in_force is TimeInForce.FOK
+
+
+@pytest.mark.parametrize(
+    ("context", "entry"),
+    [
+        (CONTEXT, stop(Side.BUY, "61200.01")),
+        (CONTEXT, stop(Side.SELL, "61199.99")),
+        (replace(CONTEXT, last=None), stop(Side.BUY, "60000")),  # the exchange knows it
+        (CONTEXT, replace(stop(Side.BUY, "60000"), order_type=OrderType.LIMIT)),  # left over from another type
+    ],
+)
+def test_a_stop_the_market_has_still_to_reach_may_be_sent(context: TicketContext, entry: TicketInput) -> None:
+    assert assess(entry, context).blocker is None
+
+
+def test_a_stop_the_market_reaches_during_the_review_is_not_sent() -> None:
+    ticket = Ticket(entry=stop(Side.SELL, "61100"))
+    assert ticket.flow.review()
+    ticket.flow.observe(replace(CONTEXT, last=Decimal(61_100)))
+    assert ticket.flow.state is FlowState.EDIT
+    ticket.wait(1)
+    assert not ticket.flow.send()
+    assert ticket.sent == []
 
 
 def test_a_double_click_does_not_confirm_its_own_review() -> None:
@@ -451,7 +483,7 @@ def test_a_refusal_before_there_is_an_order_is_a_denial_at_once() -> None:
     assert ticket.flow.on_event(DraftRefused(ticket.sent[0], "The disk is full."))
     assert ticket.flow.state is FlowState.DENIED
     assert ticket.flow.outcome is not None
-    assert ticket.flow.outcome.text() == "The disk is full."
+    assert ticket.flow.outcome.text() == "Denied, nothing was sent: The disk is full."
 
 
 def test_a_refusal_of_an_order_that_exists_is_not_believed() -> None:
