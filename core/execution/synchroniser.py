@@ -253,6 +253,8 @@ class Synchroniser:
         nobodys = [f for f in fills if self._manager.find(symbol, f.client_order_id, f.venue_order_id) is None]
         if any(rec.may_be_ours(fill, (record,), self.clock_offset_ns) for fill in nobodys) and now <= case.patience_ns:
             return
+        if record.order.venue_order_id and now <= case.patience_ns:
+            return  # the venue had it: that queries do not show it now is most likely their being late
         if self._is_unknown(key):
             self._give_up(record)
 

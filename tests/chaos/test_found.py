@@ -29,6 +29,52 @@ STOP_OF_AN_ENDED_PLAN = Schedule(
         ["stop", {}],
     ],
 )
+# The cancel of a change worked, the program died, and the venue's queries did not know the order for a while.
+GONE_FOR_A_WHILE = Schedule(
+    market=6,
+    steps=[
+        ["place", {**_LIMIT, "tag": 0, "symbol": "BTC/USDT", "value": 1000, "away_bp": 5}],
+        ["sleep", {"s": 0.3}],
+        ["replace", {"nth": 0, "times": 1, "shift_bp": 10}],
+        ["crash_at", {"point": "wire", "n": 1, "down": 3.0}],
+        ["place", {**_LIMIT, "tag": 2, "symbol": "BTC/USDT", "value": 5000, "away_bp": 30}],
+        ["lag", {"lanes": ["order"], "s": 12.0, "for": 60.0}],
+        ["sleep", {"s": 11.0}],
+    ],
+)
+# A part's trades were booked one by one while the next part was placed already: more was bought than wanted.
+NEXT_PART_TOO_EARLY = Schedule(
+    market=3,
+    jitter=643838040,
+    steps=[
+        ["stop", {}],
+        ["start", {}],
+        ["fault", {"lane": "submit", "kind": "ack_lost", "n": 1, "s": 1.9, "at": 3.8}],
+        ["fault", {"lane": "submit", "kind": "ack_lost", "n": 1, "s": 0.05, "at": 1.05}],
+        ["fault", {"lane": "submit", "kind": "late", "n": 1, "s": 1.9, "at": 2.9}],
+        ["sleep", {"s": 5.0}],
+        ["plan", {**_TWAP, "symbol": "BTC/USDT", "value": 5000, "slices": 3, "away_bp": -30, "duration": 6}],
+        ["place", {"tag": 18, "symbol": "ETH/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 1000}],
+        ["sleep", {"s": 5.0}],
+    ],
+)
+# A fill found late made a position whose price nobody followed: the loss limits were not watched.
+POSITION_FOUND_LATE = Schedule(
+    market=1,
+    steps=[
+        ["market", {"s": 10}],
+        ["fault", {"lane": "submit", "kind": "error_done", "n": 1, "s": 0.1, "at": 0.4}],
+        ["lag", {"lanes": ["trades"], "s": 1.5, "for": 4.0}],
+        ["mute", {"s": 0.6}],
+        ["place", {"tag": 6, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 5000}],
+        ["sleep", {"s": 0.3}],
+        ["crash", {"down": 0.0}],
+        ["sleep", {"s": 11.0}],
+        ["rearm", {}],
+        ["market", {"s": 30}],
+        ["limits", {"drawdown": 15}],
+    ],
+)
 # The sale of a kill from outside was taken for somebody else's: its trade showed before its order did.
 SALE_FROM_OUTSIDE = Schedule(
     market=5,
@@ -185,6 +231,9 @@ SCRIPTS = [
     STOP_SHOWN_AFTER_REARMING,
     HELD_BY_OTHERS,
     STOP_OF_AN_ENDED_PLAN,
+    GONE_FOR_A_WHILE,
+    NEXT_PART_TOO_EARLY,
+    POSITION_FOUND_LATE,
     SALE_FROM_OUTSIDE,
     SALE_WITH_THE_FEE,
     LOST_BALANCES,

@@ -293,9 +293,9 @@ async def test_a_kill_from_another_process_sells_three_markets_and_the_books_kno
     publish_endpoints(paths, exchange)
     sizes = {"BTC/USDT": "0.01", "ETH/USDT": "0.1", "SOL/USDT": "1"}
     async with trading(paths, exchange) as session:
-        for _ in range(3):  # each sale is announced, and taken over, while the next one is being sent
+        for times in range(1, 4):  # each sale is announced, and taken over, while the next one is being sent
             for symbol, size in sizes.items():
-                bought = await session.executor.place_order(replace(BUY, symbol=symbol, quantity=Decimal(size)))
+                bought = await session.executor.place_order(replace(BUY, symbol=symbol, quantity=times * Decimal(size)))
                 assert bought.state is OrderState.FILLED, bought
             code, report, said = await run_main("kill", "--flatten", "--data-dir", str(paths.root), "--json")
             assert code == 0, said

@@ -179,7 +179,7 @@ async def test_an_order_given_up_as_gone_is_open_again_when_the_venue_lists_it(d
     hidden = venue.orders.pop(order.client_order_id)
     await executor.reconcile_now()
     await executor._unknown_round()
-    venue.clock.advance(10 * NS_PER_S)
+    venue.clock.advance(70 * NS_PER_S)
     await executor._unknown_round()
     assert desk.journal.order(order.client_order_id).order.state is OrderState.EXPIRED
     venue.orders[order.client_order_id] = hidden
