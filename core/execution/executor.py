@@ -499,6 +499,7 @@ class Executor:
         """
         if self._stop_desk.is_at_work:
             raise UserError("Trading is being stopped at this moment.", "Wait for the report of STOP, then re-arm.")
+        self._stop_desk.write_rest()
         self._control.rearm("re-armed")
         await self._risk_watch.round()  # measured anew before anything is decided
 
@@ -584,7 +585,7 @@ class Executor:
         await self._ownership.settle()
 
     async def _refresh_round(self) -> None:
-        self._stop_desk.follow_fence()
+        self._stop_desk.round()
         await self._risk_watch.round()
         self._positions.price_open_amounts()
         for position in self._manager.positions:

@@ -82,6 +82,7 @@ class PlanRunner:
         self._plans: dict[str, OrderPlan] = {}
         self._looking: set[str] = set()
         self._disowned: set[str] = set()
+        self._unwritten: dict[str, OrderPlan] = {}  # over, and the journal does not know yet
         self._read: dict[str, tuple[int, tuple[Child, ...]]] = {}  # children, and as of which change
 
     @property
@@ -118,16 +119,29 @@ class PlanRunner:
         """End every plan at once; their orders are the caller's business.
 
         Returns:
-            What could not be written, one sentence each; in memory they are over all the same.
+            What could not be written, one sentence each; they are over all the same, and `write_ended` makes up for it.
         """
         errors: list[str] = []
         for plan in self.under_way:
+            ended = replace(plan, state=PlanState.CANCELED, reason=reason)
             try:
-                self._save(replace(plan, state=PlanState.CANCELED, reason=reason))
+                self._save(ended)
             except UserError as exc:
                 errors.append(exc.message)
-                self._plans.pop(plan.plan_id, None)
+                del self._plans[plan.plan_id]
+                self._unwritten[plan.plan_id] = ended
+                self._sink(PlanUpdated(ended))
         return errors
+
+    def write_ended(self) -> None:
+        """Write down the ends that the journal refused: plans that are over must not come back after a restart.
+
+        Raises:
+            UserError: the journal still cannot be written.
+        """
+        for plan_id, ended in list(self._unwritten.items()):
+            self._save(ended)
+            del self._unwritten[plan_id]
 
     def denies(self, intent: Intent) -> str:
         """Return why a plan's order must not go out any more, one sentence, or "": it may have waited for a price."""

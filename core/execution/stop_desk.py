@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from core.clock import Clock
@@ -13,6 +13,7 @@ from core.events import EventSink, Notice, Severity, TradingStateChanged
 from core.execution.account import AccountBook
 from core.execution.api.gateway import ExchangeGateway, GatewayError
 from core.execution.book_keeper import BookKeeper
+from core.execution.fence import FenceState
 from core.execution.kill_switch import (
     KillReport,
     begin_report,
@@ -82,6 +83,7 @@ class StopDesk:
         self._kill_lock = kill_lock
         self._answer_s = answer_s
         self._one_at_a_time = asyncio.Lock()
+        self._unwritten = False
 
     @property
     def is_at_work(self) -> bool:
@@ -96,25 +98,46 @@ class StopDesk:
         async with self._one_at_a_time:  # a second press must not sell beside the first
             return await self._kill(report, flatten, reason)
 
-    def follow_fence(self) -> None:
-        """Halt where another process raised the fence."""
-        fence = self._control.raised_fence()
-        if fence is None:
-            return
+    def round(self) -> None:
+        """Halt where another process raised the fence; try again to write down what a halt could not."""
+        if (fence := self._control.raised_fence()) is not None:
+            self._follow(fence)
+        with suppress(UserError):  # the person was told; a full disk must not end the program that shows it
+            self.write_rest()
+
+    def write_rest(self) -> None:
+        """Write down what a halt could not: nothing it stopped may begin again by itself after a restart.
+
+        Raises:
+            UserError: the journal still cannot be written.
+        """
+        if self._unwritten:
+            self._control.write_halt()
+            self._plans.write_ended()
+            self._runner.forget_running()
+            self._unwritten = False
+
+    def _follow(self, fence: FenceState) -> None:
         self._runner.pause_all("stopped from outside this program")
         reason = self._control.follow_fence(fence)
-        self._runner.forget_running()
-        for error in self._plans.end_all(reason):
+        errors = self._end_everything(reason)
+        self._unwritten = bool(errors)
+        for error in errors:
             self._sink(Notice(Severity.ERROR, "The halt could not be written down", error))
         self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
 
-    async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
-        report.errors += self._control.store_halt(reason)
-        report.errors += self._plans.end_all(reason)
+    def _end_everything(self, reason: str) -> list[str]:
+        """End plans and forget running strategies; returns what could not be written, one sentence each."""
+        errors = self._plans.end_all(reason)
         try:
             self._runner.forget_running()
         except UserError as exc:
-            report.errors.append(exc.message)
+            errors.append(exc.message)
+        return errors
+
+    async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
+        report.errors += self._control.store_halt(reason) + self._end_everything(reason)
+        self._unwritten = bool(report.errors)
         symbols = {order.intent.symbol for order in self._manager.working}
         await cancel_everything(
             self._gateway,

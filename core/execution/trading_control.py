@@ -51,6 +51,7 @@ class TradingControl:
         self._sink = sink
         self._wall = wall
         self._record = TradingStateRecord(TradingState.HALTED, "not started", 0, wall.now_ns())
+        self._unwritten: TradingStateRecord | None = None
 
     @property
     def state(self) -> TradingState:
@@ -118,12 +119,23 @@ class TradingControl:
             self._manager.armed_epoch = fence.epoch
         except UserError as exc:
             errors.append(exc.message)
+        record = TradingStateRecord(TradingState.HALTED, reason, self._manager.armed_epoch, now)
         try:
-            self._set(TradingStateRecord(TradingState.HALTED, reason, self._manager.armed_epoch, now))
+            self._set(record)
         except UserError as exc:
             errors.append(exc.message)
+            self._unwritten = record
             self._sink(TradingStateChanged(TradingState.HALTED, reason))
         return errors
+
+    def write_halt(self) -> None:
+        """Write down a halt that the journal refused; the fence may not hold it either.
+
+        Raises:
+            UserError: the journal still cannot be written.
+        """
+        if self._unwritten is not None:
+            self._set(self._unwritten)
 
     def reduce(self, reason: str) -> bool:
         """Let only orders that reduce a position pass; a halt stays one.
@@ -175,6 +187,6 @@ class TradingControl:
         self._enter(record)
 
     def _enter(self, record: TradingStateRecord) -> None:
-        self._record = record
+        self._record, self._unwritten = record, None
         self._manager.armed_epoch = record.epoch
         self._sink(TradingStateChanged(record.state, record.reason))

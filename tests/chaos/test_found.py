@@ -14,6 +14,8 @@ from tests.chaos.schedule import Schedule
 
 _LIMIT = {"owner": "alpha", "side": "buy", "kind": "limit"}
 _EXIT = {"owner": "alpha", "side": "buy", "kind": "exit", "part": "1"}
+_BRACKET = {"owner": "manual", "side": "buy", "kind": "bracket"}
+_SALE = {"symbol": "ETH/USDT", "owner": "alpha", "side": "sell", "value": 1000}
 _TWAP = {"owner": "manual", "side": "buy", "kind": "twap"}
 
 # A stop from outside ended a plan, trading was re-armed at once and the program left: the plan's stop rested for ever.
@@ -73,6 +75,29 @@ POSITION_FOUND_LATE = Schedule(
         ["rearm", {}],
         ["market", {"s": 30}],
         ["limits", {"drawdown": 15}],
+    ],
+)
+# A full disk refused the end of a plan while STOP ended it: over in memory, alive on disk.
+END_OF_A_PLAN_REFUSED = Schedule(
+    market=2,
+    steps=[
+        ["plan", {**_BRACKET, "symbol": "ETH/USDT", "value": 1000, "stop_bp": 40, "target_bp": 150, "away_bp": None}],
+        ["sleep", {"s": 5.0}],
+        ["disk", {"n": 2}],
+        ["kill", {"flatten": False}],
+    ],
+)
+# The account held more coins than the books: a sale beside a reduce-only one, unanswered yet, sold its position again.
+SALE_BESIDE_A_PROMISE = Schedule(
+    market=1,
+    steps=[
+        ["place", {"tag": 5, "symbol": "ETH/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 1000}],
+        ["market", {"s": 10}],
+        ["sleep", {"s": 0.5}],
+        ["market", {"s": 5}],
+        ["fault", {"lane": "submit", "kind": "late", "n": 1, "s": 0.3, "at": 0.8}],
+        ["place", {**_SALE, "tag": 31, "kind": "market", "reduce": True, "tif": "GTC"}],
+        ["place", {**_SALE, "tag": 32, "kind": "limit", "away_bp": -5, "tif": "FOK"}],
     ],
 )
 # The sale of a kill from outside was taken for somebody else's: its trade showed before its order did.
@@ -234,6 +259,8 @@ SCRIPTS = [
     GONE_FOR_A_WHILE,
     NEXT_PART_TOO_EARLY,
     POSITION_FOUND_LATE,
+    END_OF_A_PLAN_REFUSED,
+    SALE_BESIDE_A_PROMISE,
     SALE_FROM_OUTSIDE,
     SALE_WITH_THE_FEE,
     LOST_BALANCES,

@@ -100,13 +100,25 @@ def increases_exposure(intent: Intent, context: RiskContext) -> bool:
 
 def reduce_only_excess(intent: Intent, context: RiskContext) -> str:
     """Say why a reduce-only order takes more than its owner's other closing orders leave; empty where it does not."""
-    under_way = sum((o.remaining_quantity for o in context.working if _closes_the_same(o.intent, intent)), start=ZERO)
+    under_way = _under_way(intent, context)
     if intent.quantity + under_way <= context.owner_quantity * -intent.side.sign:
         return ""
     held = plain(context.owner_quantity)
     if under_way:
         return f"the order may only reduce the position of {held}, and {plain(under_way)} is on its way out already"
     return f"the order may only reduce the position of {held}"
+
+
+def overtaken(intent: Intent, context: RiskContext) -> str:
+    """Say which reduce-only orders of its owner an order would make turn the position around; empty where none."""
+    promised = sum(
+        (o.remaining_quantity for o in context.working if o.intent.reduce_only and _closes_the_same(o.intent, intent)),
+        start=ZERO,
+    )
+    if not promised or intent.quantity + _under_way(intent, context) <= context.owner_quantity * -intent.side.sign:
+        return ""
+    held = plain(context.owner_quantity)
+    return f"reduce-only orders for {plain(promised)} of the position of {held} are at work already; cancel them first"
 
 
 def pending(intent: Intent, context: RiskContext) -> Decimal:
@@ -129,6 +141,11 @@ def unseen(context: RiskContext, currency: str, mark: Decimal) -> Decimal:
             price = intent.limit_price or intent.reference_price or context.marks.get(intent.symbol, mark)
             total += order.remaining_quantity * price
     return total
+
+
+def _under_way(intent: Intent, context: RiskContext) -> Decimal:
+    """Return the base currency that its owner's working orders in the intent's market and direction may still trade."""
+    return sum((o.remaining_quantity for o in context.working if _closes_the_same(o.intent, intent)), start=ZERO)
 
 
 def _closes_the_same(other: Intent, intent: Intent) -> bool:

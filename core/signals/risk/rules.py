@@ -21,7 +21,7 @@ from statistics import median
 from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.money import LEDGER_CONTEXT, ZERO, is_multiple, plain
 from core.domain.orders import Intent, IntentSource, OrderState, OrderType, Side, TradingState
-from core.signals.risk.context import RiskContext, increases_exposure, pending, reduce_only_excess, unseen
+from core.signals.risk.context import RiskContext, increases_exposure, overtaken, pending, reduce_only_excess, unseen
 from core.signals.risk.reasons import ReasonCode
 from core.signals.risk.settings import RiskSettings, daily_loss_reached, drawdown_reached
 
@@ -88,7 +88,8 @@ def _halted(q: Question) -> str:
 
 
 def _reduce_only(q: Question) -> str:
-    return reduce_only_excess(q.intent, q.context) if q.intent.reduce_only else ""
+    # An order that promises nothing must not break the promise of one that is under way.
+    return reduce_only_excess(q.intent, q.context) if q.intent.reduce_only else overtaken(q.intent, q.context)
 
 
 def _reducing(q: Question) -> str:

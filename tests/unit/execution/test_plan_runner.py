@@ -13,7 +13,7 @@ import pytest
 from core.clock import NS_PER_S
 from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
-from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side
+from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import Notice, PlanUpdated, Severity
 from core.execution.api.gateway import DefinitiveReject, RetryableError
@@ -92,8 +92,46 @@ async def test_a_stop_from_outside_that_cannot_be_written_to_the_plans_is_told(
     told = [(notice.title, notice.text) for notice in desk.said(Notice)]
     assert ("The halt could not be written down", "The disk is full.") in told
     assert executor.plans == ()
+    assert plan_of(desk).state is PlanState.CANCELED, "on the screen"
+    with pytest.raises(UserError, match="disk is full"):
+        await executor.rearm()
+    monkeypatch.undo()
+    await until(lambda: desk.journal.plan_state(plan_of(desk).plan_id) is PlanState.CANCELED)
+    await executor.rearm()
+    assert executor.plans == ()
     await executor.stop()
     await task
+
+
+async def test_what_stop_ended_does_not_come_back_where_the_disk_was_full(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise UserError("The disk is full.", "")
+
+    for place, name in (
+        (desk.journal, "save_plan"),
+        (desk.journal, "set_trading_state"),
+        (executor._control._fence, "raise_epoch"),
+    ):
+        monkeypatch.setattr(place, name, full)
+    report = await executor.kill()
+    assert report.errors == ["The disk is full."] * 3
+    assert desk.journal.trading_state().state is TradingState.ACTIVE, "nothing is written yet"
+    with pytest.raises(UserError, match="disk is full"):
+        await executor.rearm()
+    assert executor.trading_state is TradingState.HALTED
+    assert not task.done(), "the program stays, for its person to see"
+    monkeypatch.undo()
+    await until(lambda: desk.journal.plan_state(plan_of(desk).plan_id) is PlanState.CANCELED)
+    await crash(executor, task, desk)
+    second = await desk.start()
+    assert second.trading_state is TradingState.HALTED
+    assert second.plans == ()
 
 
 async def test_the_stop_filled_ends_the_bracket(desk: Desk, venue: FakeVenue) -> None:
