@@ -294,13 +294,27 @@ def _refuse_others(who: str, request: Mapping[str, Any], fields: tuple[str, ...]
 
 
 def _object(line: str) -> Mapping[str, Any]:
+    """Read one command.
+
+    Raises:
+        UserError: it is no JSON object, or says a field twice or as null: of a price that would be a guess.
+    """
     try:
-        request = json.loads(line)
+        request = json.loads(line, object_pairs_hook=_fields)
     except ValueError as exc:
         raise UserError("The command is not JSON.", "Write one JSON object per line.") from exc
     if not isinstance(request, dict):
         raise UserError("The command is not a JSON object.", "Write one JSON object per line.")
     return request
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> Json:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise UserError("The command says a field twice.", "Say each field once; nothing was done.")
+    if empty := [repr(name) for name, value in pairs if value is None and name != "id"]:
+        raise UserError(f"The command says null for {', '.join(empty)}.", "Leave the field out; nothing was done.")
+    return fields
 
 
 def _amount(request: Mapping[str, Any], name: str) -> Decimal | None:

@@ -134,6 +134,7 @@ class OrderDesk:
         self._closed = False
         self._changing: set[str] = set()
         self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
+        self._refusals: dict[str, str] = {}  # what the venue said to a cancel, per order
 
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
@@ -244,10 +245,12 @@ class OrderDesk:
         """
         if self._manager.record(client_id) is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
-        self._changing.discard(client_id)  # what is cancelled is not followed by a changed order
+        self._refusals.pop(client_id, None)  # whoever asks again is told again
         return await self._cancel(client_id)
 
-    async def _cancel(self, client_id: str) -> Order:
+    async def _cancel(self, client_id: str, *, changes: bool = False) -> Order:
+        if not changes:
+            self._changing.discard(client_id)  # what is cancelled is not followed by a changed order
         self._unwanted.add(client_id)
         for attempt in range(self._options.cancel_attempts):
             self.flow.cancel_sent()
@@ -255,7 +258,9 @@ class OrderDesk:
                 return await self._manager.cancel(client_id)
             except DefinitiveReject as exc:
                 self._unwanted.discard(client_id)
-                self._sink(Notice(Severity.WARNING, "The venue refuses to cancel", exc.message))
+                if self._refusals.get(client_id) != exc.message:  # while trading is halted it is asked every round
+                    self._sink(Notice(Severity.WARNING, "The venue refuses to cancel", exc.message))
+                self._refusals[client_id] = exc.message
                 return self._manager.cancel_failed(client_id, exc.message)
             except OrderUnknown:
                 break  # neither open nor known: the next rounds find out
@@ -306,7 +311,7 @@ class OrderDesk:
             raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
         payload = {"client_order_id": client_id, "intent_id": wish.intent_id}
         self._journal.add_command("replace_order", payload, self._wall.now_ns())
-        over = await self._cancel(client_id)
+        over = await self._cancel(client_id, changes=True)
         if not over.state.is_terminal:
             return over  # told as a cancel that is not confirmed yet; nothing follows it
         try:
@@ -374,12 +379,13 @@ class OrderDesk:
         """
         working = {o.client_order_id: o for o in self._manager.working}
         self._unwanted &= set(working)
+        self._refusals = {key: message for key, message in self._refusals.items() if key in working}
         halted = self._control.state is TradingState.HALTED
         for key, order in working.items():
             protects = order.intent.reduce_only and self._control.keeps_protection
             stays = protects or order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
             if order.state in _SHOWN and (key in self._unwanted or (halted and not stays)):
-                await self.cancel_order(key)
+                await self._cancel(key)
 
     async def _settle(self, order: Order) -> Order:
         """Wait until an order rests or is over with its fills booked, and the balances show it."""

@@ -83,20 +83,25 @@ class StopDesk:
         self._kill_lock = kill_lock
         self._answer_s = answer_s
         self._one_at_a_time = asyncio.Lock()
+        self._at_work = 0  # pressed and not reported: one after the other, and the lock is free in between
         self._unwritten = False
 
     @property
     def is_at_work(self) -> bool:
         """Whether a STOP has not reported yet."""
-        return self._one_at_a_time.locked()
+        return self._at_work > 0
 
     async def kill(self, flatten: bool, reason: str) -> KillReport:
         """Halt, cancel everything, confirm by query, optionally close all positions, write a report."""
         report = begin_report(reason, flatten, self._wall)
         self._control.halt_now()  # before anything that may fail
         self._runner.pause_all(STOP_REASON)
-        async with self._one_at_a_time:  # a second press must not sell beside the first
-            return await self._kill(report, flatten, reason)
+        self._at_work += 1
+        try:
+            async with self._one_at_a_time:  # a second press must not sell beside the first
+                return await self._kill(report, flatten, reason)
+        finally:
+            self._at_work -= 1
 
     def round(self) -> None:
         """Halt where another process raised the fence; try again to write down what a halt could not."""

@@ -14,7 +14,7 @@ from core.domain.orders import Order, OrderState, TradingMode
 from core.errors import UserError
 from core.events import EventSink, Notice, Severity
 from core.execution import reconciliation as rec
-from core.execution.api.gateway import ExchangeGateway, GatewayError, OrderReport, OrderUnknown
+from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderReport, OrderUnknown
 from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager, ended_without_word
 from core.execution.order_state import IllegalTransition
@@ -365,5 +365,8 @@ class Synchroniser:
             await self._manager.cancel(key)
         except IllegalTransition as exc:
             self.tell_contradiction(key, exc)
+        except DefinitiveReject as exc:
+            self._manager.cancel_failed(key, exc.message)
+            self._sink(Notice(Severity.WARNING, "The venue refuses to cancel", exc.message))
         except GatewayError as exc:
             _log.warning("cancel of %s failed again: %s", key, exc.message)

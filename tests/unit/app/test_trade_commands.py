@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.commands.trade_commands import COMMANDS, perform
+from app.commands.trade_commands import COMMANDS, CommandReader, perform
 from core.domain.order_plans import PlanDraft, PlanKind
 from core.domain.orders import OrderDraft, OrderState, OrderType
 from core.errors import UserError
@@ -52,6 +52,23 @@ async def refusal(request: dict[str, Any]) -> UserError:
     assert executor.drafts == []
     assert refused.value.remedy
     return refused.value
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"command": "place", "price": "90", "price": "9"}', "The command says a field twice."),
+        ('{"command": "place", "symbol": "BTC/USDT", "price": null}', "The command says null for 'price'."),
+        ('["place"]', "The command is not a JSON object."),
+        ("place", "The command is not JSON."),
+    ],
+)
+async def test_a_line_that_could_be_read_in_two_ways_is_refused(line: str, why: str) -> None:
+    executor, told = Heard(), list[dict[str, Any]]()
+    await CommandReader(cast(Executor, executor), told.append)._perform(line)
+    assert [answer["error"] for answer in told] == [why]
+    assert told[0]["remedy"]
+    assert executor.drafts == []
 
 
 async def heard(request: dict[str, Any]) -> Any:

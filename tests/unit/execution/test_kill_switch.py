@@ -108,6 +108,20 @@ async def test_a_venue_that_stays_silent_is_reported_as_unconfirmed(
     assert [n.severity for n in desk.said(Notice)][-1] == "error"
 
 
+async def test_nothing_is_rearmed_between_two_presses(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(REST)
+    presses = [asyncio.create_task(executor.kill()) for _ in range(2)]
+    await asyncio.sleep(0)
+    while not all(press.done() for press in presses):
+        with pytest.raises(UserError, match="being stopped"):
+            await executor.rearm()
+        await asyncio.sleep(0)
+    assert executor.trading_state is TradingState.HALTED
+    await executor.rearm()
+    assert executor.trading_state is TradingState.ACTIVE
+
+
 async def test_kill_works_with_a_journal_that_cannot_be_written(desk: Desk) -> None:
     executor = await desk.start()
     await executor.place_order(REST)

@@ -11,6 +11,7 @@ import pytest
 from core.clock import NS_PER_S
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
+from core.events import Notice
 from core.execution.api.gateway import AmbiguousOutcome, DefinitiveReject, RetryableError
 from core.execution.executor import Executor
 from core.execution.order_manager import client_order_id
@@ -229,6 +230,35 @@ async def test_a_cancel_whose_answer_is_lost_is_asked_again(desk: Desk) -> None:
     await executor.reconcile_now()
     assert state_of(desk, order) is OrderState.CANCELED
     assert desk.venue.open_orders() == []
+
+
+async def test_a_cancel_asked_for_again_and_refused_then_leaves_the_order_working(desk: Desk) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    desk.venue.cancel_faults.extend([AmbiguousOutcome("timed out")] * 3)
+    assert (await executor.cancel_order(order.client_order_id)).state is OrderState.PENDING_CANCEL
+    desk.venue.cancel_faults.append(DefinitiveReject("This order is locked."))
+    await executor.reconcile_now()
+    assert state_of(desk, order) is OrderState.ACCEPTED
+    assert "The venue refuses to cancel" in [notice.title for notice in desk.said(Notice)]
+    desk.venue.calls.clear()
+    await executor.reconcile_now()
+    assert "cancel" not in desk.venue.calls, "refused is refused"
+
+
+async def test_a_venue_that_refuses_while_trading_is_halted_is_told_once(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(REST)
+    desk.venue.cancel_faults.extend([DefinitiveReject("This order is locked.")] * 100)
+    report = await executor.kill()
+    assert not report.confirmed
+    for _ in range(3):
+        await executor._desk.chase_cancels()
+    said = [notice.text for notice in desk.said(Notice) if notice.title == "The venue refuses to cancel"]
+    assert said == ["This order is locked."]
+    order = executor.working_orders[0]
+    await executor.cancel_order(order.client_order_id)
+    assert len([n for n in desk.said(Notice) if n.title == "The venue refuses to cancel"]) == 2, "a person asked"
 
 
 async def test_a_cancel_that_comes_too_late_finds_the_fill(desk: Desk) -> None:
