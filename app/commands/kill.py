@@ -64,7 +64,7 @@ def kill(
     fence = Fence(fence_path(paths))
     # First of all, before anything that may fail or take time.
     epoch = fence.raise_epoch(reason, wall.now_ns()).epoch
-    say("The fence is up: the running program sends nothing any more.")
+    say("The fence is up: no program sends orders from this data folder any more.")
     place = None if endpoints is not None else read_place(paths)
     if place is not None and place.mode is TradingMode.PAPER:
         account = _paper_account(paths, _paper_place(paths), flatten=flatten)
