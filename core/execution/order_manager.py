@@ -142,6 +142,12 @@ class OrderManager:
         return [record.order for record in self._records.values() if not record.order.state.is_terminal]
 
     @property
+    def unbooked(self) -> list[tuple[Intent, Decimal]]:
+        """What the venue filled but has not listed as trades yet: the wish, and base currency."""
+        open_ends = [record for record in self._records.values() if not record.fills_complete]
+        return [(r.intent, r.order.filled_quantity - r.booked_quantity) for r in open_ends]
+
+    @property
     def positions(self) -> list[Position]:
         """All positions, flat ones too."""
         return list(self._positions.values())

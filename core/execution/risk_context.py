@@ -79,6 +79,7 @@ class RiskContexts:
             free=self._account.free,
             equity=self._account.equity(instrument.quote) if instrument else None,
             working=working,
+            unbooked=self._manager.unbooked,
             day_pnl=self._account.day_pnl(),
             drawdown=self._account.drawdown(),
             recent=self._flow.recent(self._risk.settings.duplicate_window_s * NS_PER_S),

@@ -34,6 +34,7 @@ from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 
 OTHER_KILL_S, OTHER_KILL_POLL_S = 30.0, 0.1
+UNLISTED_POLL_S = 0.25
 _UNDECIDED = (OrderState.UNKNOWN, OrderState.SUBMITTED)
 
 
@@ -189,10 +190,23 @@ class StopDesk:
                 await asyncio.sleep(OTHER_KILL_POLL_S)
             await self._close_positions(report)
 
+    async def _wait_for_trades(self) -> None:
+        """Wait a little for trades the venue spoke of but has not listed: what they bought is held, what they sold not.
+
+        Raises:
+            GatewayError: the venue could not be asked.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._answer_s
+        while self._manager.unbooked and loop.time() < deadline:
+            await asyncio.sleep(UNLISTED_POLL_S)
+            await self._sync.book_missing_fills()
+
     async def _close_positions(self, report: KillReport) -> None:
         self._manager.claim()  # what a kill from outside announced is on its way out already
         try:
             await self._keeper.compare()
+            await self._wait_for_trades()
             await self._keeper.refresh_balances()
         except GatewayError as exc:
             report.errors.append(f"the books could not be compared before closing: {exc.message}")
@@ -207,5 +221,9 @@ class StopDesk:
             free = dict(self._account.free)  # read anew: the fee of a sale may have taken the next one's coins
             for intent in flatten_intents([position], free, instruments, marks, kill_id, self._wall.now_ns(), report):
                 note_sale(report, await self._desk.submit(intent))
+        with suppress(GatewayError):  # what stays unlisted is told below
+            await self._wait_for_trades()
         left = [p for p in self._manager.positions if p.quantity > 0]
-        report.flat = all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)
+        if unlisted := sorted({intent.symbol for intent, _ in self._manager.unbooked}):
+            report.errors.append(f"the venue has not listed all trades in {', '.join(unlisted)} yet")
+        report.flat = not unlisted and all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)

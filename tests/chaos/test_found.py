@@ -100,6 +100,26 @@ SALE_BESIDE_A_PROMISE = Schedule(
         ["place", {**_SALE, "tag": 32, "kind": "limit", "away_bp": -5, "tif": "FOK"}],
     ],
 )
+# A sale of STOP was filled, its trades were not listed yet, and a second STOP sold the position again.
+SOLD_BUT_NOT_LISTED = Schedule(
+    market=5,
+    jitter=280242409,
+    steps=[
+        ["place", {"tag": 0, "symbol": "BTC/USDT", "owner": "alpha", "side": "buy", "kind": "market", "value": 1000}],
+        ["sleep", {"s": 0.3}],
+        ["crash", {"down": 0.0}],
+        ["sleep", {"s": 5.0}],
+        ["fault", {"lane": "submit", "kind": "throttled", "n": 1, "s": 0.05, "at": 2.9499999999999997}],
+        ["place", {**_LIMIT, "tag": 7, "symbol": "BTC/USDT", "kind": "limit_maker", "value": 200, "away_bp": 200}],
+        ["kill", {"flatten": True}],
+        ["fault", {"lane": "submit", "kind": "error_done", "n": 1, "s": 0.1, "at": 0.4}],
+        ["lag", {"lanes": ["trades"], "s": 1.5, "for": 20.0}],
+        ["fault", {"lane": "stream", "kind": "drop", "s": 0.0, "n": 4}],
+        ["sleep", {"s": 0.5}],
+        ["kill", {"flatten": True}],
+        ["sleep", {"s": 0.8}],
+    ],
+)
 # The sale of a kill from outside was taken for somebody else's: its trade showed before its order did.
 SALE_FROM_OUTSIDE = Schedule(
     market=5,
@@ -261,6 +281,7 @@ SCRIPTS = [
     POSITION_FOUND_LATE,
     END_OF_A_PLAN_REFUSED,
     SALE_BESIDE_A_PROMISE,
+    SOLD_BUT_NOT_LISTED,
     SALE_FROM_OUTSIDE,
     SALE_WITH_THE_FEE,
     LOST_BALANCES,

@@ -43,6 +43,8 @@ class RiskContext:
         free: free account balances by currency; what orders not yet seen there will take is not in it.
         equity: what the account is worth in the market's quote currency; None while unknown.
         working: working orders of the account (all markets).
+        unbooked: wishes the venue filled by so much base currency more than it has listed as trades; no position shows
+            that yet.
         day_pnl: profit since the start of the UTC day, or since trading was re-armed on it; quote currency.
         drawdown: fall of the profit from its highest point since trading was armed, quote currency; 0 at the top.
         recent: manual and strategy intents sent in the last seconds, this one not among them.
@@ -70,6 +72,7 @@ class RiskContext:
     free: Mapping[str, Decimal] = field(default_factory=dict)
     equity: Decimal | None = None
     working: Sequence[Order] = ()
+    unbooked: Sequence[tuple[Intent, Decimal]] = ()
     day_pnl: Decimal = ZERO
     drawdown: Decimal = ZERO
     recent: Sequence[Intent] = ()
@@ -122,9 +125,12 @@ def overtaken(intent: Intent, context: RiskContext) -> str:
 
 
 def pending(intent: Intent, context: RiskContext) -> Decimal:
-    """Return the base currency that working orders in the intent's market and direction may still trade."""
-    same = (o for o in context.working if o.intent.symbol == intent.symbol and o.intent.side is intent.side)
-    return sum((o.remaining_quantity for o in same), start=ZERO)
+    """Return the base currency that working orders in the intent's market and direction may still trade.
+
+    Purchases whose trades are not listed yet belong to it; sales do not, as the account's holdings show them already.
+    """
+    orders = _to_come(context) if intent.side is Side.BUY else _working(context)
+    return sum((q for i, q in orders if (i.symbol, i.side) == (intent.symbol, intent.side)), start=ZERO)
 
 
 def unseen(context: RiskContext, currency: str, mark: Decimal) -> Decimal:
@@ -144,8 +150,16 @@ def unseen(context: RiskContext, currency: str, mark: Decimal) -> Decimal:
 
 
 def _under_way(intent: Intent, context: RiskContext) -> Decimal:
-    """Return the base currency that its owner's working orders in the intent's market and direction may still trade."""
-    return sum((o.remaining_quantity for o in context.working if _closes_the_same(o.intent, intent)), start=ZERO)
+    """Return what its owner's orders in the intent's market and direction may still add to the books, base currency."""
+    return sum((q for i, q in _to_come(context) if _closes_the_same(i, intent)), start=ZERO)
+
+
+def _to_come(context: RiskContext) -> list[tuple[Intent, Decimal]]:
+    return [*_working(context), *context.unbooked]
+
+
+def _working(context: RiskContext) -> list[tuple[Intent, Decimal]]:
+    return [(order.intent, order.remaining_quantity) for order in context.working]
 
 
 def _closes_the_same(other: Intent, intent: Intent) -> bool:

@@ -108,6 +108,26 @@ async def test_a_venue_that_stays_silent_is_reported_as_unconfirmed(
     assert [n.severity for n in desk.said(Notice)][-1] == "error"
 
 
+async def test_a_second_stop_does_not_sell_what_is_sold_but_not_listed(desk: Desk) -> None:
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    desk.venue.free["BTC"] += 5  # of somebody else
+    desk.venue.hide_trades = True
+    desk.venue.submit_faults.append("lost_after")
+    first = await executor.kill(flatten=True)
+    assert not first.flat
+    sold = len(desk.venue.sent)
+    await executor.ask_about(desk.venue.sent[-1].client_order_id)  # filled, says the venue, and lists no trade
+    second = await executor.kill(flatten=True)
+    assert len(desk.venue.sent) == sold
+    assert not second.flat
+    assert "the venue has not listed all trades in BTC/USDT yet" in second.errors
+    desk.venue.hide_trades = False
+    third = await executor.kill(flatten=True)
+    assert third.flat
+    assert len(desk.venue.sent) == sold
+
+
 async def test_nothing_is_rearmed_between_two_presses(desk: Desk) -> None:
     executor = await desk.start()
     await executor.place_order(REST)

@@ -177,6 +177,25 @@ CASES: list[tuple[str, Intent, RiskContext, ReasonCode | None]] = [
         None,
     ),
     (
+        "reduce only, filled already though no trade is listed",
+        intent(SELL, "3", reduce_only=True),
+        context(holdings=D(50), free={"BTC": D(50)}, unbooked=[(intent(SELL, "3"), D(3))]),
+        ReasonCode.REDUCE_ONLY_WOULD_INCREASE,
+    ),
+    (
+        "reduce only beside another owner's unlisted trades",
+        intent(SELL, "3", reduce_only=True),
+        context(holdings=D(50), free={"BTC": D(50)}, unbooked=[(intent(SELL, "3", owner="s1"), D(3))]),
+        None,
+    ),
+    (
+        "position, bought already though no trade is listed",
+        intent(quantity="9"),
+        context(unbooked=[(intent(quantity="7"), D(7))], book=None),
+        ReasonCode.MAX_POSITION,
+    ),
+    ("position, without it", intent(quantity="9"), context(book=None), None),
+    (
         "sale beside another owner's reduce-only one",
         intent(SELL, "5"),
         context(holdings=D(50), working=[working(side=SELL, quantity="3", reduce_only=True, owner="s1")]),
