@@ -8,7 +8,7 @@ failed is no evidence of anything: what it would have told is simply not decided
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.clock import NS_PER_S
@@ -215,6 +215,33 @@ def inferred_fill(record: OrderRecord, venue: str, instrument: Instrument, time_
 def is_inferred(fill: Fill) -> bool:
     """Return whether a fill was made by `inferred_fill`."""
     return fill.trade_id.startswith(INFERRED)
+
+
+def read_until(
+    before: Mapping[str, int], listed: Sequence[Fill], waiting: Sequence[Fill], adopt_from_ns: int
+) -> dict[str, int]:
+    """Return how far own trades are read, by symbol: venue time, ns UTC; it never goes back.
+
+    That is the newest trade of a listing that is booked, but not beyond one whose owner is not known yet. The time of a
+    trade is compared with those of other trades alone: in a replayed market no other clock tells it. What a stream told
+    moves nothing: older trades, of an outage, may not have been listed yet.
+
+    Args:
+        listed: own trades as listed, whole from where the reading began.
+        waiting: those of them that are not booked.
+        adopt_from_ns: what nobody here traded before is not waited for.
+    """
+    not_booked = {(fill.symbol, fill.trade_id) for fill in waiting}
+    newest: dict[str, int] = {}
+    first_open: dict[str, int] = {}
+    for fill in listed:
+        symbol, time_ns = fill.symbol, fill.time_ns
+        if (symbol, fill.trade_id) not in not_booked:
+            newest[symbol] = max(time_ns, newest.get(symbol, time_ns))
+        elif time_ns >= adopt_from_ns:
+            first_open[symbol] = min(time_ns, first_open.get(symbol, time_ns))
+    until = {symbol: min(time_ns, first_open.get(symbol, time_ns)) for symbol, time_ns in newest.items()}
+    return {**before, **{symbol: max(time_ns, before.get(symbol, time_ns)) for symbol, time_ns in until.items()}}
 
 
 def external_reports(fills: list[Fill]) -> list[OrderReport]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -24,6 +24,8 @@ from core.signals.risk_management import ReasonCode
 
 # Trades may be listed late and out of order; re-reading an hour costs one page.
 FILL_OVERLAP_NS = 3_600 * NS_PER_S
+# How far the reading of trades gets before it is written down: a crash in between has them read again.
+READ_STEP_NS = 60 * NS_PER_S
 QUERY_LAG_NS = 2 * NS_PER_S
 
 _log = logging.getLogger(__name__)
@@ -91,6 +93,9 @@ class Synchroniser:
         self._cases: dict[str, _Case] = {}
         # Since when trades of an order are missing (wall time, ns), and what of it was booked then.
         self._unlisted: dict[str, tuple[int, Decimal]] = {}
+        # How far own trades were read, by symbol, and what of that the journal knows; None until asked for.
+        self._read_ns: Mapping[str, int] | None = None
+        self._kept_ns: Mapping[str, int] = {}
         self._told: set[str] = set()  # orders of markets that are not listed
         self.adopt_from_ns = 0
         self.clock_offset_ns = 0
@@ -119,8 +124,8 @@ class Synchroniser:
         unsettled = {record.intent.symbol for record in records}
         rules = self._gateway.instruments
         held = {p.symbol for p in self._manager.positions if p.symbol in rules and holds(p, rules[p.symbol])}
-        fills = await self._fetch_fills(unsettled | held | set(symbols) | {report.symbol for report in open_orders})
-        fills = [fill for fill in fills if not self._journal.has_fill(fill)]
+        own = await self._fetch_fills(unsettled | held | set(symbols) | {report.symbol for report in open_orders})
+        fills = [fill for fill in own if not self._journal.has_fill(fill)]
         if any(self._manager.find(f.symbol, f.client_order_id, f.venue_order_id) is None for f in fills):
             self._manager.claim()  # what another process of ours sent is no order of somebody else
         # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books, and by
@@ -136,6 +141,8 @@ class Synchroniser:
         events = rec.reconcile(local, rec.VenueState(open_orders, queried, tuple(fills)))
         events += [rec.OrderReported(report) for report in open_orders if self._shows_again(report)]
         await self._apply(events)
+        booked = {(e.fill.symbol, e.fill.trade_id) for e in events if isinstance(e, rec.FillMissed | rec.ExternalFill)}
+        self._note_read(own, [fill for fill in fills if (fill.symbol, fill.trade_id) not in booked])
         return events
 
     async def book_missing_fills(self) -> None:
@@ -351,12 +358,29 @@ class Synchroniser:
             _log.warning("order %s could not be queried: %s", record.key, exc.message)
 
     async def _fetch_fills(self, symbols: Iterable[str]) -> list[Fill]:
-        newest = self._journal.last_fill_ns()
+        read = self._read_so_far()
         fills: list[Fill] = []
         for symbol in sorted(filter(self._is_listed, symbols)):
-            since = newest[symbol] - FILL_OVERLAP_NS if symbol in newest else self._first_ns()
+            since = read[symbol] - FILL_OVERLAP_NS if symbol in read else self._first_ns()
             fills += await self._gateway.fetch_fills(symbol, since_ns=since)
         return fills
+
+    def _read_so_far(self) -> Mapping[str, int]:
+        if self._read_ns is None:
+            kept = self._journal.trades_read()
+            if kept is None:  # an earlier version took what was booked last for what was read last
+                kept = self._journal.last_fill_ns()
+                self._journal.set_trades_read(kept)
+            self._read_ns = self._kept_ns = kept
+        return self._read_ns
+
+    def _note_read(self, listed: list[Fill], waiting: list[Fill]) -> None:
+        """Note how far own trades are read and booked: only this, and no fill of a stream, is where reading goes on."""
+        self._read_ns = rec.read_until(self._read_so_far(), listed, waiting, self.adopt_from_ns)
+        kept = self._kept_ns
+        if any(s not in kept or until >= kept[s] + READ_STEP_NS for s, until in self._read_ns.items()):
+            self._journal.set_trades_read(self._read_ns)
+            self._kept_ns = self._read_ns
 
     def _shows_again(self, report: OrderReport) -> bool:
         """Whether the venue lists an order as open that is over here on less than the venue's own word."""

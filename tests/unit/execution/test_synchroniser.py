@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal as D
@@ -11,14 +12,14 @@ import pytest
 
 from core.clock import NS_PER_S
 from core.domain.fills import Fill
-from core.domain.orders import Order, OrderState, TradingState
+from core.domain.orders import Order, OrderDraft, OrderState, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import Notice
-from core.execution.api.gateway import DefinitiveReject, OrderReport
+from core.execution.api.gateway import DefinitiveReject, OrderReport, RetryableError
 from core.execution.executor import Executor
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import FakeVenue
-from tests.unit.execution.test_unknown_orders import BUY, REST, run, state_of
+from tests.unit.execution.test_unknown_orders import BUY, REST, run, state_of, until
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 UNLISTED = "Orders in a market that the venue does not list"
@@ -221,3 +222,171 @@ async def test_patience_begins_anew_when_an_order_is_lost_again(desk: Desk, venu
     await executor._unknown_round()
     assert state_of(desk, second) is OrderState.EXPIRED
     assert state_of(desk, first) is OrderState.UNKNOWN
+
+
+# --- how far trades are read ----------------------------------------------------------------------------------------
+
+
+async def outage(
+    desk: Desk, venue: FakeVenue, task: asyncio.Task[None], meanwhile: Callable[[], object], heard: Callable[[], object]
+) -> None:
+    """Take the link away for two hours; when it is back, the stream tells a fill before any comparison succeeds."""
+    venue.die()
+    await until(lambda: not venue.user_queues)
+    venue.silent = True
+    venue.clock.advance(600 * NS_PER_S)
+    meanwhile()
+    venue.clock.advance(7_200 * NS_PER_S)
+    venue.list_faults.extend(RetryableError("busy") for _ in range(10_000))
+    venue.silent = False
+    venue.revive()
+    await until(lambda: bool(venue.user_queues))
+    heard()
+    await asyncio.sleep(0.05)
+    assert not task.done()
+
+
+def resting(price: int, quantity: str = "1") -> OrderDraft:
+    return OrderDraft(BTC, Side.BUY, OrderType.LIMIT, D(quantity), D(price))
+
+
+async def test_own_fills_of_a_long_outage_are_booked_with_their_own_fees(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await run(desk)
+    await executor.place_order(BUY)
+    missed, heard = await executor.place_order(resting(96, "2")), await executor.place_order(resting(95))
+    await executor.reconcile_now()
+
+    def fill_as_maker() -> None:
+        venue.fee_rate = D("0.0001")
+        venue.fill(missed.client_order_id, D(2))
+        venue.fee_rate = D("0.001")
+
+    await outage(desk, venue, task, fill_as_maker, lambda: venue.fill(heard.client_order_id, D("0.2")))
+    venue.list_faults.clear()
+    await until(lambda: not executor._keeper.in_doubt)
+    venue.clock.advance(301 * NS_PER_S)
+    await asyncio.sleep(0.1)
+    assert executor.position(BTC, "manual").quantity == venue.free["BTC"]
+
+
+async def test_trades_of_others_in_a_long_outage_are_found(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await run(desk)
+    await executor.place_order(BUY)
+    heard = await executor.place_order(resting(95))
+
+    def sell() -> None:
+        foreign = venue.place_foreign(BTC, Side.SELL, D("0.3"), D(100))
+        venue.fill(foreign.request.client_order_id, D("0.3"))
+
+    await outage(desk, venue, task, sell, lambda: venue.fill(heard.client_order_id, D("0.2")))
+    venue.list_faults.clear()
+    await until(lambda: executor.position(BTC, "external").quantity == D("-0.3"))
+    check, _ = await executor.audit()
+    assert check.differences == ()
+
+
+async def test_a_long_outage_is_read_after_a_restart_as_well(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await run(desk)
+    await executor.place_order(BUY)
+    missed, heard = await executor.place_order(resting(96)), await executor.place_order(resting(95))
+    await executor.reconcile_now()
+    await outage(
+        desk,
+        venue,
+        task,
+        lambda: venue.fill(missed.client_order_id, D(1)),
+        lambda: venue.fill(heard.client_order_id, D("0.2")),
+    )
+    await executor.stop()
+    await task
+    venue.list_faults.clear()
+    venue.clock.advance(3 * 86_400 * NS_PER_S)
+    second = await desk.start()
+    assert second.position(BTC, "manual").quantity == venue.free["BTC"]
+    assert state_of(desk, missed) is OrderState.FILLED
+
+
+async def test_a_market_never_read_before_the_outage_is_read_from_its_beginning(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await run(desk)
+    venue.list_faults.extend(RetryableError("busy") for _ in range(10_000))
+    missed, heard = await executor.place_order(resting(96)), await executor.place_order(resting(95))
+    await outage(
+        desk,
+        venue,
+        task,
+        lambda: venue.fill(missed.client_order_id, D(1)),
+        lambda: venue.fill(heard.client_order_id, D("0.2")),
+    )
+    await executor.stop()
+    await task
+    venue.list_faults.clear()
+    second = await desk.start()
+    assert second.position(BTC, "manual").quantity == venue.free["BTC"]
+
+
+async def test_a_trade_that_waits_for_its_owner_is_not_left_behind(desk: Desk, venue: FakeVenue) -> None:
+    venue.silent = True
+    venue.submit_faults.append("lost_after")
+    executor = await desk.start()
+    lost = await executor.place_order(BUY)  # its trade is listed, and nobody knows yet whose it is
+    venue.lag = 1_000_000
+    await executor.reconcile_now()
+    venue.silent = False
+    for _ in range(3):
+        venue.clock.advance(3_000 * NS_PER_S)
+        foreign = venue.place_foreign(BTC, Side.SELL, D("0.1"), D(100))
+        venue.fill(foreign.request.client_order_id, D("0.1"))
+        await executor.reconcile_now()
+    venue.lag = 0
+    await executor.reconcile_now()
+    assert state_of(desk, lost) is OrderState.FILLED
+    assert executor.position(BTC, "manual").quantity == D("0.4995")
+    assert executor.position(BTC, "external").quantity == D("-0.3")
+
+
+async def test_a_journal_of_an_earlier_version_is_read_from_its_newest_fill(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await desk.start()
+    await first.place_order(BUY)
+    booked_ns = venue.clock.now_ns()
+    await first.stop()
+    with sqlite3.connect(desk.paths.journal_db) as file:
+        file.execute("DELETE FROM meta WHERE key = 'trades_read'")
+    file.close()
+    venue.clock.advance(86_400 * NS_PER_S)
+    asked: list[int | None] = []
+    plain = venue.fetch_fills
+
+    async def note(symbol: str, *, since_ns: int | None = None) -> list[Fill]:
+        asked.append(since_ns)
+        return await plain(symbol, since_ns=since_ns)
+
+    monkeypatch.setattr(venue, "fetch_fills", note)
+    await desk.start()
+    assert set(asked) == {booked_ns - 3_600 * NS_PER_S}
+    assert desk.journal.trades_read() == {BTC: booked_ns}
+
+
+async def test_how_far_trades_are_read_is_not_written_every_round(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = await desk.start()
+    order = await executor.place_order(resting(95))
+    written: list[dict[str, int]] = []
+    plain = desk.journal.set_trades_read
+
+    def note(until_ns: dict[str, int]) -> None:
+        written.append(dict(until_ns))
+        plain(until_ns)
+
+    monkeypatch.setattr(desk.journal, "set_trades_read", note)
+    for _ in range(10):
+        await executor.reconcile_now()
+    assert written == []
+    began = venue.clock.now_ns()
+    for _ in range(13):
+        venue.fill(order.client_order_id, D("0.01"))
+        await executor.reconcile_now()
+        venue.clock.advance(10 * NS_PER_S)
+    assert written == [{BTC: began + seconds * NS_PER_S} for seconds in (0, 60, 120)]
