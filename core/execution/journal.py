@@ -54,6 +54,7 @@ from core.persistence.models import (
 from core.signals.risk_management import RiskSettings
 
 _TRADES_READ = "trades_read"  # fact of the journal: how far listings of own trades were read, by symbol
+CORRECTED = "corrected"  # cause of a step that no order of ours ever takes
 _OPEN = [state.value for state in OrderState if not state.is_terminal]
 
 # Made once: building a statement takes longer than executing it.
@@ -132,6 +133,15 @@ class Journal:
         with self._write() as connection:
             _update(connection, record)
             _event(connection, record.order, from_state, cause, now_ns)
+        self.order_changes += 1
+
+    def correct_order(self, record: OrderRecord, from_state: OrderState, now_ns: int) -> None:
+        """Write an order whose wish was not known whole; only ever one of somebody else."""
+        with self._write() as connection:
+            mine = IntentRow.intent_id == record.intent.intent_id
+            connection.execute(sa.update(IntentRow).where(mine).values(rows.intent_values(record.intent)))
+            _update(connection, record)
+            _event(connection, record.order, from_state, CORRECTED, now_ns)
         self.order_changes += 1
 
     def book_fill(

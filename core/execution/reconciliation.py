@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.clock import NS_PER_S
 from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import FeeRule, Instrument
 from core.domain.money import LEDGER_CONTEXT, ZERO
-from core.domain.orders import Order, OrderState, OrderType, Side
+from core.domain.orders import IntentSource, Order, OrderState, OrderType, Side
 from core.execution.api.gateway import OrderReport
 from core.execution.records import INFERRED, OrderRecord
 
@@ -266,6 +266,26 @@ def external_reports(fills: list[Fill]) -> list[OrderReport]:
         )
         for (symbol, venue_order_id, side), group in by_order.items()
     ]
+
+
+def is_outgrown(record: OrderRecord, report: OrderReport) -> bool:
+    """Return whether an order of somebody else is larger than the trades by which it was first seen."""
+    return record.intent.source is IntentSource.EXTERNAL and report.quantity > record.intent.quantity
+
+
+def seen_whole(record: OrderRecord, report: OrderReport, now_ns: int) -> OrderRecord:
+    """Return an order of somebody else, of which only trades were seen, as what the venue says it is."""
+    order = record.order
+    intent = replace(
+        record.intent,
+        quantity=report.quantity,
+        order_type=report.order_type,
+        limit_price=report.limit_price,
+        stop_price=report.limit_price,
+    )
+    rests = order.state is OrderState.FILLED and order.filled_quantity < report.quantity
+    state = OrderState.PARTIALLY_FILLED if rests else order.state
+    return replace(record, order=replace(order, intent=intent, state=state, updated_ns=now_ns))
 
 
 def _report_on(record: OrderRecord, venue: VenueState) -> OrderReport | None:

@@ -385,7 +385,7 @@ class Synchroniser:
     def _shows_again(self, report: OrderReport) -> bool:
         """Whether the venue lists an order as open that is over here on less than the venue's own word."""
         known = self._manager.find(report.symbol, report.client_order_id, report.venue_order_id)
-        return known is not None and ended_without_word(known.order)
+        return known is not None and (ended_without_word(known.order) or rec.is_outgrown(known, report))
 
     def _first_ns(self) -> int | None:
         """Since when trades may be ours in a market without any: reading years of an account would take hours.
