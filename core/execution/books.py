@@ -39,6 +39,8 @@ class BookCheck:
 async def check_books(gateway: ExchangeGateway, journal: Journal, first_balances: dict[str, Decimal]) -> BookCheck:
     """Compare journal and venue.
 
+    Of a market that is not listed any more only what is held is compared, and what is unsettled there is named.
+
     Args:
         first_balances: total of each currency when the journal began.
 
@@ -48,9 +50,9 @@ async def check_books(gateway: ExchangeGateway, journal: Journal, first_balances
     records = [record for record in journal.orders() if record.order.state is not OrderState.DENIED]
     order_differences = [text for record in records if (text := await _order_difference(gateway, record))]
     fills = journal.fills()
-    booked = {(fill.symbol, fill.trade_id): fill for fill in fills}
+    booked = {(fill.symbol, fill.trade_id): fill for fill in fills if fill.symbol in gateway.instruments}
     known = {(record.intent.symbol, record.order.venue_order_id) for record in records}
-    for symbol in sorted({record.intent.symbol for record in records}):
+    for symbol in sorted({record.intent.symbol for record in records} & set(gateway.instruments)):
         listed = [f for f in await gateway.fetch_fills(symbol) if (symbol, f.venue_order_id) in known]
         for fill in listed:
             ours = booked.pop((symbol, fill.trade_id), None)
@@ -75,6 +77,8 @@ async def check_books(gateway: ExchangeGateway, journal: Journal, first_balances
 
 async def _order_difference(gateway: ExchangeGateway, record: OrderRecord) -> str:
     order = record.order
+    if record.intent.symbol not in gateway.instruments:
+        return "" if record.is_settled else f"order {record.key}: {record.intent.symbol} is not listed"
     try:
         report: OrderReport | None = await gateway.fetch_order(record.intent.symbol, record.key)
     except OrderUnknown:
@@ -102,7 +106,8 @@ async def _position_differences(
     held = {balance.currency: balance.total for balance in await gateway.fetch_balances()}
     by_base: dict[str, Decimal] = {}
     for symbol, quantity in positions.items():
-        base = gateway.instruments[symbol].base
+        rules = gateway.instruments.get(symbol)
+        base = rules.base if rules else symbol.partition("/")[0]
         by_base[base] = by_base.get(base, ZERO) + quantity
     differences = []
     for base, quantity in sorted(by_base.items()):

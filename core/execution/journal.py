@@ -53,6 +53,8 @@ from core.persistence.models import (
 )
 from core.signals.risk_management import RiskSettings
 
+_TRADES_READ = "trades_read"  # fact of the journal: how far listings of own trades were read, by symbol
+CORRECTED = "corrected"  # cause of a step that no order of ours ever takes
 _OPEN = [state.value for state in OrderState if not state.is_terminal]
 
 # Made once: building a statement takes longer than executing it.
@@ -93,7 +95,6 @@ class Journal:
         self.order_changes = 0
         # As committed; nobody else writes the file.
         self._lots: dict[books.Place, tuple[Lot, ...]] = {}
-        self._newest_ns: dict[str, int] | None = None  # venue time of fills, by symbol; None until asked for
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -134,6 +135,15 @@ class Journal:
             _event(connection, record.order, from_state, cause, now_ns)
         self.order_changes += 1
 
+    def correct_order(self, record: OrderRecord, from_state: OrderState, now_ns: int) -> None:
+        """Write an order whose wish was not known whole; only ever one of somebody else."""
+        with self._write() as connection:
+            mine = IntentRow.intent_id == record.intent.intent_id
+            connection.execute(sa.update(IntentRow).where(mine).values(rows.intent_values(record.intent)))
+            _update(connection, record)
+            _event(connection, record.order, from_state, CORRECTED, now_ns)
+        self.order_changes += 1
+
     def book_fill(
         self,
         fill: Fill,
@@ -161,8 +171,6 @@ class Journal:
             self._save_positions(connection, position)
         self.order_changes += 1
         self._note_lots(position)
-        if self._newest_ns is not None:
-            self._newest_ns[fill.symbol] = max(fill.time_ns, self._newest_ns.get(fill.symbol, fill.time_ns))
         return True
 
     def has_fill(self, fill: Fill) -> bool:
@@ -234,12 +242,23 @@ class Journal:
         return list({(p.venue, p.symbol, p.payment_id): p for p in payments}.values())
 
     def last_fill_ns(self) -> dict[str, int]:
-        """Return the venue time of the newest booked fill of each symbol, ns UTC."""
-        if self._newest_ns is None:  # a look at every fill: too long for every two seconds
-            newest = sa.func.max(FillRow.time_ns).label("last")
-            found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
-            self._newest_ns = {row["symbol"]: row["last"] for row in found}
-        return dict(self._newest_ns)
+        """Return the venue time of the newest booked fill of each symbol, ns UTC; a look at every fill."""
+        newest = sa.func.max(FillRow.time_ns).label("last")
+        found = self._read(sa.select(FillRow.__table__.c.symbol, newest).group_by(FillRow.symbol))
+        return {row["symbol"]: row["last"] for row in found}
+
+    def trades_read(self) -> dict[str, int] | None:
+        """Return the newest own trade of each symbol up to which all that the venue lists is booked, ns UTC.
+
+        Returns:
+            None in a journal of an earlier version, which does not say.
+        """
+        stored = self.meta(_TRADES_READ)
+        return None if stored is None else {symbol: int(time_ns) for symbol, time_ns in json.loads(stored).items()}
+
+    def set_trades_read(self, until_ns: Mapping[str, int]) -> None:
+        """Write up to when own trades were read."""
+        self.set_meta(_TRADES_READ, json.dumps(dict(until_ns), sort_keys=True))
 
     def _one_order(self, condition: sa.ColumnElement[bool]) -> OrderRecord | None:
         found = self._orders(_order_query().where(condition).limit(1))

@@ -39,7 +39,7 @@ from core.execution.journal import DuplicateIntent, Journal
 from core.execution.marks import Marks
 from core.execution.order_state import IllegalTransition, hear, step
 from core.execution.position_rebuild import load_positions
-from core.execution.reconciliation import is_inferred
+from core.execution.reconciliation import is_inferred, is_outgrown, seen_whole
 from core.execution.records import EXTERNAL_OWNER, OrderRecord
 from core.signals.risk_management import Approved, Denied, ReasonCode
 
@@ -330,6 +330,8 @@ class OrderManager:
             found = self.find(report.symbol, report.client_order_id, report.venue_order_id)
         if found is None:
             return None
+        if is_outgrown(found, report):
+            self._correct(found, report)
         key = found.key
         if report.venue_order_id and not found.order.venue_order_id:
             # The trades of this report may name only the venue's id.
@@ -395,7 +397,8 @@ class OrderManager:
         self._sink(OrderUpdated(order))
         self._sink(FillBooked(fill, order))
         self._sink(PositionChanged(booking.position, self._marks.price(fill.symbol)))
-        if record.booked_quantity <= before.intent.quantity < filled.booked_quantity:
+        foreign = before.intent.source is IntentSource.EXTERNAL  # what was ordered may not be known yet
+        if not foreign and record.booked_quantity <= before.intent.quantity < filled.booked_quantity:
             text = f"Order {record.key}: {filled.booked_quantity:f} of {before.intent.quantity:f} {fill.symbol}."
             self._sink(Notice(Severity.ERROR, "The venue filled more than was ordered", text))
         if booking.fee_quote is None:
@@ -444,6 +447,13 @@ class OrderManager:
         for fill in report.fills:
             self.book(replace(fill, client_order_id=key))
         return self._existing(key).order
+
+    def _correct(self, record: OrderRecord, report: OrderReport) -> None:
+        now = self._wall.now_ns()
+        whole = seen_whole(record, report, now)
+        self._journal.correct_order(whole, record.order.state, now)
+        self._remember(whole)
+        self._sink(OrderUpdated(whole.order))
 
     def import_unknown(self, intent: Intent, submitted_ns: int) -> bool:
         """Take an order over that another process of ours may have sent; evidence will say what became of it.

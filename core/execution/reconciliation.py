@@ -8,14 +8,14 @@ failed is no evidence of anything: what it would have told is simply not decided
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from core.clock import NS_PER_S
 from core.domain.fills import Fill, Liquidity
 from core.domain.instruments import FeeRule, Instrument
 from core.domain.money import LEDGER_CONTEXT, ZERO
-from core.domain.orders import Order, OrderState, OrderType, Side
+from core.domain.orders import IntentSource, Order, OrderState, OrderType, Side
 from core.execution.api.gateway import OrderReport
 from core.execution.records import INFERRED, OrderRecord
 
@@ -217,6 +217,33 @@ def is_inferred(fill: Fill) -> bool:
     return fill.trade_id.startswith(INFERRED)
 
 
+def read_until(
+    before: Mapping[str, int], listed: Sequence[Fill], waiting: Sequence[Fill], adopt_from_ns: int
+) -> dict[str, int]:
+    """Return how far own trades are read, by symbol: venue time, ns UTC; it never goes back.
+
+    That is the newest trade of a listing that is booked, but not beyond one whose owner is not known yet. The time of a
+    trade is compared with those of other trades alone: in a replayed market no other clock tells it. What a stream told
+    moves nothing: older trades, of an outage, may not have been listed yet.
+
+    Args:
+        listed: own trades as listed, whole from where the reading began.
+        waiting: those of them that are not booked.
+        adopt_from_ns: what nobody here traded before is not waited for.
+    """
+    not_booked = {(fill.symbol, fill.trade_id) for fill in waiting}
+    newest: dict[str, int] = {}
+    first_open: dict[str, int] = {}
+    for fill in listed:
+        symbol, time_ns = fill.symbol, fill.time_ns
+        if (symbol, fill.trade_id) not in not_booked:
+            newest[symbol] = max(time_ns, newest.get(symbol, time_ns))
+        elif time_ns >= adopt_from_ns:
+            first_open[symbol] = min(time_ns, first_open.get(symbol, time_ns))
+    until = {symbol: min(time_ns, first_open.get(symbol, time_ns)) for symbol, time_ns in newest.items()}
+    return {**before, **{symbol: max(time_ns, before.get(symbol, time_ns)) for symbol, time_ns in until.items()}}
+
+
 def external_reports(fills: list[Fill]) -> list[OrderReport]:
     """Make one report per foreign order from its trades: all that is known of an order first seen by its fills."""
     by_order: dict[tuple[str, str, Side], list[Fill]] = {}
@@ -239,6 +266,26 @@ def external_reports(fills: list[Fill]) -> list[OrderReport]:
         )
         for (symbol, venue_order_id, side), group in by_order.items()
     ]
+
+
+def is_outgrown(record: OrderRecord, report: OrderReport) -> bool:
+    """Return whether an order of somebody else is larger than the trades by which it was first seen."""
+    return record.intent.source is IntentSource.EXTERNAL and report.quantity > record.intent.quantity
+
+
+def seen_whole(record: OrderRecord, report: OrderReport, now_ns: int) -> OrderRecord:
+    """Return an order of somebody else, of which only trades were seen, as what the venue says it is."""
+    order = record.order
+    intent = replace(
+        record.intent,
+        quantity=report.quantity,
+        order_type=report.order_type,
+        limit_price=report.limit_price,
+        stop_price=report.limit_price,
+    )
+    rests = order.state is OrderState.FILLED and order.filled_quantity < report.quantity
+    state = OrderState.PARTIALLY_FILLED if rests else order.state
+    return replace(record, order=replace(order, intent=intent, state=state, updated_ns=now_ns))
 
 
 def _report_on(record: OrderRecord, venue: VenueState) -> OrderReport | None:

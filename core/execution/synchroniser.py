@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -24,6 +24,8 @@ from core.signals.risk_management import ReasonCode
 
 # Trades may be listed late and out of order; re-reading an hour costs one page.
 FILL_OVERLAP_NS = 3_600 * NS_PER_S
+# How far the reading of trades gets before it is written down: a crash in between has them read again.
+READ_STEP_NS = 60 * NS_PER_S
 QUERY_LAG_NS = 2 * NS_PER_S
 
 _log = logging.getLogger(__name__)
@@ -52,8 +54,13 @@ class EvidenceRules:
 
 @dataclass(slots=True)
 class _Case:
-    """An order under investigation: venue time before which absence proves nothing, and patience ends; ns UTC."""
+    """An order under investigation: venue time before which absence proves nothing, and patience ends; ns UTC.
 
+    Attributes:
+        since_ns: when the order became UNKNOWN (wall time): once it was known in between, it is another case.
+    """
+
+    since_ns: int
     deadline_ns: int
     patience_ns: int
 
@@ -86,6 +93,10 @@ class Synchroniser:
         self._cases: dict[str, _Case] = {}
         # Since when trades of an order are missing (wall time, ns), and what of it was booked then.
         self._unlisted: dict[str, tuple[int, Decimal]] = {}
+        # How far own trades were read, by symbol, and what of that the journal knows; None until asked for.
+        self._read_ns: Mapping[str, int] | None = None
+        self._kept_ns: Mapping[str, int] = {}
+        self._told: set[str] = set()  # orders of markets that are not listed
         self.adopt_from_ns = 0
         self.clock_offset_ns = 0
 
@@ -102,17 +113,19 @@ class Synchroniser:
             GatewayError: the list of open orders could not be read, so nothing was compared.
         """
         records = tuple(r for r in self._manager.unsettled if not self._manager.is_in_flight(r.key))
+        self._tell_unlisted(records)
         open_orders = tuple(await self._gateway.fetch_open_orders())
         listed = {report.client_order_id for report in open_orders}
         queried: dict[str, OrderReport | None] = {}
         for record in records:
-            if record.key not in listed and not record.order.state.is_terminal and not self._is_young(record):
+            is_open = not record.order.state.is_terminal and self._is_listed(record.intent.symbol)
+            if record.key not in listed and is_open and not self._is_young(record):
                 await self._query(record, queried)
         unsettled = {record.intent.symbol for record in records}
         rules = self._gateway.instruments
         held = {p.symbol for p in self._manager.positions if p.symbol in rules and holds(p, rules[p.symbol])}
-        fills = await self._fetch_fills(unsettled | held | set(symbols) | {report.symbol for report in open_orders})
-        fills = [fill for fill in fills if not self._journal.has_fill(fill)]
+        own = await self._fetch_fills(unsettled | held | set(symbols) | {report.symbol for report in open_orders})
+        fills = [fill for fill in own if not self._journal.has_fill(fill)]
         if any(self._manager.find(f.symbol, f.client_order_id, f.venue_order_id) is None for f in fills):
             self._manager.claim()  # what another process of ours sent is no order of somebody else
         # Orders sent meanwhile are not in `records`, so their trades must be recognised by the present books, and by
@@ -128,6 +141,8 @@ class Synchroniser:
         events = rec.reconcile(local, rec.VenueState(open_orders, queried, tuple(fills)))
         events += [rec.OrderReported(report) for report in open_orders if self._shows_again(report)]
         await self._apply(events)
+        booked = {(e.fill.symbol, e.fill.trade_id) for e in events if isinstance(e, rec.FillMissed | rec.ExternalFill)}
+        self._note_read(own, [fill for fill in fills if (fill.symbol, fill.trade_id) not in booked])
         return events
 
     async def book_missing_fills(self) -> None:
@@ -153,39 +168,49 @@ class Synchroniser:
             for key, r in open_ends.items()
         }
         for key, record in open_ends.items():
-            if now - self._unlisted[key][0] < self._rules.unlisted_s * NS_PER_S:
+            instrument = self._gateway.instruments.get(record.intent.symbol)
+            if instrument is None or now - self._unlisted[key][0] < self._rules.unlisted_s * NS_PER_S:
                 continue
-            instrument = self._gateway.instruments[record.intent.symbol]
             fill = rec.inferred_fill(record, self._gateway.venue, instrument, now + self.clock_offset_ns)
             if fill is not None and self._manager.book(fill):
                 text = f"Order {key}: {fill.quantity:f} {fill.symbol} @ {fill.price:f}, from the order's own totals."
                 self._sink(Notice(Severity.WARNING, "A fill was booked that the venue does not list", text))
 
     async def resolve_unknown(self) -> None:
-        """Look for evidence about every UNKNOWN order.
-
-        Raises:
-            GatewayError: the venue could not be asked; the orders stay UNKNOWN.
-        """
-        for record in self._manager.unsettled:
-            state = record.order.state
-            if state is OrderState.SUBMITTED and not self._manager.is_in_flight(record.key):
-                self._manager.mark_unknown(record.key, "no answer was recorded before the program stopped")
-                state = OrderState.UNKNOWN
-            if state is OrderState.UNKNOWN:
-                await self._investigate(record)
+        """Look for evidence about every UNKNOWN order; one that cannot be asked about keeps no other waiting."""
+        for key in [record.key for record in self._manager.unsettled]:
+            try:
+                await self._resolve(key)
+            except GatewayError as exc:
+                _log.warning("order %s could not be looked into: %s", key, exc.message)
         self._cases = {k: c for k, c in self._cases.items() if self._is_unknown(k)}
+
+    async def _resolve(self, key: str) -> None:
+        if self._now(key).state is OrderState.SUBMITTED and not self._manager.is_in_flight(key):
+            self._manager.mark_unknown(key, "no answer was recorded before the program stopped")
+        record = self._manager.record(key)
+        if record is None or record.order.state is not OrderState.UNKNOWN:
+            return
+        if self._is_listed(record.intent.symbol):
+            await self._investigate(record)
+        else:
+            await self._case_of(key)  # whoever looks at the venue's page need not wait then
 
     async def ask_about(self, client_id: str) -> Order:
         """Ask the venue about one order now, and return what is known of it then.
 
         Raises:
-            UserError: there is no such order.
+            UserError: there is no such order, or its market is not listed.
             GatewayError: the venue could not be asked.
         """
         record = self._manager.record(client_id)
         if record is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
+        if not self._is_listed(record.intent.symbol):
+            raise UserError(
+                f"The venue does not list {record.intent.symbol}, so it cannot be asked about this order.",
+                "Look at the venue's account page.",
+            )
         if record.order.state is OrderState.UNKNOWN:
             await self._investigate(record)
         else:
@@ -197,25 +222,53 @@ class Synchroniser:
         """End an UNKNOWN order because a person saw on the venue's own page that it is not there.
 
         The venue is asked once more; where it knows the order, what it says counts. Should the order show later, it is
-        open again.
+        open again. About a market it does not list it cannot be asked: there the person's word ends any order.
 
         Raises:
-            UserError: there is no such order, it is not UNKNOWN, or it may still arrive.
+            UserError: there is no such order, nobody has to decide on it, or it may still arrive.
             GatewayError: the venue could not be asked: without its answer nobody can know.
         """
         record = self._manager.record(client_id)
-        if record is None or record.order.state is not OrderState.UNKNOWN:
+        if record is None or not self._is_undecided(record):
             raise UserError("This order is not waiting for a decision.", "Look at the list of orders.")
-        await self._investigate(record)
-        if not self._is_unknown(client_id):
-            return self._now(client_id)
-        case = self._cases[client_id]
-        if await self._gateway.server_time_ns() <= case.deadline_ns:
-            raise UserError("The order may still arrive at the venue.", "Wait a few seconds, then decide.")
+        if self._is_listed(record.intent.symbol):
+            await self._investigate(record)
+            if not self._is_unknown(client_id):
+                return self._now(client_id)
+        if self._is_unknown(client_id):
+            case, now = await self._case_of(client_id)
+            if now <= case.deadline_ns:
+                raise UserError("The order may still arrive at the venue.", "Wait a few seconds, then decide.")
         self._journal.add_command("declare_gone", {"client_order_id": client_id}, self._wall.now_ns())
         return self._manager.expire(
             client_id, ReasonCode.DECLARED_GONE, "a person saw at the venue that it is not there"
         )
+
+    def _is_undecided(self, record: OrderRecord) -> bool:
+        state = record.order.state
+        if self._is_listed(record.intent.symbol):
+            return state is OrderState.UNKNOWN
+        return not state.is_terminal and not self._manager.is_in_flight(record.key)
+
+    def _is_listed(self, symbol: str) -> bool:
+        """Whether the venue can be asked about a market; one that lists none at all is not connected, and says so."""
+        rules = self._gateway.instruments
+        return not rules or symbol in rules
+
+    def _tell_unlisted(self, records: Iterable[OrderRecord]) -> None:
+        """Tell once of the orders nobody can look into, because their market is delisted or suspended."""
+        found: dict[str, list[str]] = {}
+        for record in records:
+            if record.key not in self._told and not self._is_listed(record.intent.symbol):
+                found.setdefault(record.intent.symbol, []).append(record.key)
+        for symbol, keys in found.items():
+            self._told.update(keys)
+            named = ", ".join(keys)
+            text = (
+                f"{symbol} is not listed, so the venue cannot be asked about: {named}. Look at its account page. "
+                "What is not there can be declared gone."
+            )
+            self._sink(Notice(Severity.WARNING, "Orders in a market that the venue does not list", text))
 
     def _now(self, client_id: str) -> Order:
         record = self._manager.record(client_id)
@@ -226,12 +279,7 @@ class Synchroniser:
         key = record.key
         if await self._shown(record):
             return
-        now = await self._gateway.server_time_ns()
-        if key not in self._cases:
-            # Venue time read after the request ended is no earlier than the request's own timestamp.
-            deadline = now + int((self._rules.recv_window_s + self._rules.margin_s) * NS_PER_S)
-            self._cases[key] = _Case(deadline, deadline + int(self._rules.patience_s * NS_PER_S))
-        case = self._cases[key]
+        case, now = await self._case_of(key)
         if now <= case.deadline_ns:
             return
         if await self._shown(record):
@@ -257,6 +305,17 @@ class Synchroniser:
             return  # the venue had it: that queries do not show it now is most likely their being late
         if self._is_unknown(key):
             self._give_up(record)
+
+    async def _case_of(self, key: str) -> tuple[_Case, int]:
+        """Return the case of an UNKNOWN order, and the venue's time."""
+        now, since = await self._gateway.server_time_ns(), self._now(key).updated_ns
+        case = self._cases.get(key)
+        if case is None or case.since_ns != since:
+            # Venue time read after the request ended is no earlier than the request's own timestamp.
+            deadline = now + int((self._rules.recv_window_s + self._rules.margin_s) * NS_PER_S)
+            case = _Case(since, deadline, deadline + int(self._rules.patience_s * NS_PER_S))
+            self._cases[key] = case
+        return case, now
 
     def _give_up(self, record: OrderRecord) -> None:
         if record.order.venue_order_id:
@@ -299,17 +358,34 @@ class Synchroniser:
             _log.warning("order %s could not be queried: %s", record.key, exc.message)
 
     async def _fetch_fills(self, symbols: Iterable[str]) -> list[Fill]:
-        newest = self._journal.last_fill_ns()
+        read = self._read_so_far()
         fills: list[Fill] = []
-        for symbol in sorted(symbols):
-            since = newest[symbol] - FILL_OVERLAP_NS if symbol in newest else self._first_ns()
+        for symbol in sorted(filter(self._is_listed, symbols)):
+            since = read[symbol] - FILL_OVERLAP_NS if symbol in read else self._first_ns()
             fills += await self._gateway.fetch_fills(symbol, since_ns=since)
         return fills
+
+    def _read_so_far(self) -> Mapping[str, int]:
+        if self._read_ns is None:
+            kept = self._journal.trades_read()
+            if kept is None:  # an earlier version took what was booked last for what was read last
+                kept = self._journal.last_fill_ns()
+                self._journal.set_trades_read(kept)
+            self._read_ns = self._kept_ns = kept
+        return self._read_ns
+
+    def _note_read(self, listed: list[Fill], waiting: list[Fill]) -> None:
+        """Note how far own trades are read and booked: only this, and no fill of a stream, is where reading goes on."""
+        self._read_ns = rec.read_until(self._read_so_far(), listed, waiting, self.adopt_from_ns)
+        kept = self._kept_ns
+        if any(s not in kept or until >= kept[s] + READ_STEP_NS for s, until in self._read_ns.items()):
+            self._journal.set_trades_read(self._read_ns)
+            self._kept_ns = self._read_ns
 
     def _shows_again(self, report: OrderReport) -> bool:
         """Whether the venue lists an order as open that is over here on less than the venue's own word."""
         known = self._manager.find(report.symbol, report.client_order_id, report.venue_order_id)
-        return known is not None and ended_without_word(known.order)
+        return known is not None and (ended_without_word(known.order) or rec.is_outgrown(known, report))
 
     def _first_ns(self) -> int | None:
         """Since when trades may be ours in a market without any: reading years of an account would take hours.

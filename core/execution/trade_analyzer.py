@@ -116,11 +116,13 @@ def analyze_trades(
         fills: executions, oldest first; all markets and owners together, each market netted on its own.
         marks: last price by symbol; positions without one are marked at their entry.
         instruments: rules by symbol; a rest below the lot size counts as flat (fees in base currency leave dust).
+            Markets that are not in it are left out.
         convert: price of third currencies in quote currency.
         funding: payments, oldest first; one counts before the first fill that is later.
     """
     account = _Account(instruments, convert or (lambda currency, quote: None))
-    due = list(funding)
+    fills = [fill for fill in fills if fill.symbol in instruments]
+    due = [share for share in funding if share.payment.symbol in instruments]
     for fill in fills:
         while due and due[0].payment.time_ns <= fill.time_ns:
             account.fund(due.pop(0))

@@ -16,6 +16,7 @@ from core.config import DataPaths
 from core.domain.orders import OrderState, TradingState
 from core.events import BalancesChanged, BooksTold, FillBooked, Notice, OrderUpdated
 from core.execution.api.gateway import GatewayError
+from core.execution.journal import CORRECTED
 from core.execution.order_manager import is_ours
 from core.execution.order_state import TRANSITIONS
 from core.execution.reconciliation import describe
@@ -331,7 +332,8 @@ def check_history(world: World) -> None:
         if before.value != state:
             world.violate("journal-gap", f"{key} goes from {before} to {after} after it was {state}")
         revived = before is OrderState.EXPIRED and _was_given_up(reason) and after in TRANSITIONS[OrderState.UNKNOWN]
-        if after is not before and after not in TRANSITIONS[before] and not revived:
+        resumed = row["cause"] == CORRECTED and before is OrderState.FILLED  # of somebody else, first seen by trades
+        if after is not before and after not in TRANSITIONS[before] and not revived and not resumed:
             world.violate("illegal-step", f"{key} goes from {before} to {after} by {row['cause']}")
         last[key] = (after.value, row["detail"] if after is not before else reason)
     for process in world.lives:

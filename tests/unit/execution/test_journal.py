@@ -64,17 +64,19 @@ def test_a_fill_order_and_position_are_written_together_or_not_at_all(journal: J
     assert journal.last_fill_ns() == {"BTC/USDT": 1}
 
 
-def test_the_newest_fill_is_known_without_looking_at_all_of_them_again(journal: Journal, paths: DataPaths) -> None:
+def test_the_newest_fill_of_each_market_and_how_far_trades_were_read(journal: Journal, paths: DataPaths) -> None:
     stored, position = record(), Position("fake", "BTC/USDT", "manual", D(1), D(90))
     journal.insert_order(stored, "submit", 1)
     book = {"from_state": OrderState.ACCEPTED, "cause": "fill"}
     assert journal.last_fill_ns() == {}
+    assert journal.trades_read() is None, "an earlier version wrote none"
     for number, newest in ((5, 5), (3, 5), (9, 9)):  # one is heard late
         heard = replace(fill(number, "0.1", "a", "v-a"), time_ns=number)
         journal.book_fill(heard, stored, position, None, 2, **book)
         assert journal.last_fill_ns() == {"BTC/USDT": newest}
+    journal.set_trades_read({"BTC/USDT": 5})
     again = Journal(paths.journal_db)
-    assert again.last_fill_ns() == {"BTC/USDT": 9}
+    assert again.trades_read() == {"BTC/USDT": 5}
     again.close()
 
 

@@ -168,6 +168,29 @@ def test_one_report_per_foreign_order() -> None:
     assert (second.venue_order_id, second.state) == ("v-y", S.FILLED)
 
 
+def test_trades_are_read_up_to_the_newest_that_is_booked() -> None:
+    listed = [trade(n, time_ns=NOW + n) for n in (1, 3, 2)]
+    assert rec.read_until({}, listed, [], 0) == {"BTC/USDT": NOW + 3}
+    assert rec.read_until({"BTC/USDT": NOW + 9, "ETH/USDT": 1}, listed, [], 0) == {"BTC/USDT": NOW + 9, "ETH/USDT": 1}
+    assert rec.read_until({"BTC/USDT": NOW}, [], [], 0) == {"BTC/USDT": NOW}, "nothing new is nothing read"
+
+
+def test_trades_behind_one_without_an_owner_count_as_not_read() -> None:
+    listed = [trade(n, time_ns=NOW + n) for n in (1, 2, 3, 4)]
+    assert rec.read_until({}, listed, [listed[2], listed[1]], 0) == {"BTC/USDT": NOW + 2}
+    assert rec.read_until({}, listed, listed, 0) == {}
+    assert rec.read_until({}, listed, [listed[1]], NOW + 3) == {"BTC/USDT": NOW + 4}, "nobody waits for what is older"
+
+
+@given(st.lists(st.tuples(st.sampled_from(("BTC/USDT", "ETH/USDT")), st.integers(1, 50), st.booleans())))
+def test_no_reading_leaves_a_trade_behind(made: list[tuple[str, int, bool]]) -> None:
+    listed = [trade(n, symbol=symbol, time_ns=time_ns) for n, (symbol, time_ns, _) in enumerate(made)]
+    waiting = [fill for fill, (*_, waits) in zip(listed, made, strict=True) if waits]
+    until = rec.read_until({}, listed, waiting, 0)
+    assert all(fill.time_ns >= until[fill.symbol] for fill in waiting if fill.symbol in until)
+    assert set(until) == {fill.symbol for fill in listed if fill not in waiting}
+
+
 states = st.sampled_from([S.ACCEPTED, S.PARTIALLY_FILLED, S.PENDING_CANCEL, S.UNKNOWN, S.SUBMITTED])
 seen_states = st.sampled_from([S.ACCEPTED, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED])
 keys = st.sampled_from("abcd")

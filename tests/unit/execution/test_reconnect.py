@@ -7,11 +7,13 @@ from dataclasses import replace
 from decimal import Decimal
 
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side
-from core.events import BalancesChanged, ConnectionState, ConnectionStatus, FillBooked, Notice
-from core.execution.api.gateway import AmbiguousOutcome, FatalGatewayError, OrderRequest
+from core.events import BalancesChanged, ConnectionState, ConnectionStatus, FillBooked, Notice, OrderUpdated, Severity
+from core.execution.api.gateway import AmbiguousOutcome, FatalGatewayError, OrderReport, OrderRequest
 from core.execution.books import check_books
+from core.execution.executor import Executor
 from core.execution.process_lock import ExecutorLock
 from tests.unit.execution.conftest import Desk
+from tests.unit.execution.fake_venue import VenueOrder
 from tests.unit.execution.test_unknown_orders import REST, run, state_of, until
 
 
@@ -256,6 +258,62 @@ async def test_trades_of_others_while_off_are_found_in_markets_we_trade(desk: De
     await second.stop()
     third = await desk.start()
     assert third.position("BTC/USDT", "external").quantity == Decimal("0.0999")
+
+
+async def seen_by_a_trade(desk: Desk) -> tuple[Executor, VenueOrder]:
+    """A resting order of somebody else of which the first thing that is heard is a trade of a part of it."""
+    executor = await desk.start()
+    await executor.place_order(REST)
+    desk.venue.silent = True
+    foreign = desk.venue.place_foreign("BTC/USDT", Side.BUY, Decimal(1), Decimal(95))
+    desk.venue.fill(foreign.request.client_order_id, Decimal("0.3"))
+    listing, desk.venue.fetch_open_orders = desk.venue.fetch_open_orders, nothing_open
+    await executor.reconcile_now()
+    desk.venue.fetch_open_orders = listing
+    (order,) = [r.order for r in desk.journal.orders() if r.intent.owner == "external"]
+    assert (order.state, order.filled_quantity) == (OrderState.FILLED, Decimal("0.3")), "all that is known of it"
+    return executor, foreign
+
+
+async def nothing_open(symbol: str | None = None) -> list[OrderReport]:
+    return []
+
+
+async def test_an_order_of_others_first_seen_by_its_trades_works_when_the_venue_lists_it(desk: Desk) -> None:
+    executor, foreign = await seen_by_a_trade(desk)
+    await executor.reconcile_now()
+    (shown,) = [o for o in executor.working_orders if o.intent.owner == "external"]
+    assert (shown.state, shown.intent.quantity, shown.filled_quantity) == (
+        OrderState.PARTIALLY_FILLED,
+        Decimal(1),
+        Decimal("0.3"),
+    )
+    assert (shown.intent.order_type, shown.intent.limit_price) == (OrderType.LIMIT, Decimal(95))
+    assert desk.said(OrderUpdated)[-1].order == shown
+    assert desk.journal.order(shown.client_order_id).order == shown
+    assert await executor.reconcile_now() == []
+    desk.venue.fill(foreign.request.client_order_id, Decimal("0.7"))
+    await executor.reconcile_now()
+    assert state_of(desk, shown) is OrderState.FILLED
+    assert executor.position("BTC/USDT", "external").quantity == Decimal("0.999")
+
+
+async def test_an_order_of_others_that_fills_while_the_list_is_read_does_not_work_again(desk: Desk) -> None:
+    executor, foreign = await seen_by_a_trade(desk)
+    listing = desk.venue.fetch_open_orders
+
+    async def then_filled(symbol: str | None = None) -> list[OrderReport]:
+        reports = await listing(symbol)
+        desk.venue.fill(foreign.request.client_order_id, Decimal("0.7"))
+        return reports
+
+    desk.venue.fetch_open_orders = then_filled
+    await executor.reconcile_now()
+    desk.venue.fetch_open_orders = listing
+    (order,) = [r.order for r in desk.journal.orders() if r.intent.owner == "external"]
+    assert (order.state, order.intent.quantity, order.filled_quantity) == (OrderState.FILLED, Decimal(1), Decimal(1))
+    assert [n for n in desk.said(Notice) if n.severity is Severity.ERROR] == []
+    assert len(executor.working_orders) == 1
 
 
 async def test_an_order_the_venue_forgot_ends_as_gone(desk: Desk) -> None:

@@ -34,6 +34,11 @@ def test_funding_counts_where_its_time_belongs() -> None:
     assert analyze_trades([], {}, RULES, funding=funding[:1]).net_pnl == -3
 
 
+def test_a_market_that_is_not_listed_any_more_is_left_out() -> None:
+    stats = analyze_trades([fill(Side.BUY, "1", "100", n=1)], {}, {}, funding=[payment("-3", 15)])
+    assert (stats.fills, stats.turnover, stats.net_pnl, stats.open_quantity) == (0, 0, 0, {})
+
+
 def test_each_owner_is_seen_by_entries_and_exits() -> None:
     books = Books()
     books.hear("manual", fill(Side.BUY, "1", "100", "1", n=1))
