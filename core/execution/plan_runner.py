@@ -165,11 +165,14 @@ class PlanRunner:
         Raises:
             UserError: it cannot work, trading is halted, or the journal cannot be written; nothing was sent.
         """
+        halts = self._control.halts
         self._mark_watcher.watch(draft.symbol)
         await self._mark_watcher.freshen(draft.symbol)
         # Only now: whoever stops trading while the price is asked for must not meet this plan when re-arming.
         if self._control.state is TradingState.HALTED:
             raise UserError("Trading is halted.", "Re-arm trading first.")
+        if self._control.halts != halts:
+            raise UserError("Trading was stopped before the plan began.", "Make it again if you still want it.")
         self._check(draft)
         if draft.kind is not PlanKind.EXIT and (denied := self._desk.check_parent(_whole(draft, source))) is not None:
             raise UserError(f"The plan would be refused: {denied.message}.", "Choose a smaller quantity, or wait.")
