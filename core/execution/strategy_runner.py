@@ -115,6 +115,7 @@ class StrategyRunner:
         self._spawn = spawn
         self._bar_processed = bar_processed
         self._entries: dict[str, _Entry] = {}
+        self._deciding: dict[str, tuple[_Entry, ModelStrategy]] = {}  # who decided an intent that is on its way
         self._jitter = random.Random(0)
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
         self._heard: dict[FeedKey, asyncio.Event] = {}
@@ -247,8 +248,15 @@ class StrategyRunner:
 
     def denies(self, intent: Intent) -> str:
         """Return why a strategy's order must not go out any more, or "": it may have waited for a price."""
-        entry = self._entries.get(intent.owner) if intent.source is IntentSource.STRATEGY else None
-        return "" if entry is None or entry.strategy is not None else "its strategy was stopped"
+        if intent.source is not IntentSource.STRATEGY:
+            return ""
+        entry = self._entries.get(intent.owner)
+        if intent.intent_id in self._deciding:  # the very one that decided: it may be removed, or started anew
+            before, strategy = self._deciding[intent.intent_id]
+            works = entry is before and before.strategy is strategy
+        else:
+            works = entry is None or entry.strategy is not None
+        return "" if works else "its strategy was stopped"
 
     def pause_all(self, reason: str) -> None:
         """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""
@@ -364,7 +372,7 @@ class StrategyRunner:
                 opened = to_datetime(candle.open_time_ns)
                 _log.warning("%s: no order for the bar of %s, it is too old", spec.title, opened)
             elif decision.intent is not None:
-                await self._path.submit(decision.intent)
+                await self._submit(entry, strategy, decision.intent)
             show()
             self._announce(entry)
         except (UserError, GatewayError) as exc:
@@ -372,6 +380,13 @@ class StrategyRunner:
         except Exception as exc:  # noqa: BLE001 - one strategy's bug must not stop the others; it is logged
             _log.exception("strategy %s failed", spec.strategy_id)
             await self._fail(entry, strategy, f"{type(exc).__name__}: {exc}")
+
+    async def _submit(self, entry: _Entry, strategy: ModelStrategy, intent: Intent) -> None:
+        self._deciding[intent.intent_id] = entry, strategy
+        try:
+            await self._path.submit(intent)
+        finally:
+            del self._deciding[intent.intent_id]
 
     def _is_too_late(self, candle: Candle) -> bool:
         return self._market.now_ns() >= candle.close_time_ns + LATE_BARS * candle.timeframe.ns
@@ -420,6 +435,8 @@ class StrategyRunner:
 
     def _announce(self, entry: _Entry) -> None:
         spec = entry.record.spec
+        if self._entries.get(spec.strategy_id) is not entry:
+            return  # removed meanwhile: it must not be shown again
         position = self._path.position(spec.symbol, spec.strategy_id)
         pnl: Decimal = net_pnl(position, self._marks.price(spec.symbol))
         self._sink(
