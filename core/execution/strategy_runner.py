@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -88,7 +88,11 @@ class _Once:
 
 
 class StrategyRunner:
-    """Registered strategies and the feeds of the running ones."""
+    """Registered strategies and the feeds of the running ones.
+
+    Attributes:
+        release: told ids of strategies that a person, STOP or a limit has stopped: nothing else may start them again.
+    """
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class StrategyRunner:
         self._wall = wall
         self._spawn = spawn
         self._bar_processed = bar_processed
+        self.release: Callable[[Iterable[str]], None] = lambda strategy_ids: None
         self._entries: dict[str, _Entry] = {}
         self._deciding: dict[str, tuple[_Entry, ModelStrategy]] = {}  # who decided an intent that is on its way
         self._jitter = random.Random(0)
@@ -185,7 +190,7 @@ class StrategyRunner:
         """Stop and forget a strategy; its books stay."""
         await self.stop(strategy_id)
         self._journal.delete_strategy(strategy_id)
-        del self._entries[strategy_id]
+        self._entries.pop(strategy_id, None)
 
     async def start(self, strategy_id: str) -> None:
         """Load the model, warm it up with history and follow the market. What fails is told by the status."""
@@ -222,13 +227,21 @@ class StrategyRunner:
         self._follow(entry.feed)
 
     async def stop(self, strategy_id: str) -> None:
-        """Stop deciding and cancel working orders; the position stays."""
+        """Stop deciding and cancel working orders; the position stays.
+
+        Raises:
+            UserError: there is no such strategy; or the journal cannot be written: it is stopped, its orders are
+                cancelled, and it may start again with the program.
+        """
         entry = self._entry(strategy_id)
-        self._save(entry, replace(entry.record, running=False))
-        entry.strategy = None
+        entry.strategy = None  # before anything that may fail
         self._change(entry, StrategyState.STOPPED)
         self._drop_idle_feeds()
-        await self._path.cancel_owned(strategy_id)
+        try:
+            self._save(entry, replace(entry.record, running=False))
+            self.release([strategy_id])
+        finally:
+            await self._path.cancel_owned(strategy_id)
 
     async def wait_until_following(self, strategy_id: str) -> None:
         """Wait until the strategy's market has been heard of by stream: from then on no bar is missed.
@@ -285,9 +298,12 @@ class StrategyRunner:
 
     def forget_running(self) -> None:
         """Journal that no strategy is to be started again by itself, neither a paused one nor one that failed."""
-        for entry in self._entries.values():
-            if entry.record.running:
-                self._save(entry, replace(entry.record, running=False))
+        try:
+            for entry in self._entries.values():
+                if entry.record.running:
+                    self._save(entry, replace(entry.record, running=False))
+        finally:
+            self.release(self._entries)
 
     async def settle(self) -> None:
         """Wait until the cancels of strategies that failed have been sent and answered."""

@@ -414,6 +414,27 @@ async def test_what_a_strategy_decided_before_it_was_stopped_is_not_sent(trading
     assert "s1" not in shown or how != "removed", "what was removed is not shown again"
 
 
+async def test_a_strategy_stops_although_the_journal_cannot_be_written(
+    trading: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, _ = await running(trading)
+    trading.venue.submit_faults.append("rest")
+    trading.venue.push_candle(bar(1))
+    await until(lambda: [o.state for o in executor.working_orders] == [OrderState.ACCEPTED])
+
+    def full(*args: object) -> None:
+        raise UserError("The disk is full.", "")
+
+    monkeypatch.setattr(trading.journal, "save_strategy", full)
+    with pytest.raises(UserError, match="disk is full"):
+        await executor.stop_strategy("s1")
+    assert states(trading)[-1] is StrategyState.STOPPED
+    assert executor.working_orders == []
+    trading.venue.push_candle(bar(2))
+    await asyncio.sleep(0.05)
+    assert len(trading.venue.sent) == 1
+
+
 async def test_kill_pauses_and_rearm_does_not_restart(trading: Desk) -> None:
     executor, _ = await running(trading)
     await executor.kill()
