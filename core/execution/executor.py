@@ -276,6 +276,7 @@ class Executor:
             if self._journal.meta(BOOK) is None:
                 self._journal.set_meta(BOOK, self._new_id())
             self._manager.load()
+            self._desk.load()
             self._load_settings()
             self._import_kills()
             self._control.load()

@@ -41,6 +41,7 @@ from core.execution.order_state import IllegalTransition
 from core.execution.risk_context import RiskContexts
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
+from core.execution.unwanted import UnwantedOrders
 from core.signals.risk.context import BookView
 from core.signals.risk_management import Denied, ReasonCode, RiskManager
 
@@ -142,8 +143,12 @@ class OrderDesk:
         self._closed = False
         self._changing: set[str] = set()
         self._waiting: list[_Waiting] = []  # for a price or a book
-        self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
+        self._unwanted = UnwantedOrders(journal, manager)
         self._refusals: dict[str, str] = {}  # what the venue said to a cancel, per order
+
+    def load(self) -> None:
+        """Read which orders are still to be cancelled; the books must be loaded."""
+        self._unwanted.load()
 
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
@@ -280,13 +285,18 @@ class OrderDesk:
     async def _cancel(self, client_id: str, *, changes: bool = False) -> Order:
         if not changes:
             self._changing.discard(client_id)  # what is cancelled is not followed by a changed order
-        self._unwanted.add(client_id)
+        before = self._now(client_id)
+        if before.state in _SHOWN:
+            self._unwanted.expect(client_id)
+        else:
+            self._unwanted.add([client_id])
         for attempt in range(self._options.cancel_attempts):
             self.flow.cancel_sent()
             try:
                 return await self._manager.cancel(client_id)
             except DefinitiveReject as exc:
-                self._unwanted.discard(client_id)
+                if before.state not in _UNSEEN:  # of one that nobody has seen a refusal says nothing
+                    self._unwanted.discard(client_id)
                 if self._refusals.get(client_id) != exc.message:  # while trading is halted it is asked every round
                     self._sink(Notice(Severity.WARNING, "The venue refuses to cancel", exc.message))
                 self._refusals[client_id] = exc.message
@@ -300,8 +310,11 @@ class OrderDesk:
                 _log.warning("cancel of %s failed: %s", client_id, exc.message)
                 await asyncio.sleep(self._options.backoff_s * (attempt + 1))
         self._sink(Notice(Severity.WARNING, "A cancel is not confirmed yet", f"Order {client_id} is asked for again."))
+        return self._now(client_id)
+
+    def _now(self, client_id: str) -> Order:
         record = self._manager.record(client_id)
-        assert record is not None  # it was there above, and orders never vanish
+        assert record is not None  # orders never vanish
         return record.order
 
     async def replace_order(self, client_id: str, change: OrderChange) -> Order:
@@ -391,7 +404,7 @@ class OrderDesk:
             by_hand = waiting.intent.source is IntentSource.MANUAL and not waiting.intent.parent_id
             waiting.is_recalled |= by_hand and symbol in (None, waiting.intent.symbol)
         working = [o for o in self._manager.working if symbol in (None, o.intent.symbol)]
-        self._unwanted |= {o.client_order_id for o in working if o.state in _UNSEEN}
+        self.unwant(o.client_order_id for o in working if o.state in _UNSEEN)
         try:
             listed = await self._gateway.fetch_open_orders(symbol)
             symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
@@ -409,7 +422,15 @@ class OrderDesk:
 
     def unwant(self, client_ids: Iterable[str]) -> None:
         """Have orders cancelled as soon as the venue shows them: whoever wanted them does not any more."""
-        self._unwanted |= set(client_ids)
+        self._unwanted.add(client_ids)
+
+    def unwant_all(self) -> None:
+        """Have every working order of ours cancelled as soon as the venue shows it, also after re-arming.
+
+        The sales of STOP itself stay.
+        """
+        others = (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
+        self.unwant(o.client_order_id for o in self._manager.working if o.intent.source not in others)
 
     async def chase_cancels(self) -> None:
         """Cancel orders that show only now although they are not wanted any more.
@@ -419,7 +440,7 @@ class OrderDesk:
         halted trading what only closes.
         """
         working = {o.client_order_id: o for o in self._manager.working}
-        self._unwanted &= set(working)
+        self._unwanted.review()
         self._refusals = {key: message for key, message in self._refusals.items() if key in working}
         halted = self._control.state is TradingState.HALTED
         for key, order in working.items():

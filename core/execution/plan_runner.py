@@ -24,7 +24,7 @@ from core.execution.journal import Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import NotWanted, OrderDesk
-from core.execution.order_manager import OrderManager
+from core.execution.order_manager import OrderManager, ended_without_word
 from core.execution.plan_decisions import (
     ENTRY,
     Action,
@@ -212,13 +212,15 @@ class PlanRunner:
     # --- inside -----------------------------------------------------------------------------------------------
 
     def _orphans(self) -> list[str]:
-        """Return orders at work whose plan was ended while they could not be cancelled; each of them once.
+        """Return orders at work whose plan was ended while they could not be cancelled; each once as long as it works.
 
         A plan that failed cancels first what can be; what it left, such as a stop in a market that the venue has
         suspended, still protects somebody.
         """
         found = []
-        for order in self._manager.working:
+        working = self._manager.working
+        self._disowned &= {order.client_order_id for order in working}  # one that shows again is looked at again
+        for order in working:
             key, parent = order.client_order_id, order.intent.parent_id
             if not parent or parent in self._plans or key in self._disowned:
                 continue
@@ -408,15 +410,24 @@ class PlanRunner:
         self._journal.save_plan(plan)
         if plan.state.is_over:
             # One whose answer is still out may show long after: nobody would look after it any more.
-            open_ones = [r for r in self._journal.children(plan.plan_id) if not r.order.state.is_terminal]
-            # What a plan that failed leaves only where it could not go on still protects somebody.
             fails = plan.state is PlanState.FAILED
-            self._desk.unwant(record.key for record in open_ones if not (fails and record.intent.reduce_only))
+            self._desk.unwant(r.key for r in self._journal.children(plan.plan_id) if _is_unwanted(r, fails))
             self._plans.pop(plan.plan_id, None)
             self._read.pop(plan.plan_id, None)
         else:
             self._plans[plan.plan_id] = plan
         self._sink(PlanUpdated(plan))
+
+
+def _is_unwanted(child: OrderRecord, fails: bool) -> bool:
+    """Whether nobody wants an order any more whose plan is over.
+
+    What a plan that failed leaves only where it could not go on still protects somebody; nobody looks for what else it
+    sent, also where that was given up. What other plans left is looked for as long as it works.
+    """
+    if child.order.state.is_terminal:
+        return fails and not child.intent.reduce_only and ended_without_word(child.order)
+    return not (fails and child.intent.reduce_only)
 
 
 def _child(record: OrderRecord, fee_base: Decimal) -> Child:
