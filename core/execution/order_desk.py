@@ -271,15 +271,19 @@ class OrderDesk:
             task.cancel()
         await asyncio.gather(*self._sends, return_exceptions=True)
 
-    async def cancel_order(self, client_id: str) -> Order:
+    async def cancel_order(self, client_id: str, *, anew: bool = True) -> Order:
         """Cancel one order; always allowed.
+
+        Args:
+            anew: whoever asks is told also what the venue answered to somebody else before.
 
         Raises:
             UserError: no such order.
         """
         if self._manager.record(client_id) is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
-        self._refusals.pop(client_id, None)  # whoever asks again is told again
+        if anew:
+            self._refusals.pop(client_id, None)
         return await self._cancel(client_id)
 
     async def _cancel(self, client_id: str, *, changes: bool = False) -> Order:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -42,10 +42,19 @@ from core.execution.trading_control import DRAWDOWN_REASON, TradingControl
 
 LOOK_S = 0.25
 MOST_STEPS = 4  # per look: taking back, placing anew and a moved stop belong together
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between two cancels of one order that does not end
 ANNOUNCED = 200
 OLDEST_PRICE_NS = 60 * NS_PER_S
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """When a cancel that did not succeed is tried again, by the loop's clock, and after which pause."""
+
+    pause_s: float
+    again_at: float
 
 
 class PlanRunner:
@@ -82,6 +91,7 @@ class PlanRunner:
         self._plans: dict[str, OrderPlan] = {}
         self._looking: set[str] = set()
         self._disowned: set[str] = set()
+        self._refused: dict[str, _Refused] = {}  # children that could not be cancelled
         self._unwritten: dict[str, OrderPlan] = {}  # over, and the journal does not know yet
         self._read: dict[str, tuple[int, tuple[Child, ...]]] = {}  # children, and as of which change
 
@@ -219,7 +229,9 @@ class PlanRunner:
         """
         found = []
         working = self._manager.working
-        self._disowned &= {order.client_order_id for order in working}  # one that shows again is looked at again
+        keys = {order.client_order_id for order in working}
+        self._disowned &= keys  # one that shows again is looked at again
+        self._refused = {key: refused for key, refused in self._refused.items() if key in keys}
         for order in working:
             key, parent = order.client_order_id, order.intent.parent_id
             if not parent or parent in self._plans or key in self._disowned:
@@ -298,9 +310,8 @@ class PlanRunner:
                 if plan is None or plan.state is not PlanState.WORKING or self._stands_still():
                     return
                 action = decide(plan, self._view(plan))
-                if action is None:
+                if action is None or not await self._take(plan, action):
                     return
-                await self._take(plan, action)
         finally:
             self._looking.discard(plan_id)
 
@@ -333,19 +344,35 @@ class PlanRunner:
             self._read[plan.plan_id] = read_at, children
         return children
 
-    async def _take(self, plan: OrderPlan, action: Action) -> None:
+    async def _take(self, plan: OrderPlan, action: Action) -> bool:
+        """Take one step; returns whether another one may follow at once."""
         match action:
             case Place():
                 await self._place(plan, action)
             case CancelChild(client_order_id):
-                # Known as ours before it is sent: after a crash it must not look like somebody else's wish.
-                self._save(replace(plan, cancelled=plan.cancelled | {client_order_id}))
-                await self._desk.cancel_order(client_order_id)
-                await self._keeper.refresh_balances()  # what it had locked is free for the next one
+                return await self._take_back(plan, client_order_id)
             case MoveStop(stop_price):
                 self._save(replace(plan, stop_price=stop_price))
             case End():
                 self._end(plan, action)
+        return True
+
+    async def _take_back(self, plan: OrderPlan, client_order_id: str) -> bool:
+        """Cancel a child; returns whether it is over. One that the venue refuses to cancel is asked for more rarely."""
+        loop, known = asyncio.get_running_loop(), self._refused.get(client_order_id)
+        if known is not None and loop.time() < known.again_at:
+            return False
+        if client_order_id not in plan.cancelled:
+            # Known as ours before it is sent: after a crash it must not look like somebody else's wish.
+            self._save(replace(plan, cancelled=plan.cancelled | {client_order_id}))
+        order = await self._desk.cancel_order(client_order_id, anew=False)
+        if not order.state.is_terminal:
+            pause = FIRST_PAUSE_S if known is None else min(2 * known.pause_s, LONGEST_PAUSE_S)
+            self._refused[client_order_id] = _Refused(pause, loop.time() + pause)
+            return False
+        self._refused.pop(client_order_id, None)
+        await self._keeper.refresh_balances()  # what it had locked is free for the next one
+        return True
 
     async def _place(self, plan: OrderPlan, action: Place) -> None:
         draft = plan.draft
