@@ -302,7 +302,7 @@ async def test_a_twap_whose_time_is_over_says_what_it_did_not_trade(desk: Desk, 
     draft = PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), slices=2, duration_s=4)
     plan = await executor.create_plan(draft)
     await until(lambda: len(venue.sent) == 1)
-    venue.clock.advance(4 * NS_PER_S)
+    venue.clock.advance(8 * NS_PER_S)  # as long again is over as well
     state, reason, notice = await ended(desk, plan)
     assert (state, reason) == (PlanState.DONE, "the time is over; 0.5 was not traded")
     assert (notice.severity, notice.title) == (Severity.WARNING, "An order plan did not trade everything")
