@@ -19,12 +19,7 @@ from core.domain.order_plans import OrderPlan, PlanDraft
 from core.domain.orders import STOP_REASON, Intent, Order, OrderChange, OrderDraft, TradingState
 from core.domain.positions import Ownership, Position
 from core.errors import UserError
-from core.events import (
-    AccountOpened,
-    BooksTold,
-    EventSink,
-    PositionChanged,
-)
+from core.events import AccountOpened, BooksTold, EventSink, PositionChanged
 from core.execution.account import AccountBook
 from core.execution.api.gateway import ExchangeGateway, GatewayError
 from core.execution.backoff import Backoff
@@ -211,6 +206,7 @@ class Executor:
             kill_lock=paths.root / "kill.lock",
             answer_s=self._options.settle_s,
         )
+        self._runner.release = self._ownership.release
         self._manager.claim = self._import_kills
         self._manager.on_unpriced = self._mark_watcher.price_currency
         self._shown_marks: dict[str, Decimal | None] = {}
@@ -280,6 +276,7 @@ class Executor:
             if self._journal.meta(BOOK) is None:
                 self._journal.set_meta(BOOK, self._new_id())
             self._manager.load()
+            self._desk.load()
             self._load_settings()
             self._import_kills()
             self._control.load()
@@ -287,10 +284,10 @@ class Executor:
             await self._keeper.open()
             await self._price_positions()
             self._runner.load()
-            if self._control.state is TradingState.HALTED:  # a kill while nothing ran stops strategies as well
-                self._runner.forget_running()
             self._manager.announce_books()
             self._ownership.load()
+            if self._control.state is TradingState.HALTED:  # a kill while nothing ran stops strategies as well
+                self._runner.forget_running()
             self._plans.load()
             self._sink(BooksTold())
             await self.reconcile_now()

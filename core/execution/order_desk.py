@@ -41,8 +41,9 @@ from core.execution.order_state import IllegalTransition
 from core.execution.risk_context import RiskContexts
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
+from core.execution.unwanted import UnwantedOrders
 from core.signals.risk.context import BookView
-from core.signals.risk_management import Denied, RiskManager
+from core.signals.risk_management import Denied, ReasonCode, RiskManager
 
 _UNSEEN = (OrderState.SUBMITTED, OrderState.UNKNOWN)
 _SHOWN = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
@@ -65,6 +66,14 @@ class DeskOptions:
     settle_poll_s: float
     backoff_s: float
     cancel_attempts: int
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """An intent that waits for a price or a book; `is_recalled` where all orders were cancelled meanwhile."""
+
+    intent: Intent
+    is_recalled: bool = False
 
 
 class OrderDesk:
@@ -133,8 +142,13 @@ class OrderDesk:
         self._sends: set[asyncio.Task[Order]] = set()
         self._closed = False
         self._changing: set[str] = set()
-        self._unwanted: set[str] = set()  # to be cancelled as soon as the venue shows them
+        self._waiting: list[_Waiting] = []  # for a price or a book
+        self._unwanted = UnwantedOrders(journal, manager)
         self._refusals: dict[str, str] = {}  # what the venue said to a cancel, per order
+
+    def load(self) -> None:
+        """Read which orders are still to be cancelled; the books must be loaded."""
+        self._unwanted.load()
 
     def position(self, symbol: str, owner: str) -> Position:
         """Return one owner's position."""
@@ -186,15 +200,25 @@ class OrderDesk:
 
         Raises:
             NotWanted: it is wanted no more; nothing was sent.
-            UserError: trading has ended, or the journal cannot be written; nothing was sent.
+            UserError: trading has ended, all orders were cancelled meanwhile, or the journal cannot be written; nothing
+                was sent.
         """
-        await self._mark_watcher.freshen(intent.symbol)
-        book = await self._books.look(intent)
+        halts, waiting = self._control.halts, _Waiting(intent)
+        self._waiting.append(waiting)
+        try:
+            await self._mark_watcher.freshen(intent.symbol)
+            book = await self._books.look(intent)
+        finally:
+            self._waiting.remove(waiting)
         if self._closed:  # the lock is given back: another executor may have it by now
             raise UserError("Trading has ended; nothing was sent.", "Start trading again.")
         if not is_wanted():
             raise NotWanted
-        verdict = self._risk.check(intent, self._contexts.of(intent, book))
+        if waiting.is_recalled:
+            raise UserError(
+                "All orders were cancelled before this one was sent.", "Place it again if you still want it."
+            )
+        verdict = self._stopped_since(halts, intent) or self._risk.check(intent, self._contexts.of(intent, book))
         try:
             if isinstance(verdict, Denied):
                 self._follow_book(intent, book)
@@ -218,6 +242,16 @@ class OrderDesk:
         self._follow_book(intent, book)
         return await self._settle(order)
 
+    def _stopped_since(self, halts: int, intent: Intent) -> Denied | None:
+        """Refuse what was wished for before a halt: re-arming lets new orders pass, not those that waited.
+
+        What may pass in a halt is the gate's business: the sales of STOP, and what protects in one that a limit began.
+        """
+        protects = intent.reduce_only and self._control.keeps_protection
+        if self._control.halts == halts or intent.source is IntentSource.KILL_SWITCH or protects:
+            return None
+        return Denied(intent, ReasonCode.TRADING_HALTED, "trading was stopped before the order was sent")
+
     def _follow_book(self, intent: Intent, book: BookView | None) -> None:
         """Follow the book of a market where it was looked at, so that the next order need not ask for it."""
         if book is not None:
@@ -237,27 +271,36 @@ class OrderDesk:
             task.cancel()
         await asyncio.gather(*self._sends, return_exceptions=True)
 
-    async def cancel_order(self, client_id: str) -> Order:
+    async def cancel_order(self, client_id: str, *, anew: bool = True) -> Order:
         """Cancel one order; always allowed.
+
+        Args:
+            anew: whoever asks is told also what the venue answered to somebody else before.
 
         Raises:
             UserError: no such order.
         """
         if self._manager.record(client_id) is None:
             raise UserError(f"There is no order {client_id}.", "Look at the list of orders.")
-        self._refusals.pop(client_id, None)  # whoever asks again is told again
+        if anew:
+            self._refusals.pop(client_id, None)
         return await self._cancel(client_id)
 
     async def _cancel(self, client_id: str, *, changes: bool = False) -> Order:
         if not changes:
             self._changing.discard(client_id)  # what is cancelled is not followed by a changed order
-        self._unwanted.add(client_id)
+        before = self._now(client_id)
+        if before.state in _SHOWN:
+            self._unwanted.expect(client_id)
+        else:
+            self._unwanted.add([client_id])
         for attempt in range(self._options.cancel_attempts):
             self.flow.cancel_sent()
             try:
                 return await self._manager.cancel(client_id)
             except DefinitiveReject as exc:
-                self._unwanted.discard(client_id)
+                if before.state not in _UNSEEN:  # of one that nobody has seen a refusal says nothing
+                    self._unwanted.discard(client_id)
                 if self._refusals.get(client_id) != exc.message:  # while trading is halted it is asked every round
                     self._sink(Notice(Severity.WARNING, "The venue refuses to cancel", exc.message))
                 self._refusals[client_id] = exc.message
@@ -271,8 +314,11 @@ class OrderDesk:
                 _log.warning("cancel of %s failed: %s", client_id, exc.message)
                 await asyncio.sleep(self._options.backoff_s * (attempt + 1))
         self._sink(Notice(Severity.WARNING, "A cancel is not confirmed yet", f"Order {client_id} is asked for again."))
+        return self._now(client_id)
+
+    def _now(self, client_id: str) -> Order:
         record = self._manager.record(client_id)
-        assert record is not None  # it was there above, and orders never vanish
+        assert record is not None  # orders never vanish
         return record.order
 
     async def replace_order(self, client_id: str, change: OrderChange) -> Order:
@@ -300,12 +346,18 @@ class OrderDesk:
             self._changing.discard(client_id)
 
     async def _replace(self, former: Order, change: OrderChange) -> Order:
-        client_id = former.client_order_id
+        client_id, halts = former.client_order_id, self._control.halts
+
+        def is_wanted() -> bool:
+            return client_id in self._changing and self._control.halts == halts
+
         wish = change.apply(former, self._new_id(), self._wall.now_ns())
         if wish is None:
             raise UserError("Nothing is changed, or less is asked for than is filled already.", "Change the order.")
         await self._mark_watcher.freshen(wish.symbol)
         former = self._replaceable(client_id)  # a cancel may have come between
+        if not is_wanted():
+            raise UserError("The order was to be cancelled meanwhile.", "It is not changed.")
         verdict = self._risk.check(wish, self._contexts.without(wish, former))
         if isinstance(verdict, Denied):
             raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
@@ -323,9 +375,12 @@ class OrderDesk:
         if remains is None or over.state is OrderState.FILLED:
             return over
         await self._keeper.refresh_balances()
-        if client_id not in self._changing:
-            return over  # somebody wanted it cancelled meanwhile, and nothing in its place
-        return await self.submit(remains)
+        try:
+            if is_wanted():
+                return await self.submit(remains, is_wanted=is_wanted)
+        except NotWanted:
+            pass
+        return over  # somebody wanted it cancelled meanwhile, or trading stopped: nothing takes its place
 
     def check_parent(self, intent: Intent) -> Denied | None:
         """Ask risk about an order that goes out in parts, before the first; `intent` is the whole and never sent."""
@@ -349,8 +404,11 @@ class OrderDesk:
             UserError: the venue did not answer; the orders may still be open.
         """
         self._changing.clear()  # nothing follows what is cancelled
+        for waiting in self._waiting:  # strategies and plans decide anew, and are stopped by themselves
+            by_hand = waiting.intent.source is IntentSource.MANUAL and not waiting.intent.parent_id
+            waiting.is_recalled |= by_hand and symbol in (None, waiting.intent.symbol)
         working = [o for o in self._manager.working if symbol in (None, o.intent.symbol)]
-        self._unwanted |= {o.client_order_id for o in working if o.state in _UNSEEN}
+        self.unwant(o.client_order_id for o in working if o.state in _UNSEEN)
         try:
             listed = await self._gateway.fetch_open_orders(symbol)
             symbols = {report.symbol for report in listed} | {o.intent.symbol for o in self._manager.working}
@@ -368,7 +426,15 @@ class OrderDesk:
 
     def unwant(self, client_ids: Iterable[str]) -> None:
         """Have orders cancelled as soon as the venue shows them: whoever wanted them does not any more."""
-        self._unwanted |= set(client_ids)
+        self._unwanted.add(client_ids)
+
+    def unwant_all(self) -> None:
+        """Have every working order of ours cancelled as soon as the venue shows it, also after re-arming.
+
+        The sales of STOP itself stay.
+        """
+        others = (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
+        self.unwant(o.client_order_id for o in self._manager.working if o.intent.source not in others)
 
     async def chase_cancels(self) -> None:
         """Cancel orders that show only now although they are not wanted any more.
@@ -378,7 +444,7 @@ class OrderDesk:
         halted trading what only closes.
         """
         working = {o.client_order_id: o for o in self._manager.working}
-        self._unwanted &= set(working)
+        self._unwanted.review()
         self._refusals = {key: message for key, message in self._refusals.items() if key in working}
         halted = self._control.state is TradingState.HALTED
         for key, order in working.items():

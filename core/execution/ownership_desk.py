@@ -8,7 +8,8 @@ cancel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from core.clock import Clock
@@ -66,6 +67,8 @@ class OwnershipDesk:
         self._cancel = cancel
         self._start = start
         self._records: dict[str, OwnershipRecord] = {}
+        self._unwritten: list[str] = []  # markets whose strategies were released, and the journal does not know yet
+        self._returning: list[str] = []  # strategies that a hand-back has yet to start
         self._changing = asyncio.Lock()  # a hand-back must not overtake the take-over it ends
 
     # --- what holds now ---------------------------------------------------------------------------------------
@@ -147,8 +150,9 @@ class OwnershipDesk:
                 self._move(symbol, MANUAL_OWNER, move_to, "handed back to the strategy")
             record = self._records.get(symbol)
             self._set(symbol, to, by)
-            for strategy_id in record.paused if record else ():
-                await self._start_again(strategy_id)
+            self._returning = list(record.paused) if record else []
+            while self._returning:  # read anew each time: who stops one while another one warms up means it
+                await self._start_again(self._returning.pop(0))
 
     async def transfer(self, symbol: str, from_owner: str, to_owner: str, reason: str) -> None:
         """Move all that one owner holds in a market to another, at what it cost.
@@ -166,6 +170,25 @@ class OwnershipDesk:
         for symbol, record in list(self._records.items()):
             if record.ownership is Ownership.MANUAL:
                 await self._cancel_strategy_orders(symbol)
+
+    def release(self, strategy_ids: Iterable[str]) -> None:
+        """Forget that strategies are to start again when their market is handed back: somebody has stopped them.
+
+        Raises:
+            UserError: the journal cannot be written. They are forgotten all the same, and written the next time.
+        """
+        gone = set(strategy_ids)
+        self._returning = [strategy_id for strategy_id in self._returning if strategy_id not in gone]
+        for symbol, record in self._records.items():
+            if gone.intersection(record.paused):
+                left = tuple(strategy_id for strategy_id in record.paused if strategy_id not in gone)
+                self._records[symbol] = replace(record, paused=left)
+                self._unwritten.append(symbol)
+        while self._unwritten:
+            record = self._records[self._unwritten[-1]]
+            self._journal.set_ownership(record)
+            self._unwritten.pop()
+            self._announce(record)
 
     # --- inside -----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from decimal import Decimal
 from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.instruments import Instrument
 from core.domain.money import ZERO
-from core.domain.order_plans import ExitRules, OrderPlan, PlanKind, PlanState, trailing_stop
+from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState, trailing_stop
 from core.domain.orders import Order, OrderState, OrderType, Side, TimeInForce
 
 ENTRY, STOP, TARGET, CLOSE, PART = "entry", "stop", "target", "close", "part"
@@ -327,7 +327,11 @@ def _bracket(plan: OrderPlan, view: PlanView) -> Action | None:
 
 
 def _twap(plan: OrderPlan, view: PlanView) -> Action | None:
-    """Trade one part per slot; a slot that was missed is spread over those that remain, never caught up at once."""
+    """Trade one part per slot; a slot that was missed is spread over those that remain, never caught up at once.
+
+    Where too many were missed for that, parts go on after the planned end, for as long again at most. A part that the
+    market did not fill was not missed.
+    """
     draft = plan.draft
     interval_ns = draft.duration_s * NS_PER_S // draft.slices
     slot = max(0, view.now_ns - plan.created_ns) // interval_ns
@@ -335,12 +339,14 @@ def _twap(plan: OrderPlan, view: PlanView) -> Action | None:
     left = view.instrument.round_quantity(draft.quantity - done)
     if left <= 0:
         return End(PlanState.DONE, "all parts are traded")
-    if slot >= draft.slices:
+    tried = sum(not child.was_refused for child in view.children)
+    is_late = slot >= draft.slices
+    over = slot >= 2 * draft.slices or (is_late and tried >= draft.slices)
+    price = view.last_price
+    part = None if over or price is None else _twap_part(draft, view.instrument, left, slot, price)
+    if over or (is_late and price is not None and part is None):
         return End(PlanState.DONE, f"the time is over; {left:f} was not traded", is_complete=False)
-    if any(child.number == slot for child in view.children):
-        return None
-    part = left if slot == draft.slices - 1 else view.instrument.round_quantity(left / (draft.slices - slot))
-    if view.last_price is None or view.instrument.rule_violation(part, view.last_price) is not None:
+    if part is None or any(child.number == slot for child in view.children):
         return None  # too small alone: the next slot takes it along
     if draft.limit_price is None:
         return Place(PART, slot, draft.side, part, OrderType.MARKET, reduce_only=draft.reduce_only)
@@ -354,6 +360,24 @@ def _twap(plan: OrderPlan, view: PlanView) -> Action | None:
         time_in_force=TimeInForce.IOC,
         reduce_only=draft.reduce_only,
     )
+
+
+def _twap_part(draft: PlanDraft, instrument: Instrument, left: Decimal, slot: int, price: Decimal) -> Decimal | None:
+    """Return what a slot trades: beside its own part at most one that was missed, unless the market's rules ask more.
+
+    Returns:
+        None where nothing of what the slot may trade can be sent.
+    """
+    even, remaining = draft.quantity / draft.slices, draft.slices - slot
+    wanted = left / max(1, remaining)
+    fewest = 2 if remaining > 0 else 1  # after the planned end no slot has a part of its own
+    for parts in range(fewest, max(fewest, int(wanted / even) + 1) + 1):
+        part = instrument.round_quantity(min(wanted, parts * even))
+        if instrument.rule_violation(part, price) is None:
+            # A rest too small for an order of its own goes along with the last one.
+            alone = remaining > 1 or instrument.rule_violation(left - part, price) is None
+            return part if alone else left
+    return None
 
 
 def _iceberg(plan: OrderPlan, view: PlanView) -> Action | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,7 @@ from core.execution.journal import Journal
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import NotWanted, OrderDesk
-from core.execution.order_manager import OrderManager
+from core.execution.order_manager import OrderManager, ended_without_word
 from core.execution.plan_decisions import (
     ENTRY,
     Action,
@@ -42,10 +42,19 @@ from core.execution.trading_control import DRAWDOWN_REASON, TradingControl
 
 LOOK_S = 0.25
 MOST_STEPS = 4  # per look: taking back, placing anew and a moved stop belong together
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between two cancels of one order that does not end
 ANNOUNCED = 200
 OLDEST_PRICE_NS = 60 * NS_PER_S
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """When a cancel that did not succeed is tried again, by the loop's clock, and after which pause."""
+
+    pause_s: float
+    again_at: float
 
 
 class PlanRunner:
@@ -82,6 +91,7 @@ class PlanRunner:
         self._plans: dict[str, OrderPlan] = {}
         self._looking: set[str] = set()
         self._disowned: set[str] = set()
+        self._refused: dict[str, _Refused] = {}  # children that could not be cancelled
         self._unwritten: dict[str, OrderPlan] = {}  # over, and the journal does not know yet
         self._read: dict[str, tuple[int, tuple[Child, ...]]] = {}  # children, and as of which change
 
@@ -165,11 +175,14 @@ class PlanRunner:
         Raises:
             UserError: it cannot work, trading is halted, or the journal cannot be written; nothing was sent.
         """
+        halts = self._control.halts
         self._mark_watcher.watch(draft.symbol)
         await self._mark_watcher.freshen(draft.symbol)
         # Only now: whoever stops trading while the price is asked for must not meet this plan when re-arming.
         if self._control.state is TradingState.HALTED:
             raise UserError("Trading is halted.", "Re-arm trading first.")
+        if self._control.halts != halts:
+            raise UserError("Trading was stopped before the plan began.", "Make it again if you still want it.")
         self._check(draft)
         if draft.kind is not PlanKind.EXIT and (denied := self._desk.check_parent(_whole(draft, source))) is not None:
             raise UserError(f"The plan would be refused: {denied.message}.", "Choose a smaller quantity, or wait.")
@@ -209,13 +222,17 @@ class PlanRunner:
     # --- inside -----------------------------------------------------------------------------------------------
 
     def _orphans(self) -> list[str]:
-        """Return orders at work whose plan was ended while they could not be cancelled; each of them once.
+        """Return orders at work whose plan was ended while they could not be cancelled; each once as long as it works.
 
         A plan that failed cancels first what can be; what it left, such as a stop in a market that the venue has
         suspended, still protects somebody.
         """
         found = []
-        for order in self._manager.working:
+        working = self._manager.working
+        keys = {order.client_order_id for order in working}
+        self._disowned &= keys  # one that shows again is looked at again
+        self._refused = {key: refused for key, refused in self._refused.items() if key in keys}
+        for order in working:
             key, parent = order.client_order_id, order.intent.parent_id
             if not parent or parent in self._plans or key in self._disowned:
                 continue
@@ -293,9 +310,8 @@ class PlanRunner:
                 if plan is None or plan.state is not PlanState.WORKING or self._stands_still():
                     return
                 action = decide(plan, self._view(plan))
-                if action is None:
+                if action is None or not await self._take(plan, action):
                     return
-                await self._take(plan, action)
         finally:
             self._looking.discard(plan_id)
 
@@ -328,19 +344,35 @@ class PlanRunner:
             self._read[plan.plan_id] = read_at, children
         return children
 
-    async def _take(self, plan: OrderPlan, action: Action) -> None:
+    async def _take(self, plan: OrderPlan, action: Action) -> bool:
+        """Take one step; returns whether another one may follow at once."""
         match action:
             case Place():
                 await self._place(plan, action)
             case CancelChild(client_order_id):
-                # Known as ours before it is sent: after a crash it must not look like somebody else's wish.
-                self._save(replace(plan, cancelled=plan.cancelled | {client_order_id}))
-                await self._desk.cancel_order(client_order_id)
-                await self._keeper.refresh_balances()  # what it had locked is free for the next one
+                return await self._take_back(plan, client_order_id)
             case MoveStop(stop_price):
                 self._save(replace(plan, stop_price=stop_price))
             case End():
                 self._end(plan, action)
+        return True
+
+    async def _take_back(self, plan: OrderPlan, client_order_id: str) -> bool:
+        """Cancel a child; returns whether it is over. One that the venue refuses to cancel is asked for more rarely."""
+        loop, known = asyncio.get_running_loop(), self._refused.get(client_order_id)
+        if known is not None and loop.time() < known.again_at:
+            return False
+        if client_order_id not in plan.cancelled:
+            # Known as ours before it is sent: after a crash it must not look like somebody else's wish.
+            self._save(replace(plan, cancelled=plan.cancelled | {client_order_id}))
+        order = await self._desk.cancel_order(client_order_id, anew=False)
+        if not order.state.is_terminal:
+            pause = FIRST_PAUSE_S if known is None else min(2 * known.pause_s, LONGEST_PAUSE_S)
+            self._refused[client_order_id] = _Refused(pause, loop.time() + pause)
+            return False
+        self._refused.pop(client_order_id, None)
+        await self._keeper.refresh_balances()  # what it had locked is free for the next one
+        return True
 
     async def _place(self, plan: OrderPlan, action: Place) -> None:
         draft = plan.draft
@@ -405,15 +437,24 @@ class PlanRunner:
         self._journal.save_plan(plan)
         if plan.state.is_over:
             # One whose answer is still out may show long after: nobody would look after it any more.
-            open_ones = [r for r in self._journal.children(plan.plan_id) if not r.order.state.is_terminal]
-            # What a plan that failed leaves only where it could not go on still protects somebody.
             fails = plan.state is PlanState.FAILED
-            self._desk.unwant(record.key for record in open_ones if not (fails and record.intent.reduce_only))
+            self._desk.unwant(r.key for r in self._journal.children(plan.plan_id) if _is_unwanted(r, fails))
             self._plans.pop(plan.plan_id, None)
             self._read.pop(plan.plan_id, None)
         else:
             self._plans[plan.plan_id] = plan
         self._sink(PlanUpdated(plan))
+
+
+def _is_unwanted(child: OrderRecord, fails: bool) -> bool:
+    """Whether nobody wants an order any more whose plan is over.
+
+    What a plan that failed leaves only where it could not go on still protects somebody; nobody looks for what else it
+    sent, also where that was given up. What other plans left is looked for as long as it works.
+    """
+    if child.order.state.is_terminal:
+        return fails and not child.intent.reduce_only and ended_without_word(child.order)
+    return not (fails and child.intent.reduce_only)
 
 
 def _child(record: OrderRecord, fee_base: Decimal) -> Child:

@@ -134,6 +134,7 @@ class StopDesk:
 
     def _end_everything(self, reason: str) -> list[str]:
         """End plans and forget running strategies; returns what could not be written, one sentence each."""
+        self._desk.unwant_all()  # what has no answer yet may show after the re-arm
         errors = self._plans.end_all(reason)
         try:
             self._runner.forget_running()

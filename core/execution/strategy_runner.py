@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -88,7 +88,11 @@ class _Once:
 
 
 class StrategyRunner:
-    """Registered strategies and the feeds of the running ones."""
+    """Registered strategies and the feeds of the running ones.
+
+    Attributes:
+        release: told ids of strategies that a person, STOP or a limit has stopped: nothing else may start them again.
+    """
 
     def __init__(
         self,
@@ -114,7 +118,9 @@ class StrategyRunner:
         self._wall = wall
         self._spawn = spawn
         self._bar_processed = bar_processed
+        self.release: Callable[[Iterable[str]], None] = lambda strategy_ids: None
         self._entries: dict[str, _Entry] = {}
+        self._deciding: dict[str, tuple[_Entry, ModelStrategy]] = {}  # who decided an intent that is on its way
         self._jitter = random.Random(0)
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
         self._heard: dict[FeedKey, asyncio.Event] = {}
@@ -184,7 +190,7 @@ class StrategyRunner:
         """Stop and forget a strategy; its books stay."""
         await self.stop(strategy_id)
         self._journal.delete_strategy(strategy_id)
-        del self._entries[strategy_id]
+        self._entries.pop(strategy_id, None)
 
     async def start(self, strategy_id: str) -> None:
         """Load the model, warm it up with history and follow the market. What fails is told by the status."""
@@ -221,13 +227,21 @@ class StrategyRunner:
         self._follow(entry.feed)
 
     async def stop(self, strategy_id: str) -> None:
-        """Stop deciding and cancel working orders; the position stays."""
+        """Stop deciding and cancel working orders; the position stays.
+
+        Raises:
+            UserError: there is no such strategy; or the journal cannot be written: it is stopped, its orders are
+                cancelled, and it may start again with the program.
+        """
         entry = self._entry(strategy_id)
-        self._save(entry, replace(entry.record, running=False))
-        entry.strategy = None
+        entry.strategy = None  # before anything that may fail
         self._change(entry, StrategyState.STOPPED)
         self._drop_idle_feeds()
-        await self._path.cancel_owned(strategy_id)
+        try:
+            self._save(entry, replace(entry.record, running=False))
+            self.release([strategy_id])
+        finally:
+            await self._path.cancel_owned(strategy_id)
 
     async def wait_until_following(self, strategy_id: str) -> None:
         """Wait until the strategy's market has been heard of by stream: from then on no bar is missed.
@@ -247,8 +261,15 @@ class StrategyRunner:
 
     def denies(self, intent: Intent) -> str:
         """Return why a strategy's order must not go out any more, or "": it may have waited for a price."""
-        entry = self._entries.get(intent.owner) if intent.source is IntentSource.STRATEGY else None
-        return "" if entry is None or entry.strategy is not None else "its strategy was stopped"
+        if intent.source is not IntentSource.STRATEGY:
+            return ""
+        entry = self._entries.get(intent.owner)
+        if intent.intent_id in self._deciding:  # the very one that decided: it may be removed, or started anew
+            before, strategy = self._deciding[intent.intent_id]
+            works = entry is before and before.strategy is strategy
+        else:
+            works = entry is None or entry.strategy is not None
+        return "" if works else "its strategy was stopped"
 
     def pause_all(self, reason: str) -> None:
         """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""
@@ -277,9 +298,12 @@ class StrategyRunner:
 
     def forget_running(self) -> None:
         """Journal that no strategy is to be started again by itself, neither a paused one nor one that failed."""
-        for entry in self._entries.values():
-            if entry.record.running:
-                self._save(entry, replace(entry.record, running=False))
+        try:
+            for entry in self._entries.values():
+                if entry.record.running:
+                    self._save(entry, replace(entry.record, running=False))
+        finally:
+            self.release(self._entries)
 
     async def settle(self) -> None:
         """Wait until the cancels of strategies that failed have been sent and answered."""
@@ -364,7 +388,7 @@ class StrategyRunner:
                 opened = to_datetime(candle.open_time_ns)
                 _log.warning("%s: no order for the bar of %s, it is too old", spec.title, opened)
             elif decision.intent is not None:
-                await self._path.submit(decision.intent)
+                await self._submit(entry, strategy, decision.intent)
             show()
             self._announce(entry)
         except (UserError, GatewayError) as exc:
@@ -372,6 +396,13 @@ class StrategyRunner:
         except Exception as exc:  # noqa: BLE001 - one strategy's bug must not stop the others; it is logged
             _log.exception("strategy %s failed", spec.strategy_id)
             await self._fail(entry, strategy, f"{type(exc).__name__}: {exc}")
+
+    async def _submit(self, entry: _Entry, strategy: ModelStrategy, intent: Intent) -> None:
+        self._deciding[intent.intent_id] = entry, strategy
+        try:
+            await self._path.submit(intent)
+        finally:
+            del self._deciding[intent.intent_id]
 
     def _is_too_late(self, candle: Candle) -> bool:
         return self._market.now_ns() >= candle.close_time_ns + LATE_BARS * candle.timeframe.ns
@@ -420,6 +451,8 @@ class StrategyRunner:
 
     def _announce(self, entry: _Entry) -> None:
         spec = entry.record.spec
+        if self._entries.get(spec.strategy_id) is not entry:
+            return  # removed meanwhile: it must not be shown again
         position = self._path.position(spec.symbol, spec.strategy_id)
         pnl: Decimal = net_pnl(position, self._marks.price(spec.symbol))
         self._sink(

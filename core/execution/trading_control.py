@@ -52,6 +52,12 @@ class TradingControl:
         self._wall = wall
         self._record = TradingStateRecord(TradingState.HALTED, "not started", 0, wall.now_ns())
         self._unwritten: TradingStateRecord | None = None
+        self._halts = 0
+
+    @property
+    def halts(self) -> int:
+        """How often trading was halted: whoever waits notes it before, for a halt may be re-armed meanwhile."""
+        return self._halts
 
     @property
     def state(self) -> TradingState:
@@ -102,6 +108,7 @@ class TradingControl:
 
     def halt_now(self) -> None:
         """Refuse everything from this moment; cannot fail. `store_halt` makes it durable."""
+        self._halts += 1
         self._record = replace(self._record, state=TradingState.HALTED)
         self._manager.revoke()
 

@@ -42,6 +42,7 @@ async def test_an_unfinished_candle_is_never_traded_on_as_if_it_had_closed(tradi
     assert trading.venue.sent == []
     trading.venue.push_candle(bar(1, 101.0))
     await until(lambda: executor.position("BTC/USDT", "s1").quantity > 0)
+    await until(lambda: bool(trading.said(SignalEmitted)))  # shown some milliseconds after the order was sent
     (signal,) = trading.said(SignalEmitted)
     assert signal.signal.bar_open_ns == bar(1).open_time_ns
     assert len(trading.venue.sent) == 1

@@ -13,6 +13,7 @@ from core.domain.positions import Ownership
 from core.errors import UserError
 from core.events import Notice, OwnershipChanged, StrategyState, StrategyStatus, TransferBooked
 from core.execution.executor import Executor
+from core.execution.fence import Fence
 from core.execution.ownership import is_strategy, manual_orders, strategy_orders, undecided, who_may_trade
 from core.execution.ownership_desk import OwnershipDesk
 from core.execution.position_desk import PositionDesk
@@ -238,6 +239,10 @@ async def test_a_hand_back_waits_for_the_take_over_it_ends(owning: Ownerships) -
     assert owning.executor.position(SYMBOL, "s1").quantity == 0
 
 
+def full(*args: object, **kwargs: object) -> None:
+    raise UserError("The disk is full.", "")
+
+
 # --- with strategies ------------------------------------------------------------------------------------------------
 
 
@@ -306,10 +311,83 @@ async def test_a_crash_before_the_pause_is_made_good_at_the_next_start(trading: 
     owning = Ownerships.over(trading, second)
     assert second.wanted_strategies == set()
     assert trading.journal.ownership()[SYMBOL].paused == ("s1",)
-    await second.remove_strategy("s1")
     await owning.owners.hand_back(SYMBOL)
+    assert last_states(trading)["s1"] is StrategyState.RUNNING
+
+
+async def test_a_strategy_that_cannot_be_started_again_is_told(trading: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor, _ = await running(trading)
+    await executor.take_over(SYMBOL)
+    monkeypatch.setattr(trading.journal, "add_command", full)
+    await executor.hand_back(SYMBOL)
     assert trading.said(Notice)[-1].title == "A strategy was not started again"
-    assert owning.owners.ownership(SYMBOL) is SHARED
+    assert last_states(trading)["s1"] is StrategyState.PAUSED
+
+
+@pytest.mark.parametrize("how", ["stopped", "removed", "killed", "stopped on a full disk"])
+async def test_a_hand_back_starts_nothing_that_was_stopped_since(
+    trading: Desk, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, _ = await running(trading)
+    await executor.take_over(SYMBOL)
+    match how:
+        case "stopped":
+            await executor.stop_strategy("s1")
+        case "removed":
+            await executor.remove_strategy("s1")
+        case "killed":
+            await executor.kill()
+            await executor.rearm()
+        case "stopped on a full disk":
+            monkeypatch.setattr(trading.journal, "set_ownership", full)
+            with pytest.raises(UserError, match="disk is full"):
+                await executor.stop_strategy("s1")
+            monkeypatch.undo()
+            await executor.stop_strategy("s1")  # what could not be written is written now
+    assert trading.said(OwnershipChanged)[-1] == OwnershipChanged(SYMBOL, MANUAL, "person", ())
+    assert trading.journal.ownership()[SYMBOL].paused == ()
+    trading.events.clear()
+    await executor.stop()
+    second = await trading.start()
+    await second.hand_back(SYMBOL)
+    assert StrategyState.RUNNING not in {status.state for status in trading.said(StrategyStatus)}
+    assert trading.said(Notice) == []
+    assert second.wanted_strategies == set()
+
+
+async def test_a_kill_while_nothing_ran_is_no_reason_to_start_with_the_hand_back(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    await executor.take_over(SYMBOL)
+    await executor.stop()
+    Fence(trading.paths.root / "fence.json").raise_epoch("killed while nothing ran", 1)
+    second = await trading.start()
+    assert trading.journal.ownership()[SYMBOL].paused == ()
+    await second.rearm()
+    await second.hand_back(SYMBOL)
+    assert last_states(trading)["s1"] is not StrategyState.RUNNING
+
+
+async def test_stop_while_strategies_are_started_again_stops_those_to_come(trading: Desk) -> None:
+    executor, _ = await running(trading)
+    await executor.add_strategy(StrategySpec("s2", "Second", SYMBOL, "1m", "model", D(1_000)))
+    await executor.start_strategy("s2")
+    await executor.take_over(SYMBOL)
+    asked, go, fetch = asyncio.Event(), asyncio.Event(), trading.venue.fetch_candles
+
+    async def slow(*args: object, **kwargs: object) -> object:
+        asked.set()
+        await go.wait()
+        return await fetch(*args, **kwargs)  # type: ignore[arg-type]
+
+    trading.venue.fetch_candles = slow  # type: ignore[method-assign, assignment]
+    giving = asyncio.create_task(executor.hand_back(SYMBOL))
+    await asyncio.wait_for(asked.wait(), 2)  # the first one warms up
+    await executor.kill()
+    await executor.rearm()
+    go.set()
+    await giving
+    assert set(last_states(trading).values()) == {StrategyState.PAUSED}
+    assert executor.wanted_strategies == set()
 
 
 async def test_a_draft_for_a_strategy_stays_the_persons(owning: Ownerships) -> None:

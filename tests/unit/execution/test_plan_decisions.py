@@ -254,9 +254,66 @@ def test_missed_parts_of_a_twap_are_spread_not_caught_up() -> None:
     assert look(plan, "100", bought, after_s=9) is None
     third = look(plan, "100", bought, after_s=25)  # the second slot passed while nothing ran
     assert third == Place("part", 2, Side.BUY, D("1.5"), OrderType.MARKET)
-    over = look(plan, "100", bought, after_s=41)
-    assert isinstance(over, End)
-    assert "3 was not traded" in over.reason
+
+
+def test_a_twap_held_until_its_last_slot_goes_on_part_by_part_and_never_sends_all_at_once() -> None:
+    plan = OrderPlan(
+        "p", PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(10), slices=10, duration_s=100), created_ns=T0
+    )
+    children: list[Child] = []
+    for slot in range(9, 18):
+        part = look(plan, "100", *children, after_s=10 * slot)
+        quantity = D(2) if slot == 9 else D(1)  # after the end no slot has a part of its own
+        assert part == Place("part", slot, Side.BUY, quantity, OrderType.MARKET)
+        children.append(child(plan, part, OrderState.FILLED, str(quantity)))
+        if slot < 17:
+            assert look(plan, "100", *children, after_s=10 * slot + 9) is None, "one part per slot"
+    assert look(plan, "100", *children, after_s=180) == End(PlanState.DONE, "all parts are traded")
+
+
+def test_a_twap_goes_on_after_its_end_for_as_long_again_at_most_and_waits_there_for_a_price() -> None:
+    plan = OrderPlan("p", PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(4), slices=4, duration_s=40), created_ns=T0)
+    assert look(plan, None, after_s=79) is None
+    late = look(plan, "100", after_s=79)
+    assert late == Place("part", 7, Side.BUY, D(1), OrderType.MARKET)
+    for price in ("100", None):
+        over = look(plan, price, child(plan, late, OrderState.FILLED, "1"), after_s=80)
+        assert over == End(PlanState.DONE, "the time is over; 3 was not traded", is_complete=False)
+
+
+def test_a_twap_whose_parts_found_no_counterpart_ends_when_its_time_is_over() -> None:
+    draft = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D(4), D(99), slices=4, duration_s=40)
+    plan = OrderPlan("p", draft, created_ns=T0)
+    children: list[Child] = []
+    for slot, quantity in enumerate([D(1), D("1.33333"), D(2), D(2)]):
+        part = look(plan, "100", *children, after_s=10 * slot)
+        assert isinstance(part, Place)
+        assert (part.number, part.quantity) == (slot, quantity)
+        children.append(child(plan, part, OrderState.EXPIRED))
+    over = look(plan, "100", *children, after_s=40)
+    assert over == End(PlanState.DONE, "the time is over; 4 was not traded", is_complete=False)
+
+
+def test_a_late_part_of_a_twap_takes_a_rest_too_small_to_be_sent_along() -> None:
+    draft = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D("0.16"), slices=2, duration_s=20)
+    plan = OrderPlan("p", draft, created_ns=T0)
+    bought = child(plan, Place("part", 0, Side.BUY, D("0.06"), OrderType.MARKET), OrderState.FILLED, "0.06")
+    late = look(plan, "100", bought, after_s=20)
+    assert isinstance(late, Place)
+    assert late.quantity == D("0.1"), "0.02 would stay, and 0.05 is the least"
+
+
+def test_a_late_part_of_a_twap_is_larger_where_the_market_asks_for_it_and_it_ends_where_even_all_is_too_little() -> (
+    None
+):
+    draft = PlanDraft(PlanKind.TWAP, "BTC/USDT", Side.BUY, D("0.4"), slices=4, duration_s=40)
+    plan = OrderPlan("p", draft, created_ns=T0)
+    late = look(plan, "20", after_s=40)  # a quarter is worth 2 USDT now, and 5 is the least
+    assert isinstance(late, Place)
+    assert late.quantity == D("0.4"), "three quarters would leave too little"
+    assert look(plan, "10", after_s=39) is None
+    over = look(plan, "10", after_s=40)
+    assert over == End(PlanState.DONE, "the time is over; 0.4 was not traded", is_complete=False)
 
 
 def test_a_twap_is_done_with_the_last_part_and_a_restart_in_one_slot_adds_none() -> None:

@@ -16,6 +16,7 @@ from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, P
 from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side, TradingState
 from core.errors import UserError
 from core.events import Notice, PlanUpdated, Severity
+from core.execution import plan_runner
 from core.execution.api.gateway import DefinitiveReject, RetryableError
 from core.execution.executor import Executor
 from core.execution.fence import Fence
@@ -301,7 +302,7 @@ async def test_a_twap_whose_time_is_over_says_what_it_did_not_trade(desk: Desk, 
     draft = PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), slices=2, duration_s=4)
     plan = await executor.create_plan(draft)
     await until(lambda: len(venue.sent) == 1)
-    venue.clock.advance(4 * NS_PER_S)
+    venue.clock.advance(8 * NS_PER_S)  # as long again is over as well
     state, reason, notice = await ended(desk, plan)
     assert (state, reason) == (PlanState.DONE, "the time is over; 0.5 was not traded")
     assert (notice.severity, notice.title) == (Severity.WARNING, "An order plan did not trade everything")
@@ -494,6 +495,34 @@ async def test_what_an_ended_plan_could_not_cancel_is_cancelled_after_the_restar
     await until(lambda: stop.state is OrderState.CANCELED)
     await executor.stop()
     await task
+
+
+async def test_a_refused_cancel_is_asked_for_more_and_more_rarely_and_told_once(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_runner, "FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(plan_runner, "LONGEST_PAUSE_S", 0.3)
+    executor, _ = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    cancel, refused = venue.cancel_order, []
+
+    async def refuse(symbol: str, key: str) -> object:
+        refused.append(key)
+        raise DefinitiveReject("Market is closed.", "-1013")
+
+    venue.cancel_order = refuse  # type: ignore[method-assign, assignment]
+    desk.events.clear()
+    venue.tick(BTC, D(125))  # the target is reached: the stop is to be taken back
+    await asyncio.sleep(0.8)
+    assert 2 <= len(refused) <= 5, "at 0, 0.1, 0.3 and 0.6 s"
+    assert [n.title for n in desk.said(Notice)] == ["The venue refuses to cancel"]
+    saved = [event.plan for event in desk.said(PlanUpdated) if event.plan.cancelled]
+    assert len(saved) == 1, "the same wish is not written again"
+    (stop,) = resting(venue)
+    venue.cancel_order = cancel  # type: ignore[method-assign]
+    await until(lambda: stop.state is OrderState.CANCELED and len(resting(venue)) == 1)
+    assert resting(venue)[0].request.limit_price == D(120), "the target follows"
 
 
 async def test_a_venue_that_refuses_to_cancel_what_a_plan_left_is_asked_once(desk: Desk, venue: FakeVenue) -> None:

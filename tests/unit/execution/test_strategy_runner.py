@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -373,6 +374,65 @@ async def test_stopping_cancels_orders_and_keeps_the_position(trading: Desk) -> 
     await executor.remove_strategy("s1")
     with pytest.raises(UserError, match="no strategy named s1"):
         await executor.start_strategy("s1")
+
+
+@pytest.mark.parametrize("how", ["stopped", "removed", "started anew", "added anew"])
+async def test_what_a_strategy_decided_before_it_was_stopped_is_not_sent(trading: Desk, how: str) -> None:
+    trading.load_predictor = lambda model_id: ScriptedModel({1: 1.0})
+    executor, _ = await running(trading)
+    other = replace(SPEC, strategy_id="s2", title="Other")
+    await executor.add_strategy(other)
+    await executor.start_strategy("s2")  # it keeps the feed, and with it the decision, alive
+    go, asked, fetch = asyncio.Event(), asyncio.Event(), trading.venue.fetch_book
+
+    async def slow(symbol: str, depth: int = 100) -> object:
+        asked.set()
+        await go.wait()
+        return await fetch(symbol, depth)
+
+    trading.venue.fetch_book = slow  # type: ignore[method-assign, assignment]
+    trading.venue.push_candle(bar(1))
+    await asyncio.wait_for(asked.wait(), 2)
+    match how:
+        case "stopped":
+            await executor.stop_strategy("s1")
+        case "removed":
+            await executor.remove_strategy("s1")
+        case "started anew":
+            await executor.stop_strategy("s1")
+            await executor.start_strategy("s1")
+        case "added anew":
+            await executor.remove_strategy("s1")
+            await executor.add_strategy(SPEC)
+            await executor.start_strategy("s1")
+    trading.events.clear()
+    go.set()
+    await until(lambda: executor.position("BTC/USDT", "s2").quantity == Decimal("9.99"))
+    assert len(trading.venue.sent) == 1
+    assert executor.position("BTC/USDT", "s1").quantity == 0
+    shown = {status.strategy_id for status in trading.said(StrategyStatus)}
+    assert "s1" not in shown or how != "removed", "what was removed is not shown again"
+
+
+async def test_a_strategy_stops_although_the_journal_cannot_be_written(
+    trading: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, _ = await running(trading)
+    trading.venue.submit_faults.append("rest")
+    trading.venue.push_candle(bar(1))
+    await until(lambda: [o.state for o in executor.working_orders] == [OrderState.ACCEPTED])
+
+    def full(*args: object) -> None:
+        raise UserError("The disk is full.", "")
+
+    monkeypatch.setattr(trading.journal, "save_strategy", full)
+    with pytest.raises(UserError, match="disk is full"):
+        await executor.stop_strategy("s1")
+    assert states(trading)[-1] is StrategyState.STOPPED
+    assert executor.working_orders == []
+    trading.venue.push_candle(bar(2))
+    await asyncio.sleep(0.05)
+    assert len(trading.venue.sent) == 1
 
 
 async def test_kill_pauses_and_rearm_does_not_restart(trading: Desk) -> None:
