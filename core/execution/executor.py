@@ -328,7 +328,8 @@ class Executor:
             self._spawn(loop)
         if not resume:
             self._runner.hold()
-            self._plans.hold()
+            for error in self._plans.hold():
+                _log.error("a plan that waits could not be written down: %s", error)
         elif self._control.state is not TradingState.HALTED:  # who may only reduce has to decide to leave
             await self._runner.resume()
         await self._stop_wanted.wait()

@@ -84,7 +84,6 @@ class StopDesk:
         self._answer_s = answer_s
         self._one_at_a_time = asyncio.Lock()
         self._at_work = 0  # pressed and not reported: one after the other, and the lock is free in between
-        self._unwritten = False
 
     @property
     def is_at_work(self) -> bool:
@@ -116,18 +115,16 @@ class StopDesk:
         Raises:
             UserError: the journal still cannot be written.
         """
-        if self._unwritten:
-            self._control.write_halt()
-            self._plans.write_ended()
+        self._control.write_halt()
+        self._plans.write_rest()
+        if self._control.state is TradingState.HALTED:
             self._runner.forget_running()
-            self._unwritten = False
 
     def _follow(self, fence: FenceState) -> None:
         self._runner.pause_all("stopped from outside this program")
-        reason = self._control.follow_fence(fence)
-        errors = self._end_everything(reason)
-        self._unwritten = bool(errors)
-        for error in errors:
+        errors = self._control.follow_fence(fence)
+        reason = self._control.record.reason
+        for error in dict.fromkeys(errors + self._end_everything(reason)):
             self._sink(Notice(Severity.ERROR, "The halt could not be written down", error))
         self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
 
@@ -141,8 +138,7 @@ class StopDesk:
         return errors
 
     async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
-        report.errors += self._control.store_halt(reason) + self._end_everything(reason)
-        self._unwritten = bool(report.errors)
+        report.errors += dict.fromkeys(self._control.store_halt(reason) + self._end_everything(reason))
         symbols = {order.intent.symbol for order in self._manager.working}
         await cancel_everything(
             self._gateway,
