@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from core.execution.kill_switch import (
     cancel_everything,
     flatten_intents,
     is_dust,
+    is_flat,
+    note,
     note_sale,
+    sellable,
     write_report,
 )
 from core.execution.mark_watcher import MarkWatcher
@@ -32,6 +36,8 @@ from core.execution.process_lock import exclusive
 from core.execution.strategy_runner import StrategyRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
+
+_log = logging.getLogger(__name__)
 
 OTHER_KILL_S, OTHER_KILL_POLL_S = 30.0, 0.1
 _UNDECIDED = (OrderState.UNKNOWN, OrderState.SUBMITTED)
@@ -150,8 +156,12 @@ class StopDesk:
         if flatten:
             try:
                 await self._flatten(report)
-            except UserError as exc:  # a sale that cannot be written down first is not sent
-                report.errors.append(exc.message)
+            except UserError as exc:
+                note(report, exc.message)
+                report.flat = False
+            except Exception as exc:  # noqa: BLE001 - the report must come whatever happens to the sales
+                _log.error("closing the positions failed", exc_info=exc)
+                note(report, f"closing the positions failed: {type(exc).__name__} {exc}")
                 report.flat = False
         report.unknown += [o.client_order_id for o in self._manager.working if o.state in _UNDECIDED]
         report.unknown = sorted(set(report.unknown))
@@ -192,16 +202,18 @@ class StopDesk:
             await self._keeper.refresh_balances()
         except GatewayError as exc:
             report.errors.append(f"the books could not be compared before closing: {exc.message}")
-        open_positions = [p for p in self._manager.positions if p.quantity > 0]
+        instruments = dict(self._gateway.instruments)
+        open_positions = sellable(self._manager.positions, instruments, report)
         for symbol in {p.symbol for p in open_positions}:
             await self._mark_watcher.freshen(symbol)
         prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
         marks = {symbol: price for symbol, price in prices.items() if price is not None}
         kill_id = str(self._manager.armed_epoch)
-        instruments = dict(self._gateway.instruments)
-        for position in sorted(open_positions, key=lambda p: (p.symbol, p.owner)):
+        for position in open_positions:
             free = dict(self._account.free)  # read anew: the fee of a sale may have taken the next one's coins
             for intent in flatten_intents([position], free, instruments, marks, kill_id, self._wall.now_ns(), report):
-                note_sale(report, await self._desk.submit(intent))
-        left = [p for p in self._manager.positions if p.quantity > 0]
-        report.flat = all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)
+                try:
+                    note_sale(report, await self._desk.submit(intent))
+                except UserError as exc:  # a sale that cannot be written down first is not sent; others may be
+                    note(report, exc.message)
+        report.flat = is_flat(self._manager.positions, instruments, marks)
