@@ -39,6 +39,7 @@ from core.execution.trading_control import TradingControl
 
 _log = logging.getLogger(__name__)
 
+REPORT_S = 60.0
 OTHER_KILL_S, OTHER_KILL_POLL_S = 30.0, 0.1
 _UNDECIDED = (OrderState.UNKNOWN, OrderState.SUBMITTED)
 
@@ -89,6 +90,9 @@ class StopDesk:
         self._kill_lock = kill_lock
         self._answer_s = answer_s
         self._one_at_a_time = asyncio.Lock()
+        self._reported = asyncio.Event()
+        self._reported.set()
+        self._told_since: int | None = None  # of which halt it is told that the books cannot be written
         self._at_work = 0  # pressed and not reported: one after the other, and the lock is free in between
 
     @property
@@ -102,17 +106,47 @@ class StopDesk:
         self._control.halt_now()  # before anything that may fail
         self._runner.pause_all(STOP_REASON)
         self._at_work += 1
+        self._reported.clear()
         try:
             async with self._one_at_a_time:  # a second press must not sell beside the first
                 return await self._kill(report, flatten, reason)
         finally:
             self._at_work -= 1
+            if not self._at_work:
+                self._reported.set()
+
+    async def wait_reported(self) -> None:
+        """Wait until no STOP is at work: whoever closes the gateway under it leaves orders open. Not for ever."""
+        try:
+            await asyncio.wait_for(self._reported.wait(), REPORT_S)
+        except TimeoutError:
+            _log.error("STOP has not reported after %.0f s; the program ends all the same", REPORT_S)
+
+    def bears(self, error: UserError) -> bool:
+        """Return whether the program goes on although its books cannot be written: while trading is halted.
+
+        Who stopped trading must see what became of it, and what the halt left is still cancelled. The books are
+        compared anew once they can be written; nothing grows before. Told once for each halt.
+        """
+        halt = self._control.record
+        if halt.state is not TradingState.HALTED:
+            return False
+        self._keeper.doubt()
+        if self._told_since != halt.since_ns:
+            self._told_since = halt.since_ns
+            text = f"{error.message} Trading is halted, cancels go on; the books are compared as soon as that goes."
+            self._sink(Notice(Severity.ERROR, "The books cannot be written", text))
+        return True
 
     def round(self) -> None:
         """Halt where another process raised the fence; try again to write down what a halt could not."""
         if (fence := self._control.raised_fence()) is not None:
             self._follow(fence)
-        with suppress(UserError):  # the person was told; a full disk must not end the program that shows it
+        self.write_what_goes()
+
+    def write_what_goes(self) -> None:
+        """Write what `write_rest` does where that is possible; the person was told of what is not."""
+        with suppress(UserError):
             self.write_rest()
 
     def write_rest(self) -> None:
