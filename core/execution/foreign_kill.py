@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from core.domain.orders import Intent, IntentSource, OrderType, Side
 from core.errors import UserError
@@ -44,20 +44,28 @@ class ForeignJournal:
             OSError: it cannot be written.
         """
         line = json.dumps({"kind": kind, **payload}, sort_keys=True) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as alone:
             with suppress(UserError, OSError):  # a program that hangs over these files must not hold up a kill
                 alone.enter_context(exclusive(self.path.parent / LOCK, PATIENCE_S))
-            file = alone.enter_context(self.path.open("ab"))
-            file.write(line.encode())
+            file = alone.enter_context(self.path.open("a+b"))
+            file.write(_after_what_is_torn(file) + line.encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _after_what_is_torn(file: IO[bytes]) -> bytes:
+    """Return what must come first where a full disk took a part of the line before: it must not spoil this one."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
 
 
 class KillJournal(ForeignJournal):
     """The file one kill writes."""
 
     def __init__(self, folder: Path, epoch: int, now_ns: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder / f"{PREFIX}{epoch}-{now_ns}.jsonl")
 
     def append_intent(self, intent: Intent) -> None:

@@ -33,6 +33,7 @@ class KillReport:
         held: positions that stay, and may have been protected by what was cancelled; empty where nobody looked.
         sold: every sale that was tried, also what was refused.
         listed: the venue said at least once which orders are open.
+        fenced: nothing new can be sent; False where a program may go on.
         confirmed: the venue itself said that no order is open any more.
         flat: every position asked to be closed is closed but for what is below the venue's minimum; None if not asked.
     """
@@ -47,6 +48,7 @@ class KillReport:
     dust: list[dict[str, str]] = field(default_factory=list)
     held: list[dict[str, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    fenced: bool = True
     listed: bool = False
     confirmed: bool = False
     flat: bool | None = None
@@ -55,7 +57,7 @@ class KillReport:
     @property
     def complete(self) -> bool:
         """Whether everything asked for is done and proven."""
-        return self.confirmed and not self.unknown and self.flat is not False
+        return self.fenced and self.confirmed and not self.unknown and self.flat is not False
 
     def summary(self) -> str:
         """One sentence for a person."""

@@ -7,11 +7,13 @@ reads the books. What it sends itself stands in its own journal file before it i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from core.clock import NS_PER_S, Clock
 from core.config import DataPaths
@@ -46,6 +48,8 @@ from core.execution.order_manager import client_order_id
 from core.execution.process_lock import ExecutorLock, exclusive
 from core.execution.records import OrderRecord
 
+_log = logging.getLogger(__name__)
+
 ACKNOWLEDGE_S = 10.0
 POLL_S = 0.1
 ARRIVAL_NS = 10 * NS_PER_S  # a request on its way that is older does not arrive any more, and queries have caught up
@@ -70,30 +74,37 @@ class OutsideKill:
     acknowledge_s: float = ACKNOWLEDGE_S
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def run(self, epoch: int, *, flatten: bool, reason: str) -> tuple[KillReport, Path]:
+    async def run(self, epoch: int | None, *, flatten: bool, reason: str) -> tuple[KillReport, Path]:
         """Cancel everything, confirm, optionally close positions, write a report.
 
         Args:
-            epoch: the one the fence was raised to.
+            epoch: the one the fence was raised to; None where it could not be raised: then a program may go on sending,
+                and nothing is sold beside it.
 
         Raises:
             UserError: the report cannot be written.
         """
         report = begin_report(reason, flatten, self.wall)
-        diary = KillJournal(self.paths.root, epoch, self.wall.now_ns())
-        diary.append("begin", {"epoch": epoch, "reason": reason, "flatten": flatten})
+        report.fenced = epoch is not None
+        if epoch is None:
+            note(report, "the fence could not be raised: a program that runs may send new orders, so end it")
+        diary = KillJournal(self.paths.root, epoch or 0, self.wall.now_ns())
+        _note_down(diary, "begin", {"epoch": epoch, "reason": reason, "flatten": flatten}, report)
         try:
             async with self.connect() as gateway:
                 await cancel_everything(gateway, (), report, lambda _: None, self.sleep)
-                diary.append("cancelled", {"orders": report.cancelled, "confirmed": report.confirmed})
-                if flatten:
+                _note_down(diary, "cancelled", {"orders": report.cancelled, "confirmed": report.confirmed}, report)
+                if flatten and epoch is not None:
                     with exclusive(self.paths.root / "kill.lock", 0.0):  # two kills must not sell the same
                         await self._flatten(gateway, epoch, diary, report)
         except (GatewayError, UserError) as exc:
-            report.errors.append(exc.message)
+            note(report, exc.message)
+        except Exception as exc:  # noqa: BLE001 - the report must come whatever happens
+            _log.error("the kill failed", exc_info=exc)
+            note(report, f"the kill failed: {type(exc).__name__} {exc}")
         if flatten and report.flat is None:
             report.flat = False
-        diary.append("end", {"summary": report.summary()})
+        _note_down(diary, "end", {"summary": report.summary()}, report)
         return report, write_report(report, self.paths.reports, self.wall)
 
     async def _flatten(self, gateway: ExchangeGateway, epoch: int, diary: KillJournal, report: KillReport) -> None:
@@ -109,9 +120,14 @@ class OutsideKill:
             # Read anew: the fee of a sale may have taken the next one's coins.
             free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}
             for intent in flatten_intents([position], free, instruments, marks, kill_id, self.wall.now_ns(), report):
-                diary.append_intent(intent)
+                try:
+                    diary.append_intent(intent)
+                except OSError as exc:
+                    note(report, f"a sale that cannot be written down first is not sent: {exc.strerror or exc}")
+                    continue
                 order = await _sell(gateway, intent)
-                diary.append("sold", {"client_order_id": order.client_order_id, "state": order.state.value})
+                told = {"client_order_id": order.client_order_id, "state": order.state.value}
+                _note_down(diary, "sold", told, report)
                 note_sale(report, order)
                 rest = position.quantity - order.filled_quantity
                 left[(position.symbol, position.owner)] = replace(position, quantity=rest)
@@ -192,6 +208,14 @@ class OutsideKill:
 
     def _may_arrive(self, sent_ns: int) -> bool:
         return self.wall.now_ns() - sent_ns < ARRIVAL_NS
+
+
+def _note_down(diary: KillJournal, kind: str, payload: dict[str, Any], report: KillReport) -> None:
+    """Write down what was done, if that goes: only what is about to be sold must stand there first."""
+    try:
+        diary.append(kind, payload)
+    except OSError as exc:
+        note(report, f"what the kill did could not be written down: {exc.strerror or exc}")
 
 
 async def _prices(gateway: ExchangeGateway, symbols: set[str], report: KillReport) -> dict[str, Decimal]:

@@ -102,3 +102,12 @@ def sale(symbol: str) -> Intent:
         reason="STOP: close the position",
         created_ns=5,
     )
+
+
+def test_a_line_after_one_that_a_full_disk_took_half_of_is_whole(paths: DataPaths, journal: Journal) -> None:
+    kill = KillJournal(paths.root, 3, 9)
+    kill.path.write_bytes(b'{"kind": "begin", "epo')
+    kill.append_intent(sale("BTC/USDT"))
+    kill.append("end", {})
+    assert [line["kind"] for line in read_lines(kill.path)] == ["intent", "end"]
+    assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [sale("BTC/USDT")]

@@ -160,3 +160,63 @@ async def test_the_books_are_read_as_of_one_moment(
     assert (await selling).state is OrderState.FILLED
     assert venue.sent[sent:] == []
     assert report.flat
+
+
+def fill_the_disk_of_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("core.execution.foreign_kill.os.fsync", no_space)
+
+
+async def test_a_full_disk_keeps_no_order_at_the_venue(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await held(desk, REST)
+    kill = outside(desk)
+    epoch = kill.fence.raise_epoch("killed", 1).epoch
+    fill_the_disk_of_kills(monkeypatch)
+    report, _ = await kill.run(epoch, flatten=False, reason="killed")
+    assert venue.open_orders() == []
+    assert report.complete
+    assert report.errors == ["what the kill did could not be written down: No space left on device"]
+
+
+async def test_a_sale_that_cannot_be_announced_is_not_sent(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await held(desk, BUY)
+    sent = len(venue.sent)
+    kill = outside(desk)
+    epoch = kill.fence.raise_epoch("killed", 1).epoch
+    fill_the_disk_of_kills(monkeypatch)
+    report, _ = await kill.run(epoch, flatten=True, reason="killed")
+    assert venue.sent[sent:] == []
+    assert report.flat is False
+    assert "a sale that cannot be written down first is not sent: No space left on device" in report.errors
+
+
+async def test_without_a_fence_orders_are_cancelled_and_nothing_is_sold(desk: Desk, venue: FakeVenue) -> None:
+    await held(desk, REST, BUY)
+    sent = len(venue.sent)
+    report, _ = await outside(desk).run(None, flatten=True, reason="killed")
+    assert venue.open_orders() == []
+    assert venue.sent[sent:] == []
+    assert report.flat is False
+    assert not report.complete
+    assert any("the fence could not be raised" in error for error in report.errors)
+    report, _ = await outside(desk).run(None, flatten=False, reason="killed")
+    assert report.confirmed
+    assert not report.complete  # a program may go on sending
+
+
+async def test_a_kill_that_breaks_down_leaves_a_report(desk: Desk, venue: FakeVenue) -> None:
+    await held(desk, BUY)
+
+    async def break_down() -> None:
+        raise KeyError("BTC")
+
+    venue.fetch_balances = break_down  # type: ignore[method-assign, assignment]
+    report = await stop_and_sell(desk)
+    assert report.errors == ["the kill failed: KeyError 'BTC'"]
+    assert report.flat is False
