@@ -104,7 +104,8 @@ def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[t
 
     A file is renamed only after the caller took all of its orders over; a crash before repeats it, and an order taken
     over twice stays one. Nobody writes between the reading and the renaming: a line that came then would be lost, and
-    with it a sale. Where whoever writes does not let go, the file stays for the next time.
+    with it a sale. While somebody writes, or hangs over the files, nobody waits: the orders are taken over, and the rest
+    is left for the next time.
     """
     kinds = COMMANDS.items()
     found = [(path, command) for prefix, command in kinds for path in sorted(folder.glob(f"{prefix}*.jsonl"))]
@@ -113,12 +114,13 @@ def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[t
     with ExitStack() as alone:
         is_alone = True
         try:
-            alone.enter_context(exclusive(folder / LOCK, PATIENCE_S))
+            alone.enter_context(exclusive(folder / LOCK, 0.0))  # the caller's event loop trades
         except (UserError, OSError):
             is_alone = False
         for path, command in found:
             for payload in read_lines(path):
-                journal.add_command(command, payload, now_ns)
+                if is_alone:
+                    journal.add_command(command, payload, now_ns)
                 if payload["kind"] == "intent":
                     yield _intent(payload), int(payload["created_ns"])
             if is_alone:
