@@ -104,8 +104,8 @@ def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[t
 
     A file is renamed only after the caller took all of its orders over; a crash before repeats it, and an order taken
     over twice stays one. Nobody writes between the reading and the renaming: a line that came then would be lost, and
-    with it a sale. While somebody writes, or hangs over the files, nobody waits: the orders are taken over, and the rest
-    is left for the next time.
+    with it a sale. While somebody writes, or hangs over the files, nobody waits: the orders are taken over, the rest is
+    left for the next time.
     """
     kinds = COMMANDS.items()
     found = [(path, command) for prefix, command in kinds for path in sorted(folder.glob(f"{prefix}*.jsonl"))]
