@@ -350,11 +350,12 @@ class Executor:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        await self._stop_desk.wait_reported()  # what it cancels and sells needs all that ends here
+        reported = await self._stop_desk.wait_reported()  # what it cancels and sells needs all that ends here
         await self._manager.wait_idle(self._options.settle_s)
         await self._desk.close()
         await self._loops.close()
-        await self._stop_desk.wait_reported()  # pressed meanwhile: its cancels still need the gateway
+        if reported:
+            await self._stop_desk.wait_reported()  # pressed meanwhile: its cancels still need the gateway
         self._stop_desk.write_what_goes()
         try:
             await self._gateway.close()

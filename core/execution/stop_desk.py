@@ -115,12 +115,18 @@ class StopDesk:
             if not self._at_work:
                 self._reported.set()
 
-    async def wait_reported(self) -> None:
-        """Wait until no STOP is at work: whoever closes the gateway under it leaves orders open. Not for ever."""
+    async def wait_reported(self) -> bool:
+        """Wait until no STOP is at work: whoever closes the gateway under it leaves orders open. Not for ever.
+
+        Returns:
+            Whether that came true in time.
+        """
         try:
             await asyncio.wait_for(self._reported.wait(), REPORT_S)
         except TimeoutError:
             _log.error("STOP has not reported after %.0f s; the program ends all the same", REPORT_S)
+            return False
+        return True
 
     def bears(self, error: UserError) -> bool:
         """Return whether the program goes on although its books cannot be written: while trading is halted.
