@@ -22,6 +22,7 @@ from core.errors import UserError
 if TYPE_CHECKING:
     from app.paper import PaperPlace
     from core.execution.api.gateway import ExchangeGateway
+    from core.execution.fence import Fence
     from core.execution.trading_place import TradingPlace
 
     Connect = Callable[[], AbstractAsyncContextManager[ExchangeGateway]]
@@ -63,8 +64,7 @@ def kill(
     paths, wall, reason = data_paths(data_dir), SystemClock(), "kill from the command line"
     fence = Fence(fence_path(paths))
     # First of all, before anything that may fail or take time.
-    epoch = fence.raise_epoch(reason, wall.now_ns()).epoch
-    say("The fence is up: no program sends orders from this data folder any more.")
+    epoch = _raise_fence(fence, reason, wall.now_ns())
     place = None if endpoints is not None else read_place(paths)
     if place is not None and place.mode is TradingMode.PAPER:
         account = _paper_account(paths, _paper_place(paths), flatten=flatten)
@@ -77,11 +77,23 @@ def kill(
     report, path = asyncio.run(action.run(epoch, flatten=flatten, reason=reason))
     result = {**asdict(report), "complete": report.complete, "summary": report.summary(), "report": str(path)}
     emit(result, as_json=as_json, text=f"{report.summary()} Report: {path}")
-    say(f"Trading stays halted until you allow it again with: {rearm_line(data_dir)}")
+    if report.fenced:
+        say(f"Trading stays halted until you allow it again with: {rearm_line(data_dir)}")
     for error in report.errors:
         say(f"Note: {error}")
     if not report.complete:
         raise CommandFailed
+
+
+def _raise_fence(fence: Fence, reason: str, now_ns: int) -> int | None:
+    """Stop every send and return the epoch; None where that cannot be written: orders are cancelled all the same."""
+    try:
+        epoch = fence.raise_epoch(reason, now_ns).epoch
+    except UserError as exc:
+        say(f"{exc.message} A program that runs goes on sending orders: end it. What is open is cancelled now.")
+        return None
+    say("The fence is up: no program sends orders from this data folder any more.")
+    return epoch
 
 
 def _paper_place(paths: DataPaths) -> PaperPlace:

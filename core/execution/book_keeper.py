@@ -47,6 +47,7 @@ class BookKeeper:
         wall: Clock,
         options: ExecutorOptions,
         strategy_symbols: Callable[[], set[str]],
+        bears: Callable[[UserError], bool],
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -57,11 +58,12 @@ class BookKeeper:
         self._wall = wall
         self._options = options
         self._strategy_symbols = strategy_symbols
+        self._bears = bears
         self._jitter = random.Random(0)
         self._comparing = asyncio.Lock()
         self._reading = asyncio.Lock()  # of the balances
         self._wishes = self._served = 0
-        self._streams_lost = 0  # how often the account stream ended
+        self._doubts = 0  # how often something may have been missed: the account stream ended, a report is not booked
         self._turn = 0  # which quiet market is looked at next
         self._heard = 0.0  # when it last told something, loop time
         self._cash = CashCheck(gateway, journal, manager, sink, wall)
@@ -95,18 +97,23 @@ class BookKeeper:
             GatewayError: the venue could not be asked.
         """
         async with self._comparing:
-            streams_lost = self._streams_lost
+            doubts = self._doubts
             try:
                 events = await self._sync.reconcile(self._due())
             except BaseException:
                 self.in_doubt = True
                 raise
             # What was read before the stream was lost says nothing about what happened after.
-            self.in_doubt = streams_lost != self._streams_lost
+            self.in_doubt = doubts != self._doubts
         for event in events:
             _log.info("reconciled: %s", describe(event))
         await self.refresh_balances()  # always: a lost balance frame leaves no other trace
         return events
+
+    def doubt(self) -> None:
+        """Note that something may be missing in the books; the next comparison that begins from here on ends it."""
+        self._doubts += 1
+        self.in_doubt = True
 
     def _busy(self) -> set[str]:
         rules = self._gateway.instruments
@@ -128,9 +135,16 @@ class BookKeeper:
         return busy | {quiet[self._turn % len(quiet)]}
 
     async def compare_round(self) -> None:
-        """Compare, and tell the link how that went."""
+        """Compare, and tell the link how that went.
+
+        Raises:
+            UserError: the journal cannot be written while trading is allowed.
+        """
         try:
             await self.compare()
+        except UserError as exc:
+            if not self._bears(exc):
+                raise
         except GatewayError as exc:
             self._gateway.report_trouble(RECONCILIATION, exc.message)
         else:
@@ -158,7 +172,8 @@ class BookKeeper:
         """Book what the account stream tells, for ever; whenever it ends, compare before going on.
 
         Raises:
-            UserError: the venue refuses the key: asking on would only get the address banned, so the session ends.
+            UserError: the venue refuses the key: asking on would only get the address banned, so the session ends; or
+                the journal cannot be written while trading is allowed.
         """
         backoff = Backoff(self._jitter, first_s=self._options.backoff_s, most_s=self._options.backoff_max_s)
         while True:
@@ -172,8 +187,7 @@ class BookKeeper:
                 raise self._refused(exc) from exc
             except GatewayError as exc:
                 detail = exc.message
-            self._streams_lost += 1
-            self.in_doubt = True
+            self.doubt()
             self._gateway.report_trouble(ACCOUNT_STREAM, detail)
             await asyncio.sleep(backoff.next_s())
             await self.compare_round()
@@ -215,8 +229,12 @@ class BookKeeper:
         self._heard = asyncio.get_running_loop().time()
         if isinstance(event, BalanceReport):
             self._set_balances(event.balances, complete=False)
-        else:
+            return
+        try:
             self._sync.apply(event)
+        except UserError as exc:
+            if not self._bears(exc):
+                raise
 
     def _set_balances(self, balances: Iterable[Balance], *, complete: bool) -> None:
         if self._account.set_balances(balances, complete=complete):

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ from core.domain.order_plans import OrderPlan, PlanDraft
 from core.domain.orders import STOP_REASON, Intent, Order, OrderChange, OrderDraft, TradingState
 from core.domain.positions import Ownership, Position
 from core.errors import UserError
-from core.events import AccountOpened, BooksTold, EventSink, PositionChanged
+from core.events import AccountOpened, BooksTold, EventSink, Notice, PositionChanged, Severity
 from core.execution.account import AccountBook
 from core.execution.api.gateway import ExchangeGateway, GatewayError
 from core.execution.backoff import Backoff
@@ -30,6 +30,7 @@ from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
 from core.execution.journal import Journal
 from core.execution.kill_switch import KillReport
+from core.execution.loops import Loops, take_all
 from core.execution.mark_watcher import MarkWatcher
 from core.execution.marks import Marks
 from core.execution.order_desk import DeskOptions, OrderDesk
@@ -93,6 +94,7 @@ class Executor:
         self._new_id = new_id
         self._options = options or ExecutorOptions()
         self._jitter = random.Random(0)  # one for all loops: what was cut together must not come back together
+        self._loops = Loops(self._bears, self._tell_failure)
         self._marks = Marks(wall)
         self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
         self._control = TradingControl(journal, fence, self._manager, sink, wall)
@@ -101,7 +103,7 @@ class Executor:
         self._mark_watcher = MarkWatcher(
             gateway,
             self._marks,
-            self._spawn,
+            self._loops.spawn,
             max_age_s=self._options.mark_max_age_s,
             backoff=self._new_backoff,
         )
@@ -115,6 +117,7 @@ class Executor:
             wall,
             self._options,
             strategy_symbols=lambda: self._runner.symbols,
+            bears=self._bears,
         )
         self._desk = OrderDesk(
             gateway,
@@ -131,7 +134,7 @@ class Executor:
             wall,
             new_id=new_id,
             owner_denies=self._owner_denies,
-            spawn=self._spawn,
+            spawn=self._loops.spawn,
             backoff=self._new_backoff,
             options=DeskOptions(
                 self._options.settle_s,
@@ -149,7 +152,7 @@ class Executor:
             sink,
             market=market,
             wall=wall,
-            spawn=self._spawn,
+            spawn=self._loops.spawn,
             bar_processed=bar_processed,
         )
         self._positions = PositionDesk(journal, self._manager, self._marks, gateway, wall)
@@ -174,7 +177,7 @@ class Executor:
             self._mark_watcher,
             sink,
             wall,
-            spawn=self._spawn,
+            spawn=self._loops.spawn,
             new_id=new_id,
         )
         self._risk_watch = RiskWatch(
@@ -185,7 +188,7 @@ class Executor:
             self._runner,
             self._plans,
             sink,
-            self._spawn,
+            self._loops.spawn,
             self._mark_watcher.watch,
         )
         self._stop_desk = StopDesk(
@@ -210,9 +213,6 @@ class Executor:
         self._manager.claim = self._import_kills
         self._manager.on_unpriced = self._mark_watcher.price_currency
         self._shown_marks: dict[str, Decimal | None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failure: BaseException | None = None
-        self._stop_wanted = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
     # --- what others may look at ------------------------------------------------------------------------------
@@ -315,41 +315,43 @@ class Executor:
         loops: list[Coroutine[Any, Any, None]] = [
             self._keeper.follow_account(),
             self._keeper.compare_regularly(),
-            self._every(self._options.cash_s, self._keeper.explain_cash),
-            self._every(self._options.unknown_s, self._unknown_round),
-            self._every(self._options.refresh_s, self._refresh_round),
-            self._every(self._options.ping_s, self._keeper.measure_clock),
-            self._every(min(LOOK_S, self._options.refresh_s), self._plans.round),
+            self._loops.every(self._options.cash_s, self._keeper.explain_cash),
+            self._loops.every(self._options.unknown_s, self._unknown_round),
+            self._loops.every(self._options.refresh_s, self._refresh_round),
+            self._loops.every(self._options.ping_s, self._keeper.measure_clock),
+            self._loops.every(min(LOOK_S, self._options.refresh_s), self._plans.round),
         ]
         for loop in loops:
-            self._spawn(loop)
+            self._loops.begin(loop)
         if not resume:
             self._runner.hold()
-            self._plans.hold()
+            for error in self._plans.hold():
+                _log.error("a plan that waits could not be written down: %s", error)
         elif self._control.state is not TradingState.HALTED:  # who may only reduce has to decide to leave
             await self._runner.resume()
-        await self._stop_wanted.wait()
+        await self._loops.ended.wait()
         await self.stop()
-        if self._failure is not None:
-            raise self._failure
+        if self._loops.failure is not None:
+            raise self._loops.failure
 
     async def stop(self) -> None:
-        """End all loops, let submits be answered, close gateway, journal and lock. Orders stay. Idempotent.
+        """Let STOP and submits come to their end, then close gateway, journal and lock. Orders stay. Idempotent.
 
         A caller that is cancelled leaves at once; the work goes on, and the next caller waits for it.
         """
-        self._stop_wanted.set()
+        self._loops.ended.set()
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="executor-stop")
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
+        reported = await self._stop_desk.wait_reported()  # what it cancels and sells needs all that ends here
         await self._manager.wait_idle(self._options.settle_s)
         await self._desk.close()
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loops.close()
+        if reported:
+            await self._stop_desk.wait_reported()  # pressed meanwhile: its cancels still need the gateway
+        self._stop_desk.write_what_goes()
         try:
             await self._gateway.close()
         finally:
@@ -553,37 +555,32 @@ class Executor:
         options = self._options
         return Backoff(self._jitter, first_s=options.backoff_s, most_s=options.backoff_max_s)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-        return task
+    def _tell_failure(self, failure: BaseException) -> None:
+        """Say what becomes of the orders when nothing is traded any more."""
+        count = len(self._manager.working)
+        left = "1 order stays" if count == 1 else f"{count} orders stay"
+        why = failure.message if isinstance(failure, UserError) else f"{type(failure).__name__}: {failure}"
+        text = f"{why} {left} open at the venue: start the program again, or cancel them there or with `main.py kill`."
+        self._sink(Notice(Severity.ERROR, "Trading ends", text if count else why))
 
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None:
-            return
-        # A bug, or a journal that cannot be written: without books there is no trading.
-        self._failure = self._failure or task.exception()
-        self._stop_wanted.set()
-
-    async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            await action()
+    def _bears(self, error: UserError) -> bool:
+        return self._stop_desk.bears(error)
 
     async def _unknown_round(self) -> None:
+        await take_all(self._look_into_unknown, self._desk.chase_cancels, self._ownership.settle)
+
+    async def _look_into_unknown(self) -> None:
         try:
             await self._sync.resolve_unknown()
             await self._sync.book_missing_fills()
         except GatewayError as exc:
             _log.warning("unknown orders could not be looked into: %s", exc.message)
-        await self._desk.chase_cancels()
-        await self._ownership.settle()
 
     async def _refresh_round(self) -> None:
         self._stop_desk.round()
-        await self._risk_watch.round()
+        await take_all(self._risk_watch.round, self._show_prices)
+
+    async def _show_prices(self) -> None:
         self._positions.price_open_amounts()
         for position in self._manager.positions:
             mark = self._marks.price(position.symbol)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from core.domain.orders import Intent, IntentSource, OrderType, Side
 from core.errors import UserError
@@ -44,20 +44,28 @@ class ForeignJournal:
             OSError: it cannot be written.
         """
         line = json.dumps({"kind": kind, **payload}, sort_keys=True) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as alone:
             with suppress(UserError, OSError):  # a program that hangs over these files must not hold up a kill
                 alone.enter_context(exclusive(self.path.parent / LOCK, PATIENCE_S))
-            file = alone.enter_context(self.path.open("ab"))
-            file.write(line.encode())
+            file = alone.enter_context(self.path.open("a+b"))
+            file.write(_after_what_is_torn(file) + line.encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _after_what_is_torn(file: IO[bytes]) -> bytes:
+    """Return what must come first where a full disk took a part of the line before: it must not spoil this one."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
 
 
 class KillJournal(ForeignJournal):
     """The file one kill writes."""
 
     def __init__(self, folder: Path, epoch: int, now_ns: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder / f"{PREFIX}{epoch}-{now_ns}.jsonl")
 
     def append_intent(self, intent: Intent) -> None:
@@ -96,7 +104,8 @@ def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[t
 
     A file is renamed only after the caller took all of its orders over; a crash before repeats it, and an order taken
     over twice stays one. Nobody writes between the reading and the renaming: a line that came then would be lost, and
-    with it a sale. Where whoever writes does not let go, the file stays for the next time.
+    with it a sale. While somebody writes, or hangs over the files, nobody waits: the orders are taken over, the rest is
+    left for the next time.
     """
     kinds = COMMANDS.items()
     found = [(path, command) for prefix, command in kinds for path in sorted(folder.glob(f"{prefix}*.jsonl"))]
@@ -105,12 +114,13 @@ def import_kill_files(folder: Path, journal: Journal, now_ns: int) -> Iterator[t
     with ExitStack() as alone:
         is_alone = True
         try:
-            alone.enter_context(exclusive(folder / LOCK, PATIENCE_S))
+            alone.enter_context(exclusive(folder / LOCK, 0.0))  # the caller's event loop trades
         except (UserError, OSError):
             is_alone = False
         for path, command in found:
             for payload in read_lines(path):
-                journal.add_command(command, payload, now_ns)
+                if is_alone:
+                    journal.add_command(command, payload, now_ns)
                 if payload["kind"] == "intent":
                     yield _intent(payload), int(payload["created_ns"])
             if is_alone:

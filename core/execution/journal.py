@@ -92,6 +92,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = open_engine(path, synchronous="FULL")
+        self._snapshot: sa.Connection | None = None
         self.order_changes = 0
         # As committed; nobody else writes the file.
         self._lots: dict[books.Place, tuple[Lot, ...]] = {}
@@ -108,8 +109,21 @@ class Journal:
     def _read(
         self, statement: sa.Select[*tuple[Any, ...]], values: Mapping[str, Any] | None = None
     ) -> list[Mapping[str, Any]]:
+        if self._snapshot is not None:
+            return [dict(row) for row in self._snapshot.execute(statement, values or {}).mappings()]
         with database_errors(self._path), self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(statement, values or {}).mappings()]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Have everything read in the block as of one moment, whatever another process commits meanwhile."""
+        with database_errors(self._path), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            self._snapshot = connection
+            try:
+                yield
+            finally:
+                self._snapshot = None
 
     # --- orders -----------------------------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ class KillReport:
 
     Attributes:
         held: positions that stay, and may have been protected by what was cancelled; empty where nobody looked.
+        sold: every sale that was tried, also what was refused.
+        listed: the venue said at least once which orders are open.
+        fenced: nothing new can be sent; False where a program may go on.
         confirmed: the venue itself said that no order is open any more.
         flat: every position asked to be closed is closed but for what is below the venue's minimum; None if not asked.
     """
@@ -45,6 +48,8 @@ class KillReport:
     dust: list[dict[str, str]] = field(default_factory=list)
     held: list[dict[str, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    fenced: bool = True
+    listed: bool = False
     confirmed: bool = False
     flat: bool | None = None
     finished: str = ""
@@ -52,13 +57,18 @@ class KillReport:
     @property
     def complete(self) -> bool:
         """Whether everything asked for is done and proven."""
-        return self.confirmed and not self.unknown and self.flat is not False
+        return self.fenced and self.confirmed and not self.unknown and self.flat is not False
 
     def summary(self) -> str:
         """One sentence for a person."""
-        cancelled, unknown, sold = len(self.cancelled), len(self.unknown), len(self.sold)
+        cancelled, unknown = len(self.cancelled), len(self.unknown)
+        sold = sum(Decimal(sale["filled"]) > 0 for sale in self.sold)
         parts = ["1 order cancelled" if cancelled == 1 else f"{cancelled} orders cancelled"]
-        parts.append("none is open" if self.confirmed else f"{len(self.still_open)} may still be open")
+        if self.confirmed:
+            parts.append("none is open")
+        else:
+            count = len(self.still_open)
+            parts.append(f"{count} may still be open" if self.listed else "how many are still open is unknown")
         if unknown:
             parts.append("1 order is still unknown" if unknown == 1 else f"{unknown} orders are still unknown")
         if self.flatten:
@@ -89,15 +99,16 @@ async def cancel_everything(
     # What is known is cancelled before anything is asked: a question may take its time.
     await _cancel_symbols(gateway, extra_symbols, report, apply)
     if answered is not None and not await answered():
-        _note(report, "orders sent just before have no answer yet; they are cancelled as soon as they show")
+        note(report, "orders sent just before have no answer yet; they are cancelled as soon as they show")
     for attempt in range(CANCEL_ROUNDS):
         if attempt:
             await sleep(ROUND_PAUSE_S)
         try:
             open_orders = await gateway.fetch_open_orders()
         except GatewayError as exc:
-            _note(report, f"open orders could not be read: {exc.message}")
+            note(report, f"open orders could not be read: {exc.message}")
             continue
+        report.listed = True
         report.still_open = [order.client_order_id or order.venue_order_id for order in open_orders]
         if not open_orders:
             report.confirmed = True
@@ -117,7 +128,7 @@ async def _cancel_symbol(
     try:
         answers = await gateway.cancel_all_orders(symbol)
     except GatewayError as exc:
-        _note(report, f"cancelling in {symbol} failed: {exc.message}")
+        note(report, f"cancelling in {symbol} failed: {exc.message}")
         return
     for answer in answers:
         name = answer.client_order_id or answer.venue_order_id
@@ -126,7 +137,7 @@ async def _cancel_symbol(
         try:
             apply(answer)
         except UserError as exc:  # books that cannot be written must not keep orders at the venue
-            _note(report, exc.message)
+            note(report, exc.message)
 
 
 def flatten_intents(
@@ -160,7 +171,7 @@ def flatten_intents(
             )
             continue
         if instrument.rule_violation(quantity, mark) is not None:
-            _note(report, f"{position.quantity:f} {position.symbol} of {position.owner}: only {available:f} is free")
+            note(report, f"{position.quantity:f} {position.symbol} of {position.owner}: only {available:f} is free")
             continue
         left[instrument.base] = available - quantity
         intents.append(
@@ -178,6 +189,28 @@ def flatten_intents(
             )
         )
     return intents
+
+
+def sellable(positions: Iterable[Position], instruments: dict[str, Instrument], report: KillReport) -> list[Position]:
+    """Return what is held and has a market, in order of sale; the rest is noted and holds up no other."""
+    held = sorted((p for p in positions if p.quantity > 0), key=lambda p: (p.symbol, p.owner))
+    for position in held:
+        if position.symbol not in instruments:
+            note(
+                report,
+                f"{position.quantity:f} {position.symbol} of {position.owner} cannot be sold here: "
+                "the venue does not trade this market any more",
+            )
+    return [position for position in held if position.symbol in instruments]
+
+
+def is_flat(left: Iterable[Position], instruments: dict[str, Instrument], marks: dict[str, Decimal]) -> bool:
+    """Return whether all is sold but what the venue would not take; of a market it does not have nobody knows."""
+    return all(
+        p.symbol in instruments and is_dust(p, instruments[p.symbol], marks.get(p.symbol))
+        for p in left
+        if p.quantity > 0
+    )
 
 
 def is_dust(position: Position, instrument: Instrument, mark: Decimal | None) -> bool:
@@ -228,6 +261,7 @@ def write_report(report: KillReport, folder: Path, wall: Clock) -> Path:
     return path
 
 
-def _note(report: KillReport, message: str) -> None:
+def note(report: KillReport, message: str) -> None:
+    """Write down what went wrong, once."""
     if message not in report.errors:
         report.errors.append(message)

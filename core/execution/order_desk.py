@@ -442,16 +442,25 @@ class OrderDesk:
         Those whose cancel met an order still on its way, and, while trading is halted, every order of ours: a kill
         cannot cancel what the venue did not list yet. Closing sales of the kill switch itself stay, and where a limit
         halted trading what only closes.
+
+        Raises:
+            UserError: the journal cannot be written; every cancel was sent.
         """
         working = {o.client_order_id: o for o in self._manager.working}
         self._unwanted.review()
         self._refusals = {key: message for key, message in self._refusals.items() if key in working}
         halted = self._control.state is TradingState.HALTED
+        errors: list[UserError] = []
         for key, order in working.items():
             protects = order.intent.reduce_only and self._control.keeps_protection
             stays = protects or order.intent.source in (IntentSource.KILL_SWITCH, IntentSource.EXTERNAL)
             if order.state in _SHOWN and (key in self._unwanted or (halted and not stays)):
-                await self._cancel(key)
+                try:
+                    await self._cancel(key)
+                except UserError as exc:  # sent, and its answer cannot be written down: the next ones are sent as well
+                    errors.append(exc)
+        if errors:
+            raise errors[0]
 
     async def _settle(self, order: Order) -> Order:
         """Wait until an order rests or is over with its fills booked, and the balances show it."""

@@ -21,6 +21,7 @@ from core.clock import Clock
 from core.domain.fills import Fill
 from core.domain.orders import Intent, IntentSource, Order, OrderState
 from core.domain.positions import Position
+from core.errors import UserError
 from core.events import EventSink, FillBooked, IntentDenied, Notice, OrderUpdated, PositionChanged, Severity
 from core.execution.api.gateway import (
     DefinitiveReject,
@@ -290,6 +291,7 @@ class OrderManager:
         Raises:
             KeyError: no such order.
             GatewayError: the request failed; the order stays PENDING_CANCEL until the venue is asked again.
+            UserError: what the venue said of it cannot be written down; it was asked to cancel all the same.
         """
         record = self.record(client_id)
         if record is None:
@@ -297,7 +299,10 @@ class OrderManager:
         if record.order.state.is_terminal:
             return record.order
         if record.order.state in (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED):
-            self._move(record, OrderState.PENDING_CANCEL, "cancel")
+            try:
+                self._move(record, OrderState.PENDING_CANCEL, "cancel")
+            except UserError as exc:  # books that cannot be written must not keep an order at the venue
+                _log.warning("that order %s is being cancelled could not be written down: %s", client_id, exc.message)
         try:
             self.apply_report(await self._gateway.cancel_order(record.intent.symbol, client_id))
         except OrderUnknown:

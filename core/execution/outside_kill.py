@@ -7,11 +7,13 @@ reads the books. What it sends itself stands in its own journal file before it i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from core.clock import NS_PER_S, Clock
 from core.config import DataPaths
@@ -36,11 +38,17 @@ from core.execution.kill_switch import (
     begin_report,
     cancel_everything,
     flatten_intents,
+    is_flat,
+    note,
     note_sale,
+    sellable,
     write_report,
 )
 from core.execution.order_manager import client_order_id
 from core.execution.process_lock import ExecutorLock, exclusive
+from core.execution.records import OrderRecord
+
+_log = logging.getLogger(__name__)
 
 ACKNOWLEDGE_S = 10.0
 POLL_S = 0.1
@@ -66,51 +74,64 @@ class OutsideKill:
     acknowledge_s: float = ACKNOWLEDGE_S
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def run(self, epoch: int, *, flatten: bool, reason: str) -> tuple[KillReport, Path]:
+    async def run(self, epoch: int | None, *, flatten: bool, reason: str) -> tuple[KillReport, Path]:
         """Cancel everything, confirm, optionally close positions, write a report.
 
         Args:
-            epoch: the one the fence was raised to.
+            epoch: the one the fence was raised to; None where it could not be raised: then a program may go on sending,
+                and nothing is sold beside it.
 
         Raises:
             UserError: the report cannot be written.
         """
         report = begin_report(reason, flatten, self.wall)
-        diary = KillJournal(self.paths.root, epoch, self.wall.now_ns())
-        diary.append("begin", {"epoch": epoch, "reason": reason, "flatten": flatten})
+        report.fenced = epoch is not None
+        if epoch is None:
+            note(report, "the fence could not be raised: a program that runs may send new orders, so end it")
+        diary = KillJournal(self.paths.root, epoch or 0, self.wall.now_ns())
+        _note_down(diary, "begin", {"epoch": epoch, "reason": reason, "flatten": flatten}, report)
         try:
             async with self.connect() as gateway:
                 await cancel_everything(gateway, (), report, lambda _: None, self.sleep)
-                diary.append("cancelled", {"orders": report.cancelled, "confirmed": report.confirmed})
-                if flatten:
+                _note_down(diary, "cancelled", {"orders": report.cancelled, "confirmed": report.confirmed}, report)
+                if flatten and epoch is not None:
                     with exclusive(self.paths.root / "kill.lock", 0.0):  # two kills must not sell the same
                         await self._flatten(gateway, epoch, diary, report)
         except (GatewayError, UserError) as exc:
-            report.errors.append(exc.message)
+            note(report, exc.message)
+        except Exception as exc:  # noqa: BLE001 - the report must come whatever happens
+            _log.error("the kill failed", exc_info=exc)
+            note(report, f"the kill failed: {type(exc).__name__} {exc}")
         if flatten and report.flat is None:
             report.flat = False
-        diary.append("end", {"summary": report.summary()})
+        _note_down(diary, "end", {"summary": report.summary()}, report)
         return report, write_report(report, self.paths.reports, self.wall)
 
     async def _flatten(self, gateway: ExchangeGateway, epoch: int, diary: KillJournal, report: KillReport) -> None:
         if not await self._is_quiet(epoch):
             report.errors.append("the trading program neither ended nor halted, so nothing was sold")
             return
-        positions = await self._positions(gateway)
-        marks: dict[str, Decimal] = {}
-        for symbol in sorted({p.symbol for p in positions if p.quantity > 0}):
-            ticker = await gateway.fetch_ticker(symbol)
-            marks[symbol] = Decimal(repr(ticker.last))
+        positions, is_sure = await self._positions(gateway, report)
         instruments, kill_id = dict(gateway.instruments), f"outside-{epoch}-{self.wall.now_ns()}"
-        for position in sorted(positions, key=lambda p: (p.symbol, p.owner)):
+        held = sellable(positions, instruments, report)
+        left = {(p.symbol, p.owner): p for p in positions}
+        marks = await _prices(gateway, {p.symbol for p in held}, report)
+        for position in held:
             # Read anew: the fee of a sale may have taken the next one's coins.
             free = {balance.currency: balance.free for balance in await gateway.fetch_balances()}
             for intent in flatten_intents([position], free, instruments, marks, kill_id, self.wall.now_ns(), report):
-                diary.append_intent(intent)
+                try:
+                    diary.append_intent(intent)
+                except OSError as exc:
+                    note(report, f"a sale that cannot be written down first is not sent: {exc.strerror or exc}")
+                    continue
                 order = await _sell(gateway, intent)
-                diary.append("sold", {"client_order_id": order.client_order_id, "state": order.state.value})
+                told = {"client_order_id": order.client_order_id, "state": order.state.value}
+                _note_down(diary, "sold", told, report)
                 note_sale(report, order)
-        report.flat = all(sale["state"] == OrderState.FILLED for sale in report.sold)
+                rest = position.quantity - order.filled_quantity
+                left[(position.symbol, position.owner)] = replace(position, quantity=rest)
+        report.flat = is_sure and is_flat(left.values(), instruments, marks)
 
     async def _is_quiet(self, epoch: int) -> bool:
         """Whether the program is gone or has acknowledged the fence: only then no second seller is at work."""
@@ -124,45 +145,88 @@ class OutsideKill:
             await self.sleep(POLL_S)
             waited += POLL_S
 
-    async def _positions(self, gateway: ExchangeGateway) -> list[Position]:
-        """Read the books, and add what the venue filled since the program last wrote them."""
+    async def _positions(self, gateway: ExchangeGateway, report: KillReport) -> tuple[list[Position], bool]:
+        """Read the books, and add what the venue filled since the program last wrote them.
+
+        Returns:
+            What there is to sell, and whether that is sure: a sale that may still come, or that the venue says nothing
+            of, counts as done, so that nothing is sold twice; whether it is done nobody knows.
+        """
+        holdings, unsettled, sales = self._books()
+        positions, is_sure = {(p.symbol, p.owner): p for p in holdings}, True
+        for record in unsettled:
+            intent = record.intent
+            filled, over = await self._filled(gateway, intent.symbol, record.key, record.order.submitted_ns, report)
+            if intent.side is Side.SELL and not over:
+                filled = intent.quantity  # on its way, or about to be
+            is_sure = is_sure and over
+            place = (intent.symbol, intent.owner)
+            held = positions.get(place) or Position(gateway.venue, *place)
+            missing = max(ZERO, filled - record.booked_quantity) * intent.side.sign
+            rules = gateway.instruments.get(intent.symbol)
+            if missing > 0 and rules is not None:
+                # The fee may have been taken out of it: rather a rest stays than too much is sold.
+                missing -= missing * max(rules.maker_fee, rules.taker_fee)
+            positions[place] = replace(held, quantity=held.quantity + missing)
+        for sale in sales:
+            place, key = (sale.symbol, sale.owner), client_order_id(sale.intent_id)
+            if place in positions:
+                filled, over = await self._filled(gateway, sale.symbol, key, sale.created_ns, report)
+                left = positions[place].quantity - (filled if over else sale.quantity)
+                positions[place] = replace(positions[place], quantity=left)
+                is_sure = is_sure and over
+        return list(positions.values()), is_sure
+
+    def _books(self) -> tuple[list[Position], list[OrderRecord], list[Intent]]:
+        """Return positions, unsettled orders and what earlier kills announced, all as of one moment.
+
+        A fill that the program books between two looks would be missing in the one and counted in the other. The files
+        come first: what is merged meanwhile is in the journal by the time they are renamed.
+        """
+        announced = announced_sales(self.paths.root)
         journal = Journal(self.paths.journal_db)
         try:
-            positions = {(p.symbol, p.owner): p for p in journal.holdings()}
-            for record in journal.unsettled_orders():
-                try:
-                    seen = await gateway.fetch_order(record.intent.symbol, record.key)
-                    filled, over = seen.filled_quantity, seen.state.is_terminal
-                except OrderUnknown:
-                    filled, over = ZERO, not self._may_arrive(record.order.submitted_ns)
-                if record.intent.side is Side.SELL and not over:
-                    filled = record.intent.quantity  # on its way, or about to be
-                place = (record.intent.symbol, record.intent.owner)
-                held = positions.get(place) or Position(gateway.venue, *place)
-                missing = max(ZERO, filled - record.booked_quantity) * record.intent.side.sign
-                if missing > 0:  # the fee may have been taken out of it: rather a rest stays than too much is sold
-                    rules = gateway.instruments[record.intent.symbol]
-                    missing -= missing * max(rules.maker_fee, rules.taker_fee)
-                positions[place] = replace(held, quantity=held.quantity + missing)
-            for sale in announced_sales(self.paths.root):
-                place = (sale.symbol, sale.owner)
-                if place in positions and journal.order(client_order_id(sale.intent_id)) is None:
-                    left = positions[place].quantity - await self._taken(gateway, sale)
-                    positions[place] = replace(positions[place], quantity=left)
-            return list(positions.values())
+            with journal.snapshot():
+                holdings, unsettled = journal.holdings(), journal.unsettled_orders()
+                sales = [sale for sale in announced if journal.order(client_order_id(sale.intent_id)) is None]
         finally:
             journal.close()
+        return holdings, unsettled, sales
 
-    async def _taken(self, gateway: ExchangeGateway, sale: Intent) -> Decimal:
-        """How much an earlier kill sold, or may still sell."""
+    async def _filled(
+        self, gateway: ExchangeGateway, symbol: str, key: str, sent_ns: int, report: KillReport
+    ) -> tuple[Decimal, bool]:
+        """Return how much the venue filled of an order, and whether that is its last word."""
         try:
-            seen = await gateway.fetch_order(sale.symbol, client_order_id(sale.intent_id))
+            seen = await gateway.fetch_order(symbol, key)
         except OrderUnknown:
-            return sale.quantity if self._may_arrive(sale.created_ns) else ZERO
-        return seen.filled_quantity if seen.state.is_terminal else sale.quantity
+            return ZERO, not self._may_arrive(sent_ns)
+        except GatewayError as exc:  # a market that is gone, for one: the others are sold all the same
+            note(report, f"order {key} could not be asked about: {exc.message}")
+            return ZERO, False
+        return seen.filled_quantity, seen.state.is_terminal
 
     def _may_arrive(self, sent_ns: int) -> bool:
         return self.wall.now_ns() - sent_ns < ARRIVAL_NS
+
+
+def _note_down(diary: KillJournal, kind: str, payload: dict[str, Any], report: KillReport) -> None:
+    """Write down what was done, if that goes: only what is about to be sold must stand there first."""
+    try:
+        diary.append(kind, payload)
+    except OSError as exc:
+        note(report, f"what the kill did could not be written down: {exc.strerror or exc}")
+
+
+async def _prices(gateway: ExchangeGateway, symbols: set[str], report: KillReport) -> dict[str, Decimal]:
+    """Ask for prices; a market that tells none keeps no other from being sold, and is sold without."""
+    prices: dict[str, Decimal] = {}
+    for symbol in sorted(symbols):
+        try:
+            prices[symbol] = Decimal(repr((await gateway.fetch_ticker(symbol)).last))
+        except GatewayError as exc:
+            note(report, f"no price of {symbol}: {exc.message}")
+    return prices
 
 
 async def _sell(gateway: ExchangeGateway, intent: Intent) -> Order:

@@ -92,7 +92,7 @@ class PlanRunner:
         self._looking: set[str] = set()
         self._disowned: set[str] = set()
         self._refused: dict[str, _Refused] = {}  # children that could not be cancelled
-        self._unwritten: dict[str, OrderPlan] = {}  # over, and the journal does not know yet
+        self._unwritten: dict[str, OrderPlan] = {}  # over or paused, and the journal does not know yet
         self._read: dict[str, tuple[int, tuple[Child, ...]]] = {}  # children, and as of which change
 
     @property
@@ -114,44 +114,42 @@ class PlanRunner:
                 self._end(plan, End(PlanState.FAILED, "the venue does not trade this market any more"))
         if self._control.state is not TradingState.HALTED:
             return
-        if self._control.keeps_protection:  # their stops still rest, and must be moved and taken back by somebody
-            self.hold(DRAWDOWN_REASON)
-        else:
-            self.end_all("trading was halted")
+        # Where a limit halted trading their stops still rest, and must be moved and taken back by somebody.
+        keeps = self._control.keeps_protection
+        for error in self.hold(DRAWDOWN_REASON) if keeps else self.end_all("trading was halted"):
+            self._sink(Notice(Severity.ERROR, "The halt could not be written down", error))
 
-    def hold(self, reason: str = "waits for you after the restart") -> None:
-        """Pause what would open or grow a position: after a restart beside a window a person says that it goes on."""
+    def hold(self, reason: str = "waits for you after the restart") -> list[str]:
+        """Pause what would open or grow a position: after a restart beside a window a person says that it goes on.
+
+        Returns:
+            What could not be written, one sentence each; all pause all the same, and `write_rest` makes up for it.
+        """
+        errors: list[str] = []
         for plan in self.under_way:
             if plan.state is PlanState.WORKING and begins_exposure(plan, self._children(plan)):
-                self._save(replace(plan, state=PlanState.PAUSED, reason=reason))
+                errors += self._put(replace(plan, state=PlanState.PAUSED, reason=reason))
+        return errors
 
     def end_all(self, reason: str) -> list[str]:
         """End every plan at once; their orders are the caller's business.
 
         Returns:
-            What could not be written, one sentence each; they are over all the same, and `write_ended` makes up for it.
+            What could not be written, one sentence each; they are over all the same, and `write_rest` makes up for it.
         """
         errors: list[str] = []
         for plan in self.under_way:
-            ended = replace(plan, state=PlanState.CANCELED, reason=reason)
-            try:
-                self._save(ended)
-            except UserError as exc:
-                errors.append(exc.message)
-                del self._plans[plan.plan_id]
-                self._unwritten[plan.plan_id] = ended
-                self._sink(PlanUpdated(ended))
+            errors += self._put(replace(plan, state=PlanState.CANCELED, reason=reason))
         return errors
 
-    def write_ended(self) -> None:
-        """Write down the ends that the journal refused: plans that are over must not come back after a restart.
+    def write_rest(self) -> None:
+        """Write down what the journal refused: plans that are over or paused must not go on after a restart.
 
         Raises:
             UserError: the journal still cannot be written.
         """
-        for plan_id, ended in list(self._unwritten.items()):
-            self._save(ended)
-            del self._unwritten[plan_id]
+        for plan in list(self._unwritten.values()):
+            self._save(plan)
 
     def denies(self, intent: Intent) -> str:
         """Return why a plan's order must not go out any more, one sentence, or "": it may have waited for a price."""
@@ -432,9 +430,24 @@ class PlanRunner:
         entered = [o for o in orders if o.filled_quantity and parse_child(o.intent.intent_id)[1] == ENTRY]
         return draft.kind is PlanKind.EXIT or bool(entered)
 
+    def _put(self, plan: OrderPlan) -> list[str]:
+        """Save a plan that goes no further, and stop it also where it cannot be saved; returns what went wrong."""
+        try:
+            self._save(plan)
+        except UserError as exc:
+            self._unwritten[plan.plan_id] = plan
+            if plan.state.is_over:
+                del self._plans[plan.plan_id]
+            else:
+                self._plans[plan.plan_id] = plan
+            self._sink(PlanUpdated(plan))
+            return [exc.message]
+        return []
+
     def _save(self, plan: OrderPlan) -> None:
         plan = replace(plan, updated_ns=self._wall.now_ns())
         self._journal.save_plan(plan)
+        self._unwritten.pop(plan.plan_id, None)
         if plan.state.is_over:
             # One whose answer is still out may show long after: nobody would look after it any more.
             fails = plan.state is PlanState.FAILED

@@ -50,8 +50,8 @@ class Strategies(Protocol):
 class Plans(Protocol):
     """What the watch may do with order plans; `core.execution.plan_runner.PlanRunner` can."""
 
-    def hold(self, reason: str) -> None:
-        """Pause those that would open or grow a position."""
+    def hold(self, reason: str) -> list[str]:
+        """Pause those that would open or grow a position; returns what could not be written."""
         ...
 
 
@@ -126,12 +126,15 @@ class RiskWatch:
     def _halt(self, text: str) -> None:
         self._control.halt_now()  # before anything that may fail
         self._strategies.pause_all(DRAWDOWN_REASON)
-        for error in self._control.store_halt(DRAWDOWN_REASON):
+        errors = self._control.store_halt(DRAWDOWN_REASON) + self._plans.hold(DRAWDOWN_REASON)
+        try:
+            self._strategies.forget_running()
+        except UserError as exc:
+            errors.append(exc.message)
+        for error in dict.fromkeys(errors):  # STOP's own rounds write it down as soon as that goes
             self._sink(Notice(Severity.ERROR, "The halt could not be written down", error))
         remedy = "Find out why before you re-arm trading; the drawdown is then measured anew."
         self._sink(Notice(Severity.ERROR, "Drawdown limit reached: trading is halted", f"{text} {remedy}"))
-        self._plans.hold(DRAWDOWN_REASON)
-        self._strategies.forget_running()
 
     def _follow_arming(self) -> None:
         """Measure losses anew where a person has re-armed trading since they were measured last."""

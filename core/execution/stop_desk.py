@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from core.execution.kill_switch import (
     cancel_everything,
     flatten_intents,
     is_dust,
+    is_flat,
+    note,
     note_sale,
+    sellable,
     write_report,
 )
 from core.execution.mark_watcher import MarkWatcher
@@ -33,6 +37,9 @@ from core.execution.strategy_runner import StrategyRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trading_control import TradingControl
 
+_log = logging.getLogger(__name__)
+
+REPORT_S = 60.0
 OTHER_KILL_S, OTHER_KILL_POLL_S = 30.0, 0.1
 UNLISTED_POLL_S = 0.25
 _UNDECIDED = (OrderState.UNKNOWN, OrderState.SUBMITTED)
@@ -84,8 +91,10 @@ class StopDesk:
         self._kill_lock = kill_lock
         self._answer_s = answer_s
         self._one_at_a_time = asyncio.Lock()
+        self._reported = asyncio.Event()
+        self._reported.set()
+        self._told_since: int | None = None  # of which halt it is told that the books cannot be written
         self._at_work = 0  # pressed and not reported: one after the other, and the lock is free in between
-        self._unwritten = False
 
     @property
     def is_at_work(self) -> bool:
@@ -98,17 +107,53 @@ class StopDesk:
         self._control.halt_now()  # before anything that may fail
         self._runner.pause_all(STOP_REASON)
         self._at_work += 1
+        self._reported.clear()
         try:
             async with self._one_at_a_time:  # a second press must not sell beside the first
                 return await self._kill(report, flatten, reason)
         finally:
             self._at_work -= 1
+            if not self._at_work:
+                self._reported.set()
+
+    async def wait_reported(self) -> bool:
+        """Wait until no STOP is at work: whoever closes the gateway under it leaves orders open. Not for ever.
+
+        Returns:
+            Whether that came true in time.
+        """
+        try:
+            await asyncio.wait_for(self._reported.wait(), REPORT_S)
+        except TimeoutError:
+            _log.error("STOP has not reported after %.0f s; the program ends all the same", REPORT_S)
+            return False
+        return True
+
+    def bears(self, error: UserError) -> bool:
+        """Return whether the program goes on although its books cannot be written: while trading is halted.
+
+        Who stopped trading must see what became of it, and what the halt left is still cancelled. The books are
+        compared anew once they can be written; nothing grows before. Told once for each halt.
+        """
+        halt = self._control.record
+        if halt.state is not TradingState.HALTED:
+            return False
+        self._keeper.doubt()
+        if self._told_since != halt.since_ns:
+            self._told_since = halt.since_ns
+            text = f"{error.message} Trading is halted, cancels go on; the books are compared as soon as that goes."
+            self._sink(Notice(Severity.ERROR, "The books cannot be written", text))
+        return True
 
     def round(self) -> None:
         """Halt where another process raised the fence; try again to write down what a halt could not."""
         if (fence := self._control.raised_fence()) is not None:
             self._follow(fence)
-        with suppress(UserError):  # the person was told; a full disk must not end the program that shows it
+        self.write_what_goes()
+
+    def write_what_goes(self) -> None:
+        """Write what `write_rest` does where that is possible; the person was told of what is not."""
+        with suppress(UserError):
             self.write_rest()
 
     def write_rest(self) -> None:
@@ -117,18 +162,16 @@ class StopDesk:
         Raises:
             UserError: the journal still cannot be written.
         """
-        if self._unwritten:
-            self._control.write_halt()
-            self._plans.write_ended()
+        self._control.write_halt()
+        self._plans.write_rest()
+        if self._control.state is TradingState.HALTED:
             self._runner.forget_running()
-            self._unwritten = False
 
     def _follow(self, fence: FenceState) -> None:
         self._runner.pause_all("stopped from outside this program")
-        reason = self._control.follow_fence(fence)
-        errors = self._end_everything(reason)
-        self._unwritten = bool(errors)
-        for error in errors:
+        errors = self._control.follow_fence(fence)
+        reason = self._control.record.reason
+        for error in dict.fromkeys(errors + self._end_everything(reason)):
             self._sink(Notice(Severity.ERROR, "The halt could not be written down", error))
         self._sink(Notice(Severity.WARNING, "Trading was stopped from outside", reason))
 
@@ -143,8 +186,7 @@ class StopDesk:
         return errors
 
     async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
-        report.errors += self._control.store_halt(reason) + self._end_everything(reason)
-        self._unwritten = bool(report.errors)
+        report.errors += dict.fromkeys(self._control.store_halt(reason) + self._end_everything(reason))
         symbols = {order.intent.symbol for order in self._manager.working}
         await cancel_everything(
             self._gateway,
@@ -156,8 +198,12 @@ class StopDesk:
         if flatten:
             try:
                 await self._flatten(report)
-            except UserError as exc:  # a sale that cannot be written down first is not sent
-                report.errors.append(exc.message)
+            except UserError as exc:
+                note(report, exc.message)
+                report.flat = False
+            except Exception as exc:  # noqa: BLE001 - the report must come whatever happens to the sales
+                _log.error("closing the positions failed", exc_info=exc)
+                note(report, f"closing the positions failed: {type(exc).__name__} {exc}")
                 report.flat = False
         report.unknown += [o.client_order_id for o in self._manager.working if o.state in _UNDECIDED]
         report.unknown = sorted(set(report.unknown))
@@ -211,20 +257,22 @@ class StopDesk:
             await self._keeper.refresh_balances()
         except GatewayError as exc:
             report.errors.append(f"the books could not be compared before closing: {exc.message}")
-        open_positions = [p for p in self._manager.positions if p.quantity > 0]
+        instruments = dict(self._gateway.instruments)
+        open_positions = sellable(self._manager.positions, instruments, report)
         for symbol in {p.symbol for p in open_positions}:
             await self._mark_watcher.freshen(symbol)
         prices = {p.symbol: self._marks.price(p.symbol) for p in open_positions}
         marks = {symbol: price for symbol, price in prices.items() if price is not None}
         kill_id = str(self._manager.armed_epoch)
-        instruments = dict(self._gateway.instruments)
-        for position in sorted(open_positions, key=lambda p: (p.symbol, p.owner)):
+        for position in open_positions:
             free = dict(self._account.free)  # read anew: the fee of a sale may have taken the next one's coins
             for intent in flatten_intents([position], free, instruments, marks, kill_id, self._wall.now_ns(), report):
-                note_sale(report, await self._desk.submit(intent))
+                try:
+                    note_sale(report, await self._desk.submit(intent))
+                except UserError as exc:  # a sale that cannot be written down first is not sent; others may be
+                    note(report, exc.message)
         with suppress(GatewayError):  # what stays unlisted is told below
             await self._wait_for_trades()
-        left = [p for p in self._manager.positions if p.quantity > 0]
         if unlisted := sorted({intent.symbol for intent, _ in self._manager.unbooked}):
-            report.errors.append(f"the venue has not listed all trades in {', '.join(unlisted)} yet")
-        report.flat = not unlisted and all(is_dust(p, instruments[p.symbol], marks.get(p.symbol)) for p in left)
+            note(report, f"the venue has not listed all trades in {', '.join(unlisted)} yet")
+        report.flat = not unlisted and is_flat(self._manager.positions, instruments, marks)

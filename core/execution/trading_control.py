@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from core.clock import Clock, to_datetime
@@ -12,6 +13,8 @@ from core.execution.fence import Fence, FenceState
 from core.execution.journal import Journal
 from core.execution.order_manager import OrderManager
 from core.execution.records import TradingStateRecord
+
+_log = logging.getLogger(__name__)
 
 DRAWDOWN_REASON = "the drawdown limit was reached"  # why trading is halted where the program did it by itself
 
@@ -52,6 +55,7 @@ class TradingControl:
         self._wall = wall
         self._record = TradingStateRecord(TradingState.HALTED, "not started", 0, wall.now_ns())
         self._unwritten: TradingStateRecord | None = None
+        self._unacknowledged = False
         self._halts = 0
 
     @property
@@ -81,7 +85,7 @@ class TradingControl:
         """Take over the stored state; a fence raised while no executor ran halts.
 
         Raises:
-            UserError: the fence or the journal cannot be written.
+            UserError: the journal cannot be read, or what lets trading begin cannot be written.
         """
         stored, fence = self._journal.trading_state(), self._fence.read()
         record = state_at_rest(stored, fence)
@@ -90,7 +94,8 @@ class TradingControl:
         if record == stored:
             self._enter(record)  # a start is no command: since when and why stay as they were journalled
         elif fence is not None and record.state is TradingState.HALTED:
-            self.follow_fence(fence)
+            for error in self.follow_fence(fence):  # the fence holds it, and it is tried again while this runs
+                _log.error("the halt found at the start could not be written down: %s", error)
         else:
             self._set(replace(record, since_ns=self._wall.now_ns()))
 
@@ -99,12 +104,14 @@ class TradingControl:
         fence = self._fence.read()
         return fence if fence is not None and fence.epoch != self._manager.armed_epoch else None
 
-    def follow_fence(self, fence: FenceState) -> str:
-        """Halt because another process said so, acknowledge it, and return its reason."""
-        record = halted_by(fence)
-        self._set(record)
-        self._fence.acknowledge(fence.epoch)
-        return record.reason
+    def follow_fence(self, fence: FenceState) -> list[str]:
+        """Halt because another process said so, and acknowledge it.
+
+        Returns:
+            What went wrong, one sentence each; the halt holds all the same, and `write_halt` makes up for it.
+        """
+        errors = self._hold(halted_by(fence))
+        return errors + self._acknowledge()
 
     def halt_now(self) -> None:
         """Refuse everything from this moment; cannot fail. `store_halt` makes it durable."""
@@ -116,33 +123,29 @@ class TradingControl:
         """Make the halt durable in fence and journal; where one cannot be written, the other holds it.
 
         Returns:
-            What went wrong, one sentence each.
+            What went wrong, one sentence each; the halt holds all the same, and `write_halt` makes up for it.
         """
         errors: list[str] = []
-        now = self._wall.now_ns()
+        epoch, now = self._manager.armed_epoch, self._wall.now_ns()
         try:
-            fence = self._fence.raise_epoch(reason, now, at_least=self._manager.armed_epoch)
-            self._fence.acknowledge(fence.epoch)
-            self._manager.armed_epoch = fence.epoch
+            epoch = self._fence.raise_epoch(reason, now, at_least=epoch).epoch
         except UserError as exc:
             errors.append(exc.message)
-        record = TradingStateRecord(TradingState.HALTED, reason, self._manager.armed_epoch, now)
-        try:
-            self._set(record)
-        except UserError as exc:
-            errors.append(exc.message)
-            self._unwritten = record
-            self._sink(TradingStateChanged(TradingState.HALTED, reason))
-        return errors
+        errors += self._hold(TradingStateRecord(TradingState.HALTED, reason, epoch, now))
+        return errors + self._acknowledge()
 
     def write_halt(self) -> None:
-        """Write down a halt that the journal refused; the fence may not hold it either.
+        """Write down what of a halt journal or fence refused.
 
         Raises:
-            UserError: the journal still cannot be written.
+            UserError: they still cannot be written.
         """
         if self._unwritten is not None:
-            self._set(self._unwritten)
+            self._journal.set_trading_state(self._unwritten)
+            self._unwritten = None
+        if self._unacknowledged:
+            self._fence.acknowledge(self._manager.armed_epoch)
+            self._unacknowledged = False
 
     def reduce(self, reason: str) -> bool:
         """Let only orders that reduce a position pass; a halt stays one.
@@ -193,7 +196,26 @@ class TradingControl:
         self._journal.set_trading_state(record)
         self._enter(record)
 
+    def _hold(self, halt: TradingStateRecord) -> list[str]:
+        """Enter a halt at once, whether or not it can be written: everybody asks the memory what may be sent."""
+        self.halt_now()
+        self._enter(halt)
+        try:
+            self._journal.set_trading_state(halt)
+        except UserError as exc:
+            self._unwritten = halt
+            return [exc.message]
+        return []
+
+    def _acknowledge(self) -> list[str]:
+        try:
+            self._fence.acknowledge(self._manager.armed_epoch)
+        except UserError as exc:
+            self._unacknowledged = True
+            return [exc.message]
+        return []
+
     def _enter(self, record: TradingStateRecord) -> None:
-        self._record, self._unwritten = record, None
+        self._record, self._unwritten, self._unacknowledged = record, None, False
         self._manager.armed_epoch = record.epoch
         self._sink(TradingStateChanged(record.state, record.reason))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -85,8 +86,18 @@ def test_a_reader_that_hangs_holds_up_no_kill_and_a_writer_that_hangs_no_start(
         diary.append_intent(sale("ETH/USDT"))
         assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [sale("ETH/USDT")]
         assert diary.path.exists(), "who did not let go may still write"
+        assert commands(paths) == []
     assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [sale("ETH/USDT")]
     assert not diary.path.exists()
+    assert commands(paths) == [("foreign_kill", "intent")], "once, however often it was read"
+
+
+def test_whoever_hangs_over_the_files_holds_up_no_event_loop(paths: DataPaths, journal: Journal) -> None:
+    KillJournal(paths.root, 3, 1).append_intent(sale("ETH/USDT"))
+    with exclusive(paths.root / LOCK, 0.0):
+        began = time.monotonic()
+        assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [sale("ETH/USDT")]
+        assert time.monotonic() - began < 0.5
 
 
 def sale(symbol: str) -> Intent:
@@ -102,3 +113,12 @@ def sale(symbol: str) -> Intent:
         reason="STOP: close the position",
         created_ns=5,
     )
+
+
+def test_a_line_after_one_that_a_full_disk_took_half_of_is_whole(paths: DataPaths, journal: Journal) -> None:
+    kill = KillJournal(paths.root, 3, 9)
+    kill.path.write_bytes(b'{"kind": "begin", "epo')
+    kill.append_intent(sale("BTC/USDT"))
+    kill.append("end", {})
+    assert [line["kind"] for line in read_lines(kill.path)] == ["intent", "end"]
+    assert [intent for intent, _ in import_kill_files(paths.root, journal, 9)] == [sale("BTC/USDT")]

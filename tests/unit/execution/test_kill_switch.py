@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from core.execution.order_manager import client_order_id
 from core.execution.outside_kill import OutsideKill
 from core.execution.process_lock import ExecutorLock
 from tests.unit.execution.conftest import Desk
+from tests.unit.execution.fake_venue import FakeVenue
 from tests.unit.execution.test_unknown_orders import REST, run, state_of, until
 
 BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
@@ -348,16 +350,23 @@ def test_a_kill_journal_line_is_complete_json(tmp_path: Path) -> None:
 
 def test_the_summary_says_what_is_left() -> None:
     report = KillReport("now", "why", flatten=True, cancelled=["a"], still_open=["b"], unknown=["c"], flat=False)
+    report.listed = True
     assert report.summary() == (
         "1 order cancelled, 1 may still be open, 1 order is still unknown, 0 positions sold, not all."
     )
     assert not report.complete
 
 
+def test_the_summary_knows_no_number_where_the_venue_never_listed_what_is_open() -> None:
+    report = KillReport("now", "why", flatten=False, cancelled=["a"])
+    assert report.summary() == "1 order cancelled, how many are still open is unknown."
+
+
 def test_the_summary_counts_in_english() -> None:
-    one = KillReport("now", "why", flatten=True, cancelled=["a"], confirmed=True, sold=[{}], flat=True)
+    sold, refused = {"filled": "0.5"}, {"filled": "0"}
+    one = KillReport("now", "why", flatten=True, cancelled=["a"], confirmed=True, sold=[sold, refused], flat=True)
     assert one.summary() == "1 order cancelled, none is open, 1 position sold."
-    two = KillReport("now", "why", flatten=True, cancelled=["a", "b"], confirmed=True, sold=[{}, {}], flat=True)
+    two = KillReport("now", "why", flatten=True, cancelled=["a", "b"], confirmed=True, sold=[sold, sold], flat=True)
     assert two.summary() == "2 orders cancelled, none is open, 2 positions sold."
 
 
@@ -369,3 +378,57 @@ async def test_the_report_folder_being_unwritable_is_said_after_the_work(desk: D
         await executor.kill()
     assert desk.venue.open_orders() == []
     await asyncio.sleep(0)
+
+
+def delist(venue: FakeVenue, symbol: str) -> None:
+    """Take a market off the venue's list, from the next connection on."""
+    connect = venue.connect
+
+    async def connect_without() -> None:
+        await connect()
+        venue.instruments = {name: rules for name, rules in venue.instruments.items() if name != symbol}
+
+    venue.connect = connect_without  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("quantity", ["0.5", "0.0001"], ids=["position", "dust"])
+async def test_what_the_venue_does_not_list_any_more_keeps_nothing_else_from_being_sold(
+    desk: Desk, venue: FakeVenue, quantity: str
+) -> None:
+    executor = await desk.start()
+    await executor.place_order(replace(BUY, quantity=Decimal("0.5")))
+    keep = Decimal("0.4995") - Decimal(quantity)
+    if keep > 0:
+        await executor.place_order(OrderDraft("BTC/USDT", Side.SELL, OrderType.MARKET, keep, reduce_only=True))
+    await executor.place_order(replace(BUY, symbol="ETH/USDT", quantity=Decimal(5)))
+    await executor.stop()
+    delist(venue, "BTC/USDT")
+    second = await desk.start()
+    report = await second.kill(flatten=True)
+    assert [(sale["symbol"], sale["state"]) for sale in report.sold] == [("ETH/USDT", "filled")]
+    assert report.flat is False
+    assert any("BTC/USDT of manual cannot be sold here" in error for error in report.errors)
+    assert written(desk)["complete"] is False
+
+
+async def test_sales_that_break_down_leave_a_report(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = await desk.start()
+    await executor.place_order(BUY)
+
+    async def break_down() -> None:
+        raise KeyError("BTC")
+
+    monkeypatch.setattr(executor._keeper, "refresh_balances", break_down)
+    report = await executor.kill(flatten=True)
+    assert report.flat is False
+    assert report.errors == ["closing the positions failed: KeyError 'BTC'"]
+    assert written(desk)["flat"] is False
+
+
+async def test_a_sale_the_venue_refuses_is_not_counted_as_sold(desk: Desk, venue: FakeVenue) -> None:
+    executor = await desk.start()
+    await executor.place_order(BUY)
+    venue.submit_faults.append("reject")
+    report = await executor.kill(flatten=True)
+    assert "0 positions sold, not all" in report.summary()
+    assert [sale["state"] for sale in report.sold] == ["rejected"]

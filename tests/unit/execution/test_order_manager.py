@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from core.domain.fills import Fill, Liquidity
 from core.domain.orders import Intent, IntentSource, Order, OrderState, OrderType, Side
+from core.errors import UserError
 from core.events import ExecutorEvent, OrderUpdated
 from core.execution import order_manager
 from core.execution.api.gateway import AmbiguousOutcome, OrderReport, OrderUnknown
@@ -354,3 +355,20 @@ async def test_an_answer_that_contradicts_what_the_stream_said_changes_nothing(
     monkeypatch.setattr(venue, "submit_order", contradict)
     order = await manager.submit(Approved(limit()))
     assert (order.state, order.filled_quantity) == (OrderState.PARTIALLY_FILLED, D("0.5"))
+
+
+async def test_a_cancel_goes_out_also_where_it_cannot_be_written_down(
+    manager: OrderManager, venue: FakeVenue, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await resting(manager, venue)
+
+    def full(*args: object) -> None:
+        raise UserError("The disk is full.", "Free some space.")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(journal, "update_order", full)
+        with pytest.raises(UserError, match="disk is full"):  # the answer cannot be written either
+            await manager.cancel(order.client_order_id)
+    assert venue.orders[order.client_order_id].state is S.CANCELED
+    assert [o.state for o in manager.working] == [S.ACCEPTED]  # as in the books, until they can be written
+    assert (await manager.cancel(order.client_order_id)).state is S.CANCELED
