@@ -21,6 +21,7 @@ from core.domain.fills import Fill
 from core.domain.order_plans import OrderPlan, PlanState
 from core.domain.orders import Order, OrderState, TradingState
 from core.domain.positions import FundingPayment, FundingShare, Lot, Position, Transfer
+from core.errors import UserError
 from core.execution import journal_positions as books
 from core.execution import journal_rows as rows
 from core.execution.position_tracker import BookedFill, History
@@ -93,16 +94,20 @@ class Journal:
         self._path = path
         self._engine = open_engine(path, synchronous="FULL")
         self._snapshot: sa.Connection | None = None
+        self._closed = False
         self.order_changes = 0
         # As committed; nobody else writes the file.
         self._lots: dict[books.Place, tuple[Lot, ...]] = {}
 
     def close(self) -> None:
-        """Close the file; idempotent."""
+        """Close the file; idempotent. Nothing is written afterwards: another program may have taken over."""
+        self._closed = True
         self._engine.dispose()
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
+        if self._closed:  # a task that outlived its program
+            raise UserError("Trading has ended; nothing is written any more.", "Start trading again.")
         with database_errors(self._path), self._engine.begin() as connection:
             yield connection
 

@@ -120,6 +120,19 @@ SOLD_BUT_NOT_LISTED = Schedule(
         ["sleep", {"s": 0.8}],
     ],
 )
+# A command outlived its program, which a full disk had ended, and wrote into the books of the next one.
+COMMAND_OUTLIVES_ITS_PROGRAM = Schedule(
+    market=5,
+    steps=[
+        ["place", {"tag": 7, "symbol": "BTC/USDT", "owner": "beta", "side": "buy", "kind": "market", "value": 5000}],
+        ["sleep", {"s": 0.3}],
+        ["plan", {**_EXIT, "symbol": "BTC/USDT", "owner": "beta", "value": 5000, "stop_bp": 150}],
+        ["cancel", {"nth": 0}],
+        ["disk", {"n": 1}],
+        ["market", {"s": 30}],
+        ["sleep", {"s": 0.1}],
+    ],
+)
 # The sale of a kill from outside was taken for somebody else's: its trade showed before its order did.
 SALE_FROM_OUTSIDE = Schedule(
     market=5,
@@ -282,6 +295,7 @@ SCRIPTS = [
     END_OF_A_PLAN_REFUSED,
     SALE_BESIDE_A_PROMISE,
     SOLD_BUT_NOT_LISTED,
+    COMMAND_OUTLIVES_ITS_PROGRAM,
     SALE_FROM_OUTSIDE,
     SALE_WITH_THE_FEE,
     LOST_BALANCES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from core.config import DataPaths
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingState
 from core.domain.positions import Position
 from core.errors import UserError
+from core.execution.api.gateway import GatewayError
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.records import StrategyRecord, TradingStateRecord
 from core.signals.risk_management import RiskSettings
@@ -154,3 +156,16 @@ async def test_a_journal_that_fails_while_running_ends_the_executor_with_one_sen
         await executor.run()
     second = await desk.start()  # space was made: the venue still knows what the journal missed
     assert second.position("BTC/USDT", "manual").quantity == D("0.999")
+
+
+async def test_a_task_that_outlives_its_program_writes_nothing(desk: Desk) -> None:
+    executor = await desk.start()
+    draft = OrderDraft("BTC/USDT", Side.BUY, OrderType.LIMIT, Decimal("0.5"), Decimal(95))
+    order = await executor.place_order(draft)
+    await executor.stop()
+    before = desk.journal.events(order.client_order_id)
+    with contextlib.suppress(UserError, GatewayError):
+        await executor._manager.cancel(order.client_order_id)
+    assert desk.journal.events(order.client_order_id) == before
+    with pytest.raises(UserError, match="Trading has ended"):
+        desk.journal.add_command("late", {}, 1)
