@@ -64,7 +64,7 @@ class BookKeeper:
         self._streams_lost = 0  # how often the account stream ended
         self._turn = 0  # which quiet market is looked at next
         self._heard = 0.0  # when it last told something, loop time
-        self._cash = CashCheck(gateway, journal, manager, sink, wall)
+        self._cash = CashCheck(gateway, journal, manager, sink, wall, account.first_balances)
         self.symbols: set[str] = set()
         self.in_doubt = True
 
