@@ -21,3 +21,15 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+
+class RiskRefused(UserError):
+    """What was asked for would be denied by the risk gate; nothing was done.
+
+    Attributes:
+        reason_code: why, for machines; see Docs/risk_reasons.md.
+    """
+
+    def __init__(self, message: str, remedy: str, reason_code: str) -> None:
+        super().__init__(message, remedy)
+        self.reason_code = reason_code

@@ -20,7 +20,7 @@ from core.domain.money import parse_decimal, plain
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind
 from core.domain.orders import Order, OrderChange, OrderDraft, OrderType, Side, TimeInForce
 from core.domain.positions import Ownership
-from core.errors import UserError
+from core.errors import RiskRefused, UserError
 from core.execution.api.gateway import GatewayError
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class CommandReader:
             outcome = await perform(self._executor, request)
         except UserError as exc:
             outcome = {"error": exc.message, "remedy": exc.remedy}
+            if isinstance(exc, RiskRefused):
+                outcome["reason"] = exc.reason_code
         self._answer({"id": number, **outcome})
 
 

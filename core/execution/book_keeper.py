@@ -66,7 +66,7 @@ class BookKeeper:
         self._doubts = 0  # how often something may have been missed: the account stream ended, a report is not booked
         self._turn = 0  # which quiet market is looked at next
         self._heard = 0.0  # when it last told something, loop time
-        self._cash = CashCheck(gateway, journal, manager, sink, wall)
+        self._cash = CashCheck(gateway, journal, manager, sink, wall, account.first_balances)
         self.symbols: set[str] = set()
         self.in_doubt = True
 

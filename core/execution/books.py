@@ -1,17 +1,23 @@
 """Are the books equal to the venue? An independent check by query, for reports and tests. Executor's event loop.
 
-It compares the journal with what the venue lists: every order and trade of ours, and the sum of all positions
-with what the account's balance gained since the journal began. It changes nothing.
+It compares the journal with what the venue lists: every order and trade of ours, all positions with the trades, and
+what the account holds of each traded coin with all that is known to have moved it: trades in any market, fees in any
+currency, and the deposits and withdrawals its person was told of. It changes nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from core.domain.money import ZERO, plain
+from core.domain.fills import Fill
+from core.domain.instruments import Instrument
+from core.domain.money import LEDGER_CONTEXT, ZERO, plain
 from core.domain.orders import OrderState
 from core.execution.api.gateway import ExchangeGateway, OrderReport, OrderUnknown
+from core.execution.cash_check import describe, unexplained_since
+from core.execution.cash_flows import currencies
 from core.execution.journal import Journal
 from core.execution.records import OrderRecord
 
@@ -42,7 +48,8 @@ async def check_books(gateway: ExchangeGateway, journal: Journal, first_balances
     Of a market that is not listed any more only what is held is compared, and what is unsettled there is named.
 
     Args:
-        first_balances: total of each currency when the journal began.
+        first_balances: total of each currency when the journal began; where a later comparison found all explained,
+            or told its person what was not, that one counts.
 
     Raises:
         GatewayError: the venue could not be asked.
@@ -64,7 +71,10 @@ async def check_books(gateway: ExchangeGateway, journal: Journal, first_balances
     positions: dict[str, Decimal] = {}
     for position in journal.positions():
         positions[position.symbol] = positions.get(position.symbol, ZERO) + position.quantity
-    position_differences = await _position_differences(gateway, positions, first_balances)
+    position_differences = _unlike_trades(positions, fills, gateway.instruments)
+    position_differences += await _unexplained_coins(
+        gateway, journal, {*positions, *(fill.symbol for fill in fills)}, first_balances
+    )
     return BookCheck(
         orders=len(records),
         fills=len(fills),
@@ -100,18 +110,28 @@ async def _order_difference(gateway: ExchangeGateway, record: OrderRecord) -> st
     return ""
 
 
-async def _position_differences(
-    gateway: ExchangeGateway, positions: dict[str, Decimal], first_balances: dict[str, Decimal]
+def _unlike_trades(
+    positions: Mapping[str, Decimal], fills: list[Fill], instruments: Mapping[str, Instrument]
 ) -> list[str]:
-    held = {balance.currency: balance.total for balance in await gateway.fetch_balances()}
-    by_base: dict[str, Decimal] = {}
-    for symbol, quantity in positions.items():
-        rules = gateway.instruments.get(symbol)
-        base = rules.base if rules else symbol.partition("/")[0]
-        by_base[base] = by_base.get(base, ZERO) + quantity
-    differences = []
-    for base, quantity in sorted(by_base.items()):
-        gained = held.get(base, ZERO) - first_balances.get(base, ZERO)
-        if gained != quantity:
-            differences.append(f"{plain(quantity)} {base} in the books, {plain(gained)} gained at the venue")
-    return differences
+    """Compare positions with the trades in the books; a fee in base currency left the position it was paid for."""
+    traded: dict[str, Decimal] = dict.fromkeys(positions, ZERO)
+    for fill in fills:
+        base, _ = currencies(fill.symbol, instruments.get(fill.symbol))
+        fee = fill.fee if fill.fee_currency == base else ZERO
+        change = LEDGER_CONTEXT.subtract(fill.quantity * fill.side.sign, fee)
+        traded[fill.symbol] = LEDGER_CONTEXT.add(traded.get(fill.symbol, ZERO), change)
+    return [
+        f"the position in {symbol} is {plain(positions.get(symbol, ZERO))}, its trades make {plain(quantity)}"
+        for symbol, quantity in sorted(traded.items())
+        if quantity != positions.get(symbol, ZERO)
+    ]
+
+
+async def _unexplained_coins(
+    gateway: ExchangeGateway, journal: Journal, symbols: Iterable[str], first_balances: Mapping[str, Decimal]
+) -> list[str]:
+    """Compare what the account holds of each traded coin with what is known of it."""
+    coins = {currencies(symbol, gateway.instruments.get(symbol))[0] for symbol in symbols}
+    balances = await gateway.fetch_balances()
+    found = unexplained_since(balances, journal, gateway.instruments, first_balances)
+    return [describe(currency, amount) for currency, amount in found.items() if currency in coins]

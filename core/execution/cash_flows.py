@@ -22,14 +22,19 @@ def add_fill(flows: Flows, fill: Fill, instrument: Instrument | None) -> None:
     """Add what a fill moved: base and quote currency, and its fee in the currency it was taken in.
 
     Args:
-        instrument: None where the venue does not trade the market any more; its name tells its currencies.
+        instrument: None where the venue does not trade the market any more.
     """
     signed = fill.quantity * fill.side.sign
-    named = fill.symbol.partition(":")[0].partition("/")
-    base, quote = (instrument.base, instrument.quote) if instrument else (named[0], named[2])
+    base, quote = currencies(fill.symbol, instrument)
     _add(flows, base, signed)
     _add(flows, quote, LEDGER_CONTEXT.multiply(-signed, fill.price))
     _add(flows, fill.fee_currency, -fill.fee)
+
+
+def currencies(symbol: str, instrument: Instrument | None) -> tuple[str, str]:
+    """Return base and quote currency of a market; its name tells them where the venue does not trade it any more."""
+    named = symbol.partition(":")[0].partition("/")
+    return (instrument.base, instrument.quote) if instrument else (named[0], named[2])
 
 
 def add_funding(flows: Flows, payment: FundingPayment) -> None:

@@ -25,7 +25,7 @@ from core.domain.orders import (
     TradingState,
 )
 from core.domain.positions import Position
-from core.errors import UserError
+from core.errors import RiskRefused, UserError
 from core.events import EventSink, Notice, Severity
 from core.execution.account import AccountBook
 from core.execution.api.gateway import DefinitiveReject, ExchangeGateway, GatewayError, OrderUnknown
@@ -360,7 +360,8 @@ class OrderDesk:
             raise UserError("The order was to be cancelled meanwhile.", "It is not changed.")
         verdict = self._risk.check(wish, self._contexts.without(wish, former))
         if isinstance(verdict, Denied):
-            raise UserError(f"The changed order would be refused: {verdict.message}.", "The order stays as it was.")
+            sentence = f"The changed order would be refused: {verdict.message}."
+            raise RiskRefused(sentence, "The order stays as it was.", verdict.code.value)
         payload = {"client_order_id": client_id, "intent_id": wish.intent_id}
         self._journal.add_command("replace_order", payload, self._wall.now_ns())
         over = await self._cancel(client_id, changes=True)

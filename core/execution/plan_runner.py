@@ -16,7 +16,7 @@ from core.clock import NS_PER_S, Clock
 from core.domain.money import ZERO, plain
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState, parse_child
 from core.domain.orders import Intent, IntentSource, OrderType, Side, TradingState
-from core.errors import UserError
+from core.errors import RiskRefused, UserError
 from core.events import EventSink, Notice, PlanUpdated, Severity
 from core.execution.api.gateway import ExchangeGateway
 from core.execution.book_keeper import BookKeeper
@@ -39,6 +39,7 @@ from core.execution.plan_decisions import (
 )
 from core.execution.records import OrderRecord
 from core.execution.trading_control import DRAWDOWN_REASON, TradingControl
+from core.signals.risk_management import ReasonCode
 
 LOOK_S = 0.25
 MOST_STEPS = 4  # per look: taking back, placing anew and a moved stop belong together
@@ -178,12 +179,14 @@ class PlanRunner:
         await self._mark_watcher.freshen(draft.symbol)
         # Only now: whoever stops trading while the price is asked for must not meet this plan when re-arming.
         if self._control.state is TradingState.HALTED:
-            raise UserError("Trading is halted.", "Re-arm trading first.")
+            raise RiskRefused("Trading is halted.", "Re-arm trading first.", ReasonCode.TRADING_HALTED.value)
         if self._control.halts != halts:
-            raise UserError("Trading was stopped before the plan began.", "Make it again if you still want it.")
+            sentence = "Trading was stopped before the plan began."
+            raise RiskRefused(sentence, "Make it again if you still want it.", ReasonCode.TRADING_HALTED.value)
         self._check(draft)
         if draft.kind is not PlanKind.EXIT and (denied := self._desk.check_parent(_whole(draft, source))) is not None:
-            raise UserError(f"The plan would be refused: {denied.message}.", "Choose a smaller quantity, or wait.")
+            sentence = f"The plan would be refused: {denied.message}."
+            raise RiskRefused(sentence, "Choose a smaller quantity, or wait.", denied.code.value)
         now = self._wall.now_ns()
         plan = OrderPlan(self._new_id(), draft, source, created_ns=now, updated_ns=now)
         self._journal.add_command("create_plan", {"plan_id": plan.plan_id, "kind": draft.kind.value}, now)

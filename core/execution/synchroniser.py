@@ -35,17 +35,15 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRules:
-    """When an unanswered submit counts as never arrived (DESIGN section 4).
+    """When an unanswered submit counts as never arrived, besides the venue's own `recv_window_ms` (DESIGN section 4).
 
     Attributes:
-        recv_window_s: the venue refuses a request older than this, by its own clock.
         margin_s: the venue accepts timestamps this far in its future.
         query_gap_s: time between the two order queries.
         patience_s: how long trades of unidentified orders may be ours although order queries do not show them.
         unlisted_s: after how long a fill that the venue speaks of but does not list is booked from the order's totals.
     """
 
-    recv_window_s: float = 3.0
     margin_s: float = 1.0
     query_gap_s: float = 1.0
     patience_s: float = 60.0
@@ -238,7 +236,7 @@ class Synchroniser:
         if self._is_unknown(client_id):
             case, now = await self._case_of(client_id)
             if now <= case.deadline_ns:
-                raise UserError("The order may still arrive at the venue.", "Wait a few seconds, then decide.")
+                raise UserError("The order may still arrive at the venue.", "Wait a minute, then decide.")
         self._journal.add_command("declare_gone", {"client_order_id": client_id}, self._wall.now_ns())
         return self._manager.expire(
             client_id, ReasonCode.DECLARED_GONE, "a person saw at the venue that it is not there"
@@ -303,7 +301,9 @@ class Synchroniser:
             return
         if record.order.venue_order_id and now <= case.patience_ns:
             return  # the venue had it: that queries do not show it now is most likely their being late
-        if self._is_unknown(key):
+        # What never had the venue's number may still arrive where requests do not expire; only a person ends that.
+        may_end = record.order.venue_order_id or self._gateway.recv_window_ms is not None
+        if may_end and self._is_unknown(key):
             self._give_up(record)
 
     async def _case_of(self, key: str) -> tuple[_Case, int]:
@@ -312,7 +312,10 @@ class Synchroniser:
         case = self._cases.get(key)
         if case is None or case.since_ns != since:
             # Venue time read after the request ended is no earlier than the request's own timestamp.
-            deadline = now + int((self._rules.recv_window_s + self._rules.margin_s) * NS_PER_S)
+            window_ms = self._gateway.recv_window_ms
+            # Where no request is ever refused as too late, only a person decides, and not before patience ends.
+            window_s = self._rules.patience_s if window_ms is None else window_ms / 1_000
+            deadline = now + int((window_s + self._rules.margin_s) * NS_PER_S)
             case = _Case(since, deadline, deadline + int(self._rules.patience_s * NS_PER_S))
             self._cases[key] = case
         return case, now

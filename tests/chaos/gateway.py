@@ -19,7 +19,7 @@ from core.domain.instruments import Instrument
 from core.domain.market import BookSnapshot, PublicTrade, Ticker
 from core.domain.orders import TradingMode
 from core.domain.positions import Balance
-from core.execution.api.binance_api import BINANCE_ERRORS, BinanceDialect
+from core.execution.api.binance_api import BINANCE_ERRORS, RECV_WINDOW_MS, BinanceDialect
 from core.execution.api.gateway import (
     BalanceReport,
     GatewayError,
@@ -62,6 +62,7 @@ class SimGateway:
 
     venue = wire.VENUE
     mode = TradingMode.PRACTICE
+    recv_window_ms: int | None = RECV_WINDOW_MS
 
     def __init__(
         self,

@@ -277,6 +277,7 @@ def binance_profile() -> VenueProfile:
         BINANCE_LIMITS,
         BINANCE_FEE_RULE,
         options=_OPTIONS,
+        recv_window_ms=RECV_WINDOW_MS,
         errors=BINANCE_ERRORS,
         order_limit_codes=BINANCE_ORDER_LIMIT_CODES,
     )
@@ -309,6 +310,7 @@ def binance_practice_profile(rest: str, ws: str, ws_api: str) -> VenueProfile:
         BINANCE_LIMITS,
         BINANCE_FEE_RULE,
         options=_OPTIONS,
+        recv_window_ms=RECV_WINDOW_MS,
         urls=urls,
         practice=True,
         capabilities=Capabilities(dense_trade_ids=False),  # ids there count within each bar

@@ -161,8 +161,8 @@ class CcxtGateway:
         return self._monitor.status
 
     @property
-    def recv_window_ms(self) -> int:
-        """How long after its timestamp the venue still accepts an order."""
+    def recv_window_ms(self) -> int | None:
+        """How long after its timestamp the venue still accepts an order; None where it never refuses a late one."""
         return self._profile.recv_window_ms
 
     @property

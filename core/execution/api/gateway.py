@@ -214,6 +214,11 @@ class MarketGateway(Protocol):
 class ExchangeGateway(MarketGateway, Protocol):
     """A venue with an account."""
 
+    @property
+    def recv_window_ms(self) -> int | None:
+        """How long after its timestamp the venue still accepts an order; None where it never refuses a late one."""
+        ...
+
     async def fetch_balances(self) -> tuple[Balance, ...]:
         """Return all non-zero balances."""
         ...

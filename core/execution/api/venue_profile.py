@@ -135,7 +135,7 @@ class VenueProfile:
         urls: replaces entries of ccxt's `urls["api"]`; empty for the venue's own addresses.
         fee_rule: in which currency the venue takes its fees.
         practice: the addresses lead to the practice exchange on this machine.
-        recv_window_ms: how long after its timestamp the venue still accepts an order.
+        recv_window_ms: how long after its timestamp the venue still accepts an order; None where it does not say.
         stream_silence_s: after how many wall seconds without a message REST takes over.
         errors: the venue's own codes.
         order_limit_codes: codes by which it says that an account, not an address, sent too much.
@@ -148,7 +148,7 @@ class VenueProfile:
     options: Mapping[str, Any] = field(default_factory=dict)
     urls: Mapping[str, Any] = field(default_factory=dict)
     practice: bool = False
-    recv_window_ms: int = 3_000
+    recv_window_ms: int | None = None
     request_timeout_ms: int = 10_000
     stream_silence_s: float = 15.0
     ping_interval_s: float = 10.0

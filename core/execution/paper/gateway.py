@@ -38,6 +38,7 @@ from core.execution.paper.exchange import PaperExchange
 from core.execution.paper.feed import PaperFeed
 
 WATCH_FILE_S: Final = 0.5
+RECV_WINDOW_MS: Final = 3_000
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -127,6 +128,11 @@ class PaperGateway:
     def instruments(self) -> Mapping[str, Instrument]:
         """Tradable markets by unified symbol; filled by `connect`."""
         return self._market.instruments
+
+    @property
+    def recv_window_ms(self) -> int | None:
+        """As at a real venue; nothing travels on once its sender has ended."""
+        return RECV_WINDOW_MS
 
     @property
     def account_id(self) -> str:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from core.domain.money import ZERO, parse_decimal, plain
 from core.errors import UserError
 
+MOST_CLOCK_SKEW_MS = 1_000
+
 
 class Unit(StrEnum):
     """What the number of a limit counts."""
@@ -45,7 +47,8 @@ class RiskSettings:
         max_orders_per_second / max_orders_per_minute: orders sent, over all owners.
         max_cancels_per_minute: cancels sent, after which no new order follows.
         max_price_age_s: an older market price is none.
-        max_clock_skew_ms: largest difference from the venue's clock with which exposure may grow for real money.
+        max_clock_skew_ms: largest difference from the venue's clock with which exposure may grow for real money;
+            never above a second, so that nobody can switch the block off.
     """
 
     max_order_value: Decimal = Decimal(25_000)
@@ -69,6 +72,11 @@ class RiskSettings:
             value = getattr(self, setting.name)
             if (isinstance(value, Decimal) and not value.is_finite()) or value < 0:
                 raise UserError(f"The risk setting {setting.name} must not be {value}.", "Give a number from 0 up.")
+        if self.max_clock_skew_ms > MOST_CLOCK_SKEW_MS:
+            raise UserError(
+                f"The risk setting max_clock_skew_ms must not be {self.max_clock_skew_ms}.",
+                f"Give at most {MOST_CLOCK_SKEW_MS}: a clock that is further off always stops live trading.",
+            )
 
     def to_json(self) -> dict[str, object]:
         """Return a JSON object; decimals as text."""
@@ -78,6 +86,8 @@ class RiskSettings:
     def from_json(cls, payload: Mapping[str, object]) -> RiskSettings:
         """Read what `to_json` wrote, also by an earlier version: what it did not know has its default."""
         known = {name: _number(str(payload[name]), unit) for name, unit in UNITS.items() if name in payload}
+        if "max_clock_skew_ms" in known:  # an earlier version took any
+            known["max_clock_skew_ms"] = min(known["max_clock_skew_ms"], MOST_CLOCK_SKEW_MS)
         return cls(**known)  # type: ignore[arg-type]  # Decimal or int as the unit says
 
     def changed(self, name: str, text: str) -> RiskSettings:

@@ -38,6 +38,13 @@ def ask(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> tuple[
     return code, answer
 
 
+def test_the_clock_limit_cannot_be_switched_off(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, answer = ask(capsys, folder, "set", "max_clock_skew_ms=100000000")
+    assert code == 2
+    assert answer["error"] == "The risk setting max_clock_skew_ms must not be 100000000."
+    assert answer["remedy"] == "Give at most 1000: a clock that is further off always stops live trading."
+
+
 def test_limits_are_shown_set_and_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(capsys, folder, "show") == (0, {"settings": RiskSettings().to_json()})
     code, answer = ask(capsys, folder, "set", "max_daily_loss=500", "max_open_orders=60", "duplicate_window_s=2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -12,14 +13,15 @@ import pytest
 
 from app.commands.trade_commands import COMMANDS, CommandReader, perform
 from core.domain.order_plans import PlanDraft, PlanKind
-from core.domain.orders import OrderDraft, OrderState, OrderType
-from core.errors import UserError
+from core.domain.orders import OrderChange, OrderDraft, OrderState, OrderType
+from core.errors import RiskRefused, UserError
 from core.execution.executor import Executor
 
 ROOT = Path(__file__).parents[3]
 PLACE = {"command": "place", "id": 1, "symbol": "BTC/USDT", "side": "buy", "quantity": "0.01"}
 TWAP = {"command": "plan", "kind": "twap", "symbol": "BTC/USDT", "side": "buy", "quantity": "1"}
 EXIT = {**TWAP, "kind": "exit", "side": "sell"}
+REPLACE = {"command": "replace", "order": "maru-1", "price": "90"}
 
 
 class Heard:
@@ -69,6 +71,27 @@ async def test_a_line_that_could_be_read_in_two_ways_is_refused(line: str, why: 
     assert [answer["error"] for answer in told] == [why]
     assert told[0]["remedy"]
     assert executor.drafts == []
+
+
+class Refusing:
+    """Refuses every plan and every change, as the risk gate does."""
+
+    async def create_plan(self, draft: PlanDraft) -> Any:
+        raise RiskRefused("The plan would be refused: too large.", "Choose a smaller quantity, or wait.", "FAT_FINGER")
+
+    async def replace_order(self, key: str, change: OrderChange) -> Any:
+        raise RiskRefused("The changed order would be refused: no.", "The order stays as it was.", "PRICE_COLLAR")
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"), [({**TWAP, "slices": 2, "duration_s": 60}, "FAT_FINGER"), (REPLACE, "PRICE_COLLAR")]
+)
+async def test_what_risk_refuses_says_why_for_machines(request_: dict[str, Any], code: str) -> None:
+    told: list[dict[str, Any]] = []
+    await CommandReader(cast(Executor, Refusing()), told.append)._perform(json.dumps({"id": 4, **request_}))
+    (answer,) = told
+    assert set(answer) == {"id", "error", "remedy", "reason"}
+    assert (answer["id"], answer["reason"]) == (4, code)
 
 
 async def heard(request: dict[str, Any]) -> Any:

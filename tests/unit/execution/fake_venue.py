@@ -64,7 +64,7 @@ class FakeVenue:
     "lost_after", "bug"); `lag` makes the next n order queries answer "unknown"; `silent` keeps the stream quiet;
     `duplicate` sends every stream message twice; `fills_in_reports` leaves trades out of reports where
     False, `hide_trades` out of the list of own trades, which holds none from before `trades_from_ns`;
-    `skew_ns` is how far its clock is ahead of ours;
+    `skew_ns` is how far its clock is ahead of ours; `recv_window_ms` is None where it refuses no request as too old;
     `die` and `revive` take the whole venue away and bring it back. How the link does is told to `on_connection`.
     """
 
@@ -96,6 +96,7 @@ class FakeVenue:
         self.hide_trades = False
         self.trades_from_ns = 0
         self.skew_ns = 0
+        self.recv_window_ms: int | None = 3_000
         self.connect_error: GatewayError | None = None
         self.ticker_error: GatewayError | None = None
         self.calls: list[str] = []

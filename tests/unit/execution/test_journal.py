@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -42,6 +42,14 @@ def test_an_order_comes_back_as_it_went_in(journal: Journal) -> None:
     ]
     with pytest.raises(LookupError):
         journal.update_order(record("b"), OrderState.ACCEPTED, "x", 8)
+
+
+def test_every_connection_survives_a_power_cut(journal: Journal) -> None:
+    with ExitStack() as held:  # each is another one, as they are all held at once
+        for _ in range(3):
+            connection = held.enter_context(journal._engine.connect())
+            assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 2, "FULL"
+            assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
 
 
 def test_a_fill_order_and_position_are_written_together_or_not_at_all(journal: Journal) -> None:
@@ -164,7 +172,7 @@ async def test_a_task_that_outlives_its_program_writes_nothing(desk: Desk) -> No
     order = await executor.place_order(draft)
     await executor.stop()
     before = desk.journal.events(order.client_order_id)
-    with contextlib.suppress(UserError, GatewayError):
+    with suppress(UserError, GatewayError):
         await executor._manager.cancel(order.client_order_id)
     assert desk.journal.events(order.client_order_id) == before
     with pytest.raises(UserError, match="Trading has ended"):

@@ -301,6 +301,33 @@ def outside(desk: Desk) -> OutsideKill:
     return OutsideKill(desk.paths, fence, lock, lambda: nullcontext(desk.venue), desk.venue.clock)
 
 
+@pytest.mark.parametrize("acknowledged", [False, True])
+async def test_a_kill_from_outside_sells_only_beside_a_program_that_has_halted(desk: Desk, acknowledged: bool) -> None:
+    executor = await desk.start()  # holds the lock, and does not look at the fence
+    await executor.place_order(BUY)
+    resting = await executor.place_order(OrderDraft("ETH/USDT", Side.BUY, OrderType.LIMIT, Decimal(1), Decimal(9)))
+    sent = len(desk.venue.sent)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    kill = replace(outside(desk), sleep=sleep)
+    epoch = kill.fence.raise_epoch("killed", 1).epoch
+    kill.fence.acknowledge(epoch if acknowledged else epoch - 1)
+    report, path = await kill.run(epoch, flatten=True, reason="killed")
+    assert desk.venue.orders[resting.client_order_id].state is OrderState.CANCELED, "cancels wait for nobody"
+    assert report.flat is acknowledged
+    assert len(desk.venue.sent) - sent == len(report.sold) == int(acknowledged)
+    if acknowledged:
+        assert report.errors == []
+        return
+    assert sum(slept) >= kill.acknowledge_s == 10.0
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["errors"] == ["the trading program neither ended nor halted, so nothing was sold"]
+    assert not report.complete
+
+
 async def test_a_kill_from_outside_sells_nothing_that_an_earlier_one_sold(desk: Desk) -> None:
     desk.venue.free["BTC"] = Decimal(1)  # the account's own: without it the venue would refuse a second sale
     executor = await desk.start()

@@ -14,7 +14,7 @@ from core.clock import NS_PER_S
 from core.domain.market import BookSnapshot, Ticker
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
 from core.domain.orders import MANUAL_OWNER, OrderDraft, OrderState, OrderType, Side, TradingState
-from core.errors import UserError
+from core.errors import RiskRefused, UserError
 from core.events import Notice, PlanUpdated, Severity
 from core.execution import plan_runner
 from core.execution.api.gateway import DefinitiveReject, RetryableError
@@ -403,6 +403,20 @@ async def test_plans_that_could_only_fail_are_refused(
     with pytest.raises(UserError, match=words):
         await executor.create_plan(draft)
     assert executor.plans == ()
+    assert venue.sent == []
+    await executor.stop()
+    await task
+
+
+async def test_a_plan_that_risk_refuses_says_why_for_machines(desk: Desk, venue: FakeVenue) -> None:
+    executor, task = await running(desk)
+    with pytest.raises(RiskRefused, match="The plan would be refused") as refused:
+        await executor.create_plan(PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1_000), slices=10, duration_s=60))
+    assert refused.value.reason_code == "MAX_ORDER_VALUE"
+    await executor.kill()
+    with pytest.raises(RiskRefused, match="Trading is halted") as refused:
+        await executor.create_plan(PlanDraft(PlanKind.TWAP, BTC, Side.BUY, D(1), slices=10, duration_s=60))
+    assert refused.value.reason_code == "TRADING_HALTED"
     assert venue.sent == []
     await executor.stop()
     await task

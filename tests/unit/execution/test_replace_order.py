@@ -10,7 +10,7 @@ import pytest
 from core.clock import NS_PER_S
 from core.domain.market import Ticker
 from core.domain.orders import Order, OrderChange, OrderDraft, OrderState, OrderType, Side
-from core.errors import UserError
+from core.errors import RiskRefused, UserError
 from core.execution.api.gateway import RetryableError
 from core.execution.executor import Executor
 from tests.unit.execution.conftest import Desk
@@ -86,8 +86,9 @@ async def test_an_unconfirmed_cancel_is_followed_by_nothing(desk: Desk, venue: F
 
 async def test_a_change_that_risk_refuses_leaves_the_order_alone(desk: Desk, venue: FakeVenue) -> None:
     executor, former = await placed(desk)
-    with pytest.raises(UserError, match="would be refused"):
+    with pytest.raises(RiskRefused, match="would be refused") as refused:
         await executor.replace_order(former.client_order_id, OrderChange(limit_price=D(150)))
+    assert refused.value.reason_code == "PRICE_COLLAR"
     assert [o.state for o in venue.open_orders()] == [OrderState.ACCEPTED]
 
 

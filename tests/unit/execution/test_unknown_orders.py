@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from core.clock import NS_PER_S
+from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.orders import Intent, IntentSource, Order, OrderDraft, OrderState, OrderType, Side
 from core.errors import UserError
 from core.events import Notice
@@ -16,7 +17,8 @@ from core.execution.api.gateway import AmbiguousOutcome, DefinitiveReject, Retry
 from core.execution.executor import Executor
 from core.execution.order_manager import client_order_id
 from core.execution.records import OrderRecord
-from tests.unit.execution.conftest import Desk
+from core.execution.synchroniser import EvidenceRules
+from tests.unit.execution.conftest import FAST, Desk
 
 BUY = OrderDraft("BTC/USDT", Side.BUY, OrderType.MARKET, Decimal("0.5"))
 REST = OrderDraft("BTC/USDT", Side.BUY, OrderType.LIMIT, Decimal("0.5"), limit_price=Decimal(90))
@@ -102,6 +104,92 @@ async def test_trades_of_an_order_queries_do_not_show_keep_it_unknown(desk: Desk
     assert all(p.owner != "external" for p in executor.positions)  # its trade is not taken for somebody else's
     desk.venue.lag = 0
     await until(lambda: state_of(desk, order) is OrderState.FILLED)
+
+
+async def look_for_evidence(desk: Desk, draft: OrderDraft) -> tuple[Executor, Order]:
+    """Return an UNKNOWN order that was looked for once, and is too old by now to arrive; no loop of its own runs."""
+    desk.venue.submit_faults.append("lost_after")
+    desk.venue.silent = True
+    desk.venue.lag = 1_000_000
+    desk.options = replace(FAST, evidence=EvidenceRules())
+    executor = await desk.start()
+    order = await executor.place_order(draft)
+    await executor._sync.resolve_unknown()
+    desk.venue.clock.advance(10 * NS_PER_S)
+    assert state_of(desk, order) is OrderState.UNKNOWN
+    return executor, order
+
+
+async def test_an_order_seen_by_the_second_query_alone_is_no_lost_one(desk: Desk) -> None:
+    desk.venue.hide_trades = True
+    executor, order = await look_for_evidence(desk, BUY)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        desk.venue.lag = 0 if seconds >= 1.0 else desk.venue.lag  # queries have caught up after a second
+
+    executor._sync._sleep = sleep
+    await executor._sync.resolve_unknown()
+    assert state_of(desk, order) is OrderState.FILLED
+    assert slept == [1.0]
+
+
+async def test_an_order_seen_in_the_list_of_open_orders_alone_is_no_lost_one(desk: Desk) -> None:
+    executor, order = await look_for_evidence(desk, REST)
+    executor._sync._sleep = no_pause
+    await executor._sync.resolve_unknown()
+    assert state_of(desk, order) is OrderState.ACCEPTED
+
+
+async def no_pause(seconds: float) -> None:
+    """Take no time."""
+
+
+@pytest.mark.parametrize("window_ms", [1_000, 30_000])
+async def test_how_long_a_request_may_arrive_is_the_venues_own_word(desk: Desk, window_ms: int) -> None:
+    desk.venue.recv_window_ms = window_ms
+    desk.venue.submit_faults.append("lost_before")
+    executor = await desk.start()
+    order = await executor.place_order(BUY)
+    await executor._sync.resolve_unknown()
+    desk.venue.clock.advance((window_ms + 1_000) * NS_PER_MS)
+    await executor._sync.resolve_unknown()
+    assert state_of(desk, order) is OrderState.UNKNOWN
+    desk.venue.clock.advance(NS_PER_MS)
+    await executor._sync.resolve_unknown()
+    assert state_of(desk, order) is OrderState.EXPIRED
+
+
+async def test_where_requests_do_not_expire_only_a_person_ends_an_unknown_order(desk: Desk) -> None:
+    desk.venue.recv_window_ms = None
+    desk.venue.submit_faults.append("lost_before")
+    executor = await desk.start()
+    order = await executor.place_order(BUY)
+    await executor._sync.resolve_unknown()
+    desk.venue.clock.advance(60 * NS_PER_S)
+    with pytest.raises(UserError, match="may still arrive"):
+        await executor.declare_gone(order.client_order_id)
+    desk.venue.clock.advance(3_600 * NS_PER_S)
+    await executor._sync.resolve_unknown()
+    assert state_of(desk, order) is OrderState.UNKNOWN
+    gone = await executor.declare_gone(order.client_order_id)
+    assert (gone.state, gone.reason_code) == (OrderState.EXPIRED, "DECLARED_GONE")
+
+
+async def test_where_requests_do_not_expire_what_the_venue_once_had_is_gone_without_a_person(desk: Desk) -> None:
+    desk.venue.recv_window_ms = None
+    executor = await desk.start()
+    order = await executor.place_order(REST)
+    del desk.venue.orders[order.client_order_id]
+    desk.venue.clock.advance(10 * NS_PER_S)
+    await executor.reconcile_now()
+    await executor._sync.resolve_unknown()
+    desk.venue.clock.advance(3_600 * NS_PER_S)
+    await executor._sync.resolve_unknown()
+    record = desk.journal.order(order.client_order_id)
+    assert record is not None
+    assert record.order.reason_code == "GONE_AT_VENUE"
 
 
 async def test_failed_queries_prove_nothing(desk: Desk) -> None:

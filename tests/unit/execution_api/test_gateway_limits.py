@@ -20,9 +20,9 @@ from core.events import ConnectionState, ConnectionStatus
 from core.execution.api import link_probe
 from core.execution.api.ccxt_gateway import CcxtGateway, Credentials
 from core.execution.api.circuit_breaker import BreakerState
-from core.execution.api.gateway import NoAnswer, OrderRequest, RetryableError
+from core.execution.api.gateway import NoAnswer, OrderRequest, RetryableError, SendRevoked
 from core.execution.api.rate_limiter import LimitKind
-from core.execution.api.request_budget import BudgetRegistry
+from core.execution.api.request_budget import BudgetRegistry, Lane
 from core.execution.error_handler import Operation
 from tests.unit.execution_api import venue_double
 from tests.unit.execution_api.venue_double import KEY, SECRET, VenueDouble, refusing
@@ -113,6 +113,29 @@ async def test_the_limits_are_the_venues_own_and_its_figures_count(
         await gateway.cancel_order(BTC, "maru-1")  # 900 of 1,000 may be used, and a cancel may use all of it
     finally:
         await gateway.close()
+
+
+async def test_an_order_stopped_while_it_waits_for_its_turn_never_leaves(
+    gateway: CcxtGateway, venue: VenueDouble
+) -> None:
+    stopped = False
+    asked: list[bool] = []
+
+    def may_send() -> bool:
+        asked.append(not stopped)
+        return not stopped
+
+    gateway._client.limiter.account.pause(Lane.SUBMIT, 0.2)
+    sending = asyncio.create_task(gateway.submit_order(replace(ORDER, may_send=may_send)))
+    await asyncio.sleep(0.05)
+    assert not sending.done()
+    stopped = True
+    with pytest.raises(SendRevoked, match="trading was stopped"):
+        await sending
+    assert venue.sent("POST /api/v3/order") == []
+    assert asked == [False], "asked once, after the wait"
+    await gateway.submit_order(ORDER)
+    assert len(venue.sent("POST /api/v3/order")) == 1
 
 
 async def test_links_of_one_process_share_the_budget_of_their_address(

@@ -61,7 +61,7 @@ async def test_limit_order_is_sent_exactly_as_given(gateway: CcxtGateway, venue:
         "timeInForce": "GTC",
     }
     assert sent[0]["newClientOrderId"] == "maru-1"
-    assert int(sent[0]["recvWindow"]) <= 3_000
+    assert int(sent[0]["recvWindow"]) == gateway.recv_window_ms == 3_000  # what is waited for is what was sent
     assert (report.state, report.client_order_id, report.venue_order_id) == (OrderState.ACCEPTED, "maru-1", "1")
     assert (report.quantity, report.limit_price, report.filled_quantity) == (D("0.00123"), D("60000.01"), D(0))
 

@@ -51,6 +51,11 @@ def test_fractions_are_per_cent() -> None:
     [
         ("max_order_value", None, "Value of one order: enter a number."),
         ("max_open_orders", D("2.5"), "Open orders: enter a whole number."),
+        (
+            "max_clock_skew_ms",
+            D(1_001),
+            "Difference of the clocks: Give at most 1000: a clock that is further off always stops live trading.",
+        ),
         ("max_order_value", D(-1), "Value of one order: Give a number from 0 up."),
         ("max_price_age_s", D(-1), "Age of the market price: Give a number from 0 up."),
     ],

@@ -71,6 +71,22 @@ def test_senseless_changes_are_refused_in_a_sentence(name: str, text: str, said:
     assert said in str(caught.value)
 
 
+def test_the_block_of_a_wrong_clock_cannot_be_switched_off() -> None:
+    assert RiskSettings(max_clock_skew_ms=1_000).max_clock_skew_ms == 1_000
+    for too_much in (1_001, 100_000_000):
+        with pytest.raises(UserError, match=f"max_clock_skew_ms must not be {too_much}.* at most 1000"):
+            ODD.changed("max_clock_skew_ms", str(too_much))
+    with pytest.raises(UserError, match="max_clock_skew_ms"):
+        replace(ODD, max_clock_skew_ms=1_001)
+
+
+@pytest.mark.parametrize(("stored", "read"), [(100_000_000, 1_000), (1_001, 1_000), (999, 999)])
+def test_what_an_earlier_version_let_through_is_read_as_the_most_there_is(stored: int, read: int) -> None:
+    assert RiskSettings.from_json({**ODD.to_json(), "max_clock_skew_ms": stored}) == replace(
+        ODD, max_clock_skew_ms=read
+    )
+
+
 def test_differences_and_what_is_looser() -> None:
     after = replace(ODD, max_order_value=D(1), max_open_orders=6, duplicate_window_s=9)
     assert ODD.differences(after) == {

@@ -88,6 +88,10 @@ async def test_the_market_that_prices_the_fees_is_followed_too(paper: Paper) -> 
     assert [(fill.fee, fill.fee_currency) for fill in report.fills] == [(D("0.01"), "ETH")]  # at 10 USDT each
 
 
+async def test_an_order_that_never_arrived_can_be_proven_lost_as_at_a_real_venue(paper: Paper) -> None:
+    assert (await paper.connected()).recv_window_ms == 3_000
+
+
 async def test_what_is_stopped_on_the_way_never_arrives(paper: Paper) -> None:
     gateway = await paper.connected()
     with pytest.raises(SendRevoked):
