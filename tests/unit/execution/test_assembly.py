@@ -213,7 +213,9 @@ def test_a_user_without_a_home_has_one_folder_too(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, str(tmp_path / name))
         found.add(runtime_folder())
     assert found == {tmp_path / f"maru-runtime-{os.getuid()}"}
-    ExecutorLock(runtime_folder(), "k").acquire()
+    lock = ExecutorLock(runtime_folder(), "k")
+    lock.acquire()
+    lock.release()
     assert runtime_folder().stat().st_mode & 0o777 == 0o700
 
 
