@@ -19,17 +19,13 @@ from core.domain.order_plans import OrderPlan, PlanDraft
 from core.domain.orders import STOP_REASON, Intent, Order, OrderChange, OrderDraft, TradingState
 from core.domain.positions import Ownership, Position
 from core.errors import UserError
-from core.events import (
-    AccountOpened,
-    BooksTold,
-    EventSink,
-    PositionChanged,
-)
+from core.events import AccountOpened, BooksTold, EventSink, PositionChanged
 from core.execution.account import AccountBook
 from core.execution.api.gateway import ExchangeGateway, GatewayError
 from core.execution.backoff import Backoff
 from core.execution.book_keeper import BookKeeper
 from core.execution.books import BookCheck, check_books
+from core.execution.copy_watch import CopyWatch
 from core.execution.executor_options import ExecutorOptions
 from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
@@ -212,6 +208,7 @@ class Executor:
             answer_s=self._options.settle_s,
         )
         self._manager.claim = self._import_kills
+        self._manager.on_stranded = CopyWatch(self._control, sink).met
         self._manager.on_unpriced = self._mark_watcher.price_currency
         self._shown_marks: dict[str, Decimal | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()

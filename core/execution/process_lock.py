@@ -26,7 +26,7 @@ else:
 
 _LOCK_POLL_S = 0.05
 _LOCK_TRIES = 4
-_PLACE = "Library/Application Support/maru/locks" if sys.platform == "darwin" else ".local/state/maru/locks"
+_HOME = ("Library", "Application Support") if sys.platform == "darwin" else (".local", "state")
 _SHARED = "/tmp"  # not tempfile's, which follows TMPDIR; `_require_own` refuses what others put there
 
 
@@ -47,7 +47,7 @@ def runtime_folder() -> Path:
     home = _home_of(os.getuid())
     if home is None:  # as in a container that runs under a bare number
         return Path(_SHARED) / f"maru-runtime-{os.getuid()}"
-    return home / _PLACE
+    return home.joinpath(*_HOME, "maru", "locks")
 
 
 class ExecutorRuns(UserError):
