@@ -46,6 +46,7 @@ class BookKeeper:
         sink: EventSink,
         wall: Clock,
         options: ExecutorOptions,
+        jitter: random.Random,
         strategy_symbols: Callable[[], set[str]],
     ) -> None:
         self._gateway = gateway
@@ -57,7 +58,7 @@ class BookKeeper:
         self._wall = wall
         self._options = options
         self._strategy_symbols = strategy_symbols
-        self._jitter = random.Random(0)
+        self._jitter = jitter
         self._comparing = asyncio.Lock()
         self._reading = asyncio.Lock()  # of the balances
         self._wishes = self._served = 0

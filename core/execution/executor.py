@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
@@ -47,6 +46,7 @@ from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
+from core.jitter import new_jitter
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
@@ -93,18 +93,15 @@ class Executor:
         self._wall = wall
         self._new_id = new_id
         self._options = options or ExecutorOptions()
-        self._jitter = random.Random(0)  # one for all loops: what was cut together must not come back together
+        # One for all loops: what was cut together must not come back together.
+        self._jitter = new_jitter(self._options.jitter_seed)
         self._marks = Marks(wall)
         self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
         self._control = TradingControl(journal, fence, self._manager, sink, wall)
         self._account = AccountBook(journal, self._manager, self._marks, market)
         self._sync = Synchroniser(gateway, journal, self._manager, sink, wall, asyncio.sleep, self._options.evidence)
         self._mark_watcher = MarkWatcher(
-            gateway,
-            self._marks,
-            self._spawn,
-            max_age_s=self._options.mark_max_age_s,
-            backoff=self._new_backoff,
+            gateway, self._marks, self._spawn, max_age_s=self._options.mark_max_age_s, backoff=self._new_backoff
         )
         self._keeper = BookKeeper(
             gateway,
@@ -115,6 +112,7 @@ class Executor:
             sink,
             wall,
             self._options,
+            self._jitter,
             strategy_symbols=lambda: self._runner.symbols,
         )
         self._desk = OrderDesk(
@@ -152,6 +150,7 @@ class Executor:
             wall=wall,
             spawn=self._spawn,
             bar_processed=bar_processed,
+            jitter=self._jitter,
         )
         self._positions = PositionDesk(journal, self._manager, self._marks, gateway, wall)
         self._ownership = OwnershipDesk(

@@ -103,6 +103,7 @@ class StrategyRunner:
         wall: Clock,
         spawn: Spawn,
         bar_processed: BarHook | None,
+        jitter: random.Random,
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -115,7 +116,7 @@ class StrategyRunner:
         self._spawn = spawn
         self._bar_processed = bar_processed
         self._entries: dict[str, _Entry] = {}
-        self._jitter = random.Random(0)
+        self._jitter = jitter
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
         self._heard: dict[FeedKey, asyncio.Event] = {}
         # Held while the orders of a failed strategy are cancelled; waiters come in order, so `settle` comes last.
