@@ -199,6 +199,7 @@ class CcxtGateway:
         self._monitor.opened()
         self._sync.tell()
         self._probe.start()
+        self._client.tell_breaker()  # while the link was being opened nobody could be told
 
     async def close(self) -> None:
         """Close every socket within 3 s; idempotent."""
