@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from core.execution.api.gateway import (
     MarketGateway,
     RetryableError,
 )
+from core.jitter import new_jitter
 
 T = TypeVar("T")
 # Takes final candles for storage, must not block. Whose market they are of is known to whoever opened the gateway: its
@@ -92,7 +92,7 @@ class MarketFeed:
         append: CandleAppender | None = None,
         history_bars: int = HISTORY_BARS,
         backoff: Backoff | None = None,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         """Prepare a feed; `run` starts it.
 
@@ -104,7 +104,7 @@ class MarketFeed:
             append: takes history and final candles for storage.
             history_bars: bars loaded before streaming.
             backoff: pauses between attempts.
-            seed: of the spread of the pauses.
+            seed: of the spread of the pauses; None draws one.
         """
         self._gateway = gateway
         self._market = (symbol, timeframe)
@@ -112,7 +112,7 @@ class MarketFeed:
         self._append = append
         self._history_bars = history_bars
         self._backoff = backoff or Backoff()
-        self._random = random.Random(seed)
+        self._random = new_jitter(seed)
         self._switched = asyncio.Event()
 
     @property

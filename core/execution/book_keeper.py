@@ -46,6 +46,7 @@ class BookKeeper:
         sink: EventSink,
         wall: Clock,
         options: ExecutorOptions,
+        jitter: random.Random,
         strategy_symbols: Callable[[], set[str]],
         bears: Callable[[UserError], bool],
     ) -> None:
@@ -59,7 +60,7 @@ class BookKeeper:
         self._options = options
         self._strategy_symbols = strategy_symbols
         self._bears = bears
-        self._jitter = random.Random(0)
+        self._jitter = jitter
         self._comparing = asyncio.Lock()
         self._reading = asyncio.Lock()  # of the balances
         self._wishes = self._served = 0

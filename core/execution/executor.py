@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import uuid
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
@@ -25,6 +24,7 @@ from core.execution.api.gateway import ExchangeGateway, GatewayError
 from core.execution.backoff import Backoff
 from core.execution.book_keeper import BookKeeper
 from core.execution.books import BookCheck, check_books
+from core.execution.copy_watch import CopyWatch
 from core.execution.executor_options import ExecutorOptions
 from core.execution.fence import Fence
 from core.execution.foreign_kill import import_kill_files
@@ -47,6 +47,7 @@ from core.execution.strategy_runner import BarHook, StrategyRunner
 from core.execution.synchroniser import Synchroniser
 from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
+from core.jitter import new_jitter
 from core.signals.risk_management import RiskManager, RiskSettings
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
@@ -93,8 +94,9 @@ class Executor:
         self._wall = wall
         self._new_id = new_id
         self._options = options or ExecutorOptions()
-        self._jitter = random.Random(0)  # one for all loops: what was cut together must not come back together
         self._loops = Loops(self._bears, self._tell_failure)
+        # One for all loops: what was cut together must not come back together.
+        self._jitter = new_jitter(self._options.jitter_seed)
         self._marks = Marks(wall)
         self._manager = OrderManager(gateway, journal, fence, wall, sink, self._marks)
         self._control = TradingControl(journal, fence, self._manager, sink, wall)
@@ -116,6 +118,7 @@ class Executor:
             sink,
             wall,
             self._options,
+            self._jitter,
             strategy_symbols=lambda: self._runner.symbols,
             bears=self._bears,
         )
@@ -154,6 +157,7 @@ class Executor:
             wall=wall,
             spawn=self._loops.spawn,
             bar_processed=bar_processed,
+            jitter=self._jitter,
         )
         self._positions = PositionDesk(journal, self._manager, self._marks, gateway, wall)
         self._ownership = OwnershipDesk(
@@ -211,6 +215,7 @@ class Executor:
         )
         self._runner.release = self._ownership.release
         self._manager.claim = self._import_kills
+        self._manager.on_stranded = CopyWatch(self._control, sink).met
         self._manager.on_unpriced = self._mark_watcher.price_currency
         self._shown_marks: dict[str, Decimal | None] = {}
         self._stopping: asyncio.Task[None] | None = None

@@ -9,7 +9,11 @@ from core.execution.synchroniser import EvidenceRules
 
 @dataclass(frozen=True, slots=True)
 class ExecutorOptions:
-    """Intervals and patience, seconds. The defaults are for real venues, tests shorten them."""
+    """Intervals and patience, seconds. The defaults are for real venues, tests shorten them.
+
+    Attributes:
+        jitter_seed: of the spread of pauses; None draws one (`core.jitter`).
+    """
 
     reconcile_s: float = 10.0
     cash_s: float = 45.0
@@ -22,4 +26,5 @@ class ExecutorOptions:
     backoff_s: float = 0.5
     backoff_max_s: float = 30.0
     cancel_attempts: int = 3
+    jitter_seed: int | None = None
     evidence: EvidenceRules = field(default_factory=EvidenceRules)

@@ -34,7 +34,7 @@ from core.execution.records import (
     StrategyRecord,
     TradingStateRecord,
 )
-from core.persistence.engine import database_errors, open_engine, replacing
+from core.persistence.engine import HURRIED_MS, Patience, database_errors, open_engine, replacing
 from core.persistence.models import (
     CommandRow,
     EquityRow,
@@ -92,7 +92,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._engine = open_engine(path, synchronous="FULL")
+        self._patience = Patience()
+        self._engine = open_engine(path, synchronous="FULL", patience=self._patience)
         self._snapshot: sa.Connection | None = None
         self._closed = False
         self.order_changes = 0
@@ -103,6 +104,16 @@ class Journal:
         """Close the file; idempotent. Nothing is written afterwards: another program may have taken over."""
         self._closed = True
         self._engine.dispose()
+
+    @contextmanager
+    def hurry(self, busy_ms: int = HURRIED_MS) -> Iterator[None]:
+        """Give up after `busy_ms` per statement, not after seconds, where another program locks the file.
+
+        For what must not be held up, such as STOP: waiting for the lock stops the whole event loop. Holds across
+        awaits, for everything that uses the journal meanwhile; blocks may overlap.
+        """
+        with self._patience.hurry(busy_ms):
+            yield
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:

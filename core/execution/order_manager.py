@@ -82,6 +82,7 @@ class OrderManager:
     Attributes:
         armed_epoch: fence epoch at which orders may be sent.
         claim: asked to import what another process of ours sent, when an order of our making is not in the books.
+        on_stranded: told of every order of our making that is in no book, claimed by nobody, before it is adopted.
         on_unpriced: told (currency, quote) where a fee could not be converted, so that a price is found for the next.
     """
 
@@ -98,6 +99,7 @@ class OrderManager:
         self._book = ""
         self.armed_epoch = 0
         self.claim: Callable[[], None] = lambda: None
+        self.on_stranded: Callable[[OrderReport], None] = lambda report: None
         self.on_unpriced: Callable[[str, str], None] = lambda currency, quote: None
         # Unsettled orders, and the newest settled ones for late reports; older ones are found in the journal.
         self._records: dict[str, OrderRecord] = {}
@@ -419,6 +421,8 @@ class OrderManager:
 
     def adopt(self, report: OrderReport) -> Order:
         """Take an order of somebody else into the books, under the owner "external"."""
+        if is_ours(report.client_order_id):
+            self.on_stranded(report)  # first: once it is in the books, nothing tells that it was a stranger
         now = self._wall.now_ns()
         taken = not report.client_order_id or self.record(report.client_order_id) is not None
         key = f"ext-{report.venue_order_id}" if taken else report.client_order_id

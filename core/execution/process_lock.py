@@ -10,7 +10,6 @@ import json
 import os
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,26 +22,32 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+    import pwd
 
 _LOCK_POLL_S = 0.05
 _LOCK_TRIES = 4
-_LINUX = sys.platform.startswith("linux")
+_HOME = ("Library", "Application Support") if sys.platform == "darwin" else (".local", "state")
+_SHARED = "/tmp"  # not tempfile's, which follows TMPDIR; `_require_own` refuses what others put there
 
 
 def runtime_folder() -> Path:
-    """Return the folder of the user's lock files: `MARU_RUNTIME_DIR`, else the platform's own place."""
+    """Return the folder of the user's lock files: `MARU_RUNTIME_DIR`, else one that only the user decides about.
+
+    Never a session's own (`XDG_RUNTIME_DIR`, `TMPDIR`, `HOME`): a service, a cron job or a remote shell has others than
+    the desktop, and two locks keep nobody from trading twice. Nor the shared folder of temporary files where there is
+    a home: services are given one of their own, and it is cleaned.
+    """
     override = os.environ.get("MARU_RUNTIME_DIR")
     if override:
         return Path(override)
-    if _LINUX:
-        session = os.environ.get("XDG_RUNTIME_DIR")
-        if session and Path(session).is_dir():
-            return Path(session) / "maru"
-        # Containers and cron have no session folder; the lock must still be one per user. platformdirs would warn.
-        return Path(tempfile.gettempdir()) / f"maru-runtime-{os.getuid()}"
-    from platformdirs import user_runtime_path
+    if sys.platform == "win32":
+        from platformdirs import user_data_path
 
-    return user_runtime_path("maru", appauthor=False)
+        return user_data_path("maru", appauthor=False) / "locks"
+    home = _home_of(os.getuid())
+    if home is None:  # as in a container that runs under a bare number
+        return Path(_SHARED) / f"maru-runtime-{os.getuid()}"
+    return home.joinpath(*_HOME, "maru", "locks")
 
 
 class ExecutorRuns(UserError):
@@ -147,9 +152,13 @@ def _lock_soon(file: IO[bytes]) -> bool:
 
 
 def _is_free(path: Path) -> bool:
-    if not path.exists():
-        return True
-    with path.open("a+b") as file:
+    try:
+        if not path.exists():
+            return True
+        file = path.open("a+b")
+    except OSError:
+        return False  # who may not look cannot know that nobody trades
+    with file:
         if not _try_lock(file):
             return False
         _unlock(file)
@@ -193,6 +202,13 @@ if sys.platform == "win32":
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 
 else:
+
+    def _home_of(user_id: int) -> Path | None:
+        """Return a user's home as the system knows it, whatever the environment says; None where it knows none."""
+        try:
+            return Path(pwd.getpwuid(user_id).pw_dir)
+        except KeyError:
+            return None
 
     def _try_lock(file: IO[bytes]) -> bool:
         try:

@@ -149,10 +149,10 @@ class RiskWatch:
         self._sink(Notice(Severity.INFO, "Drawdown and today's loss are measured anew from now"))
 
     def _begin_day(self) -> None:
-        """Let everything pass again on the day after the one whose loss reached the limit."""
+        """Let everything pass again on the day after the one whose loss reached the limit, unless a copy forbids it."""
         losses = self._account.losses
         if losses.known.reduced_day not in (None, self._account.today):
-            self._control.resume(NEW_DAY_REASON)
+            self._control.resume(NEW_DAY_REASON, reduced_for=DAILY_LOSS_REASON)
             losses.mark_reduced(None)
 
     def _cannot_value(self) -> bool:

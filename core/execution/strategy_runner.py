@@ -107,6 +107,7 @@ class StrategyRunner:
         wall: Clock,
         spawn: Spawn,
         bar_processed: BarHook | None,
+        jitter: random.Random,
     ) -> None:
         self._gateway = gateway
         self._journal = journal
@@ -121,7 +122,7 @@ class StrategyRunner:
         self.release: Callable[[Iterable[str]], None] = lambda strategy_ids: None
         self._entries: dict[str, _Entry] = {}
         self._deciding: dict[str, tuple[_Entry, ModelStrategy]] = {}  # who decided an intent that is on its way
-        self._jitter = random.Random(0)
+        self._jitter = jitter
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
         self._heard: dict[FeedKey, asyncio.Event] = {}
         # Held while the orders of a failed strategy are cancelled; waiters come in order, so `settle` comes last.

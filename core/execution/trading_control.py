@@ -17,6 +17,7 @@ from core.execution.records import TradingStateRecord
 _log = logging.getLogger(__name__)
 
 DRAWDOWN_REASON = "the drawdown limit was reached"  # why trading is halted where the program did it by itself
+COPY_REASON = "another copy of Maru trades with this key"  # why it is reduced until a person re-arms
 
 
 def halted_by(fence: FenceState) -> TradingStateRecord:
@@ -148,7 +149,7 @@ class TradingControl:
             self._unacknowledged = False
 
     def reduce(self, reason: str) -> bool:
-        """Let only orders that reduce a position pass; a halt stays one.
+        """Let only orders that reduce a position pass; a halt stays one, and a newer reason replaces an older one.
 
         Returns:
             Whether that is new.
@@ -156,10 +157,12 @@ class TradingControl:
         Raises:
             UserError: the journal cannot be written.
         """
-        return self._change(TradingState.ACTIVE, TradingState.REDUCING, reason)
+        if self.state is TradingState.HALTED or (self.state is TradingState.REDUCING and self.record.reason == reason):
+            return False
+        return self._change(TradingState.REDUCING, reason)
 
-    def resume(self, reason: str) -> bool:
-        """Let everything pass again after `reduce`; a halt ends only by `rearm`.
+    def resume(self, reason: str, *, reduced_for: str) -> bool:
+        """Let everything pass again after `reduce` for that very reason; a halt ends only by `rearm`.
 
         Returns:
             Whether that is new.
@@ -167,7 +170,9 @@ class TradingControl:
         Raises:
             UserError: the journal cannot be written.
         """
-        return self._change(TradingState.REDUCING, TradingState.ACTIVE, reason)
+        if self.state is not TradingState.REDUCING or self.record.reason != reduced_for:
+            return False
+        return self._change(TradingState.ACTIVE, reason)
 
     def rearm(self, reason: str) -> None:
         """Allow trading again, by explicit request: at the epoch whose halt this executor knows, never at a later one.
@@ -184,9 +189,7 @@ class TradingControl:
             )
         self._set(TradingStateRecord(TradingState.ACTIVE, reason, epoch, now))
 
-    def _change(self, before: TradingState, after: TradingState, reason: str) -> bool:
-        if self._record.state is not before:
-            return False
+    def _change(self, after: TradingState, reason: str) -> bool:
         self._set(TradingStateRecord(after, reason, self._manager.armed_epoch, self._wall.now_ns()))
         return True
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from core.errors import UserError
 
 BUSY_TIMEOUT_MS = 5_000
+HURRIED_MS = 50
 
 # SQLite's own error names (PEP 249 classes are too coarse) -> what a person reads and does.
 _SENTENCES: dict[str, tuple[str, str]] = {
@@ -66,12 +67,34 @@ def replacing(row: type[Any], *keys: str) -> sa.Executable:
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
-def open_engine(path: Path, *, synchronous: Literal["FULL", "NORMAL"]) -> sa.Engine:
+class Patience:
+    """How long an engine's statements wait for a lock of somebody else; a statement blocks its whole thread."""
+
+    def __init__(self) -> None:
+        self._hurried: list[int] = []
+
+    @property
+    def ms(self) -> int:
+        """Milliseconds, now."""
+        return min(self._hurried, default=BUSY_TIMEOUT_MS)
+
+    @contextmanager
+    def hurry(self, ms: int) -> Iterator[None]:
+        """Wait no longer than this while the block runs; blocks may overlap in any order, the shortest wait counts."""
+        self._hurried.append(ms)
+        try:
+            yield
+        finally:
+            self._hurried.remove(ms)
+
+
+def open_engine(path: Path, *, synchronous: Literal["FULL", "NORMAL"], patience: Patience | None = None) -> sa.Engine:
     """Open a SQLite file in WAL mode.
 
     Args:
         path: the file; its folder must exist.
         synchronous: FULL makes every commit survive a power cut, NORMAL every crash of the process.
+        patience: asked whenever a connection is used; without one it is `BUSY_TIMEOUT_MS`.
     """
     engine = sa.create_engine(f"sqlite+pysqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000})
 
@@ -82,5 +105,14 @@ def open_engine(path: Path, *, synchronous: Literal["FULL", "NORMAL"]) -> sa.Eng
         cursor.execute(f"PRAGMA synchronous={synchronous}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
+
+    if patience is not None:
+
+        @event.listens_for(engine, "checkout")
+        def _hurry(connection: Any, record: Any, _proxy: Any) -> None:
+            ms = patience.ms
+            if record.info.get("busy_ms", BUSY_TIMEOUT_MS) != ms:
+                connection.execute(f"PRAGMA busy_timeout={ms}")
+                record.info["busy_ms"] = ms
 
     return engine

@@ -34,7 +34,7 @@ from tests.chaos.virtual_loop import PROCESS, VirtualLoop
 if TYPE_CHECKING:
     from tests.chaos.venue import SimVenue
 
-OPTIONS = ExecutorOptions()
+OPTIONS = ExecutorOptions(jitter_seed=0)  # a schedule must replay itself
 RISK = RiskSettings()
 
 

@@ -51,6 +51,12 @@ class Place:
         self.started.append(process)
         return process
 
+    def rearm(self, folder: str) -> None:
+        """A person decides to trade beside the other copy."""
+        command = [sys.executable, str(ROOT / "main.py"), "rearm", "--yes", "--data-dir", str(self.root / folder)]
+        environment = {**os.environ, "MARU_RUNTIME_DIR": str(self.root / "locks")}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+
     def write(self, file: str, **changes: str) -> None:
         content = {**dataclasses.asdict(self.endpoints), **changes}
         (self.root / file).write_text(
@@ -151,11 +157,21 @@ def test_a_second_program_with_the_key_refuses_in_every_folder_until_the_first_h
     assert ask(first, id=2, command="state")["orders"][0]["order"] == resting["order"]  # it was not disturbed
     first.kill()
     first.communicate()
-    second = place.trade("b")  # free at once, and with another folder what is there is somebody else's
-    assert buy(second, 7, mark * 0.96)["state"] == "accepted"
+    second = place.trade("b")  # free at once, but the order that is there is one of another copy
+    denied = buy(second, 7, mark * 0.96)
+    assert (denied["state"], denied["reason"]) == ("denied", "TRADING_STATE_REDUCING")
+    assert place.orders() == before
+    end(second)
+    second = place.trade("b")  # neither does a restart help
+    assert buy(second, 8, mark * 0.96)["state"] == "denied"
+    end(second)
+    place.rearm("b")
+    second = place.trade("b")
+    assert buy(second, 9, mark * 0.96)["state"] == "accepted"
     refused(place.trade("a"), WITH_KEY, second.pid)
     end(second)
     third = place.trade("a")
+    assert buy(third, 2, mark * 0.95)["state"] == "denied"  # what the other folder placed is a copy's here
     assert [order["order"] for order in ask(third, id=3, command="state")["orders"]].count(resting["order"]) == 1
     assert end(third)["orders_match"]
     assert [order["status"] for order in place.orders()] == ["NEW", "NEW"]

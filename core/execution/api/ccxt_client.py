@@ -18,7 +18,7 @@ from core.clock import NS_PER_S
 from core.events import ConnectionState
 from core.execution.api.ccxt_exchange import Credentials, build_exchange
 from core.execution.api.ccxt_loader import load_exchange_class
-from core.execution.api.circuit_breaker import CircuitBreaker
+from core.execution.api.circuit_breaker import BreakerState, CircuitBreaker
 from core.execution.api.connection_monitor import ConnectionMonitor
 from core.execution.api.gateway import AmbiguousOutcome, GatewayError, NoAnswer, RetryableError
 from core.execution.api.loopback import open_session
@@ -75,7 +75,7 @@ class CcxtClient:
         self._session: Any = None
         self._facts: ContextVar[HttpFacts] = ContextVar("facts")
         self._raw_handlers: list[RawHandler] = []
-        self.breaker = CircuitBreaker(self._on_breaker)
+        self.breaker = CircuitBreaker(self._on_breaker, budgets.breaker(profile.ccxt_id, profile.host))
         address = budgets.address(profile.ccxt_id, profile.host)
         owner = "" if credentials is None else hashlib.sha256(credentials.api_key.encode()).hexdigest()[:16]
         self.limiter = RateLimiter(budgets, address, budgets.account(profile.ccxt_id, profile.host, owner))
@@ -91,13 +91,14 @@ class CcxtClient:
         """
         base = await asyncio.get_running_loop().run_in_executor(None, load_exchange_class, self._profile.ccxt_id)
         self._session = open_session(loopback_only=self._profile.practice)
-        self.breaker.reset()
+        self.breaker.join()
         self.exchange = build_exchange(base, self._profile, self._credentials, self._session, self)
 
     async def close(self) -> None:
         """Close streams and session within `CLOSE_TIMEOUT_S` each, also where a cancel arrives; idempotent."""
         exchange, self.exchange = self.exchange, None
         session, self._session = self._session, None
+        self.breaker.leave()
         try:
             if exchange is not None:
                 exchange.timeout_on_exit = 0
@@ -246,6 +247,11 @@ class CcxtClient:
         if self.limiter.address.ban_left_s > 0:
             self._monitor.rest(ConnectionState.DEGRADED, self.limiter.address.ban_detail)
             self._monitor.doubt()
+
+    def tell_breaker(self) -> None:
+        """Tell the monitor where calls are held back already: another link to the venue saw it fail."""
+        if self.breaker.state is not BreakerState.CLOSED:
+            self._on_breaker(True)
 
     def _on_breaker(self, is_open: bool) -> None:
         self._monitor.hold(is_open)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -60,6 +59,7 @@ from core.execution.api.trade_stream import PAGE
 from core.execution.api.venue_clock import VenueClock
 from core.execution.api.venue_profile import VenueProfile
 from core.execution.error_handler import Operation
+from core.jitter import new_jitter
 
 STALE_TIMESTAMP_CODES = frozenset({"-1021"})
 TRADES_PER_PAGE = 1_000
@@ -84,7 +84,7 @@ class CcxtGateway:
         on_connection: Callable[[ConnectionStatus], None] | None = None,
         link: str = "orders",
         budgets: BudgetRegistry | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         key_guard: KeyGuard | None = None,
     ) -> None:
         """Bind a gateway to a venue and a mode; connects nothing yet.
@@ -98,7 +98,7 @@ class CcxtGateway:
             on_connection: told about every change of the link, on the gateway's thread.
             link: "orders" or "market".
             budgets: what may be sent, shared with the other links of this process; one of its own where None.
-            seed: of the jitter of pauses.
+            seed: of the jitter of pauses; None draws one.
             key_guard: asked before the key is used; a LIVE gateway with keys needs one.
 
         Raises:
@@ -121,7 +121,7 @@ class CcxtGateway:
         self._client = CcxtClient(profile, credentials, self._clock, self._monitor, budgets or BudgetRegistry())
         asks = profile.capabilities.server_time
         self._sync = ClockSync(self._clock, self._monitor, self._ask_time if asks else None)
-        source = random.Random(seed)
+        source = new_jitter(seed)
         self._probe = LinkProbe(self._monitor, self._ask, source)
         self._streams = VenueStreams(
             self._client,
@@ -199,6 +199,7 @@ class CcxtGateway:
         self._monitor.opened()
         self._sync.tell()
         self._probe.start()
+        self._client.tell_breaker()  # while the link was being opened nobody could be told
 
     async def close(self) -> None:
         """Close every socket within 3 s; idempotent."""

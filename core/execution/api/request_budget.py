@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 
 from core.clock import NS_PER_S, to_datetime
+from core.execution.api.circuit_breaker import VenueBreaker
 from core.execution.api.gateway import RetryableError
 from core.execution.api.rate_limiter import LimitKind, LimitPool, LimitUse, RequestLimit
 
@@ -136,7 +137,10 @@ def _cost(kind: LimitKind, weight: float) -> float:
 
 
 class BudgetRegistry:
-    """The budgets of this process, by venue and address or account. Make one, hand it to every gateway."""
+    """What all links of this process share: budgets, by venue and address or account, and the circuit breakers.
+
+    Make one, hand it to every gateway.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         """Start without budgets.
@@ -148,6 +152,7 @@ class BudgetRegistry:
         self._lock = threading.Lock()
         self._made_lock = threading.Lock()
         self._made: dict[tuple[str, ...], RequestBudget] = {}
+        self._breakers: dict[tuple[str, str], VenueBreaker] = {}
 
     def address(self, venue: str, host: str) -> RequestBudget:
         """Return the budget of requests from this machine to one host of a venue."""
@@ -156,6 +161,11 @@ class BudgetRegistry:
     def account(self, venue: str, host: str, fingerprint: str) -> RequestBudget:
         """Return the budget of new orders of one account; "" where there is none."""
         return self._get(("account", venue, host, fingerprint), frozenset({LimitKind.ORDERS}))
+
+    def breaker(self, venue: str, host: str) -> VenueBreaker:
+        """Return the circuit breaker of one host of a venue."""
+        with self._made_lock:
+            return self._breakers.setdefault((venue, host), VenueBreaker())
 
     def take(self, lane: Lane, weight: float, address: RequestBudget, account: RequestBudget | None) -> float:
         """Book a request on all its budgets or on none.

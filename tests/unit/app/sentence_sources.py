@@ -52,6 +52,7 @@ UNSEEN_APP = {
 # Texts with a space that are no sentences: names of threads and loops, journal causes, SQL, formats, file patterns.
 NOT_SENTENCES = {
     "open time",  # the name of a column
+    "Application Support",  # a folder
     "feed candles",
     "feed book",
     "feed trades",

@@ -32,6 +32,7 @@ FAST = ExecutorOptions(
     settle_poll_s=0.005,
     backoff_s=0.005,
     backoff_max_s=0.02,
+    jitter_seed=0,
     evidence=EvidenceRules(query_gap_s=0.0),
 )
 

@@ -146,9 +146,11 @@ class FakeVenue:
         self.push(self.report(order, fills=(got,)))
         return got
 
-    def place_foreign(self, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> VenueOrder:
+    def place_foreign(
+        self, symbol: str, side: Side, quantity: Decimal, price: Decimal, client_id: str = ""
+    ) -> VenueOrder:
         """Somebody else places a limit order on the account."""
-        request = OrderRequest(f"web_{self._take_id()}", symbol, side, OrderType.LIMIT, quantity, price)
+        request = OrderRequest(client_id or f"web_{self._take_id()}", symbol, side, OrderType.LIMIT, quantity, price)
         return self._accept(request)
 
     def die(self) -> None:

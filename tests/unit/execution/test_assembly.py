@@ -8,12 +8,14 @@ import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from core.config import DataPaths
 from core.domain.orders import OrderDraft, OrderState, OrderType, Side, TradingMode, TradingState
 from core.errors import UserError
+from core.execution import process_lock
 from core.execution.assembly import build_executor, key_fingerprint, open_journal
 from core.execution.books import check_books
 from core.execution.marks import Marks
@@ -137,19 +139,90 @@ def test_a_lock_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> No
         ExecutorLock(tmp_path / "file", "k").acquire()
 
 
-def test_the_runtime_folder_is_one_per_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_runtime_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MARU_RUNTIME_DIR", str(tmp_path))
     assert runtime_folder() == tmp_path
+
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="the profile's folders are the user's alone")
+# Says that it holds the lock, or why it does not; what the system says of the home is replaced by a folder of the test.
+TRADE = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from core.errors import UserError
+from core.execution import process_lock
+home = sys.argv[1]
+process_lock.pwd = SimpleNamespace(getpwuid=lambda user: SimpleNamespace(pw_dir=home))
+folder = process_lock.runtime_folder()
+assert Path(home) in folder.parents, folder
+try:
+    lock = process_lock.ExecutorLock(folder, "k", Path(sys.argv[2]))
+    lock.acquire()
+except UserError as exc:
+    print(exc.message, flush=True)
+else:
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@POSIX
+def test_one_key_has_one_lock_whatever_session_a_program_was_started_in(tmp_path: Path) -> None:
+    """From the desktop, and by cron or a service: other variables, other data folders, the same key."""
+    for name in ("home", "session", "other", "a", "b"):
+        (tmp_path / name).mkdir()
+    home, other = str(tmp_path / "home"), str(tmp_path / "other")
+    named = ("MARU_RUNTIME_DIR", "XDG_RUNTIME_DIR", "TMPDIR", "HOME")
+    bare = {name: value for name, value in os.environ.items() if name not in named}
+    desktop = bare | {"XDG_RUNTIME_DIR": str(tmp_path / "session"), "TMPDIR": other, "HOME": home}
+    elsewhere = bare | {"HOME": other, "XDG_STATE_HOME": other}
+
+    def start(environment: dict[str, str], data: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", TRADE, home, str(tmp_path / data)],
+            cwd=Path(__file__).parents[3],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    first = start(desktop, "a")
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        for environment in (bare, elsewhere):
+            out, _ = start(environment, "b").communicate(timeout=60)
+            assert out == f"Another program is already trading with this key (process {first.pid}).\n"
+    finally:
+        first.kill()
+        first.communicate()
+    again = start(bare, "b")
+    assert again.communicate(timeout=60)[0] == "held\n"
+
+
+@POSIX
+def test_a_user_without_a_home_has_one_folder_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MARU_RUNTIME_DIR")
-    session = tmp_path / "run"
-    session.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
-    assert session in runtime_folder().parents
-    if sys.platform.startswith("linux"):
-        session.rmdir()  # set, and gone: nothing is warned of, and the lock is still one per user
-        assert str(os.getuid()) in runtime_folder().name
-        monkeypatch.delenv("XDG_RUNTIME_DIR")
-        assert str(os.getuid()) in runtime_folder().name
+    known: dict[int, object] = {}
+    monkeypatch.setattr(process_lock, "pwd", SimpleNamespace(getpwuid=known.__getitem__))
+    monkeypatch.setattr(process_lock, "_SHARED", str(tmp_path))
+    found = set()
+    for name in ("XDG_RUNTIME_DIR", "TMPDIR", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+        found.add(runtime_folder())
+    assert found == {tmp_path / f"maru-runtime-{os.getuid()}"}
+    lock = ExecutorLock(runtime_folder(), "k")
+    lock.acquire()
+    lock.release()
+    assert runtime_folder().stat().st_mode & 0o777 == 0o700
+
+
+@POSIX
+def test_a_lock_that_may_not_be_looked_at_counts_as_held(tmp_path: Path) -> None:
+    (tmp_path / "executor-k.lock").mkdir()
+    assert not ExecutorLock(tmp_path, "k").is_free()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")

@@ -151,3 +151,10 @@ async def test_two_journals_never_give_two_orders_one_id(desk: Desk, tmp_path: P
     lost = await elsewhere.place_order(BUY, key="1")
     assert lost.client_order_id != first.client_order_id
     assert lost.filled_quantity == 0, "the other folder's order was not taken for it"
+
+
+async def test_two_executors_draw_other_pauses_and_all_loops_of_one_share_a_source(desk: Desk) -> None:
+    desk.options = replace(desk.options, jitter_seed=None)
+    first, second = desk.build(), desk.build()
+    assert first._keeper._jitter is first._runner._jitter is first._jitter
+    assert first._new_backoff().next_s() != second._new_backoff().next_s()

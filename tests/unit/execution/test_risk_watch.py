@@ -349,11 +349,11 @@ async def test_a_crash_between_the_note_and_the_state_loses_nothing(session: Ses
 
 async def test_reducing_never_lifts_a_halt(session: Session) -> None:
     control = session.executor._control
-    assert not control.resume("no reason")
+    assert not control.resume("no reason", reduced_for="a test")
     control.halt_now()
     assert control.store_halt("a test") == []
     assert not control.reduce("a test")
-    assert not control.resume("a test")
+    assert not control.resume("a test", reduced_for="a test")
     assert session.executor.trading_state is TradingState.HALTED
 
 

@@ -255,6 +255,55 @@ async def test_a_venue_that_is_silent_opens_it_too_and_the_probe_alone_brings_it
     assert gateway._client.breaker.state is BreakerState.CLOSED
 
 
+async def test_links_of_one_process_to_a_venue_have_one_breaker(
+    gateway: CcxtGateway, venue: VenueDouble, market_clock: ManualClock, budgets: BudgetRegistry
+) -> None:
+    market = CcxtGateway(
+        venue.profile(), TradingMode.PRACTICE, None, market_clock=market_clock, link="market", budgets=budgets
+    )
+    await market.connect()
+    try:
+        down = refusing(0, "down", 503)
+        for route in ("GET /api/v3/time", "GET /api/v3/depth"):
+            venue.always[route] = down
+        for _ in range(5):
+            with pytest.raises(RetryableError):
+                await market.fetch_book(BTC)
+        with pytest.raises(RetryableError, match="not sent"):
+            await gateway.submit_order(ORDER)
+        assert venue.sent("POST /api/v3/order") == []
+        await venue.until(lambda: gateway.connection.detail.endswith("no new order is sent until it answers"))
+        venue.always.clear()
+        await venue.until(lambda: (gateway.connection.state, market.connection.state) == (ONLINE, ONLINE))
+        await gateway.submit_order(ORDER)
+    finally:
+        await market.close()
+
+
+async def test_a_breaker_that_opens_while_a_link_is_being_opened_is_told_once_it_is(
+    gateway: CcxtGateway, venue: VenueDouble, market_clock: ManualClock, budgets: BudgetRegistry
+) -> None:
+    market = CcxtGateway(
+        venue.profile(), TradingMode.PRACTICE, None, market_clock=market_clock, link="market", budgets=budgets
+    )
+    start = market._probe.start
+
+    def opens() -> None:
+        venue.always["GET /api/v3/time"] = refusing(0, "down", 503)
+        for _ in range(5):
+            gateway._client.breaker.failed()
+        start()
+
+    market._probe.start = opens  # type: ignore[method-assign]
+    await market.connect()
+    try:
+        assert market.connection.detail.endswith("no new order is sent until it answers")
+        venue.always.clear()
+        await venue.until(lambda: market.connection.state is ONLINE)
+    finally:
+        await market.close()
+
+
 # --- clock --------------------------------------------------------------------------------------------------------
 
 
