@@ -7,6 +7,7 @@ stop none of its steps, they are named in the report.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -119,18 +120,9 @@ async def cancel_everything(
 async def _cancel_symbols(
     gateway: ExchangeGateway, symbols: Iterable[str], report: KillReport, apply: Callable[[OrderReport], object]
 ) -> None:
-    await asyncio.gather(*(_cancel_symbol(gateway, symbol, report, apply) for symbol in sorted(set(symbols))))
-
-
-async def _cancel_symbol(
-    gateway: ExchangeGateway, symbol: str, report: KillReport, apply: Callable[[OrderReport], object]
-) -> None:
-    try:
-        answers = await gateway.cancel_all_orders(symbol)
-    except GatewayError as exc:
-        note(report, f"cancelling in {symbol} failed: {exc.message}")
-        return
-    for answer in answers:
+    # Every market is asked before any answer is written down: books that are slow must not hold up a cancel.
+    answers = await asyncio.gather(*(_cancel_symbol(gateway, symbol, report) for symbol in sorted(set(symbols))))
+    for answer in itertools.chain.from_iterable(answers):
         name = answer.client_order_id or answer.venue_order_id
         if name not in report.cancelled:
             report.cancelled.append(name)
@@ -138,6 +130,14 @@ async def _cancel_symbol(
             apply(answer)
         except UserError as exc:  # books that cannot be written must not keep orders at the venue
             note(report, exc.message)
+
+
+async def _cancel_symbol(gateway: ExchangeGateway, symbol: str, report: KillReport) -> list[OrderReport]:
+    try:
+        return await gateway.cancel_all_orders(symbol)
+    except GatewayError as exc:
+        note(report, f"cancelling in {symbol} failed: {exc.message}")
+        return []
 
 
 def flatten_intents(

@@ -186,15 +186,21 @@ class StopDesk:
         return errors
 
     async def _kill(self, report: KillReport, flatten: bool, reason: str) -> KillReport:
-        report.errors += dict.fromkeys(self._control.store_halt(reason) + self._end_everything(reason))
+        # The fence holds the halt. The books are written once the cancels are out: another program may lock them.
+        errors = self._control.raise_halt(reason)
         symbols = {order.intent.symbol for order in self._manager.working}
-        await cancel_everything(
-            self._gateway,
-            symbols,
-            report,
-            self._sync.apply,
-            answered=lambda: self._manager.wait_idle(self._answer_s),
-        )
+        try:
+            await cancel_everything(
+                self._gateway,
+                symbols,
+                report,
+                self._sync.apply,
+                answered=lambda: self._manager.wait_idle(self._answer_s),
+            )
+        finally:
+            errors += self._control.write_held() + self._end_everything(reason)
+        for error in errors:
+            note(report, error)
         if flatten:
             try:
                 await self._flatten(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import replace
 
 from core.clock import Clock, to_datetime
@@ -58,6 +59,8 @@ class TradingControl:
         self._unwritten: TradingStateRecord | None = None
         self._unacknowledged = False
         self._halts = 0
+        self._hurry = ExitStack()
+        self._hurries = False
 
     @property
     def halts(self) -> int:
@@ -111,12 +114,18 @@ class TradingControl:
         Returns:
             What went wrong, one sentence each; the halt holds all the same, and `write_halt` makes up for it.
         """
-        errors = self._hold(halted_by(fence))
-        return errors + self._acknowledge()
+        self._hold(halted_by(fence))
+        return self._acknowledge() + self.write_held()
 
     def halt_now(self) -> None:
-        """Refuse everything from this moment; cannot fail. `store_halt` makes it durable."""
+        """Refuse everything from this moment; cannot fail. `raise_halt` and `write_halt` make it durable.
+
+        From now on nobody waits for a program that locks the journal: that would hold up every cancel.
+        """
         self._halts += 1
+        if not self._hurries:
+            self._hurry.enter_context(self._journal.hurry())
+            self._hurries = True
         self._record = replace(self._record, state=TradingState.HALTED)
         self._manager.revoke()
 
@@ -126,13 +135,21 @@ class TradingControl:
         Returns:
             What went wrong, one sentence each; the halt holds all the same, and `write_halt` makes up for it.
         """
+        return self.raise_halt(reason) + self.write_held()
+
+    def raise_halt(self, reason: str) -> list[str]:
+        """Halt in memory and by the fence, which holds it until `write_halt` has written the journal.
+
+        Returns:
+            What went wrong, one sentence each.
+        """
         errors: list[str] = []
         epoch, now = self._manager.armed_epoch, self._wall.now_ns()
         try:
             epoch = self._fence.raise_epoch(reason, now, at_least=epoch).epoch
         except UserError as exc:
             errors.append(exc.message)
-        errors += self._hold(TradingStateRecord(TradingState.HALTED, reason, epoch, now))
+        self._hold(TradingStateRecord(TradingState.HALTED, reason, epoch, now))
         return errors + self._acknowledge()
 
     def write_halt(self) -> None:
@@ -147,6 +164,14 @@ class TradingControl:
         if self._unacknowledged:
             self._fence.acknowledge(self._manager.armed_epoch)
             self._unacknowledged = False
+
+    def write_held(self) -> list[str]:
+        """Do what `write_halt` does, and return what went wrong, one sentence each."""
+        try:
+            self.write_halt()
+        except UserError as exc:
+            return [exc.message]
+        return []
 
     def reduce(self, reason: str) -> bool:
         """Let only orders that reduce a position pass; a halt stays one, and a newer reason replaces an older one.
@@ -199,16 +224,11 @@ class TradingControl:
         self._journal.set_trading_state(record)
         self._enter(record)
 
-    def _hold(self, halt: TradingStateRecord) -> list[str]:
+    def _hold(self, halt: TradingStateRecord) -> None:
         """Enter a halt at once, whether or not it can be written: everybody asks the memory what may be sent."""
         self.halt_now()
         self._enter(halt)
-        try:
-            self._journal.set_trading_state(halt)
-        except UserError as exc:
-            self._unwritten = halt
-            return [exc.message]
-        return []
+        self._unwritten = halt
 
     def _acknowledge(self) -> list[str]:
         try:
@@ -220,5 +240,8 @@ class TradingControl:
 
     def _enter(self, record: TradingStateRecord) -> None:
         self._record, self._unwritten, self._unacknowledged = record, None, False
+        if record.state is not TradingState.HALTED:
+            self._hurry.close()
+            self._hurries = False
         self._manager.armed_epoch = record.epoch
         self._sink(TradingStateChanged(record.state, record.reason))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal as D
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import FakeVenue
 from tests.unit.execution.test_plan_runner import BRACKET, crash, resting, running, until
 from tests.unit.execution.test_unknown_orders import REST
+from tests.unit.persistence.locked import locked_database
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 BUY = OrderDraft(BTC, Side.BUY, OrderType.MARKET, D("0.5"))
@@ -336,3 +339,38 @@ async def test_a_program_that_is_closed_waits_for_no_stop_for_ever(
     await executor.stop()
     assert not killing.done()
     assert not (await killing).confirmed
+
+
+async def test_stop_beside_a_program_that_locks_the_journal_cancels_at_once(
+    desk: Desk, venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, task = await running(desk)
+    await executor.create_plan(BRACKET)
+    await until(lambda: len(resting(venue)) == 1)
+    for number in range(4):
+        await executor.place_order(replace(REST, symbol=ETH, limit_price=D(9) - number, quantity=D(1)))
+    refused: list[tuple[str, ...]] = []
+    update = Journal.update_order
+
+    def note_refusal(self: Journal, *args: Any) -> None:
+        try:
+            update(self, *args)
+        except UserError:
+            refused.append(tuple(venue.calls))
+            raise
+
+    monkeypatch.setattr(Journal, "update_order", note_refusal)
+    venue.calls.clear()
+    with locked_database(desk.paths.journal_db):
+        report = await asyncio.wait_for(executor.kill(), timeout=5)  # one write alone would wait for as long
+        assert report.confirmed
+        assert venue.open_orders() == []
+        assert refused[0].count("cancel_all") == 2, "every market was asked before a write was waited for"
+        assert any("locked by another program" in error for error in report.errors)
+        assert not task.done()
+        assert executor.trading_state is TradingState.HALTED
+    await until(lambda: desk.journal.trading_state().state is TradingState.HALTED)
+    await until(lambda: all(r.order.state.is_terminal for r in desk.journal.orders()))
+    assert desk.journal.plans_under_way() == []
+    await executor.stop()
+    await task
