@@ -8,13 +8,11 @@ nothing was sent that had not been sent before.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +20,8 @@ from app.runtime import new_practice_account
 from core.practice.control import PracticeEndpoints
 from core.practice.process import PracticeProcess
 from tests.crash.points import all_points
-from tests.crash.rig import SYMBOL, Died, Rig
+from tests.crash.rig import Died, Rig
+from tests.crash.ways import PLAIN, WAYS, Prepare, Walk
 
 CASES_PER_ACCOUNT = 15  # the comparison of the books looks at every order there is
 MOST_VISITS = 3  # a loop that polls passes its points many times; from the third time on nothing is new
@@ -34,113 +33,10 @@ BALANCE = Decimal(1_000_000)
 # the program die there.
 ELSEWHERE = ("order_desk:OrderDesk._settle:", "synchroniser:Synchroniser.book_missing_fills:")
 
-Made = dict[str, Any]
-
-
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[PracticeEndpoints]:
     with PracticeProcess(data_dir=tmp_path / "exchange", seed=11, balance=str(BALANCE), limits="off") as endpoints:
         yield endpoints
-
-
-def market(rig: Rig) -> Made:
-    """An order like no other before: the same one twice within two seconds is taken for a second click."""
-    return {"symbol": SYMBOL, "side": "buy", "quantity": f"{0.001 + next(rig.numbers) * 0.00001:.5f}"}
-
-
-def limit(rig: Rig, factor: float) -> Made:
-    return {**market(rig), "price": f"{rig.price() * factor:.2f}"}
-
-
-def nothing(rig: Rig) -> Made:
-    return {}
-
-
-Prepare, Walk = Callable[[Rig], Made], Callable[[Rig, Made], Made]
-
-
-def resting(rig: Rig) -> Made:
-    made = rig.ask("place", **limit(rig, 0.97))
-    assert made["state"] == "accepted", str(made)
-    return made
-
-
-def submit_market(rig: Rig, made: Made) -> Made:
-    return rig.ask("place", **market(rig))
-
-
-def submit_limit(rig: Rig, made: Made) -> Made:
-    return rig.ask("place", **limit(rig, 0.97))
-
-
-def cancel(rig: Rig, made: Made) -> Made:
-    return rig.ask("cancel", order=made["order"])
-
-
-def replace(rig: Rig, made: Made) -> Made:
-    return rig.ask("replace", order=made["order"], price=limit(rig, 0.96)["price"])
-
-
-def faults(spec: str, then: Prepare = nothing) -> Prepare:
-    """Let something go wrong at the exchange from the preparation on."""
-
-    def prepare(rig: Rig) -> Made:
-        made = then(rig)
-        rig.arm_faults(spec)
-        return made
-
-    return prepare
-
-
-def filled_unheard(rig: Rig) -> Made:
-    """An order that rests in the books and is filled at the exchange."""
-    made = resting(rig)
-    rig.arm_faults("drop:user,for=10s")
-    rig.trade_against(made["order"])
-    return made
-
-
-def unanswered(rig: Rig) -> Made:
-    """An order that arrived, and of which neither answer nor query tells."""
-    rig.arm_faults("lost-ack:order,next=1;drop:user,for=5s;lag:query+openOrders+myTrades,ms=1500")
-    made = rig.ask("place", **limit(rig, 0.97))
-    assert made["state"] == "unknown", str(made)
-    return made
-
-
-def resolve(rig: Rig, made: Made) -> Made:
-    return rig.ask("resolve", order=made["order"])
-
-
-def submit_filled_in_parts(rig: Rig, made: Made) -> Made:
-    """The book gives a part at once and the rest while nobody tells; queries have to find the trades."""
-    done = threading.Event()
-    helper = threading.Thread(target=rig.fill_what_rests, args=(done,), daemon=True)
-    helper.start()
-    try:
-        return rig.ask("place", **limit(rig, 1.002))
-    finally:
-        done.set()
-        helper.join()
-
-
-PLAIN: dict[str, tuple[Prepare, Walk]] = {
-    "submit a market order": (nothing, submit_market),
-    "submit a limit order": (nothing, submit_limit),
-    "cancel": (resting, cancel),
-    "replace": (resting, replace),
-}
-LAG = "lag:query+openOrders+myTrades,ms=1500"
-WAYS = PLAIN | {
-    "submit while queries lag": (faults(LAG), submit_market),
-    "replace while queries lag": (faults(LAG, resting), replace),
-    "submit with its answer lost": (faults("lost-ack:order,next=1"), submit_market),
-    "submit with a stale timestamp": (faults("error:order,code=-1021,next=1"), submit_limit),
-    "submit filled in parts": (faults("partial:BTCUSDT,lots=20;drop:user,for=10s"), submit_filled_in_parts),
-    "cancel what was filled": (filled_unheard, cancel),
-    "cancel with an error first": (faults("error:cancel,code=-1001,next=1", resting), cancel),
-    "resolve": (unanswered, resolve),
-}
 
 
 def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[str]:
