@@ -174,7 +174,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
         self._reached = reached
 
     def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = marshal.loads((self._code / fullname).read_bytes())
+        code: CodeType = marshal.loads((self._code / fullname).read_bytes())  # noqa: S302 - `compiled` wrote it
         return code
 
     def exec_module(self, module: ModuleType) -> None:

@@ -7,10 +7,12 @@ nothing was sent that had not been sent before.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,19 +21,20 @@ import pytest
 from app.runtime import new_practice_account
 from core.practice.control import PracticeEndpoints
 from core.practice.process import PracticeProcess
-from tests.crash.points import all_points
+from tests.crash.points import ROOT, WRITE, all_points, everything, function_of
 from tests.crash.rig import Died, Rig
-from tests.crash.ways import PLAIN, WAYS, Prepare, Walk
+from tests.crash.ways import BESIDE, ELSEWHERE, PLAIN, ROOTS, WAYS, Prepare, Walk
 
 CASES_PER_ACCOUNT = 15  # the comparison of the books looks at every order there is
 MOST_VISITS = 3  # a loop that polls passes its points many times; from the third time on nothing is new
+MOST_EFFECTS = 6  # of one and the same point where something is written, sent or answered
+EFFECTS = ("journal:", "ccxt_client:")
+# What every request passes on its way to the client; from the second time on the client's own points stand for it.
+PLUMBING = ("ccxt_gateway:CcxtGateway._", "clock_sync:", "request_budget:")
 ATTEMPTS = 3
 SIDE_BY_SIDE = 3
 BALANCE = Decimal(1_000_000)
 
-# Passed only where a venue answers an order without its trades; the practice exchange never does. `tests/chaos` lets
-# the program die there.
-ELSEWHERE = ("order_desk:OrderDesk._settle:", "synchroniser:Synchroniser.book_missing_fills:")
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[PracticeEndpoints]:
@@ -48,7 +51,15 @@ def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[str]:
     visits = rig.passed()
     rig.disarm()
     rig.clean_up()
-    return [visit for visit in visits if int(visit.rpartition("#")[2]) <= MOST_VISITS]
+    return [visit for visit in visits if is_worth_it(visit)]
+
+
+def is_worth_it(visit: str) -> bool:
+    """Whether to die at this visit: at every first one, and again where the world has changed since."""
+    number = int(visit.rpartition("#")[2])
+    if visit.startswith(EFFECTS):
+        return number <= MOST_EFFECTS
+    return number <= (1 if visit.startswith(PLUMBING) else MOST_VISITS)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -94,7 +105,7 @@ def what_faults_add(rig: Rig, visits: list[str]) -> list[str]:
     """Keep the points that only the fault leads to, and those where something is written, sent or answered."""
     known = {visit for prepare, walk in PLAIN.values() for visit in walk_once(rig, prepare, walk)}
     first = [visit for visit in visits if visit.endswith("#1")]
-    return [visit for visit in first if visit not in known or visit.startswith(("journal:", "ccxt_client:"))]
+    return [visit for visit in first if visit not in known or visit.startswith(EFFECTS)]
 
 
 def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
@@ -115,15 +126,62 @@ def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
     return False
 
 
+@dataclass
+class Spied:
+    """What the ways led through."""
+
+    points: set[str] = field(default_factory=set)
+    coroutines: set[str] = field(default_factory=set)
+    commits: set[tuple[str, str]] = field(default_factory=set)
+
+    def missed(self) -> list[str]:
+        """Points of the coroutines entered that were not passed: a branch into which no way leads."""
+        return [p for p in all_points() if function_of(p) in self.coroutines and p not in self.points]
+
+
 def test_every_point_lies_on_a_way(tmp_path: Path, exchange: PracticeEndpoints) -> None:
-    """What no way passes would never be tested: a new await must come with a way that reaches it."""
-    rig = Rig(tmp_path / "account", exchange)
-    passed: set[str] = set()
+    """What no way passes would never be tested: a new await or commit must come with a way that reaches it.
+
+    Every coroutine that is entered must be passed whole. An await that is passed enters what it calls, so that from
+    `ROOTS` on nothing can be left out.
+    """
+    spied = Spied()
+    for name in WAYS:
+        spy_on(name, tmp_path / name.replace(" ", "-"), exchange, spied)
+    assert spied.coroutines >= ROOTS
+    assert [point for point in spied.missed() if not point.startswith(tuple(ELSEWHERE))] == []
+    assert [place for place in ELSEWHERE if not any(point.startswith(place) for point in spied.missed())] == []
+    # Whoever lets the journal write something either did, or does so on no way of an order.
+    writers = {function_of(p).rpartition(".")[2] for p in all_points() if p.endswith("commit")}
+    callers = {(function, called) for function, called in everything().attributes if called in writers}
+    assert spied.commits <= callers
+    unseen = callers - spied.commits
+    assert [caller for caller in sorted(unseen) if not caller[0].startswith(tuple(BESIDE))] == []
+    assert {caller for caller in spied.commits if caller[0].startswith(tuple(BESIDE))} == set()
+    assert [place for place in BESIDE if not any(caller[0].startswith(place) for caller in unseen)] == []
+
+
+def spy_on(name: str, folder: Path, exchange: PracticeEndpoints, spied: Spied) -> None:
+    """Walk a way over an account of its own and note what it passes."""
+    rig = Rig(folder, asyncio.run(new_practice_account(exchange, BALANCE)))
     try:
         rig.start()
-        for prepare, walk in WAYS.values():
-            passed |= {visit.rpartition("#")[0] for visit in walk_once(rig, prepare, walk)}
+        spied.points |= {visit.rpartition("#")[0] for visit in walk_once(rig, *WAYS[name])}
+        spied.coroutines |= rig.entered()
+        spied.commits |= rig.wrote()
     finally:
         rig.stop()
-    missed = [point for point in all_points() if point not in passed and not point.startswith(ELSEWHERE)]
-    assert missed == []
+
+
+def test_nothing_is_committed_past_the_points() -> None:
+    """The journal has one transaction, and every use of it is a `with` that is instrumented."""
+    tree = ast.parse((ROOT / "core/execution/journal.py").read_text("utf-8"))
+    begins = uses = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"commit", "execution_options", "raw_connection"}
+            begins += node.attr == "begin"
+            uses += node.attr == WRITE
+    instrumented = sum(p.startswith("journal:") and p.endswith("before commit") for p in all_points())
+    assert begins == 1
+    assert uses == instrumented > 0

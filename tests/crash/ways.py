@@ -12,8 +12,46 @@ from typing import Any
 
 from tests.crash.rig import PATIENCE_S, SYMBOL, Rig
 
+# Where the ways begin.
+ROOTS = {
+    "executor:Executor.place_order",
+    "executor:Executor.cancel_order",
+    "executor:Executor.replace_order",
+    "executor:Executor.ask_about",
+    "order_manager:OrderManager.transmit",
+}
+
+# Points of coroutines on the ways, in branches into which no way leads.
+ELSEWHERE = {
+    "ccxt_gateway:CcxtGateway._client_id_of:1": "trades of orders this process has neither sent nor compared: a start",
+}
+
+# Who lets the journal write something, and on no way of an order.
+BESIDE = {
+    "account:AccountBook.remember_first_balances": "once, when a session starts",
+    "assembly:": "the journal is opened",
+    "book_keeper:BookKeeper.open": "a session starts",
+    "cash_check:": "a round that compares cash",
+    "executor:": "a start, and commands about strategies and limits",
+    "foreign_kill:": "a start after a kill from another process",
+    "journal:": "one method of the journal through another",
+    "loss_measure:LossMeasure.restart": "trading is armed again",
+    "order_manager:OrderManager.adopt": "an order of somebody else was found",
+    "order_manager:OrderManager.import_unknown": "a start after a kill from another process",
+    "ownership_desk:": "commands about ownership",
+    "plan_runner:": "order plans; tests/chaos dies there",
+    "position_desk:": "funding, transfers, and fees in a currency that had no price",
+    "position_rebuild:": "a start over the books of an earlier version",
+    "rearm:": "a command while nothing runs",
+    "risk_at_rest:": "a command while nothing runs",
+    "strategy_runner:": "commands about strategies",
+    "synchroniser:Synchroniser.declare_gone": "a person's word about a lost order; tests/chaos dies there",
+    "trading_control:": "a halt or a re-arm",
+}
+
 Made = dict[str, Any]
-Prepare, Walk = Callable[[Rig], Made], Callable[[Rig, Made], Made]
+Prepare = Callable[[Rig], Made]
+Walk = Callable[[Rig, Made], Made]
 
 
 def market(rig: Rig) -> Made:
