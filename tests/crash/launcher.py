@@ -1,9 +1,9 @@
 """Runs `main.py` with every point instrumented: `python -m tests.crash.launcher trade …`.
 
 Environment: CRASH_CODE is the folder of the instrumented code. CRASH_FILE names a file that the test writes while the
-process runs. "log" makes every point reached from then on be appended to CRASH_LOG, every coroutine entered ("> name")
-and everybody who lets the journal write ("= function writer"); "name#n" kills the process, like `kill -9`, at the n-th
-visit of a point.
+process runs. "log" makes every point reached from then on be appended to CRASH_LOG, every coroutine entered ("> name"),
+everybody who lets the journal write ("= function writer") and every new instant ("-"); "name#n" kills the process, like
+`kill -9`, at the n-th visit of a point.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Points:
         self._order = order
         self._log = log
         self._written_ns = 0
+        self._same_instant = False
         self._passed: Counter[str] = Counter()
 
     def reached(self, name: str) -> None:
@@ -79,13 +80,25 @@ class Points:
         self._passed[name] += 1
         visit = f"{name}#{self._passed[name]}"
         if wanted == "log":
+            self._mark_instant()
             self._write(visit)
             if commits:
+                self._same_instant = False
                 writes, asks = sys._getframe(1).f_code, sys._getframe(2)
                 who = f"{short_name(asks.f_globals['__name__'])}:{asks.f_code.co_qualname}"
                 self._write(f"= {who} {writes.co_name}")
         elif wanted == visit:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _mark_instant(self) -> None:
+        """Note where the world may have changed since the last point: the loop has turned, or something was written."""
+        if not self._same_instant:
+            self._write("-")
+            self._same_instant = True
+            asyncio.get_running_loop().call_soon(self._turned)
+
+    def _turned(self) -> None:
+        self._same_instant = False
 
     def _happen(self, function: str, names: dict[str, Any]) -> None:
         """Let happen what the test wished: once, at the head of the way, before anybody else can notice."""

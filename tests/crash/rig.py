@@ -132,7 +132,17 @@ class Rig:
 
     def passed(self) -> list[str]:
         """Return the logged visits: "name#n" is the n-th time a point was passed."""
-        return [line for line in self._logged() if line[0] not in ">="]
+        return [visit for instant in self.instants() for visit in instant]
+
+    def instants(self) -> list[list[str]]:
+        """Return the visits, together where neither loop nor disk did anything between: one state of the world."""
+        found: list[list[str]] = []
+        for line in self._logged():
+            if line == "-":
+                found.append([])
+            elif line[0] not in ">=":
+                found[-1].append(line)
+        return found
 
     def entered(self) -> set[str]:
         """Return the coroutines that were entered."""

@@ -26,11 +26,8 @@ from tests.crash.rig import Died, Rig
 from tests.crash.ways import BESIDE, ELSEWHERE, PLAIN, ROOTS, WAYS, Prepare, Walk
 
 CASES_PER_ACCOUNT = 15  # the comparison of the books looks at every order there is
-MOST_VISITS = 3  # a loop that polls passes its points many times; from the third time on nothing is new
-MOST_EFFECTS = 6  # of one and the same point where something is written, sent or answered
-EFFECTS = ("journal:", "ccxt_client:")
-# What every request passes on its way to the client; from the second time on the client's own points stand for it.
-PLUMBING = ("ccxt_gateway:CcxtGateway._", "clock_sync:", "request_budget:")
+MOST_VISITS = 6  # a loop that polls passes its points many times; at some time nothing is new
+EFFECTS = ("journal:", "ccxt_client:")  # where something is written, sent or answered
 ATTEMPTS = 3
 SIDE_BY_SIDE = 3
 BALANCE = Decimal(1_000_000)
@@ -42,24 +39,36 @@ def exchange(tmp_path: Path) -> Iterator[PracticeEndpoints]:
         yield endpoints
 
 
-def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[str]:
-    """Walk a way unharmed and return what it passed."""
+def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[list[str]]:
+    """Walk a way unharmed and return what it passed, instant by instant."""
     time.sleep(0.5)  # so many orders within a second are taken for a loop that runs away
     made = prepare(rig)
     rig.arm("log")
     walk(rig, made)
-    visits = rig.passed()
+    instants = rig.instants()
     rig.disarm()
     rig.clean_up()
-    return [visit for visit in visits if is_worth_it(visit)]
+    return instants
 
 
-def is_worth_it(visit: str) -> bool:
-    """Whether to die at this visit: at every first one, and again where the world has changed since."""
-    number = int(visit.rpartition("#")[2])
-    if visit.startswith(EFFECTS):
-        return number <= MOST_EFFECTS
-    return number <= (1 if visit.startswith(PLUMBING) else MOST_VISITS)
+def where_to_die(instants: list[list[str]], known: frozenset[str] | None = None) -> list[str]:
+    """Choose the visits to die at: every point the first time, later on one for each state of the world.
+
+    Args:
+        instants: what was passed.
+        known: where a fault is walked, what is passed without one: then only what is new counts, and the first time
+            that something is written, sent or answered.
+    """
+    chosen: list[str] = []
+    for instant in instants:
+        first = [visit for visit in instant if visit.endswith("#1")]
+        if known is None:
+            again = [visit for visit in instant if int(visit.rpartition("#")[2]) <= MOST_VISITS]
+            chosen += first or again[-1:]
+        else:
+            new = [visit for visit in first if visit not in known]
+            chosen += new or [visit for visit in first if visit.startswith(EFFECTS)][-1:]
+    return chosen
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -68,9 +77,8 @@ def test_killed_at_every_await_and_commit(way: str, tmp_path: Path, exchange: Pr
     rig = Rig(tmp_path / "first", exchange)
     try:
         rig.start()
-        visits = walk_once(rig, prepare, walk)
-        if way not in PLAIN:
-            visits = what_faults_add(rig, visits)
+        instants = walk_once(rig, prepare, walk)
+        visits = where_to_die(instants, None if way in PLAIN else what_plain_ways_pass(rig))
     finally:
         rig.stop()
     assert len(visits) > 3
@@ -101,11 +109,10 @@ def kill_at_each(folder: Path, visits: list[str], prepare: Prepare, walk: Walk) 
     return missed
 
 
-def what_faults_add(rig: Rig, visits: list[str]) -> list[str]:
-    """Keep the points that only the fault leads to, and those where something is written, sent or answered."""
-    known = {visit for prepare, walk in PLAIN.values() for visit in walk_once(rig, prepare, walk)}
-    first = [visit for visit in visits if visit.endswith("#1")]
-    return [visit for visit in first if visit not in known or visit.startswith(EFFECTS)]
+def what_plain_ways_pass(rig: Rig) -> frozenset[str]:
+    """Return the visits on the ways without a fault."""
+    walks = [walk_once(rig, prepare, walk) for prepare, walk in PLAIN.values()]
+    return frozenset(visit for instants in walks for instant in instants for visit in instant)
 
 
 def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
@@ -170,7 +177,7 @@ def spy_on(name: str, folder: Path, exchange: PracticeEndpoints, spied: Spied) -
     rig = Rig(folder, asyncio.run(new_practice_account(exchange, BALANCE)))
     try:
         rig.start()
-        spied.points |= {visit.rpartition("#")[0] for visit in walk_once(rig, *WAYS[name])}
+        spied.points |= {v.rpartition("#")[0] for instant in walk_once(rig, *WAYS[name]) for v in instant}
         spied.coroutines |= rig.entered()
         spied.commits |= rig.wrote()
     finally:
