@@ -1,7 +1,9 @@
 """Runs `main.py` with every point instrumented: `python -m tests.crash.launcher trade …`.
 
-Environment: CRASH_FILE names a file that the test writes while the process runs. "log" makes every point reached
-from then on be appended to CRASH_LOG; "name#n" kills the process, like `kill -9`, at the n-th visit of a point.
+Environment: CRASH_CODE is the folder of the instrumented code. CRASH_FILE names a file that the test writes while the
+process runs. "log" makes every point reached from then on be appended to CRASH_LOG, every coroutine entered ("> name"),
+everybody who lets the journal write ("= function writer") and every new instant ("-"); "name#n" kills the process, like
+`kill -9`, at the n-th visit of a point.
 """
 
 from __future__ import annotations
@@ -19,15 +21,25 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.crash.points import ROOT, install
+from core.clock import NS_PER_S
+from tests.crash.points import ENTERED, ROOT, function_of, install, short_name
 
-# Loops that run beside the commands come by at their own times; only the way of a command counts.
-_ON_THE_WAY = {
-    "CommandReader._perform",
-    "AsyncWorkerThread._guard",
-    "OrderManager.transmit",
-    "BookKeeper.follow_account",
-}
+# Loops that run beside the commands come by at their own times; only the way of a command counts, and what the books
+# are told over the account stream meanwhile.
+_ON_THE_WAY = {"CommandReader._perform", "AsyncWorkerThread._guard", "OrderManager.transmit"}
+_TELLS = "BookKeeper.follow_account"
+
+
+# What can happen on a way that no fault of the exchange brings about, and where.
+_HAPPENS = {"clock step": "ccxt_gateway:CcxtGateway.cancel_order", "new day": "order_desk:OrderDesk.submit"}
+
+
+def _make_happen(what: str, owner: Any) -> None:
+    if what == "clock step":
+        owner._clock._anchor_ns -= 3_600 * NS_PER_S  # as if the machine had slept for an hour
+    else:
+        owner._account._day_start = (0, Decimal(0))  # the day that is under way has not been noted yet
+        owner._account.losses._stored = None
 
 
 def _task() -> str:
@@ -44,25 +56,63 @@ class Points:
     def __init__(self, order: Path, log: Path) -> None:
         self._order = order
         self._log = log
-        self._wanted = ""
+        self._written_ns = 0
+        self._same_instant = False
         self._passed: Counter[str] = Counter()
 
     def reached(self, name: str) -> None:
         """Log the point, or die at it."""
+        task = _task()
+        commits = name.endswith("commit")
+        if task not in _ON_THE_WAY and not (task == _TELLS and commits):
+            return
         try:
-            wanted = self._order.read_text("utf-8")
+            wanted, written_ns = self._order.read_text("utf-8"), self._order.stat().st_mtime_ns
         except FileNotFoundError:
             return
-        if _task() not in _ON_THE_WAY:
+        if written_ns != self._written_ns:
+            self._written_ns, self._passed = written_ns, Counter()
+        if name.endswith(ENTERED):
+            self._happen(function_of(name), sys._getframe(1).f_locals)
+            if wanted == "log":
+                self._write(f"> {function_of(name)}")
             return
-        if wanted != self._wanted:
-            self._wanted, self._passed = wanted, Counter()
         self._passed[name] += 1
+        visit = f"{name}#{self._passed[name]}"
         if wanted == "log":
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(f"{name}#{self._passed[name]}\n")
-        elif wanted == f"{name}#{self._passed[name]}":
+            self._mark_instant()
+            self._write(visit)
+            if commits:
+                self._same_instant = False
+                writes, asks = sys._getframe(1).f_code, sys._getframe(2)
+                who = f"{short_name(asks.f_globals['__name__'])}:{asks.f_code.co_qualname}"
+                self._write(f"= {who} {writes.co_name}")
+        elif wanted == visit:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _mark_instant(self) -> None:
+        """Note where the world may have changed since the last point: the loop has turned, or something was written."""
+        if not self._same_instant:
+            self._write("-")
+            self._same_instant = True
+            asyncio.get_running_loop().call_soon(self._turned)
+
+    def _turned(self) -> None:
+        self._same_instant = False
+
+    def _happen(self, function: str, names: dict[str, Any]) -> None:
+        """Let happen what the test wished: once, at the head of the way, before anybody else can notice."""
+        wish = self._order.with_name("happens")
+        if function not in _HAPPENS.values() or not wish.exists():
+            return
+        what = wish.read_text("utf-8")
+        if _HAPPENS[what] == function:
+            wish.unlink()
+            _make_happen(what, names["self"])
+
+    def _write(self, line: str) -> None:
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
 
 def drive_window(commands: Path) -> None:
@@ -101,7 +151,8 @@ def drive_window(commands: Path) -> None:
 
 def main() -> None:
     """Instrument, then be main.py."""
-    install(Points(Path(os.environ["CRASH_FILE"]), Path(os.environ["CRASH_LOG"])).reached)
+    points = Points(Path(os.environ["CRASH_FILE"]), Path(os.environ["CRASH_LOG"]))
+    install(Path(os.environ["CRASH_CODE"]), points.reached)
     if "CRASH_COMMANDS" in os.environ:
         drive_window(Path(os.environ["CRASH_COMMANDS"]))
     sys.argv = [str(ROOT / "main.py"), *sys.argv[1:]]

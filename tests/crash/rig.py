@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from core.practice.control import PracticeControl, PracticeEndpoints
-from tests.crash.points import ROOT
+from tests.crash.points import ROOT, compiled
 
 SYMBOL, VENUE_SYMBOL = "BTC/USDT", "BTCUSDT"
 PATIENCE_S = 60.0
@@ -53,6 +53,7 @@ class Rig:
         self.disarm()
         environment = {
             **os.environ,
+            "CRASH_CODE": str(compiled()),
             "CRASH_FILE": str(self.folder / "armed"),
             "CRASH_LOG": str(self.folder / "passed"),
             "MARU_RUNTIME_DIR": str(self.folder / "locks"),
@@ -121,10 +122,38 @@ class Rig:
         partial.rename(self.folder / "armed")
 
     def disarm(self) -> None:
-        (self.folder / "armed").unlink(missing_ok=True)
+        """Let the process live, and nothing happen on its way."""
+        for name in ("armed", "happens"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def let_happen(self, what: str) -> None:
+        """Let something happen on the next way that leads there (see the launcher)."""
+        (self.folder / "happens").write_text(what)
 
     def passed(self) -> list[str]:
         """Return the logged visits: "name#n" is the n-th time a point was passed."""
+        return [visit for instant in self.instants() for visit in instant]
+
+    def instants(self) -> list[list[str]]:
+        """Return the visits, together where neither loop nor disk did anything between: one state of the world."""
+        found: list[list[str]] = []
+        for line in self._logged():
+            if line == "-":
+                found.append([])
+            elif line[0] not in ">=":
+                found[-1].append(line)
+        return found
+
+    def entered(self) -> set[str]:
+        """Return the coroutines that were entered."""
+        return {line[2:] for line in self._logged() if line[0] == ">"}
+
+    def wrote(self) -> set[tuple[str, str]]:
+        """Return who let the journal write what: (function, method of the journal)."""
+        pairs = (line[2:].split() for line in self._logged() if line[0] == "=")
+        return {(function, writer) for function, writer in pairs}
+
+    def _logged(self) -> list[str]:
         path = self.folder / "passed"
         return path.read_text("utf-8").splitlines() if path.exists() else []
 

@@ -7,34 +7,30 @@ nothing was sent that had not been sent before.
 
 from __future__ import annotations
 
+import ast
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.runtime import new_practice_account
 from core.practice.control import PracticeEndpoints
 from core.practice.process import PracticeProcess
-from tests.crash.points import all_points
-from tests.crash.rig import SYMBOL, Died, Rig
+from tests.crash.points import ROOT, WRITE, all_points, everything, function_of
+from tests.crash.rig import Died, Rig
+from tests.crash.ways import BESIDE, ELSEWHERE, PLAIN, ROOTS, WAYS, Prepare, Walk
 
 CASES_PER_ACCOUNT = 15  # the comparison of the books looks at every order there is
-MOST_VISITS = 3  # a loop that polls passes its points many times; from the third time on nothing is new
+MOST_VISITS = 6  # a loop that polls passes its points many times; at some time nothing is new
+EFFECTS = ("journal:", "ccxt_client:")  # where something is written, sent or answered
 ATTEMPTS = 3
 SIDE_BY_SIDE = 3
 BALANCE = Decimal(1_000_000)
-
-# Passed only where a venue answers an order without its trades; the practice exchange never does. `tests/chaos` lets
-# the program die there.
-ELSEWHERE = ("order_desk:OrderDesk._settle:", "synchroniser:Synchroniser.book_missing_fills:")
-
-Made = dict[str, Any]
 
 
 @pytest.fixture
@@ -43,116 +39,36 @@ def exchange(tmp_path: Path) -> Iterator[PracticeEndpoints]:
         yield endpoints
 
 
-def market(rig: Rig) -> Made:
-    """An order like no other before: the same one twice within two seconds is taken for a second click."""
-    return {"symbol": SYMBOL, "side": "buy", "quantity": f"{0.001 + next(rig.numbers) * 0.00001:.5f}"}
-
-
-def limit(rig: Rig, factor: float) -> Made:
-    return {**market(rig), "price": f"{rig.price() * factor:.2f}"}
-
-
-def nothing(rig: Rig) -> Made:
-    return {}
-
-
-Prepare, Walk = Callable[[Rig], Made], Callable[[Rig, Made], Made]
-
-
-def resting(rig: Rig) -> Made:
-    made = rig.ask("place", **limit(rig, 0.97))
-    assert made["state"] == "accepted", str(made)
-    return made
-
-
-def submit_market(rig: Rig, made: Made) -> Made:
-    return rig.ask("place", **market(rig))
-
-
-def submit_limit(rig: Rig, made: Made) -> Made:
-    return rig.ask("place", **limit(rig, 0.97))
-
-
-def cancel(rig: Rig, made: Made) -> Made:
-    return rig.ask("cancel", order=made["order"])
-
-
-def replace(rig: Rig, made: Made) -> Made:
-    return rig.ask("replace", order=made["order"], price=limit(rig, 0.96)["price"])
-
-
-def faults(spec: str, then: Prepare = nothing) -> Prepare:
-    """Let something go wrong at the exchange from the preparation on."""
-
-    def prepare(rig: Rig) -> Made:
-        made = then(rig)
-        rig.arm_faults(spec)
-        return made
-
-    return prepare
-
-
-def filled_unheard(rig: Rig) -> Made:
-    """An order that rests in the books and is filled at the exchange."""
-    made = resting(rig)
-    rig.arm_faults("drop:user,for=10s")
-    rig.trade_against(made["order"])
-    return made
-
-
-def unanswered(rig: Rig) -> Made:
-    """An order that arrived, and of which neither answer nor query tells."""
-    rig.arm_faults("lost-ack:order,next=1;drop:user,for=5s;lag:query+openOrders+myTrades,ms=1500")
-    made = rig.ask("place", **limit(rig, 0.97))
-    assert made["state"] == "unknown", str(made)
-    return made
-
-
-def resolve(rig: Rig, made: Made) -> Made:
-    return rig.ask("resolve", order=made["order"])
-
-
-def submit_filled_in_parts(rig: Rig, made: Made) -> Made:
-    """The book gives a part at once and the rest while nobody tells; queries have to find the trades."""
-    done = threading.Event()
-    helper = threading.Thread(target=rig.fill_what_rests, args=(done,), daemon=True)
-    helper.start()
-    try:
-        return rig.ask("place", **limit(rig, 1.002))
-    finally:
-        done.set()
-        helper.join()
-
-
-PLAIN: dict[str, tuple[Prepare, Walk]] = {
-    "submit a market order": (nothing, submit_market),
-    "submit a limit order": (nothing, submit_limit),
-    "cancel": (resting, cancel),
-    "replace": (resting, replace),
-}
-LAG = "lag:query+openOrders+myTrades,ms=1500"
-WAYS = PLAIN | {
-    "submit while queries lag": (faults(LAG), submit_market),
-    "replace while queries lag": (faults(LAG, resting), replace),
-    "submit with its answer lost": (faults("lost-ack:order,next=1"), submit_market),
-    "submit with a stale timestamp": (faults("error:order,code=-1021,next=1"), submit_limit),
-    "submit filled in parts": (faults("partial:BTCUSDT,lots=20;drop:user,for=10s"), submit_filled_in_parts),
-    "cancel what was filled": (filled_unheard, cancel),
-    "cancel with an error first": (faults("error:cancel,code=-1001,next=1", resting), cancel),
-    "resolve": (unanswered, resolve),
-}
-
-
-def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[str]:
-    """Walk a way unharmed and return what it passed."""
+def walk_once(rig: Rig, prepare: Prepare, walk: Walk) -> list[list[str]]:
+    """Walk a way unharmed and return what it passed, instant by instant."""
     time.sleep(0.5)  # so many orders within a second are taken for a loop that runs away
     made = prepare(rig)
     rig.arm("log")
     walk(rig, made)
-    visits = rig.passed()
+    instants = rig.instants()
     rig.disarm()
     rig.clean_up()
-    return [visit for visit in visits if int(visit.rpartition("#")[2]) <= MOST_VISITS]
+    return instants
+
+
+def where_to_die(instants: list[list[str]], known: frozenset[str] | None = None) -> list[str]:
+    """Choose the visits to die at: every point the first time, later on one for each state of the world.
+
+    Args:
+        instants: what was passed.
+        known: where a fault is walked, what is passed without one: then only what is new counts, and the first time
+            that something is written, sent or answered.
+    """
+    chosen: list[str] = []
+    for instant in instants:
+        first = [visit for visit in instant if visit.endswith("#1")]
+        if known is None:
+            again = [visit for visit in instant if int(visit.rpartition("#")[2]) <= MOST_VISITS]
+            chosen += first or again[-1:]
+        else:
+            new = [visit for visit in first if visit not in known]
+            chosen += new or [visit for visit in first if visit.startswith(EFFECTS)][-1:]
+    return chosen
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -161,9 +77,8 @@ def test_killed_at_every_await_and_commit(way: str, tmp_path: Path, exchange: Pr
     rig = Rig(tmp_path / "first", exchange)
     try:
         rig.start()
-        visits = walk_once(rig, prepare, walk)
-        if way not in PLAIN:
-            visits = what_faults_add(rig, visits)
+        instants = walk_once(rig, prepare, walk)
+        visits = where_to_die(instants, None if way in PLAIN else what_plain_ways_pass(rig))
     finally:
         rig.stop()
     assert len(visits) > 3
@@ -194,11 +109,10 @@ def kill_at_each(folder: Path, visits: list[str], prepare: Prepare, walk: Walk) 
     return missed
 
 
-def what_faults_add(rig: Rig, visits: list[str]) -> list[str]:
-    """Keep the points that only the fault leads to, and those where something is written, sent or answered."""
-    known = {visit for prepare, walk in PLAIN.values() for visit in walk_once(rig, prepare, walk)}
-    first = [visit for visit in visits if visit.endswith("#1")]
-    return [visit for visit in first if visit not in known or visit.startswith(("journal:", "ccxt_client:"))]
+def what_plain_ways_pass(rig: Rig) -> frozenset[str]:
+    """Return the visits on the ways without a fault."""
+    walks = [walk_once(rig, prepare, walk) for prepare, walk in PLAIN.values()]
+    return frozenset(visit for instants in walks for instant in instants for visit in instant)
 
 
 def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
@@ -219,15 +133,66 @@ def killed_at(rig: Rig, visit: str, prepare: Prepare, walk: Walk) -> bool:
     return False
 
 
+@dataclass
+class Spied:
+    """What the ways led through."""
+
+    points: set[str] = field(default_factory=set)
+    coroutines: set[str] = field(default_factory=set)
+    commits: set[tuple[str, str]] = field(default_factory=set)
+
+    def missed(self) -> list[str]:
+        """Points of the coroutines entered that were not passed: a branch into which no way leads."""
+        return [p for p in all_points() if function_of(p) in self.coroutines and p not in self.points]
+
+
 def test_every_point_lies_on_a_way(tmp_path: Path, exchange: PracticeEndpoints) -> None:
-    """What no way passes would never be tested: a new await must come with a way that reaches it."""
-    rig = Rig(tmp_path / "account", exchange)
-    passed: set[str] = set()
+    """What no way passes would never be tested: a new await or commit must come with a way that reaches it.
+
+    Every coroutine that is entered must be passed whole. An await that is passed enters what it calls, so that from
+    `ROOTS` on nothing can be left out.
+    """
+    spied = Spied()
+    for name in WAYS:
+        spy_on(name, tmp_path / name.replace(" ", "-"), exchange, spied)
+    assert spied.coroutines >= ROOTS
+    assert [point for point in spied.missed() if not point.startswith(tuple(ELSEWHERE))] == []
+    assert [place for place in ELSEWHERE if not any(point.startswith(place) for point in spied.missed())] == []
+    # Whoever lets the journal write something either did, or does so on no way of an order.
+    writers = {function_of(p).rpartition(".")[2] for p in all_points() if p.endswith("commit")}
+    calls = everything().attributes
+    writers |= {
+        function.rpartition(".")[2] for function, c in calls if c in writers and function.startswith("journal:")
+    }
+    callers = {(function, called) for function, called in calls if called in writers}
+    assert spied.commits <= callers
+    unseen = callers - spied.commits
+    assert [caller for caller in sorted(unseen) if not caller[0].startswith(tuple(BESIDE))] == []
+    assert {caller for caller in spied.commits if caller[0].startswith(tuple(BESIDE))} == set()
+    assert [place for place in BESIDE if not any(caller[0].startswith(place) for caller in unseen)] == []
+
+
+def spy_on(name: str, folder: Path, exchange: PracticeEndpoints, spied: Spied) -> None:
+    """Walk a way over an account of its own and note what it passes."""
+    rig = Rig(folder, asyncio.run(new_practice_account(exchange, BALANCE)))
     try:
         rig.start()
-        for prepare, walk in WAYS.values():
-            passed |= {visit.rpartition("#")[0] for visit in walk_once(rig, prepare, walk)}
+        spied.points |= {v.rpartition("#")[0] for instant in walk_once(rig, *WAYS[name]) for v in instant}
+        spied.coroutines |= rig.entered()
+        spied.commits |= rig.wrote()
     finally:
         rig.stop()
-    missed = [point for point in all_points() if point not in passed and not point.startswith(ELSEWHERE)]
-    assert missed == []
+
+
+def test_nothing_is_committed_past_the_points() -> None:
+    """The journal has one transaction, and every use of it is a `with` that is instrumented."""
+    tree = ast.parse((ROOT / "core/execution/journal.py").read_text("utf-8"))
+    begins = uses = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"commit", "execution_options", "raw_connection"}
+            begins += node.attr == "begin"
+            uses += node.attr == WRITE
+    instrumented = sum(p.startswith("journal:") and p.endswith("before commit") for p in all_points())
+    assert begins == 1
+    assert uses == instrumented > 0

@@ -16,7 +16,7 @@ import pytest
 from core.config import DataPaths
 from core.execution.journal import Journal
 from core.practice.endpoints_file import endpoints_path, read_endpoints
-from tests.crash.points import ROOT, all_points
+from tests.crash.points import ROOT, all_points, compiled
 from tests.crash.rig import SYMBOL, Rig
 
 START_S, DEATH_S = 90.0, 30.0
@@ -44,6 +44,7 @@ class WindowRig:
         environment = {
             **os.environ,
             "QT_QPA_PLATFORM": "offscreen",
+            "CRASH_CODE": str(compiled()),
             "CRASH_FILE": str(self.folder / "armed"),
             "CRASH_LOG": str(self.folder / "passed"),
             "CRASH_COMMANDS": str(self.folder / "commands"),
