@@ -36,6 +36,7 @@ BESIDE = {
     "foreign_kill:": "a start after a kill from another process",
     "journal:": "one method of the journal through another",
     "loss_measure:LossMeasure.restart": "trading is armed again",
+    "order_manager:OrderManager._correct": "an order of somebody else is larger than its trades made it",
     "order_manager:OrderManager.adopt": "an order of somebody else was found",
     "order_manager:OrderManager.import_unknown": "a start after a kill from another process",
     "ownership_desk:": "commands about ownership",
@@ -45,9 +46,13 @@ BESIDE = {
     "rearm:": "a command while nothing runs",
     "risk_at_rest:": "a command while nothing runs",
     "strategy_runner:": "commands about strategies",
+    "synchroniser:Synchroniser._note_read": "how far trades were read, once a minute; a crash reads them again",
+    "synchroniser:Synchroniser._read_so_far": "the first comparison of a session over older books",
     "synchroniser:Synchroniser.declare_gone": "a person's word about a lost order; tests/chaos dies there",
     "trading_control:": "a halt or a re-arm",
 }
+# Of these, what a round may write at any moment, on a slow machine also in the middle of a way.
+ROUNDS = ("cash_check:", "synchroniser:Synchroniser._note_read")
 
 Made = dict[str, Any]
 Prepare = Callable[[Rig], Made]
@@ -193,6 +198,7 @@ WAYS = PLAIN | {
     "cancel what was filled": (filled_unheard, cancel),
     "cancel with an error first": (faults("error:cancel,code=-1001,next=1", resting), cancel),
     "cancel with a stale timestamp": (faults("error:cancel,code=-1021,next=1", resting), cancel),
+    "cancel what has no answer": (unanswered, cancel),
     "cancel after the clock was set": (happening("clock step", resting), cancel),
     "submit on a new day": (happening("new day"), submit_limit),
     "submit that has to wait": (paused, submit_limit),
