@@ -176,7 +176,7 @@ MUTATIONS: list[tuple[Mutation, set[str], tuple[Maker, ...], int]] = [
     (forgets_orders_that_show_after_a_stop, {"halt-leaves"}, (risky, kill), 1_012),
     (keeps_a_halt_in_memory_only, {"trading-state"}, (kill,), 1_002),
     (does_not_note_its_own_cancels, {"plan-abandoned"}, (planned, market), 1_070),
-    (goes_on_while_the_fate_of_a_plans_order_is_open, {"works-twice", "plan-too-much"}, (planned, risky), 1_058),
+    (goes_on_while_the_fate_of_a_plans_order_is_open, {"works-twice", "plan-too-much"}, (planned, risky), 3_040),
 ]
 
 
