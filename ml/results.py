@@ -1,0 +1,175 @@
+"""What a run says while it works and when it is done. Frozen values, any thread; torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ml.jsonvalues import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress(JsonValue):
+    """One progress message of a run.
+
+    Attributes:
+        run_id: which run.
+        phase: "loading", "features", "training", "testing", "exporting" or "done".
+        epoch / epochs: finished and planned epochs.
+        train_loss / valid_loss: pinball loss in units of volatility; None before the first epoch's end.
+        best_epoch: epoch of the lowest validation loss so far, 0 before the first.
+        learning_rate: current.
+        targets_per_s: throughput of the current epoch.
+        eta_s: seconds to the end if every epoch is used; None while unknown.
+        device: what computes, for a person.
+    """
+
+    run_id: str
+    phase: str
+    epoch: int = 0
+    epochs: int = 0
+    train_loss: float | None = None
+    valid_loss: float | None = None
+    best_epoch: int = 0
+    learning_rate: float = 0.0
+    targets_per_s: float = 0.0
+    eta_s: float | None = None
+    device: str = ""
+
+
+def log_training_progress(progress: TrainingProgress) -> str:
+    """Return one line for a person: epoch, losses, speed and time left."""
+    if progress.phase != "training":
+        return f"{progress.phase} …"
+    parts = [f"epoch {progress.epoch}/{progress.epochs}"]
+    if progress.train_loss is not None and progress.valid_loss is not None:
+        parts.append(f"loss {progress.train_loss:.4f}, validation {progress.valid_loss:.4f}")
+    if progress.best_epoch:
+        parts.append(f"best {progress.best_epoch}")
+    if progress.targets_per_s:
+        parts.append(f"{progress.targets_per_s:,.0f} targets/s on {progress.device}")
+    if progress.eta_s is not None:
+        parts.append(f"{progress.eta_s:.0f} s left")
+    return " · ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class PointMetrics(JsonValue):
+    """Errors of one forecaster on the test part; returns are log returns over the horizon.
+
+    Attributes:
+        name: "model", "persistence", "ridge" …
+        mae / rmse: log return.
+        skill: 1 − MAE / MAE of persistence.
+        r2: out-of-sample R² against the zero forecast.
+        ic / rank_ic: Pearson and Spearman correlation of forecast and outcome; None where a forecast is constant.
+        hit_rate: share of right signs, hit_low / hit_high its 95 % interval; None where the forecast is zero.
+    """
+
+    name: str
+    mae: float
+    rmse: float
+    skill: float
+    r2: float
+    ic: float | None = None
+    rank_ic: float | None = None
+    hit_rate: float | None = None
+    hit_low: float | None = None
+    hit_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastMetrics(JsonValue):
+    """Honest figures of a model on bars it never saw.
+
+    Attributes:
+        targets: test targets; effective_targets: how many count as independent given overlapping horizons.
+        model / baselines: point errors of the median forecast and of the yardsticks on the same bars.
+        pinball: mean pinball loss of the quantiles; pinball_baseline: that of the training quantiles held constant.
+        coverage / nominal_coverage: share of outcomes inside the outer quantiles, and what it should be.
+        edge_p_value: one-sided p-value that squared errors are smaller than those of persistence.
+        edge: whether there is evidence of an edge over persistence.
+        forecast_std: standard deviation of the validation medians; the unit of `Forecast.z_score`.
+        target_std: standard deviation of the training targets.
+        verdict: one sentence for a person.
+    """
+
+    targets: int
+    effective_targets: int
+    model: PointMetrics
+    baselines: tuple[PointMetrics, ...]
+    pinball: float
+    pinball_baseline: float
+    coverage: float
+    nominal_coverage: float
+    edge_p_value: float
+    edge: bool
+    forecast_std: float
+    target_std: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord(JsonValue):
+    """Losses of one finished epoch, in units of volatility."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult(JsonValue):
+    """What a finished run returns.
+
+    Attributes:
+        run_id / model_id: the run and the content hash of the package it wrote.
+        symbol / timeframe: the market.
+        epochs_run / best_epoch / stopped_early: how training ended.
+        seconds: wall time of training alone.
+        targets_per_s: training throughput.
+        device: what computed, with the reason.
+        history: one record per epoch.
+        metrics: on the test part.
+    """
+
+    run_id: str
+    model_id: str
+    symbol: str
+    timeframe: str
+    epochs_run: int
+    best_epoch: int
+    stopped_early: bool
+    seconds: float
+    targets_per_s: float
+    device: str
+    history: tuple[EpochRecord, ...]
+    metrics: ForecastMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary(JsonValue):
+    """One row of a list of stored models.
+
+    Attributes:
+        model_id: content hash, also the folder's name.
+        created_ns: ns UTC.
+        kind / venue / symbol / timeframe / horizon_bars / features: what it is; `venue` as in `DataRange`.
+        edge / r2 / verdict: how it did on the test part.
+        size_bytes: of the package.
+        problem: empty, or one sentence saying why the package cannot be used.
+    """
+
+    model_id: str
+    created_ns: int
+    kind: str
+    venue: str
+    symbol: str
+    timeframe: str
+    horizon_bars: int
+    features: str
+    edge: bool
+    r2: float
+    verdict: str
+    size_bytes: int
+    problem: str = ""

@@ -1,0 +1,210 @@
+"""What defines a training run: data, features, network, split, fitting, resources. Any thread; torch-free."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE, DataOrigin
+from core.errors import UserError
+from ml.checks import in_range, one_of, require
+from ml.feature_spec import FeatureSpec
+from ml.jsonvalues import JsonValue, decode, encode
+
+STORE_SOURCE = "store"
+DEVICES = ("auto", "cpu", "cuda")
+MODEL_KINDS = ("lstm",)
+
+
+@dataclass(frozen=True, slots=True)
+class DataRange(JsonValue):
+    """Which bars to learn from.
+
+    Attributes:
+        venue: whose market, see `origin`; the name of the field is that of earlier versions' files.
+        symbol / timeframe: the market, as ccxt spells it.
+        start_ns / end_ns: first and one past the last bar's open time, ns UTC; None is unbounded.
+        source: `"store"` for the candle store in the data folder, else the path of a CSV, Feather or Parquet file.
+    """
+
+    venue: str = BINANCE
+    symbol: str = "BTC/USDT"
+    timeframe: str = "1h"
+    start_ns: int | None = None
+    end_ns: int | None = None
+    source: str = STORE_SOURCE
+
+    @property
+    def origin(self) -> DataOrigin:
+        """Whose market the bars are of: a real exchange's or one of the practice exchange's."""
+        return DataOrigin(self.venue)
+
+    def validate(self) -> None:
+        """Raise `UserError` where the range cannot exist."""
+        require(bool(self.venue), "A venue is needed.", "Choose where the data comes from.")
+        require(bool(self.symbol), "A market is needed.", "Choose a symbol such as BTC/USDT.")
+        if self.timeframe not in tuple(Timeframe):
+            raise UserError(
+                f"The timeframe {self.timeframe!r} is not known.", f"Use one of {', '.join(tuple(Timeframe))}."
+            )
+        if self.start_ns is not None and self.end_ns is not None and self.start_ns >= self.end_ns:
+            raise UserError("The data range ends before it starts.", "Choose an end after the start.")
+        require(bool(self.source), "No data source is named.", f"Use {STORE_SOURCE!r} or the path of a file.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec(JsonValue):
+    """The network.
+
+    Attributes:
+        kind: "lstm".
+        hidden_size / layers / dropout: shape of the recurrent part; dropout acts between layers and before the head.
+        quantile_levels: forecast quantiles, ascending, symmetric around 0.5, which must be in the middle.
+        horizon_bars: how far ahead the log return is forecast.
+    """
+
+    kind: str = "lstm"
+    hidden_size: int = 32
+    layers: int = 1
+    dropout: float = 0.1
+    quantile_levels: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
+    horizon_bars: int = 1
+
+    def validate(self) -> None:
+        """Raise `UserError` for a network that cannot be built."""
+        one_of(self.kind, MODEL_KINDS, "model kind")
+        in_range(self.hidden_size, 2, 1_024, "hidden size", "units")
+        in_range(self.layers, 1, 8, "number of layers", "layers")
+        in_range(self.dropout, 0.0, 0.9, "dropout", "")
+        in_range(self.horizon_bars, 1, 500, "forecast horizon", "bars")
+        levels = self.quantile_levels
+        symmetric = all(abs(a + b - 1.0) < 1e-9 for a, b in zip(levels, reversed(levels), strict=True))
+        ascending = all(a < b for a, b in itertools.pairwise(levels))
+        inside = all(0.0 < level < 1.0 for level in levels)
+        if len(levels) < 3 or len(levels) % 2 == 0 or not (symmetric and ascending and inside):
+            raise UserError(
+                "The quantile levels must ascend between 0 and 1, lie symmetric around 0.5 and contain it.",
+                "Example: 0.05, 0.25, 0.5, 0.75, 0.95.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSpec(JsonValue):
+    """How the bars are divided in time: train, purge, validation, purge, test.
+
+    Attributes:
+        train_fraction / valid_fraction: of the usable bars; the rest is the test part.
+        purge_bars: bars dropped at each border beside the forecast horizon, which is always dropped.
+    """
+
+    train_fraction: float = 0.7
+    valid_fraction: float = 0.15
+    purge_bars: int = 24
+
+    def validate(self) -> None:
+        """Raise `UserError` unless all three parts exist."""
+        in_range(self.train_fraction, 0.2, 0.9, "training share", "")
+        in_range(self.valid_fraction, 0.05, 0.5, "validation share", "")
+        if self.train_fraction + self.valid_fraction > 0.96:
+            raise UserError(
+                "Training and validation leave nothing to test on.", "Keep at least 4 % of the bars for the test."
+            )
+        in_range(self.purge_bars, 0, 10_000, "purge", "bars")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec(JsonValue):
+    """How the network is fitted.
+
+    Attributes:
+        epochs: at most so many passes over the training part.
+        learning_rate / weight_decay: of AdamW; the rate follows one cycle.
+        batch_segments: contiguous segments per step.
+        segment_length / burn_in: bars per segment; the loss skips the first `burn_in` of each.
+        patience: epochs without a better validation loss before stopping.
+        seed: of weights, order and dropout.
+    """
+
+    epochs: int = 20
+    learning_rate: float = 3e-3
+    batch_segments: int = 16
+    segment_length: int = 256
+    burn_in: int = 32
+    patience: int = 6
+    weight_decay: float = 1e-2
+    seed: int = 1
+
+    def validate(self) -> None:
+        """Raise `UserError` for settings that cannot train."""
+        in_range(self.epochs, 1, 10_000, "number of epochs", "epochs")
+        in_range(self.learning_rate, 1e-6, 1.0, "learning rate", "")
+        in_range(self.batch_segments, 1, 4_096, "batch size", "segments")
+        in_range(self.segment_length, 16, 8_192, "segment length", "bars")
+        in_range(self.burn_in, 0, 4_096, "burn-in", "bars")
+        if self.burn_in * 2 > self.segment_length:
+            raise UserError(
+                "The burn-in takes more than half of each segment.", "Use a longer segment or a shorter burn-in."
+            )
+        in_range(self.patience, 1, 10_000, "patience", "epochs")
+        in_range(self.weight_decay, 0.0, 10.0, "weight decay", "")
+        in_range(self.seed, 0, 2**31 - 1, "seed", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSpec(JsonValue):
+    """What the run may use.
+
+    Attributes:
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; 0 chooses by the size of the network (one for a small one).
+    """
+
+    device: str = "auto"
+    threads: int = 0
+
+    def validate(self) -> None:
+        """Raise `UserError` for an unknown device or thread count."""
+        one_of(self.device, DEVICES, "device")
+        in_range(self.threads, 0, 256, "number of threads", "threads")
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSpec(JsonValue):
+    """Everything that defines a forecast training run."""
+
+    data: DataRange = field(default_factory=DataRange)
+    features: FeatureSpec = field(default_factory=FeatureSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    split: SplitSpec = field(default_factory=SplitSpec)
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    resources: ResourceSpec = field(default_factory=ResourceSpec)
+
+    def validate(self) -> Self:
+        """Check every part and return self.
+
+        Raises:
+            UserError: one sentence naming the first thing that is wrong.
+        """
+        for part in (self.data, self.features, self.model, self.split, self.training, self.resources):
+            part.validate()
+        return self
+
+
+def spec_from_mapping(values: Mapping[str, Any], base: ForecastSpec | None = None) -> ForecastSpec:
+    """Return `base` (or the defaults) overlaid with a partial nested mapping, as a TOML file gives it.
+
+    Raises:
+        UserError: an unknown key or a value of the wrong type.
+    """
+    merged = encode(base or ForecastSpec())
+    for section, entries in values.items():
+        if section not in merged or not isinstance(entries, Mapping):
+            raise UserError(
+                f"The section {section!r} is not part of a training configuration.",
+                f"Known sections: {', '.join(merged)}.",
+            )
+        merged[section] = {**merged[section], **entries}
+    return decode(ForecastSpec, merged)
