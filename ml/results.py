@@ -135,6 +135,7 @@ class EpochRecord(JsonValue):
         learning_rate: at the epoch's end; 0 where it was not written down.
         crps: of the validation part; None where it is not measured.
         targets_per_s: throughput of the epoch; 0 where it was not written down.
+        seed: of the network it belongs to.
     """
 
     epoch: int
@@ -144,6 +145,7 @@ class EpochRecord(JsonValue):
     learning_rate: float = 0.0
     crps: float | None = None
     targets_per_s: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
