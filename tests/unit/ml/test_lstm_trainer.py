@@ -14,7 +14,6 @@ from core.jobs import JobStopped
 from ml.api import FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
 from ml.dataset import ForecastDataset, build_dataset
 from ml.evaluators import evaluate_forecast
-from ml.gpu_utils import choose_device, configure_gpu_memory_growth
 from ml.lstm_model import LstmForecaster, one_cycle, pinball_loss
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
@@ -193,18 +192,3 @@ def test_one_cycle_rises_and_falls() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0, abs=0.01)
     assert rates[-1] == pytest.approx(0.02)
-
-
-def test_device_choice_gives_its_reason() -> None:
-    asked = choose_device(ResourceSpec(device="cpu"), 32)
-    assert (asked.name, asked.threads, asked.reason) == ("cpu", 1, "as asked")
-    automatic = choose_device(ResourceSpec(), 32)
-    if torch.cuda.is_available():
-        assert automatic.name == "cuda"
-        assert configure_gpu_memory_growth()
-    else:
-        assert automatic.name == "cpu"
-        assert "GPU" in automatic.reason
-        assert not configure_gpu_memory_growth()
-        with pytest.raises(UserError, match="GPU cannot be used"):
-            choose_device(ResourceSpec(device="cuda"), 32)
