@@ -69,7 +69,8 @@ class Precision:
         """Return the context for the recurrent part of a training step."""
         if self.name != "bf16":
             return nullcontext()
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+        # Without the cache of converted weights: a recorded step must convert them anew in every replay.
+        return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 def configure_gpu_memory_growth(fraction: float = 0.8, index: int | None = None) -> bool:
