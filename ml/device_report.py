@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from core.diagnostics.checks_software import SMALLEST_GPU_BYTES
 from core.errors import UserError
 from ml.jsonvalues import JsonValue
 
 CPU, MPS = "cpu", "mps"
-SMALLEST_FREE_BYTES = 1 << 30
 RESERVE_BYTES = 512 << 20  # of a GPU's free memory, for the desktop that draws with it and for CUDA's own needs
 
 AS_ASKED = "as asked"
@@ -88,7 +88,7 @@ def judge(found: Sequence[DeviceReport], wanted: str, gpu_absence: str = NO_GPU)
 
 def free_memory_problem(free: int) -> str:
     """Return why a GPU with so much free memory cannot be used, or ""."""
-    return "" if free >= SMALLEST_FREE_BYTES else f"only {free / 2**30:.1f} GiB of its memory are free"
+    return "" if free >= SMALLEST_GPU_BYTES else f"only {free / 2**30:.1f} GiB of its memory are free"
 
 
 def build_problem(capability: tuple[int, int], built_for: Sequence[str]) -> str:
