@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,18 @@ from ml.feature_spec import FeatureSpec
 from ml.jsonvalues import JsonValue, decode, encode
 
 STORE_SOURCE = "store"
+<<<<<<< HEAD
 DEVICES = ("auto", "cpu", "cuda")
 MODEL_KINDS = ("lstm", "gru")
 HEADS = ("quantile", "student_t", "classes")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 MAX_SEEDS = 100
+=======
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "tf32", "bf16")
+MODEL_KINDS = ("lstm",)
+_NUMBERED_GPU = re.compile(r"cuda:\d{1,2}")
+>>>>>>> w4-gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,17 +237,24 @@ class ResourceSpec(JsonValue):
     """What the run may use.
 
     Attributes:
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" (the GPU with the most free memory), "cuda:1" (that one) or "mps".
         threads: CPU threads; 0 chooses by the size of the network (one for a small one).
+        precision: of the recurrent part on an NVIDIA GPU: "auto", "float32", "tf32" or "bf16"; a CPU computes in
+            float32.
+        memory_share: largest share of a GPU's memory the run may take.
     """
 
     device: str = "auto"
     threads: int = 0
+    precision: str = "auto"
+    memory_share: float = 0.8
 
     def validate(self) -> None:
-        """Raise `UserError` for an unknown device or thread count."""
-        one_of(self.device, DEVICES, "device")
+        """Raise `UserError` for an unknown device or precision and for amounts that no machine has."""
+        one_of("cuda" if _NUMBERED_GPU.fullmatch(self.device) else self.device, DEVICES, "device")
         in_range(self.threads, 0, 256, "number of threads", "threads")
+        one_of(self.precision, PRECISIONS, "precision")
+        in_range(self.memory_share, 0.05, 0.95, "share of the GPU's memory", "")
 
 
 @dataclass(frozen=True, slots=True)
