@@ -70,6 +70,7 @@ def train_lstm_model(
     run_dir: Path,
     on_progress: Callable[[TrainingProgress], None],
     should_stop: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
     resume: bool = False,
 ) -> TrainedForecaster:
     """Fit the network with early stopping on the validation part.
@@ -80,14 +81,15 @@ def train_lstm_model(
         run_id: put into every progress message.
         run_dir: where checkpoints go.
         on_progress: called at most a few times per second and after each epoch.
-        should_stop: polled before every batch.
+        should_stop: polled before every batch; may wait.
+        clock: seconds without such waits, for throughput and time left.
         resume: continue from the checkpoint in `run_dir`.
 
     Raises:
         JobStopped: `should_stop` returned true; the checkpoint of the last finished epoch stays.
         UserError: the loss diverged, the GPU cannot be used, or the checkpoint does not fit.
     """
-    return _Trainer(data, spec, run_id, run_dir, on_progress, should_stop).run(resume)
+    return _Trainer(data, spec, run_id, run_dir, on_progress, should_stop, clock).run(resume)
 
 
 class _Trainer:
@@ -101,9 +103,10 @@ class _Trainer:
         run_dir: Path,
         on_progress: Callable[[TrainingProgress], None],
         should_stop: Callable[[], bool],
+        clock: Callable[[], float],
     ) -> None:
         self._data, self._spec, self._run_dir = data, spec, run_dir
-        self._on_progress, self._should_stop = on_progress, should_stop
+        self._on_progress, self._should_stop, self._clock = on_progress, should_stop, clock
         self._choice = choose_device(spec.resources, spec.model.hidden_size)
         device = torch.device(self._choice.name)
         torch.manual_seed(spec.training.seed)
@@ -156,7 +159,7 @@ class _Trainer:
 
     def _epoch(self, epoch: int) -> None:
         spec = self._spec.training
-        started = time.monotonic()
+        started = self._clock()
         rng = np.random.default_rng((spec.seed, epoch))
         torch.manual_seed(int(rng.integers(2**62)))  # dropout
         offset = int(rng.integers(spec.segment_length - spec.burn_in))
@@ -167,9 +170,9 @@ class _Trainer:
         batches = [order[i : i + spec.batch_segments] for i in range(0, len(order), spec.batch_segments)]
         train_loss, seen = self._fit(epoch, segments, batches, started)
         valid_loss = self._validation_loss()
-        self._spent += time.monotonic() - started
+        self._spent += self._clock() - started
         self._seen += seen
-        self._finish_epoch(EpochRecord(epoch, train_loss, valid_loss, time.monotonic() - started))
+        self._finish_epoch(EpochRecord(epoch, train_loss, valid_loss, self._clock() - started))
 
     def _fit(
         self, epoch: int, segments: Segments, batches: list[np.ndarray[tuple[int], np.dtype[np.int64]]], started: float
@@ -239,7 +242,7 @@ class _Trainer:
 
     def _show(self, epoch: int, share: float, rate: float, seen: float, started: float) -> None:
         """Report within an epoch, not too often."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._shown_at < _PROGRESS_SECONDS:
             return
         self._shown_at = now
