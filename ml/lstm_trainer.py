@@ -81,10 +81,12 @@ class RunHooks:
     Attributes:
         on_progress: called at most a few times per second and after each epoch.
         should_stop: polled before every batch; may wait inside while the run is paused.
+        clock: seconds without such waits, for throughput and time left.
     """
 
     on_progress: Callable[[TrainingProgress], None]
     should_stop: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +104,7 @@ def train_lstm_model(
     run_dir: Path,
     on_progress: Callable[[TrainingProgress], None],
     should_stop: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
     resume: bool = False,
 ) -> TrainedForecaster:
     """Fit one network per seed, each with early stopping on the validation part.
@@ -111,7 +114,7 @@ def train_lstm_model(
         spec: the run.
         run_id: put into every progress message.
         run_dir: where checkpoints go.
-        on_progress / should_stop: see `RunHooks`.
+        on_progress / should_stop / clock: see `RunHooks`.
         resume: continue from the checkpoint in `run_dir`.
 
     Raises:
@@ -120,7 +123,7 @@ def train_lstm_model(
     """
     device = choose_device(spec.resources, spec.model.hidden_size)
     identity = fingerprint(data, spec)
-    hooks = RunHooks(on_progress, should_stop)
+    hooks = RunHooks(on_progress, should_stop, clock)
     progress = TrainingProgress(
         run_id, "training", epochs=spec.training.epochs, device=device.title, seeds=spec.evaluation.seeds
     )
@@ -202,7 +205,7 @@ class _Trainer:
 
     def _epoch(self, epoch: int) -> None:
         spec = self._spec.training
-        started = time.monotonic()
+        started = self._hooks.clock()
         rng = np.random.default_rng((self._state.seed, epoch))
         torch.manual_seed(int(rng.integers(2**62)))  # dropout
         offset = int(rng.integers(spec.segment_length - spec.burn_in))
@@ -212,13 +215,13 @@ class _Trainer:
         order = rng.permutation(len(segments.rows))
         batches = [order[i : i + spec.batch_segments] for i in range(0, len(order), spec.batch_segments)]
         train_loss, seen = self._fit(epoch, segments, batches, started)
-        fitted = time.monotonic() - started
+        fitted = self._hooks.clock() - started
         valid_loss, crps = self._validation_loss()
         record = EpochRecord(
             epoch,
             train_loss,
             valid_loss,
-            seconds=time.monotonic() - started,
+            seconds=self._hooks.clock() - started,
             learning_rate=self._progress.learning_rate,
             crps=crps,
             targets_per_s=seen / max(fitted, 1e-9),
@@ -315,7 +318,7 @@ class _Trainer:
 
     def _show(self, epoch: int, share: float, rate: float, seen: float, started: float) -> None:
         """Report within an epoch, not too often."""
-        now = time.monotonic()
+        now = self._hooks.clock()
         self._progress = replace(self._progress, learning_rate=rate)
         if now - self._shown_at < _PROGRESS_SECONDS:
             return

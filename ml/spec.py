@@ -17,18 +17,13 @@ from ml.feature_spec import FeatureSpec
 from ml.jsonvalues import JsonValue, decode, encode
 
 STORE_SOURCE = "store"
-<<<<<<< HEAD
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "tf32", "bf16")
 MODEL_KINDS = ("lstm", "gru")
 HEADS = ("quantile", "student_t", "classes")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 MAX_SEEDS = 100
-=======
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "tf32", "bf16")
-MODEL_KINDS = ("lstm",)
 _NUMBERED_GPU = re.compile(r"cuda:\d{1,2}")
->>>>>>> w4-gpu
 
 
 @dataclass(frozen=True, slots=True)

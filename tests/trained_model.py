@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,9 @@ class _RecordingChannel:
 
     def should_stop(self) -> bool:
         return False
+
+    def clock(self) -> float:
+        return time.monotonic()
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
         run_dir=Path(job.run_dir),
         on_progress=lambda progress: _report(channel, progress),
         should_stop=channel.should_stop,
+        clock=channel.clock,
         resume=job.resume,
     )
     _phase(job, channel, "exporting", trained)

@@ -14,11 +14,6 @@ from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
 from ml.dataset import ForecastDataset, build_dataset
 from ml.evaluators import evaluate_forecast
-<<<<<<< HEAD
-from ml.gpu_utils import choose_device, configure_gpu_memory_growth
-=======
-from ml.lstm_model import LstmForecaster, one_cycle, pinball_loss
->>>>>>> w4-gpu
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.recurrent import EnsembleForecaster
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
@@ -213,7 +208,6 @@ def test_several_seeds_become_one_network_that_forecasts_their_mean(data: Foreca
     assert {record.seed for record in trained.history} == {1, 2, 3}
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("stop_after", [70, 120])
 def test_a_run_of_several_seeds_resumes_within_a_later_seed(
     data: ForecastDataset, tmp_path: Path, stop_after: int
@@ -227,25 +221,3 @@ def test_a_run_of_several_seeds_resumes_within_a_later_seed(
     assert losses(resumed) == losses(whole)
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(value, weights(resumed)[name])
-
-
-def test_device_choice_gives_its_reason() -> None:
-    asked = choose_device(ResourceSpec(device="cpu"), 32)
-    assert (asked.name, asked.threads, asked.reason) == ("cpu", 1, "as asked")
-    automatic = choose_device(ResourceSpec(), 32)
-    if torch.cuda.is_available():
-        assert automatic.name == "cuda"
-        assert configure_gpu_memory_growth()
-    else:
-        assert automatic.name == "cpu"
-        assert "GPU" in automatic.reason
-        assert not configure_gpu_memory_growth()
-        with pytest.raises(UserError, match="GPU cannot be used"):
-            choose_device(ResourceSpec(device="cuda"), 32)
-=======
-def test_one_cycle_rises_and_falls() -> None:
-    rates = [one_cycle(p, 1.0) for p in np.linspace(0, 1, 101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0, abs=0.01)
-    assert rates[-1] == pytest.approx(0.02)
->>>>>>> w4-gpu
