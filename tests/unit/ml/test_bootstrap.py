@@ -45,8 +45,8 @@ def test_block_lengths_of_odd_series() -> None:
     spike = np.zeros(50)
     spike[0] = 1.0
     assert 0.0 <= optimal_block_length(spike).stationary <= 50
-    alternating = optimal_block_length(ar1_returns(1_000, -0.98, 1))
-    assert alternating.circular == math.ceil(3 * math.sqrt(1_000)), "never longer than this"
+    differenced = optimal_block_length(np.diff(noise_returns(1_001, 1)))
+    assert differenced.circular == math.ceil(3 * math.sqrt(1_000)), "never longer than this"
     with pytest.raises(ValueError, match="ten values"):
         optimal_block_length(np.arange(9.0))
     with pytest.raises(ValueError, match="finite"):
