@@ -258,7 +258,8 @@ def _all_classes(probabilities: Any, known: IntArray) -> FloatArray:
     """Return probabilities with a column for every class, 0 for those that the training rows do not hold."""
     full = np.zeros((len(probabilities), CLASSES))
     full[:, known] = probabilities
-    return full
+    summed: FloatArray = full / full.sum(axis=1, keepdims=True)  # single precision sums to 1 in single precision only
+    return summed
 
 
 def _can_classify(inputs: BaselineInputs) -> bool:
