@@ -9,7 +9,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 
 from core.clock import SystemClock
@@ -20,7 +19,7 @@ from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, Tr
 from ml.dataset import ForecastDataset, Part, build_dataset, load_bars
 from ml.evaluators import evaluate_forecast
 from ml.features import IntArray
-from ml.inference import OnnxForecaster, forecast_rows
+from ml.inference import Forecasts, OnnxForecaster, forecast_rows
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import PackageContent, data_lineage, save_model
 from ml.onnx_export import export_onnx
@@ -55,12 +54,13 @@ def run(spec: Json, channel: JobChannel) -> Json:
         run_dir=Path(job.run_dir),
         on_progress=lambda progress: _report(channel, progress),
         should_stop=channel.should_stop,
+        clock=channel.clock,
         resume=job.resume,
     )
     _phase(job, channel, "exporting", trained)
     onnx = export_onnx(trained.network)
     _phase(job, channel, "testing", trained)
-    metrics = _judge(data, job, onnx)
+    metrics = _judge(data, frame, job, onnx)
     channel.log("INFO", metrics.verdict)
     model_id = save_model(Path(job.models_dir), _package(job, frame, data, trained, onnx, metrics), SystemClock())
     _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
@@ -69,7 +69,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
         model_id=model_id,
         symbol=job.spec.data.symbol,
         timeframe=job.spec.data.timeframe,
-        epochs_run=len(trained.history),
+        epochs_run=len(trained.states[0].history),
         best_epoch=trained.best_epoch,
         stopped_early=trained.stopped_early,
         seconds=trained.seconds,
@@ -107,20 +107,28 @@ def _report(channel: JobChannel, progress: TrainingProgress) -> None:
     channel.progress(progress.to_json())
 
 
-def _judge(data: ForecastDataset, job: ForecastJob, onnx: bytes) -> ForecastMetrics:
+def _judge(data: ForecastDataset, frame: CandleFrame, job: ForecastJob, onnx: bytes) -> ForecastMetrics:
     """Judge the exported network, the very thing that will trade, as it will be run live."""
     forecaster, burn_in = OnnxForecaster(onnx), job.spec.training.burn_in
     levels = job.spec.model.quantile_levels
 
-    def rows_of(part: Part) -> tuple[IntArray, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    def rows_of(part: Part) -> tuple[IntArray, Forecasts]:
         # Inputs may reach back before the part; its targets may not.
-        rows, quantiles = forecast_rows(forecaster, data, max(0, part.start - 4 * burn_in), part.stop, burn_in)
-        inside = rows >= part.start
-        return rows[inside], quantiles[inside]
+        rows, forecasts = forecast_rows(forecaster, data, max(0, part.start - 4 * burn_in), part.stop, burn_in)
+        inside, chances = rows >= part.start, forecasts.probabilities
+        return rows[inside], Forecasts(forecasts.quantiles[inside], None if chances is None else chances[inside])
 
     _, valid = rows_of(data.valid)
-    rows, quantiles = rows_of(data.test)
-    return evaluate_forecast(data, rows, quantiles, levels, valid[:, len(levels) // 2])
+    rows, forecasts = rows_of(data.test)
+    return evaluate_forecast(
+        data,
+        frame,
+        rows,
+        forecasts,
+        levels,
+        forecast_std=float(valid.quantiles[:, 0, len(levels) // 2].std()),
+        flat_band=job.spec.model.flat_band,
+    )
 
 
 def _package(
@@ -153,6 +161,12 @@ def _package(
         lineage={
             "data": {**market, **data_lineage(frame)},
             "split": split,
-            "run": {"id": job.run_id, "epochs": len(trained.history), "best_epoch": trained.best_epoch},
+            "run": {
+                "id": job.run_id,
+                "seeds": [
+                    {"seed": state.seed, "epochs": len(state.history), "best_epoch": state.best_epoch}
+                    for state in trained.states
+                ],
+            },
         },
     )
