@@ -44,3 +44,11 @@ def trend_regimes(past_return: FloatArray) -> RegimeCodes:
     """Divide by the sign of the return that led up to the forecast, shape (n,); those without a move belong nowhere."""
     codes = np.select([past_return > 0.0, past_return < 0.0], [1, 0], default=-1)
     return RegimeCodes("trend", ("down", "up"), codes.astype(np.int64))
+
+
+def trailing_return(close: FloatArray, bars: int) -> FloatArray:
+    """Return the log return over the last `bars` bars of each, 0 where there are not so many, shape (n,)."""
+    logs = np.log(close)
+    values = np.zeros(len(logs))
+    values[bars:] = logs[bars:] - logs[:-bars]
+    return values
