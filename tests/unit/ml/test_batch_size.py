@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ml.lstm_model import LstmForecaster, pinball_loss
 from torch import Tensor
 
 from core.errors import UserError
@@ -29,6 +28,7 @@ from ml.batch_size import (
     run_with_backoff,
     split,
 )
+from ml.recurrent import RecurrentForecaster, weighted_mean
 
 CPU = torch.device("cpu")
 ROWS, BARS, FEATURES = 13, 24, 3
@@ -44,15 +44,16 @@ class Problem:
 
     def __init__(self, dropout: float = 0.0, fits: int = ROWS) -> None:
         torch.manual_seed(1)
-        self.network = LstmForecaster(FEATURES, ModelSpec(hidden_size=5, layers=2, dropout=dropout))
-        self.network.head.weight.data.normal_()
+        self.network = RecurrentForecaster(
+            FEATURES, ModelSpec(hidden_size=5, layers=2, dropout=dropout, horizons=(1, 4))
+        )
+        self.network.output.weight.data.normal_()
         generator = np.random.default_rng(7)
         self.x = torch.from_numpy(generator.normal(size=(ROWS, BARS, FEATURES)).astype(np.float32))
-        self.y = torch.from_numpy(generator.normal(size=(ROWS, BARS)).astype(np.float32))
+        self.y = torch.from_numpy(generator.normal(size=(ROWS, BARS, 2)).astype(np.float32))
         weight = (generator.random((ROWS, BARS)) < generator.random((ROWS, 1))).astype(np.float32)
         weight[[2, 3]] = 0.0
         self.weight, self.counted = torch.from_numpy(weight), weight.sum(axis=1).astype(np.float64)
-        self.levels = torch.tensor(self.network.spec.quantile_levels)
         self.fits, self.passes = fits, []
         self.batch = np.arange(ROWS)
 
@@ -61,8 +62,8 @@ class Problem:
         if len(part) > self.fits:
             torch.rand(3)  # some of the random numbers were drawn when memory ran out
             raise out_of_memory()
-        quantiles, _, _ = self.network(self.x[part], *self.network.initial_state(len(part), CPU))
-        return pinball_loss(quantiles, self.y[part], self.weight[part], self.levels)
+        raw, _ = self.network.raw(self.x[part], self.network.initial_state(len(part), CPU))
+        return weighted_mean(self.network.head.loss(raw, self.y[part]), self.weight[part])
 
     def zero_grad(self) -> None:
         self.network.zero_grad(set_to_none=True)
@@ -142,13 +143,19 @@ def test_an_attempt_that_failed_halfway_leaves_nothing_in_the_gradient() -> None
         np.testing.assert_array_equal(one, parameter.grad.numpy())
 
 
-def test_the_sum_of_losses_without_gradients_is_the_same_too() -> None:
+def test_the_sums_of_losses_without_gradients_are_the_same_too() -> None:
     problem = Problem(fits=5)
-    total = MicroBatcher(64, CPU, lambda message: None).forward(problem.batch, problem.counted, problem.loss)
+
+    def losses(part: np.ndarray) -> Tensor:
+        loss = problem.loss(part)
+        assert not loss.requires_grad
+        return torch.stack([loss, 2 * loss])
+
+    sums = MicroBatcher(64, CPU, lambda message: None).forward(problem.batch, problem.counted, losses)
     with torch.no_grad():
         plain = Problem()
         expected = float(plain.loss(plain.batch)) * plain.counted.sum()
-    assert total == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(sums, [expected, 2 * expected], rtol=1e-6)
 
 
 def test_a_batch_that_counts_nothing_is_a_bug() -> None:

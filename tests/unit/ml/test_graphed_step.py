@@ -6,24 +6,23 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from ml.lstm_model import LstmForecaster, pinball_loss
 from torch import Tensor, nn
 
 from ml.api import ModelSpec
 from ml.graphed_step import GraphedStep, graph_problem, measure_faster
+from ml.recurrent import RecurrentForecaster, weighted_mean
 
 
 class Training:
     def __init__(self, dropout: float = 0.3) -> None:
         torch.manual_seed(5)
-        self.network = LstmForecaster(3, ModelSpec(hidden_size=4, dropout=dropout))
+        self.network = RecurrentForecaster(3, ModelSpec(hidden_size=4, dropout=dropout))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-2, fused=True)
-        self.levels = torch.tensor(self.network.spec.quantile_levels)
 
     def step(self, inputs: Sequence[Tensor]) -> Tensor:
         x, y = inputs
-        quantiles, _, _ = self.network(x, *self.network.initial_state(len(x), x.device))
-        loss = pinball_loss(quantiles, y, torch.ones_like(y), self.levels)
+        raw, _ = self.network.raw(x, self.network.initial_state(len(x), x.device))
+        loss = weighted_mean(self.network.head.loss(raw, y.unsqueeze(-1)), torch.ones_like(y))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -111,7 +110,7 @@ def test_what_cannot_be_recorded_is_told() -> None:
     assert "NVIDIA" in graph_problem(training.network, training.optimizer, torch.device("cpu"))
     cuda = torch.device("cuda", 0)  # only its type is looked at
     assert "optimiser" in graph_problem(training.network, training.optimizer, cuda)
-    deep = LstmForecaster(3, ModelSpec(hidden_size=4, layers=2, dropout=0.2))
+    deep = nn.LSTM(3, 4, num_layers=2, dropout=0.2)
     assert "dropout between" in graph_problem(deep, training.optimizer, cuda)
     ready = torch.optim.AdamW(training.network.parameters(), lr=torch.tensor(1e-3), capturable=True)
     assert graph_problem(training.network, ready, cuda) == ""
