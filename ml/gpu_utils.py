@@ -55,7 +55,7 @@ class DeviceChoice:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How the recurrent part is computed in training; weights, head, loss and every evaluation stay float32.
+    """How the network is computed in training; weights, loss and every evaluation stay float32.
 
     Attributes:
         name: "float32", "tf32" or "bf16".
@@ -66,7 +66,7 @@ class Precision:
     reason: str
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return the context for the recurrent part of a training step."""
+        """Return the context in which a training step runs the network; the loss comes after it, in float32."""
         if self.name != "bf16":
             return nullcontext()
         # Without the cache of converted weights: a recorded step must convert them anew in every replay.
@@ -139,7 +139,7 @@ def choose_device(
 
 
 def choose_precision(device: DeviceReport, hidden_size: int, resources: ResourceSpec) -> Precision:
-    """Pick the arithmetic of the recurrent part.
+    """Pick the arithmetic of training.
 
     Args:
         device: the chosen one.
