@@ -28,7 +28,9 @@ from ml.gpu_utils import (
 from ml.telemetry import ResourceMonitor, require_disk
 
 _PARAMETER_COPIES = 4  # in a checkpoint: weights, best weights and the two moments of the optimiser
-_FIRST_ROWS = 8
+# Up to here a GPU computes the whole batch at once, so that two runs are split alike and give the same to the bit; what
+# is fastest above depends on timings.
+_WHOLE_BATCH = 64
 
 
 class RunResources:
@@ -72,26 +74,28 @@ class RunResources:
         self.training = MicroBatcher(rows, self.device, self._tell)
         self.evaluation = MicroBatcher(evaluation_rows, self.device, self._tell)
         self.note = ""
+        self._fitted = False
         self._monitor = ResourceMonitor(run_dir, gpu_uuid=self.choice.uuid, torch_memory=memory_reader(self.device))
 
     def fit(self, run: Callable[[int], None], should_stop: Callable[[], bool]) -> None:
-        """Search the fastest micro-batch by trying; on a CPU the measured rule stays.
+        """Search the fastest micro-batch of a large batch on a GPU by trying; on a CPU the measured rule stays.
 
         Args:
-            run: one forward and backward pass with so many segments; changes no weight.
+            run: one forward and backward pass with so many segments; changes no weight. Called for the first seed only.
             should_stop: polled between two tries.
 
         Raises:
             JobStopped: `should_stop` returned true.
             UserError: not even one segment fits into memory.
         """
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or self._batch <= _WHOLE_BATCH or self._fitted:
             return
+        self._fitted = True
         free, total = torch.cuda.mem_get_info(self.device)
         free += torch.cuda.memory_reserved(self.device)  # what is ours already: a peak counts it too
         found = fit_batch(
             measured_step(run, self.device),
-            _FIRST_ROWS,
+            _WHOLE_BATCH,
             self._batch,
             should_stop,
             budget_bytes=memory_budget(total, free, self._share),

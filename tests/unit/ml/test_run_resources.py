@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import nn
 
 from core.errors import UserError
 from ml.api import ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
-from ml.device_report import DeviceReport
+from ml.batch_size import Probe
+from ml.device_report import RESERVE_BYTES, DeviceReport
 from ml.run_resources import RunResources
 from ml.telemetry import ResourceSample
 
@@ -35,6 +37,46 @@ def test_a_cpu_starts_with_what_its_caches_hold(batch: int, hidden: int, rows: i
     made.fit(lambda tried: pytest.fail("a CPU is not tried out"), lambda: False)
     assert made.training.rows == rows
     assert (made.device.type, made.precision.name) == ("cpu", "float32")
+
+
+def on_a_card(made: RunResources, monkeypatch: pytest.MonkeyPatch, free: int) -> list[int]:
+    """Pretend that the run computes on a GPU whose time does not depend on the rows; return what is tried."""
+    tried: list[int] = []
+
+    def measured(run: Callable[[int], None], device: torch.device) -> Callable[[int], Probe]:
+        def step(rows: int) -> Probe:
+            run(rows)
+            return Probe(rows, 1.0, rows << 20)
+
+        return step
+
+    made.device = torch.device("cuda", 0)
+    monkeypatch.setattr("ml.run_resources.measured_step", measured)
+    monkeypatch.setattr("ml.run_resources.release_memory", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 34))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1 << 20)
+    made.fit(tried.append, lambda: False)
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("batch", "free", "tried", "rows"),
+    [
+        (64, 1 << 33, [], 64),
+        (1_000, 1 << 33, [64, 128, 256, 512, 1_000], 1_000),
+        # 256 MiB beside the reserve: 512 segments would take twice that.
+        (1_000, RESERVE_BYTES + (255 << 20), [64, 128, 256], 256),
+    ],
+)
+def test_a_large_batch_is_tried_out_on_a_gpu(
+    batch: int, free: int, tried: list[int], rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = resources(tmp_path, batch)
+    made.training.rows = batch
+    assert on_a_card(made, monkeypatch, free) == tried
+    assert made.training.rows == rows
+    if tried:
+        made.fit(lambda rows: pytest.fail("the next seed takes what was found"), lambda: False)
 
 
 def test_memory_that_ran_out_is_told_in_every_message_after_it(tmp_path: Path) -> None:
