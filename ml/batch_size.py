@@ -129,16 +129,20 @@ class MicroBatcher:
 
         return self._run(attempt, len(batch), lambda: _set_random_state(self._device, random))
 
-    def forward(self, batch: IntArray, counted: FloatArray, loss: Callable[[IntArray], Tensor]) -> float:
-        """Return the sum of the losses of a batch's targets without gradients; arguments as `backward`."""
+    def forward(self, batch: IntArray, counted: FloatArray, losses: Callable[[IntArray], Tensor]) -> FloatArray:
+        """Return the sums over a batch's targets without gradients, shape (K,); arguments as `backward`.
 
-        def attempt(rows: int) -> float:
-            total = 0.0
+        Args:
+            losses: mean losses of some segments, weighted by their targets, shape (K,).
+        """
+
+        def attempt(rows: int) -> FloatArray:
+            total: FloatArray = np.zeros(1)
             with torch.no_grad():
                 for part in split(len(batch), rows):
                     weight = float(counted[part].sum())
                     if weight > 0.0:
-                        total += float(loss(batch[part])) * weight
+                        total = total + losses(batch[part]).cpu().numpy().astype(np.float64) * weight
             return total
 
         return self._run(attempt, len(batch), lambda: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from core.data.frame import CandleFrame
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
-from ml.dataset import ForecastDataset, build_dataset
+from ml.dataset import ForecastDataset, Segments, build_dataset
 from ml.evaluators import evaluate_forecast
 from ml.inference import Forecasts
-from ml.lstm_trainer import TrainedForecaster, train_lstm_model
+from ml.lstm_trainer import TrainedForecaster, _Trainer, train_lstm_model
 from ml.metric_results import ForecastMetrics
 from ml.recurrent import EnsembleForecaster
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
@@ -233,3 +234,34 @@ def test_a_run_of_several_seeds_resumes_within_a_later_seed(
     assert losses(resumed) == losses(whole)
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(value, weights(resumed)[name])
+
+
+def test_memory_that_runs_out_changes_a_run_by_rounding_only(
+    data: ForecastDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(SMALL, model=replace(SMALL.model, dropout=0.0), training=replace(SMALL.training, epochs=2))
+    whole = train(data, spec, tmp_path / "whole")
+    plain = _Trainer._loss
+
+    def tight(trainer: _Trainer, segments: Segments, batch: np.ndarray) -> torch.Tensor:
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(trainer, segments, batch)
+
+    monkeypatch.setattr(_Trainer, "_loss", tight)
+    seen: list[TrainingProgress] = []
+    parts = train_lstm_model(
+        data, spec, run_id="run", run_dir=tmp_path / "parts", on_progress=seen.append, should_stop=lambda: False
+    )
+    assert "parts of 2 segments" in seen[-1].note
+    for name, value in weights(whole).items():
+        np.testing.assert_allclose(weights(parts)[name], value, atol=1e-5)
+
+
+def test_a_full_disk_is_told_before_anything_is_trained(
+    data: ForecastDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.telemetry.shutil.disk_usage", lambda folder: SimpleNamespace(free=1 << 20))
+    with pytest.raises(UserError, match="has 1 MiB left"):
+        train(data, SMALL, tmp_path)
+    assert list(tmp_path.iterdir()) == []
