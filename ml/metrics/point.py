@@ -34,7 +34,7 @@ def correlation(a: FloatArray, b: FloatArray) -> float | None:
         return None
     # Scaled first: the product of two sums of squares may leave the range of floats.
     da, db = da / np.abs(da).max(), db / np.abs(db).max()
-    return float(da @ db) / math.sqrt(float(da @ da) * float(db @ db))
+    return float((da * db).sum()) / math.sqrt(float((da * da).sum()) * float((db * db).sum()))
 
 
 def _is_still(values: FloatArray, centred: FloatArray) -> bool:

@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float64]
 def pinball_losses(quantiles: FloatArray, outcome: FloatArray, levels: Sequence[float]) -> FloatArray:
     """Return the pinball loss of every outcome at every level, shape (n, Q)."""
     error = outcome[:, None] - quantiles
-    tau = np.asarray(levels)
-    losses: FloatArray = np.maximum(tau * error, (tau - 1.0) * error)
+    scaled = np.asarray(levels) * error
+    losses: FloatArray = np.maximum(scaled, scaled - error)
     return losses
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn import ensemble, linear_model, metrics
+from threadpoolctl import threadpool_limits
 
 from ml import baselines
 from ml.baselines import BASELINES, BaselineInputs, fit_baselines
@@ -132,18 +133,20 @@ def test_boosting_stops_by_the_validation_rows_it_is_given() -> None:
 def test_boosting_equals_sklearn_at_the_best_round() -> None:
     inputs, _ = market(0.3)
     (boosting,) = fit_baselines(inputs, ("boosting",))
-    model = ensemble.HistGradientBoostingRegressor(
-        learning_rate=0.03,
-        max_iter=300,
-        max_leaf_nodes=15,
-        min_samples_leaf=35,
-        l2_regularization=1.0,
-        early_stopping=False,
-        random_state=5,
-    ).fit(inputs.x_train, inputs.y_train / inputs.unit_train)
-    errors = [
-        np.mean((inputs.y_valid - inputs.unit_valid * staged) ** 2) for staged in model.staged_predict(inputs.x_valid)
-    ]
+    with threadpool_limits(limits=1):  # many threads on few rows only wait for each other
+        model = ensemble.HistGradientBoostingRegressor(
+            learning_rate=0.03,
+            max_iter=300,
+            max_leaf_nodes=15,
+            min_samples_leaf=35,
+            l2_regularization=1.0,
+            early_stopping=False,
+            random_state=5,
+        ).fit(inputs.x_train, inputs.y_train / inputs.unit_train)
+        errors = [
+            np.mean((inputs.y_valid - inputs.unit_valid * staged) ** 2)
+            for staged in model.staged_predict(inputs.x_valid)
+        ]
     staged = list(model.staged_predict(inputs.x_test))[int(np.argmin(errors))]
     np.testing.assert_allclose(boosting.point, inputs.unit_test * staged, atol=1e-12)
 
