@@ -35,6 +35,7 @@ __all__ = [
     "ParameterInfo",
     "Scale",
     "catalogue",
+    "columns_needed",
     "compute",
     "indicator_info",
     "output_scales",
@@ -157,8 +158,7 @@ def warm_up(name: str, parameters: Mapping[str, float]) -> int:
     Raises:
         UserError: unknown name or parameter, or an indicator that is no feature.
     """
-    definition = _feature(name)
-    return _memory(definition, _complete(definition.info, parameters))
+    return feature_request(name, parameters)[2]
 
 
 def _memory(definition: Definition, values: Values) -> int:
@@ -194,20 +194,40 @@ def scale_free(name: str, columns: Columns, parameters: Mapping[str, float]) -> 
 
 
 def _in_blocks(name: str, columns: Columns, parameters: Mapping[str, float], *, raw: bool) -> Outputs:
-    definition = _feature(name)
-    info, values = definition.info, _complete(definition.info, parameters)
+    definition, values, memory = feature_request(name, parameters)
+    info = definition.info
     needed = info.inputs if raw else columns_needed(name)
     missing = [column for column in needed if column not in columns]
     if missing:
         raise UserError(f"{info.name} needs the column {missing[0]!r}.", f"Give it {', '.join(needed)}.")
-    size, memory = len(columns[needed[0]]), _memory(definition, values)
+    size = len(columns[needed[0]])
     results = {label: np.full(size, np.nan) for label in info.outputs}
     block = max(_BLOCK, 4 * memory)
     for start in range(memory, size, block):
         end = min(start + block, size)
         rows = {column: columns[column][start - memory : end] for column in needed}
-        outputs = definition.compute(rows, values)
-        for label, scale in zip(info.outputs, definition.scales, strict=True):
-            output = outputs[label] if raw else scaled(outputs[label], scale, rows, values)
+        for label, output in evaluate(definition, rows, values, raw=raw).items():
             results[label][start:end] = output[memory:]
     return results
+
+
+def evaluate(definition: Definition, rows: Columns, values: Values, *, raw: bool) -> Outputs:
+    """Return the outputs of a stretch of rows, of which the first `warm_up` are of no use."""
+    outputs = definition.compute(rows, values)
+    if raw:
+        return outputs
+    return {
+        label: scaled(outputs[label], scale, rows, values)
+        for label, scale in zip(definition.info.outputs, definition.scales, strict=True)
+    }
+
+
+def feature_request(name: str, parameters: Mapping[str, float]) -> tuple[Definition, Values, int]:
+    """Return definition, complete parameters and warm-up of an indicator that can be a feature.
+
+    Raises:
+        UserError: unknown name or parameter, or an indicator that is no feature.
+    """
+    definition = _feature(name)
+    values = _complete(definition.info, parameters)
+    return definition, values, _memory(definition, values)

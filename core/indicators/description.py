@@ -35,6 +35,7 @@ class Scale(Enum):
     AROUND_HUNDRED = auto()  # value / 100 - 1
     SHARE = auto()  # 0 … 1: 2 * value - 1
     POSITIVE = auto()  # 0 … infinity, usually 1: (value - 1) / (value + 1)
+    GROWTH = auto()  # percent change of a positive amount, by the sum of both amounts: value / (value + 200)
     CYCLE = auto()  # bars of a cycle, 6 … 50: value / 50
     AGE = auto()  # bars since: 2 * value / timeperiod - 1
     SUM_OF_ONES = auto()  # a sum of ratios around 1: value / slowperiod - 1

@@ -157,7 +157,7 @@ def _statistics() -> tuple[Definition, ...]:
             ratio,
             with_horizon,
             est.variance_ratio,
-            Scale.AROUND_ONE,
+            Scale.POSITIVE,
         ),
         _one("DRAWDOWN", "Drawdown from the High", _RETURNS, ("high", "close"), (window,), _before, est.drawdown),
         _one("RUN_UP", "Run-Up from the Low", _RETURNS, ("low", "close"), (window,), _before, est.run_up),

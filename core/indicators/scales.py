@@ -45,6 +45,7 @@ _FORMS: dict[Scale, Callable[[FloatArray, Columns, Values], FloatArray]] = {
     Scale.AROUND_HUNDRED: lambda value, _columns, _values: value / 100 - 1,
     Scale.SHARE: lambda value, _columns, _values: 2 * value - 1,
     Scale.POSITIVE: lambda value, _columns, _values: (value - 1) / (value + 1),
+    Scale.GROWTH: lambda value, _columns, _values: value / (value + 200),
     Scale.CYCLE: lambda value, _columns, _values: value / 50,
     Scale.AGE: lambda value, _columns, values: 2 * value / values["timeperiod"] - 1,
     Scale.SUM_OF_ONES: lambda value, _columns, values: value / values["slowperiod"] - 1,
