@@ -9,6 +9,7 @@ prices positive.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -75,12 +76,20 @@ def _talib_memory(info: IndicatorInfo) -> Callable[[Values], int]:
 
 
 def _talib_compute(function: TalibFunction, info: IndicatorInfo) -> Callable[[Columns, Values], Outputs]:
+    bits = rules.PATTERN_BITS if function.group == rules.PATTERNS else rules.GRID_BITS.get(function.name, 0)
+    power = rules.PRICE_POWERS.get(rules.SCALES.get(info.name, Scale.UNIT), 0)
+
     def compute_rows(columns: Columns, values: Values) -> Outputs:
-        grid = {column: on_grid(columns[column]) for column in set(function.inputs)}
-        arrays = talib_call(function, grid, rules.talib_values(info.parameters, values))
-        outputs = dict(zip(function.outputs, arrays, strict=True))
+        # TA-Lib takes differences below 1e-14 for zero, which are prices of some coins in bitcoin: prices are moved to
+        # thousands by a power of two, which rounds nothing, and the results are moved back.
+        unit = 2.0 ** (10 - math.frexp(float(columns[function.inputs[0]][0]))[1])
+        rows = {column: columns[column] * unit for column in set(function.inputs)}
+        if bits:
+            rows = {column: on_grid(prices, bits) for column, prices in rows.items()}
+        arrays = talib_call(function, rows, rules.talib_values(info.parameters, values))
+        outputs = {label: array / unit**power for label, array in zip(function.outputs, arrays, strict=True)}
         if function.name in rules.MEASURED:
-            _mask_still(function.name, grid["close"], outputs)
+            _mask_still(function.name, columns["close"], outputs)
         return outputs
 
     return compute_rows

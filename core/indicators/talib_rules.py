@@ -1,7 +1,7 @@
 """What is known about each of TA-Lib's functions: scale of its outputs, settling, and which are for charts only.
 
 Tables and pure functions, any thread. The memory of a function computed by TA-Lib itself is its lookback plus the
-settling named here; prices enter on the grid of `rolling.on_grid`, which makes TA-Lib's running sums exact.
+settling named here.
 """
 
 from __future__ import annotations
@@ -86,6 +86,15 @@ def _cycle(_values: Values) -> int:
 _MACD_SIGNAL = _fixed("EMA", "signalperiod")
 _STOCH_D = _ma("slowd_period", kind="slowd_matype", names=SMOOTHERS)
 
+# Functions whose running sums of prices decide comparisons or stand still with the price, by the bits of the grid on
+# which those sums are exact. More bits are nearer to the price, fewer leave room for longer sums.
+_LINEAR = "AC ADR AO APO BBANDS DPO HMA KAMA LINEARREG LINEARREG_INTERCEPT LINEARREG_SLOPE MA MACDEXT PPO QSTICK SMA"
+GRID_BITS = {
+    **dict.fromkeys((*_LINEAR.split(), "FOSC", "SUM", "TRIMA", "TSF", "WMA"), 40),
+    **dict.fromkeys(MEASURED, 46),  # sums of four
+}
+PATTERN_BITS = 43  # sums of ten
+
 # What the settling is beyond TA-Lib's lookback; none where a name is absent.
 SETTLING: dict[str, Callable[[Values], int]] = {
     **dict.fromkeys(("HT_DCPERIOD", "HT_PHASOR", "HT_SINE", "HT_TRENDMODE", "HT_TRENDLINE"), _cycle),
@@ -139,6 +148,12 @@ OWN: dict[str, tuple[Callable[[Values], int], Callable[[Columns, Values], Output
     "MARKETFI": (own.bar_alone, own.market_facilitation),
     "CCI": (own.window_before, own.cci),
     "BETA": (own.window_of_changes, own.beta),
+    "CMOU": (own.window_of_changes, own.unsmoothed_cmo),
+    "ER": (own.window_of_changes, own.efficiency),
+    "IMI": (own.window_before, own.intraday_momentum),
+    "VHF": (own.window_of_changes, own.vertical_horizontal),
+    "VORTEX": (own.window_of_changes, own.vortex),
+    "ULTOSC": (own.ultimate_memory, own.ultimate),
     "CORREL": (own.window_before, own.correl),
     "STDDEV": (own.window_before, own.stddev),
     "VAR": (own.window_before, own.var),
@@ -175,6 +190,8 @@ _BY_SCALE = {
     Scale.PRICE_PER_VOLUME: "MARKETFI",
 }
 SCALES = {name: scale for scale, names in _BY_SCALE.items() for name in names.split()}
+# With which power of the price a scale grows; the others do not.
+PRICE_POWERS = {Scale.PRICE: 1, Scale.PRICE_SUM: 1, Scale.DIFFERENCE: 1, Scale.PRICE_SQUARED: 2}
 PATTERNS = "Pattern Recognition"  # -100, 0, 100; some go to 200
 
 _LEVEL = "its value is a function of the price in units of the quote currency, which no scale-free form has"
@@ -230,7 +247,8 @@ def parameter_info(function: str, name: str, default: float) -> ParameterInfo:
         codes = [MA_CODES[each] for each in names]
         return ParameterInfo(name, codes.index(int(default)), 0, len(names) - 1, True, names)
     if isinstance(default, int):
-        return period(name, default, 1 if name in _SHORT or function in _SHORT_OF else 2)
+        short = (name in _SHORT or function in _SHORT_OF) and function != "AC"
+        return period(name, default, 1 if short else 2)
     low, high = _RANGES.get(name, (0.0, 1.0))
     return ParameterInfo(name, default, low, high, False)
 
