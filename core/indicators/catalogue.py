@@ -141,10 +141,11 @@ def _complete(info: IndicatorInfo, parameters: Mapping[str, float]) -> dict[str,
             raise UserError(f"{info.name} has no parameter {name!r}.", f"It knows: {', '.join(known) or 'none'}.")
         rule = known[name]
         if not rule.low <= value <= rule.high or (rule.whole and value != int(value)):
-            kind = "a whole number" if rule.whole else "a number"
-            raise UserError(
-                f"{info.name}: {name} cannot be {value:g}.", f"Give {kind} from {rule.low:g} to {rule.high:g}."
+            low, high = f"{rule.low:g}", f"{rule.high:g}"
+            remedy = (
+                f"Give a whole number from {low} to {high}." if rule.whole else f"Give a number from {low} to {high}."
             )
+            raise UserError(f"{info.name}: {name} cannot be {value:g}.", remedy)
     return {name: float(parameters.get(name, rule.default)) for name, rule in known.items()}
 
 
