@@ -20,7 +20,7 @@ from core.indicators.catalogue import (
     warm_up,
 )
 from core.indicators.talib_indicators import available_indicators, talib_indicator
-from core.indicators.talib_rules import CHART_ONLY, MEASURED, OWN, SCALES, SETTLING, talib_values
+from core.indicators.talib_rules import CHART_ONLY, MEASURED, OWN, PATTERNS, SCALES, SETTLING, talib_values
 from tests.unit.indicators.markets import Columns, dear, smooth, spiky
 from tests.unit.indicators.settings import SETTINGS, setting
 
@@ -161,6 +161,21 @@ def _deviation_from_windows(name: str, columns: Columns, moments: np.ndarray) ->
             expected = batch[label][moment]
             worst = max(worst, abs(values[-1] - expected) / max(1.0, abs(expected)))
     return worst
+
+
+def test_patterns_of_a_coarse_tick_do_not_turn_on_rounding() -> None:
+    """Bodies equal to the mean body are frequent here; a rounded running sum would tip the comparison either way."""
+    rng, size = np.random.default_rng(0), 1500
+    ends = 1 + 0.1 * rng.integers(0, 8, (2, size))
+    reach = 0.1 * rng.integers(0, 3, (2, size))
+    rows = {"open": ends[0], "high": ends.max(0) + reach[0], "low": ends.min(0) - reach[1], "close": ends[1]}
+    columns = {key: np.round(values, 1) for key, values in rows.items()}
+    for name in (info.name for info in catalogue() if info.group == PATTERNS):
+        start = warm_up(name, {})
+        batch = compute(name, columns, {})["integer"]
+        for moment in range(start, size, 3):
+            window = {key: values[moment - start : moment + 1] for key, values in columns.items()}
+            assert compute(name, window, {})["integer"][-1] == batch[moment], (name, moment)
 
 
 @pytest.mark.slow
