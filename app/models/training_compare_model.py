@@ -95,7 +95,7 @@ class TrainingCompareModel(RecordModel[ComparedRun]):
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
-            _Column("run", mark("Run"), lambda row: row.name, lambda row: row.order, width=24),
+            _Column("run", mark("Run"), lambda row: row.name, lambda row: row.order, width=32),
             _Column(
                 "verdict",
                 mark("Edge"),

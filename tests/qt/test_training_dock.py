@@ -536,7 +536,7 @@ def test_curves_of_one_run_and_of_several(dock: TrainingDock, qtbot) -> None:
     assert plots["rate"].plot._curves[0].y == (0.001, 0.002, 0.003)
     assert [curve.name for curve in plots["load"].plot._curves] == ["CPU"]  # there is no GPU
     dock.list.selectAll()
-    names = [f"BTC/USDT 1h · {i18n.format_minute(BEGUN + n * 60 * NS_PER_S)}" for n in (0, 1)]
+    names = [f"{n + 1} · BTC/USDT 1h · {i18n.format_minute(BEGUN + n * 60 * NS_PER_S)}" for n in (0, 1)]
     assert [curve.name for curve in plots["valid"].plot._curves] == names
     assert len({curve.colour for curve in plots["valid"].plot._curves}) == 2
     assert plots["crps"].plot._curves[1].y == (0.5, 0.25, 0.5 / 3)

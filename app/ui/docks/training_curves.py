@@ -57,6 +57,19 @@ def _gpu_memory(sample: LoadSample) -> float | None:
     return None if sample.gpu_memory_bytes is None else sample.gpu_memory_bytes / _MEGABYTE
 
 
+def _overlaid(runs: Sequence[tuple[TrainingRun, str]], series: Series) -> list[Curve]:
+    """Return one curve per run; the names stand above the first plot, the numbers before them above every one."""
+    return [
+        Curve(
+            f"{number} · {name}" if series is Series.VALID else str(number),
+            *by_epoch(run.curves[series]),
+            OVERLAY[number - 1],
+            dashed=number % 2 == 0,
+        )
+        for number, (run, name) in enumerate(runs, start=1)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class _Plot:
     title: str
@@ -113,10 +126,7 @@ class RunCurves(QScrollArea):
         self._write_note(current, others)
         for series in _BY_EPOCH:
             if len(others) > 1:
-                curves = [
-                    Curve(name, *by_epoch(run.curves[Series(series)]), colour)
-                    for (run, name), colour in zip(drawn, OVERLAY, strict=False)
-                ]
+                curves = _overlaid(drawn, Series(series))
             elif series == Series.VALID:
                 curves = loss_curves(current)
             else:

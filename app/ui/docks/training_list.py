@@ -19,7 +19,7 @@ from app.i18n import format_duration, format_minute, mark, tr
 from app.theme import GRID, ICON_SIZE_M, SPACE_S, SPACE_XS, ThemeManager
 from app.ui.docks.training_runs import RunState, TrainingRun
 
-LIST_ROWS = 4
+LIST_ROWS = 6
 _ID_ROLE = int(Qt.ItemDataRole.UserRole)
 SHARE_ROLE, SHADE_ROLE, OVERLAY_ROLE = _ID_ROLE + 1, _ID_ROLE + 2, _ID_ROLE + 3
 _LINE = GRID // 2
