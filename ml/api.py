@@ -6,9 +6,11 @@ become JSON through `to_json` / `from_json`; nothing here imports torch, pandas 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ml.feature_spec import (
@@ -21,20 +23,34 @@ from ml.feature_spec import (
     warm_up_bars,
 )
 from ml.jsonvalues import Json, JsonValue
+from ml.metric_results import (
+    Calibration,
+    CalibrationPoint,
+    ClassMetrics,
+    Comparison,
+    ForecastMetrics,
+    HorizonMetrics,
+    PointMetrics,
+    RangeMetrics,
+    RegimeMetrics,
+    ReliabilityPoint,
+)
 from ml.results import (
     EpochRecord,
-    ForecastMetrics,
     ModelSummary,
-    PointMetrics,
     TrainingProgress,
     TrainingResult,
     log_training_progress,
 )
 from ml.spec import (
     DEVICES,
+    HEADS,
+    MAX_SEEDS,
     MODEL_KINDS,
+    SCHEDULES,
     STORE_SOURCE,
     DataRange,
+    EvaluationSpec,
     ForecastSpec,
     ModelSpec,
     ResourceSpec,
@@ -47,22 +63,34 @@ __all__ = [
     "CHECKPOINT_FILE",
     "DEVICES",
     "FEATURE_SETS",
+    "HEADS",
+    "MAX_SEEDS",
     "MODEL_KINDS",
+    "SCHEDULES",
     "SPEC_FILE",
     "STORE_SOURCE",
     "TRAIN_FORECAST_JOB",
     "TREND_FAST",
     "TREND_SLOW",
+    "Calibration",
+    "CalibrationPoint",
+    "ClassMetrics",
+    "Comparison",
     "DataRange",
     "EpochRecord",
+    "EvaluationSpec",
     "FeatureSetInfo",
     "FeatureSpec",
     "ForecastJob",
     "ForecastMetrics",
     "ForecastSpec",
+    "HorizonMetrics",
     "ModelSpec",
     "ModelSummary",
     "PointMetrics",
+    "RangeMetrics",
+    "RegimeMetrics",
+    "ReliabilityPoint",
     "ResourceSpec",
     "SplitSpec",
     "TrainingEstimate",
@@ -76,10 +104,12 @@ __all__ = [
     "minimum_bars",
     "new_run_id",
     "spec_from_mapping",
+    "spec_hash",
     "warm_up_bars",
 ]
 
 TRAIN_FORECAST_JOB = "ml.worker.forecast:run"
+TRIALS_FILE = "trials.sqlite"  # in the data folder, beside the folder of runs
 SPEC_FILE = "spec.json"  # in the folder of a run; what `train forecast --resume` continues with
 CHECKPOINT_FILE = "checkpoint.json"  # beside it, once the first epoch has ended
 
@@ -110,7 +140,7 @@ class TrainingEstimate:
 def minimum_bars(spec: ForecastSpec) -> int:
     """Return the fewest bars a run of `spec` accepts: every part must hold a few hundred targets."""
     warm_up = warm_up_bars(spec.features)
-    borders = 2 * (spec.split.purge_bars + spec.model.horizon_bars)
+    borders = 2 * (spec.split.purge_bars + spec.model.reach)
     smallest = min(spec.split.valid_fraction, 1.0 - spec.split.train_fraction - spec.split.valid_fraction)
     by_part = 100 / smallest
     by_segment = 2 * spec.training.segment_length / spec.split.train_fraction
@@ -119,7 +149,7 @@ def minimum_bars(spec: ForecastSpec) -> int:
 
 def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
     """Estimate targets and duration of a run over `bars` bars from a measured throughput constant."""
-    usable = max(0, bars - warm_up_bars(spec.features) - 2 * (spec.split.purge_bars + spec.model.horizon_bars))
+    usable = max(0, bars - warm_up_bars(spec.features) - 2 * (spec.split.purge_bars + spec.model.reach))
     train = int(usable * spec.split.train_fraction)
     valid = int(usable * spec.split.valid_fraction)
     test = usable - train - valid
@@ -128,7 +158,7 @@ def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
     # Small networks are bound by calls rather than arithmetic, so the rate stops growing below the reference size.
     rate = REFERENCE_TARGETS_PER_S / max(0.7, work / _REFERENCE_WORK)
     overhead = spec.training.segment_length / max(1, spec.training.segment_length - spec.training.burn_in)
-    seconds = _FIXED_SECONDS + spec.training.epochs * (train * overhead + 0.3 * valid) / rate
+    seconds = _FIXED_SECONDS + spec.evaluation.seeds * spec.training.epochs * (train * overhead + 0.3 * valid) / rate
     return TrainingEstimate(train, valid, test, seconds, bars >= minimum_bars(spec))
 
 
@@ -141,7 +171,14 @@ class ForecastJob(JsonValue):
     candles_dir: str
     models_dir: str
     run_dir: str
+    trials_file: str
     resume: bool = False
+
+
+def spec_hash(spec: ForecastSpec) -> str:
+    """Return the identity of what is tried: the specification without seed and resources."""
+    same = replace(spec, training=replace(spec.training, seed=0), resources=ResourceSpec())
+    return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def new_run_id() -> str:
@@ -169,5 +206,6 @@ def forecast_job(
         candles_dir=str(candles_dir),
         models_dir=str(models_dir),
         run_dir=str(runs_dir / run_id),
+        trials_file=str(runs_dir.parent / TRIALS_FILE),
         resume=resume,
     ).to_json()

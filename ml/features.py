@@ -13,19 +13,14 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.domain.candles import Candle
 from core.errors import UserError
 from core.indicators import indicators as ind
 from core.indicators.rolling import rolling_zscore
 from ml.api import TREND_FAST, TREND_SLOW, FeatureSpec, warm_up_bars
+from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from ml.jsonvalues import JsonValue
-
-FloatArray = NDArray[np.float64]
-Float32Array = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 _VOLATILITY = "volatility"  # the column that sets the unit of targets
 _VOLATILITY_FLOOR = 1e-8  # log return per bar; a market that stands still has no scale of its own
@@ -287,18 +282,19 @@ class TargetUnit(JsonValue):
     A network that learns in these units carries over from wild years to calm ones.
 
     Attributes:
-        horizon: bars ahead.
+        horizons: bars ahead, ascending.
         floor: smallest volatility used, log return per bar; a share of the training part's median.
-        scale: standard deviation of the training targets in units of volatility.
+        scales: standard deviation of the training targets in units of volatility, one per horizon.
     """
 
-    horizon: int
+    horizons: tuple[int, ...]
     floor: float
-    scale: float
+    scales: tuple[float, ...]
 
     def at(self, volatility: FloatArray) -> FloatArray:
-        """Return the unit in log return over the horizon for realised volatilities, same shape."""
-        unit: FloatArray = np.maximum(volatility, self.floor) * (self.scale * np.sqrt(self.horizon))
+        """Return the unit in log return over each horizon for realised volatilities (n,), shape (n, H)."""
+        factors = np.asarray(self.scales) * np.sqrt(np.asarray(self.horizons, np.float64))
+        unit: FloatArray = np.maximum(volatility, self.floor)[:, None] * factors
         return unit
 
 

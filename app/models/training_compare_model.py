@@ -38,11 +38,6 @@ class ComparedRun:
     order: int
 
     @property
-    def crps(self) -> float | None:
-        """CRPS of the validation part in the best epoch, in units of volatility."""
-        return next((e.crps for e in self.result.history if e.epoch == self.result.best_epoch), None)
-
-    @property
     def verdict(self) -> str:
         """The verdict with its caution, in the present language."""
         return local_text(f"{self.result.metrics.verdict} {self.caution}".rstrip())
@@ -105,7 +100,7 @@ class TrainingCompareModel(RecordModel[ComparedRun]):
                 width=9,
             ),
             _figure("pinball", mark("Pinball"), "result.metrics.pinball", 4),
-            _figure("crps", mark("CRPS"), "crps", 4),
+            _figure("crps", mark("CRPS"), "result.metrics.crps", 5),
             _figure("r2", mark("R²"), "result.metrics.model.r2", 4),
             _figure("ic", mark("IC"), "result.metrics.model.ic", 4),
             _Column(

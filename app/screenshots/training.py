@@ -170,6 +170,9 @@ def result(run_id: str = FINISHED, shift: float = 0.0) -> TrainingResult:
         forecast_std=0.0006,
         target_std=0.0058,
         verdict=SAMPLE_VERDICT,
+        crps=0.00284 + shift / 100,
+        crps_baseline=0.00291,
+        crps_skill=0.024,
     )
     return TrainingResult(
         run_id,

@@ -22,6 +22,7 @@ from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, Jo
 from ml.api import (
     TRAIN_FORECAST_JOB,
     DataRange,
+    EvaluationSpec,
     FeatureSpec,
     ForecastSpec,
     ModelSpec,
@@ -41,6 +42,7 @@ LONG = ForecastSpec(
     features=FeatureSpec("price", 1, horizons=(1, 4), window=24),
     model=ModelSpec(hidden_size=8),
     training=TrainingSpec(epochs=5_000, segment_length=64, burn_in=8, patience=5_000),
+    evaluation=EvaluationSpec(seeds=1),
 )
 
 
@@ -215,7 +217,9 @@ def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_bars_train_and_the_model_forecasts_the_last_bar(tmp_path: Path, realdata: Path) -> None:
-    spec = ForecastSpec(data=DataRange(source=str(realdata / BTC)), training=TrainingSpec(epochs=2))
+    spec = ForecastSpec(
+        data=DataRange(source=str(realdata / BTC)), training=TrainingSpec(epochs=2), evaluation=EvaluationSpec(seeds=1)
+    )
     started = time.time_ns()
     with JobSupervisor() as supervisor:
         start(supervisor, tmp_path, spec)
