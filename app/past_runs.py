@@ -36,15 +36,15 @@ def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
     if run.data is not None:  # else the id stays its title, and it cannot go on
         run.spec = record.spec
     run.message = record.message
+    run.former_seeds = [{epoch.epoch: epoch.valid_loss for epoch in done} for done in seed_histories(run_dir)]
     if run.state is RunState.FINISHED:
         try:
             run.take_result(TrainingResult.from_json(record.result))
         except UserError as exc:
             run.message = exc.message
         return run
-    history = checkpoint_history(run_dir)
-    run.take_history(history)
-    run.resumable = bool(history) and run.spec is not None
+    run.take_history(checkpoint_history(run_dir))
+    run.resumable = run.spec is not None and can_go_on(run_dir)
     return run
 
 
@@ -69,8 +69,27 @@ def forget_run(store: Store, run_dir: Path) -> None:
 
 def checkpoint_history(run_dir: Path) -> tuple[EpochRecord, ...]:
     """Return the epochs a run's checkpoint holds; none where there is no readable checkpoint."""
+    return _history(run_dir / CHECKPOINT_FILE)
+
+
+def seed_histories(run_dir: Path) -> tuple[tuple[EpochRecord, ...], ...]:
+    """Return the epochs of a run's repetitions that are done, in the order of their seeds."""
+    found = []
+    for file in run_dir.glob("member-*.json"):
+        seed = file.stem.removeprefix("member-")
+        if seed.isdecimal() and (history := _history(file)):
+            found.append((int(seed), history))
+    return tuple(history for _, history in sorted(found))
+
+
+def can_go_on(run_dir: Path) -> bool:
+    """Return whether a run has finished an epoch that a later one can go on from."""
+    return bool(checkpoint_history(run_dir) or seed_histories(run_dir))
+
+
+def _history(file: Path) -> tuple[EpochRecord, ...]:
     try:
-        index = json.loads((run_dir / CHECKPOINT_FILE).read_bytes())
+        index = json.loads(file.read_bytes())
         return tuple(EpochRecord.from_json(epoch) for epoch in index["state"]["history"])
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return ()  # the trainer itself says what is wrong with it, should anyone insist

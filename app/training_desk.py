@@ -21,7 +21,7 @@ from app.flows.origin_text import data_title
 from app.i18n import tr, tr_count
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
-from app.past_runs import checkpoint_history, forget_run, past_runs
+from app.past_runs import can_go_on, forget_run, past_runs
 from app.theme import ThemeManager
 from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
 from app.workers.training import TrainingWorker
@@ -406,7 +406,7 @@ class TrainingDesk(QObject):
             self._dock.on_cancelled(event.job_id, resumable=self._has_checkpoint(event.job_id))
 
     def _has_checkpoint(self, run_id: str) -> bool:
-        return bool(checkpoint_history(self._paths.runs / run_id))
+        return can_go_on(self._paths.runs / run_id)
 
     @Slot(str)
     def _on_strategy_requested(self, model_id: str) -> None:

@@ -575,6 +575,10 @@ def test_a_new_repetition_keeps_the_former_curve_in_the_background() -> None:
     assert run.former_seeds == [{1: 1.2, 2: 0.6}]
     assert run.valid == {1: 1.2, 2: 0.6}
     assert headline(run) == "Training, repetition 2 of 2"
+    assert run.share == 0.6  # all of the first, and 2 epochs of 10
+    run.take_result(result("r"))
+    assert run.former_seeds == [{1: 1.2, 2: 0.6}] * 2
+    assert len(run.valid) == 7
 
 
 def test_the_load_is_thinned_out_as_it_grows() -> None:

@@ -93,7 +93,7 @@ class TrainingRun:
         state: see `RunState`.
         progress: newest message.
         curves: figures by epoch, of the repetition under way.
-        former_seeds: validation loss by epoch of the repetitions before it.
+        former_seeds: validation loss by epoch of the repetitions that are done.
         load: how busy the machine was, thinned out as it grows.
         result: once finished.
         message / remedy: once failed.
@@ -219,6 +219,8 @@ class TrainingRun:
     def take_result(self, result: TrainingResult) -> None:
         """Finish; the result's own history replaces what progress messages may have skipped."""
         self.state, self.result = RunState.FINISHED, result
+        if self.progress is not None and self.progress.seed_index:
+            self.former_seeds.append(self.valid)  # the result's history is that of the first repetition
         self.take_history(result.history)
 
     @property
@@ -242,7 +244,8 @@ class TrainingRun:
             return 1.0
         if self.progress is None or self.progress.epochs <= 0 or not (self.learns or self.progress.epoch):
             return None
-        return min(1.0, self.progress.epoch / self.progress.epochs)
+        of_seed = min(1.0, self.progress.epoch / self.progress.epochs)
+        return min(1.0, (self.progress.seed_index + of_seed) / max(1, self.progress.seeds))
 
 
 def data_of(spec: dict[str, Any]) -> DataRange | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from core.config import DataPaths
 from core.errors import UserError
 from core.persistence.schema import ensure_migrated
 from core.persistence.store import Store
-from ml.api import ForecastSpec
+from ml.api import EpochRecord, ForecastSpec
 
 
 @pytest.fixture
@@ -37,6 +38,31 @@ def test_a_forgotten_run_is_gone_from_the_books_and_the_disk(paths: DataPaths) -
     assert not folder.exists()
     assert [run.run_id for run in store.runs()] == ["run-3"]
     assert past_runs(store, paths.runs) == ()
+    store.close()
+
+
+def history(*losses: float) -> str:
+    epochs = [EpochRecord(n, loss, loss, 2.0).to_json() for n, loss in enumerate(losses, start=1)]
+    return json.dumps({"state": {"history": epochs}})
+
+
+def test_a_run_cut_off_between_two_repetitions_goes_on_with_the_curves_of_those_that_are_done(paths: DataPaths) -> None:
+    store = Store(paths.store_db)
+    store.begin_run("run-1", "forecast", ForecastSpec().to_json(), 5)
+    store.interrupt_runs(6)
+    folder = paths.runs / "run-1"
+    folder.mkdir(parents=True)
+    (run,) = past_runs(store, paths.runs)
+    assert not run.resumable
+    (folder / "checkpoint.json").write_text(history())  # of a repetition without a finished epoch
+    (folder / "member-10.json").write_text(history(0.7))
+    (folder / "member-9.json").write_text(history(0.9, 0.8))
+    (folder / "member-odd.json").write_text(history(0.1))
+    (folder / "member-11.json").write_text("{")
+    (run,) = past_runs(store, paths.runs)
+    assert run.resumable
+    assert run.former_seeds == [{1: 0.9, 2: 0.8}, {1: 0.7}]
+    assert run.valid == {}
     store.close()
 
 
