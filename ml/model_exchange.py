@@ -136,15 +136,15 @@ def read_archive(source: Path) -> dict[str, bytes]:
 
 
 def _read_whole(source: Path) -> bytes:
+    most = MOST_BYTES_ALTOGETHER + _OVERHEAD
     try:
+        if not stat.S_ISREG(source.stat().st_mode):  # asked before it is opened: a pipe would wait for a writer
+            raise UserError(f"{source} is no file.", "Name a file that `models export` wrote.")
         with source.open("rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise UserError(f"{source} is no file.", "Name a file that `models export` wrote.")
-            most = MOST_BYTES_ALTOGETHER + _OVERHEAD
-            data = file.read(most + 1)
+            # Asked of the open file, and never more is read, whatever it grows to meanwhile.
+            data = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
     except OSError as exc:
         raise UserError(f"{source} cannot be read: {exc.strerror or exc}.", "Check the path.") from exc
-    if len(data) > most:
+    if data is None or len(data) > most:
         raise refused("it is larger than any model needs")
     return data
