@@ -58,7 +58,10 @@ _MANIFEST_ENTRIES = {
     "data": dict,
     "split": dict,
 }
-_DATA_ENTRIES = {"venue": str, "symbol": str, "timeframe": str, "bars": int, "sha256": str}
+_RANGE_ENTRIES = {"first_open_ns": int, "last_open_ns": int}
+_DATA_ENTRIES = {"venue": str, "symbol": str, "timeframe": str, "bars": int, "sha256": str, **_RANGE_ENTRIES}
+_PARTS = ("train", "valid", "test")
+_PART_ENTRIES = {**_RANGE_ENTRIES, "targets": int}
 _LONGEST_TEXT = 4_000
 _LARGEST_NUMBER = 1e15
 _LARGEST_NS = 1 << 62
@@ -169,12 +172,18 @@ def _check_names_and_sizes(files: Mapping[str, bytes]) -> None:
 
 
 def _check_manifest(manifest: Json) -> None:
-    for entries, where in ((_MANIFEST_ENTRIES, manifest), (_DATA_ENTRIES, manifest.get("data", {}))):
-        for name, kind in entries.items():
-            if not isinstance(where, dict) or type(where.get(name)) is not kind:
-                raise refused(f"the entry {name} of the manifest is missing or of the wrong kind")
+    _check_entries(manifest, _MANIFEST_ENTRIES)
+    _check_entries(manifest["data"], _DATA_ENTRIES)
+    for part in _PARTS:
+        _check_entries(manifest["split"].get(part), _PART_ENTRIES)
     if not 0 < manifest["created_ns"] < _LARGEST_NS:
         raise refused("it says that it was made at a time that cannot be")
+
+
+def _check_entries(where: Any, entries: Mapping[str, type]) -> None:
+    for name, kind in entries.items():
+        if not isinstance(where, dict) or type(where.get(name)) is not kind:
+            raise refused(f"the entry {name} of the manifest is missing or of the wrong kind")
 
 
 def _check_config(stored: StoredModel, feature_names: Any) -> None:
@@ -207,12 +216,10 @@ def _check_lineage(stored: StoredModel, manifest: Json) -> None:
         raise refused("the manifest names another market than the configuration")
     if manifest["seed"] != stored.spec.training.seed:
         raise refused("the manifest names another seed than the configuration")
-    times = [value for key, value in data.items() if key.endswith("_ns")]
-    for part in manifest["split"].values():
-        if not isinstance(part, dict):
-            raise refused("the manifest describes no split")
-        times += [value for key, value in part.items() if key.endswith("_ns")]
-    if not all(type(value) is int and 0 <= value < _LARGEST_NS for value in times) or data["bars"] < 1:
+    for part in (data, *(manifest["split"][name] for name in _PARTS)):
+        if not 0 <= part["first_open_ns"] <= part["last_open_ns"] < _LARGEST_NS or part.get("targets", 0) < 0:
+            raise refused("the manifest names a range of bars that cannot be")
+    if data["bars"] < 1:
         raise refused("the manifest names a range of bars that cannot be")
 
 
