@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobFailed, JobFinished, JobStarted
 from ml.model_storage import MANIFEST, model_id_of
+from ml.model_tags import is_plain
 from ml.package_check import refused
 
 CHECK_MODEL_JOB = "ml.worker.check_model:run"
@@ -50,11 +51,17 @@ def _follow(supervisor: JobSupervisor, deadline: float, memory_limit: int) -> No
             elif isinstance(event, JobFailed) and event.user_error:
                 raise UserError(event.message, event.remedy)
             elif isinstance(event, JobFailed):
-                raise UserError(f"The package was refused: its network broke the check ({event.message}).", _ANOTHER)
+                raise UserError(f"The package was refused: its network broke the check ({_short(event)}).", _ANOTHER)
         if time.monotonic() > deadline:
             raise refused("the check of its network took too long")
         if pid is not None and _memory_of(pid) > memory_limit:
             raise refused("its network needs more memory than any forecaster")
+
+
+def _short(event: JobFailed) -> str:
+    """Return what ended the check in one line: a library's words may be many."""
+    first = event.message.strip().partition("\n")[0]
+    return first[:200].rstrip(".") if is_plain(first) else "no reason"
 
 
 def _memory_of(pid: int) -> int:

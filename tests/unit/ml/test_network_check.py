@@ -268,6 +268,24 @@ def test_the_child_says_why_it_refuses(files: dict[str, bytes], tmp_path: Path) 
         check_in_child(laid_out(forged(files, model=model.SerializeToString()), tmp_path))
 
 
+def test_a_network_that_swells_is_ended(files: dict[str, bytes], tmp_path: Path) -> None:
+    """Nothing in the graph is large; its answer needs eight gigabytes on the way."""
+
+    def swelling(before: str) -> list[Any]:
+        return [
+            helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+            helper.make_node("ReduceSum", ["zeros", "axis"], ["sum"], keepdims=0),
+            helper.make_node("Add", [before, "sum"], ["quantiles"]),
+        ]
+
+    model = graph_of(files)
+    constant(model, "size", np.int64([1 << 31]))
+    constant(model, "axis", np.int64([0]))
+    after_output(model, "quantiles", swelling)
+    with pytest.raises(UserError, match="refused"):
+        check_in_child(laid_out(forged(files, model=model.SerializeToString()), tmp_path))
+
+
 def test_files_that_change_while_they_are_checked(files: dict[str, bytes], tmp_path: Path) -> None:
     laid_out(files, tmp_path)
     (tmp_path / ONNX).write_bytes(files[ONNX][:-1] + b"\0")
