@@ -2,10 +2,12 @@
 
 The recurrent state is carried from bar to bar, so one step costs one cell evaluation. Features come from the same
 pipeline as in training, fed bar by bar. After a missing bar the state starts anew: the model never saw such a jump.
+A predictor may be fed from any thread: bars take their turns, so that no state ever mixes two of them.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +115,7 @@ class OnnxPredictor:
         self._forecaster = OnnxForecaster(stored.onnx)
         self._state = self._forecaster.initial_state()
         self._rows_seen = 0
+        self._turn = threading.RLock()  # one bar at a time, with everything it changes
 
     @property
     def model_id(self) -> str:
@@ -143,6 +146,10 @@ class OnnxPredictor:
         Raises:
             ValueError: a bar is not final, of another market, or out of order.
         """
+        with self._turn:
+            return self._warm_up(candles)
+
+    def _warm_up(self, candles: Sequence[Candle]) -> Forecast | None:
         self._reset()
         for candle in candles:
             self._check(candle)
@@ -172,6 +179,10 @@ class OnnxPredictor:
         Raises:
             ValueError: the bar is not final, of another market, or does not follow the last one.
         """
+        with self._turn:
+            return self._update(candle)
+
+    def _update(self, candle: Candle) -> Forecast | None:
         self._check(candle)
         last = self._stream.last_time_ns
         if last is not None and candle.open_time_ns > last + self._timeframe.ns:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,8 @@ from core.domain.signals import Forecast
 from core.errors import UserError
 from core.strategies.predictor import Predictor
 from ml.dataset import build_dataset
-from ml.inference import OnnxForecaster, OnnxPredictor, forecast_rows, load_predictor
+from ml.features import Float32Array
+from ml.inference import OnnxForecaster, OnnxPredictor, RecurrentState, forecast_rows, load_predictor
 from ml.model_storage import load_model
 from tests.trained_model import Trained
 
@@ -130,3 +133,54 @@ def test_a_model_without_a_view_has_no_strength(trained: Trained, candles: list[
     forecast = silent.warm_up(candles[:100])
     assert forecast is not None
     assert forecast.z_score == 0.0
+
+
+def test_bars_from_two_threads_take_their_turns(trained: Trained, candles: list[Candle]) -> None:
+    """Both threads offer every bar; each is taken once, in order, and no step of the network overlaps another."""
+    stored = load_model(trained.models_dir, trained.result.model_id)
+    bars = candles[500:700]
+    reference = OnnxPredictor(stored)
+    reference.warm_up(candles[300:500])
+    expected = [reference.update(bar) for bar in bars]
+
+    shared = OnnxPredictor(stored)
+    shared.warm_up(candles[300:500])
+    forecaster, inside, overlaps = shared._forecaster, threading.Lock(), []
+
+    class Watched:
+        def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Float32Array, RecurrentState]:
+            if not inside.acquire(blocking=False):
+                overlaps.append(inputs)
+                return forecaster.run(inputs, state)
+            try:
+                time.sleep(0.000_1)  # time for the other thread to get in
+                return forecaster.run(inputs, state)
+            finally:
+                inside.release()
+
+    shared._forecaster = Watched()  # type: ignore[assignment]
+    answers: list[Forecast] = []
+    refused: list[str] = []
+    position = 0
+
+    def offer() -> None:
+        nonlocal position
+        while position < len(bars):
+            bar = bars[position]
+            try:
+                forecast = shared.update(bar)
+            except ValueError as exc:
+                refused.append(str(exc))
+                continue
+            assert forecast is not None
+            answers.append(forecast)
+            position += 1
+
+    threads = [threading.Thread(target=offer) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert overlaps == []
+    assert sorted(answers, key=lambda forecast: forecast.bar_open_ns) == expected
+    assert refused, "the second offer of a bar is refused"
