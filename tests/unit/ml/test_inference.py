@@ -136,51 +136,56 @@ def test_a_model_without_a_view_has_no_strength(trained: Trained, candles: list[
 
 
 def test_bars_from_two_threads_take_their_turns(trained: Trained, candles: list[Candle]) -> None:
-    """Both threads offer every bar; each is taken once, in order, and no step of the network overlaps another."""
+    """The next bar comes on another thread while the network still works on the last one: it waits."""
     stored = load_model(trained.models_dir, trained.result.model_id)
-    bars = candles[500:700]
-    reference = OnnxPredictor(stored)
+    bars = candles[500:560]
+    reference, shared = OnnxPredictor(stored), OnnxPredictor(stored)
     reference.warm_up(candles[300:500])
-    expected = [reference.update(bar) for bar in bars]
-
-    shared = OnnxPredictor(stored)
     shared.warm_up(candles[300:500])
-    forecaster, inside, overlaps = shared._forecaster, threading.Lock(), []
+    forecaster, working, inside = shared._forecaster, threading.Event(), threading.Lock()
+    overlaps: list[Float32Array] = []
 
     class Watched:
         def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Float32Array, RecurrentState]:
-            if not inside.acquire(blocking=False):
+            alone = inside.acquire(blocking=False)
+            if not alone:
                 overlaps.append(inputs)
-                return forecaster.run(inputs, state)
-            try:
-                time.sleep(0.000_1)  # time for the other thread to get in
-                return forecaster.run(inputs, state)
-            finally:
+            working.set()
+            time.sleep(0.002)  # time for the other thread to get in
+            answer = forecaster.run(inputs, state)
+            if alone:
                 inside.release()
+            return answer
 
     shared._forecaster = Watched()  # type: ignore[assignment]
-    answers: list[Forecast] = []
-    refused: list[str] = []
-    position = 0
-
-    def offer() -> None:
-        nonlocal position
-        while position < len(bars):
-            bar = bars[position]
-            try:
-                forecast = shared.update(bar)
-            except ValueError as exc:
-                refused.append(str(exc))
-                continue
-            assert forecast is not None
-            answers.append(forecast)
-            position += 1
-
-    threads = [threading.Thread(target=offer) for _ in range(2)]
-    for thread in threads:
+    answers: list[Forecast | None] = []
+    for first, second in zip(bars[::2], bars[1::2], strict=True):
+        working.clear()
+        thread = threading.Thread(target=lambda bar=first: answers.append(shared.update(bar)))
         thread.start()
-    for thread in threads:
+        assert working.wait(30)
+        later = shared.update(second)
         thread.join()
+        answers.append(later)
     assert overlaps == []
-    assert sorted(answers, key=lambda forecast: forecast.bar_open_ns) == expected
-    assert refused, "the second offer of a bar is refused"
+    assert answers == [reference.update(bar) for bar in bars]
+
+
+def test_a_bar_offered_on_two_threads_is_taken_once(predictor: Predictor, candles: list[Candle]) -> None:
+    predictor.warm_up(candles[300:500])
+    outcomes: list[object] = []
+
+    def offer(bar: Candle) -> None:
+        try:
+            outcomes.append(predictor.update(bar))
+        except ValueError as exc:
+            outcomes.append(str(exc))
+
+    for bar in candles[500:550]:
+        outcomes.clear()
+        threads = [threading.Thread(target=offer, args=(bar,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(isinstance(outcome, Forecast) for outcome in outcomes) == [False, True]
