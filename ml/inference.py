@@ -25,6 +25,7 @@ from ml.features import Float32Array, FloatArray, IntArray, StreamingFeatures, b
 from ml.model_storage import StoredModel, load_model
 
 _SMALLEST_STD = 1e-12
+_CANNOT_BE_RUN = ("The network of this model cannot be run.", "Train it again.")
 
 
 RecurrentState = tuple[Float32Array, ...]  # h, and for an LSTM c: float32, shapes (members x layers, 1, hidden)
@@ -43,6 +44,25 @@ class Forecasts:
     probabilities: FloatArray | None
 
 
+def open_session(onnx: bytes) -> Any:
+    """Return an `onnxruntime.InferenceSession` with one thread.
+
+    Raises:
+        UserError: the bytes are no model this program can run.
+    """
+    import onnxruntime  # 0.1 s and 20 MB: only where a model is used
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        # The runtime has a dozen exception types without a common public base; all mean the same here.
+        raise UserError(*_CANNOT_BE_RUN) from exc
+
+
 class OnnxForecaster:
     """An exported network in ONNX Runtime with one thread."""
 
@@ -52,23 +72,16 @@ class OnnxForecaster:
         Raises:
             UserError: the bytes are no model this program can run.
         """
-        import onnxruntime  # 0.1 s and 20 MB: only where a model is used
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        self._session = open_session(onnx)
         try:
-            self._session: Any = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
             shapes = {value.name: value.shape for value in self._session.get_inputs()}
             self._outputs = [value.name for value in self._session.get_outputs()]
             self._state_names = [name for name in ("h0", "c0") if name in shapes]
             self._state_shape = (int(shapes["h0"][0]), 1, int(shapes["h0"][2]))
             self._has_probabilities = "probabilities" in self._outputs
             self.features = int(shapes["x"][2])
-        except Exception as exc:
-            # The runtime has a dozen exception types without a common public base; all mean the same here.
-            raise UserError("The network of this model cannot be run.", "Train it again.") from exc
+        except (KeyError, IndexError, TypeError, ValueError) as exc:
+            raise UserError(*_CANNOT_BE_RUN) from exc
 
     def initial_state(self) -> RecurrentState:
         """Return the zero state."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ml.api import ForecastSpec
 from ml.features import Float32Array
-from ml.inference import OnnxForecaster
+from ml.inference import open_session
 from ml.package_check import refused
 
 DOMAINS = frozenset({"", "ai.onnx"})
@@ -30,12 +30,18 @@ OPERATORS = frozenset(
         *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"),
     }
 )
+STATES = {"lstm": ("h", "c"), "gru": ("h",)}  # what is carried from bar to bar
+_CLASSES = 3
+_HEAD = ".head."  # in the names of weights that the network holds in another form
 _MOST_NODES, _MOST_TENSORS = 20_000, 20_000
 _OLDEST_OPSET = 13
 _ITEM_BYTES = {1: 4, 6: 4, 7: 8, 9: 1, 11: 8}  # float32, int32, int64, bool, float64
 _CROSSING = 1e-6  # by which neighbouring quantiles may cross in float32
 _STEPPING = 1e-4  # by which bar by bar may differ from all bars at once
 _BARS, _DRAWS = 24, 4
+
+
+_Values = dict[str, Float32Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +54,14 @@ class NetworkValue:
 
 def expected_io(spec: ForecastSpec, features: int) -> tuple[tuple[NetworkValue, ...], tuple[NetworkValue, ...]]:
     """Return the inputs and outputs, all float32, of a network made to this specification."""
-    state = (spec.model.layers, None, spec.model.hidden_size)
-    inputs = (NetworkValue("x", (None, None, features)), NetworkValue("h0", state), NetworkValue("c0", state))
-    quantiles = NetworkValue("quantiles", (None, None, len(spec.model.quantile_levels)))
-    return inputs, (quantiles, NetworkValue("h", state), NetworkValue("c", state))
+    model = spec.model
+    shape = (model.layers * spec.evaluation.seeds, None, model.hidden_size)
+    names = STATES[model.kind]
+    forecasts = [NetworkValue("quantiles", (None, None, len(model.horizons), len(model.quantile_levels)))]
+    if model.head == "classes":
+        forecasts.append(NetworkValue("probabilities", (None, None, len(model.horizons), _CLASSES)))
+    inputs = (NetworkValue("x", (None, None, features)), *(NetworkValue(f"{name}0", shape) for name in names))
+    return inputs, (*forecasts, *(NetworkValue(name, shape) for name in names))
 
 
 def check_graph(onnx: bytes, spec: ForecastSpec, features: int, weights: Mapping[str, Float32Array]) -> None:
@@ -91,34 +101,64 @@ def check_behaviour(onnx: bytes, spec: ForecastSpec, features: int) -> None:
     Raises:
         UserError: it cannot be run, or its answers are none.
     """
-    forecaster = OnnxForecaster(onnx)
+    session = open_session(onnx)
     random = np.random.default_rng(0)
     draws = [random.normal(0.0, scale, (_BARS, features)) for scale in np.geomspace(0.1, 6.0, _DRAWS)]
     for bars in (np.zeros((_BARS, features)), *draws):
+        x = bars.astype(np.float32)[None]
         try:
-            at_once, one_by_one = _answers(forecaster, bars.astype(np.float32))
+            at_once = _answers(session, spec, x)
+            one_by_one = _bar_by_bar(session, spec, x)
         except MemoryError as exc:
             raise refused("its network needs more memory than any forecaster") from exc
         except Exception as exc:
             # The runtime has a dozen exception types without a common public base; all mean the same here.
             raise refused("its network cannot be run") from exc
-        if at_once.shape != (_BARS, len(spec.model.quantile_levels)) or not np.isfinite(at_once).all():
+        _check_answers(at_once, one_by_one, expected_io(spec, features)[1])
+
+
+def _check_answers(at_once: _Values, one_by_one: _Values, outputs: tuple[NetworkValue, ...]) -> None:
+    for value in outputs:
+        answer = at_once[value.name]
+        if not _fits(answer, value):
+            raise refused("its network gives answers of another shape than it says")
+        if not np.isfinite(answer).all():
             raise refused("its network gives numbers that are not finite")
-        if (np.diff(at_once, axis=-1) < -_CROSSING).any():
-            raise refused("the quantiles of its network are not in ascending order")
-        largest = max(1.0, float(np.abs(at_once).max()))
-        if not np.allclose(one_by_one, at_once, rtol=0.0, atol=_STEPPING * largest):
+        largest = max(1.0, float(np.abs(answer).max()))
+        if not np.allclose(one_by_one[value.name], answer, rtol=0.0, atol=_STEPPING * largest):
             raise refused("its network answers differently bar by bar than at once")
+    quantiles = at_once["quantiles"]
+    if (np.diff(quantiles, axis=-1) < -_CROSSING * max(1.0, float(np.abs(quantiles).max()))).any():
+        raise refused("the quantiles of its network are not in ascending order")
+    chances = at_once.get("probabilities")
+    if chances is not None and ((chances < 0).any() or (np.abs(chances.sum(-1) - 1.0) > _STEPPING).any()):
+        raise refused("the chances its network gives do not add up")
 
 
-def _answers(forecaster: OnnxForecaster, inputs: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Return the quantiles of bars given at once and one by one, as live trading gives them."""
-    at_once, _ = forecaster.run(inputs, forecaster.initial_state())
-    state, rows = forecaster.initial_state(), []
-    for row in inputs:
-        quantiles, state = forecaster.run(row[None], state)
-        rows.append(quantiles[0].copy())
-    return at_once, np.stack(rows)
+def _fits(answer: Float32Array, value: NetworkValue) -> bool:
+    sizes = zip(answer.shape, value.shape, strict=False)
+    return answer.ndim == len(value.shape) and all(wanted is None or size == wanted for size, wanted in sizes)
+
+
+def _answers(session: Any, spec: ForecastSpec, x: Float32Array, state: _Values | None = None) -> _Values:
+    """Return every output for bars of shape (1, T, F) by name."""
+    shape = (spec.model.layers * spec.evaluation.seeds, 1, spec.model.hidden_size)
+    names = STATES[spec.model.kind]
+    before = {f"{name}0": state[name] if state else np.zeros(shape, np.float32) for name in names}
+    outputs = [value.name for value in session.get_outputs()]
+    return dict(zip(outputs, session.run(outputs, {"x": x, **before}), strict=True))
+
+
+def _bar_by_bar(session: Any, spec: ForecastSpec, x: Float32Array) -> _Values:
+    """Return what `_answers` does, as live trading asks for it: one bar at a time, with the state carried."""
+    steps: list[_Values] = []
+    for index in range(x.shape[1]):
+        steps.append(_answers(session, spec, x[:, index : index + 1], steps[-1] if steps else None))
+    carried = STATES[spec.model.kind]
+    return {
+        name: last if name in carried else np.concatenate([step[name] for step in steps], axis=1)
+        for name, last in steps[-1].items()
+    }
 
 
 def _check_model(model: Any) -> None:
@@ -183,5 +223,5 @@ def _check_weights(constants: list[Float32Array], weights: Mapping[str, Float32A
         if not np.isfinite(values).all():
             raise refused("its network holds numbers that are not finite")
     known = np.unique(np.concatenate([values.ravel() for values in constants])) if constants else np.zeros(0)
-    if not all(np.isin(values, known).all() for values in weights.values()):
+    if not all(np.isin(values, known).all() for name, values in weights.items() if _HEAD not in name):
         raise refused("its network is not made of the weights beside it")

@@ -33,7 +33,6 @@ from ml.model_storage import (
     read_manifest,
 )
 from ml.model_tags import is_plain
-from ml.results import ForecastMetrics, PointMetrics
 
 # Largest sizes in bytes. The largest network a specification allows has 270 MB of weights.
 MOST_BYTES = {
@@ -62,8 +61,21 @@ _RANGE_ENTRIES = {"first_open_ns": int, "last_open_ns": int}
 _DATA_ENTRIES = {"venue": str, "symbol": str, "timeframe": str, "bars": int, "sha256": str, **_RANGE_ENTRIES}
 _PARTS = ("train", "valid", "test")
 _PART_ENTRIES = {**_RANGE_ENTRIES, "targets": int}
-_LONGEST_TEXT = 4_000
 _LARGEST_NUMBER = 1e15
+_SHARE, _CORRELATION, _AMOUNT = (0.0, 1.0), (-1.0, 1.0), (0.0, 100.0)
+# What a metric can be, by its name wherever it stands; amounts are log returns or parts of one.
+_BOUNDS = {
+    **dict.fromkeys(("coverage", "nominal_coverage", "split_coverage", "adaptive_coverage"), _SHARE),
+    **dict.fromkeys(("edge_p_value", "p_value", "p_better", "hit_rate", "hit_low", "hit_high", "accuracy"), _SHARE),
+    **dict.fromkeys(("ic", "rank_ic", "mcc"), _CORRELATION),
+    **dict.fromkeys(("skill", "r2", "crps_skill"), (-_LARGEST_NUMBER, 1.0)),
+    **dict.fromkeys(("mae", "rmse", "pinball", "pinball_baseline", "crps", "crps_baseline"), _AMOUNT),
+    **dict.fromkeys(("forecast_std", "target_std"), _AMOUNT),
+    **dict.fromkeys(("targets", "effective_targets"), (0.0, 1e9)),
+}
+_ROUNDING = 1e-9
+_SMALLEST_STD = 1e-9
+_LONGEST_TEXT = 4_000
 _LARGEST_NS = 1 << 62
 _LONGEST_HEADER = 4 << 20
 _REMEDY = "Ask whoever gave it to you to export it again."
@@ -102,7 +114,7 @@ def check_package(files: Mapping[str, bytes]) -> StoredModel:
     stored.spec.validate()
     _check_config(stored, contents[CONFIG]["feature_names"])
     _check_lineage(stored, manifest)
-    _check_metrics(stored.metrics)
+    _check_metrics(contents[METRICS])
     read_weights(files[WEIGHTS])
     return stored
 
@@ -190,10 +202,10 @@ def _check_config(stored: StoredModel, feature_names: Any) -> None:
     names = pipeline_for(stored.spec.features, stored.feature_digest).names
     if feature_names != list(names):
         raise refused("its features are not those of its feature set")
-    check_scaling(stored.scaling, names, stored.spec.model.horizon_bars)
+    check_scaling(stored.scaling, names, stored.spec.model.horizons)
 
 
-def check_scaling(scaling: Scaling, names: tuple[str, ...], horizon: int) -> None:
+def check_scaling(scaling: Scaling, names: tuple[str, ...], horizons: tuple[int, ...]) -> None:
     """Check that a scaler fits its features and keeps numbers finite.
 
     Raises:
@@ -204,9 +216,9 @@ def check_scaling(scaling: Scaling, names: tuple[str, ...], horizon: int) -> Non
         raise refused("its scaler does not fit its features")
     if not all(1e-12 <= scale <= _LARGEST_NUMBER for scale in inputs.scale) or not 0.1 <= inputs.clip <= 1e3:
         raise refused("its scaler would give numbers that make no sense")
-    if target.horizon != horizon:
-        raise refused("its scaler is for another horizon")
-    if not (0.0 < target.floor <= 1.0 and 0.0 < target.scale <= 1e3):
+    if target.horizons != horizons or len(target.scales) != len(horizons):
+        raise refused("its scaler is for other horizons")
+    if not 0.0 < target.floor <= 1.0 or not all(0.0 < scale <= 1e3 for scale in target.scales):
         raise refused("the unit of its forecasts makes no sense")
 
 
@@ -223,27 +235,26 @@ def _check_lineage(stored: StoredModel, manifest: Json) -> None:
         raise refused("the manifest names a range of bars that cannot be")
 
 
-def _check_metrics(metrics: ForecastMetrics) -> None:
-    shares = (metrics.coverage, metrics.nominal_coverage, metrics.edge_p_value)
-    spreads = (metrics.forecast_std, metrics.target_std, metrics.pinball, metrics.pinball_baseline)
-    sound = 0 <= metrics.effective_targets <= metrics.targets
-    sound = sound and all(0.0 <= share <= 1.0 for share in shares) and all(0.0 <= value <= 10.0 for value in spreads)
+def _check_metrics(metrics: Json) -> None:
+    for name, value in _named(metrics):
+        low, high = _BOUNDS.get(name, (-_LARGEST_NUMBER, _LARGEST_NUMBER))
+        if isinstance(value, int | float) and not low - _ROUNDING <= value <= high + _ROUNDING:
+            raise refused(f"its metrics cannot be: {name} is {value:g}")
     # The unit of a signal's strength: a tiny one would turn every forecast into the strongest of signals.
-    sound = sound and (metrics.forecast_std == 0.0 or metrics.forecast_std >= 1e-9)
-    if not sound or not all(_is_possible(row) for row in (metrics.model, *metrics.baselines)):
-        raise refused("its metrics cannot be")
+    if 0.0 < metrics["forecast_std"] < _SMALLEST_STD:
+        raise refused("its metrics cannot be: forecast_std is too small to be one")
 
 
-def _is_possible(row: PointMetrics) -> bool:
-    correlations = [value for value in (row.ic, row.rank_ic) if value is not None]
-    shares = [value for value in (row.hit_rate, row.hit_low, row.hit_high) if value is not None]
-    return (
-        0.0 <= row.mae <= row.rmse * (1 + 1e-9)
-        and row.r2 <= 1.0
-        and row.skill <= 1.0
-        and all(-1.0 - 1e-9 <= value <= 1.0 + 1e-9 for value in correlations)
-        and all(0.0 <= value <= 1.0 for value in shares)
-    )
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every single value in parsed JSON under the last name on the way to it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _named(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named(item, name)
+    else:
+        yield name, value
 
 
 def _weights_header(data: bytes) -> tuple[Json, int]:

@@ -34,7 +34,8 @@ def candles(trained: Trained) -> list[Candle]:
 def models(trained: Trained) -> dict[str, StoredModel]:
     """Two models; the second one's forecasts are three times as large, so that none is taken for the other's."""
     stored = load_model(trained.models_dir, trained.result.model_id)
-    target = replace(stored.scaling.target, scale=3 * stored.scaling.target.scale)
+    scales = tuple(3 * scale for scale in stored.scaling.target.scales)
+    target = replace(stored.scaling.target, scales=scales)
     wider = replace(stored, model_id=SECOND, scaling=replace(stored.scaling, target=target))
     return {FIRST: replace(stored, model_id=FIRST), SECOND: wider}
 

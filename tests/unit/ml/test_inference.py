@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.strategies.predictor import Predictor
 from ml.dataset import build_dataset
 from ml.features import Float32Array
-from ml.inference import OnnxForecaster, OnnxPredictor, RecurrentState, forecast_rows, load_predictor
+from ml.inference import Forecasts, OnnxForecaster, OnnxPredictor, RecurrentState, forecast_rows, load_predictor
 from ml.model_storage import load_model
 from tests.trained_model import Trained
 
@@ -146,7 +146,7 @@ def test_bars_from_two_threads_take_their_turns(trained: Trained, candles: list[
     overlaps: list[Float32Array] = []
 
     class Watched:
-        def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Float32Array, RecurrentState]:
+        def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Forecasts, RecurrentState]:
             alone = inside.acquire(blocking=False)
             if not alone:
                 overlaps.append(inputs)

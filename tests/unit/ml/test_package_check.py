@@ -121,9 +121,9 @@ def ways(content: Any) -> list[tuple[Any, ...]]:
         ("scaler", ("inputs", "scale"), [0.0] * 15),
         ("scaler", ("inputs", "scale", 0), -1.0),
         ("scaler", ("inputs", "clip"), 1e9),
-        ("scaler", ("target", "horizon"), 7),
+        ("scaler", ("target", "horizons"), [7]),
         ("scaler", ("target", "floor"), 0.0),
-        ("scaler", ("target", "scale"), 1e9),
+        ("scaler", ("target", "scales"), [1e9]),
         ("metrics", ("coverage",), 1.5),
         ("metrics", ("edge_p_value",), -0.1),
         ("metrics", ("forecast_std",), 1e-300),  # would turn every forecast into the strongest signal
@@ -133,6 +133,7 @@ def ways(content: Any) -> list[tuple[Any, ...]]:
         ("metrics", ("model", "ic"), 2.0),
         ("metrics", ("model", "mae"), 1e6),
         ("metrics", ("baselines", 0, "hit_rate"), 7.0),
+        ("scaler", ("target", "scales"), []),
         ("metrics", ("verdict",), "x" * 100_000),
     ],
 )  # fmt: skip
