@@ -6,6 +6,7 @@ time, and ends afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
 
 
 def _limit() -> None:
-    """Bound what this process can use; Windows has no such call, there only the parent's clock bounds it."""
+    """Bound what this process can use; where the system does not, the parent's watch over time and memory does."""
     if sys.platform == "win32":
         return
     import resource
@@ -55,4 +56,5 @@ def _limit() -> None:
     for kind, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_SECONDS)):
         _, hard = resource.getrlimit(kind)
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (allowed, hard))
+        with contextlib.suppress(OSError, ValueError):  # macOS refuses a limit on addresses
+            resource.setrlimit(kind, (allowed, hard))
