@@ -10,21 +10,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import safetensors.torch
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from core.errors import UserError
-from ml.api import EvaluationSpec, ForecastSpec, ModelSpec
+from ml.api import ForecastSpec
 from ml.model_storage import ONNX, WEIGHTS, package_files
 from ml.network_check import check_behaviour, check_graph, expected_io
 from ml.network_guard import check_in_child
-from ml.onnx_export import export_onnx
 from ml.package_check import read_weights
-from ml.recurrent import EnsembleForecaster, RecurrentForecaster
 from tests.trained_model import Trained
 from tests.unit.ml.packages import forged
-from tests.unit.ml.test_onnx_export import SPECS
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +43,6 @@ def check(network: bytes, files: dict[str, bytes], spec: ForecastSpec) -> None:
 
 def test_what_we_export_passes(files: dict[str, bytes], trained: Trained) -> None:
     check(files[ONNX], files, trained.spec)
-
-
-@pytest.mark.parametrize("model", SPECS, ids=lambda model: f"{model.kind}-{model.head}-{model.layers}")
-def test_every_kind_of_network_that_we_export_passes(model: ModelSpec) -> None:
-    torch.manual_seed(1)
-    member = RecurrentForecaster(7, model)
-    member.start_from(np.random.default_rng(0).normal(size=(5_000, len(model.horizons))))
-    torch.nn.init.normal_(member.output.weight)
-    torch.nn.init.normal_(member.skip.weight)
-    network = EnsembleForecaster([member]).eval()
-    exported = export_onnx(network)
-    weights = read_weights(safetensors.torch.save(network.state_dict()))
-    spec = ForecastSpec(model=model, evaluation=EvaluationSpec(seeds=1))
-    check_graph(exported, spec, 7, weights)
-    check_behaviour(exported, spec, 7)
-    other = ForecastSpec(model=model, evaluation=EvaluationSpec(seeds=3))
-    with pytest.raises(UserError, match="do not fit"):
-        check_graph(exported, other, 7, weights)
 
 
 def node(kind: str, domain: str = "", **attributes: Any) -> Callable[[Any], None]:
