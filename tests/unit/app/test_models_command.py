@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from app.commands import models
@@ -17,8 +18,10 @@ from core.execution.journal import Journal
 from core.execution.records import StrategyRecord
 from core.persistence.schema import ensure_migrated
 from core.strategies.spec import StrategySpec
-from ml.model_storage import load_model, stored_ids
+from ml.model_exchange import archive
+from ml.model_storage import load_model, package_files, stored_ids
 from tests.trained_model import Trained
+from tests.unit.ml.packages import forged
 from tests.unit.ml.test_model_storage import rewrite_manifest
 
 
@@ -108,6 +111,23 @@ def test_a_spoiled_file_is_one_sentence(
     assert "refused" in ask(capsys, other, "import", str(target), code=2)["error"]
     assert "cannot be read" in ask(capsys, other, "import", str(tmp_path / "nowhere"), code=2)["error"]
     assert stored_ids(other / "models") == ()
+
+
+def test_a_package_made_on_purpose_is_one_sentence(
+    folder: Path, model_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every hash is right, and the network would read a file of this computer."""
+    files = package_files(folder / "models", model_id)
+    network = onnx.load_from_string(files["model.onnx"])
+    tensor = network.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+    source = tmp_path / "gift.maru-model"
+    source.write_bytes(archive(forged(files, model=network.SerializeToString())))
+    other = tmp_path / "other"
+    assert "refers to another file" in ask(capsys, other, "import", str(source), code=2)["error"]
+    assert not (other / "models").exists()
 
 
 def test_models_side_by_side(folder: Path, model_id: str, capsys: pytest.CaptureFixture[str]) -> None:
