@@ -18,17 +18,8 @@ from core.data.importer import import_candles
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import STORE_SOURCE, DataRange, ForecastSpec, SplitSpec, minimum_bars
-from ml.features import (
-    BoolArray,
-    FeaturePipeline,
-    Float32Array,
-    FloatArray,
-    IntArray,
-    RobustScaler,
-    Scaling,
-    TargetUnit,
-    bars_since_gap,
-)
+from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from ml.features import FeaturePipeline, RobustScaler, Scaling, TargetUnit, bars_since_gap
 
 _FLOOR_SHARE = 0.1  # of the median volatility: below it a bar would weigh more than ten ordinary ones
 _STILL = 1e-7  # log return per bar
@@ -59,6 +50,7 @@ class ForecastDataset:
         log_return: targets, log return over each horizon, float64, shape (n, H), 0 where there is none.
         unit: of the network's outputs at each bar, log return, float64, shape (n, H).
         target: `log_return` / `unit`, float32, shape (n, H): what the network learns.
+        next_return: log return to the next bar, shape (n,), 0 where not `has_target`.
         volatility: realised, log return per bar, float64, shape (n,), 1 where not `has_input`.
         train / valid / test: the split.
         scaling: of inputs and targets, fitted on the training part.
@@ -72,6 +64,7 @@ class ForecastDataset:
     log_return: FloatArray
     unit: FloatArray
     target: Float32Array
+    next_return: FloatArray
     volatility: FloatArray
     train: Part
     valid: Part
@@ -140,6 +133,7 @@ def build_dataset(frame: CandleFrame, spec: ForecastSpec) -> ForecastDataset:
         log_return=log_return,
         unit=unit,
         target=(log_return / unit).astype(np.float32),
+        next_return=np.where(has_target, np.diff(np.log(frame.close), append=np.log(frame.close[-1])), 0.0),
         volatility=volatility,
         train=train,
         valid=valid,

@@ -13,19 +13,14 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.domain.candles import Candle
 from core.errors import UserError
 from core.indicators import indicators as ind
 from core.indicators.rolling import rolling_zscore
 from ml.api import TREND_FAST, TREND_SLOW, FeatureSpec, warm_up_bars
+from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from ml.jsonvalues import JsonValue
-
-FloatArray = NDArray[np.float64]
-Float32Array = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 _VOLATILITY = "volatility"  # the column that sets the unit of targets
 _VOLATILITY_FLOOR = 1e-8  # log return per bar; a market that stands still has no scale of its own

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from core.data.frame import CandleFrame
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
 from ml.dataset import ForecastDataset, build_dataset
 from ml.evaluators import evaluate_forecast
+from ml.inference import Forecasts
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
+from ml.metric_results import ForecastMetrics
 from ml.recurrent import EnsembleForecaster
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
@@ -23,7 +26,7 @@ SMALL = ForecastSpec(
     features=FEATURES,
     model=ModelSpec(hidden_size=8),
     training=TrainingSpec(epochs=5, segment_length=64, burn_in=8, batch_segments=8, patience=5),
-    evaluation=EvaluationSpec(seeds=1),
+    evaluation=EvaluationSpec(seeds=1, boosting=False),
     resources=ResourceSpec(device="cpu", threads=1),
 )
 
@@ -53,14 +56,21 @@ def forecasts(network: EnsembleForecaster, data: ForecastDataset, rows: np.ndarr
     with torch.no_grad():
         state = network.initial_state(1, torch.device("cpu"))
         quantiles = network(torch.from_numpy(data.inputs[None]), *state)[0]
-    return quantiles[0, :, 0].numpy().astype(np.float64)[rows] * data.unit[rows]
+    return quantiles[0].numpy().astype(np.float64)[rows] * data.unit[rows][..., None]
 
 
-def judge(data: ForecastDataset, spec: ForecastSpec, trained: TrainedForecaster):
+def judge(data: ForecastDataset, frame: CandleFrame, spec: ForecastSpec, trained: TrainedForecaster) -> ForecastMetrics:
     rows = data.rows(data.test)
-    levels = spec.model.quantile_levels
-    valid = forecasts(trained.network, data, data.rows(data.valid))[:, len(levels) // 2]
-    return evaluate_forecast(data, rows, forecasts(trained.network, data, rows), levels, valid)
+    quantiles = np.sort(forecasts(trained.network, data, rows), axis=-1)
+    return evaluate_forecast(
+        data,
+        frame,
+        rows,
+        Forecasts(quantiles, None),
+        spec.model.quantile_levels,
+        forecast_std=1.0,
+        baselines=("zero", "persistence", "ridge"),
+    )
 
 
 def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
@@ -69,11 +79,12 @@ def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
         features=FEATURES,
         model=ModelSpec(hidden_size=16, dropout=0.0),
         training=TrainingSpec(epochs=8, segment_length=128, burn_in=16, batch_segments=8),
-        evaluation=EvaluationSpec(seeds=1),
+        evaluation=EvaluationSpec(seeds=1, boosting=False),
         resources=ResourceSpec(device="cpu", threads=1),
     )
-    data = build_dataset(frame_from_returns(ar1_returns(40_000, phi, seed=11)), spec)
-    result = judge(data, spec, train(data, spec, tmp_path))
+    frame = frame_from_returns(ar1_returns(40_000, phi, seed=11))
+    data = build_dataset(frame, spec)
+    result = judge(data, frame, spec, train(data, spec, tmp_path))
     # The sampling error of R² is that of its gain: sd(2 y f − f²) / (n var y) with f = φ y.
     error = 2 * phi * np.sqrt((1 - phi**2) / result.targets)
     assert result.model.r2 <= phi**2 + 3 * error
@@ -86,8 +97,9 @@ def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
 def test_noise_gives_no_edge(tmp_path: Path) -> None:
     claims = 0
     for seed in range(4):
-        data = build_dataset(frame_from_returns(noise_returns(6_000, seed)), SMALL)
-        result = judge(data, SMALL, train(data, SMALL, tmp_path / str(seed)))
+        frame = frame_from_returns(noise_returns(6_000, seed))
+        data = build_dataset(frame, SMALL)
+        result = judge(data, frame, SMALL, train(data, SMALL, tmp_path / str(seed)))
         claims += result.edge
         assert result.model.r2 < 0.01
     assert claims == 0
