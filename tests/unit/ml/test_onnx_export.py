@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import safetensors.torch
 import torch
 
 import ml.onnx_export
-from ml.api import ModelSpec
+from core.errors import UserError
+from ml.api import EvaluationSpec, ForecastSpec, ModelSpec
 from ml.inference import OnnxForecaster
+from ml.network_check import check_behaviour, check_graph
 from ml.onnx_export import export_onnx
+from ml.package_check import read_weights
 from ml.recurrent import EnsembleForecaster, RecurrentForecaster
 
 SPECS = (
@@ -94,3 +98,14 @@ def test_an_export_that_differs_is_a_bug(pair: tuple[EnsembleForecaster, bytes])
         with pytest.raises(RuntimeError, match="differs from the network"):
             ml.onnx_export._check(network, exported)
         network.members[0].output.bias[0].sub_(0.1)
+
+
+def test_what_is_exported_passes_the_check_of_foreign_packages(pair: tuple[EnsembleForecaster, bytes]) -> None:
+    network, exported = pair
+    weights = read_weights(safetensors.torch.save(network.state_dict()))
+    spec = ForecastSpec(model=network.spec, evaluation=EvaluationSpec(seeds=2))
+    check_graph(exported, spec, 7, weights)
+    check_behaviour(exported, spec, 7)
+    other = ForecastSpec(model=network.spec, evaluation=EvaluationSpec(seeds=3))
+    with pytest.raises(UserError, match="do not fit"):
+        check_graph(exported, other, 7, weights)
