@@ -25,6 +25,13 @@ FEATURE_TEXTS: dict[tuple[str, int], tuple[str, str]] = {
             "unusual volume, and the time of day and week."
         ),
     ),
+    ("technical", 1): (
+        mark("Technical indicators"),
+        mark(
+            "Price only, and also some twenty classic indicators in scale-free form, volatility estimators, the "
+            "direction of volume, and the time of day and week. Needs a longer history after each missing bar."
+        ),
+    ),
 }
 
 SOURCE_TITLES: dict[SourceKind, str] = {

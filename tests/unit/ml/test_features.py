@@ -108,7 +108,7 @@ def test_the_digest_tells_feature_sets_apart() -> None:
     assert len(digests) == len(SPECS)
     with pytest.raises(UserError, match="another form"):
         pipeline_for(SPECS[0], FeaturePipeline(SPECS[1]).digest)
-    assert {info.name for info in feature_sets()} == {"price", "market"}
+    assert {info.name for info in feature_sets()} == {"price", "market", "technical"}
 
 
 def test_robust_scaler_centres_scales_clips_and_survives_json() -> None:
