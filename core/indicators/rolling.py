@@ -18,28 +18,115 @@ FloatArray = NDArray[np.float64]
 _RELATIVE_NOISE = 1e-6
 
 
-def _fold(values: FloatArray, window: int, combine: Callable[[FloatArray, FloatArray], FloatArray]) -> FloatArray:
-    """Combine the last `window` values at each index by doubling; the first `window` - 1 results are NaN."""
+State = tuple[FloatArray, ...]
+# Joins the statistics of `older_length` values with those of the `newer_length` values that follow them.
+Combine = Callable[[State, int, State, int], State]
+
+
+def _fold_states(state: State, window: int, combine: Combine) -> State:
+    """Combine the statistics of the last `window` values at each index by doubling; the first results are NaN."""
     if window < 1:
         raise ValueError(f"the window must be positive, not {window}")
-    size = len(values)
-    result = np.full(size, np.nan)
+    size = len(state[0])
+    results = tuple(np.full(size, np.nan) for _ in state)
     if size < window:
-        return result
-    # block[i] combines `length` values ending at i + length - 1.
-    block, length, offset = values, 1, 0
-    partial: FloatArray | None = None
+        return results
+    # block[i] describes `length` values ending at i + length - 1.
+    block, length, offset = state, 1, 0
+    partial: State | None = None
     remaining = window
     while remaining:
         if remaining & 1:
-            piece = block[offset : offset + size - window + 1]
-            partial = piece.copy() if partial is None else combine(partial, piece)
+            piece = tuple(part[offset : offset + size - window + 1] for part in block)
+            partial = piece if partial is None else combine(partial, offset, piece, length)
             offset += length
         remaining >>= 1
         if remaining:
-            block = combine(block[:-length], block[length:])
+            older, newer = tuple(part[:-length] for part in block), tuple(part[length:] for part in block)
+            block = combine(older, length, newer, length)
             length *= 2
-    result[window - 1 :] = partial
+    for result, part in zip(results, partial or (), strict=True):
+        result[window - 1 :] = part
+    return results
+
+
+def _fold(values: FloatArray, window: int, combine: Callable[[FloatArray, FloatArray], FloatArray]) -> FloatArray:
+    return _fold_states((values,), window, lambda older, _m, newer, _n: (combine(older[0], newer[0]),))[0]
+
+
+def decayed_sum(values: FloatArray, decay: float, length: int) -> FloatArray:
+    """Return the sum of decay^k * values[t - k] over k < `length`, shape (n,), NaN for the first `length` - 1.
+
+    The recursive smoothing of `values` with a memory that ends: the very numbers, wherever the history starts.
+    """
+
+    def combine(older: State, _older_length: int, newer: State, newer_length: int) -> State:
+        return (newer[0] + decay**newer_length * older[0],)
+
+    return _fold_states((values,), length, combine)[0]
+
+
+def rolling_moments(values: FloatArray, window: int) -> tuple[FloatArray, FloatArray]:
+    """Return mean and sum of squared deviations of the last `window` values, shapes (n,).
+
+    Joined pairwise (Chan, Golub and LeVeque 1983): no difference of large squares, exactly zero for equal values.
+    """
+
+    def combine(older: State, older_length: int, newer: State, newer_length: int) -> State:
+        total = older_length + newer_length
+        step = newer[0] - older[0]
+        squares = older[1] + newer[1] + step * step * (older_length * newer_length / total)
+        return older[0] + step * (newer_length / total), squares
+
+    mean, squares = _fold_states((values, np.zeros(len(values))), window, combine)
+    return mean, squares
+
+
+def rolling_comoments(x: FloatArray, y: FloatArray, window: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the sums of (dx dx, dx dy, dy dy) over the last `window` values, d: deviation from the mean."""
+
+    def combine(older: State, older_length: int, newer: State, newer_length: int) -> State:
+        total = older_length + newer_length
+        weight = older_length * newer_length / total
+        step_x, step_y = newer[0] - older[0], newer[1] - older[1]
+        return (
+            older[0] + step_x * (newer_length / total),
+            older[1] + step_y * (newer_length / total),
+            older[2] + newer[2] + step_x * step_x * weight,
+            older[3] + newer[3] + step_x * step_y * weight,
+            older[4] + newer[4] + step_y * step_y * weight,
+        )
+
+    zeros = np.zeros(len(x))
+    result = _fold_states((x, y, zeros, zeros, zeros), window, combine)
+    return result[2], result[3], result[4]
+
+
+def rolling_age_of_max(values: FloatArray, window: int) -> FloatArray:
+    """Return how many bars ago the largest of the last `window` values was, the latest of equals, shape (n,)."""
+
+    def combine(older: State, _older_length: int, newer: State, _newer_length: int) -> State:
+        later = newer[0] >= older[0]
+        return np.where(later, newer[0], older[0]), np.where(later, newer[1], older[1])
+
+    index = np.arange(len(values), dtype=np.float64)
+    return index - _fold_states((values, index), window, combine)[1]
+
+
+def ratio(numerator: FloatArray, denominator: FloatArray, undefined: float) -> FloatArray:
+    """Return numerator / denominator, and `undefined` where the denominator is zero; NaN stays NaN."""
+    zero = denominator == 0
+    return np.where(zero, undefined, numerator / np.where(zero, 1.0, denominator))
+
+
+def on_grid(values: FloatArray) -> FloatArray:
+    """Return the values rounded to 36 significant bits, a change of at most 1e-11 of each.
+
+    Sums and differences of a few thousand such prices fit into a float64 without rounding. A running sum is then
+    exactly the sum of its window, and a comparison with it comes out the same wherever the history starts.
+    """
+    spread = values * 131073.0  # 2**17 + 1, Dekker's splitting
+    result: FloatArray = spread - (spread - values)
     return result
 
 
