@@ -1,4 +1,4 @@
-"""What a feature column can be: computations on bars, the calendar, side series, and every indicator. Any thread.
+"""What a feature column can be: returns and volatility, side series, and every indicator. Any thread.
 
 A kind says which parameters and outputs it has, how many bars must precede a value, and computes it. All are causal,
 have finite memory and are free of the level of prices and volumes. A changed computation gets a new version, so that a
@@ -15,8 +15,8 @@ import numpy as np
 
 from core.errors import UserError
 from core.indicators import indicators as ind
-from core.indicators.catalogue import ParameterInfo, indicator_info, scale_free, warm_up
-from core.indicators.rolling import FloatArray, rolling_mean, rolling_sum, rolling_zscore
+from core.indicators.catalogue import ParameterInfo, columns_needed, indicator_info, scale_free, warm_up
+from core.indicators.rolling import FloatArray, rolling_zscore
 from ml.feature_columns import FeatureColumn
 from ml.feature_sources import Bars
 
@@ -190,7 +190,7 @@ def _outputs_of(kind: ColumnKind, column: FeatureColumn) -> tuple[str, ...]:
 
 @cache
 def _indicator_kind(name: str) -> BarKind | None:
-    """Return an indicator as a kind, None where the name is no upper-case one of the catalogue.
+    """Return an indicator as a kind, None where the name is not in capitals as those of the catalogue are.
 
     Raises:
         UserError: the catalogue does not know it, or shows it on charts only.
@@ -200,14 +200,19 @@ def _indicator_kind(name: str) -> BarKind | None:
     info = indicator_info(name)
     if info.chart_only:
         raise UserError(f"{info.name} is for charts only.", "Choose another indicator.")
+    needed = columns_needed(name)
 
     def compute(bars: Bars, values: Values) -> Outputs:
-        columns = {"time_ns": bars.time_ns.astype(np.float64)} if "time_ns" in info.inputs else {}
-        columns |= {column: getattr(bars, column) for column in ("open", "high", "low", "close", "volume")}
-        return scale_free(info.name, columns, values)
+        return scale_free(info.name, {column: getattr(bars, column) for column in needed}, values)
 
     return BarKind(
-        info.name, _INDICATOR_VERSION, info.outputs, info.parameters, lambda values: warm_up(info.name, values), compute
+        info.name,
+        _INDICATOR_VERSION,
+        info.outputs,
+        info.parameters,
+        lambda values: warm_up(info.name, values),
+        compute,
+        calendar=info.inputs == ("time_ns",),
     )
 
 
@@ -220,41 +225,6 @@ def realised(bars: Bars, window: int) -> FloatArray:
     return np.maximum(ind.realised_volatility(bars.close, window), VOLATILITY_FLOOR)
 
 
-def _log_root(variance: FloatArray, window: int) -> FloatArray:
-    """Return the log of the root of the mean variance of `window` bars, with a floor."""
-    root = np.sqrt(np.maximum(rolling_mean(variance, window), 0.0))
-    result: FloatArray = np.log(np.maximum(root, VOLATILITY_FLOOR))
-    return result
-
-
-def _parkinson(bars: Bars) -> FloatArray:
-    """Parkinson 1980: the variance of a bar from its range."""
-    result: FloatArray = np.log(bars.high / bars.low) ** 2 / (4.0 * np.log(2.0))
-    return result
-
-
-def _garman_klass(bars: Bars) -> FloatArray:
-    """Garman and Klass 1980: range and body."""
-    width, body = np.log(bars.high / bars.low), np.log(bars.close / bars.open)
-    result: FloatArray = 0.5 * width**2 - (2.0 * np.log(2.0) - 1.0) * body**2
-    return result
-
-
-def _rogers_satchell(bars: Bars) -> FloatArray:
-    """Rogers and Satchell 1991: right also where the price drifts."""
-    up, down, body = (np.log(price / bars.open) for price in (bars.high, bars.low, bars.close))
-    result: FloatArray = up * (up - body) + down * (down - body)
-    return result
-
-
-def _volume_imbalance(bars: Bars, window: int) -> FloatArray:
-    """Return volume weighted by the direction of each bar as a share of all volume, -1 … 1, 0 without volume."""
-    signed = bars.volume * ind.body(bars.open, bars.high, bars.low, bars.close)
-    total = rolling_sum(bars.volume, window)
-    quiet = total <= 0.0
-    return np.where(quiet, 0.0, rolling_sum(signed, window) / np.where(quiet, 1.0, total)) + 0.0 * total
-
-
 def _single(
     name: str,
     parameters: tuple[ParameterInfo, ...],
@@ -262,27 +232,6 @@ def _single(
     compute: Callable[[Bars, Values], FloatArray],
 ) -> BarKind:
     return BarKind(name, 1, (_ONLY,), parameters, warm_up_bars, lambda bars, values: {_ONLY: compute(bars, values)})
-
-
-def _estimator(name: str, variance: Callable[[Bars], FloatArray]) -> BarKind:
-    return _single(
-        name,
-        (_bars("window", 48, 2),),
-        lambda v: int(v["window"]) - 1,
-        lambda bars, v: _log_root(variance(bars), int(v["window"])),
-    )
-
-
-def _cycle(name: str, angles: Callable[[Bars], tuple[FloatArray, FloatArray]]) -> BarKind:
-    return BarKind(
-        name,
-        1,
-        ("sin", "cos"),
-        (),
-        lambda v: 0,
-        lambda bars, v: dict(zip(("sin", "cos"), angles(bars), strict=True)),
-        calendar=True,
-    )
 
 
 def _scaled_return(bars: Bars, values: Values) -> FloatArray:
@@ -320,30 +269,6 @@ _BAR_KINDS: dict[str, BarKind] = {
             lambda v: int(max(v["fast"], v["slow"])),
             lambda bars, v: np.log(realised(bars, int(v["fast"])) / realised(bars, int(v["slow"]))),
         ),
-        _estimator("parkinson", _parkinson),
-        _estimator("garman_klass", _garman_klass),
-        _estimator("rogers_satchell", _rogers_satchell),
-        _single(
-            "range_position",
-            (_WINDOW,),
-            lambda v: int(v["window"]) - 1,
-            lambda bars, v: ind.range_position(bars.high, bars.low, bars.close, int(v["window"])),
-        ),
-        _single("body", (), lambda v: 0, lambda bars, v: ind.body(bars.open, bars.high, bars.low, bars.close)),
-        _single(
-            "volume_z",
-            (_WINDOW,),
-            lambda v: int(v["window"]) - 1,
-            lambda bars, v: rolling_zscore(bars.volume, int(v["window"])),
-        ),
-        _single(
-            "volume_imbalance",
-            (_bars("window", 24),),
-            lambda v: int(v["window"]) - 1,
-            lambda bars, v: _volume_imbalance(bars, int(v["window"])),
-        ),
-        _cycle("day", lambda bars: ind.time_of_day(bars.time_ns)),
-        _cycle("week", lambda bars: ind.time_of_week(bars.time_ns)),
     )
 }
 

@@ -30,6 +30,7 @@ from ml.feature_sources import (
     last_closed,
     match_times,
     sample_points,
+    tail,
 )
 from ml.feature_spec import (
     TREND_FAST,
@@ -41,6 +42,8 @@ from ml.feature_spec import (
     bound_columns,
     warm_up_bars,
 )
+
+_Identity = tuple[str, tuple[tuple[str, float], ...]]  # kind and parameters of a column
 
 _SHORT_WINDOW = 12
 _OSCILLATOR_WINDOW = 14
@@ -93,6 +96,7 @@ class FeaturePipeline:
         warm_up: own bars that must precede a complete row.
         markets / series: other markets and side series it needs, sorted.
         sources / samples: columns made of other bars than the own ones, and of side series.
+        own_window: own bars that must precede a value of the columns made of own bars and of side series.
         foreign_positions: columns that can be missing in a row that is warmed up.
         digest: hash of the specification, the column names and the version of each computation; a model is used only
             with the digest it was trained with.
@@ -119,19 +123,15 @@ class FeaturePipeline:
         self.foreign_positions = [p.start + i for p in self._foreign for i in range(len(p.bound.outputs))]
         self.sources = _by_source(self._foreign)
         self.samples = _by_sample(self._foreign, timeframe.ns if timeframe else 0)
+        sampled = [placed for group in self.samples.values() for placed in group]
+        self._base_window = base_warm_up(spec)
+        self.own_window = max([self._base_window, *(placed.bound.warm_up for placed in [*self._own, *sampled])])
         self.markets = tuple(sorted({key.symbol for key in self.sources} - {""}))
         self.series = tuple(sorted({key.name for key in self.samples}))
         versions = {bound.column.name: bound.kind.version for bound in columns}
         step = timeframe.value if timeframe is not None and self._foreign else ""
         identity = json.dumps([spec.to_json(), list(self.names), versions, step], sort_keys=True)
         self.digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-    @property
-    def own_window(self) -> int:
-        """Own bars that must precede a value of those columns that are made of own bars or samples."""
-        sampled = [placed for group in self.samples.values() for placed in group]
-        base = max(base_warm_up(self.spec), TREND_SLOW if self.spec.name == "market" else 0)
-        return max([base, *(placed.bound.warm_up for placed in [*self._own, *sampled])])
 
     def compute(self, bars: Bars | MarketHistory) -> FloatArray:
         """Return features of shape (n, len(names)), float64; the first `warm_up` rows hold NaN.
@@ -149,7 +149,7 @@ class FeaturePipeline:
         if size <= self.warm_up:
             return matrix
         samples = {key: self._sample(key, own, history) for key in self.samples}
-        self.fill_own(matrix, own, samples)
+        self._fill_own(matrix, own, samples)
         for key, group in self.sources.items():
             self._join(matrix, own, key, group, history)
         matrix[: self.warm_up] = np.nan
@@ -177,18 +177,26 @@ class FeaturePipeline:
         complete: BoolArray = bars_since_gap(time_ns, step_ns) >= self.warm_up
         return complete
 
-    def fill_own(self, matrix: FloatArray, bars: Bars, samples: Mapping[SampleKey, FloatArray]) -> None:
+    def _fill_own(self, matrix: FloatArray, bars: Bars, samples: Mapping[SampleKey, FloatArray]) -> None:
         """Write the columns made of own bars and of sampled series into feature rows of the same bars."""
-        base = _price_columns(bars, self.spec)
-        if self.spec.name == "market":
-            base += _market_columns(bars, self.spec)
-        for position, values in enumerate(base):
+        for position, values in enumerate(_base_columns(bars, self.spec)):
             matrix[:, position] = values
-        fill_group(matrix, self._own, bars)
+        _fill_group(matrix, self._own, bars)
         for key, group in self.samples.items():
             for placed in group:
                 assert isinstance(placed.bound.kind, SeriesKind)
                 _write(matrix, placed, placed.bound.kind.compute(samples[key], placed.bound.values))
+
+    def fill_last_own(self, row: FloatArray, bars: Bars, samples: Mapping[SampleKey, FloatArray]) -> None:
+        """Write those columns at the last of `own_window` + 1 bars into its row, shape (F,)."""
+        for position, values in enumerate(_base_columns(tail(bars, self._base_window + 1), self.spec)):
+            row[position] = values[-1]
+        fill_last(row, self._own, bars)
+        for key, group in self.samples.items():
+            for placed in group:
+                assert isinstance(placed.bound.kind, SeriesKind)
+                outputs = placed.bound.kind.compute(samples[key][-placed.bound.warm_up - 1 :], placed.bound.values)
+                _write(row[None], placed, outputs, slice(-1, None))
 
     def _sample(self, key: SampleKey, own: Bars, history: MarketHistory | None) -> FloatArray:
         points = history.points(key.name) if history else None
@@ -224,7 +232,7 @@ class FeaturePipeline:
         if not found.any():
             return
         values = np.full((len(bars.time_ns), len(self.names)), np.nan)
-        fill_group(values, group, bars)
+        _fill_group(values, group, bars)
         since = bars_since_gap(bars.time_ns, length)
         for placed in group:
             warm = found & (since[index] >= placed.bound.warm_up)
@@ -232,21 +240,31 @@ class FeaturePipeline:
                 matrix[:, position] = np.where(warm, values[index, position], np.nan)
 
 
-def fill_group(matrix: FloatArray, group: list[PlacedColumn], bars: Bars) -> None:
-    """Write columns into feature rows of the bars they are made of, shape (n, F); what is computed twice, only once."""
-    known: dict[tuple[str, tuple[tuple[str, float], ...]], Outputs] = {}
+def fill_last(row: FloatArray, group: list[PlacedColumn], bars: Bars) -> None:
+    """Write columns at the last of their bars into a feature row, shape (F,); each looks no further than it must."""
+    known: dict[_Identity, Outputs] = {}
     for placed in group:
-        bound = placed.bound
-        assert isinstance(bound.kind, BarKind)
-        identity = (bound.kind.name, tuple(bound.values.items()))
-        if identity not in known:
-            known[identity] = bound.kind.compute(bars, bound.values)
-        _write(matrix, placed, known[identity])
+        _write(row[None], placed, _computed(placed.bound, tail(bars, placed.bound.warm_up + 1), known), slice(-1, None))
 
 
-def _write(matrix: FloatArray, placed: PlacedColumn, outputs: Outputs) -> None:
+def _fill_group(matrix: FloatArray, group: list[PlacedColumn], bars: Bars) -> None:
+    known: dict[_Identity, Outputs] = {}
+    for placed in group:
+        _write(matrix, placed, _computed(placed.bound, bars, known))
+
+
+def _computed(bound: BoundColumn, bars: Bars, known: dict[_Identity, Outputs]) -> Outputs:
+    """Return a column's outputs; one indicator with several columns is computed only once."""
+    assert isinstance(bound.kind, BarKind)
+    identity = (bound.kind.name, tuple(bound.values.items()))
+    if identity not in known:
+        known[identity] = bound.kind.compute(bars, bound.values)
+    return known[identity]
+
+
+def _write(matrix: FloatArray, placed: PlacedColumn, outputs: Outputs, rows: slice = slice(None)) -> None:
     for offset, output in enumerate(placed.bound.outputs):
-        matrix[:, placed.start + offset] = outputs[output]
+        matrix[:, placed.start + offset] = outputs[output][rows]
 
 
 def _placed(columns: tuple[BoundColumn, ...], start: int) -> list[PlacedColumn]:
@@ -273,6 +291,11 @@ def _by_sample(columns: list[PlacedColumn], step_ns: int) -> dict[SampleKey, lis
             key = SampleKey(placed.bound.column.name, placed.bound.max_age_ns(step_ns))
             groups.setdefault(key, []).append(placed)
     return groups
+
+
+def _base_columns(bars: Bars, spec: FeatureSpec) -> list[FloatArray]:
+    market = _market_columns(bars, spec) if spec.name == "market" else []
+    return [*_price_columns(bars, spec), *market]
 
 
 def _price_columns(bars: Bars, spec: FeatureSpec) -> list[FloatArray]:

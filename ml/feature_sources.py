@@ -131,6 +131,14 @@ class MarketHistory:
         return next((points for points in self.series if points.name == name), None)
 
 
+def tail(bars: Bars, count: int) -> BarColumns:
+    """Return the last `count` bars as views."""
+    rows = slice(max(0, len(bars.close) - count), None)
+    return BarColumns(
+        bars.time_ns[rows], bars.open[rows], bars.high[rows], bars.low[rows], bars.close[rows], bars.volume[rows]
+    )
+
+
 def bars_since_gap(time_ns: IntArray, step_ns: int) -> IntArray:
     """Return how many bars directly precede each bar without a gap, shape (n,)."""
     index = np.arange(len(time_ns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from core.domain.candles import Timeframe
@@ -124,7 +125,7 @@ def bound_columns(spec: FeatureSpec) -> tuple[BoundColumn, ...]:
     Raises:
         UserError: there is no such column.
     """
-    own = _technical_columns(spec.window) if spec.name == "technical" else ()
+    own = _technical_columns() if spec.name == "technical" else ()
     return tuple(bind(column) for column in (*own, *spec.columns))
 
 
@@ -149,13 +150,14 @@ def warm_up_bars(features: FeatureSpec, timeframe: Timeframe | None = None) -> i
     Raises:
         UserError: there is no such column, or its timeframe is not a multiple of the own one.
     """
-    longest = max(base_warm_up(features), TREND_SLOW if features.name == "market" else 0)
-    return max([longest, *(_own_bars(bound, timeframe) for bound in bound_columns(features))])
+    return max([base_warm_up(features), *(_own_bars(bound, timeframe) for bound in bound_columns(features))])
 
 
 def base_warm_up(features: FeatureSpec) -> int:
-    """Return how many bars must precede the price columns of a set."""
-    return features.window if features.name == _CUSTOM else max(features.window, features.horizons[-1])
+    """Return how many bars must precede those columns of a set that are not written as feature columns."""
+    if features.name == _CUSTOM:
+        return features.window
+    return max(features.window, features.horizons[-1], TREND_SLOW if features.name == "market" else 0)
 
 
 def bars_per_longer(own: Timeframe, longer: Timeframe) -> int:
@@ -210,7 +212,8 @@ def with_parsed_columns(entries: Mapping[str, Any]) -> dict[str, Any]:
     return {**entries, "columns": parsed}
 
 
-def _technical_columns(window: int) -> tuple[FeatureColumn, ...]:
+@cache
+def _technical_columns() -> tuple[FeatureColumn, ...]:
     # Smoothing that never ends is used with short periods: after each missing bar it must run in anew.
     texts = (
         "EMA(timeperiod=8)",
@@ -221,13 +224,17 @@ def _technical_columns(window: int) -> tuple[FeatureColumn, ...]:
         "MACD(fastperiod=8,slowperiod=17,signalperiod=9).macdhist",
         "BBANDS(timeperiod=20).upperband",
         "BBANDS(timeperiod=20).lowerband",
-        f"parkinson(window={window})",
-        f"garman_klass(window={window})",
-        f"range_position(window={window})",
-        "body",
-        f"volume_z(window={window})",
-        f"volume_imbalance(window={window})",
-        "day",
-        "week",
+        "ADX(timeperiod=7)",
+        "CCI(timeperiod=14)",
+        "MFI(timeperiod=14)",
+        "STOCH(fastk_period=14)",
+        "PARKINSON(timeperiod=20)",
+        "GARMAN_KLASS(timeperiod=20)",
+        "RANGE_POSITION(timeperiod=20)",
+        "BODY",
+        "VOLUME_Z(timeperiod=20)",
+        "VOLUME_IMBALANCE(timeperiod=20)",
+        "TIME_OF_DAY",
+        "TIME_OF_WEEK",
     )
     return tuple(parse_column(text) for text in texts)

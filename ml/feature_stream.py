@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 
 from core.domain.candles import Candle, Timeframe
-from ml.feature_pipeline import FeaturePipeline, PlacedColumn, SourceKey, fill_group
+from ml.feature_pipeline import FeaturePipeline, PlacedColumn, SourceKey, fill_last
 from ml.feature_sources import PRICE_COLUMNS, BarColumns, FloatArray
 
 _Prices = tuple[float, float, float, float, float]  # as `PRICE_COLUMNS`
@@ -98,7 +98,7 @@ class _Source:
         length = max(placed.bound.warm_up for placed in group) + 1
         self._buffer = _BarBuffer(longer.ns if longer else step_ns, length)
         self._aggregator = _Aggregator(step_ns, longer) if longer else None
-        self._scratch = np.full((length, width), np.nan)
+        self._values = np.full(width, np.nan)
         self._computed_ns: int | None = None
 
     def push(self, time_ns: int, prices: _Prices) -> None:
@@ -114,9 +114,9 @@ class _Source:
         if self._buffer.last_time_ns != wanted or not self._buffer.is_full:
             return False
         if self._computed_ns != wanted:
-            fill_group(self._scratch, self._group, self._buffer.window()[0])
+            fill_last(self._values, self._group, self._buffer.window()[0])
             self._computed_ns = wanted
-        row[self._positions] = self._scratch[-1, self._positions]
+        row[self._positions] = self._values[self._positions]
         return True
 
 
@@ -176,7 +176,6 @@ class StreamingFeatures:
         self._pending: dict[str, deque[tuple[int, _Prices]]] = {symbol: deque() for symbol in pipeline.markets}
         self._last_other: dict[str, int] = {}
         self._points = {name: _Points() for name in pipeline.series}
-        self._scratch = np.full((pipeline.own_window + 1, width), np.nan)
 
     def push_other(self, symbol: str, candle: Candle) -> None:
         """Add the next closed bar of another market; before the own bar of the same time.
@@ -241,8 +240,8 @@ class StreamingFeatures:
 
     def _row(self, time_ns: int) -> FloatArray | None:
         bars, sampled = self._own.window()
-        self._pipeline.fill_own(self._scratch, bars, dict(zip(self._samples, sampled, strict=True)))
-        row: FloatArray = self._scratch[-1].copy()
+        row: FloatArray = np.full(len(self._pipeline.names), np.nan)
+        self._pipeline.fill_last_own(row, bars, dict(zip(self._samples, sampled, strict=True)))
         if not all(source.fill(row, time_ns) for source in self._sources):
             return None
         return None if np.isnan(row[self._pipeline.foreign_positions]).any() else row

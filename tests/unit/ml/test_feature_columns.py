@@ -88,13 +88,13 @@ def test_other_texts_are_refused_with_one_sentence(text: str) -> None:
         ("return(horizon=2.5)", "horizon cannot be 2.5"),
         ("RSI(timeperiod=14.5)", "timeperiod cannot be 14.5"),
         ("funding(max_age_hours=-1)", "max_age_hours cannot be -1"),
-        ("body.upper", "no output 'upper'"),
+        ("BODY.upper", "no output 'upper'"),
         ("BBANDS.middle", "no output 'middle'"),
-        ("day@4h", "neither a market nor a timeframe"),
-        ("day@ETH/USDT", "neither a market nor a timeframe"),
+        ("TIME_OF_DAY@4h", "neither a market nor a timeframe"),
+        ("TIME_OF_DAY@ETH/USDT", "neither a market nor a timeframe"),
         ("funding@ETH/USDT", "neither a market nor a timeframe"),
         ("onchain", "name a metric"),
-        ("body:x", "'body:x' is not known"),
+        ("BODY:x", "'BODY:x' is not known"),
     ],
 )
 def test_columns_that_mean_nothing_are_refused(text: str, sentence: str) -> None:
@@ -103,13 +103,17 @@ def test_columns_that_mean_nothing_are_refused(text: str, sentence: str) -> None
 
 
 def test_a_column_built_by_hand_cannot_hide_behind_its_text() -> None:
-    for column in (FeatureColumn("body@4h"), FeatureColumn("body", output="a b"), FeatureColumn("body", symbol="4h")):
-        with pytest.raises(UserError, match="body"):
+    for column in (
+        FeatureColumn("BODY@4h"),
+        FeatureColumn("BODY", output="a b"),
+        FeatureColumn("BODY", symbol="4h"),
+    ):
+        with pytest.raises(UserError, match="BODY"):
             bind(column)
 
 
 def test_a_name_is_given_once() -> None:
-    for columns in (("body", "body"), ("volatility",), ("MACD.macd", "MACD")):
+    for columns in (("BODY", "BODY"), ("volatility",), ("MACD.macd", "MACD")):
         with pytest.raises(UserError, match="twice"):
             FeatureSpec("custom", columns=tuple(map(parse_column, columns))).validate()
 
@@ -141,7 +145,7 @@ def test_a_configuration_file_names_columns_as_text() -> None:
     with pytest.raises(UserError, match="no feature column"):
         spec_from_mapping({"features": {"columns": ["RSI("]}})
     with pytest.raises(UserError, match=r"features\.columns"):
-        spec_from_mapping({"features": {"columns": "body"}})
+        spec_from_mapping({"features": {"columns": "BODY"}})
 
 
 @pytest.mark.parametrize(
@@ -149,12 +153,12 @@ def test_a_configuration_file_names_columns_as_text() -> None:
     [
         ({}, "log_return@ETH/USDT", "ETH/USDT, which the data does not name"),
         ({}, "funding", "series 'funding'"),
-        ({}, "body@1h", "1h cannot be made of bars of 1h"),
-        ({"timeframe": "8h"}, "body@12h", "12h cannot be made of bars of 8h"),
-        ({"timeframe": "1d"}, "body@4h@ETH/USDT", "4h cannot be made of bars of 1d"),
-        ({"markets": ["BTC/USDT"]}, "body", "something twice"),
-        ({"markets": ["ETH/USDT"], "source": "a.csv"}, "body", "candle store only"),
-        ({"series": [{"name": "", "path": "x"}]}, "body", "name and a file"),
+        ({}, "RSI@1h", "1h cannot be made of bars of 1h"),
+        ({"timeframe": "8h"}, "RSI@12h", "12h cannot be made of bars of 8h"),
+        ({"timeframe": "1d"}, "RSI@4h@ETH/USDT", "4h cannot be made of bars of 1d"),
+        ({"markets": ["BTC/USDT"]}, "BODY", "something twice"),
+        ({"markets": ["ETH/USDT"], "source": "a.csv"}, "BODY", "candle store only"),
+        ({"series": [{"name": "", "path": "x"}]}, "BODY", "name and a file"),
     ],
 )
 def test_a_run_names_all_that_its_columns_look_at(data: dict[str, object], column: str, sentence: str) -> None:
@@ -167,7 +171,7 @@ def test_the_digest_covers_columns_and_bar_length() -> None:
         spec = FeatureSpec("custom", columns=tuple(map(parse_column, texts)))
         return FeaturePipeline(spec, timeframe).digest
 
-    assert len({digest(), digest("body"), digest("RSI"), digest("RSI(timeperiod=14)"), digest("RSI@4h")}) == 5
-    assert digest("body") == digest("body", timeframe=Timeframe.M5)
+    assert len({digest(), digest("BODY"), digest("RSI"), digest("RSI(timeperiod=14)"), digest("RSI@4h")}) == 5
+    assert digest("BODY") == digest("BODY", timeframe=Timeframe.M5)
     assert digest("RSI@4h") != digest("RSI@4h", timeframe=Timeframe.M5)  # another number of own bars in each
     assert DataRange().markets == ()
