@@ -27,6 +27,7 @@ from ml.feature_sources import (
     MarketHistory,
     aggregate_bars,
     bars_since_gap,
+    cut_bars,
     last_closed,
     match_times,
     sample_points,
@@ -45,6 +46,8 @@ from ml.feature_spec import (
 
 _Identity = tuple[str, tuple[tuple[str, float], ...]]  # kind and parameters of a column
 
+# Bars computed at once: small enough for the processor's cache.
+_BLOCK = 16_384
 _SHORT_WINDOW = 12
 _OSCILLATOR_WINDOW = 14
 
@@ -149,7 +152,16 @@ class FeaturePipeline:
         if size <= self.warm_up:
             return matrix
         samples = {key: self._sample(key, own, history) for key in self.samples}
-        self._fill_own(matrix, own, samples)
+        reach = self.own_window
+        block = max(_BLOCK - reach, 4 * reach)
+        # Columns are written one after the other, and turned into rows while they are in the cache.
+        columns = np.full((len(self.names), min(block, size)), np.nan)
+        for start in range(reach, size, block):
+            end = min(start + block, size)
+            part = {key: values[start - reach : end] for key, values in samples.items()}
+            rows = columns[:, : end - start].T
+            self.fill_own(rows, cut_bars(own, start - reach, end), part)
+            matrix[start:end] = rows
         for key, group in self.sources.items():
             self._join(matrix, own, key, group, history)
         matrix[: self.warm_up] = np.nan
@@ -177,26 +189,24 @@ class FeaturePipeline:
         complete: BoolArray = bars_since_gap(time_ns, step_ns) >= self.warm_up
         return complete
 
-    def _fill_own(self, matrix: FloatArray, bars: Bars, samples: Mapping[SampleKey, FloatArray]) -> None:
-        """Write the columns made of own bars and of sampled series into feature rows of the same bars."""
-        for position, values in enumerate(_base_columns(bars, self.spec)):
-            matrix[:, position] = values
-        _fill_group(matrix, self._own, bars)
-        for key, group in self.samples.items():
-            for placed in group:
-                assert isinstance(placed.bound.kind, SeriesKind)
-                _write(matrix, placed, placed.bound.kind.compute(samples[key], placed.bound.values))
+    def fill_own(self, matrix: FloatArray, bars: Bars, samples: Mapping[SampleKey, FloatArray]) -> None:
+        """Write the columns made of own bars and of sampled series at the last bars.
 
-    def fill_last_own(self, row: FloatArray, bars: Bars, samples: Mapping[SampleKey, FloatArray]) -> None:
-        """Write those columns at the last of `own_window` + 1 bars into its row, shape (F,)."""
-        for position, values in enumerate(_base_columns(tail(bars, self._base_window + 1), self.spec)):
-            row[position] = values[-1]
-        fill_last(row, self._own, bars)
+        Args:
+            matrix: rows of the last bars, shape (m, F).
+            bars: `own_window` bars, then those of the rows.
+            samples: of the same bars.
+        """
+        rows = len(matrix)
+        base = tail(bars, rows + self._base_window)
+        for position, values in enumerate(_base_columns(base, self.spec)):
+            matrix[:, position] = values[-rows:]
+        fill_group(matrix, self._own, bars)
         for key, group in self.samples.items():
             for placed in group:
                 assert isinstance(placed.bound.kind, SeriesKind)
-                outputs = placed.bound.kind.compute(samples[key][-placed.bound.warm_up - 1 :], placed.bound.values)
-                _write(row[None], placed, outputs, slice(-1, None))
+                reach = rows + placed.bound.warm_up
+                _write(matrix, placed, placed.bound.kind.compute(samples[key][-reach:], placed.bound.values))
 
     def _sample(self, key: SampleKey, own: Bars, history: MarketHistory | None) -> FloatArray:
         points = history.points(key.name) if history else None
@@ -231,26 +241,20 @@ class FeaturePipeline:
         index, found = match_times(wanted, bars.time_ns)
         if not found.any():
             return
-        values = np.full((len(bars.time_ns), len(self.names)), np.nan)
-        _fill_group(values, group, bars)
         since = bars_since_gap(bars.time_ns, length)
+        known: dict[_Identity, Outputs] = {}
         for placed in group:
             warm = found & (since[index] >= placed.bound.warm_up)
-            for position in range(placed.start, placed.start + len(placed.bound.outputs)):
-                matrix[:, position] = np.where(warm, values[index, position], np.nan)
+            outputs = _computed(placed.bound, bars, known)
+            for offset, output in enumerate(placed.bound.outputs):
+                matrix[:, placed.start + offset] = np.where(warm, outputs[output][index], np.nan)
 
 
-def fill_last(row: FloatArray, group: list[PlacedColumn], bars: Bars) -> None:
-    """Write columns at the last of their bars into a feature row, shape (F,); each looks no further than it must."""
+def fill_group(matrix: FloatArray, group: list[PlacedColumn], bars: Bars) -> None:
+    """Write columns at the last bars into their rows, shape (m, F); none looks further back than it must."""
     known: dict[_Identity, Outputs] = {}
     for placed in group:
-        _write(row[None], placed, _computed(placed.bound, tail(bars, placed.bound.warm_up + 1), known), slice(-1, None))
-
-
-def _fill_group(matrix: FloatArray, group: list[PlacedColumn], bars: Bars) -> None:
-    known: dict[_Identity, Outputs] = {}
-    for placed in group:
-        _write(matrix, placed, _computed(placed.bound, bars, known))
+        _write(matrix, placed, _computed(placed.bound, tail(bars, len(matrix) + placed.bound.warm_up), known))
 
 
 def _computed(bound: BoundColumn, bars: Bars, known: dict[_Identity, Outputs]) -> Outputs:
@@ -262,9 +266,9 @@ def _computed(bound: BoundColumn, bars: Bars, known: dict[_Identity, Outputs]) -
     return known[identity]
 
 
-def _write(matrix: FloatArray, placed: PlacedColumn, outputs: Outputs, rows: slice = slice(None)) -> None:
+def _write(matrix: FloatArray, placed: PlacedColumn, outputs: Outputs) -> None:
     for offset, output in enumerate(placed.bound.outputs):
-        matrix[:, placed.start + offset] = outputs[output][rows]
+        matrix[:, placed.start + offset] = outputs[output][-len(matrix) :]
 
 
 def _placed(columns: tuple[BoundColumn, ...], start: int) -> list[PlacedColumn]:

@@ -132,8 +132,13 @@ class MarketHistory:
 
 
 def tail(bars: Bars, count: int) -> BarColumns:
-    """Return the last `count` bars as views."""
-    rows = slice(max(0, len(bars.close) - count), None)
+    """Return the last `count` bars, or all if they are fewer, as views."""
+    return cut_bars(bars, max(0, len(bars.close) - count), len(bars.close))
+
+
+def cut_bars(bars: Bars, start: int, stop: int) -> BarColumns:
+    """Return bars `start` to `stop` as views."""
+    rows = slice(start, stop)
     return BarColumns(
         bars.time_ns[rows], bars.open[rows], bars.high[rows], bars.low[rows], bars.close[rows], bars.volume[rows]
     )

@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 
 from core.domain.candles import Candle, Timeframe
-from ml.feature_pipeline import FeaturePipeline, PlacedColumn, SourceKey, fill_last
+from ml.feature_pipeline import FeaturePipeline, PlacedColumn, SourceKey, fill_group
 from ml.feature_sources import PRICE_COLUMNS, BarColumns, FloatArray
 
 _Prices = tuple[float, float, float, float, float]  # as `PRICE_COLUMNS`
@@ -114,7 +114,7 @@ class _Source:
         if self._buffer.last_time_ns != wanted or not self._buffer.is_full:
             return False
         if self._computed_ns != wanted:
-            fill_last(self._values, self._group, self._buffer.window()[0])
+            fill_group(self._values[None], self._group, self._buffer.window()[0])
             self._computed_ns = wanted
         row[self._positions] = self._values[self._positions]
         return True
@@ -241,7 +241,7 @@ class StreamingFeatures:
     def _row(self, time_ns: int) -> FloatArray | None:
         bars, sampled = self._own.window()
         row: FloatArray = np.full(len(self._pipeline.names), np.nan)
-        self._pipeline.fill_last_own(row, bars, dict(zip(self._samples, sampled, strict=True)))
+        self._pipeline.fill_own(row[None], bars, dict(zip(self._samples, sampled, strict=True)))
         if not all(source.fill(row, time_ns) for source in self._sources):
             return None
         return None if np.isnan(row[self._pipeline.foreign_positions]).any() else row

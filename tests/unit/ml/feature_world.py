@@ -73,7 +73,8 @@ def streamed(
         world: the history.
         lead: how many bars earlier than needed other markets and series arrive.
     """
-    stream = StreamingFeatures(pipeline, STEP)
+    step = world.frame.timeframe.ns
+    stream = StreamingFeatures(pipeline, step)
     others = {
         frame.symbol: frame.to_candles("test")[::-1] for frame in world.others if frame.symbol in pipeline.markets
     }
@@ -85,12 +86,12 @@ def streamed(
     rows = np.full((len(world.frame), len(pipeline.names)), np.nan)
     came = np.zeros(len(rows), np.bool_)
     for index, candle in enumerate(world.frame.to_candles("test")):
-        horizon = candle.open_time_ns + lead * STEP
+        horizon = candle.open_time_ns + lead * step
         for symbol, waiting in others.items():
             while waiting and waiting[-1].open_time_ns <= horizon:
                 stream.push_other(symbol, waiting.pop())
         for name, known in series.items():
-            while known and known[-1][0] <= horizon + STEP:
+            while known and known[-1][0] <= horizon + step:
                 stream.push_point(name, *known.pop())
         row = stream.push(candle)
         if row is not None:
