@@ -85,14 +85,15 @@ class OpenWindow:
     def train(self, epochs: int) -> None:
         """Start a training run on the exchange's history."""
         from core.domain.candles import Timeframe
-        from ml.api import DataRange, ForecastSpec, TrainingSpec
+        from ml.api import DataRange, EvaluationSpec, ForecastSpec, TrainingSpec
 
         origin = self.application.market.origin
         if origin is None:
             raise RuntimeError("the window is connected, but does not know whose bars its market has")
         end_ns = Timeframe.M1.floor(time.time_ns() - 8 * Timeframe.D1.ns)
         data = DataRange(origin, "BTC/USDT", "1m", end_ns - 15_000 * Timeframe.M1.ns, end_ns)
-        spec = ForecastSpec(data=data, training=TrainingSpec(epochs=epochs, patience=epochs))
+        training, evaluation = TrainingSpec(epochs=epochs, patience=epochs), EvaluationSpec(seeds=1, boosting=False)
+        spec = ForecastSpec(data=data, training=training, evaluation=evaluation)
         self.application.desk.train_on_practice_history(spec)
 
     def burst(self, seconds: float) -> None:

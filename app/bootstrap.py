@@ -57,6 +57,7 @@ from app.workers.executor import ExecutorWorker
 from app.workers.keys import KeysWorker
 from app.workers.market import MarketWorker
 from app.workers.practice import PracticeHost
+from app.workers.queue_file import QUEUE_FILE
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
 from core.clock import NS_PER_S, SystemClock
@@ -226,9 +227,8 @@ class Application(QObject):
             parent=self,
         )
         self.keys = KeysWorker(functools.partial(open_key_book, self.paths, hide), ask_venue, self)
-        self.training = TrainingWorker(
-            JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, self._make_job), self.store, parent=self
-        )
+        plan = JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, self._make_job)
+        self.training = TrainingWorker(plan, self.paths.runs / QUEUE_FILE, self.store, self)
 
     def _make_practice(self, resume: Any) -> Any:
         from core.practice.process import PracticeProcess

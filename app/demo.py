@@ -60,6 +60,7 @@ from core.strategies.spec import StrategySpec
 from ml.api import (
     TRAIN_FORECAST_JOB,
     DataRange,
+    EvaluationSpec,
     ForecastSpec,
     ResourceSpec,
     TrainingProgress,
@@ -255,8 +256,10 @@ async def _fetch(endpoints: PracticeEndpoints, paths: DataPaths, say: Say) -> Ma
 def _spec(options: DemoOptions, market: Market) -> ForecastSpec:
     data = DataRange(market.origin, market.symbol, market.timeframe.value, None, market.trade_from_ns)
     training = TrainingSpec(epochs=options.epochs, seed=options.seed)
+    # One seed: a demo shows the way from bars to orders, and says so; a verdict takes several.
+    evaluation = EvaluationSpec(seeds=1, boosting=False, permutation_repeats=0)
     # Every core: nothing else of the demo needs one meanwhile.
-    return ForecastSpec(data=data, training=training, resources=ResourceSpec())
+    return ForecastSpec(data=data, training=training, evaluation=evaluation, resources=ResourceSpec())
 
 
 def _train(options: DemoOptions, paths: DataPaths, market: Market, say: Say) -> TrainingResult:

@@ -76,6 +76,11 @@ class DataPaths:
         return self.root / "store.sqlite"
 
     @property
+    def trials(self) -> Path:
+        """SQLite file that counts every trial ever run; appended to by every process that trains or evaluates."""
+        return self.root / "trials.sqlite"
+
+    @property
     def settings_file(self) -> Path:
         """INI file of user settings; never holds secrets."""
         return self.root / "settings.ini"

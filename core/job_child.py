@@ -1,7 +1,7 @@
 """The child's half of a job: the first code that runs in a spawned job process. Qt-free and torch-free.
 
-Threads in the child: the main thread runs the job; a watcher thread reads the pipe (stop requests, end of file when
-the parent dies); a beat thread tells the parent once a second that the process lives. Messages are JSON objects, one
+Threads in the child: the main thread runs the job; a watcher thread reads the pipe (requests, end of file when the
+parent dies); a beat thread tells the parent once a second that the process lives. Messages are JSON objects, one
 per pipe message, with a `type` of the constants below.
 """
 
@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -25,8 +26,9 @@ from typing import Any
 from core.errors import UserError
 from core.jobs import JobChannel, JobStopped, Json
 
-STARTED, BEAT, PROGRESS, LOG = "started", "beat", "progress", "log"
-FINISHED, FAILED, CANCELLED, STOP = "finished", "failed", "cancelled", "stop"
+STARTED, BEAT, PROGRESS, LOG, PAUSED, RESUMED = "started", "beat", "progress", "log", "paused", "resumed"
+FINISHED, FAILED, CANCELLED = "finished", "failed", "cancelled"
+STOP, PAUSE, RESUME = "stop", "pause", "resume"  # requests of the parent
 
 BEAT_SECONDS = 1.0
 NICENESS = 10
@@ -49,6 +51,12 @@ class PipeChannel:
         self._connection = connection
         self._send_lock = threading.Lock()
         self._stop = threading.Event()
+        self._go = threading.Event()  # cleared while a pause is wanted
+        self._go.set()
+        self._waiting = threading.Lock()  # one of the job's threads counts a pause, the others wait for that one
+        self._clock_lock = threading.Lock()  # guards the two below
+        self._paused_at: float | None = None
+        self._paused_s = 0.0
         self.importing = True
 
     def progress(self, payload: Mapping[str, Any]) -> None:
@@ -60,8 +68,30 @@ class PipeChannel:
         self.send({"type": LOG, "level": level, "message": message})
 
     def should_stop(self) -> bool:
-        """Return whether the supervisor asked to stop."""
+        """Return whether the supervisor asked to stop; wait while it wants the job paused."""
+        if not self._go.is_set():
+            self._wait_paused()
         return self._stop.is_set()
+
+    def clock(self) -> float:
+        """Return seconds that stand still during pauses."""
+        with self._clock_lock:
+            now = time.monotonic() if self._paused_at is None else self._paused_at
+            return now - self._paused_s
+
+    def _wait_paused(self) -> None:
+        with self._waiting:
+            if self._go.is_set():
+                return
+            with self._clock_lock:
+                self._paused_at = time.monotonic()
+            self.send({"type": PAUSED})
+            self._go.wait()
+            with self._clock_lock:
+                self._paused_s += time.monotonic() - self._paused_at
+                self._paused_at = None
+            if not self._stop.is_set():
+                self.send({"type": RESUMED})
 
     def send(self, message: Json) -> None:
         """Send one message; a vanished parent ends this process."""
@@ -79,8 +109,13 @@ class PipeChannel:
                 message = json.loads(self._connection.recv_bytes())
             except (EOFError, OSError):
                 os._exit(_ORPHANED)  # the parent is gone: nobody wants the result
-            if message["type"] == STOP:
+            if message["type"] == PAUSE and not self._stop.is_set():
+                self._go.clear()
+            elif message["type"] == RESUME:
+                self._go.set()
+            elif message["type"] == STOP:
                 self._stop.set()
+                self._go.set()
                 if self.importing:
                     self.send({"type": CANCELLED})
                     os._exit(0)

@@ -1,7 +1,7 @@
 """Starts and watches one job child. Qt-free and synchronous: for a worker thread or the command line.
 
 `start`, `poll` and `close` belong to one thread, which must outlive the job: on Linux a child dies with the *thread*
-that started it. `request_stop` may be called from any thread.
+that started it. `request_stop`, `pause` and `resume` may be called from any thread.
 """
 
 from __future__ import annotations
@@ -20,8 +20,33 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
-from core.job_child import BEAT, CANCELLED, FAILED, FINISHED, LOG, PROGRESS, STARTED, STOP, child_main
-from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress, JobStarted, Json
+from core.job_child import (
+    BEAT,
+    CANCELLED,
+    FAILED,
+    FINISHED,
+    LOG,
+    PAUSE,
+    PAUSED,
+    PROGRESS,
+    RESUME,
+    RESUMED,
+    STARTED,
+    STOP,
+    child_main,
+)
+from core.jobs import (
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobFinished,
+    JobLog,
+    JobPaused,
+    JobProgress,
+    JobResumed,
+    JobStarted,
+    Json,
+)
 from core.secrets.environment import seal_environment
 
 _TICK_SECONDS = 0.1
@@ -125,8 +150,28 @@ class JobSupervisor:
             if self._connection is None or self._stop_at is not None:
                 return
             self._stop_at = time.monotonic()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # already ended: poll reports how
-                self._connection.send_bytes(json.dumps({"type": STOP}).encode())
+            self._send(self._connection, STOP)
+
+    def pause(self) -> None:
+        """Ask the job to wait where it next looks; `JobPaused` tells when it does. Any thread.
+
+        The job keeps its memory and its device. Harmless when nothing runs, and without effect on one told to stop.
+        """
+        self._request(PAUSE)
+
+    def resume(self) -> None:
+        """Let a paused job go on; `JobResumed` tells when it does. Any thread; harmless when nothing runs."""
+        self._request(RESUME)
+
+    def _request(self, kind: str) -> None:
+        with self._lock:
+            if self._connection is not None and self._stop_at is None:
+                self._send(self._connection, kind)
+
+    @staticmethod
+    def _send(connection: Connection, kind: str) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # already ended: poll reports how
+            connection.send_bytes(json.dumps({"type": kind}).encode())
 
     def poll(self, timeout: float = 0.0) -> list[JobEvent]:
         """Return what happened, waiting up to `timeout` seconds for the first event.
@@ -178,6 +223,8 @@ class JobSupervisor:
             return JobStarted(self._job_id, message["pid"])
         if kind == PROGRESS:
             return JobProgress(self._job_id, message["payload"])
+        if kind in (PAUSED, RESUMED):
+            return JobPaused(self._job_id) if kind == PAUSED else JobResumed(self._job_id)
         if kind == LOG:
             return JobLog(self._job_id, message["level"], message["message"])
         if kind == FINISHED:

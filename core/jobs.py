@@ -29,7 +29,15 @@ class JobChannel(Protocol):
         ...
 
     def should_stop(self) -> bool:
-        """Return whether the supervisor asked to stop; polled at least every 0.5 s by a well-behaved job."""
+        """Return whether the supervisor asked to stop; polled at least every 0.5 s by a well-behaved job.
+
+        While the job is paused the call waits, and returns once it goes on or shall stop: whatever is polled between
+        two steps of work can be paused there, and continues as if nothing had been.
+        """
+        ...
+
+    def clock(self) -> float:
+        """Return seconds, as `time.monotonic` does, that stand still during pauses; for throughput and time left."""
         ...
 
 
@@ -47,6 +55,20 @@ class JobProgress:
 
     job_id: str
     payload: Json
+
+
+@dataclass(frozen=True, slots=True)
+class JobPaused:
+    """The job has reached a point where it waits; it keeps its memory."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResumed:
+    """The job goes on where it waited."""
+
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +112,4 @@ class JobCancelled:
     forced: bool
 
 
-JobEvent = JobStarted | JobProgress | JobLog | JobFinished | JobFailed | JobCancelled
+JobEvent = JobStarted | JobProgress | JobPaused | JobResumed | JobLog | JobFinished | JobFailed | JobCancelled

@@ -34,9 +34,13 @@ from ml.results import (
 )
 from ml.spec import (
     DEVICES,
+    HEADS,
+    MAX_SEEDS,
     MODEL_KINDS,
+    SCHEDULES,
     STORE_SOURCE,
     DataRange,
+    EvaluationSpec,
     ForecastSpec,
     ModelSpec,
     ResourceSpec,
@@ -50,7 +54,10 @@ __all__ = [
     "CHECKPOINT_FILE",
     "DEVICES",
     "FEATURE_SETS",
+    "HEADS",
+    "MAX_SEEDS",
     "MODEL_KINDS",
+    "SCHEDULES",
     "SPEC_FILE",
     "STORE_SOURCE",
     "TRAIN_FORECAST_JOB",
@@ -58,6 +65,7 @@ __all__ = [
     "TREND_SLOW",
     "DataRange",
     "EpochRecord",
+    "EvaluationSpec",
     "FeatureColumn",
     "FeatureSetInfo",
     "FeatureSpec",
@@ -117,7 +125,7 @@ class TrainingEstimate:
 def minimum_bars(spec: ForecastSpec) -> int:
     """Return the fewest bars a run of `spec` accepts: every part must hold a few hundred targets."""
     warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
-    borders = 2 * (spec.split.purge_bars + spec.model.horizon_bars)
+    borders = 2 * (spec.split.purge_bars + spec.model.reach)
     smallest = min(spec.split.valid_fraction, 1.0 - spec.split.train_fraction - spec.split.valid_fraction)
     by_part = 100 / smallest
     by_segment = 2 * spec.training.segment_length / spec.split.train_fraction
@@ -127,7 +135,7 @@ def minimum_bars(spec: ForecastSpec) -> int:
 def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
     """Estimate targets and duration of a run over `bars` bars from a measured throughput constant."""
     warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
-    usable = max(0, bars - warm_up - 2 * (spec.split.purge_bars + spec.model.horizon_bars))
+    usable = max(0, bars - warm_up - 2 * (spec.split.purge_bars + spec.model.reach))
     train = int(usable * spec.split.train_fraction)
     valid = int(usable * spec.split.valid_fraction)
     test = usable - train - valid
@@ -136,7 +144,7 @@ def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
     # Small networks are bound by calls rather than arithmetic, so the rate stops growing below the reference size.
     rate = REFERENCE_TARGETS_PER_S / max(0.7, work / _REFERENCE_WORK)
     overhead = spec.training.segment_length / max(1, spec.training.segment_length - spec.training.burn_in)
-    seconds = _FIXED_SECONDS + spec.training.epochs * (train * overhead + 0.3 * valid) / rate
+    seconds = _FIXED_SECONDS + spec.evaluation.seeds * spec.training.epochs * (train * overhead + 0.3 * valid) / rate
     return TrainingEstimate(train, valid, test, seconds, bars >= minimum_bars(spec))
 
 

@@ -12,7 +12,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -31,14 +30,19 @@ class TrainingState(JsonValue):
 
     Attributes:
         fingerprint: hash of specification and data; a run resumes only on its own.
+        seed: of the network; a run with several seeds trains one network after the other.
         history: one record per finished epoch.
         best_epoch / best_loss: of the best weights, which are stored beside the newest.
+        seconds / targets: spent and seen so far.
     """
 
     fingerprint: str
+    seed: int
     history: tuple[EpochRecord, ...]
     best_epoch: int
     best_loss: float
+    seconds: float = 0.0
+    targets: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +65,66 @@ def save_checkpoint(
     for name, parameter in network.named_parameters():
         moments = optimizer.state.get(parameter, {})
         tensors |= {f"optimizer.{name}.{key}": moments[key] for key in _MOMENTS if key in moments}
-    # Clones: safetensors refuses tensors that share memory, as best and newest may.
-    data = safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
-    file = folder / f"checkpoint-{len(state.history):06d}.safetensors"
-    write_atomically(file, data)
-    index = _Index(file.name, hashlib.sha256(data).hexdigest(), state)
-    write_atomically(folder / CHECKPOINT_FILE, json.dumps(index.to_json(), indent=1).encode())
+    file = f"checkpoint-{state.seed}-{len(state.history):06d}.safetensors"
+    _write(folder, CHECKPOINT_FILE, file, state, tensors)
     for old in folder.glob("checkpoint-*.safetensors"):
-        if old != file:
+        if old.name != file:
             old.unlink()
 
 
 def load_checkpoint(
-    folder: Path, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[TrainingState, dict[str, Tensor]]:
+    folder: Path, fingerprint: str, seed: int, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[TrainingState, dict[str, Tensor]] | None:
     """Restore network and optimiser in place and return the state and the best weights.
+
+    Returns:
+        None where the checkpoint is of another seed: this one has not begun.
 
     Raises:
         UserError: there is none, it is damaged, or it belongs to another specification or other data.
     """
+    state, tensors = _read(folder, CHECKPOINT_FILE, fingerprint)
+    if state.seed != seed:
+        return None
+    network.load_state_dict(_under(tensors, "network."))
+    parameters = dict(network.named_parameters())
+    for name, value in _under(tensors, "optimizer.").items():
+        owner, _, key = name.rpartition(".")
+        # The step counter of the fused optimiser lives beside its parameter.
+        optimizer.state[parameters[owner]][key] = value.to(parameters[owner].device)
+    return state, _under(tensors, "best.")
+
+
+def save_member(folder: Path, state: TrainingState, best: dict[str, Tensor]) -> None:
+    """Write the best weights of a seed that is done.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    _write(folder, f"member-{state.seed}.json", f"member-{state.seed}.safetensors", state, best)
+
+
+def load_member(folder: Path, fingerprint: str, seed: int) -> tuple[TrainingState, dict[str, Tensor]] | None:
+    """Return a finished seed's state and weights, or None where it is not finished.
+
+    Raises:
+        UserError: it is damaged, or belongs to another specification or other data.
+    """
+    name = f"member-{seed}.json"
+    return _read(folder, name, fingerprint) if (folder / name).exists() else None
+
+
+def _write(folder: Path, index_name: str, file: str, state: TrainingState, tensors: dict[str, Tensor]) -> None:
+    # Clones: safetensors refuses tensors that share memory, as best and newest may.
+    data = safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
+    write_atomically(folder / file, data)
+    index = _Index(file, hashlib.sha256(data).hexdigest(), state)
+    write_atomically(folder / index_name, json.dumps(index.to_json(), indent=1).encode())
+
+
+def _read(folder: Path, index_name: str, fingerprint: str) -> tuple[TrainingState, dict[str, Tensor]]:
     try:
-        index = decode(_Index, json.loads((folder / CHECKPOINT_FILE).read_bytes()))
+        index = decode(_Index, json.loads((folder / index_name).read_bytes()))
         data = (folder / Path(index.tensors).name).read_bytes()
     except (OSError, ValueError, UserError) as exc:
         raise UserError("There is no usable checkpoint of this run.", "Start the training anew.") from exc
@@ -91,14 +134,7 @@ def load_checkpoint(
         raise UserError(
             "The checkpoint belongs to another configuration or to other data.", "Resume with the same ones."
         )
-    tensors = safetensors.torch.load(data)
-    network.load_state_dict(_under(tensors, "network."))
-    parameters = dict(network.named_parameters())
-    for name, value in _under(tensors, "optimizer.").items():
-        owner, _, key = name.rpartition(".")
-        # The step counter of the fused optimiser lives beside its parameter.
-        optimizer.state[parameters[owner]][key] = value.to(parameters[owner].device)
-    return index.state, _under(tensors, "best.")
+    return index.state, safetensors.torch.load(data)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """From candles to training tensors: targets, chronological split, contiguous segments. Any thread; numpy only.
 
-A target at bar t is the log return from its close to the close `horizon` bars later, in units of the volatility known
+Targets at bar t are the log returns from its close to the closes some horizons later, in units of the volatility known
 at t times a constant of the training part. Neither a feature window nor a target nor a segment ever crosses a missing
-bar, and between the parts lie at least the horizon and the purge.
+bar, and between the parts lie at least the longest horizon and the purge.
 """
 
 from __future__ import annotations
@@ -57,14 +57,15 @@ class ForecastDataset:
     Attributes:
         inputs: scaled features, float32, shape (n, F); zero rows where not `has_input`.
         has_input: complete feature rows, shape (n,).
-        has_target: complete rows whose target exists, shape (n,).
-        log_return: targets, log return over the horizon, float64, shape (n,), 0 where there is none.
-        unit: of the network's outputs at each bar, log return, float64, shape (n,).
-        target: `log_return` / `unit`, float32: what the network learns.
+        has_target: complete rows whose targets all exist, shape (n,).
+        log_return: targets, log return over each horizon, float64, shape (n, H), 0 where there is none.
+        unit: of the network's outputs at each bar, log return, float64, shape (n, H).
+        target: `log_return` / `unit`, float32, shape (n, H): what the network learns.
+        volatility: realised, log return per bar, float64, shape (n,), 1 where not `has_input`.
         train / valid / test: the split.
         scaling: of inputs and targets, fitted on the training part.
         pipeline: what computed the features.
-        horizon: bars ahead.
+        horizons: bars ahead, ascending.
     """
 
     inputs: Float32Array
@@ -73,12 +74,13 @@ class ForecastDataset:
     log_return: FloatArray
     unit: FloatArray
     target: Float32Array
+    volatility: FloatArray
     train: Part
     valid: Part
     test: Part
     scaling: Scaling
     pipeline: FeaturePipeline
-    horizon: int
+    horizons: tuple[int, ...]
 
     def rows(self, part: Part) -> IntArray:
         """Return the rows of a part that have a target."""
@@ -137,19 +139,18 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
             f"{len(frame):,} bars are too few: this configuration needs at least {needed:,}.",
             "Choose a longer range, a shorter timeframe or shorter segments.",
         )
-    pipeline = FeaturePipeline(spec.features, frame.timeframe)
-    horizon = spec.model.horizon_bars
+    pipeline, horizons = FeaturePipeline(spec.features, frame.timeframe), spec.model.horizons
     rows = pipeline.rows(history)
     matrix, has_input = rows.matrix, rows.complete
-    log_return, known = _targets(frame, horizon)
+    log_return, known = _targets(frame, horizons)
     has_target = has_input & known
-    train, valid, test = split_rows(np.flatnonzero(has_target), spec.split, horizon)
+    train, valid, test = split_rows(np.flatnonzero(has_target), spec.split, horizons[-1], frame.time_ns)
     if not np.isfinite(matrix[has_input]).all():
         raise UserError("The bars hold values that are no valid prices or volumes.", "Check them with `data check`.")
     in_train = train.mask(len(frame))
     scaler = RobustScaler.fit(matrix[has_input & in_train], pipeline.names)
     volatility = np.where(has_input, pipeline.volatility(matrix), 1.0)
-    target_unit = _target_unit(volatility[has_target & in_train], log_return[has_target & in_train], horizon)
+    target_unit = _target_unit(volatility[has_target & in_train], log_return[has_target & in_train], horizons)
     unit = target_unit.at(volatility)
     matrix[~has_input] = np.nan
     return ForecastDataset(
@@ -159,54 +160,61 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
         log_return=log_return,
         unit=unit,
         target=(log_return / unit).astype(np.float32),
+        volatility=volatility,
         train=train,
         valid=valid,
         test=test,
         scaling=Scaling(scaler, target_unit),
         pipeline=pipeline,
-        horizon=horizon,
+        horizons=horizons,
     )
 
 
-def _target_unit(volatility: FloatArray, log_return: FloatArray, horizon: int) -> TargetUnit:
-    """Fit the unit on training rows, shapes (n,).
+def _target_unit(volatility: FloatArray, log_return: FloatArray, horizons: tuple[int, ...]) -> TargetUnit:
+    """Fit the unit on training rows, shapes (n,) and (n, H).
 
     Raises:
         UserError: the price never moves.
     """
     floor = _FLOOR_SHARE * float(np.median(volatility))
-    scale = float(np.std(log_return / (np.maximum(volatility, floor) * np.sqrt(horizon))))
-    if floor < _STILL or scale < _STILL:
+    walk = np.maximum(volatility, floor)[:, None] * np.sqrt(np.asarray(horizons, np.float64))
+    scales = np.std(log_return / walk, axis=0)
+    if floor < _STILL or scales.min() < _STILL:
         raise UserError("The price hardly moves in the training part.", "Choose another market or range.")
-    return TargetUnit(horizon, floor, scale)
+    return TargetUnit(horizons, floor, tuple(scales.tolist()))
 
 
-def _targets(frame: CandleFrame, horizon: int) -> tuple[FloatArray, BoolArray]:
-    """Return log returns over the next `horizon` bars and whether they exist, shapes (n,)."""
+def _targets(frame: CandleFrame, horizons: tuple[int, ...]) -> tuple[FloatArray, BoolArray]:
+    """Return log returns over the next bars, shape (n, H), and whether all of them exist, shape (n,)."""
     size = len(frame)
-    values, known = np.zeros(size), np.zeros(size, np.bool_)
-    if size > horizon:
-        logs = np.log(frame.close)
-        values[:-horizon] = logs[horizon:] - logs[:-horizon]
-        since_gap = bars_since_gap(frame.time_ns, frame.timeframe.ns)
-        known[:-horizon] = since_gap[horizon:] >= horizon
-    return np.where(known, values, 0.0), known
+    values, known = np.zeros((size, len(horizons))), np.zeros(size, np.bool_)
+    logs = np.log(frame.close)
+    for column, horizon in enumerate(horizons):
+        values[:-horizon, column] = logs[horizon:] - logs[:-horizon]
+    reach = horizons[-1]
+    if size > reach:
+        known[:-reach] = bars_since_gap(frame.time_ns, frame.timeframe.ns)[reach:] >= reach
+    return np.where(known[:, None], values, 0.0), known
 
 
-def split_rows(rows: IntArray, split: SplitSpec, horizon: int) -> tuple[Part, Part, Part]:
+def split_rows(rows: IntArray, split: SplitSpec, horizon: int, time_ns: IntArray) -> tuple[Part, Part, Part]:
     """Divide target rows in time: train, purge, validation, purge, test.
 
     Args:
         rows: ascending row numbers with targets.
-        split: shares and purge.
+        split: shares or dates, and purge.
         horizon: bars a target reaches ahead.
+        time_ns: open times of all bars, for borders set by date.
 
     Raises:
         UserError: a part would be (nearly) empty.
     """
     count = len(rows)
-    first = int(count * split.train_fraction)
-    second = int(count * (split.train_fraction + split.valid_fraction))
+    if (borders := split.borders_ns) is not None:
+        first, second = (int(np.searchsorted(time_ns[rows], border)) for border in borders)
+    else:
+        first = int(count * split.train_fraction)
+        second = int(count * (split.train_fraction + split.valid_fraction))
     gap = split.purge_bars + horizon
     if min(first, second - first, count - second) < 30:
         raise UserError(

@@ -137,7 +137,7 @@ def ridge_forecast(data: ForecastDataset, rows: IntArray) -> FloatArray:
 
 def _design(data: ForecastDataset, part: Part) -> tuple[FloatArray, FloatArray]:
     rows = data.rows(part)
-    return _with_intercept(data.inputs[rows].astype(np.float64)), data.log_return[rows]
+    return _with_intercept(data.inputs[rows].astype(np.float64)), data.log_return[rows, 0]
 
 
 def _with_intercept(x: FloatArray) -> FloatArray:
@@ -160,18 +160,18 @@ def evaluate_forecast(
         levels: of the quantiles, the median in the middle.
         valid_medians: forecasts of validation rows, for the unit of the z-score, shape (m,).
     """
-    outcome = data.log_return[rows]
+    outcome = data.log_return[rows, 0]
     median = quantiles[:, len(levels) // 2]
-    model = point_metrics("model", median, outcome, data.horizon)
-    persistence = point_metrics("persistence", np.zeros(len(rows)), outcome, data.horizon)
-    ridge = point_metrics("ridge", ridge_forecast(data, rows), outcome, data.horizon)
-    train_quantiles = np.quantile(data.log_return[data.rows(data.train)], levels)
-    p_value = edge_p_value(median, outcome, data.horizon)
+    model = point_metrics("model", median, outcome, data.horizons[0])
+    persistence = point_metrics("persistence", np.zeros(len(rows)), outcome, data.horizons[0])
+    ridge = point_metrics("ridge", ridge_forecast(data, rows), outcome, data.horizons[0])
+    train_quantiles = np.quantile(data.log_return[data.rows(data.train), 0], levels)
+    p_value = edge_p_value(median, outcome, data.horizons[0])
     edge = p_value < SIGNIFICANCE and model.r2 > 0.0 and (model.ic or 0.0) > 0.0
     inside = (outcome >= quantiles[:, 0]) & (outcome <= quantiles[:, -1])
     return ForecastMetrics(
         targets=len(rows),
-        effective_targets=len(rows) // data.horizon,
+        effective_targets=len(rows) // data.horizons[0],
         model=model,
         baselines=(persistence, ridge),
         pinball=mean_pinball(quantiles, outcome, levels),
@@ -181,7 +181,7 @@ def evaluate_forecast(
         edge_p_value=p_value,
         edge=edge,
         forecast_std=float(valid_medians.std()),
-        target_std=float(data.log_return[data.rows(data.train)].std()),
+        target_std=float(data.log_return[data.rows(data.train), 0].std()),
         verdict=verdict(model, ridge, len(rows), p_value, edge=edge),
     )
 

@@ -120,18 +120,19 @@ class TargetUnit(JsonValue):
     A network that learns in these units carries over from wild years to calm ones.
 
     Attributes:
-        horizon: bars ahead.
+        horizons: bars ahead, ascending.
         floor: smallest volatility used, log return per bar; a share of the training part's median.
-        scale: standard deviation of the training targets in units of volatility.
+        scales: standard deviation of the training targets in units of volatility, one per horizon.
     """
 
-    horizon: int
+    horizons: tuple[int, ...]
     floor: float
-    scale: float
+    scales: tuple[float, ...]
 
     def at(self, volatility: FloatArray) -> FloatArray:
-        """Return the unit in log return over the horizon for realised volatilities, same shape."""
-        unit: FloatArray = np.maximum(volatility, self.floor) * (self.scale * np.sqrt(self.horizon))
+        """Return the unit in log return over each horizon for realised volatilities (n,), shape (n, H)."""
+        factors = np.asarray(self.scales) * np.sqrt(np.asarray(self.horizons, np.float64))
+        unit: FloatArray = np.maximum(volatility, self.floor)[:, None] * factors
         return unit
 
 

@@ -22,16 +22,23 @@ from ml.dataset import ForecastDataset, contiguous_stretches
 from ml.features import Float32Array, FloatArray, IntArray, StreamingFeatures, bars_since_gap, pipeline_for, row_hash
 from ml.model_storage import StoredModel, load_model
 
-_OUTPUTS = ("quantiles", "h", "c")
 _SMALLEST_STD = 1e-12
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RecurrentState:
-    """Hidden and cell state, float32, shapes (layers, 1, hidden)."""
+RecurrentState = tuple[Float32Array, ...]  # h, and for an LSTM c: float32, shapes (members x layers, 1, hidden)
 
-    h: Float32Array
-    c: Float32Array
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecasts:
+    """What a network says about contiguous bars.
+
+    Attributes:
+        quantiles: shape (T, H, Q); in units of `TargetUnit` or log return, as the function that gives it says.
+        probabilities: chances of down, flat and up, shape (T, H, 3); None where the network has no such head.
+    """
+
+    quantiles: FloatArray
+    probabilities: FloatArray | None
 
 
 class OnnxForecaster:
@@ -52,16 +59,20 @@ class OnnxForecaster:
         try:
             self._session: Any = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
             shapes = {value.name: value.shape for value in self._session.get_inputs()}
-            self._features, self._state_shape = shapes["x"][2], (shapes["h0"][0], 1, shapes["h0"][2])
+            self._outputs = [value.name for value in self._session.get_outputs()]
+            self._state_names = [name for name in ("h0", "c0") if name in shapes]
+            self._state_shape = (int(shapes["h0"][0]), 1, int(shapes["h0"][2]))
+            self._has_probabilities = "probabilities" in self._outputs
+            self.features = int(shapes["x"][2])
         except Exception as exc:
             # The runtime has a dozen exception types without a common public base; all mean the same here.
             raise UserError("The network of this model cannot be run.", "Train it again.") from exc
 
     def initial_state(self) -> RecurrentState:
         """Return the zero state."""
-        return RecurrentState(np.zeros(self._state_shape, np.float32), np.zeros(self._state_shape, np.float32))
+        return tuple(np.zeros(self._state_shape, np.float32) for _ in self._state_names)
 
-    def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Float32Array, RecurrentState]:
+    def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Forecasts, RecurrentState]:
         """Forecast contiguous bars.
 
         Args:
@@ -69,31 +80,36 @@ class OnnxForecaster:
             state: before the first of them.
 
         Returns:
-            Quantiles in units of `TargetUnit`, shape (T, Q), and the state after the last bar.
+            Forecasts in units of `TargetUnit`, and the state after the last bar.
         """
-        quantiles, h, c = self._session.run(_OUTPUTS, {"x": inputs[None], "h0": state.h, "c0": state.c})
-        return quantiles[0], RecurrentState(h, c)
+        given = {"x": inputs[None], **dict(zip(self._state_names, state, strict=True))}
+        results = self._session.run(self._outputs, given)
+        forecasts = 2 if self._has_probabilities else 1
+        chances = results[1][0].astype(np.float64) if self._has_probabilities else None
+        return Forecasts(results[0][0].astype(np.float64), chances), tuple(results[forecasts:])
 
 
 def forecast_rows(
     forecaster: OnnxForecaster, data: ForecastDataset, start: int, stop: int, burn_in: int
-) -> tuple[IntArray, FloatArray]:
+) -> tuple[IntArray, Forecasts]:
     """Forecast rows of a dataset as live trading would: state carried, started anew after each gap.
 
     Returns:
-        The rows with a forecast and a target, shape (n,), and log return quantiles, shape (n, Q).
+        The rows with a forecast and a target, shape (n,), and log return quantiles and chances of these rows.
     """
     usable = data.has_input.copy()
     usable[:start] = False
     usable[stop:] = False
-    rows, quantiles = [np.zeros(0, np.int64)], []
+    rows, quantiles, chances = [np.zeros(0, np.int64)], [], []
     for begin, end in contiguous_stretches(usable):
         result, _ = forecaster.run(data.inputs[begin:end], forecaster.initial_state())
         index = np.arange(begin + burn_in, end)
         index = index[data.has_target[index]]
         rows.append(index)
-        quantiles.append(result[index - begin].astype(np.float64) * data.unit[index, None])
-    return np.concatenate(rows), np.concatenate(quantiles)
+        quantiles.append(result.quantiles[index - begin] * data.unit[index, :, None])
+        if result.probabilities is not None:
+            chances.append(result.probabilities[index - begin])
+    return np.concatenate(rows), Forecasts(np.concatenate(quantiles), np.concatenate(chances) if chances else None)
 
 
 class OnnxPredictor:
@@ -188,16 +204,17 @@ class OnnxPredictor:
         if not np.isfinite(row).all():
             raise ValueError(f"bar {candle.open_time_ns} gives features that are not finite")
         inputs = self._stored.scaling.inputs.transform(row[None])
-        quantiles, self._state = self._forecaster.run(inputs, self._state)
+        forecasts, self._state = self._forecaster.run(inputs, self._state)
         self._rows_seen += 1
         if self._rows_seen <= self._stored.spec.training.burn_in:
             return None
-        unit = float(self._stored.scaling.target.at(self._pipeline.volatility(row[None]))[0])
-        return self._forecast(candle, inputs[0], quantiles[0].astype(np.float64) * unit)
+        unit = self._stored.scaling.target.at(self._pipeline.volatility(row[None]))[0]
+        return self._forecast(candle, inputs[0], forecasts.quantiles[0] * unit[:, None])
 
     def _forecast(self, candle: Candle, inputs: Float32Array, quantiles: FloatArray) -> Forecast:
+        """Return the forecast of the horizon that trades; quantiles in log return, shape (H, Q)."""
         spec = self._stored.spec.model
-        values = tuple(quantiles.tolist())
+        values = tuple(quantiles[0].tolist())
         spread = self._stored.metrics.forecast_std
         return Forecast(
             symbol=self.symbol,

@@ -1,4 +1,4 @@
-"""Trains the LSTM forecaster. Runs in the training child only (imports torch).
+"""Trains LSTM and GRU forecasters. Runs in the training child only (imports torch).
 
 Many-to-many on contiguous segments: every bar after the burn-in of a segment is a target, which is some thirty times
 faster than one window per target. Each epoch is a pure function of (seed, epoch, state before it), so that resuming
@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml.api import EpochRecord, ForecastSpec, TrainingProgress
-from ml.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from ml.checkpoint import TrainingState, load_checkpoint, load_member, save_checkpoint, save_member
 from ml.dataset import ForecastDataset, Part, Segments, make_segments
+from ml.features import IntArray
 from ml.gpu_utils import DeviceChoice, choose_device
-from ml.lstm_model import LstmForecaster, one_cycle, pinball_loss
+from ml.recurrent import EnsembleForecaster, RecurrentForecaster, learning_rate, mean_pinball, weighted_mean
 
-_CLIP_NORM = 1.0
 _PROGRESS_SECONDS = 0.25
 _EVALUATION_LENGTH = 512
 _EVALUATION_BATCH = 64
@@ -37,28 +37,62 @@ class TrainedForecaster:
     """The result of `train_lstm_model`.
 
     Attributes:
-        network: with the best weights, in evaluation mode, on the CPU.
-        history: one record per epoch.
-        best_epoch: whose weights these are.
-        stopped_early: whether patience ended the run.
-        seconds / targets_per_s: of training alone, in this process.
+        network: all seeds as one, each with its best weights, in evaluation mode, on the CPU.
+        states: how the training of each seed went.
+        stopped_early: whether patience ended the first seed's training.
         device: what computed.
     """
 
-    network: LstmForecaster
-    history: tuple[EpochRecord, ...]
-    best_epoch: int
+    network: EnsembleForecaster
+    states: tuple[TrainingState, ...]
     stopped_early: bool
-    seconds: float
-    targets_per_s: float
     device: DeviceChoice
+
+    @property
+    def members(self) -> tuple[RecurrentForecaster, ...]:
+        """The networks, one per seed."""
+        return tuple(member for member in self.network.members if isinstance(member, RecurrentForecaster))
+
+    @property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """All epochs of all seeds."""
+        return tuple(record for state in self.states for record in state.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """Whose weights the first seed has."""
+        return self.states[0].best_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Spent on training."""
+        return sum(state.seconds for state in self.states)
+
+    @property
+    def targets_per_s(self) -> float:
+        """Training throughput."""
+        return sum(state.targets for state in self.states) / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunHooks:
+    """How a run speaks to its surroundings.
+
+    Attributes:
+        on_progress: called at most a few times per second and after each epoch.
+        should_stop: polled before every batch; may wait inside while the run is paused.
+        clock: seconds without such waits, for throughput and time left.
+    """
+
+    on_progress: Callable[[TrainingProgress], None]
+    should_stop: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tensors:
     inputs: Tensor
     target: Tensor
-    levels: Tensor
     device: torch.device
 
 
@@ -70,94 +104,109 @@ def train_lstm_model(
     run_dir: Path,
     on_progress: Callable[[TrainingProgress], None],
     should_stop: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
     resume: bool = False,
 ) -> TrainedForecaster:
-    """Fit the network with early stopping on the validation part.
+    """Fit one network per seed, each with early stopping on the validation part.
 
     Args:
         data: from `build_dataset`.
         spec: the run.
         run_id: put into every progress message.
         run_dir: where checkpoints go.
-        on_progress: called at most a few times per second and after each epoch.
-        should_stop: polled before every batch.
+        on_progress / should_stop / clock: see `RunHooks`.
         resume: continue from the checkpoint in `run_dir`.
 
     Raises:
-        JobStopped: `should_stop` returned true; the checkpoint of the last finished epoch stays.
+        JobStopped: `should_stop` returned true; finished seeds and the last finished epoch stay.
         UserError: the loss diverged, the GPU cannot be used, or the checkpoint does not fit.
     """
-    return _Trainer(data, spec, run_id, run_dir, on_progress, should_stop).run(resume)
+    device = choose_device(spec.resources, spec.model.hidden_size)
+    identity = fingerprint(data, spec)
+    hooks = RunHooks(on_progress, should_stop, clock)
+    progress = TrainingProgress(
+        run_id, "training", epochs=spec.training.epochs, device=device.title, seeds=spec.evaluation.seeds
+    )
+    members, states = [], []
+    for index in range(spec.evaluation.seeds):
+        seed = spec.training.seed + index
+        trainer = _Trainer(data, spec, seed, device, run_dir, identity, hooks, replace(progress, seed_index=index))
+        member, state = trainer.run(resume)
+        members.append(member)
+        states.append(state)
+    return TrainedForecaster(
+        network=EnsembleForecaster(members).eval(),
+        states=tuple(states),
+        stopped_early=len(states[0].history) < spec.training.epochs,
+        device=device,
+    )
 
 
 class _Trainer:
-    """One run: owns network, optimiser and bookkeeping."""
+    """One seed: owns network, optimiser and bookkeeping."""
 
     def __init__(
         self,
         data: ForecastDataset,
         spec: ForecastSpec,
-        run_id: str,
+        seed: int,
+        choice: DeviceChoice,
         run_dir: Path,
-        on_progress: Callable[[TrainingProgress], None],
-        should_stop: Callable[[], bool],
+        identity: str,
+        hooks: RunHooks,
+        progress: TrainingProgress,
     ) -> None:
         self._data, self._spec, self._run_dir = data, spec, run_dir
-        self._on_progress, self._should_stop = on_progress, should_stop
-        self._choice = choose_device(spec.resources, spec.model.hidden_size)
-        device = torch.device(self._choice.name)
-        torch.manual_seed(spec.training.seed)
-        self._network = LstmForecaster(data.inputs.shape[1], spec.model)
-        train_targets = data.target[data.rows(data.train)].astype(np.float64)
-        self._network.start_from(np.quantile(train_targets, spec.model.quantile_levels))
+        self._hooks, self._progress = hooks, progress
+        device = torch.device(choice.name)
+        torch.manual_seed(seed)
+        self._network = RecurrentForecaster(data.inputs.shape[1], spec.model)
+        self._network.start_from(data.target[data.rows(data.train)].astype(np.float64))
         self._network.to(device)
         self._optimizer = _optimizer(self._network, spec)
         self._tensors = _Tensors(
-            torch.from_numpy(data.inputs).to(device),
-            torch.from_numpy(data.target).to(device),
-            torch.tensor(spec.model.quantile_levels, device=device),
-            device,
+            torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.target).to(device), device
         )
         self._validation = evaluation_segments(data, data.valid, spec)
-        self._state = TrainingState(fingerprint(data, spec), (), 0, float("inf"))
+        self._state = TrainingState(identity, seed, (), 0, float("inf"))
         self._best = _copy(self._network)
-        self._progress = TrainingProgress(run_id, "training", epochs=spec.training.epochs, device=self._choice.title)
         self._shown_at = 0.0
-        self._seen, self._spent = 0.0, 0.0
 
-    def run(self, resume: bool) -> TrainedForecaster:
-        """Train to the end."""
+    def run(self, resume: bool) -> tuple[RecurrentForecaster, TrainingState]:
+        """Train to the end; return the network with its best weights, on the CPU, and how it went."""
         spec = self._spec.training
+        if resume and (done := load_member(self._run_dir, self._state.fingerprint, self._state.seed)) is not None:
+            self._state, self._best = done
+            return self._finished()
+        found = None
         if resume:
-            self._state, self._best = load_checkpoint(
-                self._run_dir, self._state.fingerprint, self._network, self._optimizer
+            found = load_checkpoint(
+                self._run_dir, self._state.fingerprint, self._state.seed, self._network, self._optimizer
             )
+        if found is not None:
+            self._state, self._best = found
         else:
-            loss = self._validation_loss()
+            loss, _ = self._validation_loss()
             self._state = replace(self._state, best_loss=loss)
             save_checkpoint(self._run_dir, self._state, self._network, self._best, self._optimizer)
-        stopped_early = self._out_of_patience()
-        while len(self._state.history) < spec.epochs and not stopped_early:
+        while len(self._state.history) < spec.epochs and not self._out_of_patience():
             self._epoch(len(self._state.history) + 1)
-            stopped_early = self._out_of_patience()
+        save_member(self._run_dir, self._state, self._best)
+        return self._finished()
+
+    def _finished(self) -> tuple[RecurrentForecaster, TrainingState]:
         self._network.load_state_dict(self._best)
-        return TrainedForecaster(
-            network=self._network.cpu().eval(),
-            history=self._state.history,
-            best_epoch=self._state.best_epoch,
-            stopped_early=stopped_early and len(self._state.history) < spec.epochs,
-            seconds=self._spent,
-            targets_per_s=self._seen / self._spent if self._spent else 0.0,
-            device=self._choice,
-        )
+        network = self._network.cpu().eval()
+        network.settle()
+        return network, self._state
 
     def _out_of_patience(self) -> bool:
         return len(self._state.history) - self._state.best_epoch >= self._spec.training.patience
 
     def _epoch(self, epoch: int) -> None:
         spec = self._spec.training
-        started = time.monotonic()
-        rng = np.random.default_rng((spec.seed, epoch))
+        started = self._hooks.clock()
+        rng = np.random.default_rng((self._state.seed, epoch))
         torch.manual_seed(int(rng.integers(2**62)))  # dropout
         offset = int(rng.integers(spec.segment_length - spec.burn_in))
         segments = make_segments(
@@ -166,30 +215,37 @@ class _Trainer:
         order = rng.permutation(len(segments.rows))
         batches = [order[i : i + spec.batch_segments] for i in range(0, len(order), spec.batch_segments)]
         train_loss, seen = self._fit(epoch, segments, batches, started)
-        valid_loss = self._validation_loss()
-        self._spent += time.monotonic() - started
-        self._seen += seen
-        self._finish_epoch(EpochRecord(epoch, train_loss, valid_loss, time.monotonic() - started))
+        fitted = self._hooks.clock() - started
+        valid_loss, crps = self._validation_loss()
+        record = EpochRecord(
+            epoch,
+            train_loss,
+            valid_loss,
+            seconds=self._hooks.clock() - started,
+            learning_rate=self._progress.learning_rate,
+            crps=crps,
+            targets_per_s=seen / max(fitted, 1e-9),
+            seed=self._state.seed,
+        )
+        self._finish_epoch(record, seen)
 
-    def _fit(
-        self, epoch: int, segments: Segments, batches: list[np.ndarray[tuple[int], np.dtype[np.int64]]], started: float
-    ) -> tuple[float, float]:
+    def _fit(self, epoch: int, segments: Segments, batches: list[IntArray], started: float) -> tuple[float, float]:
         """Run the batches of one epoch; return the mean loss and the number of targets."""
         spec = self._spec.training
         self._network.train()
         total = torch.zeros((), device=self._tensors.device)
         seen = 0.0
         for number, batch in enumerate(batches):
-            if self._should_stop():
+            if self._hooks.should_stop():
                 raise JobStopped
-            rate = one_cycle((epoch - 1 + number / len(batches)) / spec.epochs, spec.learning_rate)
+            rate = learning_rate(spec.schedule, (epoch - 1 + number / len(batches)) / spec.epochs, spec.learning_rate)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             counted = float(segments.weight[batch].sum())
             loss = self._loss(segments, batch)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks the types
-            nn.utils.clip_grad_norm_(self._network.parameters(), _CLIP_NORM)
+            nn.utils.clip_grad_norm_(self._network.parameters(), spec.clip_norm)
             self._optimizer.step()
             total += loss.detach() * counted
             seen += counted
@@ -199,28 +255,45 @@ class _Trainer:
             raise UserError(f"The loss diverged in epoch {epoch}.", "Use a lower learning rate.")
         return mean, seen
 
-    def _loss(self, segments: Segments, batch: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+    def _loss(self, segments: Segments, batch: IntArray) -> Tensor:
+        raw, target, weight = self._forward(segments, batch)
+        return weighted_mean(self._network.head.loss(raw, target), weight)
+
+    def _forward(self, segments: Segments, batch: IntArray) -> tuple[Tensor, Tensor, Tensor]:
         tensors = self._tensors
         rows = torch.from_numpy(segments.rows[batch]).to(tensors.device)
         weight = torch.from_numpy(segments.weight[batch]).to(tensors.device)
-        quantiles, _, _ = self._network(tensors.inputs[rows], *self._network.initial_state(len(batch), tensors.device))
-        return pinball_loss(quantiles, tensors.target[rows], weight, tensors.levels)
+        raw, _ = self._network.raw(tensors.inputs[rows], self._network.initial_state(len(batch), tensors.device))
+        return raw, tensors.target[rows], weight
 
-    def _validation_loss(self) -> float:
+    def _validation_loss(self) -> tuple[float, float]:
+        """Return the loss and the CRPS over the validation part, both means over horizons.
+
+        CRPS is twice the mean pinball loss over the quantile levels: the same scale for every head.
+        """
         self._network.eval()
-        total, seen = 0.0, 0.0
+        self._network.settle()
+        head, segments = self._network.head, self._validation
+        loss, crps, seen = 0.0, 0.0, 0.0
         with torch.no_grad():
-            for start in range(0, len(self._validation.rows), _EVALUATION_BATCH):
-                if self._should_stop():
+            for start in range(0, len(segments.rows), _EVALUATION_BATCH):
+                if self._hooks.should_stop():
                     raise JobStopped
-                batch = np.arange(start, min(start + _EVALUATION_BATCH, len(self._validation.rows)))
-                counted = float(self._validation.weight[batch].sum())
-                total += float(self._loss(self._validation, batch)) * counted
+                batch = np.arange(start, min(start + _EVALUATION_BATCH, len(segments.rows)))
+                counted = float(segments.weight[batch].sum())
+                raw, target, weight = self._forward(segments, batch)
+                loss += float(weighted_mean(head.loss(raw, target), weight)) * counted
+                crps += 2.0 * float(mean_pinball(head.quantiles(raw), target, weight, head.levels)) * counted
                 seen += counted
-        return total / seen
+        return loss / seen, crps / seen
 
-    def _finish_epoch(self, record: EpochRecord) -> None:
-        state = replace(self._state, history=(*self._state.history, record))
+    def _finish_epoch(self, record: EpochRecord, seen: float) -> None:
+        state = replace(
+            self._state,
+            history=(*self._state.history, record),
+            seconds=self._state.seconds + record.seconds,
+            targets=self._state.targets + seen,
+        )
         if record.valid_loss < state.best_loss:
             state = replace(state, best_loss=record.valid_loss, best_epoch=record.epoch)
             self._best = _copy(self._network)
@@ -231,22 +304,29 @@ class _Trainer:
             epoch=record.epoch,
             train_loss=record.train_loss,
             valid_loss=record.valid_loss,
+            crps=record.crps,
             best_epoch=state.best_epoch,
-            targets_per_s=self._seen / max(self._spent, 1e-9),
-            eta_s=(self._spec.training.epochs - record.epoch) * record.seconds,
+            targets_per_s=record.targets_per_s,
+            eta_s=self._seconds_left(record.epoch, record.seconds),
         )
-        self._on_progress(self._progress)
+        self._hooks.on_progress(self._progress)
+
+    def _seconds_left(self, epochs_done: float, seconds_per_epoch: float) -> float:
+        """Return the time to the end if every epoch of every seed is used."""
+        seeds_left = self._progress.seeds - self._progress.seed_index - 1
+        return seconds_per_epoch * (self._spec.training.epochs * (1 + seeds_left) - epochs_done)
 
     def _show(self, epoch: int, share: float, rate: float, seen: float, started: float) -> None:
         """Report within an epoch, not too often."""
-        now = time.monotonic()
+        now = self._hooks.clock()
+        self._progress = replace(self._progress, learning_rate=rate)
         if now - self._shown_at < _PROGRESS_SECONDS:
             return
         self._shown_at = now
         took = now - started
-        left = took / share * (1.0 - share + self._spec.training.epochs - epoch)
-        self._progress = replace(self._progress, learning_rate=rate, targets_per_s=seen / max(took, 1e-9), eta_s=left)
-        self._on_progress(self._progress)
+        left = self._seconds_left(epoch - 1 + share, took / share)
+        self._progress = replace(self._progress, targets_per_s=seen / max(took, 1e-9), eta_s=left)
+        self._hooks.on_progress(self._progress)
 
 
 def evaluation_segments(data: ForecastDataset, part: Part, spec: ForecastSpec) -> Segments:

@@ -10,24 +10,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.export._patches import register_lstm_while_loop_decomposition
+from torch.export._patches import (
+    register_gru_while_loop_decomposition,
+    register_lstm_while_loop_decomposition,
+)
 
-from ml.lstm_model import LstmForecaster
+from ml.recurrent import STATE_NAMES, EnsembleForecaster
 
-INPUTS, OUTPUTS = ("x", "h0", "c0"), ("quantiles", "h", "c")
 TOLERANCE = 1e-5
 _CHECKED_SHAPES = ((1, 1), (1, 512), (3, 17))  # (batch, time)
 
 
-def export_onnx(network: LstmForecaster) -> bytes:
+def input_output_names(network: EnsembleForecaster) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the model's inputs and outputs, in order."""
+    state = STATE_NAMES[network.spec.kind]
+    forecasts = ("quantiles", "probabilities") if network.spec.head == "classes" else ("quantiles",)
+    return ("x", *(f"{name}0" for name in state)), (*forecasts, *state)
+
+
+def export_onnx(network: EnsembleForecaster) -> bytes:
     """Return the network as a self-contained ONNX model with dynamic batch and time.
 
-    Inputs: x (B, T, F), h0 and c0 (layers, B, hidden). Outputs: quantiles (B, T, Q), h and c. All float32.
+    Inputs: x (B, T, F), h0 and for an LSTM c0 (members x layers, B, hidden). Outputs: quantiles (B, T, H, Q), for a
+    head of classes probabilities (B, T, H, 3), h and for an LSTM c. All float32.
 
     Raises:
         RuntimeError: the exported model does not give the network's numbers.
     """
     network = network.cpu().eval()
+    inputs, outputs = input_output_names(network)
     # Example sizes above one: sizes of one would be taken for constants.
     example = (torch.zeros(2, 3, network.features), *network.initial_state(2, torch.device("cpu")))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of libraries that are not needed
@@ -36,11 +47,11 @@ def export_onnx(network: LstmForecaster) -> bytes:
         program = torch.onnx.export(
             network,
             example,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
+            input_names=list(inputs),
+            output_names=list(outputs),
             dynamo=True,
             external_data=False,
-            dynamic_shapes=({0: "batch", 1: "time"}, {1: "batch"}, {1: "batch"}),
+            dynamic_shapes=({0: "batch", 1: "time"}, *({1: "batch"} for _ in example[1:])),
             verbose=False,
         )
     data = _without_traces(program)
@@ -52,16 +63,19 @@ def export_onnx(network: LstmForecaster) -> bytes:
 def _dynamic_time() -> Iterator[None]:
     """Keep the number of bars a variable throughout the export, however often this process exports.
 
-    The exporter traces an LSTM as a loop only in its first step and forgets torch's dispatch cache afterwards: the
-    second step then writes the example's length into the output shape, and a second export fails altogether.
+    The exporter traces a recurrent layer as a loop only in its first step and forgets torch's dispatch cache
+    afterwards: the second step then writes the example's length into the output shape, and a second export fails
+    altogether.
     """
-    cache: Any = torch.ops.aten.lstm.input._dispatch_cache
-    cache.clear()
+    caches: list[Any] = [operator.input._dispatch_cache for operator in (torch.ops.aten.lstm, torch.ops.aten.gru)]
+    for cache in caches:
+        cache.clear()
     try:
-        with register_lstm_while_loop_decomposition():
+        with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
             yield
     finally:
-        cache.clear()
+        for cache in caches:
+            cache.clear()
 
 
 def _without_traces(program: Any) -> bytes:
@@ -76,21 +90,22 @@ def _without_traces(program: Any) -> bytes:
     return serialised
 
 
-def _check(network: LstmForecaster, data: bytes) -> None:
+def _check(network: EnsembleForecaster, data: bytes) -> None:
     import onnxruntime
 
+    inputs, outputs = input_output_names(network)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     for batch, time in _CHECKED_SHAPES:
         x = torch.randn(batch, time, network.features, generator=generator)
-        shape = (network.spec.layers, batch, network.spec.hidden_size)
-        state = [torch.randn(shape, generator=generator).tanh() for _ in range(2)]
+        shape = (network.state_layers, batch, network.spec.hidden_size)
+        state = [torch.randn(shape, generator=generator).tanh() for _ in inputs[1:]]
         with torch.no_grad():
             wanted = network(x, *state)
-        got = session.run(list(OUTPUTS), {name: value.numpy() for name, value in zip(INPUTS, (x, *state), strict=True)})
-        for name, a, b in zip(OUTPUTS, wanted, got, strict=True):
+        given = {name: value.numpy() for name, value in zip(inputs, (x, *state), strict=True)}
+        for name, a, b in zip(outputs, wanted, session.run(list(outputs), given), strict=True):
             difference = float(np.abs(a.numpy() - b).max())
             if not difference <= TOLERANCE:
                 raise RuntimeError(f"the exported {name} differs from the network by {difference:g} at T={time}")

@@ -21,6 +21,13 @@ class TrainingProgress(JsonValue):
         targets_per_s: throughput of the current epoch.
         eta_s: seconds to the end if every epoch is used; None while unknown.
         device: what computes, for a person.
+        seed_index / seeds: which of how many repetitions with other seeds this is, counted from 0.
+        crps: of the validation part, in units of volatility; None where it is not measured.
+        cpu_percent: of one core, so that four busy cores are 400; None while unknown, as all that follow.
+        rss_bytes: memory of the run's process.
+        gpu_percent / gpu_memory_bytes: load and used memory of the device, for every program on it.
+        paused: the run waits where it is.
+        note: one sentence for a person about what the run just did by itself, such as taking a smaller batch.
     """
 
     run_id: str
@@ -34,6 +41,15 @@ class TrainingProgress(JsonValue):
     targets_per_s: float = 0.0
     eta_s: float | None = None
     device: str = ""
+    seed_index: int = 0
+    seeds: int = 1
+    crps: float | None = None
+    cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+    paused: bool = False
+    note: str = ""
 
 
 def log_training_progress(progress: TrainingProgress) -> str:
@@ -110,12 +126,26 @@ class ForecastMetrics(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord(JsonValue):
-    """Losses of one finished epoch, in units of volatility."""
+    """What one finished epoch was like; losses are in units of volatility.
+
+    Attributes:
+        epoch: number, from 1.
+        train_loss / valid_loss: see `TrainingProgress`.
+        seconds: wall time, less the time the run was paused.
+        learning_rate: at the epoch's end; 0 where it was not written down.
+        crps: of the validation part; None where it is not measured.
+        targets_per_s: throughput of the epoch; 0 where it was not written down.
+        seed: of the network it belongs to.
+    """
 
     epoch: int
     train_loss: float
     valid_loss: float
     seconds: float
+    learning_rate: float = 0.0
+    crps: float | None = None
+    targets_per_s: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

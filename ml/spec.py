@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from core.domain.candles import Timeframe
@@ -22,8 +24,13 @@ from ml.feature_spec import (
 from ml.jsonvalues import JsonValue, decode, encode
 
 STORE_SOURCE = "store"
-DEVICES = ("auto", "cpu", "cuda")
-MODEL_KINDS = ("lstm",)
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "tf32", "bf16")
+MODEL_KINDS = ("lstm", "gru")
+HEADS = ("quantile", "student_t", "classes")
+SCHEDULES = ("one_cycle", "cosine", "constant")
+MAX_SEEDS = 100
+_NUMBERED_GPU = re.compile(r"cuda:\d{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +107,50 @@ class ModelSpec(JsonValue):
     """The network.
 
     Attributes:
-        kind: "lstm".
+        kind: "lstm" or "gru".
+        head: what it forecasts at each horizon: "quantile" (quantiles fitted directly), "student_t" (location and
+            scale of a Student distribution whose degrees of freedom are fitted per horizon) or "classes" (the chances
+            of down, flat and up).
         hidden_size / layers / dropout: shape of the recurrent part; dropout acts between layers and before the head.
+        layer_norm: normalise the output of each recurrent layer.
         quantile_levels: forecast quantiles, ascending, symmetric around 0.5, which must be in the middle.
-        horizon_bars: how far ahead the log return is forecast.
+        horizons: how far ahead log returns are forecast, bars, ascending; the first is the one that trades.
+        flat_band: half width of "flat" for the head of classes, in units of the target's standard deviation; 0.43
+            makes the three equally likely for a normal variable.
     """
 
     kind: str = "lstm"
+    head: str = "quantile"
     hidden_size: int = 32
     layers: int = 1
     dropout: float = 0.1
+    layer_norm: bool = False
     quantile_levels: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
-    horizon_bars: int = 1
+    horizons: tuple[int, ...] = (1,)
+    flat_band: float = 0.43
+
+    @property
+    def horizon_bars(self) -> int:
+        """The horizon that trades: the first."""
+        return self.horizons[0]
+
+    @property
+    def reach(self) -> int:
+        """The longest horizon, bars: how far a target looks ahead."""
+        return self.horizons[-1]
 
     def validate(self) -> None:
         """Raise `UserError` for a network that cannot be built."""
         one_of(self.kind, MODEL_KINDS, "model kind")
+        one_of(self.head, HEADS, "head")
         in_range(self.hidden_size, 2, 1_024, "hidden size", "units")
         in_range(self.layers, 1, 8, "number of layers", "layers")
         in_range(self.dropout, 0.0, 0.9, "dropout", "")
-        in_range(self.horizon_bars, 1, 500, "forecast horizon", "bars")
+        in_range(self.flat_band, 0.05, 3.0, "flat band", "standard deviations")
+        for horizon in self.horizons:
+            in_range(horizon, 1, 500, "forecast horizon", "bars")
+        if not 1 <= len(self.horizons) <= 16 or any(a >= b for a, b in itertools.pairwise(self.horizons)):
+            raise UserError("The forecast horizons must ascend; at most 16 are possible.", "Example: 1, 4, 24.")
         levels = self.quantile_levels
         symmetric = all(abs(a + b - 1.0) < 1e-9 for a, b in zip(levels, reversed(levels), strict=True))
         ascending = all(a < b for a, b in itertools.pairwise(levels))
@@ -138,11 +169,21 @@ class SplitSpec(JsonValue):
     Attributes:
         train_fraction / valid_fraction: of the usable bars; the rest is the test part.
         purge_bars: bars dropped at each border beside the forecast horizon, which is always dropped.
+        valid_from / test_from: borders by date (UTC, such as 2022-01-01) instead of fractions; both or none.
     """
 
     train_fraction: float = 0.7
     valid_fraction: float = 0.15
     purge_bars: int = 24
+    valid_from: str = ""
+    test_from: str = ""
+
+    @property
+    def borders_ns(self) -> tuple[int, int] | None:
+        """First open time of validation and test part, ns UTC, where they are set by date."""
+        if not self.valid_from and not self.test_from:
+            return None
+        return _date_ns(self.valid_from), _date_ns(self.test_from)
 
     def validate(self) -> None:
         """Raise `UserError` unless all three parts exist."""
@@ -153,6 +194,9 @@ class SplitSpec(JsonValue):
                 "Training and validation leave nothing to test on.", "Keep at least 4 % of the bars for the test."
             )
         in_range(self.purge_bars, 0, 10_000, "purge", "bars")
+        borders = self.borders_ns
+        if borders is not None and borders[0] >= borders[1]:
+            raise UserError("The test part would begin before the validation part.", "Exchange the two dates.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +205,19 @@ class TrainingSpec(JsonValue):
 
     Attributes:
         epochs: at most so many passes over the training part.
-        learning_rate / weight_decay: of AdamW; the rate follows one cycle.
-        batch_segments: contiguous segments per step.
+        learning_rate / weight_decay: of AdamW.
+        schedule: of the learning rate: "one_cycle" (up, then down), "cosine" (down) or "constant".
+        clip_norm: largest norm of the gradient.
+        batch_segments: contiguous segments per step; 0 chooses by device.
         segment_length / burn_in: bars per segment; the loss skips the first `burn_in` of each.
         patience: epochs without a better validation loss before stopping.
-        seed: of weights, order and dropout.
+        seed: of weights, order and dropout; further seeds of the same run count up from it.
     """
 
     epochs: int = 20
     learning_rate: float = 3e-3
+    schedule: str = "one_cycle"
+    clip_norm: float = 1.0
     batch_segments: int = 16
     segment_length: int = 256
     burn_in: int = 32
@@ -181,7 +229,9 @@ class TrainingSpec(JsonValue):
         """Raise `UserError` for settings that cannot train."""
         in_range(self.epochs, 1, 10_000, "number of epochs", "epochs")
         in_range(self.learning_rate, 1e-6, 1.0, "learning rate", "")
-        in_range(self.batch_segments, 1, 4_096, "batch size", "segments")
+        one_of(self.schedule, SCHEDULES, "learning rate schedule")
+        in_range(self.clip_norm, 1e-3, 1e3, "largest gradient norm", "")
+        in_range(self.batch_segments, 0, 4_096, "batch size", "segments")
         in_range(self.segment_length, 16, 8_192, "segment length", "bars")
         in_range(self.burn_in, 0, 4_096, "burn-in", "bars")
         if self.burn_in * 2 > self.segment_length:
@@ -190,7 +240,31 @@ class TrainingSpec(JsonValue):
             )
         in_range(self.patience, 1, 10_000, "patience", "epochs")
         in_range(self.weight_decay, 0.0, 10.0, "weight decay", "")
-        in_range(self.seed, 0, 2**31 - 1, "seed", "")
+        in_range(self.seed, 0, 2**31 - 1 - MAX_SEEDS, "seed", "")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec(JsonValue):
+    """How the result is judged.
+
+    Attributes:
+        seeds: networks trained from different seeds; their mean forecast is what is stored and trades, and their
+            spread is shown.
+        boosting: compare with gradient boosting beside the cheap baselines.
+        permutation_repeats: shuffles per feature for its importance; 0 leaves it out.
+        cost: of changing the position by its whole size, as a share of the price; for the figures after costs.
+    """
+
+    seeds: int = 5
+    boosting: bool = True
+    permutation_repeats: int = 3
+    cost: float = 0.001
+
+    def validate(self) -> None:
+        """Raise `UserError` for settings that cannot be run."""
+        in_range(self.seeds, 1, MAX_SEEDS, "number of seeds", "seeds")
+        in_range(self.permutation_repeats, 0, 100, "number of shuffles", "")
+        in_range(self.cost, 0.0, 0.1, "cost", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +272,24 @@ class ResourceSpec(JsonValue):
     """What the run may use.
 
     Attributes:
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" (the GPU with the most free memory), "cuda:1" (that one) or "mps".
         threads: CPU threads; 0 chooses by the size of the network (one for a small one).
+        precision: of the recurrent part on an NVIDIA GPU: "auto", "float32", "tf32" or "bf16"; a CPU computes in
+            float32.
+        memory_share: largest share of a GPU's memory the run may take.
     """
 
     device: str = "auto"
     threads: int = 0
+    precision: str = "auto"
+    memory_share: float = 0.8
 
     def validate(self) -> None:
-        """Raise `UserError` for an unknown device or thread count."""
-        one_of(self.device, DEVICES, "device")
+        """Raise `UserError` for an unknown device or precision and for amounts that no machine has."""
+        one_of("cuda" if _NUMBERED_GPU.fullmatch(self.device) else self.device, DEVICES, "device")
         in_range(self.threads, 0, 256, "number of threads", "threads")
+        one_of(self.precision, PRECISIONS, "precision")
+        in_range(self.memory_share, 0.05, 0.95, "share of the GPU's memory", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +301,7 @@ class ForecastSpec(JsonValue):
     model: ModelSpec = field(default_factory=ModelSpec)
     split: SplitSpec = field(default_factory=SplitSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     resources: ResourceSpec = field(default_factory=ResourceSpec)
 
     def validate(self) -> Self:
@@ -228,7 +310,8 @@ class ForecastSpec(JsonValue):
         Raises:
             UserError: one sentence naming the first thing that is wrong.
         """
-        for part in (self.data, self.features, self.model, self.split, self.training, self.resources):
+        parts = (self.data, self.features, self.model, self.split, self.training, self.evaluation, self.resources)
+        for part in parts:
             part.validate()
         self._check_columns()
         return self
@@ -268,3 +351,17 @@ def spec_from_mapping(values: Mapping[str, Any], base: ForecastSpec | None = Non
             )
         merged[section] = {**merged[section], **(with_parsed_columns(entries) if section == "features" else entries)}
     return decode(ForecastSpec, merged)
+
+
+def _date_ns(text: str) -> int:
+    """Return the instant of a date such as 2022-01-01 or 2022-01-01T12:00, UTC, in ns.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise UserError(f"{text!r} is no date.", "Write it as 2022-01-01; give both borders or none.") from exc
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1) * 1_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from filelock import FileLock
 from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.jobs import Json
-from ml.api import FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingResult, TrainingSpec, forecast_job
+from ml.api import (
+    EvaluationSpec,
+    FeatureSpec,
+    ForecastSpec,
+    ModelSpec,
+    ResourceSpec,
+    TrainingResult,
+    TrainingSpec,
+    forecast_job,
+)
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
 
 
@@ -32,6 +42,9 @@ class _RecordingChannel:
 
     def should_stop(self) -> bool:
         return False
+
+    def clock(self) -> float:
+        return time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         features=FeatureSpec("market", 1, horizons=(1, 4), window=24),
         model=ModelSpec(hidden_size=8),
         training=TrainingSpec(epochs=4, segment_length=64, burn_in=8, batch_segments=4),
+        evaluation=EvaluationSpec(seeds=2),
         resources=ResourceSpec(device="cpu", threads=1),
     )
     told = folder / "told.json"

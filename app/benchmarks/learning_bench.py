@@ -16,6 +16,7 @@ from core.jobs import JobFailed, JobFinished
 from ml.api import (
     TRAIN_FORECAST_JOB,
     DataRange,
+    EvaluationSpec,
     FeatureSpec,
     ForecastSpec,
     ResourceSpec,
@@ -53,7 +54,12 @@ def run(folder: Path) -> dict[str, Measurement]:
 
 def _train(folder: Path) -> TrainingResult:
     data = DataRange(venue=_ORIGIN, symbol="BTC/USDT", timeframe="1m")
-    spec = ForecastSpec(data=data, training=TrainingSpec(epochs=5, patience=5), resources=ResourceSpec(threads=1))
+    spec = ForecastSpec(
+        data=data,
+        training=TrainingSpec(epochs=5, patience=5),
+        evaluation=EvaluationSpec(seeds=1, boosting=False),
+        resources=ResourceSpec(threads=1),
+    )
     run_id = new_run_id()
     job = forecast_job(
         spec, run_id=run_id, candles_dir=folder / "candles", models_dir=folder / "models", runs_dir=folder / "runs"

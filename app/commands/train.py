@@ -57,7 +57,7 @@ def forecast(
     config: Annotated[Path | None, typer.Option(help="TOML file with sections data, features, model, …")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the training part.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 chooses.")] = None,
     resume: Annotated[str | None, typer.Option(help="Continue the cancelled run with this id.")] = None,
     as_json: JsonOption = False,

@@ -489,7 +489,7 @@ class TrainingFlow:
                 layers=draft.layers,
                 dropout=float(parse_amount(draft.dropout) or 0),
                 quantile_levels=QUANTILE_PRESETS[draft.quantiles],
-                horizon_bars=draft.horizon_bars,
+                horizons=(draft.horizon_bars,),
             ),
             split=SplitSpec(draft.train_percent / 100, draft.valid_percent / 100, draft.purge_bars),
             training=TrainingSpec(

@@ -1,32 +1,41 @@
-"""Training runs, one at a time, each in a child process this thread supervises. Methods belong to any thread.
+"""Training runs from a queue, each in a child process this thread supervises. Methods belong to any thread.
 
-The child dies with this thread, so the worker lives as long as the window.
+The children die with this thread, so the worker lives as long as the window. The queue is on disk: what waits when the
+program ends waits again when it starts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, Signal
 
+from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
 from app.i18n import tr
 from app.workers.base import WorkerThread
+from app.workers.queue_file import QueueFile
 from core.errors import UserError
-from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress, JobStarted, Json
+from core.jobs import (
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobFinished,
+    JobLog,
+    JobPaused,
+    JobProgress,
+    JobResumed,
+    JobStarted,
+    Json,
+)
 
 if TYPE_CHECKING:
     from core.job_supervisor import JobSupervisor
-
-log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 0.2
 _POLL_S = 0.1
@@ -45,7 +54,7 @@ class RunBooks(Protocol):
         ...
 
     def flush(self) -> Future[None]:
-        """Bring live candles to the disk, where the child reads them."""
+        """Bring everything given so far to the disk, live candles too, where the child reads them."""
         ...
 
 
@@ -67,59 +76,91 @@ class JobPlan:
     make: Callable[[str, Json, bool], Json]
 
 
-class TrainingWorker(WorkerThread):
-    """Runs training in a child process; implements `app.services.TrainingCommands`.
+class _Run:
+    """A run at work. Worker thread, but for the requests of the supervisor."""
 
-    Signals (each carries the value of that name from `core.jobs`, but for the first):
-        run_queued: id of a run that waits for its turn.
+    def __init__(self, run: QueuedRun, supervisor: JobSupervisor) -> None:
+        self.run_id, self.spec, self.resume = run.run_id, run.spec, run.resume
+        self.supervisor = supervisor
+        self.flushed: Future[None] | None = None
+        self.flush_until = time.monotonic() + _FLUSH_TIMEOUT_S
+        self.spawned = False
+        self.progress: JobProgress | None = None
+        self.progress_at = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the books know of the run, or will not say so any more. A failed write was reported by the store."""
+        return self.flushed is None or self.flushed.done() or time.monotonic() >= self.flush_until
+
+
+class TrainingWorker(WorkerThread):
+    """Runs training in child processes; see `app.services.TrainingCommands`.
+
+    Signals (those of a run carry the value of that name from `core.jobs`):
+        queue_changed: `queue` is another one.
+        queue_failed: UserError: the queue could not be read or written.
         run_started: `JobStarted`.
-        run_progressed: `JobProgress`, at most five per second, the newest and always the last.
+        run_progressed: `JobProgress`, at most five per second and run, the newest and always the last.
+        run_paused, run_resumed: `JobPaused`, `JobResumed`.
         run_logged: `JobLog`.
         run_finished, run_failed, run_cancelled: `JobFinished`, `JobFailed`, `JobCancelled`; one of them ends each run.
     """
 
-    run_queued = Signal(str)
+    queue_changed = Signal()
+    queue_failed = Signal(object)
     run_started = Signal(object)
     run_progressed = Signal(object)
+    run_paused = Signal(object)
+    run_resumed = Signal(object)
     run_logged = Signal(object)
     run_finished = Signal(object)
     run_failed = Signal(object)
     run_cancelled = Signal(object)
 
+    drains = True  # writes down what was queued
+
     def __init__(
         self,
         plan: JobPlan,
+        queue_file: Path,
         books: RunBooks | None = None,
-        supervisor: JobSupervisor | None = None,
         parent: QObject | None = None,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        """Prepare; nothing is read before the thread runs.
+
+        Args:
+            plan: how runs become jobs.
+            queue_file: where the queue is kept.
+            books: where runs are recorded.
+            parent: Qt owner.
+            now_ns: the time, for when a run was queued.
+        """
         super().__init__("training", parent)
-        self._plan = plan
-        self._books = books
-        self._given = supervisor
-        self._changed = threading.Condition()  # guards the three below
-        self._waiting: deque[tuple[str, Json, Json]] = deque()
-        self._current = ""
-        self._cancel_current = False
-        self._progress: JobProgress | None = None  # worker thread only, like the next
-        self._progress_at = 0.0
+        self._plan, self._books, self._now_ns = plan, books, now_ns
+        self._file = QueueFile(queue_file)
+        self._changed = threading.Condition()  # guards the two below
+        self._queue = TrainingQueue()
+        self._runs: dict[str, _Run] = {}  # at work; changed by the worker thread only
+        self._saved: TrainingQueue | None = None  # last given to the file; worker thread only, as the next
+        self._write_failed = False
 
-    @cached_property
-    def _supervisor(self) -> JobSupervisor:
-        from core.job_supervisor import (
-            JobSupervisor,  # brings multiprocessing, which the first window does not wait for
-        )
+    # --- commands ---------------------------------------------------------------------------------------------
 
-        return self._given or JobSupervisor()
-
-    def start_training(self, spec: Json) -> str:
+    def start_training(self, spec: Json, after: str = "") -> str:
         """Queue a run and return its id.
+
+        Args:
+            spec: what to do.
+            after: the run that must have ended before; "" where there is none.
 
         Raises:
             UserError: the specification is not valid.
         """
         run_id = self._plan.new_id()
-        self._queue(run_id, spec, resume=False)
+        self._add(QueuedRun(run_id, spec, self._now_ns(), after=after))
         return run_id
 
     def resume_training(self, run_id: str, spec: Json) -> None:
@@ -128,109 +169,192 @@ class TrainingWorker(WorkerThread):
         Raises:
             UserError: the specification is not valid.
         """
-        if run_id not in self.active_runs():
-            self._queue(run_id, spec, resume=True)
+        self._add(QueuedRun(run_id, spec, self._now_ns(), resume=True))
 
-    def _queue(self, run_id: str, spec: Json, *, resume: bool) -> None:
-        job = self._plan.make(run_id, spec, resume)
-        with self._changed:
-            self._waiting.append((run_id, spec, job))
-            self._changed.notify()
-        self.run_queued.emit(run_id)
+    def pause_training(self, run_id: str) -> None:
+        """Let a run stand still where it is, or wait longer; others change nothing."""
+        self._apply(lambda queue: queue.pause(run_id))
+
+    def continue_training(self, run_id: str) -> None:
+        """Take a pause back; others change nothing."""
+        self._apply(lambda queue: queue.resume(run_id))
 
     def cancel_training(self, run_id: str) -> None:
         """Stop a run within 2 s, or take it out of the queue; unknown and ended ids change nothing."""
-        with self._changed:
-            if run_id == self._current:
-                self._cancel_current = True
-                self._supervisor.request_stop()
-                return
-            kept = deque(item for item in self._waiting if item[0] != run_id)
-            found = len(kept) < len(self._waiting)
-            self._waiting = kept
-        if found:
+        before, after = self._apply(lambda queue: queue.cancel(run_id))
+        if before.find(run_id) is not None and after.find(run_id) is None:
             self.run_cancelled.emit(JobCancelled(run_id, forced=False))
 
-    def active_runs(self) -> tuple[str, ...]:
-        """Return the ids of the current run, first, and of those that wait."""
+    def move_training(self, run_id: str, by: int) -> None:
+        """Move a waiting run so many places down, or up below 0."""
+        self._apply(lambda queue: queue.move(run_id, by))
+
+    def set_slots(self, slots: int) -> None:
+        """Let so many runs be at work at a time."""
+        self._apply(lambda queue: queue.with_slots(slots))
+
+    @property
+    def queue(self) -> TrainingQueue:
+        """The present queue. Any thread."""
         with self._changed:
-            current = (self._current,) if self._current else ()
-            return current + tuple(item[0] for item in self._waiting)
+            return self._queue
+
+    def active_runs(self) -> tuple[str, ...]:
+        """Return the ids of the runs at work, first, and of those that wait."""
+        return tuple(run.run_id for run in self.queue.runs)
+
+    def _add(self, run: QueuedRun) -> None:
+        self._plan.make(run.run_id, run.spec, run.resume)  # a bad request is told to whoever makes it
+        self._apply(lambda queue: queue.add(run))
+
+    def _apply(self, change: Callable[[TrainingQueue], TrainingQueue]) -> tuple[TrainingQueue, TrainingQueue]:
+        """Change the queue, tell the children what that means for them, and return the queue before and after."""
+        with self._changed:
+            before = self._queue
+            self._queue = after = change(before)
+            if after == before:
+                return before, after
+            for run_id, active in self._runs.items():
+                _tell(active.supervisor, before.find(run_id), after.find(run_id))
+            self._changed.notify()
+        self.queue_changed.emit()
+        return before, after
+
+    # --- thread -----------------------------------------------------------------------------------------------
 
     def work(self) -> None:
+        self._load()
         try:
-            while (item := self._next()) is not None:
-                self._run(*item)
+            while not self.stop_requested:
+                self._start_due()
+                self._save()
+                self._serve()
+            self._stop_all()
         finally:
-            self._supervisor.close()
-            with self._changed:
-                waiting, self._waiting = self._waiting, deque()
-            for run_id, _, _ in waiting:
-                self.run_cancelled.emit(JobCancelled(run_id, forced=False))
+            for active in self._runs.values():
+                active.supervisor.close()
+            self._save()
 
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify()
 
-    def _next(self) -> tuple[str, Json, Json] | None:
-        with self._changed:
-            while not self._waiting and not self.stop_requested:
-                self._changed.wait()
-            if self.stop_requested:
-                return None
-            item = self._waiting.popleft()
-            self._current, self._cancel_current = item[0], False
-            return item
-
-    def _run(self, run_id: str, spec: Json, job: Json) -> None:
-        """Run one job to its last event."""
-        self._progress, self._progress_at = None, 0.0
+    def _load(self) -> None:
         try:
-            if self._books is not None:
-                self._books.begin_run(run_id, self._plan.kind, spec)
-                self._await_candles(self._books)
-            if self._is_cancelled():
-                self._conclude(JobCancelled(run_id, forced=False))
-                return
-            self._supervisor.start(run_id, self._plan.target, job)
-            if self._is_cancelled():  # it came while there was no child to tell
-                self._supervisor.request_stop()
-            while self._supervisor.running:
-                if self.stop_requested:
-                    self._supervisor.request_stop()
-                for event in self._supervisor.poll(_POLL_S):
-                    self._deliver(event)
-                self._release_progress()
-        except OSError as exc:  # no memory or no process left for a child
-            self._deliver(_not_started(run_id, exc))
-        finally:
-            with self._changed:
-                self._current = ""
-
-    def _is_cancelled(self) -> bool:
-        with self._changed:
-            return self._cancel_current or self.stop_requested
-
-    @staticmethod
-    def _await_candles(books: RunBooks) -> None:
-        # A failed write was already reported by the store; the run can still use what is on disk.
-        with contextlib.suppress(UserError, TimeoutError):
-            books.flush().result(_FLUSH_TIMEOUT_S)
-
-    def _deliver(self, event: JobEvent) -> None:
-        if isinstance(event, JobProgress):
-            self._progress = event
+            earlier = self._file.load()
+        except UserError as exc:
+            self.queue_failed.emit(exc)
             return
-        self._release_progress(force=not isinstance(event, JobStarted))
+        unchanged = TrainingQueue().slots  # what a person chose before this thread ran counts more
+
+        def merge(queue: TrainingQueue) -> TrainingQueue:
+            slots = earlier.slots if queue.slots == unchanged else queue.slots
+            return queue.in_front(earlier.runs).with_slots(slots)
+
+        self._apply(merge)
+
+    def _save(self) -> None:
+        """Write the queue down; a disk that refuses is told once, until it takes it again."""
+        self._saved = self.queue
+        try:
+            self._file.save(self._saved)
+        except UserError as exc:
+            if not self._write_failed:
+                self.queue_failed.emit(exc)
+            self._write_failed = True
+        else:
+            self._write_failed = False
+
+    def _start_due(self) -> None:
+        from core.job_supervisor import (
+            JobSupervisor,  # brings multiprocessing, which the first window does not wait for
+        )
+
+        while due := self.queue.due():
+            with self._changed:
+                if due[0] not in self._queue.due():
+                    continue  # somebody was faster
+                self._queue = self._queue.start(due[0])
+                run = self._queue.find(due[0])
+                assert run is not None
+                active = self._runs[run.run_id] = _Run(run, JobSupervisor())
+            self.queue_changed.emit()
+            if self._books is not None:
+                self._books.begin_run(run.run_id, self._plan.kind, run.spec)
+                active.flushed = self._books.flush()
+
+    def _serve(self) -> None:
+        """Attend to the runs at work for a moment, or sleep until something changes."""
+        with self._changed:
+            if not self._runs:
+                while not self._queue.due() and not self.stop_requested and self._queue is self._saved:
+                    self._changed.wait()
+                return
+        share = _POLL_S / len(self._runs)
+        for active in tuple(self._runs.values()):
+            if not active.spawned:
+                self._spawn_when_ready(active, share)
+                continue
+            for event in active.supervisor.poll(share):
+                self._deliver(active, event)
+            self._release_progress(active)
+
+    def _spawn_when_ready(self, active: _Run, wait_s: float) -> None:
+        """Start the child once the books know of the run: a crash from then on leaves it interrupted, not lost."""
+        run_id = active.run_id
+        if self.stop_requested:  # it has not begun: the next session finds it waiting
+            with self._changed:
+                del self._runs[run_id]
+            return
+        run = self.queue.find(run_id)
+        if run is None or run.state is QueueState.STOPPING:
+            self._conclude(active, JobCancelled(run_id, forced=False))
+            return
+        if not active.ready:
+            time.sleep(wait_s)
+            return
+        self._apply(lambda queue: queue.note_begun(run_id))
+        self._save()
+        try:
+            job = self._plan.make(run_id, active.spec, active.resume)
+            active.supervisor.start(run_id, self._plan.target, job)
+        except UserError as exc:  # queued by another version of the program
+            self._conclude(active, JobFailed(run_id, exc.message, exc.remedy, user_error=True))
+        except OSError as exc:  # no memory or no process left for a child
+            self._conclude(active, _not_started(run_id, exc))
+        else:
+            active.spawned = True
+            with self._changed:  # what was asked for while there was no child to tell
+                _tell(active.supervisor, None, self._queue.find(run_id))
+
+    def _stop_all(self) -> None:
+        """End the children; their runs can go on in a later session, those that wait stay in the queue."""
+        for active in self._runs.values():
+            active.supervisor.request_stop()
+        while self._runs:
+            self._serve()
+
+    # --- events -----------------------------------------------------------------------------------------------
+
+    def _deliver(self, active: _Run, event: JobEvent) -> None:
+        if isinstance(event, JobProgress):
+            active.progress = event
+            return
+        self._release_progress(active, force=not isinstance(event, JobStarted))
         if isinstance(event, JobStarted):
             self.run_started.emit(event)
         elif isinstance(event, JobLog):
             self.run_logged.emit(event)
+        elif isinstance(event, JobPaused):
+            self._apply(lambda queue: queue.note_paused(event.job_id))
+            self.run_paused.emit(event)
+        elif isinstance(event, JobResumed):
+            self.run_resumed.emit(event)
         else:
-            self._conclude(event)
+            self._conclude(active, event)
 
-    def _conclude(self, event: JobFinished | JobFailed | JobCancelled) -> None:
-        """Write the books, then tell the window."""
+    def _conclude(self, active: _Run, event: JobFinished | JobFailed | JobCancelled) -> None:
+        """Write the books, let the next run start, then tell the window."""
         if isinstance(event, JobFinished):
             state, result, message, signal = "finished", event.result, "", self.run_finished
         elif isinstance(event, JobFailed):
@@ -239,14 +363,31 @@ class TrainingWorker(WorkerThread):
             state, result, message, signal = "cancelled", None, "", self.run_cancelled
         if self._books is not None:
             self._books.finish_run(event.job_id, state, result=result, message=message)
+        with self._changed:
+            self._runs.pop(active.run_id, None)
+        self._apply(lambda queue: queue.end(active.run_id))
         signal.emit(event)
 
-    def _release_progress(self, *, force: bool = False) -> None:
+    def _release_progress(self, active: _Run, *, force: bool = False) -> None:
         """Tell the newest progress, no more often than the window wants it."""
         now = time.monotonic()
-        if self._progress is not None and (force or now - self._progress_at >= PROGRESS_INTERVAL_S):
-            self.run_progressed.emit(self._progress)
-            self._progress, self._progress_at = None, now
+        if active.progress is not None and (force or now - active.progress_at >= PROGRESS_INTERVAL_S):
+            self.run_progressed.emit(active.progress)
+            active.progress, active.progress_at = None, now
+
+
+def _tell(supervisor: JobSupervisor, before: QueuedRun | None, now: QueuedRun | None) -> None:
+    """Tell a child what became of its run; any thread, harmless where there is no child yet."""
+    old = before.state if before is not None else QueueState.RUNNING
+    new = now.state if now is not None else old
+    if new is old:
+        return
+    if new is QueueState.STOPPING:
+        supervisor.request_stop()
+    elif new is QueueState.PAUSING:
+        supervisor.pause()
+    elif new is QueueState.RUNNING:
+        supervisor.resume()
 
 
 def _not_started(run_id: str, error: OSError) -> JobFailed:

@@ -8,6 +8,8 @@ from core.diagnostics.model import Check, ChildReport, fail, ok, warn
 
 MINIMUM_PYTHON = (3, 11)
 MINIMUM_SQLITE = (3, 35, 0)  # RETURNING and upserts
+SMALLEST_GPU_BYTES = 1 << 30  # free memory below which training does not start on a GPU
+MPS = "Apple MPS"  # as the torch child calls it
 REINSTALL = "Run `make setup`, or `pip install -r requirements.txt` in the program's environment."
 
 # Key stores that keep secrets readable for anyone, or lose them.
@@ -94,7 +96,7 @@ def check_torch(report: ChildReport) -> Check:
         )
     facts = report.facts
     devices = [str(device) for device in facts["devices"]]
-    return ok("torch", f"torch {facts['version']}, devices: {', '.join(devices)}, {facts['threads']} threads")
+    return ok("torch", f"torch {facts['version']}, devices: {'; '.join(devices)}; {facts['threads']} threads")
 
 
 def check_gpu(gpus: Sequence[str], torch: ChildReport) -> Check:
@@ -113,8 +115,17 @@ def check_gpu(gpus: Sequence[str], torch: ChildReport) -> Check:
             f"{'; '.join(gpus)}: present, but torch cannot use it; training runs on the CPU.",
             "Install the CUDA build of torch 2.13.0 that fits the driver, from PyTorch's own package index.",
         )
+    if accelerated == [MPS]:
+        return ok(name, f"{MPS}; training uses it only when asked for: recurrent networks run faster on the CPU")
+    free = torch.facts.get("gpu_free_bytes", ()) if torch.ok else ()
+    if free and max(free) < SMALLEST_GPU_BYTES:
+        return warn(
+            name,
+            f"{'; '.join(accelerated)}: less than 1 GiB of its memory is free; training runs on the CPU.",
+            "End the programs that hold the GPU's memory; nvidia-smi lists them.",
+        )
     if accelerated:
-        return ok(name, "; ".join(gpus) if gpus else ", ".join(accelerated))
+        return ok(name, "; ".join(gpus or accelerated))
     return ok(name, "No supported GPU found; training runs on the CPU")
 
 

@@ -18,16 +18,26 @@ Facts = dict[str, Any]
 
 
 def probe_torch() -> Facts:
-    """Import torch, multiply on every device, name the devices."""
+    """Import torch, multiply on every device, name the devices and the free memory of each GPU in bytes."""
     torch = importlib.import_module("torch")
-    devices = ["cpu"]
-    if torch.cuda.is_available():
-        torch.ones(8, 8, device="cuda").matmul(torch.ones(8, 8, device="cuda")).sum().item()
-        devices += [f"CUDA: {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
+    devices, free_bytes = ["cpu"], []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        ones = torch.ones(8, 8, device=f"cuda:{index}")
+        ones.matmul(ones).sum().item()
+        free, total = torch.cuda.mem_get_info(index)
+        known = torch.cuda.get_device_properties(index)
+        memory = f"{total / 2**30:.0f} GiB, {free / 2**30:.1f} GiB free"
+        devices.append(f"CUDA {index}: {known.name}, {memory}, compute capability {known.major}.{known.minor}")
+        free_bytes.append(free)
     if torch.backends.mps.is_available():
         devices.append("Apple MPS")
     torch.ones(8, 8).matmul(torch.ones(8, 8)).sum().item()
-    return {"version": torch.__version__, "devices": devices, "threads": torch.get_num_threads()}
+    return {
+        "version": torch.__version__,
+        "devices": devices,
+        "gpu_free_bytes": free_bytes,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def probe_keyring() -> Facts:

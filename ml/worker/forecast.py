@@ -9,7 +9,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 
 from core.clock import SystemClock
@@ -19,7 +18,7 @@ from core.jobs import JobChannel, JobStopped, Json
 from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult
 from ml.dataset import ForecastDataset, Part, build_dataset, load_bars
 from ml.evaluators import evaluate_forecast
-from ml.features import IntArray
+from ml.features import FloatArray, IntArray
 from ml.inference import OnnxForecaster, forecast_rows
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import PackageContent, data_lineage, save_model
@@ -55,6 +54,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
         run_dir=Path(job.run_dir),
         on_progress=lambda progress: _report(channel, progress),
         should_stop=channel.should_stop,
+        clock=channel.clock,
         resume=job.resume,
     )
     _phase(job, channel, "exporting", trained)
@@ -69,7 +69,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
         model_id=model_id,
         symbol=job.spec.data.symbol,
         timeframe=job.spec.data.timeframe,
-        epochs_run=len(trained.history),
+        epochs_run=len(trained.states[0].history),
         best_epoch=trained.best_epoch,
         stopped_early=trained.stopped_early,
         seconds=trained.seconds,
@@ -112,15 +112,15 @@ def _judge(data: ForecastDataset, job: ForecastJob, onnx: bytes) -> ForecastMetr
     forecaster, burn_in = OnnxForecaster(onnx), job.spec.training.burn_in
     levels = job.spec.model.quantile_levels
 
-    def rows_of(part: Part) -> tuple[IntArray, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    def rows_of(part: Part) -> tuple[IntArray, FloatArray]:
         # Inputs may reach back before the part; its targets may not.
-        rows, quantiles = forecast_rows(forecaster, data, max(0, part.start - 4 * burn_in), part.stop, burn_in)
+        rows, forecasts = forecast_rows(forecaster, data, max(0, part.start - 4 * burn_in), part.stop, burn_in)
         inside = rows >= part.start
-        return rows[inside], quantiles[inside]
+        return rows[inside], forecasts.quantiles[inside]
 
     _, valid = rows_of(data.valid)
     rows, quantiles = rows_of(data.test)
-    return evaluate_forecast(data, rows, quantiles, levels, valid[:, len(levels) // 2])
+    return evaluate_forecast(data, rows, quantiles[:, 0], levels, valid[:, 0, len(levels) // 2])
 
 
 def _package(
@@ -153,6 +153,12 @@ def _package(
         lineage={
             "data": {**market, **data_lineage(frame)},
             "split": split,
-            "run": {"id": job.run_id, "epochs": len(trained.history), "best_epoch": trained.best_epoch},
+            "run": {
+                "id": job.run_id,
+                "seeds": [
+                    {"seed": state.seed, "epochs": len(state.history), "best_epoch": state.best_epoch}
+                    for state in trained.states
+                ],
+            },
         },
     )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from core.data.data_storage import CandleStore
 from core.data.importer import import_candles
 from core.domain.data_origin import BINANCE, practice_origin
 from core.job_supervisor import JobSupervisor
-from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress
+from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobPaused, JobProgress
 from ml.api import (
     TRAIN_FORECAST_JOB,
     DataRange,
+    EvaluationSpec,
     FeatureSpec,
     ForecastSpec,
     ModelSpec,
@@ -40,6 +42,7 @@ LONG = ForecastSpec(
     features=FeatureSpec("price", 1, horizons=(1, 4), window=24),
     model=ModelSpec(hidden_size=8),
     training=TrainingSpec(epochs=5_000, segment_length=64, burn_in=8, patience=5_000),
+    evaluation=EvaluationSpec(seeds=1),
 )
 
 
@@ -90,6 +93,29 @@ def test_a_run_is_cancelled_gently_and_its_checkpoint_goes_on(data_dir: Path) ->
         wait_for_epoch(supervisor, done + 1)
         supervisor.request_stop()
         assert isinstance(drain(supervisor)[-1], JobCancelled)
+
+
+def test_a_paused_run_learns_exactly_what_an_undisturbed_one_does(data_dir: Path) -> None:
+    spec = replace(LONG, training=replace(LONG.training, epochs=60))
+    results = []
+    for pauses in (0, 2):
+        with JobSupervisor() as supervisor:
+            start(supervisor, data_dir, spec)
+            for epoch in range(1, pauses + 1):
+                wait_for_epoch(supervisor, epoch)
+                supervisor.pause()
+                while not any(isinstance(event, JobPaused) for event in supervisor.poll(0.2)):
+                    assert supervisor.running
+                assert supervisor.poll(1.5) == []
+                supervisor.resume()
+            last = drain(supervisor)[-1]
+            assert isinstance(last, JobFinished)
+            results.append(TrainingResult.from_json(last.result))
+    undisturbed, paused = results
+    losses = [[(epoch.train_loss, epoch.valid_loss) for epoch in result.history] for result in results]
+    assert losses[0] == losses[1]
+    assert paused.metrics == undisturbed.metrics
+    assert paused.seconds < undisturbed.seconds + 1.5  # of at least 3 it waited: no epoch seems to take that long
 
 
 def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
@@ -191,7 +217,9 @@ def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_bars_train_and_the_model_forecasts_the_last_bar(tmp_path: Path, realdata: Path) -> None:
-    spec = ForecastSpec(data=DataRange(source=str(realdata / BTC)), training=TrainingSpec(epochs=2))
+    spec = ForecastSpec(
+        data=DataRange(source=str(realdata / BTC)), training=TrainingSpec(epochs=2), evaluation=EvaluationSpec(seeds=1)
+    )
     started = time.time_ns()
     with JobSupervisor() as supervisor:
         start(supervisor, tmp_path, spec)

@@ -1,18 +1,21 @@
-"""Training runs in children: order, progress, cancellation, shutdown."""
+"""Training runs in children: order, progress, pauses, cancellation, shutdown, and what a restart finds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PySide6.QtCore import QObject, Slot
 from pytestqt.qtbot import QtBot
 
+from app.flows.training_queue import QueueState
 from app.workers.training import JobPlan, TrainingWorker
 from core.errors import UserError
-from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress, JobStarted
+from core.jobs import JobCancelled, JobFailed, JobFinished, JobPaused, JobProgress, JobResumed, JobStarted
 
 TARGETS = "tests.qt.training_jobs"
 LIMIT = 30_000
@@ -38,6 +41,18 @@ class Books:
         return future
 
 
+class SlowBooks(Books):
+    """Whose disk takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: list[Future[None]] = []
+
+    def flush(self) -> Future[None]:
+        self.pending.append(Future())
+        return self.pending[-1]
+
+
 class Panel(QObject):
     def __init__(self, worker: TrainingWorker) -> None:
         super().__init__()
@@ -45,12 +60,20 @@ class Panel(QObject):
         for signal in (
             worker.run_started,
             worker.run_progressed,
+            worker.run_paused,
+            worker.run_resumed,
             worker.run_logged,
             worker.run_finished,
             worker.run_failed,
             worker.run_cancelled,
         ):
             signal.connect(self.take)
+        self.troubles: list[str] = []
+        worker.queue_failed.connect(self.take_trouble)
+
+    @Slot(object)
+    def take_trouble(self, error: UserError) -> None:
+        self.troubles.append(str(error))
 
     @Slot(object)
     def take(self, event: Any) -> None:
@@ -63,15 +86,12 @@ class Panel(QObject):
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def make_worker(target: str, books: Books | None = None) -> TrainingWorker:
-    numbers = iter(range(100))
+Make = Callable[..., TrainingWorker]
 
-    def make(run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
-        if spec.get("bad"):
-            raise UserError("The specification is not valid.", "Repair it.")
-        return {"run_id": run_id, "resume": resume, **spec}
 
-    return TrainingWorker(JobPlan("test", f"{TARGETS}:{target}", lambda: f"run-{next(numbers)}", make), books)
+@pytest.fixture
+def queue_file(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "queue.json"
 
 
 @pytest.fixture
@@ -80,17 +100,33 @@ def books() -> Books:
 
 
 @pytest.fixture
-def counting(qapp: object, books: Books) -> Iterator[TrainingWorker]:
-    worker = make_worker("counts", books)
-    yield worker
-    assert worker.stop(10)
+def make(qapp: object, books: Books, queue_file: Path) -> Iterator[Make]:
+    numbers = iter(range(100))
+    made: list[TrainingWorker] = []
+
+    def job(run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
+        if spec.get("bad"):
+            raise UserError("The specification is not valid.", "Repair it.")
+        return {"run_id": run_id, "resume": resume, **spec}
+
+    def build(target: str, kept: Books | None = None) -> TrainingWorker:
+        plan = JobPlan("test", f"{TARGETS}:{target}", lambda: f"run-{next(numbers)}", job)
+        made.append(TrainingWorker(plan, queue_file, kept or books))
+        return made[-1]
+
+    yield build
+    for worker in made:
+        assert worker.stop(10)
 
 
 @pytest.fixture
-def waiting(qapp: object, books: Books) -> Iterator[TrainingWorker]:
-    worker = make_worker("waits", books)
-    yield worker
-    assert worker.stop(10)
+def counting(make: Make) -> TrainingWorker:
+    return make("counts")
+
+
+@pytest.fixture
+def waiting(make: Make) -> TrainingWorker:
+    return make("waits")
 
 
 def test_runs_take_turns_and_are_booked(qtbot: QtBot, counting: TrainingWorker, books: Books) -> None:
@@ -145,16 +181,15 @@ def test_cancelling_at_once_never_leaves_a_child(qtbot: QtBot, waiting: Training
     assert len(panel.of(JobCancelled)) == 3
 
 
-def test_failed_run_says_why(qtbot: QtBot, qapp: object, books: Books) -> None:
-    worker = make_worker("fails", books)
+def test_failed_run_says_why_and_the_next_one_has_its_turn(qtbot: QtBot, make: Make, books: Books) -> None:
+    worker = make("odd_or_even")
     panel = Panel(worker)
     worker.start()
-    worker.start_training({})
-    qtbot.waitUntil(lambda: len(panel.of(JobFailed)) == 1, timeout=LIMIT)
+    first, second = worker.start_training({"fail": True}), worker.start_training({})
+    qtbot.waitUntil(lambda: panel.ended() == [first, second], timeout=LIMIT)
     failure = panel.of(JobFailed)[0]
     assert (failure.message, failure.remedy, failure.user_error) == ("There are no bars.", "Fetch some.", True)
-    assert books.entries[-1] == ("run-0", "failed")
-    assert worker.stop(10)
+    assert books.entries == [(first, "begun"), (first, "failed"), (second, "begun"), (second, "finished")]
 
 
 def test_invalid_specification_is_refused_at_once(counting: TrainingWorker) -> None:
@@ -163,21 +198,166 @@ def test_invalid_specification_is_refused_at_once(counting: TrainingWorker) -> N
     assert counting.active_runs() == ()
 
 
-def test_stop_ends_the_child_and_cancels_the_queue(qtbot: QtBot, waiting: TrainingWorker) -> None:
-    panel = Panel(waiting)
-    waiting.start()
-    running, queued = waiting.start_training({}), waiting.start_training({})
-    qtbot.waitUntil(lambda: len(panel.of(JobStarted)) == 1, timeout=LIMIT)
-    assert waiting.stop(10)
-    qtbot.waitUntil(lambda: panel.ended() == [running, queued], timeout=LIMIT)
+def steps(panel: Panel, run_id: str) -> list[int]:
+    return [event.payload["step"] for event in panel.of(JobProgress) if event.job_id == run_id]
 
 
-def test_stop_before_start(qapp: object) -> None:
-    worker = make_worker("counts")
-    worker.start_training({"steps": 1})
-    assert worker.stop(5)
+def test_a_paused_run_stands_still_goes_on_and_can_be_cancelled(qtbot: QtBot, make: Make) -> None:
+    worker = make("ticks")
+    panel = Panel(worker)
     worker.start()
-    assert worker.join(5)
+    run_id = worker.start_training({})
+    while not worker.queue.at_work:
+        qtbot.wait(1)
+    worker.pause_training(run_id)  # there may be no child yet
+    qtbot.waitUntil(lambda: len(panel.of(JobPaused)) == 1, timeout=LIMIT)
+    assert worker.queue.runs[0].state is QueueState.PAUSED
+    before = steps(panel, run_id)
+    qtbot.wait(500)
+    assert steps(panel, run_id) == before
+    worker.continue_training(run_id)
+    qtbot.waitUntil(lambda: len(steps(panel, run_id)) > len(before) + 1, timeout=LIMIT)
+    assert panel.of(JobResumed) == [JobResumed(run_id)]
+    worker.pause_training(run_id)
+    qtbot.waitUntil(lambda: len(panel.of(JobPaused)) == 2, timeout=LIMIT)
+    worker.cancel_training(run_id)
+    qtbot.waitUntil(lambda: panel.of(JobCancelled) == [JobCancelled(run_id, forced=False)], timeout=LIMIT)
+
+
+def test_two_runs_at_a_time_and_a_held_one_lets_the_next_pass(qtbot: QtBot, make: Make) -> None:
+    worker = make("ticks")
+    panel = Panel(worker)
+    first, second, third, last = (worker.start_training({}) for _ in range(4))
+    worker.pause_training(second)
+    worker.move_training(last, -1)
+    worker.start()
+    qtbot.waitUntil(lambda: [event.job_id for event in panel.of(JobStarted)] == [first], timeout=LIMIT)
+    worker.set_slots(2)
+    qtbot.waitUntil(lambda: [event.job_id for event in panel.of(JobStarted)] == [first, last], timeout=LIMIT)
+    qtbot.waitUntil(lambda: bool(steps(panel, first)) and bool(steps(panel, last)), timeout=LIMIT)
+    assert worker.active_runs() == (first, last, second, third)
+    assert len({event.pid for event in panel.of(JobStarted)}) == 2
+    worker.cancel_training(first)
+    qtbot.waitUntil(lambda: len(panel.of(JobStarted)) == 3, timeout=LIMIT)
+    assert panel.of(JobStarted)[-1].job_id == third
+
+
+def test_a_run_set_up_to_follow_another_one_starts_after_its_end(qtbot: QtBot, make: Make) -> None:
+    worker = make("ticks")
+    panel = Panel(worker)
+    worker.set_slots(3)
+    first = worker.start_training({})
+    follower = worker.start_training({}, after=first)
+    other = worker.start_training({})
+    worker.start()
+    qtbot.waitUntil(lambda: {event.job_id for event in panel.of(JobStarted)} == {first, other}, timeout=LIMIT)
+    worker.cancel_training(first)
+    qtbot.waitUntil(lambda: len(panel.of(JobStarted)) == 3, timeout=LIMIT)
+    assert panel.of(JobStarted)[-1].job_id == follower
+
+
+def test_what_waits_at_the_end_of_the_program_waits_again_and_has_its_turn(
+    qtbot: QtBot, make: Make, books: Books, queue_file: Path
+) -> None:
+    worker = make("waits")
+    panel = Panel(worker)
+    worker.start()
+    running, held, queued = (worker.start_training({"steps": 2}) for _ in range(3))
+    worker.pause_training(held)
+    qtbot.waitUntil(lambda: len(panel.of(JobProgress)) == 1, timeout=LIMIT)
+    assert worker.stop(10)
+    qtbot.waitUntil(lambda: panel.ended() == [running], timeout=LIMIT)
+    assert books.entries == [(running, "begun"), (running, "cancelled")]
+
+    again = make("counts")
+    heard = Panel(again)
+    fresh = again.start_training({"steps": 2})
+    again.start()
+    qtbot.waitUntil(lambda: heard.ended() == [queued, fresh], timeout=LIMIT)
+    assert [run.run_id for run in again.queue.runs] == [held]
+    again.continue_training(held)
+    qtbot.waitUntil(lambda: heard.ended() == [queued, fresh, held], timeout=LIMIT)
+    qtbot.waitUntil(lambda: json.loads(queue_file.read_bytes())["runs"] == [], timeout=LIMIT)
+
+
+def test_a_run_is_out_of_the_queue_on_disk_before_its_child_starts_and_not_before_the_books_have_it(
+    qtbot: QtBot, make: Make, queue_file: Path
+) -> None:
+    slow = SlowBooks()
+    worker = make("waits", slow)
+    panel = Panel(worker)
+    worker.start()
+    first = worker.start_training({})
+    qtbot.waitUntil(lambda: bool(slow.pending), timeout=LIMIT)
+    qtbot.waitUntil(lambda: queue_file.exists(), timeout=LIMIT)
+
+    def begun() -> list[bool]:
+        return [run["begun"] for run in json.loads(queue_file.read_bytes())["runs"]]
+
+    qtbot.wait(300)
+    assert begun() == [False]  # a crash now: the next session finds it waiting
+    assert panel.of(JobStarted) == []
+    slow.pending[0].set_result(None)
+    qtbot.waitUntil(lambda: len(panel.of(JobStarted)) == 1, timeout=LIMIT)
+    assert begun() == [True]  # a crash now: the books call it interrupted
+    second = worker.start_training({})
+    worker.cancel_training(first)
+    qtbot.waitUntil(lambda: len(slow.pending) == 2, timeout=LIMIT)
+    worker.cancel_training(second)  # while the disk takes its time
+    qtbot.waitUntil(lambda: panel.ended() == [first, second], timeout=LIMIT)
+    assert len(panel.of(JobStarted)) == 1
+    assert slow.entries[-1] == (second, "cancelled")
+    third = worker.start_training({})
+    qtbot.waitUntil(lambda: len(slow.pending) == 3, timeout=LIMIT)
+    assert worker.stop(10)
+    assert [run["run_id"] for run in json.loads(queue_file.read_bytes())["runs"]] == [third]
+
+
+def test_a_damaged_queue_is_put_aside_and_said(qtbot: QtBot, make: Make, queue_file: Path) -> None:
+    queue_file.parent.mkdir()
+    queue_file.write_text('{"format": 1, "runs": [')
+    worker = make("counts")
+    panel = Panel(worker)
+    worker.start()
+    run_id = worker.start_training({"steps": 1})
+    qtbot.waitUntil(lambda: panel.ended() == [run_id], timeout=LIMIT)
+    assert panel.troubles == [
+        "The queue of training runs cannot be read. It was put aside as queue.json.damaged; set the runs up anew."
+    ]
+    assert queue_file.with_name("queue.json.damaged").read_text() == '{"format": 1, "runs": ['
+
+
+def test_a_disk_that_refuses_the_queue_is_said_once_and_stops_nothing(
+    qtbot: QtBot, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any, **_kwargs: Any) -> None:
+        raise UserError("The disk is full.", "Free some space.")
+
+    monkeypatch.setattr("app.workers.queue_file.write_atomically", full)
+    worker = make("counts")
+    panel = Panel(worker)
+    worker.start()
+    first, second = worker.start_training({"steps": 1}), worker.start_training({"steps": 1})
+    qtbot.waitUntil(lambda: panel.ended() == [first, second], timeout=LIMIT)
+    assert panel.troubles == ["The disk is full. Free some space."]
+
+
+def test_a_waiting_run_this_version_does_not_understand_fails_and_the_next_one_runs(
+    qtbot: QtBot, make: Make, queue_file: Path
+) -> None:
+    before = make("counts")
+    odd, good = before.start_training({"steps": 1}), before.start_training({"steps": 1})
+    before.stop(5)
+    before.start()
+    assert before.join(5)
+    kept = json.loads(queue_file.read_bytes())
+    kept["runs"][0]["spec"] = {"bad": True}
+    queue_file.write_text(json.dumps(kept))
+    worker = make("counts")
+    panel = Panel(worker)
+    worker.start()
+    qtbot.waitUntil(lambda: panel.ended() == [odd, good], timeout=LIMIT)
+    assert panel.of(JobFailed) == [JobFailed(odd, "The specification is not valid.", "Repair it.", user_error=True)]
 
 
 def test_child_that_cannot_be_started_is_a_failed_run(

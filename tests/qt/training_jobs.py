@@ -25,3 +25,20 @@ def waits(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
 
 def fails(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     raise UserError("There are no bars.", "Fetch some.")
+
+
+def ticks(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Count until told to stop; a paused one stands still."""
+    step = 0
+    while not channel.should_stop():
+        step += 1
+        channel.progress({"step": step})
+        time.sleep(0.01)
+    raise JobStopped
+
+
+def odd_or_even(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Fail where asked to."""
+    if spec.get("fail"):
+        raise UserError("There are no bars.", "Fetch some.")
+    return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import signal
 import sys
 import time
@@ -29,6 +30,20 @@ def obeys(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
         time.sleep(0.01)
     Path(spec["checkpoint"]).write_text("saved")
     raise JobStopped
+
+
+def walks(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Walk at random, one step per poll, and say how long that took by either clock."""
+    draw = random.Random(spec["seed"])
+    position, begun, begun_wall = 0.0, channel.clock(), time.monotonic()
+    for step in range(spec["steps"]):
+        if channel.should_stop():
+            raise JobStopped
+        position += draw.gauss(0.0, 1.0)
+        channel.progress({"step": step})
+        time.sleep(0.002)
+    took, took_wall = channel.clock() - begun, time.monotonic() - begun_wall
+    return {"position": position, "seconds": took, "wall_seconds": took_wall}
 
 
 def deaf(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:

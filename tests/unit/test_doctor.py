@@ -152,6 +152,24 @@ def test_gpu_in_use_is_fine() -> None:
     assert software.check_gpu(["A"], DEAD).status is Status.WARN
 
 
+def test_a_gpu_whose_memory_others_hold_is_a_limitation() -> None:
+    facts = {"version": "2.13.0", "devices": ["cpu", "CUDA 0: A", "CUDA 1: B"], "threads": 2}
+    full = software.check_gpu([], ChildReport(True, {**facts, "gpu_free_bytes": [2**29, 2**29]}))
+    assert (full.status, full.detail) == (
+        Status.WARN,
+        "CUDA 0: A; CUDA 1: B: less than 1 GiB of its memory is free; training runs on the CPU.",
+    )
+    one_left = software.check_gpu([], ChildReport(True, {**facts, "gpu_free_bytes": [2**29, 2**32]}))
+    assert one_left.status is Status.OK
+
+
+def test_mps_is_named_with_when_it_is_used() -> None:
+    apple = ChildReport(True, {"version": "2.13.0", "devices": ["cpu", software.MPS], "threads": 2})
+    found = software.check_gpu([], apple)
+    assert found.status is Status.OK
+    assert "only when asked for" in found.detail
+
+
 def test_install_line_speaks_the_distributions_language() -> None:
     def remedy(distribution: str) -> str:
         return machine.check_qt_libraries(

@@ -14,7 +14,17 @@ import psutil
 import pytest
 
 from core.job_supervisor import JobSupervisor, StopPolicy
-from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobLog, JobProgress, JobStarted
+from core.jobs import (
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobFinished,
+    JobLog,
+    JobPaused,
+    JobProgress,
+    JobResumed,
+    JobStarted,
+)
 
 JOBS = "tests.unit.job_targets"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -119,6 +129,63 @@ def test_a_stop_right_after_start_is_not_lost(supervisor: JobSupervisor, tmp_pat
     assert isinstance(run_to_end(supervisor)[-1], JobCancelled)
 
 
+def test_a_paused_job_stands_still_lives_and_goes_on_as_if_nothing_had_been() -> None:
+    walk = {"seed": 7, "steps": 300}
+    with JobSupervisor() as plain:
+        plain.start("j", f"{JOBS}:walks", walk)
+        whole = run_to_end(plain)[-1]
+    assert isinstance(whole, JobFinished)
+
+    with JobSupervisor(StopPolicy(silence_s=2.0)) as supervisor:
+        supervisor.start("j", f"{JOBS}:walks", walk)
+        wait_for(supervisor, JobProgress)
+        supervisor.pause()
+        supervisor.pause()  # a second click changes nothing
+        before = wait_for(supervisor, JobPaused)
+        assert before.count(JobPaused("j")) == 1
+        assert before[-1] == JobPaused("j")
+        until = time.monotonic() + 3.0  # longer than it may be silent
+        while time.monotonic() < until:
+            assert supervisor.poll(0.1) == []
+        assert supervisor.running
+        supervisor.resume()
+        after = run_to_end(supervisor)
+    assert after[0] == JobResumed("j")
+    steps = [event.payload["step"] for event in after if isinstance(event, JobProgress)]
+    assert 0 < steps[0] < 299
+    assert steps == list(range(steps[0], 300))
+    last = after[-1]
+    assert isinstance(last, JobFinished)
+    assert last.result["position"] == whole.result["position"]
+    assert last.result["wall_seconds"] - last.result["seconds"] >= 2.9
+
+
+def test_a_job_can_be_paused_again_and_again(supervisor: JobSupervisor) -> None:
+    supervisor.start("j", f"{JOBS}:walks", {"seed": 1, "steps": 300})
+    supervisor.pause()  # before it is up
+    wait_for(supervisor, JobPaused)
+    for _ in range(3):
+        supervisor.resume()
+        wait_for(supervisor, JobResumed)
+        supervisor.pause()
+        wait_for(supervisor, JobPaused)
+    supervisor.resume()
+    assert isinstance(run_to_end(supervisor)[-1], JobFinished)
+    supervisor.pause()  # nothing to pause: no error
+    supervisor.resume()
+
+
+def test_a_paused_job_can_be_stopped_and_saves(supervisor: JobSupervisor, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    supervisor.start("j", f"{JOBS}:obeys", {"checkpoint": str(checkpoint)})
+    supervisor.pause()
+    wait_for(supervisor, JobPaused)
+    supervisor.request_stop()
+    supervisor.pause()  # too late: it stops all the same
+    assert run_to_end(supervisor) == [JobCancelled("j", forced=False)]
+    assert checkpoint.read_text() == "saved"
+
+
 def test_a_user_error_keeps_its_sentence_and_remedy(supervisor: JobSupervisor) -> None:
     supervisor.start("j", f"{JOBS}:fails_for_user", {})
     assert run_to_end(supervisor)[-1] == JobFailed("j", "There are too few bars.", "Fetch more.", user_error=True)
@@ -187,22 +254,28 @@ def test_close_kills_a_running_job(supervisor: JobSupervisor) -> None:
 
 
 PARENT = """
-import sys, time
 from core.job_supervisor import JobSupervisor
+from core.jobs import JobPaused, JobStarted
 if __name__ == "__main__":
     supervisor = JobSupervisor()
-    supervisor.start("j", "tests.unit.job_targets:deaf", {})
+    supervisor.start("j", "tests.unit.job_targets:{job}", {{"seed": 1, "steps": 1_000_000}})
+    {then}
+    pid = 0
     while True:
         for event in supervisor.poll(0.2):
-            if hasattr(event, "pid"):
-                print(event.pid, flush=True)
+            pid = event.pid if isinstance(event, JobStarted) else pid
+            if isinstance(event, {awaited}):
+                print(pid, flush=True)
 """
 
 
 @POSIX
-def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("job", "then", "awaited"), [("deaf", "pass", "JobStarted"), ("walks", "supervisor.pause()", "JobPaused")]
+)
+def test_the_child_dies_with_its_parent(tmp_path: Path, job: str, then: str, awaited: str) -> None:
     script = tmp_path / "parent.py"
-    script.write_text(PARENT)
+    script.write_text(PARENT.format(job=job, then=then, awaited=awaited))
     root = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONPATH": str(root)}
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, cwd=root, env=env) as parent:

@@ -11,6 +11,7 @@ import pytest
 from core.errors import UserError
 from ml.api import (
     DataRange,
+    EvaluationSpec,
     ForecastJob,
     ForecastSpec,
     ModelSpec,
@@ -50,7 +51,7 @@ def test_the_defaults_are_valid() -> None:
         ("model", {"kind": "oracle"}, "kind 'oracle'"),
         ("model", {"hidden_size": 0}, "hidden size 0"),
         ("model", {"dropout": 1.0}, "dropout 1"),
-        ("model", {"horizon_bars": 0}, "horizon 0"),
+        ("model", {"horizons": [0]}, "horizon 0"),
         ("model", {"quantile_levels": [0.1, 0.9]}, "quantile levels"),
         ("model", {"quantile_levels": [0.2, 0.5, 0.9]}, "quantile levels"),
         ("split", {"train_fraction": 0.9, "valid_fraction": 0.1}, "nothing to test"),
@@ -111,8 +112,10 @@ def test_estimates_grow_with_the_work() -> None:
     assert large.train_targets > 4 * small.train_targets
     wide = ForecastSpec(model=ModelSpec(hidden_size=256))
     assert estimate(wide, 50_000).seconds > 5 * large.seconds
-    assert 5.7 < estimate(ForecastSpec(), 3_000).seconds < 8  # measured: 5.7 s
-    assert 6.7 < estimate(ForecastSpec(), 30_000).seconds < 9  # measured: 6.7 s
+    single = ForecastSpec(evaluation=EvaluationSpec(seeds=1))
+    assert 5.7 < estimate(single, 3_000).seconds < 8  # measured: 5.7 s
+    assert 6.7 < estimate(single, 30_000).seconds < 9  # measured: 6.7 s
+    assert estimate(ForecastSpec(), 30_000).seconds > estimate(single, 30_000).seconds + 2
     assert not estimate(ForecastSpec(), minimum_bars(ForecastSpec()) - 1).enough
     assert estimate(ForecastSpec(), minimum_bars(ForecastSpec())).enough
     assert estimate(ForecastSpec(), 0).train_targets == 0

@@ -14,7 +14,7 @@ from tests.unit.ml.helpers import HOUR, frame_from_returns, noise_returns
 
 SPEC = ForecastSpec(
     features=FeatureSpec("price", 1, horizons=(1, 4), window=16),
-    model=ModelSpec(horizon_bars=3),
+    model=ModelSpec(horizons=(3,)),
     split=SplitSpec(purge_bars=10),
     training=TrainingSpec(segment_length=64, burn_in=8),
 )
@@ -91,9 +91,9 @@ def test_too_few_bars_is_one_sentence() -> None:
     with pytest.raises(UserError, match="at least"):
         build_dataset(frame_from_returns(noise_returns(300, 1)), SPEC)
     with pytest.raises(UserError, match="too few to split"):
-        split_rows(np.arange(50), SplitSpec(), 1)
+        split_rows(np.arange(50), SplitSpec(), 1, np.arange(50))
     with pytest.raises(UserError, match="purge"):
-        split_rows(np.arange(1_000), SplitSpec(purge_bars=200), 1)
+        split_rows(np.arange(1_000), SplitSpec(purge_bars=200), 1, np.arange(1_000))
 
 
 def test_a_price_that_never_moves_is_refused() -> None:
@@ -125,3 +125,26 @@ def test_bars_come_from_the_store_or_a_file(tmp_path: Path) -> None:
     ]
     csv.write_text("\n".join(["time,open,high,low,close,volume", *rows]))
     np.testing.assert_array_equal(load_bars(DataRange(source=str(csv)), tmp_path).close, FRAME.close)
+
+
+def test_borders_can_be_dates() -> None:
+    valid_from = int(FRAME.time_ns[1_500])
+    test_from = int(FRAME.time_ns[2_200])
+    dates = [np.datetime64(ns, "ns").astype("datetime64[s]").astype(str) for ns in (valid_from, test_from)]
+    data = build_dataset(FRAME, replace(SPEC, split=SplitSpec(valid_from=dates[0], test_from=dates[1])))
+    assert FRAME.time_ns[data.rows(data.valid)[0]] >= valid_from > FRAME.time_ns[data.rows(data.train)[-1]]
+    assert FRAME.time_ns[data.rows(data.test)[0]] >= test_from > FRAME.time_ns[data.rows(data.valid)[-1]]
+    for wrong in ({"valid_from": "2020-01-01"}, {"valid_from": "x", "test_from": "y"}):
+        with pytest.raises(UserError, match="is no date"):
+            SplitSpec(**wrong).validate()
+    with pytest.raises(UserError, match="before the validation"):
+        SplitSpec(valid_from="2021-01-01", test_from="2020-01-01").validate()
+
+
+def test_several_horizons_are_several_targets_of_one_bar() -> None:
+    data = build_dataset(FRAME, replace(SPEC, model=ModelSpec(horizons=(1, 5))))
+    row = int(data.rows(data.test)[7])
+    for column, horizon in enumerate((1, 5)):
+        wanted = np.log(FRAME.close[row + horizon] / FRAME.close[row])
+        assert data.log_return[row, column] == pytest.approx(wanted)
+        assert data.target[data.rows(data.train), column].std() == pytest.approx(1.0, abs=0.01)

@@ -93,11 +93,11 @@ def test_ridge_equals_sklearn_and_finds_ar1() -> None:
     forecast = ridge_forecast(data, rows)
     train, valid = data.rows(data.train), data.rows(data.valid)
     best = min(
-        (linear_model.Ridge(10.0**power).fit(data.inputs[train], data.log_return[train]) for power in range(-2, 7)),
-        key=lambda model: np.mean((data.log_return[valid] - model.predict(data.inputs[valid])) ** 2),
+        (linear_model.Ridge(10.0**power).fit(data.inputs[train], data.log_return[train, 0]) for power in range(-2, 7)),
+        key=lambda model: np.mean((data.log_return[valid, 0] - model.predict(data.inputs[valid])) ** 2),
     )
     np.testing.assert_allclose(forecast, best.predict(data.inputs[rows]), atol=1e-6)
-    assert point_metrics("ridge", forecast, data.log_return[rows], 1).r2 > 0.05
+    assert point_metrics("ridge", forecast, data.log_return[rows, 0], 1).r2 > 0.05
 
 
 @pytest.mark.parametrize("skilled", [True, False])
@@ -105,14 +105,14 @@ def test_the_verdict_follows_the_figures(skilled: bool) -> None:
     data = build_dataset(frame_from_returns(noise_returns(4_000, 8)), ForecastSpec())
     rows = data.rows(data.test)
     noise = np.random.default_rng(1).normal(0, 0.002, len(rows))
-    median = 0.3 * data.log_return[rows] + noise if skilled else noise
+    median = 0.3 * data.log_return[rows, 0] + noise if skilled else noise
     levels = (0.05, 0.25, 0.5, 0.75, 0.95)
     spread = np.array([-1.645, -0.674, 0.0, 0.674, 1.645]) * 0.01
     result = evaluate_forecast(data, rows, median[:, None] + spread, levels, noise)
     assert result.edge is skilled
     assert ("No evidence" in result.verdict) is not skilled
     assert result.nominal_coverage == pytest.approx(0.9)
-    error = np.abs(data.log_return[rows] - median)
+    error = np.abs(data.log_return[rows, 0] - median)
     assert result.coverage == pytest.approx((error <= 0.01645).mean())
     assert [row.name for row in result.baselines] == ["persistence", "ridge"]
     assert result.forecast_std == pytest.approx(0.002, rel=0.1)

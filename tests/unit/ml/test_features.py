@@ -127,5 +127,5 @@ def test_robust_scaler_centres_scales_clips_and_survives_json() -> None:
 
 
 def test_target_unit_has_a_floor() -> None:
-    unit = TargetUnit(horizon=4, floor=0.01, scale=1.5)
-    np.testing.assert_allclose(unit.at(np.array([0.0, 0.02])), [0.03, 0.06])
+    unit = TargetUnit(horizons=(1, 4), floor=0.01, scales=(1.0, 1.5))
+    np.testing.assert_allclose(unit.at(np.array([0.0, 0.02])), [[0.01, 0.03], [0.02, 0.06]])

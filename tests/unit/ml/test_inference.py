@@ -36,10 +36,10 @@ def test_bar_by_bar_equals_the_batch_over_a_gap(predictor: Predictor, trained: T
     stored = load_model(trained.models_dir, trained.result.model_id)
     data = build_dataset(trained.frame, trained.spec)
     start = 3_000
-    rows, quantiles = forecast_rows(
+    rows, forecasts = forecast_rows(
         OnnxForecaster(stored.onnx), data, start + data.pipeline.warm_up, len(candles), trained.spec.training.burn_in
     )
-    batch = dict(zip(rows.tolist(), quantiles, strict=True))
+    batch = dict(zip(rows.tolist(), forecasts.quantiles[:, 0], strict=True))
     live: dict[int, Forecast] = {}
     for index in range(start, len(candles)):
         forecast = predictor.update(candles[index])

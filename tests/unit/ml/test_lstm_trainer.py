@@ -11,12 +11,11 @@ import torch
 
 from core.errors import UserError
 from core.jobs import JobStopped
-from ml.api import FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
+from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
 from ml.dataset import ForecastDataset, build_dataset
 from ml.evaluators import evaluate_forecast
-from ml.gpu_utils import choose_device, configure_gpu_memory_growth
-from ml.lstm_model import LstmForecaster, one_cycle, pinball_loss
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
+from ml.recurrent import EnsembleForecaster
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
 FEATURES = FeatureSpec("price", 1, horizons=(1, 4), window=48)
@@ -24,6 +23,7 @@ SMALL = ForecastSpec(
     features=FEATURES,
     model=ModelSpec(hidden_size=8),
     training=TrainingSpec(epochs=5, segment_length=64, burn_in=8, batch_segments=8, patience=5),
+    evaluation=EvaluationSpec(seeds=1),
     resources=ResourceSpec(device="cpu", threads=1),
 )
 
@@ -49,10 +49,11 @@ def train(
     )
 
 
-def forecasts(network: LstmForecaster, data: ForecastDataset, rows: np.ndarray) -> np.ndarray:
+def forecasts(network: EnsembleForecaster, data: ForecastDataset, rows: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        quantiles, _, _ = network(torch.from_numpy(data.inputs[None]), *network.initial_state(1, torch.device("cpu")))
-    return quantiles[0].numpy().astype(np.float64)[rows] * data.unit[rows, None]
+        state = network.initial_state(1, torch.device("cpu"))
+        quantiles = network(torch.from_numpy(data.inputs[None]), *state)[0]
+    return quantiles[0, :, 0].numpy().astype(np.float64)[rows] * data.unit[rows]
 
 
 def judge(data: ForecastDataset, spec: ForecastSpec, trained: TrainedForecaster):
@@ -68,6 +69,7 @@ def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
         features=FEATURES,
         model=ModelSpec(hidden_size=16, dropout=0.0),
         training=TrainingSpec(epochs=8, segment_length=128, burn_in=16, batch_segments=8),
+        evaluation=EvaluationSpec(seeds=1),
         resources=ResourceSpec(device="cpu", threads=1),
     )
     data = build_dataset(frame_from_returns(ar1_returns(40_000, phi, seed=11)), spec)
@@ -123,7 +125,8 @@ def test_a_cancelled_run_resumes_to_the_very_same_model(data: ForecastDataset, t
     assert resumed.best_epoch == whole.best_epoch
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(value, weights(resumed)[name])
-    assert len(list((tmp_path / "cut").iterdir())) == 2  # one tensor file, one index
+    # One tensor file and one index of the newest epoch, the same of the finished seed.
+    assert len(list((tmp_path / "cut").iterdir())) == 4
 
 
 def test_a_checkpoint_of_something_else_or_damaged_is_refused(data: ForecastDataset, tmp_path: Path) -> None:
@@ -132,7 +135,7 @@ def test_a_checkpoint_of_something_else_or_damaged_is_refused(data: ForecastData
     train(data, replace(SMALL, training=replace(SMALL.training, epochs=1)), tmp_path)
     with pytest.raises(UserError, match="another configuration"):
         train(data, SMALL, tmp_path, resume=True)
-    (file,) = tmp_path.glob("*.safetensors")
+    (file,) = tmp_path.glob("member-*.safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -160,51 +163,61 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
 
 
 def test_a_diverging_run_is_one_sentence(data: ForecastDataset, tmp_path: Path) -> None:
-    broken = replace(data, target=np.where(np.arange(len(data.target)) == 500, np.inf, data.target))
+    broken = replace(data, target=np.where(np.arange(len(data.target))[:, None] == 500, np.inf, data.target))
     with pytest.raises(UserError, match="diverged in epoch 1"):
         train(broken, SMALL, tmp_path)
 
 
-def test_quantiles_never_cross_and_start_where_they_are_told() -> None:
-    torch.manual_seed(0)
-    network = LstmForecaster(3, ModelSpec(hidden_size=4))
-    wanted = np.array([-1.6, -0.7, 0.1, 0.7, 1.6])
-    network.start_from(wanted)
-    network.eval()
+@pytest.mark.parametrize(("kind", "head"), [("gru", "quantile"), ("lstm", "student_t"), ("gru", "classes")])
+def test_every_head_finds_the_dependence_at_every_horizon(tmp_path: Path, kind: str, head: str) -> None:
+    phi = 0.4
+    spec = replace(
+        SMALL,
+        model=ModelSpec(kind=kind, head=head, hidden_size=8, horizons=(1, 2), dropout=0.0, layer_norm=True),
+        training=replace(SMALL.training, schedule="cosine"),
+    )
+    data = build_dataset(frame_from_returns(ar1_returns(12_000, phi, 5)), spec)
+    trained = train(data, spec, tmp_path)
+    rows = data.rows(data.test)
     with torch.no_grad():
-        state = network.initial_state(2, torch.device("cpu"))
-        torch.testing.assert_close(
-            network(torch.zeros(2, 5, 3), *state)[0][0, 0], torch.tensor(wanted, dtype=torch.float32), atol=0.02, rtol=0
-        )
-        network.head.weight.mul_(100)
-        network.skip.weight.normal_()
-        quantiles, _, _ = network(torch.randn(2, 50, 3) * 5, *state)
-    assert (quantiles.diff(dim=-1) >= 0).all()
+        state = trained.network.initial_state(1, torch.device("cpu"))
+        quantiles = trained.network(torch.from_numpy(data.inputs[None]), *state)[0][0].numpy()[rows]
+    assert quantiles.shape == (len(rows), 2, 5)
+    # The sum of the next two returns is (phi + phi²) r plus (1 + phi) e' + e'': its correlation with r.
+    signal = (phi + phi**2) ** 2 / (1 - phi**2)
+    best = (phi, np.sqrt(signal / (signal + (1 + phi) ** 2 + 1)))
+    for column in range(2):
+        target = data.target[rows, column]
+        correlation = np.corrcoef(quantiles[:, column, 2], target)[0, 1]
+        assert 0.75 * best[column] < correlation < 1.15 * best[column]
+        covered = (target >= quantiles[:, column, 0]) & (target <= quantiles[:, column, 4])
+        assert covered.mean() == pytest.approx(0.9, abs=0.05)
 
 
-def test_pinball_loss_is_weighted() -> None:
-    quantiles, target = torch.tensor([[[0.0], [0.0]]]), torch.tensor([[1.0, -100.0]])
-    loss = pinball_loss(quantiles, target, torch.tensor([[1.0, 0.0]]), torch.tensor([0.9]))
-    assert float(loss) == pytest.approx(0.9)
+def test_several_seeds_become_one_network_that_forecasts_their_mean(data: ForecastDataset, tmp_path: Path) -> None:
+    several = replace(SMALL, evaluation=EvaluationSpec(seeds=3))
+    trained = train(data, several, tmp_path / "several")
+    rows = data.rows(data.test)[:50]
+    alone = []
+    for seed in (1, 2, 3):
+        spec = replace(SMALL, training=replace(SMALL.training, seed=seed))
+        alone.append(forecasts(train(data, spec, tmp_path / str(seed)).network, data, rows))
+    np.testing.assert_allclose(forecasts(trained.network, data, rows), np.mean(alone, axis=0), atol=1e-8)
+    assert np.std(alone, axis=0).max() > 1e-6
+    assert [state.seed for state in trained.states] == [1, 2, 3]
+    assert {record.seed for record in trained.history} == {1, 2, 3}
 
 
-def test_one_cycle_rises_and_falls() -> None:
-    rates = [one_cycle(p, 1.0) for p in np.linspace(0, 1, 101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0, abs=0.01)
-    assert rates[-1] == pytest.approx(0.02)
-
-
-def test_device_choice_gives_its_reason() -> None:
-    asked = choose_device(ResourceSpec(device="cpu"), 32)
-    assert (asked.name, asked.threads, asked.reason) == ("cpu", 1, "as asked")
-    automatic = choose_device(ResourceSpec(), 32)
-    if torch.cuda.is_available():
-        assert automatic.name == "cuda"
-        assert configure_gpu_memory_growth()
-    else:
-        assert automatic.name == "cpu"
-        assert "GPU" in automatic.reason
-        assert not configure_gpu_memory_growth()
-        with pytest.raises(UserError, match="GPU cannot be used"):
-            choose_device(ResourceSpec(device="cuda"), 32)
+@pytest.mark.parametrize("stop_after", [70, 120])
+def test_a_run_of_several_seeds_resumes_within_a_later_seed(
+    data: ForecastDataset, tmp_path: Path, stop_after: int
+) -> None:
+    several = replace(SMALL, evaluation=EvaluationSpec(seeds=3))
+    whole = train(data, several, tmp_path / "whole")
+    with pytest.raises(JobStopped):
+        train(data, several, tmp_path / "cut", stop_after=stop_after)
+    assert (tmp_path / "cut" / "member-1.json").exists()
+    resumed = train(data, several, tmp_path / "cut", resume=True)
+    assert losses(resumed) == losses(whole)
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(value, weights(resumed)[name])

@@ -26,7 +26,7 @@ def test_the_job_reports_every_phase_and_stores_a_whole_package(trained: Trained
     assert {path.name for path in folder.iterdir()} == {*FILES, MANIFEST}
     assert not list(trained.models_dir.glob(".incoming*"))
     with safetensors.safe_open(folder / "weights.safetensors", "numpy") as weights:
-        assert "lstm.weight_ih_l0" in weights.keys()  # noqa: SIM118  # not a dict
+        assert "members.1.layers.0.weight_ih_l0" in weights.keys()  # noqa: SIM118  # not a dict
 
 
 def test_a_loaded_model_is_what_was_stored(trained: Trained) -> None:
