@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Self
 
 from core.domain.candles import Timeframe
@@ -81,6 +82,15 @@ class DataRange(JsonValue):
     def origin(self) -> DataOrigin:
         """Whose market the bars are of: a real exchange's or one of the practice exchange's."""
         return DataOrigin(self.venue)
+
+    def without_folders(self) -> Self:
+        """Return the same range with the names of files only.
+
+        Their folders say nothing on another machine and something about this one; hashes identify the content.
+        """
+        source = self.source if self.source == STORE_SOURCE else Path(self.source).name
+        series = tuple(replace(each, path=Path(each.path).name) for each in self.series)
+        return replace(self, source=source, series=series)
 
     def validate(self) -> None:
         """Raise `UserError` where the range cannot exist."""
