@@ -9,6 +9,7 @@ prices positive.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -75,12 +76,20 @@ def _talib_memory(info: IndicatorInfo) -> Callable[[Values], int]:
 
 
 def _talib_compute(function: TalibFunction, info: IndicatorInfo) -> Callable[[Columns, Values], Outputs]:
+    bits = rules.PATTERN_BITS if function.group == rules.PATTERNS else rules.GRID_BITS.get(function.name, 0)
+    power = rules.PRICE_POWERS.get(rules.SCALES.get(info.name, Scale.UNIT), 0)
+
     def compute_rows(columns: Columns, values: Values) -> Outputs:
-        grid = {column: on_grid(columns[column]) for column in set(function.inputs)}
-        arrays = talib_call(function, grid, rules.talib_values(info.parameters, values))
-        outputs = dict(zip(function.outputs, arrays, strict=True))
+        # TA-Lib takes differences below 1e-14 for zero, which are prices of some coins in bitcoin: prices are moved to
+        # thousands by a power of two, which rounds nothing, and the results are moved back.
+        unit = 2.0 ** (10 - math.frexp(float(columns[function.inputs[0]][0]))[1])
+        rows = {column: columns[column] * unit for column in set(function.inputs)}
+        if bits:
+            rows = {column: on_grid(prices, bits) for column, prices in rows.items()}
+        arrays = talib_call(function, rows, rules.talib_values(info.parameters, values))
+        outputs = {label: array / unit**power for label, array in zip(function.outputs, arrays, strict=True)}
         if function.name in rules.MEASURED:
-            _mask_still(function.name, grid["close"], outputs)
+            _mask_still(function.name, columns["close"], outputs)
         return outputs
 
     return compute_rows
@@ -132,10 +141,11 @@ def _complete(info: IndicatorInfo, parameters: Mapping[str, float]) -> dict[str,
             raise UserError(f"{info.name} has no parameter {name!r}.", f"It knows: {', '.join(known) or 'none'}.")
         rule = known[name]
         if not rule.low <= value <= rule.high or (rule.whole and value != int(value)):
-            kind = "a whole number" if rule.whole else "a number"
-            raise UserError(
-                f"{info.name}: {name} cannot be {value:g}.", f"Give {kind} from {rule.low:g} to {rule.high:g}."
+            low, high = f"{rule.low:g}", f"{rule.high:g}"
+            remedy = (
+                f"Give a whole number from {low} to {high}." if rule.whole else f"Give a number from {low} to {high}."
             )
+            raise UserError(f"{info.name}: {name} cannot be {value:g}.", remedy)
     return {name: float(parameters.get(name, rule.default)) for name, rule in known.items()}
 
 

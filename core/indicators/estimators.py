@@ -14,6 +14,7 @@ from core.clock import NS_PER_S
 from core.indicators.indicators import log_returns
 from core.indicators.rolling import (
     FloatArray,
+    lagged,
     ratio,
     rolling_comoments,
     rolling_max,
@@ -30,12 +31,6 @@ _DAY_S = 86_400
 _EQUAL_RETURNS = 1e-12
 # Hours (UTC) in which the cash markets of Asia, Europe and America trade, outer bounds over summer and winter time.
 _SESSIONS_H = ((0, 8), (7, 17), (13, 21))
-
-
-def _lagged(values: FloatArray, lag: int) -> FloatArray:
-    result = np.full(len(values), np.nan)
-    result[lag:] = values[: len(values) - lag]
-    return result
 
 
 def parkinson(high: FloatArray, low: FloatArray, window: int) -> FloatArray:
@@ -63,7 +58,7 @@ def rogers_satchell(open_: FloatArray, high: FloatArray, low: FloatArray, close:
 def yang_zhang(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
     """Return volatility per bar for prices with drift and gaps (Yang and Zhang 2000); `window` >= 2."""
     weight = 0.34 / (1.34 + (window + 1) / (window - 1))
-    gaps = rolling_moments(np.log(open_ / _lagged(close, 1)), window)[1] / (window - 1)
+    gaps = rolling_moments(np.log(open_ / lagged(close, 1)), window)[1] / (window - 1)
     bodies = rolling_moments(np.log(close / open_), window)[1] / (window - 1)
     ranges = rolling_mean(_rogers_satchell_parts(open_, high, low, close), window)
     return np.sqrt(np.maximum(gaps + weight * bodies + (1 - weight) * ranges, 0.0))
@@ -71,7 +66,7 @@ def yang_zhang(open_: FloatArray, high: FloatArray, low: FloatArray, close: Floa
 
 def volume_imbalance(close: FloatArray, volume: FloatArray, window: int) -> FloatArray:
     """Return volume of rising minus falling bars by all volume, -1 … 1: the change of Granville's OBV in a window."""
-    signed = np.sign(close - _lagged(close, 1)) * volume
+    signed = np.sign(close - lagged(close, 1)) * volume
     return ratio(rolling_sum(signed, window), rolling_sum(volume, window), 0.0)
 
 
@@ -96,7 +91,7 @@ def amihud(close: FloatArray, volume: FloatArray, window: int) -> FloatArray:
 def corwin_schultz(high: FloatArray, low: FloatArray, window: int) -> FloatArray:
     """Return the estimated relative spread from ranges of one and two bars (Corwin and Schultz 2012), mean, >= 0."""
     single = np.log(high / low) ** 2
-    beta = single + _lagged(single, 1)
+    beta = single + lagged(single, 1)
     gamma = np.log(rolling_max(high, 2) / rolling_min(low, 2)) ** 2
     alpha = (np.sqrt(2 * beta) - np.sqrt(beta)) / _CORWIN_SCHULTZ - np.sqrt(gamma / _CORWIN_SCHULTZ)
     return rolling_mean(np.maximum(2 * np.tanh(alpha / 2), 0.0), window)
@@ -105,15 +100,15 @@ def corwin_schultz(high: FloatArray, low: FloatArray, window: int) -> FloatArray
 def roll_spread(close: FloatArray, window: int) -> FloatArray:
     """Return the estimated relative spread from the bounce of closes (Roll 1984); 0 where returns do not bounce."""
     returns = log_returns(close)
-    common = rolling_comoments(returns, _lagged(returns, 1), window)[1] / window
+    common = rolling_comoments(returns, lagged(returns, 1), window)[1] / window
     return 2 * np.sqrt(np.maximum(-common, 0.0))
 
 
 def abdi_ranaldo(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
     """Return the estimated relative spread from close and mid-ranges (Abdi and Ranaldo 2017); 0 where none shows."""
     middle = (np.log(high) + np.log(low)) / 2
-    last = np.log(_lagged(close, 1))
-    product = (last - _lagged(middle, 1)) * (last - middle)
+    last = np.log(lagged(close, 1))
+    product = (last - lagged(middle, 1)) * (last - middle)
     return 2 * np.sqrt(np.maximum(rolling_mean(product, window), 0.0))
 
 
@@ -134,7 +129,7 @@ def return_shape(close: FloatArray, window: int) -> tuple[FloatArray, FloatArray
 def autocorrelation(close: FloatArray, lag: int, window: int) -> FloatArray:
     """Return the correlation of log returns with those `lag` bars before, -1 … 1; 0 where returns are equal."""
     returns = log_returns(close)
-    xx, xy, yy = rolling_comoments(returns, _lagged(returns, lag), window)
+    xx, xy, yy = rolling_comoments(returns, lagged(returns, lag), window)
     return np.clip(ratio(xy, np.sqrt(xx) * np.sqrt(yy), 0.0), -1.0, 1.0)
 
 

@@ -113,19 +113,26 @@ def rolling_age_of_max(values: FloatArray, window: int) -> FloatArray:
     return index - _fold_states((values, index), window, combine)[1]
 
 
+def lagged(values: FloatArray, lag: int) -> FloatArray:
+    """Return values[t - lag], shape (n,), NaN for the first `lag`."""
+    result = np.full(len(values), np.nan)
+    result[lag:] = values[: max(len(values) - lag, 0)]
+    return result
+
+
 def ratio(numerator: FloatArray, denominator: FloatArray, undefined: float) -> FloatArray:
     """Return numerator / denominator, and `undefined` where the denominator is zero; NaN stays NaN."""
     zero = denominator == 0
     return np.where(zero, undefined, numerator / np.where(zero, 1.0, denominator))
 
 
-def on_grid(values: FloatArray) -> FloatArray:
-    """Return the values rounded to 36 significant bits, a change of at most 1e-11 of each.
+def on_grid(values: FloatArray, bits: int) -> FloatArray:
+    """Return the values rounded to so many significant bits (of 53).
 
-    Sums and differences of a few thousand such prices fit into a float64 without rounding. A running sum is then
-    exactly the sum of its window, and a comparison with it comes out the same wherever the history starts.
+    The bits left free take up the growth of sums: a running sum of such prices is not rounded and stays exactly the
+    sum of its window, so a comparison with it comes out the same wherever the history starts.
     """
-    spread = values * 131073.0  # 2**17 + 1, Dekker's splitting
+    spread = values * float(2 ** (53 - bits) + 1)  # Dekker's splitting
     result: FloatArray = spread - (spread - values)
     return result
 

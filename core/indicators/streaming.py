@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class StreamingIndicator:
         self._raw = raw
         self._size = self._warm_up + 1
         # Twice the room that is needed, so that the bars move to the front once in a buffer's length.
-        self._columns = {
+        self._columns: dict[str, Any] = {
             column: np.empty(2 * self._size, np.int64 if column == "time_ns" else np.float64)
             for column in columns_needed(name)
         }

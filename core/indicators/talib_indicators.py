@@ -39,14 +39,21 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
             del modules[name]
 
 
+@cache
 def _talib() -> Any:
+    """Import once: while modules are hidden, another thread could not import them either."""
     with _import_lock, _hidden(_HIDDEN):
         return importlib.import_module("talib.abstract")
 
 
+@cache
+def _functions() -> Any:
+    return importlib.import_module(_talib().__package__)
+
+
 def available_indicators() -> tuple[str, ...]:
     """Return the names TA-Lib knows, sorted."""
-    return tuple(sorted(importlib.import_module(_talib().__package__).get_functions()))
+    return tuple(sorted(_functions().get_functions()))
 
 
 def talib_indicator(
@@ -136,9 +143,7 @@ def talib_call(
 ) -> list[FloatArray]:
     """Call TA-Lib's C function itself, which costs a tenth of the call by description; the request is known good."""
     inputs = [np.ascontiguousarray(columns[column], np.float64) for column in function.inputs]
-    with _import_lock, _hidden(_HIDDEN):
-        call = getattr(importlib.import_module("talib"), function.name)
-    outputs = call(*inputs, **parameters)
+    outputs = getattr(_functions(), function.name)(*inputs, **parameters)
     arrays = list(outputs) if isinstance(outputs, tuple) else [outputs]
     return [np.asarray(array, np.float64) for array in arrays]
 

@@ -1,7 +1,7 @@
 """What is known about each of TA-Lib's functions: scale of its outputs, settling, and which are for charts only.
 
 Tables and pure functions, any thread. The memory of a function computed by TA-Lib itself is its lookback plus the
-settling named here; prices enter on the grid of `rolling.on_grid`, which makes TA-Lib's running sums exact.
+settling named here.
 """
 
 from __future__ import annotations
@@ -86,6 +86,15 @@ def _cycle(_values: Values) -> int:
 _MACD_SIGNAL = _fixed("EMA", "signalperiod")
 _STOCH_D = _ma("slowd_period", kind="slowd_matype", names=SMOOTHERS)
 
+# Functions whose running sums of prices decide comparisons or stand still with the price, by the bits of the grid on
+# which those sums are exact. More bits are nearer to the price, fewer leave room for longer sums.
+_LINEAR = "AC,ADR,AO,APO,BBANDS,DPO,HMA,KAMA,LINEARREG,LINEARREG_INTERCEPT,LINEARREG_SLOPE,MA,MACDEXT,PPO,QSTICK,SMA"
+GRID_BITS = {
+    **dict.fromkeys((*_LINEAR.split(","), "FOSC", "SUM", "TRIMA", "TSF", "WMA"), 40),
+    **dict.fromkeys(MEASURED, 46),  # sums of four
+}
+PATTERN_BITS = 43  # sums of ten
+
 # What the settling is beyond TA-Lib's lookback; none where a name is absent.
 SETTLING: dict[str, Callable[[Values], int]] = {
     **dict.fromkeys(("HT_DCPERIOD", "HT_PHASOR", "HT_SINE", "HT_TRENDMODE", "HT_TRENDLINE"), _cycle),
@@ -139,6 +148,12 @@ OWN: dict[str, tuple[Callable[[Values], int], Callable[[Columns, Values], Output
     "MARKETFI": (own.bar_alone, own.market_facilitation),
     "CCI": (own.window_before, own.cci),
     "BETA": (own.window_of_changes, own.beta),
+    "CMOU": (own.window_of_changes, own.unsmoothed_cmo),
+    "ER": (own.window_of_changes, own.efficiency),
+    "IMI": (own.window_before, own.intraday_momentum),
+    "VHF": (own.window_of_changes, own.vertical_horizontal),
+    "VORTEX": (own.window_of_changes, own.vortex),
+    "ULTOSC": (own.ultimate_memory, own.ultimate),
     "CORREL": (own.window_before, own.correl),
     "STDDEV": (own.window_before, own.stddev),
     "VAR": (own.window_before, own.var),
@@ -150,37 +165,44 @@ OWN: dict[str, tuple[Callable[[Values], int], Callable[[Columns, Values], Output
 }
 
 _BY_SCALE = {
-    Scale.PRICE: "ADD ACCBANDS BBANDS DEMA DONCHIAN EMA HMA HT_TRENDLINE KAMA KC MA MAMA MIDPOINT MIDPRICE RMA SMA T3 "
-    "TEMA TRIMA VWMA WMA ZLEMA AVGPRICE HA MEDPRICE TYPPRICE WCLPRICE LINEARREG LINEARREG_INTERCEPT PERCENTILE TSF "
-    "MAX MIN MINMAX",
+    Scale.PRICE: "ADD,ACCBANDS,BBANDS,DEMA,DONCHIAN,EMA,HMA,HT_TRENDLINE,KAMA,KC,MA,MAMA,MIDPOINT,MIDPRICE,RMA,SMA,T3,"
+    "TEMA,TRIMA,VWMA,WMA,ZLEMA,AVGPRICE,HA,MEDPRICE,TYPPRICE,WCLPRICE,LINEARREG,LINEARREG_INTERCEPT,PERCENTILE,TSF,"
+    "MAX,MIN,MINMAX",
     Scale.PRICE_SUM: "SUM",
     Scale.PRICE_SQUARED: "MULT",
-    Scale.DIFFERENCE: "SUB HT_PHASOR AC AO APO DPO ERI MACD MACDEXT MACDFIX MINUS_DM MOM PLUS_DM QSTICK AVGDEV "
-    "LINEARREG_SLOPE STDDEV ADR ATR TRANGE",
+    Scale.DIFFERENCE: "SUB,HT_PHASOR,AC,AO,APO,DPO,ERI,MACD,MACDEXT,MACDFIX,MINUS_DM,MOM,PLUS_DM,QSTICK,AVGDEV,"
+    "LINEARREG_SLOPE,STDDEV,ADR,ATR,TRANGE",
     Scale.DIFFERENCE_SQUARED: "VAR",
-    Scale.PERCENT: "AROONOSC CCI CMO CMOU COPPOCK FOSC FRACTAL PPO ROC SMI TRIX TSI NATR PVO",
-    Scale.HUNDRED: "ADX ADXR AROON DX IMI KDJ MFI MINUS_DI PLUS_DI RSI STOCH STOCHF STOCHRSI ULTOSC PERCENTRANK RVI",
+    Scale.PERCENT: "AROONOSC,CCI,CMO,CMOU,COPPOCK,FOSC,FRACTAL,PPO,ROC,SMI,TRIX,TSI,NATR,PVO",
+    Scale.HUNDRED: "ADX,ADXR,AROON,DX,IMI,KDJ,MFI,MINUS_DI,PLUS_DI,RSI,STOCH,STOCHF,STOCHRSI,ULTOSC,PERCENTRANK,RVI",
     Scale.MINUS_HUNDRED: "WILLR",
-    Scale.UNIT: "HT_SINE BOP ROCP BETA CORREL CMF",
-    Scale.AROUND_ONE: "DIV ROCR VORTEX",
+    Scale.UNIT: "HT_SINE,BOP,ROCP,BETA,CORREL,CMF",
+    Scale.AROUND_ONE: "DIV,ROCR,VORTEX",
     Scale.AROUND_HUNDRED: "ROCR100",
-    Scale.SHARE: "HT_TRENDMODE ER VHF",
+    Scale.SHARE: "HT_TRENDMODE,ER,VHF",
     Scale.POSITIVE: "RVOL",
     Scale.GROWTH: "CVI",
     Scale.CYCLE: "HT_DCPERIOD",
-    Scale.AGE: "MAXINDEX MININDEX MINMAXINDEX",
+    Scale.AGE: "MAXINDEX,MININDEX,MINMAXINDEX",
     Scale.SUM_OF_ONES: "MASSI",
     Scale.VOLUME: "ADOSC",
     Scale.MONEY: "EFI",
     Scale.PRICE_PER_VOLUME: "MARKETFI",
 }
-SCALES = {name: scale for scale, names in _BY_SCALE.items() for name in names.split()}
+SCALES = {name: scale for scale, names in _BY_SCALE.items() for name in names.split(",")}
+# With which power of the price a scale grows; the others do not.
+PRICE_POWERS = {Scale.PRICE: 1, Scale.PRICE_SUM: 1, Scale.DIFFERENCE: 1, Scale.PRICE_SQUARED: 2}
 PATTERNS = "Pattern Recognition"  # -100, 0, 100; some go to 200
 
 _LEVEL = "its value is a function of the price in units of the quote currency, which no scale-free form has"
 _UNDEFINED = "it is defined for -1 … 1 only, and prices are larger"
 _TOTAL = "it adds up from the first bar of the history, so its value depends on where the history starts"
 _PATH = "it turns on crossings since the first bar of the history, so its memory has no bound"
+
+
+def _beside(reason: str, name: str) -> str:
+    return f"{reason}; {name} has a window"
+
 
 CHART_ONLY = {
     **dict.fromkeys(("ATAN", "CEIL", "COS", "COSH", "EXP", "FLOOR", "LN", "LOG10", "SIN", "SINH", "SQRT"), _LEVEL),
@@ -189,17 +211,17 @@ CHART_ONLY = {
     "ASIN": _UNDEFINED,
     "LINEARREG_ANGLE": "its angle depends on the unit of the price; LINEARREG_SLOPE says the same without a unit",
     "HT_DCPHASE": "its angle jumps by a full turn; HT_SINE says the same without a jump",
-    "CUMSUM": f"{_TOTAL}; SUM has a window",
-    "AD": f"{_TOTAL}; CMF has a window",
-    "OBV": f"{_TOTAL}; VOLUME_IMBALANCE has a window",
-    "PVT": f"{_TOTAL}; VOLUME_IMBALANCE has a window",
-    "NVI": f"{_TOTAL}; RVOL and ROC have a window",
-    "PVI": f"{_TOTAL}; RVOL and ROC have a window",
-    "WAD": f"{_TOTAL}; CMF has a window",
-    "VWAP": f"{_TOTAL}; VWMA has a window",
-    "SAR": f"{_PATH}; DONCHIAN has a window",
-    "SAREXT": f"{_PATH}; DONCHIAN has a window",
-    "SUPERTREND": f"{_PATH}; KC has a window",
+    "CUMSUM": _beside(_TOTAL, "SUM"),
+    "AD": _beside(_TOTAL, "CMF"),
+    "OBV": _beside(_TOTAL, "VOLUME_IMBALANCE"),
+    "PVT": _beside(_TOTAL, "VOLUME_IMBALANCE"),
+    "NVI": _beside(_TOTAL, "RVOL"),
+    "PVI": _beside(_TOTAL, "RVOL"),
+    "WAD": _beside(_TOTAL, "CMF"),
+    "VWAP": _beside(_TOTAL, "VWMA"),
+    "SAR": _beside(_PATH, "DONCHIAN"),
+    "SAREXT": _beside(_PATH, "DONCHIAN"),
+    "SUPERTREND": _beside(_PATH, "KC"),
     "MAVP": "it needs a series of periods beside the bars; MA takes one period",
 }
 
@@ -230,7 +252,8 @@ def parameter_info(function: str, name: str, default: float) -> ParameterInfo:
         codes = [MA_CODES[each] for each in names]
         return ParameterInfo(name, codes.index(int(default)), 0, len(names) - 1, True, names)
     if isinstance(default, int):
-        return period(name, default, 1 if name in _SHORT or function in _SHORT_OF else 2)
+        short = (name in _SHORT or function in _SHORT_OF) and function != "AC"
+        return period(name, default, 1 if short else 2)
     low, high = _RANGES.get(name, (0.0, 1.0))
     return ParameterInfo(name, default, low, high, False)
 

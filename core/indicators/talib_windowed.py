@@ -15,7 +15,7 @@ from core.indicators.description import Columns, Outputs, Values, ema_decay, mem
 from core.indicators.rolling import (
     FloatArray,
     decayed_sum,
-    on_grid,
+    lagged,
     ratio,
     rolling_age_of_max,
     rolling_comoments,
@@ -81,7 +81,7 @@ def stochastic_rsi_memory(values: Values) -> int:
 
 
 def _true_range(columns: Columns) -> FloatArray:
-    before = np.concatenate(([np.nan], columns["close"][:-1]))
+    before = lagged(columns["close"], 1)
     return np.maximum(columns["high"], before) - np.minimum(columns["low"], before)
 
 
@@ -125,9 +125,8 @@ def adx_memory(values: Values) -> int:
 
 def adxr(columns: Columns, values: Values) -> Outputs:
     """Mean of ADX now and `timeperiod` - 1 bars ago."""
-    strength, lag = adx(columns, values)["real"], int(values["timeperiod"]) - 1
-    before = np.concatenate((np.full(lag, np.nan), strength[: len(strength) - lag]))[: len(strength)]
-    return {"real": (strength + before) / 2}
+    strength = adx(columns, values)["real"]
+    return {"real": (strength + lagged(strength, int(values["timeperiod"]) - 1)) / 2}
 
 
 def adxr_memory(values: Values) -> int:
@@ -188,8 +187,8 @@ def rvi_memory(values: Values) -> int:
 
 def cvi(columns: Columns, values: Values) -> Outputs:
     """Chaikin's volatility: percent change of the mean range over `rocperiod` bars; 0 where there was no range."""
-    mean, lag = _smooth(columns["high"] - columns["low"], ema_decay(values["timeperiod"])), int(values["rocperiod"])
-    before = np.concatenate((np.full(lag, np.nan), mean[: max(len(mean) - lag, 0)]))[: len(mean)]
+    mean = _smooth(columns["high"] - columns["low"], ema_decay(values["timeperiod"]))
+    before = lagged(mean, int(values["rocperiod"]))
     return {"real": 100 * ratio(mean - before, before, 0.0)}
 
 
@@ -283,8 +282,7 @@ def vwma(columns: Columns, values: Values) -> Outputs:
 def relative_volume(columns: Columns, values: Values) -> Outputs:
     """Volume by its mean over the `timeperiod` bars before; 1 where nothing was traded in them."""
     volume = columns["volume"]
-    before = np.concatenate(([np.nan], rolling_mean(volume, int(values["timeperiod"]))[:-1]))
-    return {"real": ratio(volume, before, 1.0)}
+    return {"real": ratio(volume, lagged(rolling_mean(volume, int(values["timeperiod"])), 1), 1.0)}
 
 
 def market_facilitation(columns: Columns, _values: Values) -> Outputs:
@@ -293,20 +291,78 @@ def market_facilitation(columns: Columns, _values: Values) -> Outputs:
 
 
 def cci(columns: Columns, values: Values) -> Outputs:
-    """Commodity channel index; 0 where the typical price stood still. Whole sums on the grid, one division."""
+    """Commodity channel index; 0 where the typical price stood still."""
     window = int(values["timeperiod"])
-    typical = on_grid(columns["high"]) + on_grid(columns["low"]) + on_grid(columns["close"])
-    total, scaled = rolling_sum(typical, window), typical * window
-    deviation = np.zeros(len(typical))
-    for lag in range(min(window, len(typical))):
-        deviation[lag:] += np.abs(scaled[: len(scaled) - lag] - total[lag:])
-    return {"real": ratio((scaled - total) * window, 0.015 * deviation, 0.0)}
+    typical = (columns["high"] + columns["low"] + columns["close"]) / 3
+    # From the newest price on, whose differences are exact where the market is quiet.
+    size = len(typical)
+    offset, deviation = np.zeros(size), np.zeros(size)
+    for lag in range(1, window):
+        offset[lag:] += typical[: size - lag] - typical[lag:]
+    offset /= window
+    for lag in range(window):
+        deviation[lag:] += np.abs(typical[: size - lag] - typical[lag:] - offset[lag:])
+    return {"real": ratio(-offset, 0.015 * deviation / window, 0.0)}
+
+
+def efficiency(columns: Columns, values: Values) -> Outputs:
+    """Kaufman's efficiency ratio: net change by the way gone, 0 … 1; 1 where the price stood still, as TA-Lib."""
+    close, window = columns["close"], int(values["timeperiod"])
+    net = np.abs(close - lagged(close, window))
+    return {"real": np.minimum(ratio(net, rolling_sum(np.abs(change(close)), window), 1.0), 1.0)}
+
+
+def unsmoothed_cmo(columns: Columns, values: Values) -> Outputs:
+    """Chande's momentum over a window; 0 where the price stood still."""
+    step, window = change(columns["close"]), int(values["timeperiod"])
+    gain, loss = rolling_sum(np.maximum(step, 0.0), window), rolling_sum(np.maximum(-step, 0.0), window)
+    return {"real": 100 * ratio(gain - loss, gain + loss, 0.0)}
+
+
+def intraday_momentum(columns: Columns, values: Values) -> Outputs:
+    """Sum of rising bodies by that of all bodies, 0 … 100; 50 where no bar had a body."""
+    body, window = columns["close"] - columns["open"], int(values["timeperiod"])
+    return {"real": 100 * ratio(rolling_sum(np.maximum(body, 0.0), window), rolling_sum(np.abs(body), window), 0.5)}
+
+
+def vertical_horizontal(columns: Columns, values: Values) -> Outputs:
+    """Range of closes by the way gone, 0 … 1; 0 where the price stood still."""
+    close, window = columns["close"], int(values["timeperiod"])
+    width = rolling_max(close, window) - rolling_min(close, window)
+    return {"real": ratio(width, rolling_sum(np.abs(change(close)), window), 0.0)}
+
+
+def vortex(columns: Columns, values: Values) -> Outputs:
+    """Vortex indicator; 0 where there was no true range."""
+    window = int(values["timeperiod"])
+    span = rolling_sum(_true_range(columns), window)
+    rising = np.abs(columns["high"] - lagged(columns["low"], 1))
+    falling = np.abs(columns["low"] - lagged(columns["high"], 1))
+    return {
+        "plusvi": ratio(rolling_sum(rising, window), span, 0.0),
+        "minusvi": ratio(rolling_sum(falling, window), span, 0.0),
+    }
+
+
+def ultimate(columns: Columns, values: Values) -> Outputs:
+    """Ultimate oscillator, 0 … 100; a window without true range counts 0, as in TA-Lib."""
+    pressure = columns["close"] - np.minimum(columns["low"], lagged(columns["close"], 1))
+    span, result = _true_range(columns), np.zeros(len(pressure))
+    windows = sorted(int(values[f"timeperiod{number}"]) for number in (1, 2, 3))
+    for weight, window in zip((4, 2, 1), windows, strict=True):
+        result += weight * ratio(rolling_sum(pressure, window), rolling_sum(span, window), 0.0)
+    return {"real": result * (100 / 7)}
+
+
+def ultimate_memory(values: Values) -> int:
+    """Bars before."""
+    return int(max(values[f"timeperiod{number}"] for number in (1, 2, 3)))
 
 
 def beta(columns: Columns, values: Values) -> Outputs:
     """Slope of the low's returns on the high's; 0 where the high stood still."""
     high, low = columns["high"], columns["low"]
-    returns = [change(column) / np.concatenate(([np.nan], column[:-1])) for column in (high, low)]
+    returns = [change(column) / lagged(column, 1) for column in (high, low)]
     spread, common, _ = rolling_comoments(returns[0], returns[1], int(values["timeperiod"]))
     return {"real": ratio(common, spread, 0.0)}
 

@@ -18,7 +18,6 @@ UNSEEN = {
     "core.diagnostics": "the doctor command prints its findings on the terminal; the window takes GPU names only",
     "core.reporting": "the report of the demo command, an English page in the browser",
     "core.data.exporter": "the data export command",
-    "core.indicators": "called with names the code knows; a wrong one is a bug",
     "core.practice.replay": "the window's practice exchange is synthetic; --replay belongs to the command line",
     "core.practice.player": "the window gives no --speed",
     "core.practice.control_routes": "as core.practice.server",
