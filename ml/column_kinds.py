@@ -89,8 +89,9 @@ class BoundColumn:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One name per output: the column's text form."""
-        return tuple(str(replace(self.column, output=output)) for output in self.outputs)
+        """One name per output: the column's text form, where there is but one output without it."""
+        several = len(self.kind.outputs) > 1
+        return tuple(str(replace(self.column, output=output if several else "")) for output in self.outputs)
 
     @property
     def warm_up(self) -> int:

@@ -113,7 +113,7 @@ def test_a_column_built_by_hand_cannot_hide_behind_its_text() -> None:
 
 
 def test_a_name_is_given_once() -> None:
-    for columns in (("BODY", "BODY"), ("volatility",), ("MACD.macd", "MACD")):
+    for columns in (("BODY", "BODY"), ("volatility",), ("MACD.macd", "MACD"), ("RSI", "RSI.real")):
         with pytest.raises(UserError, match="twice"):
             FeatureSpec("custom", columns=tuple(map(parse_column, columns))).validate()
 

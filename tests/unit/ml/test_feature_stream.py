@@ -138,6 +138,21 @@ def _first_value(pipeline: FeaturePipeline, world: MarketHistory, longer: Timefr
     return int(np.argmax(whole_bars >= depth))
 
 
+def test_no_bar_before_the_warm_up_matters() -> None:
+    """A live program that starts with just enough bars gives the rows of the whole history."""
+    pipeline = pipeline_of(*(text for text in SHORT if ETH not in text and "." not in text), "EMA(timeperiod=3)@4h")
+    frame = market(400, 4)
+    whole = pipeline.compute(frame)
+    bars = frame.to_candles("test")
+    for row in range(300, 330):
+        stream = StreamingFeatures(pipeline, STEP)
+        rows = [stream.push(candle) for candle in bars[row - pipeline.warm_up : row + 1]]
+        last = rows.pop()
+        assert rows == [None] * pipeline.warm_up
+        assert last is not None
+        np.testing.assert_allclose(last, whole[row], rtol=0, atol=1e-9)
+
+
 def test_a_longer_bar_counts_from_its_close_and_only_whole() -> None:
     pipeline = pipeline_of("log_return@4h")
     frame = market(200, 3, missing=(101,))
