@@ -102,6 +102,11 @@ class BoundColumn:
         return max({"level": 0, "zscore": window - 1}.get(output, window) for output in self.outputs)
 
     @property
+    def is_series(self) -> bool:
+        """Whether it is made of a side series."""
+        return isinstance(self.kind, SeriesKind)
+
+    @property
     def is_own(self) -> bool:
         """Whether it is made of the model's own bars as they are."""
         return isinstance(self.kind, BarKind) and not self.column.symbol and not self.column.timeframe

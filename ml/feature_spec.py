@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.checks import in_range
-from ml.column_kinds import BoundColumn, SeriesKind, bind
 from ml.feature_columns import FeatureColumn, parse_column
 from ml.jsonvalues import JsonValue, encode
+
+if TYPE_CHECKING:
+    from ml.column_kinds import BoundColumn
 
 TREND_FAST, TREND_SLOW = 12, 26  # look-backs of the windowed MACD, bars
 VOLATILITY = "volatility"  # the column that sets the unit of targets
@@ -125,8 +127,12 @@ def bound_columns(spec: FeatureSpec) -> tuple[BoundColumn, ...]:
     Raises:
         UserError: there is no such column.
     """
-    own = _technical_columns() if spec.name == "technical" else ()
-    return tuple(bind(column) for column in (*own, *spec.columns))
+    columns = (*(_technical_columns() if spec.name == "technical" else ()), *spec.columns)
+    if not columns:
+        return ()
+    from ml.column_kinds import bind  # numpy and TA-Lib, which the window shows itself without
+
+    return tuple(bind(column) for column in columns)
 
 
 def column_names(spec: FeatureSpec) -> tuple[str, ...]:
@@ -195,8 +201,7 @@ def needed_markets(features: FeatureSpec) -> tuple[str, ...]:
 
 def needed_series(features: FeatureSpec) -> tuple[str, ...]:
     """Return which side series the columns look at, sorted."""
-    series = (bound.column.name for bound in bound_columns(features) if isinstance(bound.kind, SeriesKind))
-    return tuple(sorted(set(series)))
+    return tuple(sorted({bound.column.name for bound in bound_columns(features) if bound.is_series}))
 
 
 def with_parsed_columns(entries: Mapping[str, Any]) -> dict[str, Any]:
