@@ -38,7 +38,7 @@ _LINEAR_MAS = {
 SMOOTHERS = tuple(_LINEAR_MAS)
 PRICE_MAS = (*SMOOTHERS, "KAMA")
 MA_CODES = {**_LINEAR_MAS, "KAMA": 6}
-_VOLUME_MAS = ("SMA", "EMA")
+_OWN_MAS = ("SMA", "EMA")  # what our own forms of TA-Lib's functions smooth with
 
 # Functions whose forgetting follows from no constant: measured with random walks, ticks and stretches without change
 # (tests/unit/indicators/test_cycles.py). They forget over bars on which the price moves, hence the second number.
@@ -227,6 +227,13 @@ CHART_ONLY = {
 
 _SHORT = {"signalperiod", "fastk_period", "slowk_period", "slowd_period", "fastd_period", "leftbars", "rightbars"}
 _SHORT_OF = {"MOM", "ROC", "ROCP", "ROCR", "ROCR100"}
+# What TA-Lib refuses, a range of one value, and a slope through two returns.
+_LOWEST = {
+    ("AC", "signalperiod"): 2,
+    ("SMI", "signalperiod"): 2,
+    ("STOCHRSI", "fastk_period"): 2,
+    ("BETA", "timeperiod"): 5,
+}
 _RANGES = {
     "nbdevup": (0.1, 10.0),
     "nbdevdn": (0.1, 10.0),
@@ -244,16 +251,13 @@ _RANGES = {
 def parameter_info(function: str, name: str, default: float) -> ParameterInfo:
     """Describe one parameter of a TA-Lib function."""
     if name.endswith("matype"):
-        names = PRICE_MAS
-        if name not in ("matype", "fastmatype", "slowmatype"):
-            names = SMOOTHERS
-        elif function == "PVO":
-            names = _VOLUME_MAS
+        of_prices = name in ("matype", "fastmatype", "slowmatype")
+        names = _OWN_MAS if function in OWN else PRICE_MAS if of_prices else SMOOTHERS
         codes = [MA_CODES[each] for each in names]
         return ParameterInfo(name, codes.index(int(default)), 0, len(names) - 1, True, names)
     if isinstance(default, int):
-        short = (name in _SHORT or function in _SHORT_OF) and function != "AC"
-        return period(name, default, 1 if short else 2)
+        lowest = _LOWEST.get((function, name), 1 if name in _SHORT or function in _SHORT_OF else 2)
+        return period(name, default, lowest)
     low, high = _RANGES.get(name, (0.0, 1.0))
     return ParameterInfo(name, default, low, high, False)
 

@@ -64,20 +64,30 @@ def cmo(columns: Columns, values: Values) -> Outputs:
     return {"real": 100 * ratio(gain - loss, gain + loss, 0.0)}
 
 
+def _mean(values: FloatArray, period: float, kind: float) -> FloatArray:
+    """Return the simple (kind 0) or exponential (kind 1) mean."""
+    return rolling_mean(values, int(period)) if kind == 0 else _smooth(values, ema_decay(period))
+
+
+def _mean_length(period: float, kind: float) -> int:
+    return int(period) if kind == 0 else memory_length(ema_decay(period))
+
+
 def stochastic_rsi(columns: Columns, values: Values) -> Outputs:
-    """Where the RSI lies in its range of `fastk_period` bars, and its simple mean; 50 where the RSI stood still."""
+    """Where the RSI lies in its range of `fastk_period` bars, and the mean of that; 50 where the RSI stood still."""
     strength = rsi(columns, values)["real"]
     window = int(values["fastk_period"])
     bottom = rolling_min(strength, window)
     width = rolling_max(strength, window) - bottom
     still = width <= _STILL_RSI
     fast = np.where(still, 50.0, 100 * (strength - bottom) / np.where(still, 1.0, width))
-    return {"fastk": fast, "fastd": rolling_mean(fast, int(values["fastd_period"]))}
+    return {"fastk": fast, "fastd": _mean(fast, values["fastd_period"], values["fastd_matype"])}
 
 
 def stochastic_rsi_memory(values: Values) -> int:
     """Bars before."""
-    return rsi_memory(values) + int(values["fastk_period"]) - 1 + int(values["fastd_period"]) - 1
+    mean = _mean_length(values["fastd_period"], values["fastd_matype"])
+    return rsi_memory(values) + int(values["fastk_period"]) - 1 + mean - 1
 
 
 def _true_range(columns: Columns) -> FloatArray:
@@ -212,17 +222,13 @@ def mass_index_memory(values: Values) -> int:
 def pvo(columns: Columns, values: Values) -> Outputs:
     """Percentage volume oscillator; 0 where nothing was traded."""
     volume, fast, slow = columns["volume"], *sorted((values["fastperiod"], values["slowperiod"]))
-    if values["matype"] == 0:
-        quick, calm = rolling_mean(volume, int(fast)), rolling_mean(volume, int(slow))
-    else:
-        quick, calm = _smooth(volume, ema_decay(fast)), _smooth(volume, ema_decay(slow))
+    quick, calm = (_mean(volume, each, values["matype"]) for each in (fast, slow))
     return {"real": 100 * ratio(quick - calm, calm, 0.0)}
 
 
 def pvo_memory(values: Values) -> int:
     """Bars before."""
-    slow = max(values["fastperiod"], values["slowperiod"])
-    return (int(slow) if values["matype"] == 0 else _ema_length(slow)) - 1
+    return _mean_length(max(values["fastperiod"], values["slowperiod"]), values["matype"]) - 1
 
 
 def mfi(columns: Columns, values: Values) -> Outputs:

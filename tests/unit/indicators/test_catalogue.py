@@ -20,8 +20,9 @@ from core.indicators.catalogue import (
     warm_up,
 )
 from core.indicators.talib_indicators import available_indicators, talib_indicator
-from core.indicators.talib_rules import CHART_ONLY, MEASURED, OWN, SCALES, SETTLING
+from core.indicators.talib_rules import CHART_ONLY, MEASURED, OWN, PATTERNS, SCALES, SETTLING, talib_values
 from tests.unit.indicators.markets import Columns, dear, smooth, spiky
+from tests.unit.indicators.settings import SETTINGS, setting
 
 FEATURES = [info.name for info in catalogue() if not info.chart_only]
 OF_TALIB = [name for name in FEATURES if name in available_indicators()]
@@ -53,18 +54,23 @@ def test_the_tables_name_nothing_that_is_not_there() -> None:
     assert not set(CHART_ONLY) & set(OWN)
 
 
+@pytest.mark.parametrize("which", SETTINGS)
 @pytest.mark.parametrize("name", [name for name in OF_TALIB if name not in AGES])
-def test_values_are_those_of_talib_over_a_long_history(name: str) -> None:
-    start = warm_up(name, {})
+def test_values_are_those_of_talib_over_a_long_history(name: str, which: str) -> None:
+    info = indicator_info(name)
+    parameters = setting(info, which)
+    start = warm_up(name, parameters)
     columns = smooth(start + 3000)
-    ours, theirs = compute(name, columns, {}), talib_indicator(name, columns)
+    complete = {each.name: parameters.get(each.name, each.default) for each in info.parameters}
+    ours = compute(name, columns, parameters)
+    theirs = talib_indicator(name, columns, talib_values(info.parameters, complete))
     assert list(ours) == list(theirs)
     for label, scale in output_scales(name).items():
         unit = UNITS.get(scale, 1.0)
         if scale in PRICES:
             unit = np.nanmax(columns["close"]) ** (2 if "SQUARED" in scale.name else 1)
         elif scale in (Scale.VOLUME, Scale.MONEY, Scale.PRICE_PER_VOLUME):
-            unit = float(np.nanstd(theirs[label]))
+            unit = float(np.nanstd(theirs[label])) or 1.0
         tail = slice(start + 1000, None)
         np.testing.assert_allclose(ours[label][tail] / unit, theirs[label][tail] / unit, rtol=1e-9, atol=1e-9)
 
@@ -155,6 +161,21 @@ def _deviation_from_windows(name: str, columns: Columns, moments: np.ndarray) ->
             expected = batch[label][moment]
             worst = max(worst, abs(values[-1] - expected) / max(1.0, abs(expected)))
     return worst
+
+
+def test_patterns_of_a_coarse_tick_do_not_turn_on_rounding() -> None:
+    """Bodies equal to the mean body are frequent here; a rounded running sum would tip the comparison either way."""
+    rng, size = np.random.default_rng(0), 1500
+    ends = 1 + 0.1 * rng.integers(0, 8, (2, size))
+    reach = 0.1 * rng.integers(0, 3, (2, size))
+    rows = {"open": ends[0], "high": ends.max(0) + reach[0], "low": ends.min(0) - reach[1], "close": ends[1]}
+    columns = {key: np.round(values, 1) for key, values in rows.items()}
+    for name in (info.name for info in catalogue() if info.group == PATTERNS):
+        start = warm_up(name, {})
+        batch = compute(name, columns, {})["integer"]
+        for moment in range(start, size, 3):
+            window = {key: values[moment - start : moment + 1] for key, values in columns.items()}
+            assert compute(name, window, {})["integer"][-1] == batch[moment], (name, moment)
 
 
 @pytest.mark.slow

@@ -8,33 +8,19 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from core.indicators.catalogue import IndicatorInfo, catalogue, compute, indicator_info, scale_free, warm_up
+from core.indicators.catalogue import catalogue, compute, indicator_info, scale_free, warm_up
 from core.indicators.streaming import StreamingIndicator
 from tests.unit.indicators.markets import MARKETS, Columns
+from tests.unit.indicators.settings import SETTINGS, setting
 
 BLOCK = 16_384
 TOLERANCE = 1e-9
 FEATURES = [info.name for info in catalogue() if not info.chart_only]
-SETTINGS = ("default", "lowest", "other")
 
 
 @lru_cache(maxsize=8)
 def market(kind: str, size: int) -> Columns:
     return MARKETS[kind](size)
-
-
-def setting(info: IndicatorInfo, which: str) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for index, parameter in enumerate(info.parameters):
-        if which == "lowest":
-            values[parameter.name] = (index + 3) % len(parameter.choices) if parameter.choices else parameter.low
-        elif which == "other" and parameter.choices:
-            values[parameter.name] = parameter.high
-        elif which == "other" and parameter.whole:
-            values[parameter.name] = parameter.default + 7
-        elif which == "other":
-            values[parameter.name] = 0.7 * parameter.default + 0.3 * min(parameter.high, 10 * parameter.default + 1)
-    return values
 
 
 def requests() -> list[tuple[str, str, str]]:
