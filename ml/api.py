@@ -6,9 +6,11 @@ become JSON through `to_json` / `from_json`; nothing here imports torch, pandas 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.domain.candles import Timeframe
@@ -23,11 +25,21 @@ from ml.feature_spec import (
     warm_up_bars,
 )
 from ml.jsonvalues import Json, JsonValue
+from ml.metric_results import (
+    Calibration,
+    CalibrationPoint,
+    ClassMetrics,
+    Comparison,
+    ForecastMetrics,
+    HorizonMetrics,
+    PointMetrics,
+    RangeMetrics,
+    RegimeMetrics,
+    ReliabilityPoint,
+)
 from ml.results import (
     EpochRecord,
-    ForecastMetrics,
     ModelSummary,
-    PointMetrics,
     TrainingProgress,
     TrainingResult,
     log_training_progress,
@@ -63,6 +75,10 @@ __all__ = [
     "TRAIN_FORECAST_JOB",
     "TREND_FAST",
     "TREND_SLOW",
+    "Calibration",
+    "CalibrationPoint",
+    "ClassMetrics",
+    "Comparison",
     "DataRange",
     "EpochRecord",
     "EvaluationSpec",
@@ -72,10 +88,14 @@ __all__ = [
     "ForecastJob",
     "ForecastMetrics",
     "ForecastSpec",
+    "HorizonMetrics",
     "ModelSpec",
     "ModelSummary",
     "Parameter",
     "PointMetrics",
+    "RangeMetrics",
+    "RegimeMetrics",
+    "ReliabilityPoint",
     "ResourceSpec",
     "SeriesSource",
     "SplitSpec",
@@ -91,10 +111,12 @@ __all__ = [
     "new_run_id",
     "parse_column",
     "spec_from_mapping",
+    "spec_hash",
     "warm_up_bars",
 ]
 
 TRAIN_FORECAST_JOB = "ml.worker.forecast:run"
+TRIALS_FILE = "trials.sqlite"  # in the data folder, beside the folder of runs
 SPEC_FILE = "spec.json"  # in the folder of a run; what `train forecast --resume` continues with
 CHECKPOINT_FILE = "checkpoint.json"  # beside it, once the first epoch has ended
 
@@ -157,7 +179,14 @@ class ForecastJob(JsonValue):
     candles_dir: str
     models_dir: str
     run_dir: str
+    trials_file: str
     resume: bool = False
+
+
+def spec_hash(spec: ForecastSpec) -> str:
+    """Return the identity of what is tried: the specification without seed and resources."""
+    same = replace(spec, training=replace(spec.training, seed=0), resources=ResourceSpec())
+    return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def new_run_id() -> str:
@@ -185,5 +214,6 @@ def forecast_job(
         candles_dir=str(candles_dir),
         models_dir=str(models_dir),
         run_dir=str(runs_dir / run_id),
+        trials_file=str(runs_dir.parent / TRIALS_FILE),
         resume=resume,
     ).to_json()

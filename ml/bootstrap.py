@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features import FloatArray, IntArray
+from ml.arrays import FloatArray, IntArray
 from ml.jsonvalues import JsonValue
 
 STATIONARY = "stationary"

@@ -16,7 +16,8 @@ import numpy as np
 from core.errors import UserError
 from core.indicators import indicators as ind
 from core.indicators.catalogue import ParameterInfo, columns_needed, indicator_info, scale_free, warm_up
-from core.indicators.rolling import FloatArray, rolling_zscore
+from core.indicators.rolling import rolling_zscore
+from ml.arrays import FloatArray
 from ml.feature_columns import FeatureColumn
 from ml.feature_sources import Bars
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.features import BoolArray, FloatArray
+from ml.arrays import BoolArray, FloatArray
 from ml.jsonvalues import JsonValue
 
 GAMMA = 0.005

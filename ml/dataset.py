@@ -18,12 +18,9 @@ from core.data.importer import import_candles
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import STORE_SOURCE, DataRange, ForecastSpec, SplitSpec, minimum_bars
+from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from ml.features import (
-    BoolArray,
     FeaturePipeline,
-    Float32Array,
-    FloatArray,
-    IntArray,
     MarketHistory,
     RobustScaler,
     Scaling,
@@ -61,6 +58,7 @@ class ForecastDataset:
         log_return: targets, log return over each horizon, float64, shape (n, H), 0 where there is none.
         unit: of the network's outputs at each bar, log return, float64, shape (n, H).
         target: `log_return` / `unit`, float32, shape (n, H): what the network learns.
+        next_return: log return to the next bar, shape (n,), 0 where not `has_target`.
         volatility: realised, log return per bar, float64, shape (n,), 1 where not `has_input`.
         train / valid / test: the split.
         scaling: of inputs and targets, fitted on the training part.
@@ -74,6 +72,7 @@ class ForecastDataset:
     log_return: FloatArray
     unit: FloatArray
     target: Float32Array
+    next_return: FloatArray
     volatility: FloatArray
     train: Part
     valid: Part
@@ -160,6 +159,7 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
         log_return=log_return,
         unit=unit,
         target=(log_return / unit).astype(np.float32),
+        next_return=np.where(has_target, np.diff(np.log(frame.close), append=np.log(frame.close[-1])), 0.0),
         volatility=volatility,
         train=train,
         valid=valid,

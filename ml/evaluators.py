@@ -1,198 +1,313 @@
 """Honest figures: a model beside its baselines on the same bars it never saw. Any thread; numpy only.
 
-Everything is computed here from first principles; the tests compare with scikit-learn and scipy.
+`judge_horizon` works on plain arrays, one horizon at a time; `forecast_metrics` puts the horizons together. Everything
+is computed from first principles in `ml.metrics`; the tests compare with scikit-learn, scipy, statsmodels and
+scoringrules.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ml.api import ForecastMetrics, PointMetrics
-from ml.dataset import ForecastDataset, Part
-from ml.features import FloatArray, IntArray
+from ml.api import ForecastSpec
+from ml.arrays import FloatArray, IntArray
+from ml.baselines import BASELINES, BaselineForecast, BaselineInputs, fit_baselines
+from ml.dataset import ForecastDataset
+from ml.inference import Forecasts
+from ml.metric_results import (
+    ClassMetrics,
+    Comparison,
+    ForecastMetrics,
+    HorizonMetrics,
+    RegimeMetrics,
+)
+from ml.metrics.calibration import calibration
+from ml.metrics.classification import class_metrics
+from ml.metrics.comparison import diebold_mariano
+from ml.metrics.point import correlation, hit_rate, icir, point_metrics, skill
+from ml.metrics.quantile import crps_of_quantiles, inside_outer, range_metrics
+from ml.metrics.regimes import RegimeCodes, trend_regimes, volatility_regimes
+from ml.verdict import SIGNIFICANCE, verdict
 
-SIGNIFICANCE = 0.05
-_RIDGE_STRENGTHS = tuple(10.0**power for power in range(-2, 7))
-_Z95 = 1.959963984540054
-
-
-def normal_cdf(z: float) -> float:
-    """Return the standard normal distribution function."""
-    return 0.5 * math.erfc(-z / math.sqrt(2.0))
-
-
-def ranks(values: FloatArray) -> FloatArray:
-    """Return ranks from 1, equal values sharing their mean rank, shape (n,)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean_rank: FloatArray = last - (counts - 1) / 2.0
-    return mean_rank[inverse]
-
-
-def correlation(a: FloatArray, b: FloatArray) -> float | None:
-    """Return Pearson's correlation, or None where one of them is constant."""
-    da, db = a - a.mean(), b - b.mean()
-    scale = math.sqrt(float(da @ da) * float(db @ db))
-    return float(da @ db) / scale if scale > 1e-300 else None
+REFERENCE = "zero"  # the baseline every forecast needs: the price stays, with ranges as wide as volatility was
+PERSISTENCE = "persistence"
+_FEWEST_IN_REGIME = 30
 
 
-def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
-    """Return Spearman's correlation, or None where one of them is constant."""
-    return correlation(ranks(a), ranks(b))
+@dataclass(frozen=True, slots=True, eq=False)
+class HorizonForecast:
+    """What a model says about test rows in time order, and what came.
 
-
-def wilson_interval(share: float, count: float) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a share observed in `count` independent trials."""
-    z2 = _Z95 * _Z95
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return centre - half, centre + half
-
-
-def mean_pinball(quantiles: FloatArray, outcome: FloatArray, levels: Sequence[float]) -> float:
-    """Return the mean pinball loss over all levels; quantiles (n, Q) or (Q,), outcome (n,)."""
-    error = outcome[:, None] - quantiles
-    tau = np.asarray(levels)
-    return float(np.maximum(tau * error, (tau - 1.0) * error).mean())
-
-
-def long_run_variance(values: FloatArray, horizon: int) -> float:
-    """Return the Newey-West variance of the mean's numerator for overlapping forecasts.
-
-    The lag covers the overlap of the horizon and, for clustered volatility, the usual 4 (n / 100)^(2/9).
+    Attributes:
+        horizon: bars ahead.
+        levels: of the quantiles, ascending, the median in the middle.
+        quantiles: log returns over the horizon, ascending within each row, shape (n, Q).
+        outcome: log returns over the horizon, shape (n,).
+        point: forecast of the mean, shape (n,); the median where None.
+        probabilities: of down, flat and up, shape (n, 3), and the class that came, codes 0 to 2, shape (n,).
+        regimes: ways to divide the rows.
+        time_ns: open times of the bars forecast from, ns UTC, shape (n,); only for the IC of calendar blocks.
     """
-    count = len(values)
-    lags = min(count - 1, max(horizon - 1, math.floor(4.0 * (count / 100.0) ** (2.0 / 9.0))))
-    centred = values - values.mean()
-    total = float(centred @ centred) / count
-    for lag in range(1, lags + 1):
-        weight = 1.0 - lag / (lags + 1.0)
-        total += 2.0 * weight * float(centred[lag:] @ centred[:-lag]) / count
-    return max(total, 0.0)
+
+    horizon: int
+    levels: tuple[float, ...]
+    quantiles: FloatArray
+    outcome: FloatArray
+    point: FloatArray | None = None
+    probabilities: FloatArray | None = None
+    classes: IntArray | None = None
+    regimes: tuple[RegimeCodes, ...] = ()
+    time_ns: IntArray | None = None
+
+    @property
+    def centre(self) -> FloatArray:
+        """The point forecast, shape (n,)."""
+        return self.quantiles[:, len(self.levels) // 2] if self.point is None else self.point
 
 
-def edge_p_value(forecast: FloatArray, outcome: FloatArray, horizon: int) -> float:
-    """Return the one-sided p-value that squared errors are smaller than those of the zero forecast.
+def judge_horizon(forecast: HorizonForecast, baselines: Sequence[BaselineForecast], *, seed: int = 0) -> HorizonMetrics:
+    """Judge one horizon of a model beside baselines on the same rows.
 
-    Diebold and Mariano's statistic. An estimated model that knows nothing adds noise and so loses on average, which
-    makes the test conservative: it rarely claims an edge that is not there.
+    Args:
+        forecast: of the model.
+        baselines: must hold `zero` with quantiles.
+        seed: of the draws where the probability integral transform is not determined.
+
+    Raises:
+        ValueError: arrays that do not fit together, or no zero baseline.
     """
-    gain = outcome**2 - (outcome - forecast) ** 2
-    variance = long_run_variance(gain, horizon)
-    if variance <= 0.0:
-        return 1.0
-    return normal_cdf(-float(gain.mean()) / math.sqrt(variance / len(gain)))
-
-
-def point_metrics(name: str, forecast: FloatArray, outcome: FloatArray, horizon: int) -> PointMetrics:
-    """Return the errors of a point forecast; both arrays are log returns over the horizon, shape (n,)."""
-    error = outcome - forecast
-    zero_mae = float(np.abs(outcome).mean())
-    zero_mse = float((outcome**2).mean())
-    signed = (forecast != 0.0) & (outcome != 0.0)
-    hits = float(np.mean(np.sign(forecast[signed]) == np.sign(outcome[signed]))) if signed.any() else None
-    interval: tuple[float | None, float | None] = (None, None)
-    if hits is not None:
-        interval = wilson_interval(hits, max(1.0, np.count_nonzero(signed) / horizon))
-    return PointMetrics(
-        name=name,
-        mae=float(np.abs(error).mean()),
-        rmse=math.sqrt(float((error**2).mean())),
-        skill=1.0 - float(np.abs(error).mean()) / zero_mae if zero_mae else 0.0,
-        r2=1.0 - float((error**2).mean()) / zero_mse if zero_mse else 0.0,
-        ic=correlation(forecast, outcome),
-        rank_ic=rank_correlation(forecast, outcome),
-        hit_rate=hits,
-        hit_low=interval[0],
-        hit_high=interval[1],
+    _check(forecast, baselines)
+    outcome, horizon, levels = forecast.outcome, forecast.horizon, forecast.levels
+    by_name = {baseline.name: baseline for baseline in baselines}
+    persistence = by_name[PERSISTENCE].point if PERSISTENCE in by_name else None
+    model = point_metrics("model", forecast.centre, outcome, horizon, persistence=persistence)
+    points = tuple(
+        point_metrics(row.name, row.point, outcome, horizon, persistence=persistence)
+        for row in baselines
+        if row.point is not None
+    )
+    ranges = range_metrics("model", forecast.quantiles, outcome, levels)
+    baseline_ranges = tuple(
+        range_metrics(row.name, row.quantiles, outcome, levels) for row in baselines if row.quantiles is not None
+    )
+    comparisons = _comparisons(forecast, baselines)
+    naive = [c.p_better for c in comparisons if c.loss == "squared" and c.baseline in (REFERENCE, PERSISTENCE)]
+    p_value = max(naive)
+    (range_test,) = (c for c in comparisons if c.loss == "crps" and c.baseline == REFERENCE)
+    ic_ratio, block = icir(forecast.centre, outcome, forecast.time_ns)
+    return HorizonMetrics(
+        horizon=horizon,
+        targets=len(outcome),
+        effective_targets=len(outcome) // horizon,
+        model=model,
+        baselines=points,
+        ranges=ranges,
+        baseline_ranges=baseline_ranges,
+        crps_skill=skill(ranges.crps, next(row.crps for row in baseline_ranges if row.name == REFERENCE)),
+        comparisons=comparisons,
+        calibration=calibration(forecast.quantiles, outcome, levels, horizon, np.random.default_rng(seed)),
+        edge_p_value=p_value,
+        edge=p_value < SIGNIFICANCE and model.r2 > 0.0 and (model.ic or 0.0) > 0.0,
+        range_edge=range_test.gain > 0.0 and range_test.p_better < SIGNIFICANCE,
+        icir=ic_ratio,
+        icir_block=block,
+        classes=_model_classes(forecast),
+        baseline_classes=_baseline_classes(forecast, baselines),
+        regimes=_regimes(forecast, by_name[REFERENCE]),
     )
 
 
-def ridge_forecast(data: ForecastDataset, rows: IntArray) -> FloatArray:
-    """Fit a ridge regression on the training part and forecast `rows`.
+def forecast_metrics(horizons: Sequence[HorizonMetrics], *, forecast_std: float, target_std: float) -> ForecastMetrics:
+    """Put the judged horizons together; the first one is the main one.
 
-    The strength is chosen on the validation part; inputs are the model's own scaled features of one bar.
-
-    Returns:
-        Log returns over the horizon, shape (len(rows),).
+    Args:
+        horizons: from `judge_horizon`, at least one.
+        forecast_std: standard deviation of the first horizon's point forecasts of the validation part.
+        target_std: standard deviation of its training targets.
     """
-    x, y = _design(data, data.train)
-    x_valid, y_valid = _design(data, data.valid)
-    gram, moment = x.T @ x, x.T @ y
-    best: FloatArray = np.zeros(x.shape[1])
-    best_error = math.inf
-    for strength in _RIDGE_STRENGTHS:
-        penalty = np.full(x.shape[1], strength)
-        penalty[0] = 0.0  # the intercept is free
-        weights = np.asarray(np.linalg.solve(gram + np.diag(penalty + 1e-9), moment), np.float64)
-        error = float(((y_valid - x_valid @ weights) ** 2).mean())
-        if error < best_error:
-            best, best_error = weights, error
-    forecast: FloatArray = _with_intercept(data.inputs[rows].astype(np.float64)) @ best
-    return forecast
+    main = horizons[0]
+    reference = next(row for row in main.baseline_ranges if row.name == REFERENCE)
+    return ForecastMetrics(
+        targets=main.targets,
+        effective_targets=main.effective_targets,
+        model=main.model,
+        baselines=main.baselines,
+        pinball=main.ranges.pinball,
+        pinball_baseline=reference.pinball,
+        coverage=main.ranges.coverage,
+        nominal_coverage=main.ranges.nominal_coverage,
+        edge_p_value=main.edge_p_value,
+        edge=main.edge,
+        forecast_std=forecast_std,
+        target_std=target_std,
+        verdict=verdict(main),
+        crps=main.ranges.crps,
+        crps_baseline=reference.crps,
+        crps_skill=main.crps_skill,
+        horizons=tuple(horizons),
+    )
 
 
-def _design(data: ForecastDataset, part: Part) -> tuple[FloatArray, FloatArray]:
-    rows = data.rows(part)
-    return _with_intercept(data.inputs[rows].astype(np.float64)), data.log_return[rows, 0]
+def baseline_inputs(
+    data: ForecastDataset, rows: IntArray, spec: ForecastSpec, column: int, threads: int = 1
+) -> BaselineInputs:
+    """Return what the baselines of test rows need from a dataset.
 
-
-def _with_intercept(x: FloatArray) -> FloatArray:
-    return np.column_stack([np.ones(len(x)), x])
-
-
-def evaluate_forecast(
-    data: ForecastDataset,
-    rows: IntArray,
-    quantiles: FloatArray,
-    levels: tuple[float, ...],
-    valid_medians: FloatArray,
-) -> ForecastMetrics:
-    """Judge quantile forecasts of test rows beside the baselines on the same rows.
+    The last return of a bar is the target of the bar one horizon earlier; it counts as 0 across a gap.
 
     Args:
         data: the dataset.
-        rows: test rows that were forecast, shape (n,).
-        quantiles: log returns over the horizon, shape (n, Q).
-        levels: of the quantiles, the median in the middle.
-        valid_medians: forecasts of validation rows, for the unit of the z-score, shape (m,).
+        rows: test rows, shape (n,).
+        spec: of the run.
+        column: which of the horizons.
+        threads: for scikit-learn.
     """
-    outcome = data.log_return[rows, 0]
-    median = quantiles[:, len(levels) // 2]
-    model = point_metrics("model", median, outcome, data.horizons[0])
-    persistence = point_metrics("persistence", np.zeros(len(rows)), outcome, data.horizons[0])
-    ridge = point_metrics("ridge", ridge_forecast(data, rows), outcome, data.horizons[0])
-    train_quantiles = np.quantile(data.log_return[data.rows(data.train), 0], levels)
-    p_value = edge_p_value(median, outcome, data.horizons[0])
-    edge = p_value < SIGNIFICANCE and model.r2 > 0.0 and (model.ic or 0.0) > 0.0
-    inside = (outcome >= quantiles[:, 0]) & (outcome <= quantiles[:, -1])
-    return ForecastMetrics(
-        targets=len(rows),
-        effective_targets=len(rows) // data.horizons[0],
-        model=model,
-        baselines=(persistence, ridge),
-        pinball=mean_pinball(quantiles, outcome, levels),
-        pinball_baseline=mean_pinball(train_quantiles, outcome, levels),
-        coverage=float(inside.mean()),
-        nominal_coverage=levels[-1] - levels[0],
-        edge_p_value=p_value,
-        edge=edge,
-        forecast_std=float(valid_medians.std()),
-        target_std=float(data.log_return[data.rows(data.train), 0].std()),
-        verdict=verdict(model, ridge, len(rows), p_value, edge=edge),
+    train, valid = data.rows(data.train), data.rows(data.valid)
+    outcome, unit, horizon = data.log_return[:, column], data.unit[:, column], data.horizons[column]
+    last = np.concatenate([np.zeros(horizon), outcome[:-horizon]])
+    classes = class_codes(data, spec, column) if spec.model.head == "classes" else None
+    return BaselineInputs(
+        x_train=data.inputs[train],
+        y_train=outcome[train],
+        unit_train=unit[train],
+        last_train=last[train],
+        x_valid=data.inputs[valid],
+        y_valid=outcome[valid],
+        unit_valid=unit[valid],
+        x_test=data.inputs[rows],
+        unit_test=unit[rows],
+        last_test=last[rows],
+        levels=spec.model.quantile_levels,
+        seed=spec.training.seed,
+        classes_train=None if classes is None else classes[train],
+        classes_valid=None if classes is None else classes[valid],
+        threads=threads,
     )
 
 
-def verdict(model: PointMetrics, ridge: PointMetrics, targets: int, p_value: float, *, edge: bool) -> str:
-    """Return one sentence that does not promise more than the figures."""
-    figures = f"R² {model.r2:+.2%} on {targets:,} unseen bars, p = {p_value:.3f}"
-    if p_value < 0.001:
-        figures = f"R² {model.r2:+.2%} on {targets:,} unseen bars, p < 0.001"
-    if not edge:
-        return f"No evidence of an edge over persistence ({figures})."
-    if ridge.r2 >= model.r2:
-        return f"Evidence of an edge over persistence before costs ({figures}); a ridge regression does as well."
-    return f"Evidence of an edge over persistence before costs ({figures})."
+def class_codes(data: ForecastDataset, spec: ForecastSpec, column: int) -> IntArray:
+    """Return what came at each bar: 0, 1 or 2 for down, flat or up over a horizon, shape (n,)."""
+    target, band = data.target[:, column], spec.model.flat_band
+    codes: IntArray = (target > -band).astype(np.int64) + (target > band)
+    return codes
+
+
+def judge_forecasts(
+    data: ForecastDataset, spec: ForecastSpec, time_ns: IntArray, rows: IntArray, forecasts: Forecasts, threads: int = 1
+) -> tuple[HorizonMetrics, ...]:
+    """Judge the forecasts of test rows at every horizon beside the baselines on the same rows.
+
+    Args:
+        data: the dataset.
+        spec: of the run.
+        time_ns: open times of all bars.
+        rows: test rows that were forecast, shape (n,).
+        forecasts: log returns over the horizons.
+        threads: for scikit-learn.
+    """
+    names = [name for name in BASELINES if spec.evaluation.boosting or name != "boosting"]
+    judged = []
+    for column, horizon in enumerate(data.horizons):
+        inputs = baseline_inputs(data, rows, spec, column, threads)
+        chances = forecasts.probabilities
+        forecast = HorizonForecast(
+            horizon=horizon,
+            levels=spec.model.quantile_levels,
+            quantiles=forecasts.quantiles[:, column],
+            outcome=data.log_return[rows, column],
+            probabilities=None if chances is None else chances[:, column],
+            classes=None if chances is None else class_codes(data, spec, column)[rows],
+            regimes=(volatility_regimes(inputs.unit_train, inputs.unit_test), trend_regimes(inputs.last_test)),
+            time_ns=time_ns[rows],
+        )
+        judged.append(judge_horizon(forecast, fit_baselines(inputs, names), seed=spec.training.seed))
+    return tuple(judged)
+
+
+def _check(forecast: HorizonForecast, baselines: Sequence[BaselineForecast]) -> None:
+    size, count = len(forecast.outcome), len(forecast.levels)
+    if forecast.quantiles.shape != (size, count):
+        raise ValueError(f"quantiles of shape {forecast.quantiles.shape} for {size} outcomes and {count} levels")
+    if not (np.isfinite(forecast.quantiles).all() and np.isfinite(forecast.outcome).all()):
+        raise ValueError("quantiles and outcomes must be finite")
+    if (np.diff(forecast.quantiles, axis=1) < 0.0).any():
+        raise ValueError("quantiles must not cross")
+    if (forecast.probabilities is None) != (forecast.classes is None):
+        raise ValueError("probabilities and classes belong together")
+    if not any(row.name == REFERENCE and row.point is not None and row.quantiles is not None for row in baselines):
+        raise ValueError(f"the baseline {REFERENCE} with quantiles is missing")
+    for row in baselines:
+        for values, shape in ((row.point, (size,)), (row.quantiles, (size, count)), (row.probabilities, (size, 3))):
+            if values is not None and values.shape != shape:
+                raise ValueError(f"baseline {row.name}: shape {values.shape} instead of {shape}")
+
+
+def _comparisons(forecast: HorizonForecast, baselines: Sequence[BaselineForecast]) -> tuple[Comparison, ...]:
+    """Test the model against every baseline, by squared error and by CRPS."""
+    outcome, levels = forecast.outcome, forecast.levels
+    squared = (outcome - forecast.centre) ** 2
+    crps = crps_of_quantiles(forecast.quantiles, outcome, levels)
+    results = []
+    for row in baselines:
+        if row.point is not None:
+            results.append(_compare(row.name, "squared", squared, (outcome - row.point) ** 2, forecast.horizon))
+        if row.quantiles is not None:
+            other = crps_of_quantiles(row.quantiles, outcome, levels)
+            results.append(_compare(row.name, "crps", crps, other, forecast.horizon))
+    return tuple(results)
+
+
+def _compare(baseline: str, loss: str, model: FloatArray, other: FloatArray, horizon: int) -> Comparison:
+    test = diebold_mariano(model, other, horizon)
+    return Comparison(baseline, loss, -test.mean_difference, -test.statistic, test.p_value, test.p_a_better)
+
+
+def _model_classes(forecast: HorizonForecast) -> ClassMetrics | None:
+    if forecast.probabilities is None or forecast.classes is None:
+        return None
+    return class_metrics("model", forecast.probabilities, forecast.classes)
+
+
+def _baseline_classes(forecast: HorizonForecast, baselines: Sequence[BaselineForecast]) -> tuple[ClassMetrics, ...]:
+    if forecast.classes is None:
+        return ()
+    return tuple(
+        class_metrics(row.name, row.probabilities, forecast.classes)
+        for row in baselines
+        if row.probabilities is not None
+    )
+
+
+def _regimes(forecast: HorizonForecast, reference: BaselineForecast) -> tuple[RegimeMetrics, ...]:
+    """Judge the model in every regime that holds enough forecasts."""
+    assert reference.quantiles is not None
+    point, outcome = forecast.centre, forecast.outcome
+    crps = crps_of_quantiles(forecast.quantiles, outcome, forecast.levels)
+    other = crps_of_quantiles(reference.quantiles, outcome, forecast.levels)
+    inside = inside_outer(forecast.quantiles, outcome)
+    rows = []
+    for regimes in forecast.regimes:
+        for code, name in enumerate(regimes.names):
+            at = np.flatnonzero(regimes.codes == code)
+            if len(at) < _FEWEST_IN_REGIME:
+                continue
+            error, actual = outcome[at] - point[at], outcome[at]
+            rows.append(
+                RegimeMetrics(
+                    grouping=regimes.grouping,
+                    regime=name,
+                    targets=len(at),
+                    mae=float(np.abs(error).mean()),
+                    skill=skill(float(np.abs(error).mean()), float(np.abs(actual).mean())),
+                    r2=skill(float((error**2).mean()), float((actual**2).mean())),
+                    ic=correlation(point[at], actual),
+                    hit_rate=hit_rate(point[at], actual)[0],
+                    crps=float(crps[at].mean()),
+                    crps_skill=skill(float(crps[at].mean()), float(other[at].mean())),
+                    coverage=float(inside[at].mean()),
+                )
+            )
+    return tuple(rows)

@@ -18,12 +18,10 @@ from core.domain.candles import Timeframe
 from core.errors import UserError
 from core.indicators import indicators as ind
 from core.indicators.rolling import rolling_zscore
+from ml.arrays import BoolArray, FloatArray, IntArray
 from ml.column_kinds import VOLATILITY_FLOOR, BarKind, BoundColumn, Outputs, SeriesKind, realised
 from ml.feature_sources import (
     Bars,
-    BoolArray,
-    FloatArray,
-    IntArray,
     MarketHistory,
     aggregate_bars,
     bars_since_gap,

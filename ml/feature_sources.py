@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.clock import NS_PER_S, from_datetime
 from core.data.arrow import to_numpy
@@ -20,10 +19,7 @@ from core.data.frame import CandleFrame
 from core.data.importer import read_floats, read_table
 from core.domain.candles import Timeframe
 from core.errors import UserError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from ml.arrays import BoolArray, FloatArray, IntArray
 
 PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
 _KNOWN_NAMES = ("known_at", "date")

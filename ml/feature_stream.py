@@ -11,8 +11,9 @@ from collections import deque
 import numpy as np
 
 from core.domain.candles import Candle, Timeframe
+from ml.arrays import FloatArray
 from ml.feature_pipeline import FeaturePipeline, PlacedColumn, SourceKey, fill_group
-from ml.feature_sources import PRICE_COLUMNS, BarColumns, FloatArray
+from ml.feature_sources import PRICE_COLUMNS, BarColumns
 
 _Prices = tuple[float, float, float, float, float]  # as `PRICE_COLUMNS`
 

@@ -1,4 +1,4 @@
-"""Named, versioned feature sets: candles in, scale-free causal numbers out. Any thread; numpy only.
+"""Named, versioned feature sets: candles in, scale-free causal numbers out. Any thread; no torch, no pandas.
 
 One function serves training, backtest and live trading: the batch computes it over the whole history, the stream over
 a buffer just long enough, and both give the same numbers because every indicator has a finite window. Rows whose
@@ -12,35 +12,18 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import FeatureSpec
-from ml.feature_pipeline import FeaturePipeline, FeatureRows
-from ml.feature_sources import (
-    BarColumns,
-    Bars,
-    BoolArray,
-    FloatArray,
-    IntArray,
-    MarketHistory,
-    PointSeries,
-    bars_since_gap,
-    load_point_series,
-)
+from ml.arrays import Float32Array, FloatArray
+from ml.feature_pipeline import FeaturePipeline
+from ml.feature_sources import MarketHistory, PointSeries, bars_since_gap, load_point_series
 from ml.feature_stream import StreamingFeatures
 from ml.jsonvalues import JsonValue
 
 __all__ = [
-    "BarColumns",
-    "Bars",
-    "BoolArray",
     "FeaturePipeline",
-    "FeatureRows",
-    "Float32Array",
-    "FloatArray",
-    "IntArray",
     "MarketHistory",
     "PointSeries",
     "RobustScaler",
@@ -52,8 +35,6 @@ __all__ = [
     "pipeline_for",
     "row_hash",
 ]
-
-Float32Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,17 +169,16 @@ def choose_precision(device: DeviceReport, hidden_size: int, resources: Resource
 def apply_precision(precision: Precision, hidden_size: int) -> None:
     """Switch TF32 for matrix products and recurrent layers on an NVIDIA GPU; elsewhere the switches do nothing.
 
-    Torch itself lets cuDNN's recurrent layers use TF32 from the start: float32 has to be asked for. Once these switches
-    are set, torch refuses to read their older names (`allow_tf32`).
+    Torch itself lets cuDNN's recurrent layers use TF32 from the start: float32 has to be asked for. The newer names of
+    these switches (`fp32_precision`) leave the older ones (`allow_tf32`) unreadable, and the ONNX export reads them.
 
     Args:
         precision: the chosen one; beside bf16, products that stay float32 use TF32 where that pays.
         hidden_size: of the network.
     """
     tf32 = precision.name == "tf32" or (precision.name == "bf16" and hidden_size >= _TF32_UNITS)
-    mode = "tf32" if tf32 else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = mode
-    torch.backends.cudnn.rnn.fp32_precision = mode  # type: ignore[attr-defined]  # torch puts an object over the module
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def memory_reader(device: torch.device) -> Callable[[], TorchMemory] | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from ml.api import ModelSpec
-from ml.features import FloatArray
+from ml.arrays import FloatArray
 
 _SMALLEST_GAP = 1e-3  # between neighbouring quantiles, and for a scale, at the start
 _SMALLEST_DOF = 2.1  # below 2 the variance is infinite

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,8 +18,9 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.strategies.predictor import Predictor
+from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.dataset import ForecastDataset, contiguous_stretches
-from ml.features import Float32Array, FloatArray, IntArray, StreamingFeatures, bars_since_gap, pipeline_for, row_hash
+from ml.features import StreamingFeatures, bars_since_gap, pipeline_for, row_hash
 from ml.model_storage import StoredModel, load_model
 
 _SMALLEST_STD = 1e-12
@@ -86,11 +87,25 @@ class OnnxForecaster:
         results = self._session.run(self._outputs, given)
         forecasts = 2 if self._has_probabilities else 1
         chances = results[1][0].astype(np.float64) if self._has_probabilities else None
-        return Forecasts(results[0][0].astype(np.float64), chances), tuple(results[forecasts:])
+        # Rounding in the mean of several networks must not let neighbours cross.
+        quantiles = np.maximum.accumulate(results[0][0].astype(np.float64), axis=-1)
+        return Forecasts(quantiles, chances), tuple(results[forecasts:])
+
+
+class SequenceForecaster(Protocol):
+    """What can forecast contiguous bars with a carried state."""
+
+    def initial_state(self) -> RecurrentState:
+        """Return the zero state."""
+        ...
+
+    def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Forecasts, RecurrentState]:
+        """Forecast contiguous bars, as `OnnxForecaster.run` does."""
+        ...
 
 
 def forecast_rows(
-    forecaster: OnnxForecaster, data: ForecastDataset, start: int, stop: int, burn_in: int
+    forecaster: SequenceForecaster, data: ForecastDataset, start: int, stop: int, burn_in: int
 ) -> tuple[IntArray, Forecasts]:
     """Forecast rows of a dataset as live trading would: state carried, started anew after each gap.
 

@@ -21,15 +21,18 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml.api import EpochRecord, ForecastSpec, TrainingProgress
+from ml.arrays import IntArray
 from ml.checkpoint import TrainingState, load_checkpoint, load_member, save_checkpoint, save_member
+from ml.compute import Compute
 from ml.dataset import ForecastDataset, Part, Segments, make_segments
-from ml.features import IntArray
-from ml.gpu_utils import DeviceChoice, choose_device
+from ml.gpu_utils import DeviceChoice, Precision
 from ml.recurrent import EnsembleForecaster, RecurrentForecaster, learning_rate, mean_pinball, weighted_mean
+from ml.telemetry import require_disk
 
 _PROGRESS_SECONDS = 0.25
 _EVALUATION_LENGTH = 512
 _EVALUATION_BATCH = 64
+_CHECKPOINT_SHARE = 4  # of the weights: newest, best, and two moments of the optimiser
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,13 +43,14 @@ class TrainedForecaster:
         network: all seeds as one, each with its best weights, in evaluation mode, on the CPU.
         states: how the training of each seed went.
         stopped_early: whether patience ended the first seed's training.
-        device: what computed.
+        device / precision: what computed, and how.
     """
 
     network: EnsembleForecaster
     states: tuple[TrainingState, ...]
     stopped_early: bool
     device: DeviceChoice
+    precision: Precision
 
     @property
     def members(self) -> tuple[RecurrentForecaster, ...]:
@@ -121,24 +125,28 @@ def train_lstm_model(
         JobStopped: `should_stop` returned true; finished seeds and the last finished epoch stay.
         UserError: the loss diverged, the GPU cannot be used, or the checkpoint does not fit.
     """
-    device = choose_device(spec.resources, spec.model.hidden_size)
+    compute = Compute.prepare(spec, run_dir)
     identity = fingerprint(data, spec)
     hooks = RunHooks(on_progress, should_stop, clock)
     progress = TrainingProgress(
-        run_id, "training", epochs=spec.training.epochs, device=device.title, seeds=spec.evaluation.seeds
+        run_id, "training", epochs=spec.training.epochs, device=compute.choice.title, seeds=spec.evaluation.seeds
     )
     members, states = [], []
-    for index in range(spec.evaluation.seeds):
-        seed = spec.training.seed + index
-        trainer = _Trainer(data, spec, seed, device, run_dir, identity, hooks, replace(progress, seed_index=index))
-        member, state = trainer.run(resume)
-        members.append(member)
-        states.append(state)
+    try:
+        for index in range(spec.evaluation.seeds):
+            seed = spec.training.seed + index
+            trainer = _Trainer(data, spec, seed, compute, run_dir, identity, hooks, replace(progress, seed_index=index))
+            member, state = trainer.run(resume)
+            members.append(member)
+            states.append(state)
+    finally:
+        compute.monitor.close()
     return TrainedForecaster(
         network=EnsembleForecaster(members).eval(),
         states=tuple(states),
         stopped_early=len(states[0].history) < spec.training.epochs,
-        device=device,
+        device=compute.choice,
+        precision=compute.precision,
     )
 
 
@@ -150,19 +158,20 @@ class _Trainer:
         data: ForecastDataset,
         spec: ForecastSpec,
         seed: int,
-        choice: DeviceChoice,
+        compute: Compute,
         run_dir: Path,
         identity: str,
         hooks: RunHooks,
         progress: TrainingProgress,
     ) -> None:
         self._data, self._spec, self._run_dir = data, spec, run_dir
-        self._hooks, self._progress = hooks, progress
-        device = torch.device(choice.name)
+        self._hooks, self._progress, self._compute = hooks, progress, compute
+        device = compute.device
         torch.manual_seed(seed)
         self._network = RecurrentForecaster(data.inputs.shape[1], spec.model)
         self._network.start_from(data.target[data.rows(data.train)].astype(np.float64))
         self._network.to(device)
+        self._network.flatten()
         self._optimizer = _optimizer(self._network, spec)
         self._tensors = _Tensors(
             torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.target).to(device), device
@@ -183,6 +192,9 @@ class _Trainer:
             found = load_checkpoint(
                 self._run_dir, self._state.fingerprint, self._state.seed, self._network, self._optimizer
             )
+        size = sum(value.nbytes for value in self._network.state_dict().values())
+        require_disk(self._run_dir, _CHECKPOINT_SHARE * size)
+        self._fit_micro_batch()
         if found is not None:
             self._state, self._best = found
         else:
@@ -213,7 +225,8 @@ class _Trainer:
             self._data, self._data.train, length=spec.segment_length, burn_in=spec.burn_in, offset=offset
         )
         order = rng.permutation(len(segments.rows))
-        batches = [order[i : i + spec.batch_segments] for i in range(0, len(order), spec.batch_segments)]
+        size = self._compute.batch_segments
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
         train_loss, seen = self._fit(epoch, segments, batches, started)
         fitted = self._hooks.clock() - started
         valid_loss, crps = self._validation_loss()
@@ -241,13 +254,14 @@ class _Trainer:
             rate = learning_rate(spec.schedule, (epoch - 1 + number / len(batches)) / spec.epochs, spec.learning_rate)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            counted = float(segments.weight[batch].sum())
-            loss = self._loss(segments, batch)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks the types
+            weights = segments.weight[batch].sum(axis=1, dtype=np.float64)
+            counted = float(weights.sum())
+            loss = self._compute.micro.backward(
+                batch, weights, lambda part: self._loss(segments, part), self._zero_grad
+            )
             nn.utils.clip_grad_norm_(self._network.parameters(), spec.clip_norm)
             self._optimizer.step()
-            total += loss.detach() * counted
+            total += loss * counted
             seen += counted
             self._show(epoch, (number + 1) / len(batches), rate, seen, started)
         mean = float(total) / seen
@@ -255,9 +269,26 @@ class _Trainer:
             raise UserError(f"The loss diverged in epoch {epoch}.", "Use a lower learning rate.")
         return mean, seen
 
+    def _zero_grad(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
     def _loss(self, segments: Segments, batch: IntArray) -> Tensor:
-        raw, target, weight = self._forward(segments, batch)
-        return weighted_mean(self._network.head.loss(raw, target), weight)
+        with self._compute.precision.autocast(self._compute.device):
+            raw, target, weight = self._forward(segments, batch)
+        return weighted_mean(self._network.head.loss(raw.float(), target), weight)
+
+    def _fit_micro_batch(self) -> None:
+        """On a GPU, find how many segments at once are fastest; leaves weights and gradients as they were."""
+        spec = self._spec.training
+        segments = make_segments(self._data, self._data.train, length=spec.segment_length, burn_in=spec.burn_in)
+
+        def run(rows: int) -> None:
+            self._loss(segments, np.arange(rows) % len(segments.rows)).backward()  # type: ignore[no-untyped-call]
+            self._zero_grad()
+
+        if self._progress.seed_index == 0:
+            self._network.train()
+            self._compute.fit(run, self._spec, self._hooks.should_stop)
 
     def _forward(self, segments: Segments, batch: IntArray) -> tuple[Tensor, Tensor, Tensor]:
         tensors = self._tensors
@@ -280,11 +311,14 @@ class _Trainer:
                 if self._hooks.should_stop():
                     raise JobStopped
                 batch = np.arange(start, min(start + _EVALUATION_BATCH, len(segments.rows)))
-                counted = float(segments.weight[batch].sum())
-                raw, target, weight = self._forward(segments, batch)
-                loss += float(weighted_mean(head.loss(raw, target), weight)) * counted
-                crps += 2.0 * float(mean_pinball(head.quantiles(raw), target, weight, head.levels)) * counted
-                seen += counted
+                for part in np.array_split(batch, -(-len(batch) // self._compute.micro.rows)):
+                    counted = float(segments.weight[part].sum())
+                    if not counted:
+                        continue
+                    raw, target, weight = self._forward(segments, part)
+                    loss += float(weighted_mean(head.loss(raw, target), weight)) * counted
+                    crps += 2.0 * float(mean_pinball(head.quantiles(raw), target, weight, head.levels)) * counted
+                    seen += counted
         return loss / seen, crps / seen
 
     def _finish_epoch(self, record: EpochRecord, seen: float) -> None:
@@ -309,7 +343,7 @@ class _Trainer:
             targets_per_s=record.targets_per_s,
             eta_s=self._seconds_left(record.epoch, record.seconds),
         )
-        self._hooks.on_progress(self._progress)
+        self._hooks.on_progress(self._compute.watched(self._progress))
 
     def _seconds_left(self, epochs_done: float, seconds_per_epoch: float) -> float:
         """Return the time to the end if every epoch of every seed is used."""
@@ -326,7 +360,7 @@ class _Trainer:
         took = now - started
         left = self._seconds_left(epoch - 1 + share, took / share)
         self._progress = replace(self._progress, targets_per_s=seen / max(took, 1e-9), eta_s=left)
-        self._hooks.on_progress(self._progress)
+        self._hooks.on_progress(self._compute.watched(self._progress))
 
 
 def evaluation_segments(data: ForecastDataset, part: Part, spec: ForecastSpec) -> Segments:

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ml.features import BoolArray, FloatArray
+from ml.arrays import BoolArray, FloatArray
 from ml.jsonvalues import JsonValue
 
 BLOCKS = 16

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ml.api import ModelSpec
-from ml.features import FloatArray
+from ml.arrays import FloatArray
 from ml.heads import HEAD_TYPES, Head
 
 STATE_NAMES = {"lstm": ("h", "c"), "gru": ("h",)}
@@ -92,6 +92,12 @@ class RecurrentForecaster(nn.Module):
         """Return the zero state for `batch` sequences."""
         shape = (self.state_layers, batch, self.spec.hidden_size)
         return tuple(torch.zeros(shape, device=device) for _ in STATE_NAMES[self.spec.kind])
+
+    def flatten(self) -> None:
+        """Lay each layer's weights in one piece, as cuDNN wants them; called after moving to a device."""
+        for layer in self.layers:
+            if isinstance(layer, nn.RNNBase):
+                layer.flatten_parameters()
 
     def settle(self) -> None:
         """Bring constants of the head up to date."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ml.jsonvalues import JsonValue
+from ml.metric_results import ForecastMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,62 +67,6 @@ def log_training_progress(progress: TrainingProgress) -> str:
     if progress.eta_s is not None:
         parts.append(f"{progress.eta_s:.0f} s left")
     return " · ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class PointMetrics(JsonValue):
-    """Errors of one forecaster on the test part; returns are log returns over the horizon.
-
-    Attributes:
-        name: "model", "persistence", "ridge" …
-        mae / rmse: log return.
-        skill: 1 − MAE / MAE of persistence.
-        r2: out-of-sample R² against the zero forecast.
-        ic / rank_ic: Pearson and Spearman correlation of forecast and outcome; None where a forecast is constant.
-        hit_rate: share of right signs, hit_low / hit_high its 95 % interval; None where the forecast is zero.
-    """
-
-    name: str
-    mae: float
-    rmse: float
-    skill: float
-    r2: float
-    ic: float | None = None
-    rank_ic: float | None = None
-    hit_rate: float | None = None
-    hit_low: float | None = None
-    hit_high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastMetrics(JsonValue):
-    """Honest figures of a model on bars it never saw.
-
-    Attributes:
-        targets: test targets; effective_targets: how many count as independent given overlapping horizons.
-        model / baselines: point errors of the median forecast and of the yardsticks on the same bars.
-        pinball: mean pinball loss of the quantiles; pinball_baseline: that of the training quantiles held constant.
-        coverage / nominal_coverage: share of outcomes inside the outer quantiles, and what it should be.
-        edge_p_value: one-sided p-value that squared errors are smaller than those of persistence.
-        edge: whether there is evidence of an edge over persistence.
-        forecast_std: standard deviation of the validation medians; the unit of `Forecast.z_score`.
-        target_std: standard deviation of the training targets.
-        verdict: one sentence for a person.
-    """
-
-    targets: int
-    effective_targets: int
-    model: PointMetrics
-    baselines: tuple[PointMetrics, ...]
-    pinball: float
-    pinball_baseline: float
-    coverage: float
-    nominal_coverage: float
-    edge_p_value: float
-    edge: bool
-    forecast_std: float
-    target_std: float
-    verdict: str
 
 
 @dataclass(frozen=True, slots=True)

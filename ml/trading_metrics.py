@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.domain.candles import Timeframe
+from ml.arrays import FloatArray
 from ml.bootstrap import BootstrapInterval, bootstrap_interval, sharpe
-from ml.features import FloatArray
 from ml.jsonvalues import JsonValue
 from ml.overfitting import normal_quantile
 

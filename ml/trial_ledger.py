@@ -22,7 +22,7 @@ import numpy as np
 
 from core.data.atomic_file import exclusive_lock
 from core.errors import UserError
-from ml.features import FloatArray
+from ml.arrays import FloatArray
 from ml.jsonvalues import JsonValue
 
 TRAINING = "training"

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import UserError
+from ml.arrays import IntArray
 from ml.checks import in_range, one_of, require
-from ml.features import IntArray
 from ml.jsonvalues import JsonValue
 
 EXPANDING = "expanding"

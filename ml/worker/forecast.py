@@ -9,19 +9,25 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
+import torch
 
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
+from core.data.frame import CandleFrame
 from core.jobs import JobChannel, JobStopped, Json
-from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult
-from ml.dataset import ForecastDataset, Part, build_dataset, load_history
-from ml.evaluators import evaluate_forecast
-from ml.features import FloatArray, IntArray, MarketHistory
-from ml.inference import OnnxForecaster, forecast_rows
+from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
+from ml.arrays import Float32Array
+from ml.dataset import ForecastDataset, build_dataset, load_history
+from ml.features import MarketHistory
+from ml.inference import Forecasts, OnnxForecaster, RecurrentState
+from ml.judge import SeedForecaster, count_trials, judge
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
-from ml.model_storage import PackageContent, history_lineage, save_model
+from ml.model_storage import PackageContent, data_lineage, history_lineage, save_model
 from ml.onnx_export import export_onnx
+from ml.recurrent import RecurrentForecaster
+from ml.trial_ledger import TrialLedger
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -59,7 +65,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
     _phase(job, channel, "exporting", trained)
     onnx = export_onnx(trained.network)
     _phase(job, channel, "testing", trained)
-    metrics = _judge(data, job, onnx)
+    metrics = _judge(data, job, history.frame, trained, onnx, channel)
     channel.log("INFO", metrics.verdict)
     model_id = save_model(Path(job.models_dir), _package(job, history, data, trained, onnx, metrics), SystemClock())
     _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
@@ -106,20 +112,59 @@ def _report(channel: JobChannel, progress: TrainingProgress) -> None:
     channel.progress(progress.to_json())
 
 
-def _judge(data: ForecastDataset, job: ForecastJob, onnx: bytes) -> ForecastMetrics:
+class _Member:
+    """The network of one seed, run as the exported one is."""
+
+    def __init__(self, network: RecurrentForecaster) -> None:
+        self._network = network
+
+    def initial_state(self) -> RecurrentState:
+        """Return the zero state."""
+        return tuple(part.numpy() for part in self._network.initial_state(1, torch.device("cpu")))
+
+    def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Forecasts, RecurrentState]:
+        """Forecast contiguous bars."""
+        with torch.no_grad():
+            raw, after = self._network.raw(torch.from_numpy(inputs[None]), [torch.from_numpy(part) for part in state])
+            chances = self._network.head.probabilities(raw)
+            quantiles = self._network.head.quantiles(raw)[0].double().numpy()
+        forecasts = Forecasts(
+            np.maximum.accumulate(quantiles, axis=-1), None if chances is None else chances[0].double().numpy()
+        )
+        return forecasts, tuple(part.numpy() for part in after)
+
+
+def _judge(
+    data: ForecastDataset,
+    job: ForecastJob,
+    frame: CandleFrame,
+    trained: TrainedForecaster,
+    onnx: bytes,
+    channel: JobChannel,
+) -> ForecastMetrics:
     """Judge the exported network, the very thing that will trade, as it will be run live."""
-    forecaster, burn_in = OnnxForecaster(onnx), job.spec.training.burn_in
-    levels = job.spec.model.quantile_levels
 
-    def rows_of(part: Part) -> tuple[IntArray, FloatArray]:
-        # Inputs may reach back before the part; its targets may not.
-        rows, forecasts = forecast_rows(forecaster, data, max(0, part.start - 4 * burn_in), part.stop, burn_in)
-        inside = rows >= part.start
-        return rows[inside], forecasts.quantiles[inside]
+    def check_stop() -> None:
+        if channel.should_stop():
+            raise JobStopped
 
-    _, valid = rows_of(data.valid)
-    rows, quantiles = rows_of(data.test)
-    return evaluate_forecast(data, rows, quantiles[:, 0], levels, valid[:, 0, len(levels) // 2])
+    seeds = [
+        SeedForecaster(state.seed, len(state.history), state.best_epoch, state.best_loss, _Member(member))
+        for member, state in zip(trained.members, trained.states, strict=True)
+    ]
+    metrics = judge(
+        data,
+        job.spec,
+        frame.time_ns,
+        OnnxForecaster(onnx),
+        seeds,
+        threads=trained.device.threads,
+        check_stop=check_stop,
+    )
+    hashes = (data_lineage(frame)["sha256"], spec_hash(job.spec))
+    return count_trials(
+        TrialLedger(Path(job.trials_file)), metrics, job.spec, job.run_id, hashes, SystemClock().now_ns()
+    )
 
 
 def _package(

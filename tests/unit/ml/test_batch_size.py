@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ml.lstm_model import LstmForecaster, pinball_loss
 from torch import Tensor
 
 from core.errors import UserError
@@ -29,6 +28,7 @@ from ml.batch_size import (
     run_with_backoff,
     split,
 )
+from ml.recurrent import RecurrentForecaster, mean_pinball
 
 CPU = torch.device("cpu")
 ROWS, BARS, FEATURES = 13, 24, 3
@@ -44,8 +44,8 @@ class Problem:
 
     def __init__(self, dropout: float = 0.0, fits: int = ROWS) -> None:
         torch.manual_seed(1)
-        self.network = LstmForecaster(FEATURES, ModelSpec(hidden_size=5, layers=2, dropout=dropout))
-        self.network.head.weight.data.normal_()
+        self.network = RecurrentForecaster(FEATURES, ModelSpec(hidden_size=5, layers=2, dropout=dropout))
+        self.network.output.weight.data.normal_()
         generator = np.random.default_rng(7)
         self.x = torch.from_numpy(generator.normal(size=(ROWS, BARS, FEATURES)).astype(np.float32))
         self.y = torch.from_numpy(generator.normal(size=(ROWS, BARS)).astype(np.float32))
@@ -61,8 +61,8 @@ class Problem:
         if len(part) > self.fits:
             torch.rand(3)  # some of the random numbers were drawn when memory ran out
             raise out_of_memory()
-        quantiles, _, _ = self.network(self.x[part], *self.network.initial_state(len(part), CPU))
-        return pinball_loss(quantiles, self.y[part], self.weight[part], self.levels)
+        quantiles = self.network(self.x[part], *self.network.initial_state(len(part), CPU))[0]
+        return mean_pinball(quantiles, self.y[part, :, None], self.weight[part], self.levels)
 
     def zero_grad(self) -> None:
         self.network.zero_grad(set_to_none=True)

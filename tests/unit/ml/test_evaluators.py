@@ -1,119 +1,275 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy import stats
-from sklearn import linear_model, metrics
+from numpy.typing import NDArray
 
-from ml.api import ForecastSpec
+from ml.api import EvaluationSpec, ForecastMetrics, ForecastSpec, HorizonMetrics, ModelSpec
+from ml.baselines import BaselineForecast, BaselineInputs, fit_baselines
 from ml.dataset import build_dataset
 from ml.evaluators import (
-    correlation,
-    edge_p_value,
-    evaluate_forecast,
-    long_run_variance,
-    mean_pinball,
-    normal_cdf,
-    point_metrics,
-    rank_correlation,
-    ranks,
-    ridge_forecast,
-    wilson_interval,
+    HorizonForecast,
+    baseline_inputs,
+    class_codes,
+    forecast_metrics,
+    judge_forecasts,
+    judge_horizon,
 )
+from ml.inference import Forecasts
+from ml.metrics.comparison import diebold_mariano
+from ml.metrics.distributions import normal_ppf
+from ml.metrics.quantile import crps_of_quantiles
+from ml.metrics.regimes import RegimeCodes, trend_regimes, volatility_regimes
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
-RNG = np.random.default_rng(4)
-OUTCOME = RNG.normal(0, 0.01, 2_000)
-FORECAST = 0.2 * OUTCOME + RNG.normal(0, 0.004, 2_000)
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+SPREAD = normal_ppf(LEVELS)
+FloatArray = NDArray[np.float64]
 
 
-def test_point_metrics_equal_the_libraries() -> None:
-    row = point_metrics("model", FORECAST, OUTCOME, 1)
-    assert row.mae == pytest.approx(metrics.mean_absolute_error(OUTCOME, FORECAST))
-    assert row.rmse == pytest.approx(metrics.root_mean_squared_error(OUTCOME, FORECAST))
-    assert row.r2 == pytest.approx(1 - row.rmse**2 / np.mean(OUTCOME**2))
-    assert row.skill == pytest.approx(1 - row.mae / np.abs(OUTCOME).mean())
-    assert row.ic == pytest.approx(stats.pearsonr(FORECAST, OUTCOME).statistic)
-    assert row.rank_ic == pytest.approx(stats.spearmanr(FORECAST, OUTCOME).statistic)
-    hits = int((np.sign(FORECAST) == np.sign(OUTCOME)).sum())
-    interval = stats.binomtest(hits, 2_000).proportion_ci(method="wilson")
-    assert (row.hit_low, row.hit_high) == pytest.approx((interval.low, interval.high))
-
-
-def test_ranks_share_ties() -> None:
-    values = RNG.integers(0, 20, 300).astype(np.float64)
-    np.testing.assert_array_equal(ranks(values), stats.rankdata(values))
-    other = RNG.integers(0, 5, 300).astype(np.float64)
-    assert rank_correlation(values, other) == pytest.approx(stats.spearmanr(values, other).statistic)
-
-
-def test_constant_forecasts_have_no_correlation_and_no_hits() -> None:
-    assert correlation(np.ones(5), np.arange(5.0)) is None
-    row = point_metrics("persistence", np.zeros(2_000), OUTCOME, 1)
-    assert (row.ic, row.rank_ic, row.hit_rate, row.hit_low) == (None, None, None, None)
-    assert (row.skill, row.r2) == (0.0, 0.0)
-
-
-def test_pinball_equals_sklearn_and_the_known_value() -> None:
-    levels = (0.05, 0.5, 0.95)
-    quantiles = np.sort(RNG.normal(0, 0.01, (2_000, 3)), axis=1)
-    wanted = np.mean([metrics.mean_pinball_loss(OUTCOME, quantiles[:, i], alpha=q) for i, q in enumerate(levels)])
-    assert mean_pinball(quantiles, OUTCOME, levels) == pytest.approx(wanted)
-    normal = RNG.normal(0, 1, 400_000)
-    assert mean_pinball(np.array([stats.norm.ppf(0.05)]), normal, (0.05,)) == pytest.approx(0.10314, rel=0.02)
-
-
-def test_wilson_and_normal_equal_scipy() -> None:
-    interval = stats.binomtest(30, 100).proportion_ci(method="wilson")
-    assert wilson_interval(0.3, 100) == pytest.approx((interval.low, interval.high))
-    for z in (-3.0, 0.0, 1.7):
-        assert normal_cdf(z) == pytest.approx(stats.norm.cdf(z))
-
-
-def test_long_run_variance_sees_overlap() -> None:
-    noise = RNG.normal(0, 1, 50_000)
-    assert long_run_variance(noise, 1) == pytest.approx(1.0, rel=0.1)
-    overlapping = np.convolve(noise, np.ones(12), "valid")  # long-run variance 12², plain variance 12
-    assert long_run_variance(overlapping, 12) > 5 * overlapping.var()
-
-
-def test_edge_p_value_is_small_for_skill_and_large_for_noise() -> None:
-    assert edge_p_value(FORECAST, OUTCOME, 1) < 1e-6
-    assert edge_p_value(np.zeros(2_000), OUTCOME, 1) == 1.0
-    claims = 0
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        claims += edge_p_value(rng.normal(0, 0.002, 1_000), rng.normal(0, 0.01, 1_000), 1) < 0.05
-    assert claims <= 10  # at most the nominal 5 %
-
-
-def test_ridge_equals_sklearn_and_finds_ar1() -> None:
-    data = build_dataset(frame_from_returns(ar1_returns(8_000, 0.3, 2)), ForecastSpec())
-    rows = data.rows(data.test)
-    forecast = ridge_forecast(data, rows)
-    train, valid = data.rows(data.train), data.rows(data.valid)
-    best = min(
-        (linear_model.Ridge(10.0**power).fit(data.inputs[train], data.log_return[train, 0]) for power in range(-2, 7)),
-        key=lambda model: np.mean((data.log_return[valid, 0] - model.predict(data.inputs[valid])) ** 2),
+def naive(last: FloatArray, sigma: float = 0.01) -> tuple[BaselineForecast, BaselineForecast]:
+    """Return the two naive baselines with normal ranges."""
+    zero = np.zeros(len(last))
+    return (
+        BaselineForecast("zero", zero, zero[:, None] + sigma * SPREAD),
+        BaselineForecast("persistence", last, last[:, None] + sigma * 1.4 * SPREAD),
     )
-    np.testing.assert_allclose(forecast, best.predict(data.inputs[rows]), atol=1e-6)
-    assert point_metrics("ridge", forecast, data.log_return[rows, 0], 1).r2 > 0.05
+
+
+def ar1_forecast(phi: float = 0.3, size: int = 6_000, seed: int = 3) -> tuple[HorizonForecast, FloatArray]:
+    """Return the perfect forecast of an AR(1) and the last returns."""
+    returns = ar1_returns(size + 1, phi, seed)
+    last, outcome = returns[:-1], returns[1:]
+    return HorizonForecast(1, LEVELS, phi * last[:, None] + 0.01 * SPREAD, outcome), last
+
+
+def test_the_known_optimum_of_ar1_is_found() -> None:
+    forecast, last = ar1_forecast()
+    result = judge_horizon(forecast, naive(last))
+    assert result.edge
+    assert result.range_edge
+    assert result.edge_p_value < 1e-6
+    assert result.model.r2 == pytest.approx(0.09, abs=0.02)
+    assert result.model.ic == pytest.approx(0.3, abs=0.04)
+    assert result.crps_skill == pytest.approx(1 - np.sqrt(1 - 0.09), abs=0.012)
+    assert result.calibration.ks_p_value > 0.01
+    assert [point.observed for point in result.calibration.points] == pytest.approx(LEVELS, abs=0.02)
+    assert result.model.skill_persistence == pytest.approx(1 - 1 / np.sqrt(1 + 0.49 / 0.91), abs=0.03)
+
+
+def test_the_top_level_figures_are_those_of_the_first_horizon_and_survive_json() -> None:
+    forecast, last = ar1_forecast()
+    rng = np.random.default_rng(1)
+    chances = rng.dirichlet((2.0, 1.0, 2.0), len(last))
+    regimes = (trend_regimes(last), volatility_regimes(np.abs(last), np.abs(last)))
+    hours = np.arange(len(last), dtype=np.int64) * 3_600_000_000_000
+    full = replace(
+        forecast, probabilities=chances, classes=rng.integers(0, 3, len(last)), regimes=regimes, time_ns=hours
+    )
+    shares = BaselineForecast("climatology", probabilities=np.full((len(last), 3), 1 / 3))
+    first = judge_horizon(full, (*naive(last), shares))
+    second = judge_horizon(replace(forecast, horizon=4), naive(last))
+    result = forecast_metrics((first, second), forecast_std=0.003, target_std=0.0105)
+    assert ForecastMetrics.from_json(result.to_json()) == result
+    assert (result.model, result.edge, result.crps) == (first.model, first.edge, first.ranges.crps)
+    assert (result.targets, result.effective_targets, second.effective_targets) == (6_000, 6_000, 1_500)
+    assert result.pinball_baseline == first.baseline_ranges[0].pinball
+    assert [row.horizon for row in result.horizons] == [1, 4]
+    assert first.icir_block == "month"
+    assert first.icir is not None
+    assert first.icir > 1
+    assert first.classes is not None
+    assert [row.name for row in first.baseline_classes] == ["climatology"]
+    assert [(row.grouping, row.regime) for row in first.regimes] == [
+        ("trend", "down"),
+        ("trend", "up"),
+        ("volatility", "low"),
+        ("volatility", "middle"),
+        ("volatility", "high"),
+    ]
+    assert sum(row.targets for row in first.regimes[2:]) == 6_000
+
+
+def test_metrics_of_older_packages_are_read() -> None:
+    forecast, last = ar1_forecast()
+    result = forecast_metrics((judge_horizon(forecast, naive(last)),), forecast_std=0.003, target_std=0.01)
+    old = {key: value for key, value in result.to_json().items() if not key.startswith(("crps", "horizons"))}
+    assert ForecastMetrics.from_json(old).horizons == ()
+
+
+def test_comparisons_are_diebold_mariano_with_the_model_as_first() -> None:
+    forecast, last = ar1_forecast()
+    baselines = naive(last)
+    result = judge_horizon(forecast, baselines)
+    test = diebold_mariano((forecast.outcome - 0.3 * last) ** 2, (forecast.outcome - last) ** 2, 1)
+    row = next(c for c in result.comparisons if (c.baseline, c.loss) == ("persistence", "squared"))
+    assert (row.gain, row.statistic) == (-test.mean_difference, -test.statistic)
+    assert (row.p_value, row.p_better) == (test.p_value, test.p_a_better)
+    assert row.gain > 0
+    assert baselines[0].quantiles is not None
+    test = diebold_mariano(
+        crps_of_quantiles(forecast.quantiles, forecast.outcome, LEVELS),
+        crps_of_quantiles(baselines[0].quantiles, forecast.outcome, LEVELS),
+        1,
+    )
+    row = next(c for c in result.comparisons if (c.baseline, c.loss) == ("zero", "crps"))
+    assert (row.gain, row.p_better) == (-test.mean_difference, test.p_a_better)
+
+
+def test_beating_only_the_weaker_naive_forecast_is_no_edge() -> None:
+    """On noise the repeated return is a terrible forecast; where returns trend, the standing price is."""
+    rng = np.random.default_rng(5)
+    returns = rng.normal(0, 0.01, 4_001)
+    zero = HorizonForecast(1, LEVELS, 1e-5 * rng.normal(size=(4_000, 1)) + 0.01 * SPREAD, returns[1:])
+    result = judge_horizon(zero, naive(returns[:-1]))
+    tests = {c.baseline: c.p_better for c in result.comparisons if c.loss == "squared"}
+    assert tests["persistence"] < 1e-6
+    assert result.edge_p_value == tests["zero"]
+    assert not result.edge
+    forecast, last = ar1_forecast(0.9)
+    copied = replace(forecast, quantiles=last[:, None] + 0.01 * SPREAD)
+    result = judge_horizon(copied, naive(last))
+    assert result.model.r2 > 0.5
+    assert not result.edge
+
+
+def test_regimes_are_judged_on_their_own_rows() -> None:
+    forecast, last = ar1_forecast()
+    codes = np.full(len(last), -1, np.int64)
+    codes[:1_000], codes[1_000:1_010] = 1, 0
+    regimes = RegimeCodes("made up", ("tiny", "thousand"), codes)
+    (row,) = judge_horizon(replace(forecast, regimes=(regimes,)), naive(last)).regimes
+    assert (row.regime, row.targets) == ("thousand", 1_000)
+    alone = replace(forecast, quantiles=forecast.quantiles[:1_000], outcome=forecast.outcome[:1_000])
+    result = judge_horizon(alone, naive(last[:1_000]))
+    assert (row.mae, row.r2, row.ic, row.hit_rate) == (
+        result.model.mae,
+        result.model.r2,
+        result.model.ic,
+        result.model.hit_rate,
+    )
+    assert (row.crps, row.crps_skill, row.coverage) == (
+        result.ranges.crps,
+        result.crps_skill,
+        result.ranges.coverage,
+    )
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    forecast, last = ar1_forecast()
+    wrong: list[tuple[HorizonForecast, tuple[BaselineForecast, ...], str]] = [
+        (forecast, naive(last)[1:], "zero"),
+        (forecast, naive(last[:-1]), "shape"),
+        (replace(forecast, quantiles=forecast.quantiles[:, ::-1]), naive(last), "cross"),
+        (replace(forecast, quantiles=forecast.quantiles[:, :3]), naive(last), "levels"),
+        (replace(forecast, quantiles=forecast.quantiles * np.nan), naive(last), "finite"),
+        (replace(forecast, classes=np.zeros(len(last), np.int64)), naive(last), "belong together"),
+    ]
+    for model, baselines, words in wrong:
+        with pytest.raises(ValueError, match=words):
+            judge_horizon(model, baselines)
+
+
+def judged_ridge(seed: int, horizon: int, size: int = 3_000) -> HorizonMetrics:
+    """Fit a ridge regression on noise and judge it as if it were the model."""
+    rng = np.random.default_rng(seed)
+    shocks = rng.normal(0, 0.01, size + 2 * horizon) * np.exp(0.5 * np.sin(np.arange(size + 2 * horizon) / 300))
+    sums = np.concatenate([[0.0], np.cumsum(shocks)])
+    back = sums[horizon : horizon + size] - sums[:size]
+    ahead = sums[2 * horizon : 2 * horizon + size] - sums[horizon : horizon + size]
+    # Slow features, as real ones are, make neighbouring forecasts alike.
+    slow = np.cumsum(rng.normal(size=(size, 4)), axis=0)
+    x = np.column_stack([back * 100, rng.normal(size=(size, 3)), slow / 10 - (slow / 10).mean(axis=0)])
+    a, b = int(size * 0.6), int(size * 0.75)
+    gap, unit = horizon, np.full(size, 0.01 * np.sqrt(horizon))
+    train, valid, test = slice(0, a - gap), slice(a, b - gap), slice(b, size)
+    inputs = BaselineInputs(
+        x[train], ahead[train], unit[train], back[train],
+        x[valid], ahead[valid], unit[valid],
+        x[test], unit[test], back[test], LEVELS,
+    )  # fmt: skip
+    zero, persistence, ridge = fit_baselines(inputs, ("zero", "persistence", "ridge"))
+    assert ridge.quantiles is not None
+    model = HorizonForecast(horizon, LEVELS, ridge.quantiles, ahead[test], point=ridge.point)
+    return judge_horizon(model, (zero, persistence))
+
+
+@pytest.mark.parametrize("horizon", [1, 12])
+def test_noise_is_seldom_taken_for_an_edge(horizon: int) -> None:
+    seeds = 200
+    results = [judged_ridge(seed, horizon) for seed in range(seeds)]
+    assert sum(result.edge for result in results) <= 0.05 * seeds
+    assert all(result.edge_p_value < 0.05 for result in results if result.edge)
 
 
 @pytest.mark.parametrize("skilled", [True, False])
-def test_the_verdict_follows_the_figures(skilled: bool) -> None:
-    data = build_dataset(frame_from_returns(noise_returns(4_000, 8)), ForecastSpec())
+def test_a_dataset_is_judged_beside_all_baselines(skilled: bool) -> None:
+    frame, spec = frame_from_returns(noise_returns(4_000, 8)), ForecastSpec()
+    data = build_dataset(frame, spec)
     rows = data.rows(data.test)
     noise = np.random.default_rng(1).normal(0, 0.002, len(rows))
-    median = 0.3 * data.log_return[rows, 0] + noise if skilled else noise
-    levels = (0.05, 0.25, 0.5, 0.75, 0.95)
-    spread = np.array([-1.645, -0.674, 0.0, 0.674, 1.645]) * 0.01
-    result = evaluate_forecast(data, rows, median[:, None] + spread, levels, noise)
+    outcome = data.log_return[rows, 0]
+    median = 0.3 * outcome + noise if skilled else noise
+    quantiles = (median[:, None] + SPREAD * 0.01)[:, None]
+    (judged,) = judge_forecasts(data, spec, frame.time_ns, rows, Forecasts(quantiles, None))
+    result = forecast_metrics((judged,), forecast_std=0.002, target_std=0.01)
     assert result.edge is skilled
     assert ("No evidence" in result.verdict) is not skilled
     assert result.nominal_coverage == pytest.approx(0.9)
-    error = np.abs(data.log_return[rows, 0] - median)
-    assert result.coverage == pytest.approx((error <= 0.01645).mean())
-    assert [row.name for row in result.baselines] == ["persistence", "ridge"]
-    assert result.forecast_std == pytest.approx(0.002, rel=0.1)
+    assert result.coverage == pytest.approx((np.abs(outcome - median) <= 0.01 * SPREAD[-1]).mean())
+    assert [row.name for row in result.baselines] == ["zero", "persistence", "climatology", "ridge", "boosting"]
+    assert len(result.horizons[0].regimes) == 5
     assert type(result).from_json(result.to_json()) == result
+
+
+def test_classes_are_judged_beside_those_of_the_baselines() -> None:
+    frame = frame_from_returns(noise_returns(4_000, 8))
+    spec = ForecastSpec(model=ModelSpec(head="classes", horizons=(1, 3)), evaluation=EvaluationSpec(boosting=False))
+    data = build_dataset(frame, spec)
+    rows = data.rows(data.test)
+    codes = np.stack([class_codes(data, spec, column)[rows] for column in range(2)], axis=1)
+    assert np.bincount(codes[:, 0]).min() > 0.25 * len(rows)
+    chances = np.where(np.eye(3)[codes] > 0, 0.6, 0.2)
+    quantiles = np.tile((SPREAD * 0.01)[None, None], (len(rows), 2, 1))
+    judged = judge_forecasts(data, spec, frame.time_ns, rows, Forecasts(quantiles, chances))
+    for horizon in judged:
+        assert horizon.classes is not None
+        assert horizon.classes.mcc == pytest.approx(1.0)
+        assert {row.name for row in horizon.baseline_classes} >= {"climatology", "logistic"}
+
+
+def test_the_last_return_of_a_dataset_is_the_one_that_led_up_to_the_bar() -> None:
+    frame = frame_from_returns(ar1_returns(3_000, 0.2, 4), missing=(2_900,))
+    spec = ForecastSpec(model=ModelSpec(horizons=(1, 3)))
+    data = build_dataset(frame, spec)
+    rows = data.rows(data.test)
+    logs = np.log(frame.close)
+    wanted = logs[rows] - logs[rows - 3]
+    np.testing.assert_allclose(baseline_inputs(data, rows, spec, 1).last_test, wanted, atol=1e-12)
+
+
+def test_evaluation_is_fast() -> None:
+    rng = np.random.default_rng(2)
+    size = 100_000
+    outcome = rng.standard_t(4, size) * 0.01
+    times = np.arange(size, dtype=np.int64) * 3_600_000_000_000
+    zero, persistence = naive(np.roll(outcome, 1))
+    regimes = (trend_regimes(np.roll(outcome, 1)), volatility_regimes(np.abs(outcome), np.abs(outcome)))
+    started = time.perf_counter()
+    for horizon in (1, 4, 24):
+        quantiles = rng.normal(0, 0.001, size)[:, None] + 0.01 * SPREAD
+        forecast = HorizonForecast(
+            horizon,
+            LEVELS,
+            quantiles,
+            outcome,
+            probabilities=rng.dirichlet((1, 1, 1), size),
+            classes=rng.integers(0, 3, size),
+            regimes=regimes,
+            time_ns=times,
+        )
+        judge_horizon(forecast, (zero, persistence))
+    assert time.perf_counter() - started < 15  # 2 s on a quiet machine

@@ -31,12 +31,12 @@ TURING = DeviceReport("cuda:0", "Card", 1 << 34, 1 << 34, "7.5")
 @pytest.fixture(autouse=True)
 def _settings_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)
-    before, threads = [switch.fp32_precision for switch in switches], torch.get_num_threads()
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before, threads = [switch.allow_tf32 for switch in switches], torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    for switch, mode in zip(switches, before, strict=True):
-        switch.fp32_precision = mode
+    for switch, allowed in zip(switches, before, strict=True):
+        switch.allow_tf32 = allowed
 
 
 def test_device_choice_gives_its_reason() -> None:
@@ -111,13 +111,14 @@ def test_a_precision_is_as_asked_or_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hidden", "mode"),
-    [("float32", 512, "ieee"), ("tf32", 16, "tf32"), ("bf16", 128, "ieee"), ("bf16", 256, "tf32")],
+    ("name", "hidden", "allowed"),
+    [("float32", 512, False), ("tf32", 16, True), ("bf16", 128, False), ("bf16", 256, True)],
 )
-def test_the_switches_are_set_without_a_warning(name: str, hidden: int, mode: str) -> None:
+def test_the_switches_are_set_without_a_warning(name: str, hidden: int, allowed: bool) -> None:
     apply_precision(Precision(name, ""), hidden)
-    assert torch.backends.cuda.matmul.fp32_precision == mode
-    assert torch.backends.cudnn.rnn.fp32_precision == mode
+    assert torch.backends.cuda.matmul.allow_tf32 is allowed
+    assert torch.backends.cudnn.allow_tf32 is allowed  # as the export asks
+    assert (torch.backends.cudnn.rnn.fp32_precision == "tf32") is allowed
 
 
 def test_only_bf16_changes_the_type_of_a_product() -> None:

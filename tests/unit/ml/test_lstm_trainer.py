@@ -13,17 +13,19 @@ from core.errors import UserError
 from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
 from ml.dataset import ForecastDataset, build_dataset
-from ml.evaluators import evaluate_forecast
+from ml.evaluators import judge_forecasts
+from ml.inference import Forecasts
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
+from ml.metric_results import HorizonMetrics
 from ml.recurrent import EnsembleForecaster
-from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
+from tests.unit.ml.helpers import HOUR, ar1_returns, frame_from_returns, noise_returns
 
 FEATURES = FeatureSpec("price", 1, horizons=(1, 4), window=48)
 SMALL = ForecastSpec(
     features=FEATURES,
     model=ModelSpec(hidden_size=8),
     training=TrainingSpec(epochs=5, segment_length=64, burn_in=8, batch_segments=8, patience=5),
-    evaluation=EvaluationSpec(seeds=1),
+    evaluation=EvaluationSpec(seeds=1, boosting=False),
     resources=ResourceSpec(device="cpu", threads=1),
 )
 
@@ -53,14 +55,14 @@ def forecasts(network: EnsembleForecaster, data: ForecastDataset, rows: np.ndarr
     with torch.no_grad():
         state = network.initial_state(1, torch.device("cpu"))
         quantiles = network(torch.from_numpy(data.inputs[None]), *state)[0]
-    return quantiles[0, :, 0].numpy().astype(np.float64)[rows] * data.unit[rows]
+    return quantiles[0].numpy().astype(np.float64)[rows] * data.unit[rows][..., None]
 
 
-def judge(data: ForecastDataset, spec: ForecastSpec, trained: TrainedForecaster):
+def judge(data: ForecastDataset, spec: ForecastSpec, trained: TrainedForecaster) -> HorizonMetrics:
     rows = data.rows(data.test)
-    levels = spec.model.quantile_levels
-    valid = forecasts(trained.network, data, data.rows(data.valid))[:, len(levels) // 2]
-    return evaluate_forecast(data, rows, forecasts(trained.network, data, rows), levels, valid)
+    quantiles = np.sort(forecasts(trained.network, data, rows), axis=-1)
+    times = np.arange(len(data.inputs)) * HOUR.ns
+    return judge_forecasts(data, spec, times, rows, Forecasts(quantiles, None))[0]
 
 
 def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
         features=FEATURES,
         model=ModelSpec(hidden_size=16, dropout=0.0),
         training=TrainingSpec(epochs=8, segment_length=128, burn_in=16, batch_segments=8),
-        evaluation=EvaluationSpec(seeds=1),
+        evaluation=EvaluationSpec(seeds=1, boosting=False),
         resources=ResourceSpec(device="cpu", threads=1),
     )
     data = build_dataset(frame_from_returns(ar1_returns(40_000, phi, seed=11)), spec)
@@ -80,7 +82,7 @@ def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
     assert result.model.r2 >= 0.9 * phi**2 - 2 * error  # the short version: its test part alone blurs R² by 14 %
     assert result.edge
     assert result.model.hit_rate == pytest.approx(0.5 + np.arcsin(phi) / np.pi, abs=0.02)
-    assert result.coverage == pytest.approx(0.9, abs=0.02)
+    assert result.ranges.coverage == pytest.approx(0.9, abs=0.02)
 
 
 def test_noise_gives_no_edge(tmp_path: Path) -> None:

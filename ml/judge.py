@@ -1,0 +1,273 @@
+"""The whole judgement of a trained forecaster on bars it never saw. Any thread; numpy, and scikit-learn for baselines.
+
+The test part is forecast once by the network that is stored and once by each of its seeds alone; nothing here chooses
+anything by what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from core.domain.candles import Timeframe
+from ml.api import ForecastMetrics, ForecastSpec
+from ml.arrays import FloatArray, IntArray
+from ml.bootstrap import SeedSummary, seed_summary
+from ml.conformal import (
+    AdaptiveConformal,
+    AdaptiveOptions,
+    adaptive_intervals,
+    calibrate_quantiles,
+    conformal_quantiles,
+    conformity_scores,
+)
+from ml.dataset import ForecastDataset, Part
+from ml.evaluators import forecast_metrics, judge_forecasts
+from ml.inference import Forecasts, SequenceForecaster, forecast_rows
+from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
+from ml.metrics.point import point_metrics
+from ml.metrics.quantile import crps_of_quantiles
+from ml.overfitting import deflated_sharpe, sharpe_moments
+from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns, sharpe_per_bar
+from ml.trial_ledger import TrialLedger, TrialRecord, TrialScope
+
+_CONFORMAL_ROWS = 50  # fewer validation bars say nothing about an interval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartForecasts:
+    """Forecasts of one part of the split, in log return.
+
+    Attributes:
+        rows: forecast, shape (n,).
+        forecasts: of these rows.
+    """
+
+    rows: IntArray
+    forecasts: Forecasts
+
+    @property
+    def median(self) -> FloatArray:
+        """Median at the first horizon, shape (n,)."""
+        return self.forecasts.quantiles[:, 0, self.forecasts.quantiles.shape[2] // 2]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeedForecaster:
+    """The network of one seed and how its training went."""
+
+    seed: int
+    epochs: int
+    best_epoch: int
+    valid_loss: float
+    forecaster: SequenceForecaster
+
+
+def part_forecasts(forecaster: SequenceForecaster, data: ForecastDataset, part: Part, burn_in: int) -> PartForecasts:
+    """Forecast a part as live trading would; inputs may reach back before it, targets may not."""
+    rows, forecasts = forecast_rows(forecaster, data, max(0, part.start - 4 * burn_in), part.stop, burn_in)
+    inside = rows >= part.start
+    chances = forecasts.probabilities
+    return PartForecasts(
+        rows[inside], Forecasts(forecasts.quantiles[inside], None if chances is None else chances[inside])
+    )
+
+
+def judge(
+    data: ForecastDataset,
+    spec: ForecastSpec,
+    time_ns: IntArray,
+    whole: SequenceForecaster,
+    seeds: Sequence[SeedForecaster],
+    *,
+    threads: int = 1,
+    check_stop: Callable[[], None] = lambda: None,
+) -> ForecastMetrics:
+    """Judge a forecaster.
+
+    Args:
+        data / spec: of the run.
+        time_ns: open times of all bars.
+        whole: the network that is stored.
+        seeds: its members alone.
+        threads: for the baselines.
+        check_stop: called between the steps; raises to stop.
+    """
+    burn_in = spec.training.burn_in
+    valid = part_forecasts(whole, data, data.valid, burn_in)
+    test = part_forecasts(whole, data, data.test, burn_in)
+    check_stop()
+    horizons = judge_forecasts(data, spec, time_ns, test.rows, test.forecasts, threads)
+    check_stop()
+    metrics = forecast_metrics(
+        horizons,
+        forecast_std=float(valid.median.std()),
+        target_std=float(data.log_return[data.rows(data.train), 0].std()),
+    )
+    scores = tuple(_seed_score(data, spec, seed) for seed in seeds)
+    check_stop()
+    earned = forecast_strategy_returns(test.median, data.next_return[test.rows]).returns
+    return replace(
+        metrics,
+        seeds=scores,
+        seed_crps=_summary(spec, [score.crps for score in scores]),
+        seed_r2=_summary(spec, [score.r2 for score in scores]),
+        seed_ic=_summary(spec, [score.ic for score in scores if score.ic is not None]),
+        conformal=_conformal(data, spec, valid, test),
+        importance=feature_importance(data, spec, whole, check_stop),
+        earnings=forecast_earnings(
+            test.median,
+            data.next_return[test.rows],
+            cost=spec.evaluation.cost,
+            bars_per_year=bars_per_year(Timeframe(spec.data.timeframe)),
+            bootstrap_seed=spec.training.seed,
+        ),
+        sharpe=sharpe_moments(earned),
+    )
+
+
+def _summary(spec: ForecastSpec, values: list[float]) -> SeedSummary | None:
+    return seed_summary(np.array(values), seed=spec.training.seed) if values else None
+
+
+def _seed_score(data: ForecastDataset, spec: ForecastSpec, seed: SeedForecaster) -> SeedScore:
+    burn_in, levels = spec.training.burn_in, spec.model.quantile_levels
+    valid = part_forecasts(seed.forecaster, data, data.valid, burn_in)
+    test = part_forecasts(seed.forecaster, data, data.test, burn_in)
+    outcome = data.log_return[test.rows, 0]
+    point = point_metrics("model", test.median, outcome, data.horizons[0])
+    return SeedScore(
+        seed=seed.seed,
+        epochs=seed.epochs,
+        best_epoch=seed.best_epoch,
+        valid_loss=seed.valid_loss,
+        crps=float(crps_of_quantiles(test.forecasts.quantiles[:, 0], outcome, levels).mean()),
+        r2=point.r2,
+        ic=point.ic,
+        hit_rate=point.hit_rate,
+        valid_sharpe=_sign_sharpe(data, valid),
+        test_sharpe=_sign_sharpe(data, test),
+    )
+
+
+def _sign_sharpe(data: ForecastDataset, part: PartForecasts) -> float | None:
+    return sharpe_per_bar(forecast_strategy_returns(part.median, data.next_return[part.rows]).returns)
+
+
+def _conformal(
+    data: ForecastDataset, spec: ForecastSpec, valid: PartForecasts, test: PartForecasts
+) -> tuple[ConformalMetrics, ...]:
+    """Measure offsets on the validation part and see on the test part whether the intervals keep their promise."""
+    levels = spec.model.quantile_levels
+    if len(valid.rows) < _CONFORMAL_ROWS:
+        return ()
+    reports = []
+    for column, horizon in enumerate(data.horizons):
+        known, seen = valid.forecasts.quantiles[:, column], test.forecasts.quantiles[:, column]
+        outcome, unit = data.log_return[:, column], data.unit[:, column]
+        offsets = calibrate_quantiles(known, levels, outcome[valid.rows], unit[valid.rows])
+        moved = conformal_quantiles(seen, unit[test.rows], offsets)
+        nominal = levels[-1] - levels[0]
+        scores = conformity_scores(known[:, 0], known[:, -1], outcome[valid.rows], unit[valid.rows])
+        start = AdaptiveConformal.start(AdaptiveOptions(alpha=1.0 - nominal, horizon=horizon), scores).state()
+        adaptive = adaptive_intervals(seen[:, 0], seen[:, -1], outcome[test.rows], unit[test.rows], start)
+        reports.append(
+            ConformalMetrics(
+                horizon=horizon,
+                nominal_coverage=nominal,
+                coverage=_covered(seen[:, 0], seen[:, -1], outcome[test.rows]),
+                width=float((seen[:, -1] - seen[:, 0]).mean()),
+                split_coverage=_covered(moved[:, 0], moved[:, -1], outcome[test.rows]),
+                split_width=_finite_mean(moved[:, -1] - moved[:, 0]),
+                adaptive_coverage=float(adaptive.covered.mean()),
+                adaptive_width=_finite_mean(adaptive.upper - adaptive.lower),
+                offsets=offsets,
+            )
+        )
+    return tuple(reports)
+
+
+def _covered(low: FloatArray, high: FloatArray, outcome: FloatArray) -> float:
+    return float(((outcome >= low) & (outcome <= high)).mean())
+
+
+def _finite_mean(values: FloatArray) -> float | None:
+    return float(values.mean()) if np.isfinite(values).all() else None
+
+
+def feature_importance(
+    data: ForecastDataset, spec: ForecastSpec, forecaster: SequenceForecaster, check_stop: Callable[[], None]
+) -> tuple[FeatureImportance, ...]:
+    """Shuffle one feature after the other over the validation part and see how much worse the forecasts become.
+
+    Breiman (2001); the validation part, because the test part is looked at once. A feature whose worth another one
+    carries as well shows little.
+    """
+    repeats, burn_in = spec.evaluation.permutation_repeats, spec.training.burn_in
+    if not repeats:
+        return ()
+    start, stop = max(0, data.valid.start - 4 * burn_in), data.valid.stop
+    shuffled = np.flatnonzero(data.has_input[start:stop]) + start
+
+    def crps(inputs: ForecastDataset) -> float:
+        part = part_forecasts(forecaster, inputs, data.valid, burn_in)
+        losses = crps_of_quantiles(
+            part.forecasts.quantiles[:, 0], data.log_return[part.rows, 0], spec.model.quantile_levels
+        )
+        return float(losses.mean())
+
+    whole = crps(data)
+    rng = np.random.default_rng(spec.training.seed)
+    results = []
+    for column, name in enumerate(data.pipeline.names):
+        rises = []
+        for _ in range(repeats):
+            check_stop()
+            inputs = data.inputs.copy()
+            inputs[shuffled, column] = inputs[rng.permutation(shuffled), column]
+            rises.append(crps(replace(data, inputs=inputs)) / whole - 1.0)
+        deviation = float(np.std(rises, ddof=1)) if repeats > 1 else None
+        results.append(FeatureImportance(name, float(np.mean(rises)), deviation))
+    return tuple(sorted(results, key=lambda row: -row.loss))
+
+
+def count_trials(
+    ledger: TrialLedger, metrics: ForecastMetrics, spec: ForecastSpec, run_id: str, hashes: tuple[str, str], now_ns: int
+) -> ForecastMetrics:
+    """Write every seed of a run into the ledger and deflate the Sharpe ratio by all trials of the market so far.
+
+    Args:
+        ledger: of the data folder.
+        metrics: of the run.
+        spec / run_id: of the run.
+        hashes: of the bars and of the specification without its seed.
+        now_ns: ns UTC.
+    """
+    data = spec.data
+    ledger.append_all(
+        TrialRecord(
+            trial_id=f"{run_id}/{score.seed}",
+            created_ns=now_ns,
+            kind="training",
+            venue=data.venue,
+            symbol=data.symbol,
+            timeframe=data.timeframe,
+            data_hash=hashes[0],
+            spec_hash=hashes[1],
+            seed=score.seed,
+            status="finished",
+            run_id=run_id,
+            valid_sharpe=score.valid_sharpe,
+            test_sharpe=score.test_sharpe,
+            score=score.crps,
+            score_name="crps",
+        )
+        for score in metrics.seeds
+    )
+    scope = TrialScope(venue=data.venue, symbol=data.symbol, timeframe=data.timeframe)
+    variance = ledger.sharpe_variance(scope)
+    if metrics.sharpe is None or variance is None:
+        return metrics
+    return replace(metrics, deflated=deflated_sharpe(metrics.sharpe, ledger.count(scope), float(np.sqrt(variance))))

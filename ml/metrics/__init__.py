@@ -1,0 +1,1 @@
+"""Forecast metrics on plain arrays, each from first principles. Any thread; numpy only."""

@@ -1,0 +1,72 @@
+"""What the figures of an evaluation allow to say, in sentences for a person. Any thread; pure functions."""
+
+from __future__ import annotations
+
+from ml.metric_results import Comparison, HorizonMetrics, PointMetrics, RangeMetrics
+
+SIGNIFICANCE = 0.05
+IMPLAUSIBLE_R2 = 0.02  # on returns of bars, more has been a leak in all but invented markets
+_COVERAGE_OFF = 0.03  # a difference that matters to a person
+_LEARNED = ("ridge", "boosting")
+
+
+def verdict(metrics: HorizonMetrics) -> str:
+    """Return sentences that do not promise more than the figures of a horizon."""
+    model, p_value = metrics.model, metrics.edge_p_value
+    figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p = {p_value:.3f}"
+    if p_value < 0.001:
+        figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p < 0.001"
+    sentences = [_edge_sentence(metrics, figures)] if metrics.edge else _no_edge_sentences(metrics, figures)
+    if metrics.edge and model.r2 > IMPLAUSIBLE_R2:
+        sentences.append("An R² that high on returns looks like a leak: check the features.")
+    sentences += _range_sentences(metrics)
+    return " ".join(sentences)
+
+
+def _edge_sentence(metrics: HorizonMetrics, figures: str) -> str:
+    """Say that there is an edge, and which simpler forecast has it too."""
+    rivals = [row for row in metrics.baselines if row.name in _LEARNED]
+    better = max(rivals, key=lambda row: row.r2, default=None)
+    if better is not None and better.r2 >= metrics.model.r2:
+        if better.name == "ridge":
+            return f"Evidence of an edge over persistence before costs ({figures}); a ridge regression does as well."
+        return f"Evidence of an edge over persistence before costs ({figures}); gradient boosting does as well."
+    if any(_squared(metrics, row).p_better >= SIGNIFICANCE for row in rivals):
+        return f"Evidence of an edge over persistence before costs ({figures}), not shown over simpler models."
+    return f"Evidence of an edge over persistence before costs ({figures})."
+
+
+def _no_edge_sentences(metrics: HorizonMetrics, figures: str) -> list[str]:
+    sentences = [f"No evidence of an edge over persistence ({figures})."]
+    if any(_beats(metrics, row) for row in metrics.baselines if row.name in _LEARNED):
+        sentences.append("A simpler model is significantly better on the same bars.")
+    return sentences
+
+
+def _range_sentences(metrics: HorizonMetrics) -> list[str]:
+    """Say what is wrong with the forecast ranges and, if nothing is, whether they are worth something."""
+    ranges = metrics.ranges
+    if coverage_is_off(ranges, metrics.effective_targets):
+        share, wanted = f"{ranges.coverage:.1%}", f"{ranges.nominal_coverage:.0%}"
+        if ranges.coverage < ranges.nominal_coverage:
+            return [f"The forecast ranges are too narrow: {share} of outcomes fall inside, {wanted} should."]
+        return [f"The forecast ranges are too wide: {share} of outcomes fall inside, {wanted} should."]
+    if metrics.range_edge:
+        return [f"The forecast ranges beat those of past volatility (CRPS {metrics.crps_skill:+.1%})."]
+    return []
+
+
+def coverage_is_off(ranges: RangeMetrics, independent: int) -> bool:
+    """Whether coverage differs from what it should be by more than chance and by enough to matter."""
+    wanted, off = ranges.nominal_coverage, abs(ranges.coverage - ranges.nominal_coverage)
+    error = (wanted * (1.0 - wanted) / max(1, independent)) ** 0.5
+    return off > _COVERAGE_OFF and off > 2.58 * error
+
+
+def _squared(metrics: HorizonMetrics, row: PointMetrics) -> Comparison:
+    return next(item for item in metrics.comparisons if item.baseline == row.name and item.loss == "squared")
+
+
+def _beats(metrics: HorizonMetrics, row: PointMetrics) -> bool:
+    test = _squared(metrics, row)
+    return test.gain < 0.0 and test.p_value < SIGNIFICANCE and row.r2 > 0.0
