@@ -13,6 +13,8 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.domain.candles import Timeframe
+from ml.feature_columns import FeatureColumn, Parameter, parse_column
 from ml.feature_spec import (
     FEATURE_SETS,
     TREND_FAST,
@@ -54,6 +56,7 @@ from ml.spec import (
     ForecastSpec,
     ModelSpec,
     ResourceSpec,
+    SeriesSource,
     SplitSpec,
     TrainingSpec,
     spec_from_mapping,
@@ -79,6 +82,7 @@ __all__ = [
     "DataRange",
     "EpochRecord",
     "EvaluationSpec",
+    "FeatureColumn",
     "FeatureSetInfo",
     "FeatureSpec",
     "ForecastJob",
@@ -87,11 +91,13 @@ __all__ = [
     "HorizonMetrics",
     "ModelSpec",
     "ModelSummary",
+    "Parameter",
     "PointMetrics",
     "RangeMetrics",
     "RegimeMetrics",
     "ReliabilityPoint",
     "ResourceSpec",
+    "SeriesSource",
     "SplitSpec",
     "TrainingEstimate",
     "TrainingProgress",
@@ -103,6 +109,7 @@ __all__ = [
     "log_training_progress",
     "minimum_bars",
     "new_run_id",
+    "parse_column",
     "spec_from_mapping",
     "spec_hash",
     "warm_up_bars",
@@ -139,7 +146,7 @@ class TrainingEstimate:
 
 def minimum_bars(spec: ForecastSpec) -> int:
     """Return the fewest bars a run of `spec` accepts: every part must hold a few hundred targets."""
-    warm_up = warm_up_bars(spec.features)
+    warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
     borders = 2 * (spec.split.purge_bars + spec.model.reach)
     smallest = min(spec.split.valid_fraction, 1.0 - spec.split.train_fraction - spec.split.valid_fraction)
     by_part = 100 / smallest
@@ -149,7 +156,8 @@ def minimum_bars(spec: ForecastSpec) -> int:
 
 def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
     """Estimate targets and duration of a run over `bars` bars from a measured throughput constant."""
-    usable = max(0, bars - warm_up_bars(spec.features) - 2 * (spec.split.purge_bars + spec.model.reach))
+    warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
+    usable = max(0, bars - warm_up - 2 * (spec.split.purge_bars + spec.model.reach))
     train = int(usable * spec.split.train_fraction)
     valid = int(usable * spec.split.valid_fraction)
     test = usable - train - valid

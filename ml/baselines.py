@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import FloatArray, IntArray
 from ml.metrics.classification import log_loss
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 FeatureArray = NDArray[np.float32] | NDArray[np.float64]
 
 CLASSES = 3  # down, flat, up

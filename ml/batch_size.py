@@ -20,11 +20,10 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.jobs import JobStopped
+from ml.arrays import FloatArray, IntArray
 from ml.gpu_utils import release_memory
 
 T = TypeVar("T")
-IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
-FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 # Measured on one thread of a CPU with 2 MB of second-level cache: 32 units were fastest with 8,192 bars per pass, 64
 # with 4,096; four times as many were a third slower, four times fewer a third slower too.

@@ -7,7 +7,7 @@ bar, and between the parts lie at least the longest horizon and the purge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,15 @@ from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import STORE_SOURCE, DataRange, ForecastSpec, SplitSpec, minimum_bars
 from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from ml.features import FeaturePipeline, RobustScaler, Scaling, TargetUnit, bars_since_gap
+from ml.features import (
+    FeaturePipeline,
+    MarketHistory,
+    RobustScaler,
+    Scaling,
+    TargetUnit,
+    bars_since_gap,
+    load_point_series,
+)
 
 _FLOOR_SHARE = 0.1  # of the median volatility: below it a bar would weigh more than ten ordinary ones
 _STILL = 1e-7  # log return per bar
@@ -99,25 +107,43 @@ def load_bars(data: DataRange, candles_dir: Path) -> CandleFrame:
     return frame
 
 
-def build_dataset(frame: CandleFrame, spec: ForecastSpec) -> ForecastDataset:
+def load_history(data: DataRange, candles_dir: Path) -> MarketHistory:
+    """Read the closed bars a run asks for with those of the other markets and the side series.
+
+    Raises:
+        UserError: as `load_bars`, for any of the markets, or a series that cannot be read.
+    """
+    return MarketHistory(
+        load_bars(data, candles_dir),
+        tuple(load_bars(replace(data, symbol=symbol), candles_dir) for symbol in data.markets),
+        tuple(load_point_series(Path(s.path), s.name, s.column, s.delay_s) for s in data.series),
+    )
+
+
+def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> ForecastDataset:
     """Compute features and targets, split, and scale.
+
+    Args:
+        bars: the market's own, with other markets and series where the features look at them.
+        spec: the run.
 
     Raises:
         UserError: too few bars, or prices that never move.
     """
+    history = bars if isinstance(bars, MarketHistory) else MarketHistory(bars)
+    frame = history.frame
     needed = minimum_bars(spec)
     if len(frame) < needed:
         raise UserError(
             f"{len(frame):,} bars are too few: this configuration needs at least {needed:,}.",
             "Choose a longer range, a shorter timeframe or shorter segments.",
         )
-    pipeline = FeaturePipeline(spec.features)
-    horizons, step = spec.model.horizons, frame.timeframe.ns
-    has_input = pipeline.complete_rows(frame.time_ns, step)
+    pipeline, horizons = FeaturePipeline(spec.features, frame.timeframe), spec.model.horizons
+    rows = pipeline.rows(history)
+    matrix, has_input = rows.matrix, rows.complete
     log_return, known = _targets(frame, horizons)
     has_target = has_input & known
     train, valid, test = split_rows(np.flatnonzero(has_target), spec.split, horizons[-1], frame.time_ns)
-    matrix = pipeline.compute(frame)
     if not np.isfinite(matrix[has_input]).all():
         raise UserError("The bars hold values that are no valid prices or volumes.", "Check them with `data check`.")
     in_train = train.mask(len(frame))

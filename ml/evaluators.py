@@ -16,7 +16,7 @@ from ml.api import TREND_SLOW
 from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.baselines import BaselineForecast, BaselineInputs, fit_baselines
 from ml.dataset import ForecastDataset
-from ml.features import Bars
+from ml.feature_sources import Bars
 from ml.inference import Forecasts
 from ml.metric_results import (
     ClassMetrics,

@@ -154,7 +154,13 @@ class OnnxPredictor:
         spec = stored.spec
         self._stored = stored
         self._timeframe = Timeframe(spec.data.timeframe)
-        self._pipeline = pipeline_for(spec.features, stored.feature_digest)
+        self._pipeline = pipeline_for(spec.features, stored.feature_digest, self._timeframe)
+        missing = (*self._pipeline.markets, *self._pipeline.series)
+        if missing:
+            raise UserError(
+                f"The model also looks at {', '.join(missing)}, which strategies do not receive.",
+                "Use a model whose features are made of its own market's bars.",
+            )
         self._stream = StreamingFeatures(self._pipeline, self._timeframe.ns)
         self._forecaster = OnnxForecaster(stored.onnx)
         self._state = self._forecaster.initial_state()

@@ -26,7 +26,7 @@ from ml.conformal import (
 )
 from ml.dataset import ForecastDataset, Part
 from ml.evaluators import evaluate_forecast
-from ml.features import Bars
+from ml.feature_sources import Bars
 from ml.inference import Forecasts, SequenceForecaster, forecast_rows
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.metrics.point import point_metrics

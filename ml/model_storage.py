@@ -24,7 +24,7 @@ from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.errors import UserError
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
-from ml.features import Scaling
+from ml.features import MarketHistory, Scaling
 from ml.jsonvalues import Json
 
 MANIFEST, CONFIG, METRICS, SCALER = "manifest.json", "config.json", "metrics.json", "scaler.json"
@@ -93,6 +93,22 @@ def data_lineage(frame: CandleFrame) -> Json:
         "last_open_ns": int(frame.time_ns[-1]),
         "sha256": digest.hexdigest(),
     }
+
+
+def history_lineage(history: MarketHistory) -> Json:
+    """Return the lineage of the bars, and of the other markets and series that the features look at."""
+    lineage = data_lineage(history.frame)
+    if history.others:
+        lineage["markets"] = {other.symbol: data_lineage(other) for other in history.others}
+    if history.series:
+        lineage["series"] = {
+            points.name: {
+                "points": len(points.value),
+                "sha256": hashlib.sha256(points.known_ns.tobytes() + points.value.tobytes()).hexdigest(),
+            }
+            for points in history.series
+        }
+    return lineage
 
 
 def code_version() -> str:

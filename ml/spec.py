@@ -5,15 +5,23 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Self
 
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE, DataOrigin
 from core.errors import UserError
 from ml.checks import in_range, one_of, require
-from ml.feature_spec import FeatureSpec
+from ml.feature_spec import (
+    FeatureSpec,
+    bars_per_longer,
+    bound_columns,
+    needed_markets,
+    needed_series,
+    with_parsed_columns,
+)
 from ml.jsonvalues import JsonValue, decode, encode
 
 STORE_SOURCE = "store"
@@ -27,6 +35,28 @@ _NUMBERED_GPU = re.compile(r"cuda:\d{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesSource(JsonValue):
+    """Where a side series comes from.
+
+    Attributes:
+        name: what the feature columns call it, for example "funding".
+        path: a CSV, Feather or Parquet file with the columns `known_at` (or `date`) and the one below.
+        column: which column holds the values.
+        delay_s: how long after the file's time a value became known, seconds.
+    """
+
+    name: str
+    path: str
+    column: str = "value"
+    delay_s: float = 0.0
+
+    def validate(self) -> None:
+        """Raise `UserError` where the source cannot exist."""
+        require(bool(self.name and self.path), "A series needs a name and a file.", "Name both.")
+        in_range(self.delay_s, 0.0, 366 * 86_400.0, "delay of a series", "s")
+
+
+@dataclass(frozen=True, slots=True)
 class DataRange(JsonValue):
     """Which bars to learn from.
 
@@ -35,6 +65,8 @@ class DataRange(JsonValue):
         symbol / timeframe: the market, as ccxt spells it.
         start_ns / end_ns: first and one past the last bar's open time, ns UTC; None is unbounded.
         source: `"store"` for the candle store in the data folder, else the path of a CSV, Feather or Parquet file.
+        markets: other markets of the same store and timeframe that feature columns look at.
+        series: side series that feature columns look at.
     """
 
     venue: str = BINANCE
@@ -43,11 +75,22 @@ class DataRange(JsonValue):
     start_ns: int | None = None
     end_ns: int | None = None
     source: str = STORE_SOURCE
+    markets: tuple[str, ...] = ()
+    series: tuple[SeriesSource, ...] = ()
 
     @property
     def origin(self) -> DataOrigin:
         """Whose market the bars are of: a real exchange's or one of the practice exchange's."""
         return DataOrigin(self.venue)
+
+    def without_folders(self) -> Self:
+        """Return the same range with the names of files only.
+
+        Their folders say nothing on another machine and something about this one; hashes identify the content.
+        """
+        source = self.source if self.source == STORE_SOURCE else Path(self.source).name
+        series = tuple(replace(each, path=Path(each.path).name) for each in self.series)
+        return replace(self, source=source, series=series)
 
     def validate(self) -> None:
         """Raise `UserError` where the range cannot exist."""
@@ -60,6 +103,13 @@ class DataRange(JsonValue):
         if self.start_ns is not None and self.end_ns is not None and self.start_ns >= self.end_ns:
             raise UserError("The data range ends before it starts.", "Choose an end after the start.")
         require(bool(self.source), "No data source is named.", f"Use {STORE_SOURCE!r} or the path of a file.")
+        if self.markets and self.source != STORE_SOURCE:
+            raise UserError("Other markets are read from the candle store only.", "Import the files into the store.")
+        for given in ((self.symbol, *self.markets), tuple(source.name for source in self.series)):
+            if len(set(given)) < len(given):
+                raise UserError(f"The data names something twice: {', '.join(given)}.", "Name each once.")
+        for source in self.series:
+            source.validate()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +322,27 @@ class ForecastSpec(JsonValue):
         parts = (self.data, self.features, self.model, self.split, self.training, self.evaluation, self.resources)
         for part in parts:
             part.validate()
+        self._check_columns()
         return self
+
+    def _check_columns(self) -> None:
+        """Raise `UserError` where a feature column looks at something the data does not hold."""
+        own = Timeframe(self.data.timeframe)
+        for bound in bound_columns(self.features):
+            if bound.column.timeframe:
+                bars_per_longer(own, Timeframe(bound.column.timeframe))
+        for symbol in needed_markets(self.features):
+            if symbol not in self.data.markets:
+                raise UserError(
+                    f"The features look at {symbol}, which the data does not name.", "Add it to markets in [data]."
+                )
+        given = {source.name for source in self.data.series}
+        for name in needed_series(self.features):
+            if name not in given:
+                raise UserError(
+                    f"The features look at the series {name!r}, which the data does not name.",
+                    "Add it to series in [data].",
+                )
 
 
 def spec_from_mapping(values: Mapping[str, Any], base: ForecastSpec | None = None) -> ForecastSpec:
@@ -288,7 +358,7 @@ def spec_from_mapping(values: Mapping[str, Any], base: ForecastSpec | None = Non
                 f"The section {section!r} is not part of a training configuration.",
                 f"Known sections: {', '.join(merged)}.",
             )
-        merged[section] = {**merged[section], **entries}
+        merged[section] = {**merged[section], **(with_parsed_columns(entries) if section == "features" else entries)}
     return decode(ForecastSpec, merged)
 
 

@@ -35,7 +35,7 @@ CATALOGUE = Catalogue(
         Figure("data.import_csv_1m_s", "s", "lower", None, "data", "import 1 M bars from CSV"),
         Figure("practice.ready_s", "s", "lower", 3.0, "practice", "start of the practice exchange to its ready line"),
         Figure("practice.rss_mb", "MB", "lower", 200.0, "practice", "memory of the practice exchange after serving"),
-        Figure("features.1m_bars_s", "s", "lower", None, "learning", "market features of 1 M bars"),
+        Figure("features.1m_bars_s", "s", "lower", 1.5, "learning", "32 technical features of 1 M bars"),
         Figure("forecast.train_targets_per_s", "1/s", "higher", None, "learning", "LSTM training, one core, default"),
         Figure("forecast.inference_us_p50", "us", "lower", None, "learning", "one bar: features and network"),
     ),

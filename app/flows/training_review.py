@@ -21,9 +21,13 @@ FEATURE_TEXTS: dict[tuple[str, int], tuple[str, str]] = {
     ("market", 1): (
         mark("Price, volume and time"),
         mark(
-            "Price only, and also RSI, ATR and MACD in scale-free form, the position in the recent range, "
-            "unusual volume, and the time of day and week."
+            "Price only, and RSI, ATR, MACD, the position in the recent range, unusual volume, and the time of day "
+            "and week."
         ),
+    ),
+    ("technical", 1): (
+        mark("Technical indicators"),
+        mark("Price only, and some twenty classic indicators. Needs more history after a missing bar."),
     ),
 }
 

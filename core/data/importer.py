@@ -74,10 +74,10 @@ def import_candles(
     Raises:
         UserError: the file is missing, unreadable, not understood or holds impossible values.
     """
-    table = _read_table(path)
+    table = read_table(path)
     columns = _find_columns(table, path)
     times = _times(table.column(columns["time"]), path)
-    prices = {name: _floats(table.column(columns[name]), name, path) for name in PRICE_COLUMNS}
+    prices = {name: read_floats(table.column(columns[name]), name, path) for name in PRICE_COLUMNS}
     if not len(times):
         raise UserError(f"{path.name} holds no rows.", "Choose another file.")
     chosen = timeframe or guess_timeframe(path.name) or _timeframe_of(times, path)
@@ -123,7 +123,12 @@ def guess_timeframe(name: str) -> Timeframe | None:
     return None
 
 
-def _read_table(path: Path) -> Any:
+def read_table(path: Path) -> Any:
+    """Return a CSV, Feather or Parquet file as an Arrow table.
+
+    Raises:
+        UserError: no such file, of another type, or damaged.
+    """
     name = path.name.lower()
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
@@ -216,12 +221,16 @@ def _epoch_to_ns(values: NDArray[Any]) -> IntArray:
     return values.astype(np.int64)
 
 
-def _floats(column: Any, name: str, path: Path) -> FloatArray:
+def read_floats(column: Any, name: str, path: Path) -> FloatArray:
+    """Return an Arrow column as numbers; an empty cell becomes NaN.
+
+    Raises:
+        UserError: a cell is no number.
+    """
     import pyarrow as pa
 
     try:
         numbers = column.cast(pa.float64())
-        # An empty cell becomes NaN, which the value check reports with its row.
         return to_numpy(numbers.fill_null(float("nan")) if numbers.null_count else numbers, np.float64)
     except (pa.ArrowException, ValueError) as exc:
         raise UserError(

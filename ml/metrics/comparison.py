@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import FloatArray
 from ml.metrics.distributions import student_t_cdf
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
+from ml.arrays import FloatArray
 
 _STANDARD = NormalDist()
 _SQRT_PI = math.sqrt(math.pi)

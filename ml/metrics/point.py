@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import FloatArray, IntArray
 from ml.metric_results import PointMetrics
 from ml.metrics.comparison import long_run_variance
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _Z95 = 1.959963984540054
 _SMALLEST_BLOCK = 20  # forecasts in a calendar block

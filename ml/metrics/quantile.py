@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import FloatArray
 from ml.metric_results import RangeMetrics
-
-FloatArray = NDArray[np.float64]
 
 
 def pinball_losses(quantiles: FloatArray, outcome: FloatArray, levels: Sequence[float]) -> FloatArray:

@@ -19,11 +19,12 @@ from core.data.frame import CandleFrame
 from core.jobs import JobChannel, JobStopped, Json
 from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
 from ml.arrays import Float32Array
-from ml.dataset import ForecastDataset, build_dataset, load_bars
+from ml.dataset import ForecastDataset, build_dataset, load_history
+from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
 from ml.judge import SeedForecaster, count_trials, judge
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
-from ml.model_storage import PackageContent, data_lineage, save_model
+from ml.model_storage import PackageContent, data_lineage, history_lineage, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
 from ml.trial_ledger import TrialLedger
@@ -47,9 +48,9 @@ def run(spec: Json, channel: JobChannel) -> Json:
     if not job.resume:
         write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
     _phase(job, channel, "loading")
-    frame = load_bars(job.spec.data, Path(job.candles_dir))
+    history = load_history(job.spec.data, Path(job.candles_dir))
     _phase(job, channel, "features")
-    data = build_dataset(frame, job.spec)
+    data = build_dataset(history, job.spec)
     _phase(job, channel, "training")
     trained = train_lstm_model(
         data,
@@ -64,9 +65,9 @@ def run(spec: Json, channel: JobChannel) -> Json:
     _phase(job, channel, "exporting", trained)
     onnx = export_onnx(trained.network)
     _phase(job, channel, "testing", trained)
-    metrics = _judge(data, job, frame, trained, onnx, channel)
+    metrics = _judge(data, job, history.frame, trained, onnx, channel)
     channel.log("INFO", metrics.verdict)
-    model_id = save_model(Path(job.models_dir), _package(job, frame, data, trained, onnx, metrics), SystemClock())
+    model_id = save_model(Path(job.models_dir), _package(job, history, data, trained, onnx, metrics), SystemClock())
     _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
     return TrainingResult(
         run_id=job.run_id,
@@ -167,12 +168,13 @@ def _judge(
 
 def _package(
     job: ForecastJob,
-    frame: CandleFrame,
+    history: MarketHistory,
     data: ForecastDataset,
     trained: TrainedForecaster,
     onnx: bytes,
     metrics: ForecastMetrics,
 ) -> PackageContent:
+    frame = history.frame
     split = {
         name: {
             "first_open_ns": int(frame.time_ns[part.start]),
@@ -182,10 +184,8 @@ def _package(
         for name, part in (("train", data.train), ("valid", data.valid), ("test", data.test))
     }
     market = {"venue": job.spec.data.venue, "symbol": job.spec.data.symbol, "timeframe": job.spec.data.timeframe}
-    # The path of a file says nothing on another machine and something about this one; the hash identifies the bars.
-    source = job.spec.data.source if job.spec.data.source == "store" else Path(job.spec.data.source).name
     return PackageContent(
-        spec=replace(job.spec, data=replace(job.spec.data, source=source)),
+        spec=replace(job.spec, data=job.spec.data.without_folders()),
         feature_names=data.pipeline.names,
         feature_digest=data.pipeline.digest,
         scaling=data.scaling,
@@ -193,7 +193,7 @@ def _package(
         onnx=onnx,
         metrics=metrics,
         lineage={
-            "data": {**market, **data_lineage(frame)},
+            "data": {**market, **history_lineage(history)},
             "split": split,
             "run": {
                 "id": job.run_id,

@@ -8,8 +8,19 @@ import pytest
 
 from core.data.data_storage import CandleStore
 from core.errors import UserError
-from ml.api import DataRange, FeatureSpec, ForecastSpec, ModelSpec, SplitSpec, TrainingSpec
-from ml.dataset import build_dataset, contiguous_stretches, load_bars, make_segments, split_rows
+from ml.api import (
+    DataRange,
+    FeatureSpec,
+    ForecastSpec,
+    ModelSpec,
+    SeriesSource,
+    SplitSpec,
+    TrainingSpec,
+    parse_column,
+)
+from ml.dataset import build_dataset, contiguous_stretches, load_bars, load_history, make_segments, split_rows
+from ml.features import MarketHistory
+from ml.model_storage import data_lineage, history_lineage
 from tests.unit.ml.helpers import HOUR, frame_from_returns, noise_returns
 
 SPEC = ForecastSpec(
@@ -148,3 +159,42 @@ def test_several_horizons_are_several_targets_of_one_bar() -> None:
         wanted = np.log(FRAME.close[row + horizon] / FRAME.close[row])
         assert data.log_return[row, column] == pytest.approx(wanted)
         assert data.target[data.rows(data.train), column].std() == pytest.approx(1.0, abs=0.01)
+
+
+def test_other_markets_and_series_come_along_and_their_gaps_are_masked(tmp_path: Path) -> None:
+    eth = replace(frame_from_returns(noise_returns(3_000, 6), missing=(1_000,)), symbol="ETH/USDT")
+    for frame in (FRAME, eth):
+        CandleStore(tmp_path).write("binance", frame, "import")
+    known = FRAME.time_ns[::8]
+    lines = [f"{np.datetime64(int(time), 'ns')}Z,{index % 7}" for index, time in enumerate(known)]
+    (tmp_path / "funding.csv").write_text("\n".join(["known_at,value", *lines]))
+    funding = SeriesSource("funding", str(tmp_path / "funding.csv"))
+    spec = replace(
+        SPEC,
+        data=DataRange(markets=("ETH/USDT",), series=(funding,)),
+        features=replace(
+            SPEC.features,
+            columns=(parse_column("log_return@ETH/USDT"), parse_column("funding.level"), parse_column("BODY@4h")),
+        ),
+    ).validate()
+    history = load_history(spec.data, tmp_path)
+    data = build_dataset(history, spec)
+    assert data.inputs.shape[1] == len(data.pipeline.names) == 8
+    alone = build_dataset(FRAME, SPEC)
+    lost = np.flatnonzero(alone.has_input & ~data.has_input)
+    missing = int(np.searchsorted(FRAME.time_ns, int(eth.time_ns[999]) + HOUR.ns))
+    assert {missing, missing + 1} <= set(lost.tolist())  # that bar, and the return from it
+    assert np.isfinite(data.inputs).all()
+    column = data.pipeline.names.index("log_return@ETH/USDT")
+    row = missing + 10
+    at = int(np.searchsorted(eth.time_ns, FRAME.time_ns[row]))
+    scaler = data.scaling.inputs
+    wanted = (np.log(eth.close[at] / eth.close[at - 1]) - scaler.center[column]) / scaler.scale[column]
+    assert data.inputs[row, column] == pytest.approx(wanted, rel=1e-4)
+    with pytest.raises(UserError, match="series 'funding'"):
+        build_dataset(FRAME, spec)
+    lineage = history_lineage(history)
+    assert lineage["markets"]["ETH/USDT"]["bars"] == len(eth)
+    assert lineage["series"]["funding"]["points"] == len(known)
+    assert set(history_lineage(MarketHistory(FRAME))) == set(data_lineage(FRAME))
+    assert str(tmp_path) not in str(spec.data.without_folders())

@@ -67,8 +67,9 @@ def test_streaming_equals_the_batch_bar_by_bar_and_restarts_after_gaps(spec: Fea
     assert complete.sum() == len(FRAME) - 3 * pipeline.warm_up
 
 
-def test_features_are_scale_free() -> None:
-    pipeline = FeaturePipeline(FeatureSpec("market", 1))
+@pytest.mark.parametrize("name", ["market", "technical"])
+def test_features_are_scale_free(name: str) -> None:
+    pipeline = FeaturePipeline(FeatureSpec(name, 1))
     scaled = replace(
         FRAME,
         open=FRAME.open * 1e4,
@@ -80,10 +81,18 @@ def test_features_are_scale_free() -> None:
     np.testing.assert_allclose(pipeline.compute(scaled), pipeline.compute(FRAME), atol=1e-7)
 
 
-def test_a_market_that_stands_still_gives_finite_rows() -> None:
-    frame = frame_from_returns(np.zeros(200))
-    flat = replace(frame, high=frame.close, low=frame.close, volume=np.zeros(200))
-    pipeline = FeaturePipeline(FeatureSpec("market", 1))
+def test_the_technical_set_waits_for_less_than_400_bars() -> None:
+    """Its longest smoothing starts anew after every missing bar."""
+    pipeline = FeaturePipeline(FeatureSpec("technical", 1))
+    assert 300 < pipeline.warm_up < 400
+    assert len(pipeline.names) == 32
+
+
+@pytest.mark.parametrize("name", ["market", "technical"])
+def test_a_market_that_stands_still_gives_finite_rows(name: str) -> None:
+    frame = frame_from_returns(np.zeros(600))
+    flat = replace(frame, high=frame.close, low=frame.close, volume=np.zeros(600))
+    pipeline = FeaturePipeline(FeatureSpec(name, 1, horizons=(1, 4), window=16))
     assert np.isfinite(pipeline.compute(flat)[pipeline.warm_up :]).all()
 
 
@@ -108,7 +117,7 @@ def test_the_digest_tells_feature_sets_apart() -> None:
     assert len(digests) == len(SPECS)
     with pytest.raises(UserError, match="another form"):
         pipeline_for(SPECS[0], FeaturePipeline(SPECS[1]).digest)
-    assert {info.name for info in feature_sets()} == {"price", "market"}
+    assert {info.name for info in feature_sets()} == {"price", "market", "technical"}
 
 
 def test_robust_scaler_centres_scales_clips_and_survives_json() -> None:

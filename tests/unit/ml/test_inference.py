@@ -11,8 +11,10 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.strategies.predictor import Predictor
+from ml.api import parse_column
+from ml.arrays import Float32Array
 from ml.dataset import build_dataset
-from ml.features import Float32Array
+from ml.features import FeaturePipeline
 from ml.inference import Forecasts, OnnxForecaster, OnnxPredictor, RecurrentState, forecast_rows, load_predictor
 from ml.model_storage import load_model
 from tests.trained_model import Trained
@@ -125,6 +127,16 @@ def test_a_network_that_is_none_is_one_sentence(trained: Trained) -> None:
     stored = load_model(trained.models_dir, trained.result.model_id)
     with pytest.raises(UserError, match="another form"):
         OnnxPredictor(replace(stored, feature_digest="0" * 16))
+
+
+@pytest.mark.parametrize("column", ["log_return@ETH/USDT", "funding.level"])
+def test_a_model_that_looks_at_more_than_its_market_is_refused(trained: Trained, column: str) -> None:
+    stored = load_model(trained.models_dir, trained.result.model_id)
+    features = replace(stored.spec.features, columns=(parse_column(column),))
+    digest = FeaturePipeline(features, Timeframe.H1).digest
+    spec = replace(stored.spec, features=features)
+    with pytest.raises(UserError, match=f"also looks at {column.split('@')[-1].split('.')[0]}, which strategies"):
+        OnnxPredictor(replace(stored, spec=spec, feature_digest=digest))
 
 
 def test_a_model_without_a_view_has_no_strength(trained: Trained, candles: list[Candle]) -> None:
