@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ml.api import ForecastSpec
-from ml.features import Float32Array
+from ml.arrays import Float32Array
 from ml.inference import open_session
 from ml.package_check import refused
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from core.errors import UserError
-from ml.features import Float32Array, Scaling, pipeline_for
+from ml.arrays import Float32Array
+from ml.features import Scaling, pipeline_for
 from ml.jsonvalues import Json
 from ml.model_storage import (
     CONFIG,

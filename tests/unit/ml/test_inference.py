@@ -11,8 +11,8 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.strategies.predictor import Predictor
+from ml.arrays import Float32Array
 from ml.dataset import build_dataset
-from ml.features import Float32Array
 from ml.inference import Forecasts, OnnxForecaster, OnnxPredictor, RecurrentState, forecast_rows, load_predictor
 from ml.model_storage import load_model
 from tests.trained_model import Trained
