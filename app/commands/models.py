@@ -27,6 +27,9 @@ app = typer.Typer(
 ModelArgument = Annotated[str, typer.Argument(help="Id of the model, or its first characters.", show_default=False)]
 
 
+_SHOWN = ("model", "baselines")  # of the metrics that have parts; all of them are in the JSON
+
+
 class Sorting(StrEnum):
     """By what a list is sorted."""
 
@@ -329,7 +332,9 @@ def _table(comparison: Comparison) -> str:
     count = len(comparison.model_ids)
     rows: list[tuple[str, tuple[str, ...]]] = [("", comparison.model_ids)]
     rows += [(name, tuple(map(str, row))) for name, row in comparison.differences.items()]
-    metrics = comparison.metrics.items()
+    metrics = [
+        (name, row) for name, row in comparison.metrics.items() if name.partition(".")[0] in _SHOWN or "." not in name
+    ]
     rows += [(name, tuple("–" if value is None else f"{value:.6g}" for value in row)) for name, row in metrics]
     widths = [max(len(row[1][column]) for row in rows) for column in range(count)]
     first = max(len(name) for name, _ in rows)

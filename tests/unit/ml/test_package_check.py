@@ -6,6 +6,7 @@ import json
 import pickle
 import struct
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -70,16 +71,21 @@ def test_json_that_is_none(files: dict[str, bytes], key: str, junk: bytes) -> No
     refuse(forged(files, **{key: junk}))
 
 
-def test_every_entry_left_out_or_of_another_kind_is_one_sentence(files: dict[str, bytes]) -> None:
+def test_every_entry_of_another_kind_is_one_sentence(files: dict[str, bytes]) -> None:
     """Nothing a package may say, whatever it is, gets as far as a traceback."""
+    values = (None, "x", -1, 2**62, 1e300, [], {}, [[]], True, [None])
+    random = Random(1)
+    refused = 0
     for key in ("manifest", "config", "scaler", "metrics"):
         (name,) = [name for name in files if name.startswith(key)]
-        for path in ways(json.loads(files[name])):
-            for value in (None, "x", -1, 2**62, 1e300, [], {}, [[]], True, [None]):
+        places = ways(json.loads(files[name]))
+        for path in random.sample(places, min(40, len(places))):
+            for value in random.sample(values, 4):
                 try:
                     check_package(edited(files, key, put(*path, value=value)))
                 except UserError:
-                    continue
+                    refused += 1
+    assert refused > 200
 
 
 def ways(content: Any) -> list[tuple[Any, ...]]:
