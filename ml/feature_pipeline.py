@@ -146,13 +146,14 @@ class FeaturePipeline:
         history = bars if isinstance(bars, MarketHistory) else None
         own: Bars = bars.frame if isinstance(bars, MarketHistory) else bars
         size = len(own.close)
-        matrix = np.full((size, len(self.names)), np.nan)
         if size <= self.warm_up:
-            return matrix
+            return np.full((size, len(self.names)), np.nan)
+        matrix = np.empty((size, len(self.names)))
         samples = {key: self._sample(key, own, history) for key in self.samples}
         reach = self.own_window
         block = max(_BLOCK - reach, 4 * reach)
-        # Columns are written one after the other, and turned into rows while they are in the cache.
+        # Columns are written one after the other, and turned into rows while they are in the cache. Those made of other
+        # bars stay NaN until they are joined.
         columns = np.full((len(self.names), min(block, size)), np.nan)
         for start in range(reach, size, block):
             end = min(start + block, size)
