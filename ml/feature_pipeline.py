@@ -44,8 +44,9 @@ from ml.feature_spec import (
 
 _Identity = tuple[str, tuple[tuple[str, float], ...]]  # kind and parameters of a column
 
-# Bars computed at once: small enough for the processor's cache.
-_BLOCK = 16_384
+# Bars computed at once: small enough for the processor's cache, and for arrays below the 128 KiB from which on the C
+# library asks the kernel for fresh pages each time (the technical set over 1 M bars: 0.55 s of processor, else 0.8 s).
+_BLOCK = 16_000
 _SHORT_WINDOW = 12
 _OSCILLATOR_WINDOW = 14
 
