@@ -86,13 +86,11 @@ def _cycle(_values: Values) -> int:
 _MACD_SIGNAL = _fixed("EMA", "signalperiod")
 _STOCH_D = _ma("slowd_period", kind="slowd_matype", names=SMOOTHERS)
 
-# Functions whose running sums of prices decide comparisons or stand still with the price, by the bits of the grid on
-# which those sums are exact. More bits are nearer to the price, fewer leave room for longer sums.
-_LINEAR = "AC,ADR,AO,APO,BBANDS,DPO,HMA,KAMA,LINEARREG,LINEARREG_INTERCEPT,LINEARREG_SLOPE,MA,MACDEXT,PPO,QSTICK,SMA"
-GRID_BITS = {
-    **dict.fromkeys((*_LINEAR.split(","), "FOSC", "SUM", "TRIMA", "TSF", "WMA"), 40),
-    **dict.fromkeys(MEASURED, 46),  # sums of four
-}
+# Functions in which rounding of a running sum of prices decides something (a comparison, the phase of a price that
+# stands still), by the bits of the grid on which those sums are exact. More bits are nearer to the price, fewer leave
+# room for longer sums and larger moves. Elsewhere the rounding within a block stays below 1e-12 of the price.
+_MAY_USE_KAMA = ("KAMA", "MA", "APO", "PPO", "BBANDS", "MACDEXT")
+GRID_BITS = {**dict.fromkeys(MEASURED, 46), **dict.fromkeys(_MAY_USE_KAMA, 40)}  # sums of four; of a period
 PATTERN_BITS = 43  # sums of ten
 
 # What the settling is beyond TA-Lib's lookback; none where a name is absent.
