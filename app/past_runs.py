@@ -1,14 +1,17 @@
-"""Training runs of earlier sessions, as the training panel keeps them. Qt-free; read on the store's thread."""
+"""Training runs of earlier sessions, as the training panel keeps them. Qt-free; runs on the store's thread."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.ui.docks.training_runs import RunState, TrainingRun
+from app.flows.training_queue import is_run_id
+from app.i18n import tr
+from app.ui.docks.training_runs import RunState, TrainingRun, data_of
 from core.errors import UserError
-from ml.api import CHECKPOINT_FILE, EpochRecord, ForecastSpec, TrainingResult
+from ml.api import CHECKPOINT_FILE, EpochRecord, TrainingResult
 
 if TYPE_CHECKING:
     from core.persistence.store import RunRecord, Store
@@ -29,29 +32,64 @@ def past_runs(store: Store, runs_dir: Path) -> tuple[TrainingRun, ...]:
 def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
     """Return one ended run with what is left of it; what an older program wrote otherwise is left out."""
     run = TrainingRun(record.run_id, state=RunState(record.state), begun_ns=record.started_ns)
-    try:
-        run.data = ForecastSpec.from_json(record.spec).data
-    except UserError:
-        pass  # the id stays its title, and it cannot go on
-    else:
+    run.data = data_of(record.spec)
+    if run.data is not None:  # else the id stays its title, and it cannot go on
         run.spec = record.spec
     run.message = record.message
+    run.former_seeds = [{epoch.epoch: epoch.valid_loss for epoch in done} for done in seed_histories(run_dir)]
     if run.state is RunState.FINISHED:
         try:
             run.take_result(TrainingResult.from_json(record.result))
         except UserError as exc:
             run.message = exc.message
         return run
-    history = checkpoint_history(run_dir)
-    run.take_history(history)
-    run.resumable = bool(history) and run.spec is not None
+    run.take_history(checkpoint_history(run_dir))
+    run.resumable = run.spec is not None and can_go_on(run_dir)
     return run
+
+
+def forget_run(store: Store, run_dir: Path) -> None:
+    """Delete an ended run from the books, and its folder with the checkpoint.
+
+    Raises:
+        UserError: the database or the folder cannot be written.
+        ValueError: the folder has no name of a run; what it holds is not this function's to delete.
+    """
+    if not is_run_id(run_dir.name):
+        raise ValueError(run_dir.name)
+    store.forget_run(run_dir.name)
+    try:
+        shutil.rmtree(run_dir)
+    except FileNotFoundError:
+        pass  # it had not come so far
+    except OSError as exc:
+        message = tr("{folder} cannot be deleted: {reason}.", folder=run_dir, reason=exc.strerror or exc)
+        raise UserError(message, tr("Check the permissions of the folder.")) from exc
 
 
 def checkpoint_history(run_dir: Path) -> tuple[EpochRecord, ...]:
     """Return the epochs a run's checkpoint holds; none where there is no readable checkpoint."""
+    return _history(run_dir / CHECKPOINT_FILE)
+
+
+def seed_histories(run_dir: Path) -> tuple[tuple[EpochRecord, ...], ...]:
+    """Return the epochs of a run's repetitions that are done, in the order of their seeds."""
+    found = []
+    for file in run_dir.glob("member-*.json"):
+        seed = file.stem.removeprefix("member-")
+        if seed.isdecimal() and (history := _history(file)):
+            found.append((int(seed), history))
+    return tuple(history for _, history in sorted(found))
+
+
+def can_go_on(run_dir: Path) -> bool:
+    """Return whether a run has finished an epoch that a later one can go on from."""
+    return bool(checkpoint_history(run_dir) or seed_histories(run_dir))
+
+
+def _history(file: Path) -> tuple[EpochRecord, ...]:
     try:
-        index = json.loads((run_dir / CHECKPOINT_FILE).read_bytes())
+        index = json.loads(file.read_bytes())
         return tuple(EpochRecord.from_json(epoch) for epoch in index["state"]["history"])
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return ()  # the trainer itself says what is wrong with it, should anyone insist

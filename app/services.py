@@ -114,16 +114,40 @@ class MarketCommands(Protocol):
 
 
 class TrainingCommands(Protocol):
-    """Training runs in a child process."""
+    """Training runs in child processes, from a queue."""
 
     def start_training(self, spec: dict[str, Any]) -> str:
-        """Start a run described by `ml.api.ForecastSpec.to_json()` and return its run id."""
+        """Queue a run described by `ml.api.ForecastSpec.to_json()` and return its run id."""
+        ...
+
+    def plan_after(self, run_id: str) -> None:
+        """Let a person set up a run that starts when this one has ended."""
+        ...
+
+    def pause_training(self, run_id: str) -> None:
+        """Let a run stand still where it is; one that waits is not started."""
+        ...
+
+    def continue_training(self, run_id: str) -> None:
+        """Take a pause back."""
         ...
 
     def cancel_training(self, run_id: str) -> None:
-        """Stop a run within 2 s."""
+        """Stop a run within 2 s, or take it out of the queue."""
         ...
 
     def resume_training(self, run_id: str) -> None:
         """Let a run that ended early go on from its checkpoint."""
+        ...
+
+    def move_training(self, run_id: str, by: int) -> None:
+        """Move a waiting run so many places down the queue, or up below 0."""
+        ...
+
+    def forget_training(self, run_id: str) -> None:
+        """Delete an ended run with its checkpoint; the model it made stays."""
+        ...
+
+    def set_training_slots(self, slots: int) -> None:
+        """Let so many runs be at work at a time."""
         ...

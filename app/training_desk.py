@@ -21,7 +21,7 @@ from app.flows.origin_text import data_title
 from app.i18n import tr, tr_count
 from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
-from app.past_runs import checkpoint_history, past_runs
+from app.past_runs import can_go_on, forget_run, past_runs
 from app.theme import ThemeManager
 from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
 from app.workers.training import TrainingWorker
@@ -30,7 +30,7 @@ from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE, DataOrigin, with_caution
 from core.errors import UserError
 from core.events import Notice, Severity
-from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobProgress
+from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
 from ml.api import ForecastSpec, TrainingProgress, TrainingResult
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class TrainingDesk(QObject):
         self._dock: TrainingDock | None = None
         self._wizard: TrainingWizard | None = None
         self._draft: TrainingDraft | None = None
+        self._after = ""  # the run that what the wizard brings shall follow
         self._symbols: tuple[str, ...] = ()
         self._origin: DataOrigin | None = None
         self._stored: tuple[Dataset, ...] = ()
@@ -99,8 +100,12 @@ class TrainingDesk(QObject):
         self._specs: dict[str, dict[str, Any]] = {}  # of runs that may go on
         self._known_models: frozenset[str] = frozenset()
         self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
-        self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec]] = {}
+        self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec, str]] = {}  # with the run it shall follow
         store.answered.connect(self._on_answered)
+        training.queue_changed.connect(self._on_queue_changed)
+        training.queue_failed.connect(self._on_queue_failed)
+        training.run_paused.connect(self._on_paused)
+        training.run_resumed.connect(self._on_resumed)
         training.run_progressed.connect(self._on_progress)
         training.run_logged.connect(self._on_log)
         training.run_finished.connect(self._on_finished)
@@ -114,6 +119,7 @@ class TrainingDesk(QObject):
         self._dock = dock
         dock.wizard_requested.connect(self.open_wizard)
         dock.strategy_requested.connect(self._on_strategy_requested)
+        self._on_queue_changed()
 
     def set_markets(self, symbols: Sequence[str], origin: DataOrigin | None) -> None:
         """Learn which markets the practice exchange has, and whose bars theirs are."""
@@ -140,20 +146,31 @@ class TrainingDesk(QObject):
         return len(self._training.active_runs()) + len(self._downloads)
 
     def close_warnings(self) -> list[str]:
-        """Return what happens to training if the program ends now, one translated sentence; none where nothing does."""
-        if not self.busy:
-            return []
-        return [
-            tr_count(
-                "{n} training run ends now; it can go on later from its last finished epoch.",
-                "{n} training runs end now; they can go on later from the last finished epoch.",
-                self.busy,
+        """Return what happens to training if the program ends now, in translated sentences; none where nothing does."""
+        queue = self._training.queue
+        ending, waiting = len(queue.at_work) + len(self._downloads), len(queue.waiting)
+        warnings = []
+        if ending:
+            warnings.append(
+                tr_count(
+                    "{n} training run ends now; it can go on later from its last finished epoch.",
+                    "{n} training runs end now; they can go on later from the last finished epoch.",
+                    ending,
+                )
             )
-        ]
+        if waiting:
+            warnings.append(
+                tr_count(
+                    "{n} training run waits in the queue; it has its turn after the next start.",
+                    "{n} training runs wait in the queue; they have their turn after the next start.",
+                    waiting,
+                )
+            )
+        return warnings
 
     def workers(self) -> list[HistoryWorker]:
         """Return the downloads under way, for the shutdown."""
-        return [worker for worker, _ in self._downloads.values()]
+        return [worker for worker, _, _ in self._downloads.values()]
 
     # --- TrainingSources --------------------------------------------------------------------------------------
 
@@ -177,25 +194,33 @@ class TrainingDesk(QObject):
 
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
-    def start_training(self, spec: dict[str, Any]) -> str:
-        """Start a run and return its id; an invalid specification becomes a notice and an empty id."""
+    def start_training(self, spec: dict[str, Any], after: str = "") -> str:
+        """Queue a run and return its id; an invalid specification becomes a notice and an empty id."""
         try:
-            run_id = self._training.start_training(spec)
+            return self._training.start_training(spec, after)
         except UserError as exc:
             self._tell(Severity.ERROR, tr("The training was not started"), str(exc))
             return ""
-        self._list_run(run_id, spec)
-        return run_id
+
+    def plan_after(self, run_id: str) -> None:
+        """Open the wizard for a run that starts when this one has ended."""
+        self._after = run_id
+        self._show_wizard()
+
+    def pause_training(self, run_id: str) -> None:
+        """Let a run stand still where it is; one that waits is not started."""
+        self._training.pause_training(run_id)
+
+    def continue_training(self, run_id: str) -> None:
+        """Take a pause back."""
+        self._training.continue_training(run_id)
 
     def resume_training(self, run_id: str) -> None:
         """Let a run that ended early go on from its checkpoint."""
-        spec = self._specs[run_id]
         try:
-            self._training.resume_training(run_id, spec)
+            self._training.resume_training(run_id, self._specs[run_id])
         except UserError as exc:
             self._tell(Severity.ERROR, tr("The training was not started"), str(exc))
-            return
-        self._list_run(run_id, spec)
 
     def cancel_training(self, run_id: str) -> None:
         """Stop a run, or the download before it."""
@@ -204,17 +229,37 @@ class TrainingDesk(QObject):
         else:
             self._training.cancel_training(run_id)
 
-    def _list_run(self, run_id: str, spec: dict[str, Any]) -> None:
-        self._specs[run_id] = spec
-        data = ForecastSpec.from_json(spec).data
-        if self._dock is not None:
-            self._dock.on_run_queued(run_id, data, time.time_ns())
+    def move_training(self, run_id: str, by: int) -> None:
+        """Move a waiting run so many places down the queue, or up below 0."""
+        self._training.move_training(run_id, by)
+
+    def set_training_slots(self, slots: int) -> None:
+        """Let so many runs be at work at a time."""
+        self._training.set_slots(slots)
+
+    def forget_training(self, run_id: str) -> None:
+        """Delete an ended run with its checkpoint; the model it made stays."""
+        run_dir = self._paths.runs / run_id
+        if self._training.queue.find(run_id) is None:
+            take = functools.partial(self._take_forgotten, run_id)
+            self._ask(lambda backend: forget_run(backend.store, run_dir), take)
+
+    def _take_forgotten(self, run_id: str, answer: QueryAnswer) -> None:
+        if answer.error is not None:
+            self._tell(Severity.ERROR, tr("The training run could not be deleted"), str(answer.error))
+        elif self._dock is not None:
+            self._dock.remove_run(run_id)
 
     # --- wizard -----------------------------------------------------------------------------------------------
 
     @Slot()
     def open_wizard(self) -> None:
         """Show the training wizard; an open one comes to the front."""
+        if self._wizard is None:
+            self._after = ""
+        self._show_wizard()
+
+    def _show_wizard(self) -> None:
         from app.ui.wizards.training_wizard import TrainingWizard
 
         if self._wizard is not None:
@@ -247,7 +292,7 @@ class TrainingDesk(QObject):
         if self._wizard is not None and self._wizard.flow.draft.source is SourceKind.PRACTICE:
             self.train_on_practice_history(spec)
         else:
-            self.start_training(spec.to_json())
+            self.start_training(spec.to_json(), self._after)
 
     # --- downloads --------------------------------------------------------------------------------------------
 
@@ -262,7 +307,7 @@ class TrainingDesk(QObject):
         worker = HistoryWorker(self._open_link, request, self._paths.candles, self._store, self)
         key = f"download-{uuid.uuid4().hex[:8]}"
         worker.setProperty("key", key)
-        self._downloads[key] = (worker, spec)
+        self._downloads[key] = (worker, spec, self._after)
         worker.progressed.connect(self._on_downloaded_part)
         worker.completed.connect(self._on_downloaded)
         worker.failed.connect(self._on_download_failed)
@@ -282,10 +327,10 @@ class TrainingDesk(QObject):
     @Slot(object)
     def _on_downloaded(self, _result: object) -> None:
         key = self.sender().property("key")
-        spec = self._downloads[key][1]
+        _, spec, after = self._downloads[key]
         if self._dock is not None:
             self._dock.remove_run(key)
-        self.start_training(spec.to_json())
+        self.start_training(spec.to_json(), after)
         self.refresh()
 
     @Slot(object)
@@ -299,12 +344,33 @@ class TrainingDesk(QObject):
     @Slot()
     def _on_download_ended(self) -> None:
         key = self.sender().property("key")
-        worker, _ = self._downloads.pop(key)
+        worker, _, _ = self._downloads.pop(key)
         worker.join(1.0)
         if worker.stop_requested and self._dock is not None:
             self._dock.on_cancelled(key)
 
     # --- runs -------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _on_queue_changed(self) -> None:
+        """Show the queue as it is now, which may be newer than what was told."""
+        queue = self._training.queue
+        for run in queue.runs:
+            self._specs[run.run_id] = run.spec
+        if self._dock is not None:
+            self._dock.on_queue(queue)
+
+    @Slot(object)
+    def _on_queue_failed(self, error: UserError) -> None:
+        self._tell(Severity.ERROR, tr("The queue of training runs is not kept"), str(error))
+
+    @Slot(object)
+    def _on_paused(self, event: JobPaused) -> None:
+        self.logged.emit(logging.INFO, "training", tr("Paused: {run}", run=event.job_id))
+
+    @Slot(object)
+    def _on_resumed(self, event: JobResumed) -> None:
+        self.logged.emit(logging.INFO, "training", tr("Goes on: {run}", run=event.job_id))
 
     @Slot(object)
     def _on_progress(self, event: JobProgress) -> None:
@@ -340,7 +406,7 @@ class TrainingDesk(QObject):
             self._dock.on_cancelled(event.job_id, resumable=self._has_checkpoint(event.job_id))
 
     def _has_checkpoint(self, run_id: str) -> bool:
-        return bool(checkpoint_history(self._paths.runs / run_id))
+        return can_go_on(self._paths.runs / run_id)
 
     @Slot(str)
     def _on_strategy_requested(self, model_id: str) -> None:

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import FloatArray, IntArray
 from ml.metrics.classification import log_loss
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 FeatureArray = NDArray[np.float32] | NDArray[np.float64]
 
 CLASSES = 3  # down, flat, up
@@ -81,15 +80,23 @@ class BaselineInputs:
     threads: int = 1
 
 
-def fit_baselines(inputs: BaselineInputs, names: Sequence[str] | None = None) -> tuple[BaselineForecast, ...]:
+def fit_baselines(
+    inputs: BaselineInputs, names: Sequence[str] | None = None, before: Callable[[str], None] | None = None
+) -> tuple[BaselineForecast, ...]:
     """Fit baselines and forecast the test rows.
 
     Args:
         inputs: the split.
         names: which of `BASELINES`, all of them if None; `logistic` is left out where nothing is classified.
+        before: called with the name of each before it is fitted; what it raises ends the work.
     """
-    chosen = tuple(BASELINES) if names is None else names
-    forecasts = (BASELINES[name](inputs) for name in chosen if name != "logistic" or _can_classify(inputs))
+    forecasts = []
+    for name in BASELINES if names is None else names:
+        if name == "logistic" and not _can_classify(inputs):
+            continue
+        if before is not None:
+            before(name)
+        forecasts.append(BASELINES[name](inputs))
     return tuple(forecasts)
 
 
@@ -258,7 +265,8 @@ def _all_classes(probabilities: Any, known: IntArray) -> FloatArray:
     """Return probabilities with a column for every class, 0 for those that the training rows do not hold."""
     full = np.zeros((len(probabilities), CLASSES))
     full[:, known] = probabilities
-    return full
+    summed: FloatArray = full / full.sum(axis=1, keepdims=True)  # single precision sums to 1 in single precision only
+    return summed
 
 
 def _can_classify(inputs: BaselineInputs) -> bool:

@@ -7,15 +7,16 @@ scoringrules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ml.api import ForecastSpec
-from ml.arrays import FloatArray, IntArray
-from ml.baselines import BASELINES, BaselineForecast, BaselineInputs, fit_baselines
+from ml.api import TREND_SLOW
+from ml.arrays import Float32Array, FloatArray, IntArray
+from ml.baselines import BaselineForecast, BaselineInputs, fit_baselines
 from ml.dataset import ForecastDataset
+from ml.feature_sources import Bars
 from ml.inference import Forecasts
 from ml.metric_results import (
     ClassMetrics,
@@ -29,12 +30,13 @@ from ml.metrics.classification import class_metrics
 from ml.metrics.comparison import diebold_mariano
 from ml.metrics.point import correlation, hit_rate, icir, point_metrics, skill
 from ml.metrics.quantile import crps_of_quantiles, inside_outer, range_metrics
-from ml.metrics.regimes import RegimeCodes, trend_regimes, volatility_regimes
+from ml.metrics.regimes import RegimeCodes, trailing_return, trend_regimes, volatility_regimes
 from ml.verdict import SIGNIFICANCE, verdict
 
 REFERENCE = "zero"  # the baseline every forecast needs: the price stays, with ranges as wide as volatility was
 PERSISTENCE = "persistence"
 _FEWEST_IN_REGIME = 30
+_ROUNDING = 1e-7  # log return by which quantiles of a network in single precision may cross
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +82,7 @@ def judge_horizon(forecast: HorizonForecast, baselines: Sequence[BaselineForecas
         ValueError: arrays that do not fit together, or no zero baseline.
     """
     _check(forecast, baselines)
+    forecast = replace(forecast, quantiles=np.sort(forecast.quantiles, axis=1))
     outcome, horizon, levels = forecast.outcome, forecast.horizon, forecast.levels
     by_name = {baseline.name: baseline for baseline in baselines}
     persistence = by_name[PERSISTENCE].point if PERSISTENCE in by_name else None
@@ -152,7 +155,7 @@ def forecast_metrics(horizons: Sequence[HorizonMetrics], *, forecast_std: float,
 
 
 def baseline_inputs(
-    data: ForecastDataset, rows: IntArray, spec: ForecastSpec, column: int, threads: int = 1
+    data: ForecastDataset, rows: IntArray, levels: tuple[float, ...], column: int = 0, flat_band: float | None = None
 ) -> BaselineInputs:
     """Return what the baselines of test rows need from a dataset.
 
@@ -160,15 +163,15 @@ def baseline_inputs(
 
     Args:
         data: the dataset.
-        rows: test rows, shape (n,).
-        spec: of the run.
+        rows: test rows.
+        levels: of the quantiles.
         column: which of the horizons.
-        threads: for scikit-learn.
+        flat_band: half width of the class "flat" in units of the target; None where nothing is classified.
     """
     train, valid = data.rows(data.train), data.rows(data.valid)
-    outcome, unit, horizon = data.log_return[:, column], data.unit[:, column], data.horizons[column]
+    horizon, outcome, unit = data.horizons[column], data.log_return[:, column], data.unit[:, column]
     last = np.concatenate([np.zeros(horizon), outcome[:-horizon]])
-    classes = class_codes(data, spec, column) if spec.model.head == "classes" else None
+    classes = None if flat_band is None else target_classes(data.target[:, column], flat_band)
     return BaselineInputs(
         x_train=data.inputs[train],
         y_train=outcome[train],
@@ -180,51 +183,64 @@ def baseline_inputs(
         x_test=data.inputs[rows],
         unit_test=unit[rows],
         last_test=last[rows],
-        levels=spec.model.quantile_levels,
-        seed=spec.training.seed,
+        levels=levels,
         classes_train=None if classes is None else classes[train],
         classes_valid=None if classes is None else classes[valid],
-        threads=threads,
     )
 
 
-def class_codes(data: ForecastDataset, spec: ForecastSpec, column: int) -> IntArray:
-    """Return what came at each bar: 0, 1 or 2 for down, flat or up over a horizon, shape (n,)."""
-    target, band = data.target[:, column], spec.model.flat_band
-    codes: IntArray = (target > -band).astype(np.int64) + (target > band)
-    return codes
+def target_classes(target: Float32Array, flat_band: float) -> IntArray:
+    """Return 0, 1 or 2 for down, flat or up, of targets in units of volatility."""
+    return (target > -flat_band).astype(np.int64) + (target > flat_band)
 
 
-def judge_forecasts(
-    data: ForecastDataset, spec: ForecastSpec, time_ns: IntArray, rows: IntArray, forecasts: Forecasts, threads: int = 1
-) -> tuple[HorizonMetrics, ...]:
-    """Judge the forecasts of test rows at every horizon beside the baselines on the same rows.
+def evaluate_forecast(
+    data: ForecastDataset,
+    bars: Bars,
+    rows: IntArray,
+    forecasts: Forecasts,
+    levels: tuple[float, ...],
+    *,
+    forecast_std: float,
+    flat_band: float | None = None,
+    baselines: Sequence[str] | None = None,
+    before_baseline: Callable[[str], None] | None = None,
+) -> ForecastMetrics:
+    """Judge the forecasts of a dataset's test rows, every horizon beside baselines fitted on the same split.
 
     Args:
         data: the dataset.
-        spec: of the run.
-        time_ns: open times of all bars.
-        rows: test rows that were forecast, shape (n,).
-        forecasts: log returns over the horizons.
-        threads: for scikit-learn.
+        bars: it was made of.
+        rows: test rows that were forecast, ascending, shape (n,).
+        forecasts: log return quantiles (n, H, Q) and, where the model has them, chances (n, H, 3).
+        levels: of the quantiles, the median in the middle.
+        forecast_std: standard deviation of the first horizon's medians of the validation part.
+        flat_band: of the classes; needed where there are chances.
+        baselines: names from `ml.baselines.BASELINES`, `zero` among them; all if None.
+        before_baseline: called with the name of each before it is fitted, to report or to stop.
     """
-    names = [name for name in BASELINES if spec.evaluation.boosting or name != "boosting"]
+    band = None if forecasts.probabilities is None else flat_band
+    train = data.rows(data.train)
+    regimes = (
+        volatility_regimes(data.volatility[train], data.volatility[rows]),
+        trend_regimes(trailing_return(bars.close, TREND_SLOW)[rows]),
+    )
     judged = []
     for column, horizon in enumerate(data.horizons):
-        inputs = baseline_inputs(data, rows, spec, column, threads)
-        chances = forecasts.probabilities
+        inputs = baseline_inputs(data, rows, levels, column, band)
         forecast = HorizonForecast(
             horizon=horizon,
-            levels=spec.model.quantile_levels,
+            levels=levels,
             quantiles=forecasts.quantiles[:, column],
             outcome=data.log_return[rows, column],
-            probabilities=None if chances is None else chances[:, column],
-            classes=None if chances is None else class_codes(data, spec, column)[rows],
-            regimes=(volatility_regimes(inputs.unit_train, inputs.unit_test), trend_regimes(inputs.last_test)),
-            time_ns=time_ns[rows],
+            probabilities=None if forecasts.probabilities is None else forecasts.probabilities[:, column],
+            classes=None if band is None else target_classes(data.target[rows, column], band),
+            regimes=regimes,
+            time_ns=bars.time_ns[rows],
         )
-        judged.append(judge_horizon(forecast, fit_baselines(inputs, names), seed=spec.training.seed))
-    return tuple(judged)
+        judged.append(judge_horizon(forecast, fit_baselines(inputs, baselines, before_baseline)))
+    target_std = float(data.log_return[train, 0].std())
+    return forecast_metrics(judged, forecast_std=forecast_std, target_std=target_std)
 
 
 def _check(forecast: HorizonForecast, baselines: Sequence[BaselineForecast]) -> None:
@@ -233,7 +249,7 @@ def _check(forecast: HorizonForecast, baselines: Sequence[BaselineForecast]) -> 
         raise ValueError(f"quantiles of shape {forecast.quantiles.shape} for {size} outcomes and {count} levels")
     if not (np.isfinite(forecast.quantiles).all() and np.isfinite(forecast.outcome).all()):
         raise ValueError("quantiles and outcomes must be finite")
-    if (np.diff(forecast.quantiles, axis=1) < 0.0).any():
+    if (np.diff(forecast.quantiles, axis=1) < -_ROUNDING).any():
         raise ValueError("quantiles must not cross")
     if (forecast.probabilities is None) != (forecast.classes is None):
         raise ValueError("probabilities and classes belong together")

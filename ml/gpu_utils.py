@@ -55,7 +55,7 @@ class DeviceChoice:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How the recurrent part is computed in training; weights, head, loss and every evaluation stay float32.
+    """How the network is computed in training; weights, loss and every evaluation stay float32.
 
     Attributes:
         name: "float32", "tf32" or "bf16".
@@ -66,7 +66,7 @@ class Precision:
     reason: str
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return the context for the recurrent part of a training step."""
+        """Return the context in which a training step runs the network; the loss comes after it, in float32."""
         if self.name != "bf16":
             return nullcontext()
         # Without the cache of converted weights: a recorded step must convert them anew in every replay.
@@ -139,7 +139,7 @@ def choose_device(
 
 
 def choose_precision(device: DeviceReport, hidden_size: int, resources: ResourceSpec) -> Precision:
-    """Pick the arithmetic of the recurrent part.
+    """Pick the arithmetic of training.
 
     Args:
         device: the chosen one.
@@ -169,8 +169,9 @@ def choose_precision(device: DeviceReport, hidden_size: int, resources: Resource
 def apply_precision(precision: Precision, hidden_size: int) -> None:
     """Switch TF32 for matrix products and recurrent layers on an NVIDIA GPU; elsewhere the switches do nothing.
 
-    Torch itself lets cuDNN's recurrent layers use TF32 from the start: float32 has to be asked for. The newer names of
-    these switches (`fp32_precision`) leave the older ones (`allow_tf32`) unreadable, and the ONNX export reads them.
+    Torch itself lets cuDNN's recurrent layers use TF32 from the start: float32 has to be asked for. The older names of
+    the switches are used on purpose: once the newer ones (`fp32_precision`) are set, torch 2.13 refuses to read the
+    older, and its own export to ONNX reads them.
 
     Args:
         precision: the chosen one; beside bf16, products that stay float32 use TF32 where that pays.

@@ -2,10 +2,12 @@
 
 The recurrent state is carried from bar to bar, so one step costs one cell evaluation. Features come from the same
 pipeline as in training, fed bar by bar. After a missing bar the state starts anew: the model never saw such a jump.
+A predictor may be fed from any thread: bars take their turns, so that no state ever mixes two of them.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from ml.features import StreamingFeatures, bars_since_gap, pipeline_for, row_has
 from ml.model_storage import StoredModel, load_model
 
 _SMALLEST_STD = 1e-12
+_CANNOT_BE_RUN = ("The network of this model cannot be run.", "Train it again.")
 
 
 RecurrentState = tuple[Float32Array, ...]  # h, and for an LSTM c: float32, shapes (members x layers, 1, hidden)
@@ -42,6 +45,25 @@ class Forecasts:
     probabilities: FloatArray | None
 
 
+def open_session(onnx: bytes) -> Any:
+    """Return an `onnxruntime.InferenceSession` with one thread.
+
+    Raises:
+        UserError: the bytes are no model this program can run.
+    """
+    import onnxruntime  # 0.1 s and 20 MB: only where a model is used
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        # The runtime has a dozen exception types without a common public base; all mean the same here.
+        raise UserError(*_CANNOT_BE_RUN) from exc
+
+
 class OnnxForecaster:
     """An exported network in ONNX Runtime with one thread."""
 
@@ -51,23 +73,16 @@ class OnnxForecaster:
         Raises:
             UserError: the bytes are no model this program can run.
         """
-        import onnxruntime  # 0.1 s and 20 MB: only where a model is used
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        self._session = open_session(onnx)
         try:
-            self._session: Any = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
             shapes = {value.name: value.shape for value in self._session.get_inputs()}
             self._outputs = [value.name for value in self._session.get_outputs()]
             self._state_names = [name for name in ("h0", "c0") if name in shapes]
             self._state_shape = (int(shapes["h0"][0]), 1, int(shapes["h0"][2]))
             self._has_probabilities = "probabilities" in self._outputs
             self.features = int(shapes["x"][2])
-        except Exception as exc:
-            # The runtime has a dozen exception types without a common public base; all mean the same here.
-            raise UserError("The network of this model cannot be run.", "Train it again.") from exc
+        except (KeyError, IndexError, TypeError, ValueError) as exc:
+            raise UserError(*_CANNOT_BE_RUN) from exc
 
     def initial_state(self) -> RecurrentState:
         """Return the zero state."""
@@ -150,6 +165,7 @@ class OnnxPredictor:
         self._forecaster = OnnxForecaster(stored.onnx)
         self._state = self._forecaster.initial_state()
         self._rows_seen = 0
+        self._turn = threading.RLock()  # one bar at a time, with everything it changes
 
     @property
     def model_id(self) -> str:
@@ -180,6 +196,10 @@ class OnnxPredictor:
         Raises:
             ValueError: a bar is not final, of another market, or out of order.
         """
+        with self._turn:
+            return self._warm_up(candles)
+
+    def _warm_up(self, candles: Sequence[Candle]) -> Forecast | None:
         self._reset()
         for candle in candles:
             self._check(candle)
@@ -209,6 +229,10 @@ class OnnxPredictor:
         Raises:
             ValueError: the bar is not final, of another market, or does not follow the last one.
         """
+        with self._turn:
+            return self._update(candle)
+
+    def _update(self, candle: Candle) -> Forecast | None:
         self._check(candle)
         last = self._stream.last_time_ns
         if last is not None and candle.open_time_ns > last + self._timeframe.ns:

@@ -14,6 +14,7 @@ import numpy as np
 from core.domain.candles import Timeframe
 from ml.api import ForecastMetrics, ForecastSpec
 from ml.arrays import FloatArray, IntArray
+from ml.baselines import BASELINES
 from ml.bootstrap import SeedSummary, seed_summary
 from ml.conformal import (
     AdaptiveConformal,
@@ -24,7 +25,8 @@ from ml.conformal import (
     conformity_scores,
 )
 from ml.dataset import ForecastDataset, Part
-from ml.evaluators import forecast_metrics, judge_forecasts
+from ml.evaluators import evaluate_forecast
+from ml.feature_sources import Bars
 from ml.inference import Forecasts, SequenceForecaster, forecast_rows
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.metrics.point import point_metrics
@@ -78,33 +80,35 @@ def part_forecasts(forecaster: SequenceForecaster, data: ForecastDataset, part: 
 def judge(
     data: ForecastDataset,
     spec: ForecastSpec,
-    time_ns: IntArray,
+    bars: Bars,
     whole: SequenceForecaster,
     seeds: Sequence[SeedForecaster],
     *,
-    threads: int = 1,
     check_stop: Callable[[], None] = lambda: None,
 ) -> ForecastMetrics:
     """Judge a forecaster.
 
     Args:
         data / spec: of the run.
-        time_ns: open times of all bars.
+        bars: the dataset was made of.
         whole: the network that is stored.
         seeds: its members alone.
-        threads: for the baselines.
         check_stop: called between the steps; raises to stop.
     """
     burn_in = spec.training.burn_in
     valid = part_forecasts(whole, data, data.valid, burn_in)
     test = part_forecasts(whole, data, data.test, burn_in)
     check_stop()
-    horizons = judge_forecasts(data, spec, time_ns, test.rows, test.forecasts, threads)
-    check_stop()
-    metrics = forecast_metrics(
-        horizons,
+    metrics = evaluate_forecast(
+        data,
+        bars,
+        test.rows,
+        test.forecasts,
+        spec.model.quantile_levels,
         forecast_std=float(valid.median.std()),
-        target_std=float(data.log_return[data.rows(data.train), 0].std()),
+        flat_band=spec.model.flat_band,
+        baselines=[name for name in BASELINES if spec.evaluation.boosting or name != "boosting"],
+        before_baseline=lambda _: check_stop(),
     )
     scores = tuple(_seed_score(data, spec, seed) for seed in seeds)
     check_stop()

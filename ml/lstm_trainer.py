@@ -23,16 +23,14 @@ from core.jobs import JobStopped
 from ml.api import EpochRecord, ForecastSpec, TrainingProgress
 from ml.arrays import IntArray
 from ml.checkpoint import TrainingState, load_checkpoint, load_member, save_checkpoint, save_member
-from ml.compute import Compute
 from ml.dataset import ForecastDataset, Part, Segments, make_segments
 from ml.gpu_utils import DeviceChoice, Precision
 from ml.recurrent import EnsembleForecaster, RecurrentForecaster, learning_rate, mean_pinball, weighted_mean
-from ml.telemetry import require_disk
+from ml.run_resources import RunResources
 
 _PROGRESS_SECONDS = 0.25
 _EVALUATION_LENGTH = 512
 _EVALUATION_BATCH = 64
-_CHECKPOINT_SHARE = 4  # of the weights: newest, best, and two moments of the optimiser
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,28 +123,28 @@ def train_lstm_model(
         JobStopped: `should_stop` returned true; finished seeds and the last finished epoch stay.
         UserError: the loss diverged, the GPU cannot be used, or the checkpoint does not fit.
     """
-    compute = Compute.prepare(spec, run_dir)
+    machine = RunResources(spec, run_dir, evaluation_rows=_EVALUATION_BATCH)
     identity = fingerprint(data, spec)
     hooks = RunHooks(on_progress, should_stop, clock)
     progress = TrainingProgress(
-        run_id, "training", epochs=spec.training.epochs, device=compute.choice.title, seeds=spec.evaluation.seeds
+        run_id, "training", epochs=spec.training.epochs, device=machine.choice.title, seeds=spec.evaluation.seeds
     )
     members, states = [], []
     try:
         for index in range(spec.evaluation.seeds):
             seed = spec.training.seed + index
-            trainer = _Trainer(data, spec, seed, compute, run_dir, identity, hooks, replace(progress, seed_index=index))
-            member, state = trainer.run(resume)
+            own = replace(progress, seed_index=index)
+            member, state = _Trainer(data, spec, seed, machine, run_dir, identity, hooks, own).run(resume)
             members.append(member)
             states.append(state)
     finally:
-        compute.monitor.close()
+        machine.close()
     return TrainedForecaster(
         network=EnsembleForecaster(members).eval(),
         states=tuple(states),
         stopped_early=len(states[0].history) < spec.training.epochs,
-        device=compute.choice,
-        precision=compute.precision,
+        device=machine.choice,
+        precision=machine.precision,
     )
 
 
@@ -158,15 +156,15 @@ class _Trainer:
         data: ForecastDataset,
         spec: ForecastSpec,
         seed: int,
-        compute: Compute,
+        machine: RunResources,
         run_dir: Path,
         identity: str,
         hooks: RunHooks,
         progress: TrainingProgress,
     ) -> None:
         self._data, self._spec, self._run_dir = data, spec, run_dir
-        self._hooks, self._progress, self._compute = hooks, progress, compute
-        device = compute.device
+        self._hooks, self._progress, self._machine = hooks, progress, machine
+        device = machine.device
         torch.manual_seed(seed)
         self._network = RecurrentForecaster(data.inputs.shape[1], spec.model)
         self._network.start_from(data.target[data.rows(data.train)].astype(np.float64))
@@ -192,19 +190,29 @@ class _Trainer:
             found = load_checkpoint(
                 self._run_dir, self._state.fingerprint, self._state.seed, self._network, self._optimizer
             )
-        size = sum(value.nbytes for value in self._network.state_dict().values())
-        require_disk(self._run_dir, _CHECKPOINT_SHARE * size)
-        self._fit_micro_batch()
         if found is not None:
             self._state, self._best = found
         else:
             loss, _ = self._validation_loss()
             self._state = replace(self._state, best_loss=loss)
-            save_checkpoint(self._run_dir, self._state, self._network, self._best, self._optimizer)
+            self._save()
+        self._machine.fit(self._try_out, self._hooks.should_stop)
         while len(self._state.history) < spec.epochs and not self._out_of_patience():
             self._epoch(len(self._state.history) + 1)
         save_member(self._run_dir, self._state, self._best)
         return self._finished()
+
+    def _try_out(self, rows: int) -> None:
+        """Compute the gradient of so many segments for nothing."""
+        spec = self._spec.training
+        segments = make_segments(self._data, self._data.train, length=spec.segment_length, burn_in=spec.burn_in)
+        self._network.train()
+        self._loss(segments, np.arange(rows) % len(segments.rows)).backward()  # type: ignore[no-untyped-call]
+        self._optimizer.zero_grad()
+
+    def _save(self) -> None:
+        self._machine.require_disk(self._network)
+        save_checkpoint(self._run_dir, self._state, self._network, self._best, self._optimizer)
 
     def _finished(self) -> tuple[RecurrentForecaster, TrainingState]:
         self._network.load_state_dict(self._best)
@@ -225,7 +233,7 @@ class _Trainer:
             self._data, self._data.train, length=spec.segment_length, burn_in=spec.burn_in, offset=offset
         )
         order = rng.permutation(len(segments.rows))
-        size = self._compute.batch_segments
+        size = self._machine.batch_segments
         batches = [order[i : i + size] for i in range(0, len(order), size)]
         train_loss, seen = self._fit(epoch, segments, batches, started)
         fitted = self._hooks.clock() - started
@@ -254,41 +262,24 @@ class _Trainer:
             rate = learning_rate(spec.schedule, (epoch - 1 + number / len(batches)) / spec.epochs, spec.learning_rate)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            weights = segments.weight[batch].sum(axis=1, dtype=np.float64)
-            counted = float(weights.sum())
-            loss = self._compute.micro.backward(
-                batch, weights, lambda part: self._loss(segments, part), self._zero_grad
+            counted = segments.weight[batch].sum(axis=1, dtype=np.float64)
+            loss = self._machine.training.backward(
+                batch, counted, lambda part: self._loss(segments, part), self._optimizer.zero_grad
             )
             nn.utils.clip_grad_norm_(self._network.parameters(), spec.clip_norm)
             self._optimizer.step()
-            total += loss * counted
-            seen += counted
+            total += loss * float(counted.sum())
+            seen += float(counted.sum())
             self._show(epoch, (number + 1) / len(batches), rate, seen, started)
         mean = float(total) / seen
         if not np.isfinite(mean):
             raise UserError(f"The loss diverged in epoch {epoch}.", "Use a lower learning rate.")
         return mean, seen
 
-    def _zero_grad(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-
     def _loss(self, segments: Segments, batch: IntArray) -> Tensor:
-        with self._compute.precision.autocast(self._compute.device):
+        with self._machine.precision.autocast(self._tensors.device):
             raw, target, weight = self._forward(segments, batch)
         return weighted_mean(self._network.head.loss(raw.float(), target), weight)
-
-    def _fit_micro_batch(self) -> None:
-        """On a GPU, find how many segments at once are fastest; leaves weights and gradients as they were."""
-        spec = self._spec.training
-        segments = make_segments(self._data, self._data.train, length=spec.segment_length, burn_in=spec.burn_in)
-
-        def run(rows: int) -> None:
-            self._loss(segments, np.arange(rows) % len(segments.rows)).backward()  # type: ignore[no-untyped-call]
-            self._zero_grad()
-
-        if self._progress.seed_index == 0:
-            self._network.train()
-            self._compute.fit(run, self._spec, self._hooks.should_stop)
 
     def _forward(self, segments: Segments, batch: IntArray) -> tuple[Tensor, Tensor, Tensor]:
         tensors = self._tensors
@@ -305,21 +296,22 @@ class _Trainer:
         self._network.eval()
         self._network.settle()
         head, segments = self._network.head, self._validation
-        loss, crps, seen = 0.0, 0.0, 0.0
-        with torch.no_grad():
-            for start in range(0, len(segments.rows), _EVALUATION_BATCH):
-                if self._hooks.should_stop():
-                    raise JobStopped
-                batch = np.arange(start, min(start + _EVALUATION_BATCH, len(segments.rows)))
-                for part in np.array_split(batch, -(-len(batch) // self._compute.micro.rows)):
-                    counted = float(segments.weight[part].sum())
-                    if not counted:
-                        continue
-                    raw, target, weight = self._forward(segments, part)
-                    loss += float(weighted_mean(head.loss(raw, target), weight)) * counted
-                    crps += 2.0 * float(mean_pinball(head.quantiles(raw), target, weight, head.levels)) * counted
-                    seen += counted
-        return loss / seen, crps / seen
+
+        def losses(part: IntArray) -> Tensor:
+            raw, target, weight = self._forward(segments, part)
+            crps = 2.0 * mean_pinball(head.quantiles(raw), target, weight, head.levels)
+            return torch.stack([weighted_mean(head.loss(raw, target), weight), crps])
+
+        sums, seen = np.zeros(2), 0.0
+        for start in range(0, len(segments.rows), _EVALUATION_BATCH):
+            if self._hooks.should_stop():
+                raise JobStopped
+            batch = np.arange(start, min(start + _EVALUATION_BATCH, len(segments.rows)))
+            counted = segments.weight[batch].sum(axis=1, dtype=np.float64)
+            sums += self._machine.evaluation.forward(batch, counted, losses)
+            seen += float(counted.sum())
+        loss, crps = (sums / seen).tolist()
+        return loss, crps
 
     def _finish_epoch(self, record: EpochRecord, seen: float) -> None:
         state = replace(
@@ -332,7 +324,7 @@ class _Trainer:
             state = replace(state, best_loss=record.valid_loss, best_epoch=record.epoch)
             self._best = _copy(self._network)
         self._state = state
-        save_checkpoint(self._run_dir, state, self._network, self._best, self._optimizer)
+        self._save()
         self._progress = replace(
             self._progress,
             epoch=record.epoch,
@@ -343,7 +335,7 @@ class _Trainer:
             targets_per_s=record.targets_per_s,
             eta_s=self._seconds_left(record.epoch, record.seconds),
         )
-        self._hooks.on_progress(self._compute.watched(self._progress))
+        self._hooks.on_progress(self._machine.stamp(self._progress))
 
     def _seconds_left(self, epochs_done: float, seconds_per_epoch: float) -> float:
         """Return the time to the end if every epoch of every seed is used."""
@@ -360,7 +352,7 @@ class _Trainer:
         took = now - started
         left = self._seconds_left(epoch - 1 + share, took / share)
         self._progress = replace(self._progress, targets_per_s=seen / max(took, 1e-9), eta_s=left)
-        self._hooks.on_progress(self._compute.watched(self._progress))
+        self._hooks.on_progress(self._machine.stamp(self._progress))
 
 
 def evaluation_segments(data: ForecastDataset, part: Part, spec: ForecastSpec) -> Segments:

@@ -1,7 +1,8 @@
 """Stored models: a folder of plain files with a manifest, never pickle. Any thread; no torch.
 
 A package is named by the hash of its manifest, which holds the hash of every other file: a changed byte anywhere is
-noticed when it is loaded. Folders appear by one rename, so a package is complete or absent.
+noticed when it is loaded. Folders appear and go by one rename, so a package is complete or absent. What people say
+about a model may change and lies beside the packages: `ml.model_tags`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from ml.jsonvalues import Json
 MANIFEST, CONFIG, METRICS, SCALER = "manifest.json", "config.json", "metrics.json", "scaler.json"
 WEIGHTS, ONNX = "weights.safetensors", "model.onnx"
 FILES = (CONFIG, METRICS, SCALER, WEIGHTS, ONNX)
-FORMAT = 1
+FORMAT = 2
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "pyarrow")
@@ -153,10 +153,19 @@ def save_model(models_dir: Path, content: PackageContent, clock: Clock) -> str:
             **content.lineage,
         }
     )
-    model_id = hashlib.sha256(manifest).hexdigest()[:16]
+    return store_files(models_dir, {**files, MANIFEST: manifest})
+
+
+def store_files(models_dir: Path, files: Mapping[str, bytes]) -> str:
+    """Write the files of a whole package, manifest included, and return its id.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    model_id = model_id_of(files[MANIFEST])
     incoming = models_dir / f".incoming-{model_id}-{os.getpid()}"
     try:
-        for name, data in {**files, MANIFEST: manifest}.items():
+        for name, data in files.items():
             write_atomically(incoming / name, data)
         try:
             incoming.rename(models_dir / model_id)
@@ -170,39 +179,117 @@ def save_model(models_dir: Path, content: PackageContent, clock: Clock) -> str:
     return model_id
 
 
+def model_id_of(manifest: bytes) -> str:
+    """Return the id of the package with this manifest."""
+    return hashlib.sha256(manifest).hexdigest()[:16]
+
+
 def load_model(models_dir: Path, model_id: str) -> StoredModel:
     """Read a package and verify every file against the manifest, and the manifest against its name.
 
     Raises:
         UserError: no such model, a missing or changed file, or a package of another format.
     """
+    return parse_package(package_files(models_dir, model_id), models_dir / model_id)
+
+
+def package_files(models_dir: Path, model_id: str) -> dict[str, bytes]:
+    """Return the files of a package by name, manifest first, each of them verified.
+
+    Raises:
+        UserError: no such model, a missing or changed file, or a package of another format.
+    """
     folder = models_dir / model_id
-    manifest = _verified_manifest(folder, model_id)
-    files = {name: _verified_file(folder, name, manifest) for name in FILES}
+    if not _ID.fullmatch(model_id) or not folder.is_dir():
+        raise UserError(f"There is no model {model_id!r}.", "List the stored ones with `models list`.")
+    files = {MANIFEST: _read(folder, MANIFEST)}
+    if model_id_of(files[MANIFEST]) != model_id:
+        raise UserError(f"The manifest of model {model_id} was changed.", _REMEDY)
+    manifest = read_manifest(files[MANIFEST])
+    for name in FILES:
+        files[name] = _read(folder, name)
+        if hashlib.sha256(files[name]).hexdigest() != manifest["files"].get(name):
+            raise UserError(f"The file {name} of model {model_id} is damaged.", _REMEDY)
+    return files
+
+
+def read_manifest(data: bytes) -> Json:
+    """Parse a manifest as far as every package needs it: its format and the hashes of its files.
+
+    Raises:
+        UserError: it is none, or of a format this version does not know.
+    """
+    model_id = model_id_of(data)
+    try:
+        manifest: Json = json.loads(data)
+        version, files, created = manifest["format"], manifest["files"], manifest["created_ns"]
+        fits = type(version) is int and type(created) is int and isinstance(files, dict)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        fits = False
+    if not fits or version < FORMAT:
+        raise _of_another_version(model_id)
+    if version > FORMAT:
+        raise UserError(f"Model {model_id} has a format this version does not know.", "Update the program.")
+    return manifest
+
+
+def parse_package(files: Mapping[str, bytes], folder: Path) -> StoredModel:
+    """Build a model from the verified files of its package.
+
+    Raises:
+        UserError: what they hold was written by another version of the program.
+    """
+    model_id = model_id_of(files[MANIFEST])
     try:
         config = json.loads(files[CONFIG])
         return StoredModel(
             model_id=model_id,
             folder=folder,
-            manifest=manifest,
+            manifest=read_manifest(files[MANIFEST]),
             spec=ForecastSpec.from_json(config["spec"]),
             feature_digest=config["feature_digest"],
             scaling=Scaling.from_json(json.loads(files[SCALER])),
             metrics=ForecastMetrics.from_json(json.loads(files[METRICS])),
             onnx=files[ONNX],
         )
-    except (KeyError, ValueError, TypeError, UserError) as exc:
-        raise UserError(
-            f"Model {model_id} was made by another version of the program.", "Train it again with this version."
-        ) from exc
+    except (KeyError, ValueError, TypeError, RecursionError, UserError) as exc:
+        raise _of_another_version(model_id) from exc
+
+
+def _of_another_version(model_id: str) -> UserError:
+    return UserError(
+        f"Model {model_id} was made by another version of the program.", "Train it again with this version."
+    )
+
+
+def remove_files(models_dir: Path, model_id: str) -> None:
+    """Delete a package, damaged or not; it is gone with one rename.
+
+    Raises:
+        UserError: no such model, or the folder cannot be changed.
+    """
+    folder = models_dir / model_id
+    if not _ID.fullmatch(model_id) or not folder.is_dir():
+        raise UserError(f"There is no model {model_id!r}.", "List the stored ones with `models list`.")
+    outgoing = models_dir / f".outgoing-{model_id}-{os.getpid()}"
+    try:
+        folder.rename(outgoing)
+        shutil.rmtree(outgoing)
+    except OSError as exc:
+        raise UserError(f"The model could not be removed: {exc.strerror or exc}.", "Check the folder.") from exc
+
+
+def stored_ids(models_dir: Path) -> tuple[str, ...]:
+    """Return the ids of all stored packages, damaged ones as well, in order."""
+    if not models_dir.is_dir():
+        return ()
+    return tuple(sorted(path.name for path in models_dir.iterdir() if path.is_dir() and _ID.fullmatch(path.name)))
 
 
 def list_models(models_dir: Path) -> tuple[ModelSummary, ...]:
     """Return every stored model, newest first; damaged ones carry the reason in `problem`."""
-    if not models_dir.is_dir():
-        return ()
-    folders = [path for path in models_dir.iterdir() if path.is_dir() and _ID.fullmatch(path.name)]
-    return tuple(sorted((summarise(models_dir, path.name) for path in folders), key=lambda m: -m.created_ns))
+    rows = (summarise(models_dir, model_id) for model_id in stored_ids(models_dir))
+    return tuple(sorted(rows, key=lambda m: -m.created_ns))
 
 
 def summarise(models_dir: Path, model_id: str) -> ModelSummary:
@@ -228,25 +315,6 @@ def summarise(models_dir: Path, model_id: str) -> ModelSummary:
         verdict=metrics.verdict,
         size_bytes=size,
     )
-
-
-def _verified_manifest(folder: Path, model_id: str) -> Json:
-    if not _ID.fullmatch(model_id) or not folder.is_dir():
-        raise UserError(f"There is no model {model_id!r}.", "List the stored ones with `models list`.")
-    data = _read(folder, MANIFEST)
-    if hashlib.sha256(data).hexdigest()[:16] != model_id:
-        raise UserError(f"The manifest of model {model_id} was changed.", _REMEDY)
-    manifest: Json = json.loads(data)
-    if manifest.get("format") != FORMAT:
-        raise UserError(f"Model {model_id} has a format this version does not know.", "Update the program.")
-    return manifest
-
-
-def _verified_file(folder: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
-    data = _read(folder, name)
-    if hashlib.sha256(data).hexdigest() != manifest["files"].get(name):
-        raise UserError(f"The file {name} of model {folder.name} is damaged.", _REMEDY)
-    return data
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -18,6 +18,8 @@ from torch.export._patches import (
 from ml.recurrent import STATE_NAMES, EnsembleForecaster
 
 TOLERANCE = 1e-5
+# Where chances are turned into quantiles, a flat stretch of the distribution makes much of their last digits.
+INVERSION_TOLERANCE = 1e-3
 _CHECKED_SHAPES = ((1, 1), (1, 512), (3, 17))  # (batch, time)
 
 
@@ -107,5 +109,6 @@ def _check(network: EnsembleForecaster, data: bytes) -> None:
         given = {name: value.numpy() for name, value in zip(inputs, (x, *state), strict=True)}
         for name, a, b in zip(outputs, wanted, session.run(list(outputs), given), strict=True):
             difference = float(np.abs(a.numpy() - b).max())
-            if not difference <= TOLERANCE:
+            inverted = name == "quantiles" and network.spec.head == "classes"
+            if not difference <= (INVERSION_TOLERANCE if inverted else TOLERANCE):
                 raise RuntimeError(f"the exported {name} differs from the network by {difference:g} at T={time}")

@@ -179,6 +179,21 @@ def deflated_sharpe(moments: SharpeMoments, trials: float, trial_std: float) -> 
     return DeflatedSharpe(float(trials), float(trial_std), threshold, probabilistic_sharpe(moments, threshold))
 
 
+def deflated_by_trials(moments: SharpeMoments, trials: float, sharpes: FloatArray) -> DeflatedSharpe:
+    """Return the deflated Sharpe ratio where the deviation has to be measured from the trials.
+
+    Where fewer than two of several trials were measured, their deviation is that of worthless normal returns over as
+    many bars, 1/√T: not knowing it must not flatter the one that was picked.
+
+    Args:
+        moments: of the trial that was picked.
+        trials: all that were ever run, at least one.
+        sharpes: per bar, of those that were measured, shape (m,).
+    """
+    std = float(sharpes.std(ddof=1)) if len(sharpes) > 1 else 1.0 / math.sqrt(moments.count)
+    return deflated_sharpe(moments, max(1.0, trials, len(sharpes)), std)
+
+
 def effective_trials(returns: FloatArray) -> float:
     """Return how many independent trials correlated ones amount to: ρ̄ + (1 − ρ̄) N, ρ̄ their mean correlation.
 

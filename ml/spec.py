@@ -284,8 +284,7 @@ class ResourceSpec(JsonValue):
     Attributes:
         device: "auto", "cpu", "cuda" (the GPU with the most free memory), "cuda:1" (that one) or "mps".
         threads: CPU threads; 0 chooses by the size of the network (one for a small one).
-        precision: of the recurrent part on an NVIDIA GPU: "auto", "float32", "tf32" or "bf16"; a CPU computes in
-            float32.
+        precision: of training on an NVIDIA GPU: "auto", "float32", "tf32" or "bf16"; a CPU computes in float32.
         memory_share: largest share of a GPU's memory the run may take.
     """
 

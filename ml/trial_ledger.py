@@ -178,8 +178,6 @@ class TrialLedger:
         with exclusive_lock(path.with_name(f".{path.name}.lock")):
             if not path.exists():
                 self._create()
-        if path.stat().st_size == 0:  # SQLite would take it for a new database
-            raise self._damaged()
         with self._connection() as connection:
             self._check(connection)
 
@@ -282,6 +280,7 @@ class TrialLedger:
                 f"{self.path} was written by a newer version of this program.",
                 "Update the program, or choose another folder with --data-dir.",
             )
+        # An emptied file is a new database to SQLite; it lacks the id.
         sound = connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
         if application != _APPLICATION_ID or version != _SCHEMA_VERSION or not sound:
             raise self._damaged()

@@ -96,6 +96,18 @@ class Fold(JsonValue):
         """Return the test rows, ascending."""
         return rows_of(self.test)
 
+    def at(self, rows: IntArray) -> Fold:
+        """Return the fold in row numbers of the bars, where it was made of positions among the targets.
+
+        Args:
+            rows: the bar of each target, ascending, shape (n,).
+        """
+        return Fold(
+            train=tuple(_at(rows, interval) for interval in self.train),
+            valid=None if self.valid is None else _at(rows, self.valid),
+            test=tuple(_at(rows, interval) for interval in self.test),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CombinatorialSplits(JsonValue):
@@ -225,7 +237,7 @@ def combinatorial_purged(n: int, *, groups: int, test_groups: int, guard: Guard)
     """Return combinatorial purged cross-validation (López de Prado 2018, chapter 12).
 
     The sizes of the groups differ by one row at most. Every row is tested C(groups − 1, test_groups − 1) times.
-    Where the choice asks for validation rows, the caller takes them from the end of the training rows.
+    The folds have no validation part; `with_validation` takes one from their training rows.
 
     Args:
         n: rows.
@@ -257,6 +269,29 @@ def combinatorial_purged(n: int, *, groups: int, test_groups: int, guard: Guard)
     return CombinatorialSplits(parts, folds, tested, tuple(zip(*of_group, strict=True)))
 
 
+def with_validation(fold: Fold, size: int, guard: Guard) -> Fold:
+    """Take a validation part from the end of the longest stretch of training rows (the later of equals).
+
+    Args:
+        fold: without a validation part.
+        size: its rows.
+        guard: as the fold was made with.
+
+    Raises:
+        UserError: too few training rows.
+    """
+    if fold.valid is not None:
+        raise ValueError("the fold has a validation part")
+    in_range(size, 1, 10**9, "validation size", "bars")
+    index = max(range(len(fold.train)), key=lambda at: (len(fold.train[at]), at))
+    longest = fold.train[index]
+    # A test block behind it is already `before` rows away; behind a held-out part the embargo is due too.
+    stop = longest.stop - (guard.embargo if any(test.start >= longest.stop for test in fold.test) else 0)
+    rest = Interval(longest.start, stop - size - guard.before)
+    _need_blocks(len(rest), 1)
+    return Fold((*fold.train[:index], rest, *fold.train[index + 1 :]), Interval(stop - size, stop), fold.test)
+
+
 def outside(n: int, held_out: Iterable[Interval], guard: Guard) -> tuple[Interval, ...]:
     """Return the rows that may train while some are held out: the others, less purge and embargo.
 
@@ -272,6 +307,10 @@ def outside(n: int, held_out: Iterable[Interval], guard: Guard) -> tuple[Interva
         begin = max(begin, block.stop + guard.behind)
     free.append(Interval(begin, n))
     return tuple(interval for interval in free if len(interval))
+
+
+def _at(rows: IntArray, interval: Interval) -> Interval:
+    return Interval(int(rows[interval.start]), int(rows[interval.stop - 1]) + 1)
 
 
 def _blocks(first: int, n: int, folds: int | None, test_size: int | None) -> tuple[Interval, ...]:

@@ -1,70 +1,299 @@
-"""`main.py models`: list and show stored models. Qt-free and torch-free."""
+"""`main.py models`: list, show, compare, tag, give away and take in stored models. Qt-free and torch-free."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from app.commands.cli import DataDirOption, JsonOption, command, emit
-from core.clock import to_datetime
-from core.config import data_paths
+from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
+from core.clock import SystemClock, to_datetime
+from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from ml.api import ModelSummary, PointMetrics
-from ml.model_storage import StoredModel, list_models, load_model
+from ml.model_compare import Comparison, compare_models
+from ml.model_exchange import export_model, import_model
+from ml.model_storage import StoredModel, list_models, load_model, remove_files, stored_ids
+from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 
-app = typer.Typer(help="List and show stored models.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    help="List, show, compare, tag, export and import stored models.", rich_markup_mode=None, no_args_is_help=True
+)
+
+ModelArgument = Annotated[str, typer.Argument(help="Id of the model, or its first characters.", show_default=False)]
+
+
+class Sorting(StrEnum):
+    """By what a list is sorted."""
+
+    CREATED = "created"
+    R2 = "r2"
+    SYMBOL = "symbol"
+    SIZE = "size"
 
 
 @app.command("list")
 @command
-def list_command(as_json: JsonOption = False, data_dir: DataDirOption = None) -> None:
-    """List the stored models, newest first."""
-    models = list_models(data_paths(data_dir).models)
-    text = "\n".join(_row(model) for model in models) or "No models are stored yet. Train one with `train forecast`."
-    emit({"models": [model.to_json() for model in models]}, as_json=as_json, text=text)
+def list_command(
+    tag: Annotated[str | None, typer.Option(help="Only models with this tag.", show_default=False)] = None,
+    sort: Annotated[Sorting, typer.Option(help="created (newest first), r2, symbol or size.")] = Sorting.CREATED,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """List the stored models."""
+    folder = data_paths(data_dir).models
+    marks = ModelTags(folder).read()
+    models = _sorted(list_models(folder), sort)
+    if tag is not None:
+        wanted = tag.strip().casefold()
+        models = [m for m in models if wanted in (t.casefold() for t in marks.get(m.model_id, NO_MARKS).tags)]
+    rows = [(model, marks.get(model.model_id, NO_MARKS)) for model in models]
+    nothing = "No models are stored yet. Train one with `train forecast`."
+    text = "\n".join(_row(model, mark) for model, mark in rows)
+    emit(
+        {"models": [{**model.to_json(), **_marks_json(mark)} for model, mark in rows]},
+        as_json=as_json,
+        text=text or (nothing if tag is None else f"No model has the tag {tag!r}."),
+    )
 
 
 @app.command()
 @command
-def show(
-    model_id: Annotated[str, typer.Argument(help="Id of the model, or its first characters.")],
-    as_json: JsonOption = False,
-    data_dir: DataDirOption = None,
-) -> None:
+def show(model_id: ModelArgument, as_json: JsonOption = False, data_dir: DataDirOption = None) -> None:
     """Verify a model and show what it was made from and how it did."""
     folder = data_paths(data_dir).models
-    matches = [model.model_id for model in list_models(folder) if model.model_id.startswith(model_id)]
-    if len(matches) > 1:
-        raise UserError(f"{len(matches)} models begin with {model_id!r}.", "Give more of the id.")
-    stored = load_model(folder, matches[0] if matches else model_id)
+    stored = load_model(folder, _find(folder, model_id))
+    marks = ModelTags(folder).of(stored.model_id)
     result = {
         "model_id": stored.model_id,
         "manifest": stored.manifest,
         "spec": stored.spec.to_json(),
         "metrics": stored.metrics.to_json(),
+        **_marks_json(marks),
     }
-    emit(result, as_json=as_json, text=_page(stored))
+    emit(result, as_json=as_json, text=_page(stored, marks))
 
 
-def _row(model: ModelSummary) -> str:
+@app.command()
+@command
+def compare(
+    model_ids: Annotated[list[str], typer.Argument(help="Two or more models.", show_default=False)],
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Metric by which the best comes first, such as pinball or r2.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Show models side by side: how they were made and how they did."""
+    folder = data_paths(data_dir).models
+    found = list(dict.fromkeys(_find(folder, beginning) for beginning in model_ids))
+    if len(found) < 2:
+        raise UserError("One model alone cannot be compared.", "Name two or more.")
+    comparison = compare_models([load_model(folder, model_id) for model_id in found], sort)
+    result = {
+        "models": list(comparison.model_ids),
+        "differences": {name: list(row) for name, row in comparison.differences.items()},
+        "metrics": {name: list(row) for name, row in comparison.metrics.items()},
+        "not_comparable": list(comparison.not_comparable),
+    }
+    emit(result, as_json=as_json, text=_table(comparison))
+
+
+@app.command()
+@command
+def tag(
+    model_id: ModelArgument,
+    tags: Annotated[list[str] | None, typer.Argument(help="Tags to add; none shows them.", show_default=False)] = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Add tags to a model, or show them. The tag "keep" protects it from being removed."""
+    folder = data_paths(data_dir).models
+    found, store = _find(folder, model_id), ModelTags(folder)
+    for text in tags or ():
+        store.add_tag(found, text)
+    _tell_marks(found, store.of(found), as_json=as_json)
+
+
+@app.command()
+@command
+def untag(
+    model_id: ModelArgument,
+    tags: Annotated[list[str], typer.Argument(help="Tags to take away.", show_default=False)],
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Take tags away from a model."""
+    folder = data_paths(data_dir).models
+    found, store = _find(folder, model_id), ModelTags(folder)
+    for text in tags:
+        store.remove_tag(found, text)
+    _tell_marks(found, store.of(found), as_json=as_json)
+
+
+@app.command()
+@command
+def note(
+    model_id: ModelArgument,
+    text: Annotated[str, typer.Argument(help="The note; an empty one removes it.", show_default=False)],
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Write a note on a model."""
+    folder = data_paths(data_dir).models
+    found = _find(folder, model_id)
+    _tell_marks(found, ModelTags(folder).set_note(found, text), as_json=as_json)
+
+
+@app.command()
+@command
+def export(
+    model_id: ModelArgument,
+    target: Annotated[
+        Path | None, typer.Argument(help="File to write, or a folder; the current one.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Write a model as one file to give away. It holds no tags, notes, keys or paths."""
+    folder = data_paths(data_dir).models
+    found = _find(folder, model_id)
+    path = export_model(folder, found, (target or Path()).expanduser())
+    result = {"model_id": found, "file": str(path), "size_bytes": path.stat().st_size}
+    emit(result, as_json=as_json, text=f"Model {found} was written to {path}.")
+
+
+@app.command("import")
+@command
+def import_command(
+    source: Annotated[Path, typer.Argument(help="File that `models export` wrote.", show_default=False)],
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Validate a model from elsewhere, network included, and store it."""
+    from ml.network_guard import check_in_child
+
+    paths = data_paths(data_dir).create()
+    say("Checking the package …")
+    done = import_model(paths.models, source.expanduser(), check_in_child, SystemClock())
+    result = {"model_id": done.model_id, "already_here": done.already_here}
+    told = f"Model {done.model_id} is already here." if done.already_here else f"Model {done.model_id} was imported."
+    emit(result, as_json=as_json, text=told)
+
+
+@app.command()
+@command
+def remove(
+    model_id: ModelArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Delete a model for good. Refused while the tag "keep" or a strategy protects it."""
+    paths = data_paths(data_dir)
+    found = _find(paths.models, model_id)
+    tags = ModelTags(paths.models)
+    tags.require_removable(found)
+    _refuse_if_used(paths, found)
+    if not yes:
+        _ask(found)
+    with tags.removing(found):
+        remove_files(paths.models, found)
+    emit({"model_id": found, "removed": True}, as_json=as_json, text=f"Model {found} was removed.")
+
+
+def _find(models_dir: Path, beginning: str) -> str:
+    """Return the id of the one stored model, damaged or not, that begins like this."""
+    matches = [model_id for model_id in stored_ids(models_dir) if beginning and model_id.startswith(beginning)]
+    if len(matches) > 1:
+        raise UserError(f"{len(matches)} models begin with {beginning!r}.", "Give more of the id.")
+    if not matches:
+        raise UserError(f"There is no model {beginning!r}.", "List the stored ones with `models list`.")
+    return matches[0]
+
+
+def _refuse_if_used(paths: DataPaths, model_id: str) -> None:
+    """Keep the model of a strategy: without it the strategy could not start again and close what it holds."""
+    if not paths.journal_db.exists():
+        return
+    from contextlib import closing
+
+    from app.runtime import prepare_data
+    from core.execution.journal import Journal
+
+    prepare_data(paths.root)
+    with closing(Journal(paths.journal_db)) as journal:
+        users = [record.spec.title for record in journal.strategies() if record.spec.model_id == model_id]
+    if users:
+        raise UserError(f"The strategy {users[0]!r} uses model {model_id}.", "Remove the strategy first.")
+
+
+def _ask(model_id: str) -> None:
+    """Have a person type the beginning of the id.
+
+    Raises:
+        UserError: nobody is there to ask.
+        CommandFailed: it was not typed.
+    """
+    if not sys.stdin.isatty():
+        raise UserError("Removing a model needs a confirmation.", "Add --yes.")
+    word = model_id[:4]
+    say(f"Model {model_id} will be deleted for good. Type {word} to go on:")
+    if sys.stdin.readline().strip() != word:
+        raise CommandFailed("Nothing was removed.")
+
+
+def _sorted(models: tuple[ModelSummary, ...], sort: Sorting) -> list[ModelSummary]:
+    """Sort a list that comes newest first; what cannot be used goes last."""
+    keys = {
+        Sorting.CREATED: lambda m: 0,
+        Sorting.R2: lambda m: -m.r2,
+        Sorting.SYMBOL: lambda m: (m.symbol, m.timeframe),
+        Sorting.SIZE: lambda m: -m.size_bytes,
+    }
+    usable, others = [m for m in models if not m.problem], [m for m in models if m.problem]
+    return [*sorted(usable, key=keys[sort]), *others]
+
+
+def _marks_json(marks: ModelMarks) -> dict[str, Any]:
+    return {**marks.to_json(), "foreign": marks.foreign}
+
+
+def _tell_marks(model_id: str, marks: ModelMarks, *, as_json: bool) -> None:
+    text = f"{model_id}{_marks_text(marks)}" if marks != NO_MARKS else f"Model {model_id} has no tags and no note."
+    emit({"model_id": model_id, **_marks_json(marks)}, as_json=as_json, text=text)
+
+
+def _marks_text(marks: ModelMarks) -> str:
+    parts = ["foreign"] if marks.foreign else []
+    parts += [f"[{', '.join(marks.tags)}]"] if marks.tags else []
+    parts += [marks.note] if marks.note else []
+    return "".join(f"  {part}" for part in parts)
+
+
+def _row(model: ModelSummary, marks: ModelMarks) -> str:
     if model.problem:
-        return f"{model.model_id}  unusable: {model.problem}"
+        return f"{model.model_id}  unusable: {model.problem}{_marks_text(marks)}"
     when = to_datetime(model.created_ns).strftime("%Y-%m-%d %H:%M UTC")
     return (
         f"{model.model_id}  {when}  {model.kind} {model.venue} {model.symbol} {model.timeframe} +{model.horizon_bars}  "
         f"{model.features}  {model.size_bytes / 1024:,.0f} kB  "
-        f"{with_caution(model.verdict, DataOrigin(model.venue))}"
+        f"{with_caution(model.verdict, DataOrigin(model.venue))}{_marks_text(marks)}"
     )
 
 
-def _page(stored: StoredModel) -> str:
+def _page(stored: StoredModel, marks: ModelMarks) -> str:
     manifest, spec, metrics = stored.manifest, stored.spec, stored.metrics
     data = manifest["data"]
     lines = [
         f"Model {stored.model_id}, all files verified",
         f"made      {to_datetime(int(manifest['created_ns'])):%Y-%m-%d %H:%M UTC} by {manifest['code_version']}",
+        *_marks_lines(marks),
         f"market    {data['venue']} {data['symbol']} {data['timeframe']}, {data['bars']:,} bars "
         f"{to_datetime(int(data['first_open_ns'])):%Y-%m-%d} to {to_datetime(int(data['last_open_ns'])):%Y-%m-%d}",
         f"network   {spec.model.kind}, {spec.model.layers} x {spec.model.hidden_size}, "
@@ -78,7 +307,36 @@ def _page(stored: StoredModel) -> str:
     return "\n".join(lines)
 
 
+def _marks_lines(marks: ModelMarks) -> list[str]:
+    lines = []
+    if marks.imported_ns is not None:
+        when = f"{to_datetime(marks.imported_ns):%Y-%m-%d %H:%M UTC}"
+        lines.append(f"foreign   imported {when} from {marks.imported_from}; its metrics are its maker's word")
+    if marks.tags:
+        lines.append(f"tags      {', '.join(marks.tags)}")
+    if marks.note:
+        lines.append(f"note      {marks.note}")
+    return lines
+
+
 def _metrics_row(row: PointMetrics) -> str:
     ic = f", IC {row.ic:+.3f}" if row.ic is not None else ""
     hits = f", hits {row.hit_rate:.1%}" if row.hit_rate is not None else ""
     return f"  {row.name:12} MAE {row.mae:.6f}, RMSE {row.rmse:.6f}, R² {row.r2:+.2%}{ic}{hits}"
+
+
+def _table(comparison: Comparison) -> str:
+    count = len(comparison.model_ids)
+    rows: list[tuple[str, tuple[str, ...]]] = [("", comparison.model_ids)]
+    rows += [(name, tuple(map(str, row))) for name, row in comparison.differences.items()]
+    metrics = comparison.metrics.items()
+    rows += [(name, tuple("–" if value is None else f"{value:.6g}" for value in row)) for name, row in metrics]
+    widths = [max(len(row[1][column]) for row in rows) for column in range(count)]
+    first = max(len(name) for name, _ in rows)
+    lines = [
+        f"{name:{first}}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for name, row in rows
+    ]
+    if not comparison.differences:
+        lines.append(f"The {counted(count, 'model')} were made in the same way.")
+    return "\n".join([*lines, *comparison.not_comparable])

@@ -6,11 +6,13 @@ keeps its memory and therefore its place among those at work.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
+from app.i18n import tr
 from core.errors import UserError
 
 Json = dict[str, Any]
@@ -228,7 +230,7 @@ class TrainingQueue:
             if len({run.run_id for run in found}) < len(found):
                 raise ValueError("a run is there twice")
         except (KeyError, TypeError, ValueError) as exc:
-            raise UserError("The queue of training runs cannot be read.") from exc
+            raise UserError(tr("The queue of training runs cannot be read.")) from exc
         queue = cls((), slots)
         for run in found:
             if not run.begun and run.state is not QueueState.STOPPING:
@@ -276,6 +278,13 @@ def _run_from_json(item: Json) -> QueuedRun:
         (run.after, str),
         (run.begun, bool),
     )
-    if not run.run_id or any(type(value) is not kind for value, kind in kinds):
+    if any(type(value) is not kind for value, kind in kinds):
         raise ValueError("an entry of the wrong kind")
+    if not is_run_id(run.run_id):
+        raise ValueError(run.run_id)
     return run
+
+
+def is_run_id(text: str) -> bool:
+    """Return whether a text can be the id of a run, which is also the name of its folder."""
+    return re.fullmatch(r"[A-Za-z0-9_-]+", text) is not None

@@ -24,6 +24,7 @@ from app.screenshots.session import BTC, HOURLY, WOULD_TRADE
 from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.ticket_scenes import ticket_scenes
 from app.screenshots.training import FAILED, FINISHED, RUNNING, practice_data, progress, result
+from app.screenshots.training_scenes import training_scenes
 from app.theme import SPACE_L
 from app.ui.actions import ActionId
 from app.ui.dialogs.about_dialog import AboutDialog
@@ -212,6 +213,7 @@ def _panel_scenes() -> dict[str, Take]:
         "dock_training_running": partial(_training_run, row=0),
         "dock_training_finished": partial(_training_run, row=1),
         "dock_training_failed": partial(_training_run, row=2),
+        **training_scenes(),
     }
 
 

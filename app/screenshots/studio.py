@@ -121,6 +121,24 @@ class SilentCommands:
         """Ignore a training; no run gets an id."""
         return ""
 
+    def plan_after(self, run_id: str) -> None:
+        """Ignore the wish for a run after another one."""
+
+    def pause_training(self, run_id: str) -> None:
+        """Ignore a pause."""
+
+    def continue_training(self, run_id: str) -> None:
+        """Ignore the end of a pause."""
+
+    def move_training(self, run_id: str, by: int) -> None:
+        """Ignore a move in the queue."""
+
+    def forget_training(self, run_id: str) -> None:
+        """Ignore the wish to forget a run."""
+
+    def set_training_slots(self, slots: int) -> None:
+        """Ignore another number of runs at a time."""
+
     def cancel_training(self, run_id: str) -> None:
         """Ignore a cancel of a run."""
 

@@ -12,14 +12,16 @@ import numpy as np
 
 from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
+from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
 from app.screenshots.market import NOW_NS, PictureMarket
+from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE
 from core.errors import UserError
-from ml.api import DataRange, EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress, TrainingResult
+from ml.api import DataRange, EpochRecord, ForecastMetrics, ForecastSpec, PointMetrics, TrainingProgress, TrainingResult
 
 EPOCHS: Final = 40
-RUNNING, FINISHED, FAILED = "run-running", "run-finished", "run-failed"
+RUNNING, FINISHED, FAILED, PAUSED = "run-running", "run-finished", "run-failed", "run-paused"
 _RENAME: Final = "Rename the columns to date, open, high, low, close, volume."
 _STORED_BARS = 9_000
 _HOLE = slice(4_100, 4_119)  # bars an outage left out
@@ -78,7 +80,18 @@ def _losses(epoch: int) -> tuple[float, float]:
 
 def history(epochs: int) -> tuple[EpochRecord, ...]:
     """Return the records of the first epochs."""
-    return tuple(EpochRecord(epoch, *_losses(epoch), 2.4) for epoch in range(1, epochs + 1))
+    return tuple(
+        EpochRecord(epoch, *_losses(epoch), 2.4, _rate(epoch), 0.62 * _losses(epoch)[1], _speed(epoch))
+        for epoch in range(1, epochs + 1)
+    )
+
+
+def _rate(epoch: int) -> float:
+    return 0.003 * 0.5 * (1 + math.cos(epoch / EPOCHS * 3))
+
+
+def _speed(epoch: int) -> float:
+    return 148_200.0 + 4_000 * math.sin(epoch * 1.7)
 
 
 def best_epoch(records: Sequence[EpochRecord]) -> int:
@@ -86,20 +99,23 @@ def best_epoch(records: Sequence[EpochRecord]) -> int:
     return min(records, key=lambda record: record.valid_loss).epoch
 
 
-def progress(epochs: int) -> tuple[TrainingProgress, ...]:
+def progress(epochs: int, run_id: str = RUNNING, shift: float = 0.0) -> tuple[TrainingProgress, ...]:
     """Return the messages of a run that has finished `epochs` of its epochs."""
-    start = TrainingProgress(RUNNING, "loading", epochs=EPOCHS, device="CPU, 2 threads")
+    start = TrainingProgress(run_id, "loading", epochs=EPOCHS, device="CPU, 2 threads")
     records = history(epochs)
     steps = tuple(
         replace(
             start,
             phase="training",
             epoch=r.epoch,
-            train_loss=r.train_loss,
-            valid_loss=r.valid_loss,
+            train_loss=r.train_loss + shift,
+            valid_loss=r.valid_loss + shift,
             best_epoch=best_epoch(records[: r.epoch]),
-            learning_rate=0.003 * 0.5 * (1 + math.cos(r.epoch / EPOCHS * 3)),
-            targets_per_s=148_200.0,
+            learning_rate=r.learning_rate,
+            targets_per_s=r.targets_per_s,
+            crps=(r.crps or 0.0) + shift,
+            cpu_percent=182.0 + 9 * math.sin(r.epoch * 1.3),
+            rss_bytes=412_000_000 + 900_000 * r.epoch,
             eta_s=2.4 * (EPOCHS - r.epoch),
         )
         for r in records
@@ -107,9 +123,31 @@ def progress(epochs: int) -> tuple[TrainingProgress, ...]:
     return (start, *steps)
 
 
-def result() -> TrainingResult:
+def queue() -> TrainingQueue:
+    """Return a queue of every state a run can wait or work in."""
+    minute = 60 * NS_PER_S
+    wanted = (
+        (RUNNING, "BTC/USDT", "1h", QueueState.RUNNING),
+        (PAUSED, "ETH/USDT", "1h", QueueState.PAUSED),
+        ("run-next", "ETH/USDT", "4h", QueueState.WAITING),
+        ("run-held", "BTC/USDT", "4h", QueueState.HELD),
+        ("run-last", "BTC/USDT", "1d", QueueState.WAITING),
+    )
+    runs = [
+        QueuedRun(
+            name, ForecastSpec(data=DataRange(BINANCE, symbol, bar)).to_json(), NOW_NS + place * minute, state=state
+        )
+        for place, (name, symbol, bar, state) in enumerate(wanted)
+    ]
+    return TrainingQueue((*runs[:-1], replace(runs[-1], after=RUNNING)), slots=2)
+
+
+def result(run_id: str = FINISHED, shift: float = 0.0) -> TrainingResult:
     """Return a finished run with the honest figures of an ordinary market: no edge that could be shown."""
-    records = history(24)
+    records = tuple(
+        replace(r, valid_loss=r.valid_loss + shift, train_loss=r.train_loss + shift, crps=(r.crps or 0.0) + shift)
+        for r in history(24)
+    )
 
     def point(name: str, mae: float, skill: float, r2: float, hit: float | None) -> PointMetrics:
         return PointMetrics(name, mae, mae * 1.48, skill, r2, hit_rate=hit)
@@ -117,13 +155,13 @@ def result() -> TrainingResult:
     metrics = ForecastMetrics(
         targets=1_333,
         effective_targets=1_333,
-        model=point("model", 0.00391, 0.0008, 0.0004, 0.509),
+        model=point("model", 0.00391, 0.0008 - shift, 0.0004 - shift, 0.509),
         baselines=(
             point("persistence", 0.00391, 0.0, 0.0, None),
             point("ridge", 0.00392, -0.0021, -0.0013, 0.503),
             point("boosting", 0.00396, -0.0119, -0.0184, 0.497),
         ),
-        pinball=0.4064,
+        pinball=0.4064 + shift,
         pinball_baseline=0.4197,
         coverage=0.893,
         nominal_coverage=0.9,
@@ -132,9 +170,12 @@ def result() -> TrainingResult:
         forecast_std=0.0006,
         target_std=0.0058,
         verdict=SAMPLE_VERDICT,
+        crps=0.00284 + shift / 100,
+        crps_baseline=0.00291,
+        crps_skill=0.024,
     )
     return TrainingResult(
-        FINISHED,
+        run_id,
         MODEL_IDS[0],
         "BTC/USDT",
         "1h",

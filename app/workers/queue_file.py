@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.flows.training_queue import TrainingQueue
+from app.i18n import tr
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
 
@@ -37,7 +38,8 @@ class QueueFile:
             with suppress(OSError):
                 os.replace(self._path, aside)
             raise UserError(
-                "The queue of training runs cannot be read.", f"It was put aside as {aside.name}; set the runs up anew."
+                tr("The queue of training runs cannot be read."),
+                tr("It was put aside as {name}; set the runs up anew.", name=aside.name),
             ) from exc
         return self._written
 

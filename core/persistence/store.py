@@ -97,6 +97,16 @@ class Store:
             if connection.execute(statement).rowcount == 0:
                 raise KeyError(run_id)
 
+    def forget_run(self, run_id: str) -> None:
+        """Delete the record of an ended run; an unknown or running one is left alone.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        statement = sa.delete(RunRow).where(RunRow.run_id == run_id, RunRow.state != "running")
+        with database_errors(self._path), self._engine.begin() as connection:
+            connection.execute(statement)
+
     def runs(self, limit: int = 200) -> list[RunRecord]:
         """Return the newest runs, newest first."""
         table = RunRow.__table__

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import FloatArray
 from ml.metric_results import Calibration, CalibrationPoint
 from ml.metrics.distributions import kolmogorov_sf, normal_cdf, normal_ppf
 
-FloatArray = NDArray[np.float64]
 BINS = 10
 
 

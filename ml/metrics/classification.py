@@ -8,14 +8,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import BoolArray, FloatArray, IntArray
 from ml.metric_results import ClassMetrics, ReliabilityPoint
 from ml.metrics.point import ranks
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 _BINS = 10
 _LEAST = float(np.finfo(np.float64).eps)  # a probability of zero that comes true would cost an infinite loss

@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import FloatArray
 from ml.metrics.distributions import student_t_cdf
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,9 @@ def long_run_variance(values: FloatArray, horizon: int) -> float:
     """
     count = len(values)
     lags = newey_west_lags(count, horizon)
-    centred = values - values.mean()
-    gamma = np.array([float(centred[lag:] @ centred[: count - lag]) for lag in range(lags + 1)]) / count
+    # All lags at once: the power spectrum of the series, padded so that its ends do not meet.
+    spectrum = np.fft.rfft(values - values.mean(), 1 << (count + lags - 1).bit_length())
+    gamma = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[: lags + 1] / count
     weights = 1.0 - np.arange(1, lags + 1) / (lags + 1.0)
     newey_west = float(gamma[0] + 2.0 * (weights @ gamma[1:]))
     overlap = float(gamma[0] + 2.0 * gamma[1:horizon].sum())

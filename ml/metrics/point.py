@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ml.arrays import FloatArray, IntArray
 from ml.metric_results import PointMetrics
 from ml.metrics.comparison import long_run_variance
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _Z95 = 1.959963984540054
 _SMALLEST_BLOCK = 20  # forecasts in a calendar block
@@ -34,7 +31,7 @@ def correlation(a: FloatArray, b: FloatArray) -> float | None:
         return None
     # Scaled first: the product of two sums of squares may leave the range of floats.
     da, db = da / np.abs(da).max(), db / np.abs(db).max()
-    return float(da @ db) / math.sqrt(float(da @ da) * float(db @ db))
+    return float((da * db).sum()) / math.sqrt(float((da * da).sum()) * float((db * db).sum()))
 
 
 def _is_still(values: FloatArray, centred: FloatArray) -> bool:

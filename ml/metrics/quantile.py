@@ -10,16 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.arrays import FloatArray
 from ml.metric_results import RangeMetrics
-
-FloatArray = NDArray[np.float64]
 
 
 def pinball_losses(quantiles: FloatArray, outcome: FloatArray, levels: Sequence[float]) -> FloatArray:
     """Return the pinball loss of every outcome at every level, shape (n, Q)."""
     error = outcome[:, None] - quantiles
-    tau = np.asarray(levels)
-    losses: FloatArray = np.maximum(tau * error, (tau - 1.0) * error)
+    scaled = np.asarray(levels) * error
+    losses: FloatArray = np.maximum(scaled, scaled - error)
     return losses
 
 
@@ -42,7 +41,7 @@ def crps_of_quantiles(quantiles: FloatArray, outcome: FloatArray, levels: Sequen
     known levels, with no loss at levels 0 and 1, where the expected loss of a calibrated forecast ends. A weighted sum
     of pinball losses rewards honest quantiles, whichever levels there are. Calibrated forecasts lose as a concave
     function of the level, so the sum is below the full CRPS: for normal ones by 4.8 % at 5, 25, 50, 75 and 95 %, by
-    0.9 % at nineteen levels (5, 10, … 95 %) and by less than 0.1 % at ninety-nine. Compare only scores of the same
+    0.4 % at nineteen levels (5, 10, … 95 %) and by 0.02 % at ninety-nine. Compare only scores of the same
     levels.
     """
     score: FloatArray = 2.0 * pinball_losses(quantiles, outcome, levels) @ crps_weights(levels)

@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from ml.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,3 +42,11 @@ def trend_regimes(past_return: FloatArray) -> RegimeCodes:
     """Divide by the sign of the return that led up to the forecast, shape (n,); those without a move belong nowhere."""
     codes = np.select([past_return > 0.0, past_return < 0.0], [1, 0], default=-1)
     return RegimeCodes("trend", ("down", "up"), codes.astype(np.int64))
+
+
+def trailing_return(close: FloatArray, bars: int) -> FloatArray:
+    """Return the log return over the last `bars` bars of each, 0 where there are not so many, shape (n,)."""
+    logs = np.log(close)
+    values = np.zeros(len(logs))
+    values[bars:] = logs[bars:] - logs[:-bars]
+    return values

@@ -155,10 +155,9 @@ def _judge(
     metrics = judge(
         data,
         job.spec,
-        frame.time_ns,
+        frame,
         OnnxForecaster(onnx),
         seeds,
-        threads=trained.device.threads,
         check_stop=check_stop,
     )
     hashes = (data_lineage(frame)["sha256"], spec_hash(job.spec))

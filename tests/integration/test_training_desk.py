@@ -27,6 +27,7 @@ from app.training_desk import TrainingDesk
 from app.ui.docks.training_dock import TrainingDock
 from app.ui.docks.training_runs import RunState
 from app.workers.history import OpenLink
+from app.workers.queue_file import QUEUE_FILE
 from app.workers.store import StoreBackend, StoreWorker
 from app.workers.training import JobPlan, TrainingWorker
 from core.clock import SystemClock
@@ -115,7 +116,8 @@ def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]
     @contextmanager
     def start(open_link: OpenLink = no_link) -> Iterator[Session]:
         store = StoreWorker(open_store, SystemClock())
-        training = TrainingWorker(JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, make), store)
+        plan = JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, make)
+        training = TrainingWorker(plan, paths.runs / QUEUE_FILE, store)
         desk = TrainingDesk(paths, training, store, open_link, theme, LanguageManager(), lambda: 0)
         dock = TrainingDock(desk, theme)
         dock.resize(500, 700)
@@ -169,6 +171,51 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
         qtbot.mouseClick(second.button("training_cancel"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: second.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
         assert len(checkpoint_history(paths.runs / run_id)) > epochs
+
+
+def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkpoint(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+) -> None:
+    endless = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
+    short = replace(
+        trained.spec, training=TrainingSpec(epochs=1, segment_length=64, burn_in=8, batch_segments=4, seed=9)
+    )
+    with session() as first:
+        running = first.desk.start_training(endless.to_json())
+        follower = first.desk.start_training(short.to_json(), after=running)
+        held = first.desk.start_training(short.to_json())
+        first.desk.pause_training(held)
+        qtbot.waitUntil(lambda: bool(first.dock.runs[0].valid), timeout=LIMIT)
+        assert [run.run_id for run in first.dock.runs] == [running, follower, held]
+        first.dock.list.setCurrentRow(0)
+        qtbot.mouseClick(first.button("training_pause"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.PAUSED, timeout=LIMIT)
+        epochs = len(checkpoint_history(paths.runs / running))
+        qtbot.wait(1_000)
+        assert len(checkpoint_history(paths.runs / running)) == epochs  # nothing is learnt meanwhile
+        assert first.desk.close_warnings() == [
+            "1 training run ends now; it can go on later from its last finished epoch.",
+            "2 training runs wait in the queue; they have their turn after the next start.",
+        ]
+
+    with session() as second:
+        qtbot.waitUntil(lambda: len(second.rows()) == 3, timeout=LIMIT)
+        qtbot.waitUntil(lambda: second.dock._runs[follower].result is not None, timeout=LIMIT)
+        states = {run.run_id: run.state for run in second.dock.runs}
+        assert states[held] is RunState.HELD
+        assert (states[running], second.dock._runs[running].resumable) == (RunState.CANCELLED, True)
+        second.desk.cancel_training(held)
+        second.desk.resume_training(running)
+        qtbot.waitUntil(lambda: len(second.dock._runs[running].valid) > epochs, timeout=LIMIT)
+        second.desk.cancel_training(running)
+        qtbot.waitUntil(lambda: second.dock._runs[running].state is RunState.CANCELLED, timeout=LIMIT)
+        second.desk.forget_training(running)
+        qtbot.waitUntil(lambda: running not in second.dock._runs, timeout=LIMIT)
+        assert not (paths.runs / running).exists()
+
+    with session() as third:
+        qtbot.waitUntil(lambda: len(third.rows()) == 1, timeout=LIMIT)
+        assert third.dock.runs[0].run_id == follower
 
 
 def test_a_model_that_is_not_listed_yet_becomes_a_strategy_at_the_first_click(

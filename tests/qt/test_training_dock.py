@@ -9,15 +9,26 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QApplication, QPushButton, QSpinBox
 
 from app import i18n
+from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
 from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.docks.training_details import headline
 from app.ui.docks.training_dock import TrainingDock
-from app.ui.docks.training_runs import RunState, TrainingRun
+from app.ui.docks.training_runs import MOST_SAMPLES, RunState, Series, TrainingRun
 from core.clock import NS_PER_S, from_datetime
 from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
-from ml.api import DataRange, EpochRecord, ForecastMetrics, PointMetrics, TrainingProgress, TrainingResult
+from ml.api import (
+    DataRange,
+    EpochRecord,
+    ForecastMetrics,
+    ForecastSpec,
+    PointMetrics,
+    TrainingProgress,
+    TrainingResult,
+)
 
 BEGUN = from_datetime(datetime.now().astimezone().replace(hour=12, minute=30, second=5, microsecond=0))
 PRACTICE = practice_origin("synthetic-1")
@@ -27,6 +38,25 @@ class Trainer:
     def __init__(self) -> None:
         self.cancelled: list[str] = []
         self.resumed: list[str] = []
+        self.asked: list[tuple[Any, ...]] = []
+
+    def plan_after(self, run_id: str) -> None:
+        self.asked.append(("after", run_id))
+
+    def pause_training(self, run_id: str) -> None:
+        self.asked.append(("pause", run_id))
+
+    def continue_training(self, run_id: str) -> None:
+        self.asked.append(("continue", run_id))
+
+    def move_training(self, run_id: str, by: int) -> None:
+        self.asked.append(("move", run_id, by))
+
+    def forget_training(self, run_id: str) -> None:
+        self.asked.append(("forget", run_id))
+
+    def set_training_slots(self, slots: int) -> None:
+        self.asked.append(("slots", slots))
 
     def start_training(self, spec: dict[str, Any]) -> str:
         raise AssertionError("the panel starts runs through the wizard only")
@@ -101,8 +131,31 @@ def queue(
     dock.on_run_queued(run_id, DataRange(origin, symbol, timeframe), BEGUN + later_s * NS_PER_S)
 
 
+def tell(dock: TrainingDock, message: TrainingProgress) -> None:
+    """Tell of progress, and wait for the frame that draws it."""
+    dock.on_progress(message)
+    dock._on_frame()
+
+
+def in_queue(*names: str, **states: QueueState) -> TrainingQueue:
+    """Return a queue of these runs; states by name, waiting where there is none."""
+    made = [
+        QueuedRun(
+            name, ForecastSpec().to_json(), BEGUN + place * 60 * NS_PER_S, state=states.get(name, QueueState.WAITING)
+        )
+        for place, name in enumerate(names)
+    ]
+    return TrainingQueue(tuple(made))
+
+
+def shown(dock: TrainingDock) -> set[str]:
+    """Return the deeds on offer by visible, enabled buttons."""
+    buttons = dock.tools.findChildren(QPushButton)
+    return {b.objectName().removeprefix("training_") for b in buttons if b.isVisible() and b.isEnabled()}
+
+
 def rows(dock: TrainingDock) -> list[str]:
-    return [dock._list.item(row).text() for row in range(dock._list.count())]
+    return [dock.list.item(row).text() for row in range(dock.list.count())]
 
 
 def button(dock: TrainingDock, name: str) -> QPushButton:
@@ -117,94 +170,96 @@ def test_empty_panel_leads_to_the_wizard(dock: TrainingDock, qtbot) -> None:
 
 def test_progress_draws_both_curves_and_the_figures(dock: TrainingDock) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
-    assert dock._headline(dock.runs[0]) == "Starting the trainer …"
-    dock.on_progress(progress(0, phase="loading"))
-    assert dock._phase.text() == "Reading bars"
-    assert dock._bar.maximum() == 0  # busy, no share yet
+    assert headline(dock.runs[0]) == "Waiting for its turn …"
+    dock.on_queue(in_queue("r1", r1=QueueState.RUNNING))
+    assert dock.details.phase.text() == "Starting the trainer …"
+    tell(dock, progress(0, phase="loading"))
+    assert dock.details.phase.text() == "Reading bars"
+    assert dock.details.bar.maximum() == 0  # busy, no share yet
     for epoch in range(1, 5):
-        dock.on_progress(progress(epoch))
-    assert [c.x for c in dock._plot._curves] == [(1.0, 2.0, 3.0, 4.0)] * 2
-    assert dock._plot._mark == 4
-    assert dock._figures[0].text() == "4 / 10"
-    assert dock._figures[1].text() == "42 s"
-    assert dock._bar.value() == 400
-    assert dock._list.item(0).text() == f"BTC/USDT 1h · {i18n.format_minute(BEGUN)} · epoch 4 of 10"
-    assert "validation" in dock._plot.accessibleDescription()
+        tell(dock, progress(epoch))
+    assert [c.x for c in dock.details.plot._curves] == [(1.0, 2.0, 3.0, 4.0)] * 2
+    assert dock.details.plot._mark == 4
+    assert dock.details.figures[0].text() == "4 / 10"
+    assert dock.details.figures[1].text() == "42 s"
+    assert dock.details.bar.value() == 400
+    assert dock.list.item(0).text() == f"BTC/USDT 1h · {i18n.format_minute(BEGUN)} · epoch 4 of 10 · 42 s left"
+    assert "validation" in dock.details.plot.accessibleDescription()
 
 
 def test_result_shows_the_model_beside_persistence_and_the_verdict(dock: TrainingDock, qtbot) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
     dock.on_result(result())
-    assert dock._note.text() == "No evidence of an edge over persistence."
-    assert dock._note.property("role") == "warning"
-    texts = dock._metrics.texts()
+    assert dock.details.note.text() == "No evidence of an edge over persistence."
+    assert dock.details.note.property("role") == "warning"
+    texts = dock.details.metrics.texts()
     assert {"This model", "Persistence", "Linear", "+0.30\u00a0%", "51.2\u00a0%"} <= set(texts)
-    assert len(dock._plot._curves[0].x) == 7
+    assert len(dock.details.plot._curves[0].x) == 7
     assert not button(dock, "training_cancel").isVisible()
     with qtbot.waitSignal(dock.strategy_requested) as signal:
         qtbot.mouseClick(button(dock, "training_use"), Qt.MouseButton.LeftButton)
     assert signal.args == ["abc"]
     dock.on_result(result(edge=True))
-    assert dock._note.property("role") == "success"
-    assert len(dock._metrics.texts()) == 20
+    assert dock.details.note.property("role") == "success"
+    assert len(dock.details.metrics.texts()) == 20
 
 
 def test_cancel_asks_once_and_late_progress_does_not_revive(dock: TrainingDock, trainer: Trainer, qtbot) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
-    dock.on_progress(progress(2))
+    tell(dock, progress(2))
     qtbot.mouseClick(button(dock, "training_cancel"), Qt.MouseButton.LeftButton)
     assert trainer.cancelled == ["r1"]
     assert not button(dock, "training_cancel").isEnabled()
-    dock.on_progress(progress(3))
+    tell(dock, progress(3))
     assert dock.runs[0].state is RunState.CANCELLING
     dock.on_cancelled("r1", resumable=True)
-    dock.on_progress(progress(4))
+    tell(dock, progress(4))
     assert dock.runs[0].state is RunState.CANCELLED
-    assert dock._phase.text() == "Cancelled"
+    assert dock.details.phase.text() == "Cancelled"
     assert not button(dock, "training_cancel").isVisible()
 
 
 def test_failure_says_what_helps(dock: TrainingDock) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
     dock.on_failed("r1", "There are only 240 bars.", "Fetch more history.")
-    assert dock._note.text() == "There are only 240 bars. Fetch more history."
-    assert dock._note.property("role") == "danger"
-    assert dock._list.item(0).text().endswith("failed")
+    assert dock.details.note.text() == "There are only 240 bars. Fetch more history."
+    assert dock.details.note.property("role") == "danger"
+    assert dock.list.item(0).text().endswith("failed")
 
 
 def test_several_runs_are_listed_and_can_be_chosen(dock: TrainingDock) -> None:
-    dock.on_progress(progress(1, "r1"))
+    tell(dock, progress(1, "r1"))
     queue(dock, "r2", "ETH/USDT", "4h")
-    assert dock._list.currentRow() == 1
-    dock.on_progress(progress(3, "r1"))
-    assert dock._figures[0].text() == i18n.MISSING  # r2 is shown
-    dock._list.setCurrentRow(0)
-    assert dock._figures[0].text() == "3 / 10"
-    dock.on_progress(progress(4, "r1"))
-    assert dock._list.currentRow() == 0
-    assert dock._figures[0].text() == "4 / 10"
+    assert dock.list.currentRow() == 1
+    tell(dock, progress(3, "r1"))
+    assert dock.details.figures[0].text() == i18n.MISSING  # r2 is shown
+    dock.list.setCurrentRow(0)
+    assert dock.details.figures[0].text() == "3 / 10"
+    tell(dock, progress(4, "r1"))
+    assert dock.list.currentRow() == 0
+    assert dock.details.figures[0].text() == "4 / 10"
 
 
 def test_a_removed_run_leaves_the_list(dock: TrainingDock) -> None:
     queue(dock, "download", "BTC/USDT", "1h")
     queue(dock, "r2", "ETH/USDT", "4h")
     dock.remove_run("download")
-    assert [dock._list.item(row).text() for row in range(dock._list.count())] == [
+    assert [dock.list.item(row).text() for row in range(dock.list.count())] == [
         f"ETH/USDT 4h · {i18n.format_minute(BEGUN)} · waiting"
     ]
-    assert dock._list.currentRow() == 0
-    dock.on_progress(progress(2, "r2"))
-    assert dock._figures[0].text() == "2 / 10"
+    assert dock.list.currentRow() == 0
+    tell(dock, progress(2, "r2"))
+    assert dock.details.figures[0].text() == "2 / 10"
     dock.remove_run("r2")
-    assert dock._list.count() == 0
+    assert dock.list.count() == 0
     assert dock._stack.currentWidget() is dock.empty
 
 
 def test_a_run_that_failed_before_its_first_epoch_shows_no_empty_plot(dock: TrainingDock) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
-    assert dock._plot.isVisible()
+    assert dock.details.plot.isVisible()
     dock.on_failed("r1", "There are only 240 bars.", "Fetch more history.")
-    assert not dock._plot.isVisible()
+    assert not dock.details.plot.isVisible()
 
 
 def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, trainer: Trainer, qtbot) -> None:
@@ -214,26 +269,26 @@ def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, tra
     stopped.take_history(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 4))
     dock.restore([stopped, TrainingRun("new", DataRange(symbol="NOT/THIS"))])
     assert [run.run_id for run in dock.runs] == ["old", "new"]
-    assert dock._list.currentRow() == 1
+    assert dock.list.currentRow() == 1
     assert not button(dock, "training_resume").isVisible()
-    dock._list.setCurrentRow(0)
-    assert dock._list.item(0).text() == (
+    dock.list.setCurrentRow(0)
+    assert dock.list.item(0).text() == (
         "BTC/USDT 1h · " + i18n.format_moment(begun_ns, "%Y-%m-%d\u00a0%H:%M") + " · interrupted"
     )
-    assert dock._note.text() == "The program ended before this run did. Its checkpoint is kept."
-    assert dock._plot._mark == 3
+    assert dock.details.note.text() == "The program ended before this run did. Its checkpoint is kept."
+    assert dock.details.plot._mark == 3
     qtbot.mouseClick(button(dock, "training_resume"), Qt.MouseButton.LeftButton)
     assert trainer.resumed == ["old"]
     queue(dock, "old", "BTC/USDT", "1h")
     assert dock.runs[0].state is RunState.QUEUED
     assert not button(dock, "training_resume").isVisible()
-    dock.on_progress(progress(4, "old"))
-    assert len(dock._plot._curves[0].x) == 4
+    tell(dock, progress(4, "old"))
+    assert len(dock.details.plot._curves[0].x) == 4
 
 
 def test_a_row_never_reaches_beyond_the_list(dock: TrainingDock) -> None:
     queue(dock, "r1", "BTC/USDT", "1h", origin=PRACTICE)
-    runs = dock._list
+    runs = dock.list
     heights = set()
     for width in range(600, 200, -1):
         runs.resize(width, runs.height())
@@ -251,7 +306,7 @@ def test_korean_and_light(dock: TrainingDock) -> None:
     dock.retranslate()
     dock.theme.set_theme(ThemeChoice.LIGHT, UpDown.KOREAN)
     assert dock.title() == "학습"
-    assert "이 모델" in dock._metrics.texts()
+    assert "이 모델" in dock.details.metrics.texts()
     assert not dock.grab().toImage().isNull()
 
 
@@ -266,10 +321,10 @@ def test_run_shares() -> None:
 
 def test_bars_read_are_not_called_epochs(dock: TrainingDock) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
-    dock.on_progress(TrainingProgress("r1", "loading", epoch=24_000, epochs=30_000, eta_s=1.0))
-    assert "epoch" not in dock._list.item(0).text()
-    assert dock._figures[0].full_text() == i18n.MISSING
-    assert dock._bar.value() == 800
+    tell(dock, TrainingProgress("r1", "loading", epoch=24_000, epochs=30_000, eta_s=1.0))
+    assert "epoch" not in dock.list.item(0).text()
+    assert dock.details.figures[0].full_text() == i18n.MISSING
+    assert dock.details.bar.value() == 800
 
 
 def test_a_long_device_name_does_not_push_the_figures_out(dock: TrainingDock, qtbot) -> None:
@@ -277,29 +332,29 @@ def test_a_long_device_name_does_not_push_the_figures_out(dock: TrainingDock, qt
     dock.show()
     qtbot.waitExposed(dock)
     queue(dock, "r1", "BTC/USDT", "1h")
-    dock.on_progress(replace(progress(3), device="CPU, 1 thread (this build of torch knows no GPU)"))
+    tell(dock, replace(progress(3), device="CPU, 1 thread (this build of torch knows no GPU)"))
     qtbot.wait(1)
-    right = dock._figures[5].mapTo(dock, dock._figures[5].rect().topRight()).x()
+    right = dock.details.figures[5].mapTo(dock, dock.details.figures[5].rect().topRight()).x()
     assert right < dock.width()
-    assert dock._figures[3].text() == "CPU, 1 thread"
-    assert dock._figures[3].toolTip() == "this build of torch knows no GPU"
+    assert dock.details.figures[3].text() == "CPU, 1 thread"
+    assert dock.details.figures[3].toolTip() == "this build of torch knows no GPU"
     dock.on_result(replace(result(), device="CPU, 1 thread (this build of torch knows no GPU)"))
-    assert dock._figures[3].text() == "CPU, 1 thread"
+    assert dock.details.figures[3].text() == "CPU, 1 thread"
     i18n.set_language(i18n.Language.KOREAN)
     dock.retranslate()
-    assert dock._figures[3].text() == "CPU, 스레드 1개"
-    assert dock._figures[3].toolTip() == "설치된 torch가 GPU를 지원하지 않음"
+    assert dock.details.figures[3].text() == "CPU, 스레드 1개"
+    assert dock.details.figures[3].toolTip() == "설치된 torch가 GPU를 지원하지 않음"
 
 
 def test_a_run_that_waits_shows_neither_the_progress_nor_the_checkpoint_of_another(dock: TrainingDock) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
-    dock.on_progress(progress(8))
-    assert dock._bar.value() > 0
+    tell(dock, progress(8))
+    assert dock.details.bar.value() > 0
     queue(dock, "r2", "ETH/USDT", "1h")
-    assert dock._bar.value() == 0
-    assert dock._phase.text() == "Waiting for its turn …"
+    assert dock.details.bar.value() == 0
+    assert dock.details.phase.text() == "Waiting for its turn …"
     dock.on_cancelled("r2")
-    assert dock._note.text() == "The run stopped at your request, before its first epoch."
+    assert dock.details.note.text() == "The run stopped at your request, before its first epoch."
 
 
 def test_runs_of_one_market_are_told_apart_by_their_time(dock: TrainingDock) -> None:
@@ -307,10 +362,10 @@ def test_runs_of_one_market_are_told_apart_by_their_time(dock: TrainingDock) -> 
     dock.on_result(result())
     queue(dock, "r2", "BTC/USDT", "1h", later_s=3_600)
     queue(dock, "r3", "ETH/USDT", "1h")
-    dock.on_progress(progress(3, "r2"))
+    tell(dock, progress(3, "r2"))
     assert rows(dock) == [
         "BTC/USDT 1h · 12:30 · finished",
-        "BTC/USDT 1h · 13:30 · epoch 3 of 10",
+        "BTC/USDT 1h · 13:30 · epoch 3 of 10 · 42 s left",
         "ETH/USDT 1h · 12:30 · waiting",
     ]
     queue(dock, "r4", "BTC/USDT", "1h", later_s=20)
@@ -330,14 +385,14 @@ def test_invented_bars_are_called_so_in_both_languages(dock: TrainingDock) -> No
     queue(dock, "r1", "BTC/USDT", "1h", origin=PRACTICE)
     dock.on_result(result(edge=True))
     assert rows(dock) == ["BTC/USDT 1h · practice market · 12:30 · finished"]
-    assert dock._note.text() == (
+    assert dock.details.note.text() == (
         "No evidence of an edge over persistence. Invented practice market: this says nothing about a real one."
     )
-    assert dock._note.property("role") == "warning"  # no success where nothing real was learnt
+    assert dock.details.note.property("role") == "warning"  # no success where nothing real was learnt
     i18n.set_language(i18n.Language.KOREAN)
     dock.retranslate()
     assert rows(dock) == ["BTC/USDT 1h · 연습 시장 · 12:30 · 완료"]
-    assert dock._note.text().endswith(
+    assert dock.details.note.text().endswith(
         " 가상으로 만든 연습 시장입니다. 이 결과는 실제 시장에 대해 아무것도 알려 주지 않습니다."
     )
 
@@ -347,7 +402,7 @@ def test_a_restored_run_still_says_whose_bars_it_saw(dock: TrainingDock) -> None
     past.take_result(result())
     dock.restore([past])
     assert rows(dock) == ["ETH/USDT 4h · practice market, seed 5 · 12:30 · finished"]
-    assert dock._note.text().endswith("this says nothing about a real one.")
+    assert dock.details.note.text().endswith("this says nothing about a real one.")
 
 
 def test_a_narrow_list_shows_its_rows_whole(dock: TrainingDock, qtbot) -> None:
@@ -355,7 +410,192 @@ def test_a_narrow_list_shows_its_rows_whole(dock: TrainingDock, qtbot) -> None:
         queue(dock, f"r{number}", "BTC/USDT", "1h", origin=PRACTICE, later_s=60 * number)
     for width in (900, dock.minimumWidth()):
         dock.resize(width, 700)
-        qtbot.waitUntil(lambda width=width: dock._list.width() == width, timeout=5_000)
-        last = dock._list.visualItemRect(dock._list.item(2))
-        assert dock._list.viewport().rect().contains(last)
-        assert not dock._list.verticalScrollBar().isVisible()
+        qtbot.waitUntil(lambda width=width: dock.list.width() == width, timeout=5_000)
+        last = dock.list.visualItemRect(dock.list.item(2))
+        assert dock.list.viewport().rect().contains(last)
+        assert not dock.list.verticalScrollBar().isVisible()
+
+
+def test_the_queue_stands_below_what_ended_in_its_own_order(dock: TrainingDock) -> None:
+    queue(dock, "old", "BTC/USDT", "1h")
+    dock.on_result(result("old"))
+    dock.on_queue(in_queue("a", "b", "c", a=QueueState.RUNNING, c=QueueState.HELD))
+    assert dock.list.ids() == ["old", "a", "b", "c"]
+    assert [row.rpartition(" · ")[2] for row in rows(dock)] == ["finished", "starting", "waiting", "on hold"]
+    assert dock.list.current_id() == "c"  # the newest
+    moved = in_queue("a", "b", "c", a=QueueState.RUNNING).move("c", -1)
+    dock.on_queue(moved)
+    assert dock.list.ids() == ["old", "a", "c", "b"]
+    assert dock.list.current_id() == "c"
+    dock.on_cancelled("a", resumable=True)
+    dock.on_queue(moved.end("a"))
+    assert dock.list.ids() == ["old", "a", "c", "b"]
+
+
+def test_each_state_offers_what_can_be_done_with_it(dock: TrainingDock, trainer: Trainer, qtbot) -> None:
+    dock.on_queue(in_queue("a", "b", "c", a=QueueState.RUNNING))
+    dock.list.setCurrentRow(0)
+    assert shown(dock) == {"pause", "cancel"}
+    qtbot.mouseClick(button(dock, "training_pause"), Qt.MouseButton.LeftButton)
+    dock.on_queue(in_queue("a", "b", "c", a=QueueState.PAUSING))
+    assert dock.details.phase.text() == "Pausing …"
+    dock.on_queue(in_queue("a", "b", "c", a=QueueState.PAUSED))
+    assert dock.details.phase.text() == "Paused"
+    assert dock.details.note.text().startswith("It stands still, keeps its memory")
+    assert shown(dock) == {"continue", "cancel"}
+    qtbot.mouseClick(button(dock, "training_continue"), Qt.MouseButton.LeftButton)
+    dock.list.setCurrentRow(1)
+    assert shown(dock) == {"pause", "cancel", "down"}
+    assert button(dock, "training_up").isVisible()  # keeps its place
+    dock.list.setFocus()
+    qtbot.keyClick(dock.list, Qt.Key.Key_Down, Qt.KeyboardModifier.AltModifier)
+    assert trainer.asked == [("pause", "a"), ("continue", "a"), ("move", "b", 1)]
+    dock.on_queue(in_queue("a", "b", "c", a=QueueState.STOPPING))
+    dock.list.setCurrentRow(0)
+    assert dock.details.phase.text() == "Cancelling …"
+    assert shown(dock) == set()
+    dock.on_queue(TrainingQueue())
+    dock.on_cancelled("a", resumable=True)
+    assert shown(dock) == {"resume", "remove"}
+    dock.on_failed("a", "There are only 240 bars.", "Fetch more history.")
+    assert shown(dock) == {"remove"}
+    dock.on_result(result("a"))
+    assert shown(dock) == {"use", "remove"}
+
+
+def test_several_selected_runs_are_paused_and_cancelled_together(dock: TrainingDock, trainer: Trainer, qtbot) -> None:
+    dock.on_queue(in_queue("a", "b", "c", a=QueueState.RUNNING, b=QueueState.HELD))
+    dock.list.selectAll()
+    assert shown(dock) == {"pause", "continue", "cancel"}
+    qtbot.mouseClick(button(dock, "training_pause"), Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(button(dock, "training_cancel"), Qt.MouseButton.LeftButton)
+    assert trainer.asked == [("pause", "a"), ("pause", "c")]
+    assert trainer.cancelled == ["a", "b", "c"]
+
+
+def test_ended_runs_are_deleted_after_a_question(dock: TrainingDock, trainer: Trainer, qtbot) -> None:
+    queue(dock, "r1", "BTC/USDT", "1h")
+    dock.on_cancelled("r1", resumable=True)
+    dock.list.setFocus()
+    qtbot.keyClick(dock.list, Qt.Key.Key_Delete)
+    dialog = dock.window().findChild(ConfirmDialog, "remove_runs_dialog")
+    assert trainer.asked == []
+    dialog.answered.emit("remove")
+    assert trainer.asked == [("forget", "r1")]
+    dialog.close()
+
+
+def test_the_number_of_runs_at_a_time_is_chosen_and_shown(dock: TrainingDock, trainer: Trainer) -> None:
+    spin = dock.findChild(QSpinBox, "training_slots")
+    dock.on_queue(TrainingQueue(slots=3))
+    assert (spin.value(), trainer.asked) == (3, [])
+    spin.setValue(2)
+    assert trainer.asked == [("slots", 2)]
+
+
+def test_a_run_that_follows_another_says_so(dock: TrainingDock, trainer: Trainer) -> None:
+    first, second = in_queue("a", "b", a=QueueState.RUNNING).runs
+    dock.on_queue(TrainingQueue((first, replace(second, after="a"))))
+    assert dock.details.phase.text() == f"Starts when BTC/USDT 1h · {i18n.format_minute(BEGUN)} has ended"
+    action = next(action for action in dock.list.actions() if action.data() == "after")
+    assert action.isVisible()
+    action.trigger()
+    assert trainer.asked == [("after", "b")]
+
+
+def test_progress_is_drawn_ten_times_a_second_at_most_and_the_last_always(dock: TrainingDock, qtbot) -> None:
+    queue(dock, "r1", "BTC/USDT", "1h")
+    drawn: list[str] = []
+    write = dock.details.show_run
+    dock.details.show_run = lambda run, after: (drawn.append(run.run_id), write(run, after))  # type: ignore[method-assign]
+    for epoch in range(1, 10):
+        dock.on_progress(progress(epoch))
+    assert len(drawn) == 1
+    qtbot.waitUntil(lambda: dock.details.figures[0].text() == "9 / 10", timeout=5_000)
+    assert len(drawn) == 2
+
+
+def test_curves_of_one_run_and_of_several(dock: TrainingDock, qtbot) -> None:
+    for name in ("a", "b"):
+        queue(dock, name, "BTC/USDT", "1h", later_s=60 * (name == "b"))
+        for epoch in range(1, 4):
+            load = {"cpu_percent": 90.0 + epoch, "rss_bytes": 400_000_000} if name == "a" else {}
+            tell(dock, progress(epoch, name, learning_rate=0.001 * epoch, crps=0.5 / epoch, **load))
+    dock.pages.setCurrentWidget(dock.curves)
+    dock.list.setCurrentRow(0)
+    plots = dock.curves.plots
+    assert [key for key, made in plots.items() if made.plot.isVisible()] == [
+        "valid",
+        "crps",
+        "rate",
+        "speed",
+        "load",
+        "memory",
+    ]
+    assert [curve.name for curve in plots["valid"].plot._curves] == ["validation", "training"]
+    assert plots["rate"].plot._curves[0].y == (0.001, 0.002, 0.003)
+    assert [curve.name for curve in plots["load"].plot._curves] == ["CPU"]  # there is no GPU
+    dock.list.selectAll()
+    names = [f"{n + 1} · BTC/USDT 1h · {i18n.format_minute(BEGUN + n * 60 * NS_PER_S)}" for n in (0, 1)]
+    assert [curve.name for curve in plots["valid"].plot._curves] == names
+    assert len({curve.colour for curve in plots["valid"].plot._curves}) == 2
+    assert plots["crps"].plot._curves[1].y == (0.5, 0.25, 0.5 / 3)
+    dock.list.setCurrentRow(1)
+    assert not plots["load"].plot.isVisible()  # nothing was measured
+    assert not dock.curves.note.text().startswith("Validation")
+
+
+def test_finished_runs_are_compared_and_sorted(dock: TrainingDock) -> None:
+    dock.pages.setCurrentWidget(dock.table)
+    assert dock.table.proxy.rowCount() == 0
+    dock.on_queue(in_queue("a", "b", "c"))
+    for name, r2 in (("a", 0.002), ("b", -0.01)):
+        made = result(name)
+        metrics = replace(made.metrics, model=replace(made.metrics.model, r2=r2))
+        dock.on_result(replace(made, metrics=metrics))
+    assert dock.table.proxy.rowCount() == 2
+    dock.table.sort_by("r2", Qt.SortOrder.AscendingOrder)
+    assert [dock.table.proxy.record_at(row).run_id for row in (0, 1)] == ["b", "a"]
+    header, *lines = (line.split("\t") for line in dock.table.tsv().splitlines())
+    first = dict(zip(header, lines[0], strict=True))
+    assert (first["Model"], first["Hidden"], first["Features"], first["Seed"]) == ("lstm", "32", "market", "1")
+    assert (first["R²"], first["IC"], first["CRPS"]) == ("-0.0100", i18n.MISSING, i18n.MISSING)
+    dock.table.row_activated.emit(dock.table.proxy.record_at(0))
+    assert dock.list.current_id() == "b"
+    assert dock.pages.currentWidget() is dock.details
+    dock.remove_run("b")
+    assert dock.table.proxy.rowCount() == 1
+
+
+def test_a_new_repetition_keeps_the_former_curve_in_the_background() -> None:
+    run = TrainingRun("r")
+    for seed in (0, 1):
+        for epoch in (1, 2):
+            run.take_progress(replace(progress(epoch, "r"), seed_index=seed, seeds=2))
+    assert run.former_seeds == [{1: 1.2, 2: 0.6}]
+    assert run.valid == {1: 1.2, 2: 0.6}
+    assert headline(run) == "Training, repetition 2 of 2"
+    assert run.share == 0.6  # all of the first, and 2 epochs of 10
+    run.take_result(result("r"))
+    assert run.former_seeds == [{1: 1.2, 2: 0.6}] * 2
+    assert len(run.valid) == 7
+
+
+def test_the_load_is_thinned_out_as_it_grows() -> None:
+    run = TrainingRun("r")
+    for second in range(5 * MOST_SAMPLES):
+        run.take_progress(replace(progress(1, "r"), cpu_percent=float(second)), now_s=100.0 + second)
+    assert len(run.load) <= MOST_SAMPLES
+    assert run.load[0].at_s == 0.0
+    assert run.load[-1].at_s > 5 * MOST_SAMPLES - 20
+    gaps = {after.at_s - before.at_s for before, after in zip(run.load, run.load[1:], strict=False)}
+    assert len(gaps) <= 2
+
+
+def test_the_history_of_a_run_brings_its_curves_back() -> None:
+    run = TrainingRun("r")
+    run.take_history([EpochRecord(1, 1.0, 1.1, 2.0), EpochRecord(2, 0.9, 1.0, 2.0, 0.003, 0.4, 1e5)])
+    assert run.curves[Series.RATE] == {2: 0.003}
+    assert run.curves[Series.CRPS] == {2: 0.4}
+    assert run.curves[Series.SPEED] == {2: 1e5}
+    assert run.curves[Series.VALID] == {1: 1.1, 2: 1.0}

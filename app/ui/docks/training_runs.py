@@ -8,15 +8,23 @@ from enum import StrEnum
 from typing import Any
 
 from app.flows.origin_text import data_title
+from app.flows.training_queue import QueuedRun, QueueState
 from core.domain.data_origin import caution
-from ml.api import DataRange, EpochRecord, TrainingProgress, TrainingResult
+from core.errors import UserError
+from ml.api import DataRange, EpochRecord, ForecastSpec, TrainingProgress, TrainingResult
+
+MOST_SAMPLES = 600
 
 
 class RunState(StrEnum):
     """Life of a run."""
 
     QUEUED = "queued"
+    HELD = "held"  # waits until it is told to go on
+    STARTING = "starting"
     RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
     CANCELLING = "cancelling"
     FINISHED = "finished"
     FAILED = "failed"
@@ -28,8 +36,51 @@ class RunState(StrEnum):
         """Whether nothing more will come."""
         return self in (RunState.FINISHED, RunState.FAILED, RunState.CANCELLED, RunState.INTERRUPTED)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the run has not started."""
+        return self in (RunState.QUEUED, RunState.HELD)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run shall go on only when it is told to."""
+        return self in (RunState.HELD, RunState.PAUSING, RunState.PAUSED)
+
 
 _BEFORE = ("loading", "features")
+_OF_QUEUE = {
+    QueueState.WAITING: RunState.QUEUED,
+    QueueState.HELD: RunState.HELD,
+    QueueState.PAUSING: RunState.PAUSING,
+    QueueState.PAUSED: RunState.PAUSED,
+    QueueState.STOPPING: RunState.CANCELLING,
+}
+
+
+class Series(StrEnum):
+    """What is drawn by epoch."""
+
+    VALID = "valid"
+    TRAIN = "train"
+    CRPS = "crps"
+    RATE = "rate"
+    SPEED = "speed"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSample:
+    """How busy the machine was with a run.
+
+    Attributes:
+        at_s: since the run was first heard of, seconds.
+        cpu_percent / gpu_percent / memory_bytes / gpu_memory_bytes: see `ml.api.TrainingProgress`.
+    """
+
+    at_s: float
+    cpu_percent: float | None
+    gpu_percent: float | None
+    memory_bytes: int | None
+    gpu_memory_bytes: int | None
 
 
 @dataclass(slots=True)
@@ -41,26 +92,43 @@ class TrainingRun:
         data: which bars it learns from; None where that is not known.
         state: see `RunState`.
         progress: newest message.
-        train / valid: loss by epoch.
+        curves: figures by epoch, of the repetition under way.
+        former_seeds: validation loss by epoch of the repetitions that are done.
+        load: how busy the machine was, thinned out as it grows.
         result: once finished.
         message / remedy: once failed.
         spec: what was asked for (`ml.api.ForecastSpec` as JSON); None where that is not known.
         resumable: it ended early and has a checkpoint to go on from.
         begun_ns: when it was started, or went on, ns UTC.
+        after: the run it waits for; "" where there is none.
     """
 
     run_id: str
     data: DataRange | None = None
     state: RunState = RunState.QUEUED
     progress: TrainingProgress | None = None
-    train: dict[int, float] = field(default_factory=dict)
-    valid: dict[int, float] = field(default_factory=dict)
+    curves: dict[Series, dict[int, float]] = field(default_factory=lambda: {series: {} for series in Series})
+    former_seeds: list[dict[int, float]] = field(default_factory=list)
+    load: list[LoadSample] = field(default_factory=list)
     result: TrainingResult | None = None
     message: str = ""
     remedy: str = ""
     spec: dict[str, Any] | None = None
     resumable: bool = False
     begun_ns: int | None = None
+    after: str = ""
+    _load_from_s: float | None = None
+    _load_gap_s: float = 1.0
+
+    @property
+    def train(self) -> dict[int, float]:
+        """Training loss by epoch."""
+        return self.curves[Series.TRAIN]
+
+    @property
+    def valid(self) -> dict[int, float]:
+        """Validation loss by epoch."""
+        return self.curves[Series.VALID]
 
     @property
     def title(self) -> str:
@@ -78,27 +146,81 @@ class TrainingRun:
         self.message = self.remedy = ""
         self.resumable = False
 
-    def take_history(self, history: Iterable[EpochRecord]) -> None:
-        """Take the losses of finished epochs in place of what progress messages told."""
-        records = tuple(history)
-        self.train = {record.epoch: record.train_loss for record in records}
-        self.valid = {record.epoch: record.valid_loss for record in records}
+    def take_queued(self, queued: QueuedRun) -> None:
+        """Take its place in the queue, again where it had ended before."""
+        if self.spec is None or self.state.is_over:
+            self.spec, self.data, self.begun_ns = queued.spec, data_of(queued.spec), queued.queued_ns
+        if self.state.is_over:
+            self.begin_again()
+        self.after = queued.after
+        running = RunState.STARTING if self.progress is None else RunState.RUNNING
+        self.state = _OF_QUEUE.get(queued.state, running)
 
-    def take_progress(self, progress: TrainingProgress) -> None:
-        """Add a progress message; after the end, or while cancelling, it changes no state."""
+    def take_history(self, history: Iterable[EpochRecord]) -> None:
+        """Take the figures of finished epochs in place of what progress messages told."""
+        records = tuple(history)
+        self.curves = {
+            Series.TRAIN: {record.epoch: record.train_loss for record in records},
+            Series.VALID: {record.epoch: record.valid_loss for record in records},
+            Series.CRPS: {record.epoch: record.crps for record in records if record.crps is not None},
+            Series.RATE: {record.epoch: record.learning_rate for record in records if record.learning_rate},
+            Series.SPEED: {record.epoch: record.targets_per_s for record in records if record.targets_per_s},
+        }
+
+    def take_progress(self, progress: TrainingProgress, now_s: float = 0.0) -> None:
+        """Add a progress message, heard at `now_s` on any clock; it revives no run that ended or is being stopped."""
         if self.state.is_over:
             return
-        if self.state is RunState.QUEUED:
+        was_paused = self.progress is not None and self.progress.paused
+        if self.state in (RunState.QUEUED, RunState.STARTING):
             self.state = RunState.RUNNING
+        if self.state in (RunState.RUNNING, RunState.PAUSED) and progress.paused is not was_paused:
+            self.state = RunState.PAUSED if progress.paused else RunState.RUNNING
+        if self.progress is not None and progress.seed_index != self.progress.seed_index:
+            self.former_seeds.append(self.valid)
+            self.curves = {series: {} for series in Series}
         self.progress = progress
-        if progress.train_loss is not None:
-            self.train[progress.epoch] = progress.train_loss
-        if progress.valid_loss is not None:
-            self.valid[progress.epoch] = progress.valid_loss
+        self._take_figures(progress)
+        self._take_load(progress, now_s)
+
+    def _take_figures(self, progress: TrainingProgress) -> None:
+        """Keep what a message says of its last finished epoch; rate and speed are those at its end."""
+        found = {
+            Series.TRAIN: progress.train_loss,
+            Series.VALID: progress.valid_loss,
+            Series.CRPS: progress.crps,
+            Series.RATE: progress.learning_rate or None,
+            Series.SPEED: progress.targets_per_s or None,
+        }
+        if not self.learns or progress.epoch < 1:
+            return
+        for series, value in found.items():
+            if value is None:
+                continue
+            if series in (Series.RATE, Series.SPEED):
+                self.curves[series].setdefault(progress.epoch, value)
+            else:
+                self.curves[series][progress.epoch] = value
+
+    def _take_load(self, progress: TrainingProgress, now_s: float) -> None:
+        figures = (progress.cpu_percent, progress.gpu_percent, progress.rss_bytes, progress.gpu_memory_bytes)
+        if all(figure is None for figure in figures):
+            return
+        if self._load_from_s is None:
+            self._load_from_s = now_s
+        at_s = now_s - self._load_from_s
+        if self.load and at_s - self.load[-1].at_s < self._load_gap_s:
+            return
+        self.load.append(LoadSample(at_s, *figures))
+        if len(self.load) > MOST_SAMPLES:
+            del self.load[1::2]
+            self._load_gap_s *= 2
 
     def take_result(self, result: TrainingResult) -> None:
         """Finish; the result's own history replaces what progress messages may have skipped."""
         self.state, self.result = RunState.FINISHED, result
+        if self.progress is not None and self.progress.seed_index:
+            self.former_seeds.append(self.valid)  # the result's history is that of the first repetition
         self.take_history(result.history)
 
     @property
@@ -122,4 +244,13 @@ class TrainingRun:
             return 1.0
         if self.progress is None or self.progress.epochs <= 0 or not (self.learns or self.progress.epoch):
             return None
-        return min(1.0, self.progress.epoch / self.progress.epochs)
+        of_seed = min(1.0, self.progress.epoch / self.progress.epochs)
+        return min(1.0, (self.progress.seed_index + of_seed) / max(1, self.progress.seeds))
+
+
+def data_of(spec: dict[str, Any]) -> DataRange | None:
+    """Return the bars a specification learns from; None where another version of the program wrote it."""
+    try:
+        return ForecastSpec.from_json(spec).data
+    except UserError:
+        return None

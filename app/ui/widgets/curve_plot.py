@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
-from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from app.i18n import format_number
@@ -129,12 +129,15 @@ class CurvePlot(QWidget):
         low, high = min(y for _, y in points), max(y for _, y in points)
         span = (high - low) or abs(high) * 0.1 or 1.0
         low, high = low - span * _ROOM, high + span * _ROOM
-        height = self.height() - 2 * line - 2 * SPACE_S
+        legend = self._legend_rows(metrics)
+        height = self.height() - (1 + max(1, len(legend))) * line - 2 * SPACE_S
         ticks = price_ticks(low, high, height, PRICE_GAP * 0.75, _DECIMALS)
         decimals = _needed_decimals(ticks)
         labels = [format_number(value, decimals) for value in ticks]
         axis = max((metrics.horizontalAdvance(label) for label in labels), default=0) + SPACE_S
-        area = QRect(SPACE_XS, line + SPACE_S, max(1, self.width() - axis - SPACE_S), max(1, height))
+        area = QRect(
+            SPACE_XS, max(1, len(legend)) * line + SPACE_S, max(1, self.width() - axis - SPACE_S), max(1, height)
+        )
         scale = Scale(area, low, high)
         painter.setPen(hairline(self._style.grid))
         for value in ticks:
@@ -152,7 +155,7 @@ class CurvePlot(QWidget):
             painter.drawLine(x, area.top(), x, area.bottom())
         for curve in reversed(self._curves):
             self._paint_curve(painter, curve, area, scale, x_low, across)
-        self._paint_legend(painter, area, x_low, across)
+        self._paint_legend(painter, area, x_low, across, legend)
 
     def _paint_x_marks(self, painter: QPainter, area: QRect, x_low: float, x_high: float, across: float) -> None:
         painter.setPen(self._style.muted)
@@ -175,28 +178,49 @@ class CurvePlot(QWidget):
         else:
             painter.drawPolyline(points)
 
-    def _paint_legend(self, painter: QPainter, area: QRect, x_low: float, across: float) -> None:
-        """Write names and values: the newest ones, or those under the mouse."""
-        x = area.left()
-        baseline = area.top() - SPACE_S
+    def _legend_rows(self, metrics: QFontMetrics) -> list[list[Curve]]:
+        """Divide the curves that have a point into rows that fit beside each other."""
+        rows: list[list[Curve]] = []
+        free = 0
         for curve in self._curves:
-            points = curve.points()
-            if not points:
+            if not curve.points():
                 continue
-            shown = points[-1]
-            if self._hover is not None:
-                wanted = x_low + (self._hover.x() - area.left()) / across
-                shown = min(points, key=lambda point: abs(point[0] - wanted))
-                column = area.left() + round((shown[0] - x_low) * across)
-                painter.setPen(hairline(self._style.muted, Qt.PenStyle.DashLine))
-                painter.drawLine(column, area.top(), column, area.bottom())
-            painter.setPen(self._colour(curve))
-            text = f"{'╌' if curve.dashed else '─'} {curve.name} {_short(shown[1])}"
-            painter.drawText(QPoint(x, baseline), text)
-            x += painter.fontMetrics().horizontalAdvance(text) + SPACE_M
+            width = metrics.horizontalAdvance(_legend_text(curve, curve.points()[-1][1])) + SPACE_M
+            if not rows or width > free:
+                rows.append([])
+                free = self.width() - SPACE_XS + SPACE_M
+            rows[-1].append(curve)
+            free -= width
+        return rows
+
+    def _paint_legend(
+        self, painter: QPainter, area: QRect, x_low: float, across: float, rows: list[list[Curve]]
+    ) -> None:
+        """Write names and values: the newest ones, or those under the mouse."""
+        line = painter.fontMetrics().height()
+        for number, row in enumerate(rows):
+            x = area.left()
+            baseline = area.top() - SPACE_S - (len(rows) - 1 - number) * line
+            for curve in row:
+                points = curve.points()
+                shown = points[-1]
+                if self._hover is not None:
+                    wanted = x_low + (self._hover.x() - area.left()) / across
+                    shown = min(points, key=lambda point: abs(point[0] - wanted))
+                    column = area.left() + round((shown[0] - x_low) * across)
+                    painter.setPen(hairline(self._style.muted, Qt.PenStyle.DashLine))
+                    painter.drawLine(column, area.top(), column, area.bottom())
+                painter.setPen(self._colour(curve))
+                text = _legend_text(curve, shown[1])
+                painter.drawText(QPoint(x, baseline), text)
+                x += painter.fontMetrics().horizontalAdvance(text) + SPACE_M
 
     def _colour(self, curve: Curve) -> QColor:
         return QColor(getattr(self._palette, curve.colour.value))
+
+
+def _legend_text(curve: Curve, value: float) -> str:
+    return f"{'╌' if curve.dashed else '─'} {curve.name} {_short(value)}"
 
 
 def _short(value: float) -> str:

@@ -131,6 +131,7 @@ def test_what_had_begun_is_not_in_the_queue_of_the_next_session() -> None:
         {"runs": [queue_of("a").to_json()["runs"][0] | {"state": "flying"}]},
         {"runs": [queue_of("a").to_json()["runs"][0] | {"spec": "text"}]},
         {"runs": [queue_of("a").to_json()["runs"][0] | {"run_id": ""}]},
+        {"runs": [queue_of("a").to_json()["runs"][0] | {"run_id": ".."}]},
         {"runs": queue_of("a").to_json()["runs"] * 2},
     ],
 )

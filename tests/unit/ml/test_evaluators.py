@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ml.api import EvaluationSpec, ForecastMetrics, ForecastSpec, HorizonMetrics, ModelSpec
+from ml.api import ForecastMetrics, ForecastSpec, HorizonMetrics
 from ml.baselines import BaselineForecast, BaselineInputs, fit_baselines
 from ml.dataset import build_dataset
 from ml.evaluators import (
     HorizonForecast,
     baseline_inputs,
-    class_codes,
+    evaluate_forecast,
     forecast_metrics,
-    judge_forecasts,
     judge_horizon,
+    target_classes,
 )
 from ml.inference import Forecasts
 from ml.metrics.comparison import diebold_mariano
 from ml.metrics.distributions import normal_ppf
 from ml.metrics.quantile import crps_of_quantiles
-from ml.metrics.regimes import RegimeCodes, trend_regimes, volatility_regimes
+from ml.metrics.regimes import RegimeCodes, trailing_return, trend_regimes, volatility_regimes
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -207,48 +207,80 @@ def test_noise_is_seldom_taken_for_an_edge(horizon: int) -> None:
 
 @pytest.mark.parametrize("skilled", [True, False])
 def test_a_dataset_is_judged_beside_all_baselines(skilled: bool) -> None:
-    frame, spec = frame_from_returns(noise_returns(4_000, 8)), ForecastSpec()
-    data = build_dataset(frame, spec)
+    frame = frame_from_returns(noise_returns(4_000, 8))
+    data = build_dataset(frame, ForecastSpec())
     rows = data.rows(data.test)
     noise = np.random.default_rng(1).normal(0, 0.002, len(rows))
-    outcome = data.log_return[rows, 0]
-    median = 0.3 * outcome + noise if skilled else noise
-    quantiles = (median[:, None] + SPREAD * 0.01)[:, None]
-    (judged,) = judge_forecasts(data, spec, frame.time_ns, rows, Forecasts(quantiles, None))
-    result = forecast_metrics((judged,), forecast_std=0.002, target_std=0.01)
+    median = 0.3 * data.log_return[rows, 0] + noise if skilled else noise
+    forecasts = Forecasts((median[:, None] + SPREAD * 0.01)[:, None], None)
+    fitted: list[str] = []
+    result = evaluate_forecast(data, frame, rows, forecasts, LEVELS, forecast_std=0.002, before_baseline=fitted.append)
     assert result.edge is skilled
     assert ("No evidence" in result.verdict) is not skilled
     assert result.nominal_coverage == pytest.approx(0.9)
-    assert result.coverage == pytest.approx((np.abs(outcome - median) <= 0.01 * SPREAD[-1]).mean())
+    error = np.abs(data.log_return[rows, 0] - median)
+    assert result.coverage == pytest.approx((error <= 0.01 * SPREAD[-1]).mean())
     assert [row.name for row in result.baselines] == ["zero", "persistence", "climatology", "ridge", "boosting"]
+    assert fitted == [row.name for row in result.baselines]
+    assert (result.forecast_std, result.target_std) == pytest.approx((0.002, 0.01), rel=0.1)
     assert len(result.horizons[0].regimes) == 5
+    assert result.horizons[0].icir_block == "day"
     assert type(result).from_json(result.to_json()) == result
 
 
-def test_classes_are_judged_beside_those_of_the_baselines() -> None:
-    frame = frame_from_returns(noise_returns(4_000, 8))
-    spec = ForecastSpec(model=ModelSpec(head="classes", horizons=(1, 3)), evaluation=EvaluationSpec(boosting=False))
-    data = build_dataset(frame, spec)
+def test_every_horizon_is_judged_on_its_own_targets_and_classes() -> None:
+    frame = frame_from_returns(ar1_returns(5_000, 0.5, 8))
+    spec = ForecastSpec()
+    data = build_dataset(frame, replace(spec, model=replace(spec.model, horizons=(1, 4))))
     rows = data.rows(data.test)
-    codes = np.stack([class_codes(data, spec, column)[rows] for column in range(2)], axis=1)
-    assert np.bincount(codes[:, 0]).min() > 0.25 * len(rows)
-    chances = np.where(np.eye(3)[codes] > 0, 0.6, 0.2)
-    quantiles = np.tile((SPREAD * 0.01)[None, None], (len(rows), 2, 1))
-    judged = judge_forecasts(data, spec, frame.time_ns, rows, Forecasts(quantiles, chances))
-    for horizon in judged:
-        assert horizon.classes is not None
-        assert horizon.classes.mcc == pytest.approx(1.0)
-        assert {row.name for row in horizon.baseline_classes} >= {"climatology", "logistic"}
+    quantiles = np.stack([data.unit[rows, k, None] * SPREAD for k in (0, 1)], axis=1)
+    sure = np.stack([np.eye(3)[target_classes(data.target[rows, k], 0.43)] for k in (0, 1)], axis=1)
+    sure[:, 1] = 1 / 3
+    result = evaluate_forecast(
+        data,
+        frame,
+        rows,
+        Forecasts(quantiles, sure),
+        LEVELS,
+        forecast_std=0.0,
+        flat_band=0.43,
+        baselines=("zero", "persistence", "climatology", "ridge", "logistic"),
+    )
+    first, second = result.horizons
+    assert (first.horizon, second.horizon) == (1, 4)
+    assert first.classes is not None
+    assert second.classes is not None
+    assert first.classes.accuracy == 1.0
+    assert second.classes.log_loss == pytest.approx(np.log(3))
+    assert [row.name for row in first.baseline_classes] == ["climatology", "logistic"]
+    assert first.baseline_classes[1].log_loss < first.baseline_classes[0].log_loss - 0.03
+    assert first.baselines[3].r2 > second.baselines[3].r2 > 0.0  # an AR(1) is forgotten
+    outcome = np.abs(data.log_return[rows, 1])
+    assert second.baselines[0].mae == pytest.approx(outcome.mean())
+
+
+def test_classes_are_cut_at_the_band() -> None:
+    target = np.array([-0.6, -0.5, -0.4, 0.0, 0.5, 0.6], np.float32)
+    np.testing.assert_array_equal(target_classes(target, 0.5), [0, 0, 1, 1, 1, 2])
 
 
 def test_the_last_return_of_a_dataset_is_the_one_that_led_up_to_the_bar() -> None:
     frame = frame_from_returns(ar1_returns(3_000, 0.2, 4), missing=(2_900,))
-    spec = ForecastSpec(model=ModelSpec(horizons=(1, 3)))
-    data = build_dataset(frame, spec)
+    spec = ForecastSpec()
+    data = build_dataset(frame, replace(spec, model=replace(spec.model, horizons=(1, 3))))
     rows = data.rows(data.test)
     logs = np.log(frame.close)
-    wanted = logs[rows] - logs[rows - 3]
-    np.testing.assert_allclose(baseline_inputs(data, rows, spec, 1).last_test, wanted, atol=1e-12)
+    inputs = baseline_inputs(data, rows, LEVELS, 1)
+    np.testing.assert_allclose(inputs.last_test, logs[rows] - logs[rows - 3], atol=1e-12)
+    np.testing.assert_array_equal(inputs.unit_test, data.unit[rows, 1])
+
+
+def test_regimes_follow_the_past() -> None:
+    close = np.exp(np.array([0.0, 0.1, 0.1, 0.05, 0.3]))
+    np.testing.assert_allclose(trailing_return(close, 2), [0.0, 0.0, 0.1, -0.05, 0.2])
+    np.testing.assert_array_equal(trend_regimes(trailing_return(close, 2)).codes, [-1, -1, 1, 0, 1])
+    codes = volatility_regimes(np.arange(1.0, 10.0), np.array([0.5, 3.0, 5.0, 9.0])).codes
+    np.testing.assert_array_equal(codes, [0, 0, 1, 2])
 
 
 def test_evaluation_is_fast() -> None:

@@ -35,8 +35,8 @@ def _settings_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before, threads = [switch.allow_tf32 for switch in switches], torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    for switch, allowed in zip(switches, before, strict=True):
-        switch.allow_tf32 = allowed
+    for switch, mode in zip(switches, before, strict=True):
+        switch.allow_tf32 = mode
 
 
 def test_device_choice_gives_its_reason() -> None:
@@ -111,14 +111,17 @@ def test_a_precision_is_as_asked_or_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hidden", "allowed"),
+    ("name", "hidden", "tf32"),
     [("float32", 512, False), ("tf32", 16, True), ("bf16", 128, False), ("bf16", 256, True)],
 )
-def test_the_switches_are_set_without_a_warning(name: str, hidden: int, allowed: bool) -> None:
+def test_the_switches_are_set_without_a_warning_and_a_network_can_still_be_exported(
+    name: str, hidden: int, tf32: bool
+) -> None:
     apply_precision(Precision(name, ""), hidden)
-    assert torch.backends.cuda.matmul.allow_tf32 is allowed
-    assert torch.backends.cudnn.allow_tf32 is allowed  # as the export asks
-    assert (torch.backends.cudnn.rnn.fp32_precision == "tf32") is allowed
+    assert torch.backends.cuda.matmul.allow_tf32 is tf32
+    assert torch.backends.cudnn.allow_tf32 is tf32
+    assert (torch.backends.cudnn.rnn.fp32_precision == "tf32") is tf32
+    assert torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)).graph is not None
 
 
 def test_only_bf16_changes_the_type_of_a_product() -> None:

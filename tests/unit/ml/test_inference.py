@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +12,10 @@ from core.domain.signals import Forecast
 from core.errors import UserError
 from core.strategies.predictor import Predictor
 from ml.api import parse_column
+from ml.arrays import Float32Array
 from ml.dataset import build_dataset
 from ml.features import FeaturePipeline
-from ml.inference import OnnxForecaster, OnnxPredictor, forecast_rows, load_predictor
+from ml.inference import Forecasts, OnnxForecaster, OnnxPredictor, RecurrentState, forecast_rows, load_predictor
 from ml.model_storage import load_model
 from tests.trained_model import Trained
 
@@ -142,3 +145,59 @@ def test_a_model_without_a_view_has_no_strength(trained: Trained, candles: list[
     forecast = silent.warm_up(candles[:100])
     assert forecast is not None
     assert forecast.z_score == 0.0
+
+
+def test_bars_from_two_threads_take_their_turns(trained: Trained, candles: list[Candle]) -> None:
+    """The next bar comes on another thread while the network still works on the last one: it waits."""
+    stored = load_model(trained.models_dir, trained.result.model_id)
+    bars = candles[500:560]
+    reference, shared = OnnxPredictor(stored), OnnxPredictor(stored)
+    reference.warm_up(candles[300:500])
+    shared.warm_up(candles[300:500])
+    forecaster, working, inside = shared._forecaster, threading.Event(), threading.Lock()
+    overlaps: list[Float32Array] = []
+
+    class Watched:
+        def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Forecasts, RecurrentState]:
+            alone = inside.acquire(blocking=False)
+            if not alone:
+                overlaps.append(inputs)
+            working.set()
+            time.sleep(0.002)  # time for the other thread to get in
+            answer = forecaster.run(inputs, state)
+            if alone:
+                inside.release()
+            return answer
+
+    shared._forecaster = Watched()  # type: ignore[assignment]
+    answers: list[Forecast | None] = []
+    for first, second in zip(bars[::2], bars[1::2], strict=True):
+        working.clear()
+        thread = threading.Thread(target=lambda bar=first: answers.append(shared.update(bar)))
+        thread.start()
+        assert working.wait(30)
+        later = shared.update(second)
+        thread.join()
+        answers.append(later)
+    assert overlaps == []
+    assert answers == [reference.update(bar) for bar in bars]
+
+
+def test_a_bar_offered_on_two_threads_is_taken_once(predictor: Predictor, candles: list[Candle]) -> None:
+    predictor.warm_up(candles[300:500])
+    outcomes: list[object] = []
+
+    def offer(bar: Candle) -> None:
+        try:
+            outcomes.append(predictor.update(bar))
+        except ValueError as exc:
+            outcomes.append(str(exc))
+
+    for bar in candles[500:550]:
+        outcomes.clear()
+        threads = [threading.Thread(target=offer, args=(bar,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(isinstance(outcome, Forecast) for outcome in outcomes) == [False, True]

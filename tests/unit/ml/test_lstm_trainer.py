@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from core.data.frame import CandleFrame
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
-from ml.dataset import ForecastDataset, build_dataset
-from ml.evaluators import judge_forecasts
+from ml.dataset import ForecastDataset, Segments, build_dataset
+from ml.evaluators import evaluate_forecast
 from ml.inference import Forecasts
-from ml.lstm_trainer import TrainedForecaster, train_lstm_model
-from ml.metric_results import HorizonMetrics
+from ml.lstm_trainer import TrainedForecaster, _Trainer, train_lstm_model
+from ml.metric_results import ForecastMetrics
 from ml.recurrent import EnsembleForecaster
-from tests.unit.ml.helpers import HOUR, ar1_returns, frame_from_returns, noise_returns
+from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
 FEATURES = FeatureSpec("price", 1, horizons=(1, 4), window=48)
 SMALL = ForecastSpec(
@@ -58,11 +60,18 @@ def forecasts(network: EnsembleForecaster, data: ForecastDataset, rows: np.ndarr
     return quantiles[0].numpy().astype(np.float64)[rows] * data.unit[rows][..., None]
 
 
-def judge(data: ForecastDataset, spec: ForecastSpec, trained: TrainedForecaster) -> HorizonMetrics:
+def judge(data: ForecastDataset, frame: CandleFrame, spec: ForecastSpec, trained: TrainedForecaster) -> ForecastMetrics:
     rows = data.rows(data.test)
     quantiles = np.sort(forecasts(trained.network, data, rows), axis=-1)
-    times = np.arange(len(data.inputs)) * HOUR.ns
-    return judge_forecasts(data, spec, times, rows, Forecasts(quantiles, None))[0]
+    return evaluate_forecast(
+        data,
+        frame,
+        rows,
+        Forecasts(quantiles, None),
+        spec.model.quantile_levels,
+        forecast_std=1.0,
+        baselines=("zero", "persistence", "ridge"),
+    )
 
 
 def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
@@ -74,22 +83,24 @@ def test_ar1_reaches_the_known_optimum_and_never_more(tmp_path: Path) -> None:
         evaluation=EvaluationSpec(seeds=1, boosting=False),
         resources=ResourceSpec(device="cpu", threads=1),
     )
-    data = build_dataset(frame_from_returns(ar1_returns(40_000, phi, seed=11)), spec)
-    result = judge(data, spec, train(data, spec, tmp_path))
+    frame = frame_from_returns(ar1_returns(40_000, phi, seed=11))
+    data = build_dataset(frame, spec)
+    result = judge(data, frame, spec, train(data, spec, tmp_path))
     # The sampling error of R² is that of its gain: sd(2 y f − f²) / (n var y) with f = φ y.
     error = 2 * phi * np.sqrt((1 - phi**2) / result.targets)
     assert result.model.r2 <= phi**2 + 3 * error
     assert result.model.r2 >= 0.9 * phi**2 - 2 * error  # the short version: its test part alone blurs R² by 14 %
     assert result.edge
     assert result.model.hit_rate == pytest.approx(0.5 + np.arcsin(phi) / np.pi, abs=0.02)
-    assert result.ranges.coverage == pytest.approx(0.9, abs=0.02)
+    assert result.coverage == pytest.approx(0.9, abs=0.02)
 
 
 def test_noise_gives_no_edge(tmp_path: Path) -> None:
     claims = 0
     for seed in range(4):
-        data = build_dataset(frame_from_returns(noise_returns(6_000, seed)), SMALL)
-        result = judge(data, SMALL, train(data, SMALL, tmp_path / str(seed)))
+        frame = frame_from_returns(noise_returns(6_000, seed))
+        data = build_dataset(frame, SMALL)
+        result = judge(data, frame, SMALL, train(data, SMALL, tmp_path / str(seed)))
         claims += result.edge
         assert result.model.r2 < 0.01
     assert claims == 0
@@ -223,3 +234,34 @@ def test_a_run_of_several_seeds_resumes_within_a_later_seed(
     assert losses(resumed) == losses(whole)
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(value, weights(resumed)[name])
+
+
+def test_memory_that_runs_out_changes_a_run_by_rounding_only(
+    data: ForecastDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(SMALL, model=replace(SMALL.model, dropout=0.0), training=replace(SMALL.training, epochs=2))
+    whole = train(data, spec, tmp_path / "whole")
+    plain = _Trainer._loss
+
+    def tight(trainer: _Trainer, segments: Segments, batch: np.ndarray) -> torch.Tensor:
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(trainer, segments, batch)
+
+    monkeypatch.setattr(_Trainer, "_loss", tight)
+    seen: list[TrainingProgress] = []
+    parts = train_lstm_model(
+        data, spec, run_id="run", run_dir=tmp_path / "parts", on_progress=seen.append, should_stop=lambda: False
+    )
+    assert "parts of 2 segments" in seen[-1].note
+    for name, value in weights(whole).items():
+        np.testing.assert_allclose(weights(parts)[name], value, atol=1e-5)
+
+
+def test_a_full_disk_is_told_before_anything_is_trained(
+    data: ForecastDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.telemetry.shutil.disk_usage", lambda folder: SimpleNamespace(free=1 << 20))
+    with pytest.raises(UserError, match="has 1 MiB left"):
+        train(data, SMALL, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,18 @@ from core.clock import ManualClock
 from core.data import atomic_file
 from core.errors import UserError
 from ml.api import SPEC_FILE, ForecastSpec
-from ml.model_storage import FILES, MANIFEST, PackageContent, list_models, load_model, save_model, summarise
+from ml.model_storage import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    PackageContent,
+    list_models,
+    load_model,
+    remove_files,
+    save_model,
+    stored_ids,
+    summarise,
+)
 from tests.trained_model import Trained
 
 
@@ -94,9 +105,34 @@ def test_packages_of_other_versions_are_refused_in_words(package: Path) -> None:
     config = json.dumps({"spec": {"model": {"experts": 8}}}).encode()
     (newer / "config.json").write_bytes(config)
     files = json.loads((newer / MANIFEST).read_bytes())["files"]
-    foreign = rewrite_manifest(newer, format=1, files=files | {"config.json": hashlib.sha256(config).hexdigest()})
+    foreign = rewrite_manifest(newer, format=FORMAT, files=files | {"config.json": hashlib.sha256(config).hexdigest()})
     with pytest.raises(UserError, match="another version"):
         load_model(foreign.parent, foreign.name)
+
+
+@pytest.mark.parametrize("version", [1, 0, -3, "2", 2.0, None, True])
+def test_older_packages_are_to_be_trained_again(package: Path, version: object) -> None:
+    older = rewrite_manifest(package, format=version)
+    with pytest.raises(UserError, match="another version") as caught:
+        load_model(older.parent, older.name)
+    assert "Train it again" in caught.value.remedy
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 2}'])
+def test_a_manifest_that_is_none_is_one_sentence(package: Path, content: bytes) -> None:
+    (package / MANIFEST).write_bytes(content)
+    named = package.rename(package.with_name(hashlib.sha256(content).hexdigest()[:16]))
+    assert "another version" in summarise(named.parent, named.name).problem
+
+
+def test_removing_leaves_nothing_and_damaged_ones_can_go(package: Path) -> None:
+    (package / "model.onnx").unlink()
+    assert stored_ids(package.parent) == (package.name,)
+    remove_files(package.parent, package.name)
+    assert list(package.parent.iterdir()) == []
+    for name in (package.name, "../secret", ""):
+        with pytest.raises(UserError, match="no model"):
+            remove_files(package.parent, name)
 
 
 def content_of(trained: Trained) -> PackageContent:

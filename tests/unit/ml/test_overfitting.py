@@ -13,6 +13,7 @@ from ml.overfitting import (
     BacktestOverfitting,
     SharpeMoments,
     backtest_overfitting,
+    deflated_by_trials,
     deflated_sharpe,
     effective_trials,
     expected_maximum_sharpe,
@@ -98,6 +99,31 @@ def test_expected_maximum_equals_simulation() -> None:
 
 def test_one_trial_is_not_deflated() -> None:
     assert deflated_sharpe(EXAMPLE, 1, 0.05).probability == probabilistic_sharpe(EXAMPLE)
+
+
+def test_deflating_by_measured_trials() -> None:
+    sharpes = np.array([0.0, 0.1, 0.05, -0.05])
+    assert deflated_by_trials(EXAMPLE, 100, sharpes) == deflated_sharpe(EXAMPLE, 100, float(sharpes.std(ddof=1)))
+    assert deflated_by_trials(EXAMPLE, 1, sharpes).trials == 4, "what was measured was run"
+    unknown = deflated_by_trials(EXAMPLE, 100, sharpes[:1])
+    assert unknown == deflated_sharpe(EXAMPLE, 100, 1 / math.sqrt(500))
+    assert unknown.probability < probabilistic_sharpe(EXAMPLE)
+    assert deflated_by_trials(EXAMPLE, 0, sharpes[:0]).probability == probabilistic_sharpe(EXAMPLE)
+
+
+def test_picking_the_best_of_noise_is_no_discovery() -> None:
+    """The best of 50 worthless strategies looks sure by itself in most cases and hardly ever once it is deflated."""
+    rng = np.random.default_rng(9)
+    plain = deflated = 0
+    for _ in range(300):
+        returns = rng.normal(0, 0.01, (500, 50))
+        sharpes = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
+        moments = sharpe_moments(returns[:, sharpes.argmax()])
+        assert moments is not None
+        plain += probabilistic_sharpe(moments) > 0.95
+        deflated += deflated_by_trials(moments, 50, sharpes).probability > 0.95
+    assert plain > 250
+    assert deflated <= 15
 
 
 def test_effective_trials() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import multiprocessing
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +159,36 @@ def test_processes_append_at_once(tmp_path: Path) -> None:
         assert child.exitcode == 0
     ledger = TrialLedger(path)
     assert ledger.count() == len(ledger.records()) == 4 * 25 + 25
+
+
+def append_for_ever(path: Path, written: Connection) -> None:
+    """Run in a child: say what was appended, until killed."""
+    ledger = TrialLedger(path)
+    for number in itertools.count():
+        ledger.append(record(str(number)))
+        written.send(number)
+
+
+@pytest.mark.parametrize("before", [1, 7, 40])
+def test_what_was_appended_survives_a_kill(tmp_path: Path, before: int) -> None:
+    path = tmp_path / "trials.sqlite"
+    context = multiprocessing.get_context("spawn")
+    written, sender = context.Pipe(duplex=False)
+    child = context.Process(target=append_for_ever, args=(path, sender))
+    child.start()
+    sender.close()
+    last = 0
+    while last < before:
+        last = written.recv()
+    child.kill()
+    with suppress(EOFError):
+        while True:
+            last = written.recv()
+    child.join(60)
+    written.close()
+    found = [int(row.trial_id) for row in TrialLedger(path).records()]
+    assert found == list(range(len(found)))
+    assert len(found) in (last + 1, last + 2), "the one being written may be there or not"
 
 
 def test_threads_append_at_once(ledger: TrialLedger) -> None:

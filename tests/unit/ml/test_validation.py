@@ -24,6 +24,7 @@ from ml.validation import (
     combinatorial_purged,
     outside,
     walk_forward,
+    with_validation,
 )
 
 GUARDS = st.builds(Guard, st.integers(1, 12), st.integers(0, 10), st.integers(0, 15))
@@ -54,8 +55,10 @@ def assert_no_overlap(fold: Fold, guard: Guard, time_ns: np.ndarray) -> None:
             assert label_end < feature_start - guard.embargo
             reach_ns = time_ns[held[-1]] + guard.horizon * HOUR
             assert reach_ns < time_ns[late.min()] - (guard.purge + guard.embargo) * HOUR
-    if fold.valid is not None:
-        assert fold.valid.stop + guard.behind <= fold.test[0].start
+    for test in fold.test if fold.valid is not None else ():
+        assert fold.valid is not None
+        first, second = sorted((fold.valid, test), key=lambda block: block.start)
+        assert first.stop + guard.behind <= second.start
 
 
 @settings(max_examples=150, deadline=None)
@@ -114,6 +117,44 @@ def test_combinatorial_overlaps_nothing_and_every_path_covers_all(
             used.add((fold_number, group))
         np.testing.assert_array_equal(np.concatenate(rows), np.arange(n))
     assert len(used) == groups * len(splits.paths), "a forecast belongs to one path only"
+
+
+@settings(max_examples=100, deadline=None)
+@given(guard=GUARDS, groups=st.integers(2, 6), data=st.data(), size=st.integers(1, 20))
+def test_a_validation_part_taken_from_training_overlaps_nothing(
+    guard: Guard, groups: int, data: st.DataObject, size: int
+) -> None:
+    splits = combinatorial_purged(
+        groups * 110, groups=groups, test_groups=data.draw(st.integers(1, groups - 1)), guard=guard
+    )
+    for fold in splits.folds:
+        found = with_validation(fold, size, guard)
+        assert found.valid is not None
+        assert len(found.valid) == size
+        assert found.test == fold.test
+        assert np.isin(found.train_rows(), fold.train_rows()).all()
+        assert np.isin(found.valid.rows(), fold.train_rows()).all()
+        assert_no_overlap(found, guard, gap_time(groups * 110, size))
+    with pytest.raises(ValueError, match="has a validation part"):
+        with_validation(found, size, guard)
+    with pytest.raises(UserError, match="too few bars"):
+        with_validation(splits.folds[0], groups * 110, guard)
+
+
+def test_positions_become_rows_of_bars() -> None:
+    """Bars without a target between parts only widen the distance."""
+    rows = np.flatnonzero(np.random.default_rng(1).random(400) > 0.3)
+    guard = Guard(3, 5, 2)
+    fold = chronological(len(rows), train_fraction=0.6, valid_fraction=0.2, guard=guard)
+    found = fold.at(rows)
+    assert found.valid is not None
+    assert fold.valid is not None
+    both = zip((*found.train, found.valid, *found.test), (*fold.train, fold.valid, *fold.test), strict=True)
+    for bars, positions in both:
+        inside = rows[(rows >= bars.start) & (rows < bars.stop)]
+        np.testing.assert_array_equal(inside, rows[positions.start : positions.stop])
+    assert_no_overlap(found, guard, np.arange(400) * HOUR)
+    assert walk_forward(100, train_size=50, folds=2, guard=guard)[0].at(np.arange(100) + 7).valid is None
 
 
 @pytest.mark.parametrize(("groups", "chosen"), [(6, 2), (10, 2), (5, 3)])

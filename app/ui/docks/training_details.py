@@ -1,0 +1,198 @@
+"""One training run in words and figures, with its loss and what came of it. GUI thread only."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+
+from app.flows.sentence_text import local_text
+from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
+from app.theme import SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
+from app.ui.docks.training_curves import loss_curves
+from app.ui.docks.training_metrics import MetricsTable
+from app.ui.docks.training_runs import RunState, TrainingRun
+from app.ui.widgets.curve_plot import CurvePlot
+from app.ui.widgets.elided_label import ElidedLabel
+
+_PERMILLE = 1_000
+_DEVICE = 3  # which of the figures names the device
+_PHASE_WORDS = {
+    "loading": mark("Reading bars"),
+    "features": mark("Computing features"),
+    "training": mark("Training"),
+    "testing": mark("Testing on unseen bars"),
+    "exporting": mark("Writing the model package"),
+    "done": mark("Finished"),
+}
+
+
+def headline(run: TrainingRun, after: str = "") -> str:
+    """Return what a run is doing in a few words; `after` names the run it waits for."""
+    if run.state is RunState.RUNNING and run.progress is not None:
+        phase = tr(_PHASE_WORDS.get(run.progress.phase, "Training"))
+        if run.progress.seeds <= 1:
+            return phase
+        return tr(
+            "{phase}, repetition {number} of {total}",
+            phase=phase,
+            number=run.progress.seed_index + 1,
+            total=run.progress.seeds,
+        )
+    if run.state is RunState.FINISHED and run.result is not None:
+        key = (
+            mark("Stopped early after {n} epochs, {time} of learning")
+            if run.result.stopped_early
+            else mark("Finished after {n} epochs, {time} of learning")
+        )
+        return tr(key, n=run.result.epochs_run, time=format_duration(run.result.seconds))
+    if run.state is RunState.QUEUED and after:
+        return tr("Starts when {run} has ended", run=after)
+    words = {
+        RunState.QUEUED: tr("Waiting for its turn …"),
+        RunState.HELD: tr("On hold"),
+        RunState.STARTING: tr("Starting the trainer …"),
+        RunState.RUNNING: tr("Training"),
+        RunState.PAUSING: tr("Pausing …"),
+        RunState.PAUSED: tr("Paused"),
+        RunState.CANCELLING: tr("Cancelling …"),
+        RunState.CANCELLED: tr("Cancelled"),
+        RunState.INTERRUPTED: tr("Interrupted"),
+        RunState.FAILED: tr("Training failed"),
+    }
+    return words.get(run.state, tr("Finished"))
+
+
+def note_text(run: TrainingRun) -> tuple[str, str]:
+    """Return the verdict, the failure with its remedy, what a state means, or nothing; and the role of its look."""
+    if run.state is RunState.FAILED:
+        return f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
+    if run.result is not None:
+        metrics = run.result.metrics
+        verdict = f"{metrics.verdict} {run.caution}".rstrip()
+        return local_text(verdict), "success" if metrics.edge and not run.caution else "warning"
+    if run.state is RunState.CANCELLED:
+        kept = tr("The run stopped at your request. Its checkpoint is kept.")
+        return kept if run.resumable else tr("The run stopped at your request, before its first epoch."), "muted"
+    if run.state is RunState.INTERRUPTED:
+        kept = tr("The program ended before this run did. Its checkpoint is kept.")
+        return kept if run.resumable else tr("The program ended before this run did, before its first epoch."), "muted"
+    if run.state is RunState.FINISHED:
+        return tr("Its figures cannot be read: {reason}", reason=local_text(run.message)), "muted"
+    waiting = {
+        RunState.HELD: tr("It is not started, and others may pass it, until you let it continue."),
+        RunState.PAUSING: tr("It pauses at the end of the step it is at."),
+        RunState.PAUSED: tr("It stands still, keeps its memory and its place, and goes on as if nothing had been."),
+    }
+    if run.state in waiting:
+        return waiting[run.state], "muted"
+    return (local_text(run.progress.note) if run.progress is not None else ""), "muted"
+
+
+def figure_texts(run: TrainingRun) -> tuple[str, ...]:
+    """Return epoch, time left, speed, device, best epoch and learning rate as written."""
+    progress, result = run.progress, run.result
+    best = format_number(run.best_epoch)
+    if result is not None:
+        speed = tr("{n} targets/s", n=format_compact(result.targets_per_s))
+        return format_number(result.epochs_run), MISSING, speed, device_texts(run)[0], best, MISSING
+    if progress is None:
+        return (MISSING,) * 6
+    left = format_duration(progress.eta_s) if progress.eta_s is not None and not run.state.is_over else MISSING
+    speed = tr("{n} targets/s", n=format_compact(progress.targets_per_s)) if progress.targets_per_s else MISSING
+    rate = format_number(progress.learning_rate, 5) if progress.learning_rate else MISSING
+    epoch = f"{progress.epoch} / {progress.epochs}" if run.learns else MISSING
+    return epoch, left, speed, device_texts(run)[0] or MISSING, best, rate
+
+
+def device_texts(run: TrainingRun) -> tuple[str, str]:
+    """Return what computes, short, and why that was chosen: the trainer says both as "CPU, 1 thread (no GPU …)"."""
+    source = run.result or run.progress
+    title, _, reason = (source.device if source is not None else "").partition(" (")
+    return local_text(title), local_text(reason.removesuffix(")"))
+
+
+class RunDetails(QScrollArea):
+    """Headline, note, progress, six figures, loss by epoch and test figures of one run."""
+
+    def __init__(self, theme: ThemeManager, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        body = QWidget(self)
+        self.phase, self.bar = QLabel(body), QProgressBar(body)
+        set_look(self.phase, "role", "heading")
+        self.phase.setWordWrap(True)
+        self.bar.setObjectName("training_progress")
+        self.bar.setTextVisible(False)
+        set_look(self.bar, "variant", "thin")
+        self.note = QLabel(body)
+        self.note.setObjectName("training_note")
+        self.note.setWordWrap(True)
+        self.note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.plot = CurvePlot(theme.palette, body)
+        self.metrics = MetricsTable(body)
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_M)
+        layout.setSpacing(SPACE_S)
+        for widget in (self.phase, self.note, self.bar):
+            layout.addWidget(widget)
+        layout.addLayout(self._build_figures(body))
+        layout.addWidget(self.plot, 1)
+        layout.addWidget(self.metrics)
+        layout.addStretch()  # takes the room of a plot that has nothing to show
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(body)
+        body.setAutoFillBackground(False)
+        self.viewport().setAutoFillBackground(False)
+
+    def show_run(self, run: TrainingRun, after: str = "") -> None:
+        """Write everything about a run; `after` names the run it waits for."""
+        self.phase.setText(headline(run, after))
+        text, role = note_text(run)
+        self.note.setVisible(bool(text))
+        self.note.setText(text)
+        set_look(self.note, "role", role)
+        share = run.share
+        self.bar.setVisible(not run.state.is_over)
+        self.bar.setRange(0, _PERMILLE if share is not None or run.state.waits else 0)
+        self.bar.setValue(round((share or 0.0) * _PERMILLE))  # of the run shown, not of the one shown before
+        for label, figure in zip(self.figures, figure_texts(run), strict=True):
+            if label.full_text() != figure:
+                label.set_full_text(figure)
+        self.figures[_DEVICE].set_hint(device_texts(run)[1])
+        epochs = run.progress.epochs if run.progress is not None and run.learns else 0
+        last = max([*run.train, *run.valid, 1 if run.result is not None else epochs, 2])
+        self.plot.set_curves(loss_curves(run), x_range=(1.0, float(last)), mark=run.best_epoch)
+        self.plot.setVisible(bool(run.train) or not run.state.is_over)
+        self.metrics.setVisible(run.result is not None)
+        if run.result is not None:
+            self.metrics.show_metrics(run.result.metrics)
+
+    def retranslate(self) -> None:
+        """Write the fixed texts in the present language."""
+        self.plot.setAccessibleName(tr("Loss by epoch"))
+        self.plot.set_empty_text(tr("The loss appears after the first epoch."))
+        captions = (tr("Epoch"), tr("Time left"), tr("Speed"), tr("Device"), tr("Best epoch"), tr("Learning rate"))
+        for label, text in zip(self.captions, captions, strict=True):
+            label.setText(text)
+
+    def refresh_look(self) -> None:
+        """Take over the colours of the present theme."""
+        self.plot.set_palette(self._theme.palette)
+
+    def _build_figures(self, body: QWidget) -> QGridLayout:
+        """Six figures in two rows: caption above value."""
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(SPACE_M)
+        grid.setVerticalSpacing(SPACE_XS)
+        self.captions = [QLabel(body) for _ in range(6)]
+        self.figures = [ElidedLabel(parent=body) for _ in range(6)]  # the name of a device may be long
+        for number, (caption, figure) in enumerate(zip(self.captions, self.figures, strict=True)):
+            set_look(caption, "role", "small")
+            cell = QVBoxLayout()
+            cell.setSpacing(0)
+            cell.addWidget(caption)
+            cell.addWidget(figure)
+            grid.addLayout(cell, number // 3, number % 3)
+            grid.setColumnStretch(number % 3, 1)
+        return grid

@@ -1,0 +1,301 @@
+"""Validates the files of a model package that came from elsewhere, before anything uses them. Any thread; no torch.
+
+Only numbers and text are looked at here, without opening the network: that happens in a child process, see
+`ml.worker.check_model`. Everything a package says is checked for its meaning, not only its type, because what a foreign
+package claims decides what is traded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import UserError
+from ml.arrays import Float32Array
+from ml.features import Scaling, pipeline_for
+from ml.jsonvalues import Json
+from ml.model_storage import (
+    CONFIG,
+    FILES,
+    MANIFEST,
+    METRICS,
+    ONNX,
+    SCALER,
+    WEIGHTS,
+    StoredModel,
+    parse_package,
+    read_manifest,
+)
+from ml.model_tags import is_plain
+
+# Largest sizes in bytes. The largest network a specification allows has 270 MB of weights.
+MOST_BYTES = {
+    MANIFEST: 1 << 20,
+    CONFIG: 1 << 20,
+    METRICS: 16 << 20,
+    SCALER: 1 << 20,
+    WEIGHTS: 512 << 20,
+    ONNX: 512 << 20,
+}
+MOST_BYTES_ALTOGETHER = 1 << 30
+
+_JSON_FILES = (MANIFEST, CONFIG, METRICS, SCALER)
+_CONFIG_ENTRIES = {"spec", "feature_names", "feature_digest"}
+_MANIFEST_ENTRIES = {
+    "format": int,
+    "created_ns": int,
+    "files": dict,
+    "seed": int,
+    "code_version": str,
+    "libraries": dict,
+    "data": dict,
+    "split": dict,
+}
+_RANGE_ENTRIES = {"first_open_ns": int, "last_open_ns": int}
+_DATA_ENTRIES = {"venue": str, "symbol": str, "timeframe": str, "bars": int, "sha256": str, **_RANGE_ENTRIES}
+_PARTS = ("train", "valid", "test")
+_PART_ENTRIES = {**_RANGE_ENTRIES, "targets": int}
+_LARGEST_NUMBER = 1e15
+_SHARE, _CORRELATION, _AMOUNT = (0.0, 1.0), (-1.0, 1.0), (0.0, 100.0)
+# What a metric can be, by its name wherever it stands; amounts are log returns or parts of one.
+_BOUNDS = {
+    **dict.fromkeys(("coverage", "nominal_coverage", "split_coverage", "adaptive_coverage"), _SHARE),
+    **dict.fromkeys(("edge_p_value", "p_value", "p_better", "hit_rate", "hit_low", "hit_high", "accuracy"), _SHARE),
+    **dict.fromkeys(("ic", "rank_ic", "mcc"), _CORRELATION),
+    **dict.fromkeys(("skill", "r2", "crps_skill"), (-_LARGEST_NUMBER, 1.0)),
+    **dict.fromkeys(("mae", "rmse", "pinball", "pinball_baseline", "crps", "crps_baseline"), _AMOUNT),
+    **dict.fromkeys(("forecast_std", "target_std"), _AMOUNT),
+    **dict.fromkeys(("targets", "effective_targets"), (0.0, 1e9)),
+}
+_ROUNDING = 1e-9
+_SMALLEST_STD = 1e-9
+_LONGEST_TEXT = 4_000
+_LARGEST_NS = 1 << 62
+_LONGEST_HEADER = 4 << 20
+_REMEDY = "Ask whoever gave it to you to export it again."
+
+
+def refused(reason: str) -> UserError:
+    """Return the sentence about a package that is not what it should be."""
+    return UserError(f"The package was refused: {reason}.", _REMEDY)
+
+
+def check_package(files: Mapping[str, bytes]) -> StoredModel:
+    """Validate everything but the network itself.
+
+    Args:
+        files: content by name.
+
+    Returns:
+        The model, whose network nobody has opened yet; it lies in no folder.
+
+    Raises:
+        UserError: one sentence naming the first thing that is wrong.
+    """
+    _check_names_and_sizes(files)
+    contents = {name: strict_json(name, files[name]) for name in _JSON_FILES}
+    manifest = contents[MANIFEST]
+    read_manifest(files[MANIFEST])
+    _check_manifest(manifest)
+    for name in FILES:
+        if hashlib.sha256(files[name]).hexdigest() != manifest["files"].get(name):
+            raise refused(f"{name} is not the file the manifest names")
+    if set(manifest["files"]) != set(FILES):
+        raise refused("the manifest names files that do not belong to a package")
+    if set(contents[CONFIG]) != _CONFIG_ENTRIES:
+        raise refused(f"{CONFIG} has other entries than it should")
+    stored = parse_package(files, Path())
+    stored.spec.validate()
+    _check_config(stored, contents[CONFIG]["feature_names"])
+    _check_lineage(stored, manifest)
+    _check_metrics(contents[METRICS])
+    read_weights(files[WEIGHTS])
+    return stored
+
+
+def strict_json(name: str, data: bytes) -> Json:
+    """Parse a JSON object without what JSON does not know, names that come twice, or text that cannot be shown.
+
+    Raises:
+        UserError: it is no such object.
+    """
+
+    def refuse_constant(text: str) -> None:
+        raise ValueError(text)
+
+    def unique(pairs: list[tuple[str, Any]]) -> Json:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a name twice")
+        return dict(pairs)
+
+    try:
+        content = json.loads(data.decode("utf-8"), parse_constant=refuse_constant, object_pairs_hook=unique)
+        sound = isinstance(content, dict) and all(_is_sound(value) for value in _scalars(content))
+    except (ValueError, RecursionError):
+        sound = False
+    if not sound:
+        raise refused(f"{name} is no valid JSON, or holds numbers or text that make no sense")
+    result: Json = content
+    return result
+
+
+def read_weights(data: bytes) -> dict[str, Float32Array]:
+    """Read a safetensors file of finite 32-bit numbers, by name; the format has no room for code.
+
+    Raises:
+        UserError: header and content do not fit together.
+    """
+    header, start = _weights_header(data)
+    tensors: dict[str, Float32Array] = {}
+    covered: list[tuple[int, int]] = []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        shape, begin, end = _tensor_place(name, entry)
+        if not 0 <= begin <= end <= len(data) - start or end - begin != 4 * math.prod(shape):
+            raise refused(f"{WEIGHTS} has a tensor that does not fit into the file")
+        covered.append((begin, end))
+        values = np.frombuffer(data, "<f4", math.prod(shape), start + begin).reshape(shape)
+        if not np.isfinite(values).all():
+            raise refused(f"{WEIGHTS} holds numbers that are not finite")
+        tensors[name] = values
+    position = 0
+    for begin, end in sorted(covered):
+        if begin != position:
+            raise refused(f"{WEIGHTS} has holes or tensors that overlap")
+        position = end
+    if not tensors or position != len(data) - start:
+        raise refused(f"{WEIGHTS} holds something beside its tensors")
+    return tensors
+
+
+def _check_names_and_sizes(files: Mapping[str, bytes]) -> None:
+    if set(files) != {MANIFEST, *FILES}:
+        raise refused("it does not hold exactly the files of a package")
+    for name, data in files.items():
+        if len(data) > MOST_BYTES[name]:
+            raise refused(f"{name} is larger than any model needs")
+
+
+def _check_manifest(manifest: Json) -> None:
+    _check_entries(manifest, _MANIFEST_ENTRIES)
+    _check_entries(manifest["data"], _DATA_ENTRIES)
+    for part in _PARTS:
+        _check_entries(manifest["split"].get(part), _PART_ENTRIES)
+    if not 0 < manifest["created_ns"] < _LARGEST_NS:
+        raise refused("it says that it was made at a time that cannot be")
+
+
+def _check_entries(where: Any, entries: Mapping[str, type]) -> None:
+    for name, kind in entries.items():
+        if not isinstance(where, dict) or type(where.get(name)) is not kind:
+            raise refused(f"the entry {name} of the manifest is missing or of the wrong kind")
+
+
+def _check_config(stored: StoredModel, feature_names: Any) -> None:
+    names = pipeline_for(stored.spec.features, stored.feature_digest).names
+    if feature_names != list(names):
+        raise refused("its features are not those of its feature set")
+    check_scaling(stored.scaling, names, stored.spec.model.horizons)
+
+
+def check_scaling(scaling: Scaling, names: tuple[str, ...], horizons: tuple[int, ...]) -> None:
+    """Check that a scaler fits its features and keeps numbers finite.
+
+    Raises:
+        UserError: it does not.
+    """
+    inputs, target = scaling.inputs, scaling.target
+    if inputs.names != names or not len(inputs.center) == len(inputs.scale) == len(names):
+        raise refused("its scaler does not fit its features")
+    if not all(1e-12 <= scale <= _LARGEST_NUMBER for scale in inputs.scale) or not 0.1 <= inputs.clip <= 1e3:
+        raise refused("its scaler would give numbers that make no sense")
+    if target.horizons != horizons or len(target.scales) != len(horizons):
+        raise refused("its scaler is for other horizons")
+    if not 0.0 < target.floor <= 1.0 or not all(0.0 < scale <= 1e3 for scale in target.scales):
+        raise refused("the unit of its forecasts makes no sense")
+
+
+def _check_lineage(stored: StoredModel, manifest: Json) -> None:
+    data, spec = manifest["data"], stored.spec.data
+    if (data["venue"], data["symbol"], data["timeframe"]) != (spec.venue, spec.symbol, spec.timeframe):
+        raise refused("the manifest names another market than the configuration")
+    if manifest["seed"] != stored.spec.training.seed:
+        raise refused("the manifest names another seed than the configuration")
+    for part in (data, *(manifest["split"][name] for name in _PARTS)):
+        if not 0 <= part["first_open_ns"] <= part["last_open_ns"] < _LARGEST_NS or part.get("targets", 0) < 0:
+            raise refused("the manifest names a range of bars that cannot be")
+    if data["bars"] < 1:
+        raise refused("the manifest names a range of bars that cannot be")
+
+
+def _check_metrics(metrics: Json) -> None:
+    for name, value in _named(metrics):
+        low, high = _BOUNDS.get(name, (-_LARGEST_NUMBER, _LARGEST_NUMBER))
+        if isinstance(value, int | float) and not low - _ROUNDING <= value <= high + _ROUNDING:
+            raise refused(f"its metrics cannot be: {name} is {value:g}")
+    # The unit of a signal's strength: a tiny one would turn every forecast into the strongest of signals.
+    if 0.0 < metrics["forecast_std"] < _SMALLEST_STD:
+        raise refused("its metrics cannot be: forecast_std is too small to be one")
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every single value in parsed JSON under the last name on the way to it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _named(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named(item, name)
+    else:
+        yield name, value
+
+
+def _weights_header(data: bytes) -> tuple[Json, int]:
+    if len(data) < 8:
+        raise refused(f"{WEIGHTS} is no safetensors file")
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(_LONGEST_HEADER, len(data) - 8):
+        raise refused(f"{WEIGHTS} is no safetensors file")
+    return strict_json(WEIGHTS, data[8 : 8 + length]), 8 + length
+
+
+def _tensor_place(name: str, entry: Any) -> tuple[tuple[int, ...], int, int]:
+    try:
+        shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
+        numbers = (*shape, begin, end)
+        fits = set(entry) == {"dtype", "shape", "data_offsets"} and entry["dtype"] == "F32" and len(shape) <= 4
+        fits = fits and all(type(number) is int and 0 <= number < 1 << 40 for number in numbers)
+    except (TypeError, KeyError, ValueError):
+        fits = False
+    if not fits or not is_plain(name):
+        raise refused(f"{WEIGHTS} describes a tensor that is none")
+    return shape, begin, end
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    """Yield every name and every single value in parsed JSON."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _scalars(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _scalars(item)
+    else:
+        yield value
+
+
+def _is_sound(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT and is_plain(value)
+    if isinstance(value, float):
+        return math.isfinite(value) and abs(value) <= _LARGEST_NUMBER
+    return not isinstance(value, int) or abs(value) < _LARGEST_NS * 2
