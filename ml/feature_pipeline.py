@@ -44,8 +44,9 @@ from ml.feature_spec import (
 
 _Identity = tuple[str, tuple[tuple[str, float], ...]]  # kind and parameters of a column
 
-# Bars computed at once: small enough for the processor's cache.
-_BLOCK = 16_384
+# Bars computed at once: small enough for the processor's cache, and for arrays below the 128 KiB from which on the C
+# library asks the kernel for fresh pages each time (the technical set over 1 M bars: 0.55 s of processor, else 0.8 s).
+_BLOCK = 16_000
 _SHORT_WINDOW = 12
 _OSCILLATOR_WINDOW = 14
 
@@ -146,13 +147,14 @@ class FeaturePipeline:
         history = bars if isinstance(bars, MarketHistory) else None
         own: Bars = bars.frame if isinstance(bars, MarketHistory) else bars
         size = len(own.close)
-        matrix = np.full((size, len(self.names)), np.nan)
         if size <= self.warm_up:
-            return matrix
+            return np.full((size, len(self.names)), np.nan)
+        matrix = np.empty((size, len(self.names)))
         samples = {key: self._sample(key, own, history) for key in self.samples}
         reach = self.own_window
         block = max(_BLOCK - reach, 4 * reach)
-        # Columns are written one after the other, and turned into rows while they are in the cache.
+        # Columns are written one after the other, and turned into rows while they are in the cache. Those made of other
+        # bars stay NaN until they are joined.
         columns = np.full((len(self.names), min(block, size)), np.nan)
         for start in range(reach, size, block):
             end = min(start + block, size)
