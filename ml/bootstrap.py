@@ -13,6 +13,7 @@ import numpy as np
 
 from ml.arrays import FloatArray, IntArray
 from ml.jsonvalues import JsonValue
+from ml.statistic_results import BootstrapInterval, SeedSummary
 
 STATIONARY = "stationary"
 CIRCULAR = "circular"
@@ -36,54 +37,6 @@ class BlockLength(JsonValue):
 
     stationary: float
     circular: float
-
-
-@dataclass(frozen=True, slots=True)
-class BootstrapInterval(JsonValue):
-    """A statistic with its bootstrap interval.
-
-    Attributes:
-        estimate: on the series itself.
-        low / high: percentile interval.
-        confidence: of the interval.
-        positive: share of the resamples whose statistic is above zero.
-        block: mean block length in bars.
-        resamples: how many.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    confidence: float
-    positive: float
-    block: float
-    resamples: int
-
-
-@dataclass(frozen=True, slots=True)
-class SeedSummary(JsonValue):
-    """What several seeds agree on.
-
-    Attributes:
-        count: of the seeds.
-        median: the middle.
-        iqm: interquartile mean, the mean of the middle half (Agarwal et al. 2021).
-        low / high: bootstrap interval of the median; None for a single seed.
-        iqm_low / iqm_high: that of the interquartile mean.
-        minimum / maximum: worst and best.
-        confidence: of the intervals. With five seeds they are hardly narrower than the range.
-    """
-
-    count: int
-    median: float
-    iqm: float
-    low: float | None
-    high: float | None
-    iqm_low: float | None
-    iqm_high: float | None
-    minimum: float
-    maximum: float
-    confidence: float
 
 
 def optimal_block_length(values: FloatArray) -> BlockLength:

@@ -17,25 +17,10 @@ import numpy as np
 
 from ml.arrays import BoolArray, FloatArray
 from ml.jsonvalues import JsonValue
+from ml.statistic_results import ConformalOffset
 
 GAMMA = 0.005
 WINDOW = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class ConformalOffset(JsonValue):
-    """How far both ends of an interval move.
-
-    Attributes:
-        alpha: share of outcomes that may lie outside.
-        count: calibration outcomes.
-        offset: outward, in units of volatility, inward where negative; None where so few outcomes promise this only of
-            the whole line.
-    """
-
-    alpha: float
-    count: int
-    offset: float | None
 
 
 @dataclass(frozen=True, slots=True)

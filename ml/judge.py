@@ -15,7 +15,7 @@ from core.domain.candles import Timeframe
 from ml.api import ForecastMetrics, ForecastSpec
 from ml.arrays import FloatArray, IntArray
 from ml.baselines import BASELINES
-from ml.bootstrap import SeedSummary, seed_summary
+from ml.bootstrap import seed_summary
 from ml.conformal import (
     AdaptiveConformal,
     AdaptiveOptions,
@@ -32,6 +32,7 @@ from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.metrics.point import point_metrics
 from ml.metrics.quantile import crps_of_quantiles
 from ml.overfitting import deflated_sharpe, sharpe_moments
+from ml.statistic_results import SeedSummary
 from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns, sharpe_per_bar
 from ml.trial_ledger import TrialLedger, TrialRecord, TrialScope
 

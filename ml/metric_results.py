@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ml.bootstrap import SeedSummary
-from ml.conformal import ConformalOffset
 from ml.jsonvalues import JsonValue
-from ml.overfitting import DeflatedSharpe, SharpeMoments
-from ml.trading_metrics import ForecastEarnings
+from ml.statistic_results import ConformalOffset, DeflatedSharpe, ForecastEarnings, SeedSummary, SharpeMoments
 
 
 @dataclass(frozen=True, slots=True)

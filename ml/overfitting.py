@@ -15,46 +15,13 @@ import numpy as np
 
 from ml.arrays import BoolArray, FloatArray
 from ml.jsonvalues import JsonValue
+from ml.statistic_results import DeflatedSharpe, SharpeMoments
 
 BLOCKS = 16
 _EULER = 0.5772156649015329
 _CONSTANT = 1e-12  # a variance below this share of the mean square is rounding
 _CELLS = 2_000_000  # split x strategy values held at once
 _NORMAL = NormalDist()
-
-
-@dataclass(frozen=True, slots=True)
-class SharpeMoments(JsonValue):
-    """What the significance of a Sharpe ratio depends on.
-
-    Attributes:
-        sharpe: mean / standard deviation (n − 1) of the returns per bar.
-        count: bars.
-        skew: third standardised moment.
-        kurtosis: fourth standardised moment, 3 for a normal distribution.
-    """
-
-    sharpe: float
-    count: int
-    skew: float
-    kurtosis: float
-
-
-@dataclass(frozen=True, slots=True)
-class DeflatedSharpe(JsonValue):
-    """What remains of a Sharpe ratio after how many were tried.
-
-    Attributes:
-        trials: how many, or how many independent ones.
-        trial_std: standard deviation of their Sharpe ratios per bar.
-        threshold: the Sharpe ratio the best of so many worthless trials is expected to show.
-        probability: that the true Sharpe ratio is above zero, given that this one was picked.
-    """
-
-    trials: float
-    trial_std: float
-    threshold: float
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
