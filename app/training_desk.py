@@ -390,7 +390,7 @@ class TrainingDesk(QObject):
             self._dock.on_result(result)
         data = ForecastSpec.from_json(self._specs[result.run_id]).data
         title = tr("Training finished: {market}", market=data_title(data))
-        self._tell(Severity.SUCCESS, title, with_caution(result.metrics.verdict, data.origin))
+        self._tell(Severity.SUCCESS, title, with_caution(_first_sentence(result.metrics.verdict), data.origin))
         self.refresh()
 
     @Slot(object)
@@ -509,6 +509,12 @@ def _model_choices(models: Path) -> tuple[ModelChoice, ...]:
         ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns, r.edge, DataOrigin(r.venue))
         for r in rows
     )
+
+
+def _first_sentence(verdict: str) -> str:
+    """Return what a verdict says of the edge: a notice is short, and the panel shows the rest."""
+    head, stop, _ = verdict.partition(". ")
+    return head + stop.rstrip()
 
 
 def _gpus() -> list[str]:

@@ -291,7 +291,8 @@ def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
             assert now.dock.findChild(QLabel, note).text() == f"{result.metrics.verdict} {CAUTION}"
             (notice,) = now.heard.notices
             assert notice.title == "Training finished: BTC/USDT 1h · practice market, seed 7"
-            assert notice.text == f"{result.metrics.verdict} {CAUTION}"
+            first = result.metrics.verdict.split(". ")[0].removesuffix(".")
+            assert notice.text == f"{first}. {CAUTION}"
             offers = now.heard.models  # listed after the download as well, when there is no model yet
             qtbot.waitUntil(lambda: bool(offers) and bool(offers[-1]), timeout=LIMIT)
             assert [(choice.model_id, choice.origin) for choice in offers[-1]] == [(result.model_id, origin)]
