@@ -127,7 +127,7 @@ async def open_live_session(
     from core.execution.assembly import build_executor
     from core.execution.sentinel_process import SentinelKeeper, live_account
     from core.execution.trading_place import TradingPlace, publish_place
-    from ml.inference import load_predictor
+    from ml.hot_swap import load_changeable
 
     record = key.record
     guard = SessionGuard(unchecked_confirmed=record.withdrawals_unchecked)
@@ -143,7 +143,7 @@ async def open_live_session(
         gateway,
         record.fingerprint,
         tell,
-        partial(load_predictor, paths.models),
+        partial(load_changeable, paths.models),
         market=SystemClock(),
         options=options,
     )

@@ -227,7 +227,7 @@ async def open_paper_session(
     from core.execution.paper.account_file import AccountFile, archive
     from core.execution.paper.gateway import PaperGateway, PaperOptions
     from core.execution.trading_place import TradingPlace, publish_place
-    from ml.inference import load_predictor
+    from ml.hot_swap import load_changeable
 
     async with AsyncExitStack() as undo:  # whatever happens, a cancel included: nothing may stay open
         link = await open_paper_market(market, link="orders", on_connection=sink)
@@ -250,7 +250,7 @@ async def open_paper_session(
             gateway,
             key_fingerprint(place.origin, gateway.account_id),
             sink,
-            partial(load_predictor, paths.models),
+            partial(load_changeable, paths.models),
             market=link.clock,
             bar_processed=bar_processed,
             options=options,

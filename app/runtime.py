@@ -281,7 +281,7 @@ async def open_trading_session(
     from core.execution.sentinel_process import SentinelKeeper, practice_account
     from core.execution.trading_place import TradingPlace, publish_place
     from core.practice.endpoints_file import publish_endpoints
-    from ml.inference import load_predictor
+    from ml.hot_swap import load_changeable
 
     link = await open_practice_link(
         endpoints,
@@ -304,7 +304,7 @@ async def open_trading_session(
             link.gateway,
             account.fingerprint,
             tell,
-            partial(load_predictor, paths.models),
+            partial(load_changeable, paths.models),
             market=link.clock,
             bar_processed=bar_processed(link) if bar_processed else None,
             options=options,

@@ -68,6 +68,10 @@ class TradingCommands(Protocol):
         """Warm up and run a strategy."""
         ...
 
+    def change_model(self, strategy_id: str, model_id: str) -> None:
+        """Let another model decide for a strategy, from the next bar on where it runs."""
+        ...
+
     def stop_strategy(self, strategy_id: str) -> None:
         """Stop a strategy and cancel its working orders; its position stays."""
         ...

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.domain.candles import Candle, Timeframe
 from core.domain.signals import Forecast
 from core.errors import UserError
-from core.strategies.predictor import Predictor, PredictorLoader
+from core.strategies.predictor import Predictor
+from ml import inference
 
 KEPT_BARS = 1_000  # of what the model at work was fed; they join the history for a new one without a hole
 
@@ -44,8 +46,21 @@ class _Standby:
     keeps_up: bool = False
 
 
+def load_changeable(models_dir: Path, model_id: str) -> SwappablePredictor:
+    """Load a stored model; with `functools.partial` over the folder it is a `PredictorLoader`.
+
+    Raises:
+        UserError: no such model, or the package is damaged or does not fit this program.
+    """
+
+    def load(wanted: str) -> Predictor:
+        return inference.load_predictor(models_dir, wanted)
+
+    return SwappablePredictor(load(model_id), load)
+
+
 class SwappablePredictor:
-    """A predictor whose model can be changed between two bars; implements `core.strategies.predictor.Predictor`.
+    """A predictor whose model can be changed; implements `core.strategies.predictor.ChangeablePredictor`.
 
     Example:
         predictor = SwappablePredictor(load(first_id), load)
@@ -57,7 +72,7 @@ class SwappablePredictor:
         load: opens a stored model.
     """
 
-    def __init__(self, active: Predictor, load: PredictorLoader) -> None:
+    def __init__(self, active: Predictor, load: Callable[[str], Predictor]) -> None:
         self._active = active
         self._load = load
         self._turn = threading.RLock()  # held while a bar is answered and while the model changes

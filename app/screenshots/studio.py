@@ -87,6 +87,9 @@ class SilentCommands:
     def start_strategy(self, strategy_id: str) -> None:
         """Ignore a start."""
 
+    def change_model(self, strategy_id: str, model_id: str) -> None:
+        """Ignore another model."""
+
     def stop_strategy(self, strategy_id: str) -> None:
         """Ignore a stop."""
 

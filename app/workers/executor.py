@@ -97,6 +97,10 @@ class TradingEngine(Protocol):
         """Run a strategy."""
         ...
 
+    async def change_model(self, strategy_id: str, model_id: str) -> None:
+        """Let another model decide."""
+        ...
+
     async def stop_strategy(self, strategy_id: str) -> None:
         """Stop a strategy."""
         ...
@@ -271,6 +275,10 @@ class ExecutorWorker(AsyncWorkerThread):
     def start_strategy(self, strategy_id: str) -> None:
         """See `TradingCommands`."""
         self._command(tr("The strategy was not started"), lambda executor: executor.start_strategy(strategy_id))
+
+    def change_model(self, strategy_id: str, model_id: str) -> None:
+        """See `TradingCommands`."""
+        self._command(tr("The model was not changed"), lambda executor: executor.change_model(strategy_id, model_id))
 
     def stop_strategy(self, strategy_id: str) -> None:
         """See `TradingCommands`."""

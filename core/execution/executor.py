@@ -448,6 +448,12 @@ class Executor:
         self._journal.add_command("start_strategy", {"strategy_id": strategy_id}, self._wall.now_ns())
         await self._runner.start(strategy_id)
 
+    async def change_model(self, strategy_id: str, model_id: str) -> None:
+        """Let another model decide from the next bar on (see `StrategyRunner.change_model`)."""
+        values = {"strategy_id": strategy_id, "model_id": model_id}
+        self._journal.add_command("change_model", values, self._wall.now_ns())
+        await self._runner.change_model(strategy_id, model_id)
+
     async def wait_until_following(self, strategy_id: str) -> None:
         """Wait until the candles of a started strategy arrive by stream; in lockstep, release the first bar then."""
         await self._runner.wait_until_following(strategy_id)
@@ -464,11 +470,7 @@ class Executor:
         await self._runner.stop(strategy_id)
 
     async def take_over(self, symbol: str, *, move: bool = False) -> None:
-        """Put a market into the person's hands (see `OwnershipDesk.take_over`).
-
-        Raises:
-            UserError: nobody trades or holds such a market, or see there.
-        """
+        """Put a market into the person's hands (see `OwnershipDesk.take_over`); `UserError` where nobody trades it."""
         self._require_market(symbol)
         await self._ownership.take_over(symbol, move=move)
 

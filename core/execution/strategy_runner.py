@@ -227,6 +227,33 @@ class StrategyRunner:
             self._change(entry, StrategyState.WARMING_UP, f"the model needs {needed} closed bars without a gap")
         self._follow(entry.feed)
 
+    async def change_model(self, strategy_id: str, model_id: str) -> None:
+        """Let another model decide; where the strategy runs, from the next bar on and without missing one.
+
+        Raises:
+            UserError: no such strategy or model, one of another market, too few bars, or the strategy was stopped
+                meanwhile; the former model goes on.
+            GatewayError: the venue cannot be asked for history; the former model goes on.
+        """
+        entry = self._entry(strategy_id)
+        spec = replace(entry.record.spec, model_id=model_id)
+        strategy = entry.strategy
+        predictor = await asyncio.to_thread(self._load_predictor, model_id)
+        candidate = ModelStrategy(spec, predictor, self._gateway.instruments[spec.symbol])  # refuses what does not fit
+        if strategy is not None:
+            history = await self._history(candidate, spec, self._market.now_ns())
+            await asyncio.to_thread(strategy.predictor.prepare, model_id, history)
+        if entry.strategy is not strategy or self._entries.get(strategy_id) is not entry:
+            raise UserError(f"The strategy {spec.title} was started, stopped or removed meanwhile.", "Try again.")
+        if strategy is not None and strategy.predictor.ready != model_id:
+            raise UserError(f"Model {model_id} could not keep up with the market.", "Look at the log.")
+        # In the books first: a restart in between begins with the new model.
+        self._save(entry, replace(entry.record, spec=spec))
+        if strategy is not None:
+            strategy.predictor.swap()
+            strategy.spec = spec
+        self._announce(entry)
+
     async def stop(self, strategy_id: str) -> None:
         """Stop deciding and cancel working orders; the position stays.
 

@@ -16,7 +16,7 @@ from core.domain.orders import Intent
 from core.domain.signals import Signal
 from core.errors import UserError
 from core.signals.generator import Sizing, generate_intent, generate_signal
-from core.strategies.predictor import Predictor
+from core.strategies.predictor import ChangeablePredictor
 from core.strategies.spec import StrategySpec
 
 
@@ -42,7 +42,7 @@ class ModelStrategy:
     def __init__(
         self,
         spec: StrategySpec,
-        predictor: Predictor,
+        predictor: ChangeablePredictor,
         instrument: Instrument,
         *,
         last_bar_ns: int | None = None,
@@ -66,6 +66,11 @@ class ModelStrategy:
     def warm_up_bars(self) -> int:
         """Closed bars of history the model needs."""
         return self._predictor.warm_up_bars
+
+    @property
+    def predictor(self) -> ChangeablePredictor:
+        """The model that decides."""
+        return self._predictor
 
     def warm_up(self, candles: Sequence[Candle]) -> bool:
         """Feed closed history, oldest first. It is never acted upon: by now its prices are gone.

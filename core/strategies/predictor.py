@@ -56,10 +56,39 @@ class Predictor(Protocol):
         ...
 
 
+class ChangeablePredictor(Predictor, Protocol):
+    """A predictor whose model can be changed between two bars, none missed."""
+
+    @property
+    def ready(self) -> str | None:
+        """Id of the model that can take over now; None while there is none."""
+        ...
+
+    def prepare(self, model_id: str, history: Sequence[Candle]) -> None:
+        """Load a model and warm it up while the former one goes on. Takes long: on a thread of its own.
+
+        Args:
+            model_id: the new model.
+            history: closed bars, oldest first, as long as for a start.
+
+        Raises:
+            UserError: the model cannot be used here, or there are not enough bars; the former one goes on.
+        """
+        ...
+
+    def swap(self) -> str:
+        """Let the prepared model answer from the next bar on and return the id of the former one.
+
+        Raises:
+            UserError: none is ready; nothing was changed.
+        """
+        ...
+
+
 class PredictorLoader(Protocol):
     """Builds a predictor from a stored model."""
 
-    def __call__(self, model_id: str) -> Predictor:
+    def __call__(self, model_id: str) -> ChangeablePredictor:
         """Load the model.
 
         Raises:

@@ -12,6 +12,7 @@ from app.models.model_choice import ModelChoice
 from app.models.precision import Precision
 from app.models.strategies_model import StrategiesModel
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog, strategy_id_for
+from app.ui.dialogs.change_model_dialog import ChangeModelDialog
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from core.domain.data_origin import practice_origin
@@ -254,3 +255,22 @@ def test_a_verdict_has_the_colour_of_what_it_says(qtbot: QtBot) -> None:
     assert dialog.verdict.property("role") == "success"
     dialog.model.setCurrentIndex(1)
     assert dialog.verdict.property("role") == "warning"
+
+
+def test_another_model_of_the_same_market_can_take_over(desk: Desk, qapp: QApplication) -> None:
+    other = ModelChoice("77aa", "BTC/USDT", "1h", "No evidence of an edge", NOW_NS)
+    desk.dock.set_models((*CHOICES, other))
+    desk.put(StrategyState.RUNNING)
+    desk.select("s0")
+    action = desk.dock._actions["model"]
+    assert action.isEnabled()
+    action.trigger()
+    dialog = desk.dock.window().findChild(ChangeModelDialog)
+    assert dialog is not None
+    assert dialog.model.count() == 2  # not the one of ether
+    dialog.model.setCurrentIndex(1)
+    assert "No evidence" in dialog.verdict.text()
+    dialog.change.click()
+    assert desk.trading.calls[-1] == ("change_model", "s0", "77aa")
+    desk.dock.set_models(CHOICES[1:])
+    assert not action.isEnabled()

@@ -14,6 +14,7 @@ from app.models.strategies_model import ACTIVE_STATES, StrategiesModel
 from app.services import StrategySpec, TradingCommands
 from app.theme import ThemeManager
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog
+from app.ui.dialogs.change_model_dialog import ChangeModelDialog, fitting_models
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.panel import Panel, ToolRow, column
@@ -61,7 +62,7 @@ class StrategiesDock(Panel):
         self.table: DataTable[StrategyStatus] = DataTable(model, theme, name="strategies_table", empty_icon="bot")
         tools.serve(self.table)
         column(self, tools, self.table)
-        self._actions = {name: QAction(self) for name in ("start", "stop", "remove", "market")}
+        self._actions = {name: QAction(self) for name in ("start", "stop", "model", "remove", "market")}
         self.table.set_menu(self._menu)
         self.table.sort_by("title", Qt.SortOrder.AscendingOrder)
         for trigger, slot in (
@@ -71,6 +72,7 @@ class StrategiesDock(Panel):
             (self.add.clicked, self.open_add_dialog),
             (self._actions["start"].triggered, self._on_start),
             (self._actions["stop"].triggered, self._on_stop),
+            (self._actions["model"].triggered, self._on_change_model),
             (self._actions["remove"].triggered, self._on_remove),
             (self._actions["market"].triggered, self._on_market),
         ):
@@ -101,6 +103,7 @@ class StrategiesDock(Panel):
         for name, text in (
             ("start", tr("Start")),
             ("stop", tr("Stop")),
+            ("model", tr("Change model…")),
             ("remove", tr("Remove…")),
             ("market", tr("Show this market")),
         ):
@@ -128,6 +131,7 @@ class StrategiesDock(Panel):
             button.setEnabled(enabled)
             self._actions[name].setEnabled(enabled)
         self._actions["market"].setEnabled(bool(chosen))
+        self._actions["model"].setEnabled(len(chosen) == 1 and bool(fitting_models(chosen[0], self._choices)))
         self.add.setEnabled(bool(self._choices))
         self.add.setToolTip("" if self._choices else tr("Train a model first"))
 
@@ -190,6 +194,13 @@ class StrategiesDock(Panel):
         for status in self.table.selected():
             if status.state in ACTIVE_STATES:
                 self._trading.stop_strategy(status.strategy_id)
+
+    @Slot()
+    def _on_change_model(self) -> None:
+        (status,) = self.table.selected()
+        dialog = ChangeModelDialog(status, fitting_models(status, self._choices), self.window())
+        dialog.chosen.connect(self._trading.change_model)
+        dialog.show()  # not modal: the kill switch stays within reach
 
     @Slot()
     def _on_remove(self) -> None:

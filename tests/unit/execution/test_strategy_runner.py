@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ from core.execution import strategy_runner
 from core.execution.api.gateway import AmbiguousOutcome
 from core.execution.fence import Fence
 from core.strategies.spec import StrategySpec
+from ml.hot_swap import SwappablePredictor
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import START_NS, FakeVenue
 from tests.unit.execution.test_unknown_orders import REST, run, until
@@ -481,3 +483,118 @@ async def test_a_strategy_that_cannot_be_registered(trading: Desk, spec: Strateg
     await executor.add_strategy(SPEC)
     with pytest.raises(UserError, match=message):
         await executor.add_strategy(spec)
+
+
+class NamedModel(ScriptedModel):
+    """A model with an id of its own, that may be of another market."""
+
+    def __init__(self, model_id: str, scores: dict[int, float], symbol: str = "BTC/USDT") -> None:
+        super().__init__(scores)
+        self.model_id, self.symbol = model_id, symbol
+
+    def _forecast(self, candle: Candle) -> Forecast:
+        return replace(super()._forecast(candle), model_id=self.model_id)
+
+
+def changeable(*models: ScriptedModel) -> Callable[[str], SwappablePredictor]:
+    known = {model.model_id: model for model in models}
+
+    def load(model_id: str) -> ScriptedModel:
+        if model_id not in known:
+            raise UserError(f"There is no model {model_id!r}.", "List them.")
+        return known[model_id]
+
+    return lambda model_id: SwappablePredictor(load(model_id), load)
+
+
+async def test_another_model_decides_from_the_next_bar_on(trading: Desk, model: ScriptedModel) -> None:
+    other = NamedModel("other", {2: -1.0})
+    trading.load_predictor = changeable(model, other)
+    executor, task = await running(trading)
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
+    trading.venue.candles.append(bar(1))
+    await executor.change_model("s1", "other")
+    assert trading.said(StrategyStatus)[-1].model_id == "other"
+    assert trading.said(StrategyStatus)[-1].state is StrategyState.RUNNING
+    trading.venue.push_candle(bar(2))
+    await until(lambda: len(trading.said(SignalEmitted)) == 2)
+    first, second = (event.signal for event in trading.said(SignalEmitted))
+    assert (first.model_id, first.target_weight) == ("model", 1.0)
+    assert (second.model_id, second.target_weight) == ("other", 0.0)
+    assert other.seen[-2:] == [T0 + MINUTE, T0 + 2 * MINUTE]  # none missed, none twice
+    await executor.stop()
+    await task
+    again = await trading.start()
+    assert [spec.model_id for spec in again.strategies] == ["other"]
+
+
+async def test_a_stopped_strategy_gets_another_model_too(trading: Desk, model: ScriptedModel) -> None:
+    trading.load_predictor = changeable(model, NamedModel("other", {}))
+    executor = await trading.start()
+    await executor.add_strategy(SPEC)
+    await executor.change_model("s1", "other")
+    assert [spec.model_id for spec in executor.strategies] == ["other"]
+    assert trading.said(StrategyStatus)[-1].state is StrategyState.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [("none", "no model 'none'"), ("ether", "trained on ETH/USDT"), ("young", "needs 99 closed bars")],
+)
+async def test_a_model_that_does_not_fit_leaves_the_former_one_at_work(
+    trading: Desk, model: ScriptedModel, wanted: str, message: str
+) -> None:
+    young = NamedModel("young", {})
+    young.warm_up_bars = 99
+    trading.load_predictor = changeable(model, NamedModel("ether", {}, "ETH/USDT"), young)
+    executor, _ = await running(trading)
+    with pytest.raises(UserError, match=message):
+        await executor.change_model("s1", wanted)
+    with pytest.raises(UserError, match="no strategy named s2"):
+        await executor.change_model("s2", "model")
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
+    assert trading.said(SignalEmitted)[0].signal.model_id == "model"
+    assert [spec.model_id for spec in executor.strategies] == ["model"]
+
+
+async def test_a_strategy_stopped_while_the_new_model_warms_up_keeps_its_own(
+    trading: Desk, model: ScriptedModel
+) -> None:
+    other = NamedModel("other", {})
+    trading.load_predictor = changeable(model, other)
+    executor, _ = await running(trading)
+    begun, go_on = threading.Event(), threading.Event()
+    plain = other.warm_up
+
+    def slow(candles: Sequence[Candle]) -> Forecast | None:
+        begun.set()
+        assert go_on.wait(10)
+        return plain(candles)
+
+    other.warm_up = slow  # type: ignore[method-assign]
+    change = asyncio.create_task(executor.change_model("s1", "other"))
+    await until(begun.is_set)
+    await executor.stop_strategy("s1")
+    go_on.set()
+    with pytest.raises(UserError, match="stopped or removed meanwhile"):
+        await change
+    assert [spec.model_id for spec in executor.strategies] == ["model"]
+
+
+async def test_a_model_that_breaks_before_it_takes_over_is_not_taken(trading: Desk, model: ScriptedModel) -> None:
+    other = NamedModel("other", {})
+    loaded = changeable(model, other)("model")
+    prepare = loaded.prepare
+
+    def and_break(model_id: str, history: Sequence[Candle]) -> None:
+        prepare(model_id, history)
+        loaded._standby = None
+
+    loaded.prepare = and_break  # type: ignore[method-assign]
+    trading.load_predictor = lambda model_id: loaded if model_id == "model" else changeable(other)("other")
+    executor, _ = await running(trading)
+    with pytest.raises(UserError, match="could not keep up"):
+        await executor.change_model("s1", "other")
+    assert [spec.model_id for spec in executor.strategies] == ["model"]
