@@ -97,6 +97,7 @@ PANEL_MODULES = (
     "app.ui.docks.training_dock",
 )
 JUST_NOW_NS = 10 * NS_PER_S
+STOP_PATIENCE_S = 70.0  # the executor waits a minute for it
 STEP_MS = 5  # pause between two steps of the start, for whatever else the window has to do
 WATCHED_MODULES = ("torch", "pandas", "ccxt", "sqlalchemy", "numba", "scipy", "sklearn", "alembic", "river")
 
@@ -299,7 +300,9 @@ class Application(QObject):
 
     def _plan_shutdown(self) -> None:
         add = self.lifecycle.add_stage
-        add(worker_stage("Trading", self.executor, 10.0))
+        trading = worker_stage("Trading", self.executor, 10.0)
+        # The executor itself waits for a STOP at work, at most a minute.
+        add(dataclasses.replace(trading, busy=lambda: self.executor.stop_at_work, busy_timeout_s=STOP_PATIENCE_S))
         add(worker_stage("Training", self.training, 8.0))
         add(Stage("Downloads", self._stop_downloads, self._downloads_stopped, 5.0))
         add(worker_stage("API keys", self.keys, 3.0))

@@ -47,6 +47,8 @@ class Stage:
         done: whether it is over; polled.
         timeout_s: after which it is given up.
         give_up: called once on timeout, e.g. to kill a child; may be None.
+        busy: whether it does something that must not be cut; polled. While it does, it has `busy_timeout_s` instead.
+        busy_timeout_s: see `busy`.
     """
 
     name: str
@@ -54,6 +56,13 @@ class Stage:
     done: Callable[[], bool] = lambda: True
     timeout_s: float = 3.0
     give_up: Callable[[], None] | None = None
+    busy: Callable[[], bool] = lambda: False
+    busy_timeout_s: float = 0.0
+
+    @property
+    def longest_s(self) -> float:
+        """The longest it may take."""
+        return max(self.timeout_s, self.busy_timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +185,7 @@ class Lifecycle(QObject):
         if self.is_quitting:
             return
         self._index, self._code = 0, code
-        self._watchdog.arm(sum(stage.timeout_s for stage in self._stages) + WATCHDOG_MARGIN_S)
+        self._watchdog.arm(sum(stage.longest_s for stage in self._stages) + WATCHDOG_MARGIN_S)
         log.info("shutdown begins")
         self.quitting.emit()
         self._timer.start()
@@ -215,7 +224,7 @@ class Lifecycle(QObject):
             if stage.done():
                 self._conclude(StageOutcome.DONE)
             elif time.monotonic() > self._deadline(stage):
-                log.error("shutdown stage %s did not end within %.0f s", stage.name, stage.timeout_s)
+                log.error("shutdown stage %s did not end within %.0f s", stage.name, time.monotonic() - self._began)
                 self._give_up(stage)
                 self._conclude(StageOutcome.TIMED_OUT)
         except Exception as exc:  # noqa: BLE001 - as above
@@ -223,7 +232,7 @@ class Lifecycle(QObject):
             self._conclude(StageOutcome.FAILED)
 
     def _deadline(self, stage: Stage) -> float:
-        regular = self._began + stage.timeout_s
+        regular = self._began + (stage.longest_s if stage.busy() else stage.timeout_s)
         if self._hurried_at is None:
             return regular
         return min(regular, max(self._began, self._hurried_at) + HURRY_S)

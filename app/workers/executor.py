@@ -213,6 +213,7 @@ class ExecutorWorker(AsyncWorkerThread):
         self._choose_mode = choose_mode
         self._executor: TradingEngine | None = None  # worker thread only, like the rest
         self._pending_kill: _PendingKill | None = None
+        self._stops_at_work = 0  # written by the worker's thread only
         self._renewal: _Renewal | None = None
         self._carried: tuple[StrategySpec, ...] = ()  # not yet registered in the other account
         self._was_here = False  # whether that account may know some of them from before
@@ -314,6 +315,11 @@ class ExecutorWorker(AsyncWorkerThread):
         """See `TradingCommands`. Asked for while there is no connection, it holds for the next attempt."""
         if not self.submit(lambda: self._switch_mode(mode)):
             self._tell(Severity.ERROR, tr("The mode was not changed"), tr("Trading has already ended in this program."))
+
+    @property
+    def stop_at_work(self) -> bool:
+        """Whether a kill has begun and is not over. Any thread."""
+        return self._stops_at_work > 0
 
     def kill(self, flatten: bool) -> None:
         """See `TradingCommands`. Pressed while there is no connection, it acts as soon as there is one."""
@@ -435,7 +441,11 @@ class ExecutorWorker(AsyncWorkerThread):
             self._tell(Severity.WARNING, tr("Stop trading"), text)
             await self._reconnect()
             return
-        await self._perform(tr("STOP failed"), lambda executor: executor.kill(flatten))
+        self._stops_at_work += 1
+        try:
+            await self._perform(tr("STOP failed"), lambda executor: executor.kill(flatten))
+        finally:
+            self._stops_at_work -= 1
 
     def _halt_durably(self) -> None:
         """Keep a kill from being forgotten with this program, which may end before there is a connection."""

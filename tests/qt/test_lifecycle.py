@@ -103,6 +103,31 @@ def test_stage_that_hangs_is_given_up_and_the_rest_runs(qtbot: QtBot, rig: Rig) 
     assert rig.lifecycle.stuck
 
 
+def test_a_stage_that_does_what_must_not_be_cut_has_longer(qtbot: QtBot, rig: Rig) -> None:
+    state = {"busy": True, "over": False}
+    stage = Stage("stops", lambda: None, lambda: state["over"], 0.05, busy=lambda: state["busy"], busy_timeout_s=60)
+    rig.lifecycle.add_stage(stage)
+    rig.lifecycle.quit()
+    assert rig.watchdog.calls[0] >= 60
+    qtbot.wait(200)
+    assert rig.lifecycle.reports == []
+    state["over"] = True
+    qtbot.waitUntil(lambda: rig.codes == [0], timeout=5000)
+    assert rig.outcomes() == [StageOutcome.DONE]
+
+
+def test_a_stage_that_is_done_with_it_has_its_ordinary_time(qtbot: QtBot, rig: Rig) -> None:
+    state = {"busy": True}
+    stage = Stage("stops", lambda: None, lambda: False, 0.05, busy=lambda: state["busy"], busy_timeout_s=60)
+    rig.lifecycle.add_stage(stage)
+    rig.lifecycle.quit()
+    qtbot.wait(100)
+    assert rig.lifecycle.reports == []
+    state["busy"] = False
+    qtbot.waitUntil(lambda: rig.codes == [0], timeout=5000)
+    assert rig.outcomes() == [StageOutcome.TIMED_OUT]
+
+
 @pytest.mark.parametrize("where", ["begin", "done", "give_up"])
 def test_stage_that_raises_is_reported_and_the_rest_runs(
     qtbot: QtBot, rig: Rig, monkeypatch: pytest.MonkeyPatch, where: str

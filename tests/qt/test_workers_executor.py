@@ -88,6 +88,8 @@ class Engine:
                 await asyncio.sleep(60)
             if name == "kill":
                 self.desk.killed.set()
+                while self.desk.holds_kill.is_set():
+                    await asyncio.sleep(0.01)
                 self.sink(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))
 
         return command
@@ -112,6 +114,7 @@ class Desk:
         self.errors: dict[str, Exception] = {}
         self.run_error: Exception | None = None
         self.killed = threading.Event()
+        self.holds_kill = threading.Event()  # a STOP takes as long as it is set
         self.opening: threading.Event | None = None  # holds up every opening until it is set
         self.waits = False
 
@@ -285,6 +288,17 @@ def test_kill_pressed_before_the_connection_acts_after_it(qtbot: QtBot, rig: Rig
     qtbot.waitUntil(lambda: ("kill", False) in rig.desk.calls, timeout=LIMIT)
     assert rig.desk.calls[:3] == ["start", ("kill", False), "run"]
     assert rig.window.notices()[0][0] == "Stop trading"
+
+
+def test_a_stop_at_work_can_be_seen(qtbot: QtBot, rig: Rig) -> None:
+    start(qtbot, rig)
+    assert not rig.worker.stop_at_work
+    rig.desk.holds_kill.set()
+    rig.worker.kill(False)
+    assert rig.desk.killed.wait(10)
+    assert rig.worker.stop_at_work
+    rig.desk.holds_kill.clear()
+    qtbot.waitUntil(lambda: not rig.worker.stop_at_work, timeout=LIMIT)
 
 
 def test_kill_works_while_the_window_stands_still(qtbot: QtBot, rig: Rig) -> None:
