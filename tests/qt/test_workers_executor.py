@@ -88,8 +88,7 @@ class Engine:
                 await asyncio.sleep(60)
             if name == "kill":
                 self.desk.killed.set()
-                while self.desk.holds_kill.is_set():
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(self.desk.lets_kill_end.wait, 30)
                 self.sink(TradingStateChanged(TradingState.HALTED, "stopped with STOP"))
 
         return command
@@ -114,7 +113,8 @@ class Desk:
         self.errors: dict[str, Exception] = {}
         self.run_error: Exception | None = None
         self.killed = threading.Event()
-        self.holds_kill = threading.Event()  # a STOP takes as long as it is set
+        self.lets_kill_end = threading.Event()
+        self.lets_kill_end.set()
         self.opening: threading.Event | None = None  # holds up every opening until it is set
         self.waits = False
 
@@ -293,11 +293,11 @@ def test_kill_pressed_before_the_connection_acts_after_it(qtbot: QtBot, rig: Rig
 def test_a_stop_at_work_can_be_seen(qtbot: QtBot, rig: Rig) -> None:
     start(qtbot, rig)
     assert not rig.worker.stop_at_work
-    rig.desk.holds_kill.set()
+    rig.desk.lets_kill_end.clear()
     rig.worker.kill(False)
     assert rig.desk.killed.wait(10)
     assert rig.worker.stop_at_work
-    rig.desk.holds_kill.clear()
+    rig.desk.lets_kill_end.set()
     qtbot.waitUntil(lambda: not rig.worker.stop_at_work, timeout=LIMIT)
 
 
