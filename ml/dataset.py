@@ -217,6 +217,11 @@ def split_rows(rows: IntArray, split: SplitSpec, horizon: int, time_ns: IntArray
         second = int(count * (split.train_fraction + split.valid_fraction))
     gap = split.purge_bars + horizon
     if min(first, second - first, count - second) < 30:
+        if borders is not None and count >= 90:
+            raise UserError(
+                f"The split at {split.valid_from} and {split.test_from} leaves a part with fewer than 30 bars.",
+                "Choose dates inside the data and further apart.",
+            )
         raise UserError(
             f"Only {count:,} bars have complete features and a target; too few to split.",
             "Choose a longer range or data with fewer gaps.",

@@ -35,6 +35,9 @@ from ml.verdict import SIGNIFICANCE, verdict
 
 REFERENCE = "zero"  # the baseline every forecast needs: the price stays, with ranges as wide as volatility was
 PERSISTENCE = "persistence"
+CLIMATOLOGY = "climatology"
+# Forecasts that know nothing of the bar; over a rising market the mean of the past alone beats a price that stays.
+NAIVE = (REFERENCE, PERSISTENCE, CLIMATOLOGY)
 _FEWEST_IN_REGIME = 30
 _ROUNDING = 1e-7  # log return by which quantiles of a network in single precision may cross
 
@@ -97,7 +100,7 @@ def judge_horizon(forecast: HorizonForecast, baselines: Sequence[BaselineForecas
         range_metrics(row.name, row.quantiles, outcome, levels) for row in baselines if row.quantiles is not None
     )
     comparisons = _comparisons(forecast, baselines)
-    naive = [c.p_better for c in comparisons if c.loss == "squared" and c.baseline in (REFERENCE, PERSISTENCE)]
+    naive = [c.p_better for c in comparisons if c.loss == "squared" and c.baseline in NAIVE]
     p_value = max(naive)
     (range_test,) = (c for c in comparisons if c.loss == "crps" and c.baseline == REFERENCE)
     ic_ratio, block = icir(forecast.centre, outcome, forecast.time_ns)

@@ -1,7 +1,8 @@
 """What an evaluation of forecasts says, as frozen values that travel as JSON. Any thread; torch-free.
 
-Two naive forecasts of a return exist and both are reported: `zero` says that the price stays where it is, `persistence`
-that the last return over the same horizon repeats. On most markets the first is the stronger one.
+Three naive forecasts of a return exist and all are reported: `zero` says that the price stays where it is,
+`persistence` that the last return over the same horizon repeats, `climatology` that the mean of the training part goes
+on. On most markets the second is by far the weakest.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class HorizonMetrics(JsonValue):
         crps_skill: 1 − CRPS / CRPS of the zero baseline, whose ranges scale with volatility.
         comparisons: of the model with every baseline.
         calibration: of the model's quantiles.
-        edge_p_value: one-sided p-value that squared errors are smaller than those of both naive forecasts.
+        edge_p_value: one-sided p-value that squared errors are smaller than those of every naive forecast.
         edge: whether there is evidence of an edge over them.
         range_edge: whether there is evidence that the quantiles beat those of the zero baseline.
         icir / icir_block: mean over standard deviation of the IC of calendar blocks ("day", "week" or "month", UTC);
@@ -284,7 +285,7 @@ class ForecastMetrics(JsonValue):
         model / baselines: point errors of the median forecast and of the yardsticks on the same bars.
         pinball / pinball_baseline: mean pinball loss of the quantiles, and that of the zero baseline.
         coverage / nominal_coverage: share of outcomes inside the outer quantiles, and what it should be.
-        edge_p_value: one-sided p-value that squared errors are smaller than those of both naive forecasts.
+        edge_p_value: one-sided p-value that squared errors are smaller than those of every naive forecast.
         edge: whether there is evidence of an edge over persistence of the price and of the return.
         forecast_std: standard deviation of the validation medians; the unit of `Forecast.z_score`.
         target_std: standard deviation of the training targets.

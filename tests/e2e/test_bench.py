@@ -1,4 +1,4 @@
-"""The benches of the window and of the order path run to their end. No figure is judged here."""
+"""The benches of the window, of the order path and of learning run to their end. No figure is judged here."""
 
 from __future__ import annotations
 
@@ -25,3 +25,16 @@ def test_the_figures_of_the_order_path_are_measured(tmp_path: Path) -> None:
     figures = done.result()
     assert len(figures) == 6
     assert all(figure["skipped"] == "" and figure["value"] > 0 for figure in figures.values())
+
+
+def test_the_figures_of_learning_are_measured_and_those_of_a_missing_gpu_say_why(tmp_path: Path) -> None:
+    done = run(tmp_path, "bench", "forecast", "--json", timeout_s=580.0)
+    assert done.code == 0, done.err
+    figures = done.result()
+    on_gpu = {name for name in figures if name.startswith("forecast.gpu_")}
+    assert len(on_gpu) == 3
+    assert all(figures[name]["value"] is not None or "GPU" in figures[name]["skipped"] for name in on_gpu)
+    assert all(figure["value"] > 0 for name, figure in figures.items() if name not in on_gpu)
+    peers = figures["forecast.train_targets_per_s"]["peers"]
+    assert [peer["name"] for peer in peers] == ["window DataLoader, batch 64", "window DataLoader, batch 1024"]
+    assert figures["forecast.train_ratio"]["value"] == figures["forecast.train_targets_per_s"]["ratio"]

@@ -107,6 +107,15 @@ def test_too_few_bars_is_one_sentence() -> None:
         split_rows(np.arange(1_000), SplitSpec(purge_bars=200), 1, np.arange(1_000))
 
 
+@pytest.mark.parametrize(
+    "dates", [("2030-01-01", "2031-01-01"), ("2001-01-01", "2002-01-01"), ("2020-10-01", "2020-10-02")]
+)
+def test_dates_outside_the_data_or_too_close_are_named(dates: tuple[str, str]) -> None:
+    split = SplitSpec(valid_from=dates[0], test_from=dates[1])
+    with pytest.raises(UserError, match=f"The split at {dates[0]} and {dates[1]} leaves"):
+        split_rows(np.arange(len(FRAME)), split, 1, FRAME.time_ns)
+
+
 def test_a_price_that_never_moves_is_refused() -> None:
     with pytest.raises(UserError, match="hardly moves"):
         build_dataset(frame_from_returns(np.zeros(3_000)), SPEC)

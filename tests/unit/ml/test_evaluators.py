@@ -136,6 +136,21 @@ def test_beating_only_the_weaker_naive_forecast_is_no_edge() -> None:
     assert not result.edge
 
 
+def test_the_drift_of_a_rising_market_is_no_edge() -> None:
+    """A constant beats the price that stays, and so does the mean of the past, which knows nothing of any bar."""
+    rng = np.random.default_rng(6)
+    outcome = rng.normal(0.002, 0.01, 4_000)
+    zero, persistence = naive(np.concatenate([[0.0], outcome[:-1]]))
+    mean = np.full(4_000, 0.0021)
+    climatology = BaselineForecast("climatology", mean, mean[:, None] + 0.01 * SPREAD)
+    median = mean + 1e-4 * rng.normal(size=4_000)
+    model = HorizonForecast(1, LEVELS, median[:, None] + 0.01 * SPREAD, outcome)
+    assert judge_horizon(model, (zero, persistence)).edge_p_value < 0.001
+    result = judge_horizon(model, (zero, persistence, climatology))
+    assert result.edge_p_value > 0.05
+    assert not result.edge
+
+
 def test_regimes_are_judged_on_their_own_rows() -> None:
     forecast, last = ar1_forecast()
     codes = np.full(len(last), -1, np.int64)
