@@ -49,6 +49,7 @@ _LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 _SIGMA = 0.01
 _LEAK_SERIES = "flow_imbalance"
 _SMALLEST_KS_P = 0.01
+_WEAK_PHI, _WEAK_SHARE = 0.1, 0.8  # a fourth of the signal of 0.2 from twice the bars
 # Short series hold few segments of the default length: 8,400 bars make 2 batches per epoch.
 _SHORT = TrainingSpec(segment_length=64, burn_in=16, batch_segments=8)
 
@@ -86,31 +87,35 @@ def _history(returns: FloatArray, seed: int) -> MarketHistory:
 def task_a(lab: Lab) -> TaskResult:
     """AR(1) with several φ: R² against that of the true forecast on the same bars; more than luck allows is a leak."""
     quick = lab.job.quick
-    phis = (0.2,) if quick else (0.2, -0.2, 0.1)
-    lab.expect(len(phis))
+    series = [(0.2, 60_000, TrainingSpec())]
+    if quick:
+        series = [(0.2, 20_000, _SHORT)]
+    else:
+        # Of a weak signal the noise in the gradient at the usual learning rate takes some 3 % more.
+        series += [(-0.2, 60_000, TrainingSpec()), (_WEAK_PHI, 120_000, TrainingSpec(learning_rate=1e-3))]
+    lab.expect(len(series))
     shares, figures, conditions = [], [], []
-    reached = optimum = 0.0
-    for number, phi in enumerate(phis):
-        size = 30_000 if quick else 60_000 if abs(phi) >= 0.2 else 120_000
+    for number, (phi, size, training) in enumerate(series):
         returns = autoregression(np.full(size, phi), lab.seed(number))
-        learned = lab.learn(
-            f"AR(1) with φ = {phi:+g}", _history(returns, lab.seed(100 + number)), lab.spec(networks=1 if quick else 3)
-        )
+        spec = lab.spec(networks=1 if quick else 2, training=training)
+        learned = lab.learn(f"AR(1) with φ = {phi:+g}", _history(returns, lab.seed(100 + number)), spec)
         best = r2_gain(learned.outcome, phi * returns[learned.rows])
         found = r2_gain(learned.outcome, learned.median)
         limit = ar1_r2(phi) + 3.0 * ar1_r2_error(phi, len(learned.rows))
-        shares.append(found / best)
+        shares.append((found, best))
         figures += _ar1_figures(learned, phi, found, best)
         conditions.append((found <= limit, f"R² {found:.4f} at φ = {phi:+g} is more than there is: a leak."))
-        if number == 0:
-            reached, optimum = found, best
+        if phi == _WEAK_PHI:
+            enough = found >= _WEAK_SHARE * best
+            conditions.append((enough, f"{found / best:.1%} reached at φ = {phi:+g}, {_WEAK_SHARE:.0%} needed."))
+    reached, optimum = shares[0]
     return _result(
         "A",
         reached=reached,
         optimum=optimum,
-        share=min(shares),
+        share=min(found / best for found, best in shares[:2]),
         required=0.8 if quick else 0.9,
-        note="R² at φ = 0.2 and the smallest share of all φ.",
+        note="R² at φ = 0.2." if quick else "R² at φ = 0.2; the smaller share of φ = 0.2 and φ = −0.2.",
         conditions=conditions,
         figures=tuple(figures),
     )
@@ -221,23 +226,21 @@ def wrong_sign_bounds(phi: float, share: float) -> tuple[float, float]:
 def task_k(lab: Lab) -> TaskResult:
     """φ becomes −φ: the old regime's champion must fail by as much as it should, a new one learn the new regime."""
     quick, phi = lab.job.quick, 0.2
-    half = 30_000 if quick else 60_000
+    half, tail = (20_000, 4_000) if quick else (60_000, 9_000)
     required = 0.8 if quick else 0.9
     lab.expect(2)
     returns = autoregression(np.repeat([phi, -phi], half), lab.seed(400))
     frame = bars_of_returns(returns, lab.seed(401))
-    spec = lab.spec(networks=1 if quick else 2)
+    spec = lab.spec(networks=1 if quick else 2, training=_SHORT if quick else None)
     split = SplitSpec(valid_from=_date(frame, round(0.8 * half)), test_from=_date(frame, half))
-    champion = lab.learn("old regime", MarketHistory(frame), replace(spec, split=split))
+    champion = lab.learn("old regime", MarketHistory(frame.slice(0, half + tail)), replace(spec, split=split))
     newer = lab.learn("new regime", MarketHistory(frame.slice(half)), spec)
-    rows = newer.rows + half
-    outcome, last = newer.outcome, returns[rows]
-    old_median, old_outcome = champion.within(np.isin(champion.rows, rows))
-    old, new, best = r2_gain(old_outcome, old_median), r2_gain(outcome, newer.median), r2_gain(outcome, -phi * last)
-    whole = r2_gain(champion.outcome, champion.median)
+    last = returns[half + newer.rows]
+    new, best = r2_gain(newer.outcome, newer.median), r2_gain(newer.outcome, -phi * last)
+    old = r2_gain(champion.outcome, champion.median)
     error = 3.0 * ar1_r2_error(phi, len(champion.rows))
     low, high = wrong_sign_bounds(phi, required)
-    limit = ar1_r2(phi) + 3.0 * ar1_r2_error(phi, len(rows))
+    limit = ar1_r2(phi) + 3.0 * ar1_r2_error(phi, len(newer.rows))
     return _result(
         "K",
         reached=new,
@@ -247,16 +250,15 @@ def task_k(lab: Lab) -> TaskResult:
         note="R² in the new regime after learning anew. An alarm and a promotion belong to automatic updates.",
         conditions=(
             (
-                low - error <= whole <= high + error,
-                f"The old champion's R² of {whole:+.4f} in the new regime is not in {low:+.4f} … {high:+.4f}.",
+                low - error <= old <= high + error,
+                f"The old champion's R² of {old:+.4f} in the new regime is not in {low:+.4f} … {high:+.4f}.",
             ),
             (not champion.metrics.edge, "The old champion claims an edge in the new regime."),
             (new <= limit, f"R² {new:.4f} is more than there is: a leak."),
         ),
         figures=(
-            Figure("R² of the old champion in the new regime", whole, ar1_wrong_sign_r2(phi)),
+            Figure("R² of the old champion in the new regime", old, ar1_wrong_sign_r2(phi)),
             Figure("R² of the old true forecast there", _old_truth(champion, returns, phi), ar1_wrong_sign_r2(phi)),
-            Figure("R² of the old champion on the bars of the new one's test", old, ar1_wrong_sign_r2(phi)),
             Figure("R² of the new one", new, ar1_r2(phi)),
         ),
     )

@@ -25,7 +25,7 @@ from ml.api import (
     TrainingProgress,
     TrainingSpec,
 )
-from ml.arrays import BoolArray, FloatArray, IntArray
+from ml.arrays import FloatArray, IntArray
 from ml.dataset import ForecastDataset, build_dataset
 from ml.feature_sources import MarketHistory
 from ml.inference import OnnxForecaster
@@ -109,10 +109,6 @@ class Learned:
     def median(self) -> FloatArray:
         """The point forecast, shape (n,)."""
         return self.test.median
-
-    def within(self, kept: BoolArray) -> tuple[FloatArray, FloatArray]:
-        """Return forecast and outcome of some of the rows."""
-        return self.median[kept], self.outcome[kept]
 
 
 class Lab:
