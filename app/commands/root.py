@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rearm": ("app.commands.rearm", "Allow trading again after a halt; asks first."),
     "risk": ("app.commands.risk", "Show and set the risk limits."),
     "doctor": ("app.commands.doctor", "Check this machine and say what to repair."),
+    "selftest": ("app.commands.selftest", "Learn processes whose optimum is known and say how much of it was reached."),
     "bench": ("app.commands.bench", "Measure speed and memory."),
     "screenshots": ("app.commands.screenshots", "Write a picture of every window, dock, dialog and wizard page."),
 }

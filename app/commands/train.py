@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
+from app.commands.interrupts import interrupts
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
@@ -118,7 +115,7 @@ def _run(run_id: str, job: dict[str, Any], spec: ForecastSpec) -> TrainingResult
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
     say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
-    with JobSupervisor() as supervisor, _ProgressLine() as line, _interrupts() as interrupted:
+    with JobSupervisor() as supervisor, _ProgressLine() as line, interrupts() as interrupted:
         supervisor.start(run_id, TRAIN_FORECAST_JOB, job)
         told = False
         while True:
@@ -148,17 +145,6 @@ def _explain(event: JobCancelled | JobFailed, run_dir: Path) -> NoReturn:
         kept = (run_dir / CHECKPOINT_FILE).exists()
         say("Cancelled." + (f" Continue with: train forecast --resume {event.job_id}" if kept else ""))
     raise CommandFailed
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into a flag: as an exception it could strike between two events and lose the second."""
-    flag = threading.Event()
-    former = signal.signal(signal.SIGINT, lambda *_: flag.set())
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 class _ProgressLine:

@@ -41,6 +41,11 @@ UNSEEN = {
     "ml.network_check": "the models import command",
     "ml.network_guard": "the models import command",
     "ml.worker.check_model": "the models import command",
+    "ml.selftest": "the selftest command",
+    "ml.selftest_checks": "the selftest command",
+    "ml.selftest_lab": "the selftest command",
+    "ml.selftest_tasks": "the selftest command",
+    "ml.worker.selftest": "the selftest command",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
 
