@@ -35,6 +35,7 @@ from ml.overfitting import deflated_sharpe, sharpe_moments
 from ml.statistic_results import SeedSummary
 from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns, sharpe_per_bar
 from ml.trial_ledger import TrialLedger, TrialRecord, TrialScope
+from ml.verdict import earnings_sentence
 
 _CONFORMAL_ROWS = 50  # fewer validation bars say nothing about an interval
 
@@ -114,21 +115,23 @@ def judge(
     scores = tuple(_seed_score(data, spec, seed) for seed in seeds)
     check_stop()
     earned = forecast_strategy_returns(test.median, data.next_return[test.rows]).returns
+    earnings = forecast_earnings(
+        test.median,
+        data.next_return[test.rows],
+        cost=spec.evaluation.cost,
+        bars_per_year=bars_per_year(Timeframe(spec.data.timeframe)),
+        bootstrap_seed=spec.training.seed,
+    )
     return replace(
         metrics,
+        verdict=f"{metrics.verdict} {earnings_sentence(earnings)}".rstrip(),
         seeds=scores,
         seed_crps=_summary(spec, [score.crps for score in scores]),
         seed_r2=_summary(spec, [score.r2 for score in scores]),
         seed_ic=_summary(spec, [score.ic for score in scores if score.ic is not None]),
         conformal=_conformal(data, spec, valid, test),
         importance=feature_importance(data, spec, whole, check_stop),
-        earnings=forecast_earnings(
-            test.median,
-            data.next_return[test.rows],
-            cost=spec.evaluation.cost,
-            bars_per_year=bars_per_year(Timeframe(spec.data.timeframe)),
-            bootstrap_seed=spec.training.seed,
-        ),
+        earnings=earnings,
         sharpe=sharpe_moments(earned),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import tqdm
 from torch.export._patches import (
     register_gru_while_loop_decomposition,
     register_lstm_while_loop_decomposition,
@@ -44,6 +46,8 @@ def export_onnx(network: EnsembleForecaster) -> bytes:
     # Example sizes above one: sizes of one would be taken for constants.
     example = (torch.zeros(2, 3, network.features), *network.initial_state(2, torch.device("cpu")))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of libraries that are not needed
+    # Torch draws progress bars by it; its own lock is one between processes, which a job's end leaves behind.
+    tqdm.tqdm.set_lock(threading.RLock())
     with warnings.catch_warnings(), _dynamic_time():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(

@@ -58,6 +58,8 @@ def log_training_progress(progress: TrainingProgress) -> str:
     if progress.phase != "training":
         return f"{progress.phase} …"
     parts = [f"epoch {progress.epoch}/{progress.epochs}"]
+    if progress.seeds > 1:
+        parts.insert(0, f"seed {progress.seed_index + 1}/{progress.seeds}")
     if progress.train_loss is not None and progress.valid_loss is not None:
         parts.append(f"loss {progress.train_loss:.4f}, validation {progress.valid_loss:.4f}")
     if progress.best_epoch:

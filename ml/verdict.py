@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ml.metric_results import Comparison, HorizonMetrics, PointMetrics, RangeMetrics
+from ml.statistic_results import ForecastEarnings
 
 SIGNIFICANCE = 0.05
 IMPLAUSIBLE_R2 = 0.02  # on returns of bars, more has been a leak in all but invented markets
@@ -40,7 +41,25 @@ def _no_edge_sentences(metrics: HorizonMetrics, figures: str) -> list[str]:
     sentences = [f"No evidence of an edge over persistence ({figures})."]
     if any(_beats(metrics, row) for row in metrics.baselines if row.name in _LEARNED):
         sentences.append("A simpler model is significantly better on the same bars.")
+    model = metrics.model
+    if model.hit_rate is not None and model.hit_low is not None and model.hit_low > 0.5:
+        # Common on real markets: small moves go back, and large ones decide what is earned.
+        share = f"{model.hit_rate:.1%}"
+        sentences.append(f"Its sign is right more often than chance ({share} of bars), mostly on small moves.")
     return sentences
+
+
+def earnings_sentence(earnings: ForecastEarnings) -> str:
+    """Say what trading the forecast's sign at every bar would have come to, beside holding."""
+    plain = next(point for point in earnings.points if point.multiple == 1.0 and point.delay == 0)
+    earned, held, cost = plain.metrics.total_return, earnings.hold.total_return, f"{earnings.cost:.2%}"
+    if earned is None or held is None:  # beyond what a number holds, which no market does
+        return ""
+    if earned < 0.0:
+        return f"Trading its sign at every bar would have lost {-earned:.1%} at a cost of {cost} per change."
+    if earned < held:
+        return f"Trading its sign at every bar would have earned {earned:.1%} after costs, holding more: {held:.1%}."
+    return f"Trading its sign at every bar would have earned {earned:.1%} after costs, and holding {held:.1%}."
 
 
 def _range_sentences(metrics: HorizonMetrics) -> list[str]:
