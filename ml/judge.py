@@ -34,7 +34,7 @@ from ml.metrics.quantile import crps_of_quantiles
 from ml.overfitting import deflated_sharpe, sharpe_moments
 from ml.statistic_results import SeedSummary
 from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns, sharpe_per_bar
-from ml.trial_ledger import TrialLedger, TrialRecord, TrialScope
+from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, TrialScope
 from ml.verdict import earnings_sentence
 
 _CONFORMAL_ROWS = 50  # fewer validation bars say nothing about an interval
@@ -255,18 +255,8 @@ def count_trials(
     """
     data = spec.data
     ledger.append_all(
-        TrialRecord(
-            trial_id=f"{run_id}/{score.seed}",
-            created_ns=now_ns,
-            kind="training",
-            venue=data.venue,
-            symbol=data.symbol,
-            timeframe=data.timeframe,
-            data_hash=hashes[0],
-            spec_hash=hashes[1],
-            seed=score.seed,
-            status="finished",
-            run_id=run_id,
+        replace(
+            trial_record(spec, run_id, hashes, score.seed, FINISHED, now_ns),
             valid_sharpe=score.valid_sharpe,
             test_sharpe=score.test_sharpe,
             score=score.crps,
@@ -279,3 +269,23 @@ def count_trials(
     if metrics.sharpe is None or variance is None:
         return metrics
     return replace(metrics, deflated=deflated_sharpe(metrics.sharpe, ledger.count(scope), float(np.sqrt(variance))))
+
+
+def trial_record(
+    spec: ForecastSpec, run_id: str, hashes: tuple[str, str], seed: int, status: str, now_ns: int
+) -> TrialRecord:
+    """Return the record of one seed of a training run, whatever came of it; see `count_trials`."""
+    data = spec.data
+    return TrialRecord(
+        trial_id=f"{run_id}/{seed}",
+        created_ns=now_ns,
+        kind=TRAINING,
+        venue=data.venue,
+        symbol=data.symbol,
+        timeframe=data.timeframe,
+        data_hash=hashes[0],
+        spec_hash=hashes[1],
+        seed=seed,
+        status=status,
+        run_id=run_id,
+    )

@@ -5,18 +5,15 @@ Exit 0 when every task was passed, 1 when one failed.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from app.commands.cli import CommandFailed, JsonOption, command, emit, say
-from app.commands.interrupts import interrupts
-from core.errors import UserError
-from core.job_supervisor import JobSupervisor
-from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
+from app.commands.job_run import ProgressLine, explain_end, run_job
+from core.jobs import JobFinished, Json
 from ml.selftest import (
     FEWEST_SEEDS,
     SELFTEST_JOB,
@@ -32,7 +29,6 @@ app = typer.Typer(
     help="Test what learns on processes with a known optimum.", rich_markup_mode=None, no_args_is_help=True
 )
 
-_POLL_SECONDS = 0.2
 _SHOW_SECONDS = 5.0  # between two progress lines that go to a file
 
 
@@ -74,74 +70,22 @@ def _run(job: SelftestJob) -> SelftestResult:
         UserError: it failed for a reason the user can repair.
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
-    with JobSupervisor() as supervisor, _ProgressLine() as line, interrupts() as interrupted:
-        supervisor.start("selftest", SELFTEST_JOB, job.to_json(), threads=job.threads)
-        told = False
-        while True:
-            for event in supervisor.poll(_POLL_SECONDS):
-                if isinstance(event, JobProgress):
-                    line.show(SelftestProgress.from_json(event.payload))
-                elif isinstance(event, JobFinished):
-                    return SelftestResult.from_json(event.result)
-                elif isinstance(event, JobCancelled | JobFailed):
-                    line.finish()
-                    _explain(event)
-            if interrupted.is_set() and not told:
+    with ProgressLine() as line:
+
+        def show(payload: Json) -> None:
+            progress = SelftestProgress.from_json(payload)
+            if progress.finished is not None:
                 line.finish()
-                say("Stopping …")
-                supervisor.request_stop()
-                told = True
+                say(_row(progress.finished))
+                return
+            left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
+            text = f"{progress.done:4.0%} · task {progress.task}: {progress.step}{left}"
+            line.show(text, int(time.monotonic() / _SHOW_SECONDS))
 
-
-def _explain(event: JobCancelled | JobFailed) -> NoReturn:
-    """Say how a run ended without a result."""
-    if isinstance(event, JobFailed) and event.user_error:
-        raise UserError(event.message, event.remedy)
-    if isinstance(event, JobFailed):
-        say(event.details)
-        raise CommandFailed(f"The self-test broke off: {event.message}", event.remedy)
-    raise CommandFailed("The self-test was cancelled.")
-
-
-class _ProgressLine:
-    """One line on standard error that is rewritten on a terminal and printed now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._open = False
-        self._written = float("-inf")
-
-    def __enter__(self) -> _ProgressLine:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.finish()
-
-    def show(self, progress: SelftestProgress) -> None:
-        """Show the newest progress, and the result of a task that has ended."""
-        if progress.finished is not None:
-            self.finish()
-            say(_row(progress.finished))
-            return
-        now = time.monotonic()
-        if now - self._written < (0.1 if self._terminal else _SHOW_SECONDS):
-            return
-        self._written = now
-        left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
-        text = f"{progress.done:4.0%} · task {progress.task}: {progress.step}{left}"
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            self._open = True
-        else:
-            say(text)
-
-    def finish(self) -> None:
-        """End the line."""
-        if self._open:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
-            self._open = False
+        event = run_job("selftest", SELFTEST_JOB, job.to_json(), show, line, threads=job.threads)
+    if isinstance(event, JobFinished):
+        return SelftestResult.from_json(event.result)
+    explain_end(event, "self-test", "")
 
 
 def _row(task: TaskResult) -> str:

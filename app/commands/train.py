@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
-from app.commands.interrupts import interrupts
+from app.commands.cli import DataDirOption, JsonOption, command, emit, say
+from app.commands.forecast_text import metrics_lines
+from app.commands.job_run import ProgressLine, explain_end, run_job
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
-from core.job_supervisor import JobSupervisor
-from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
+from core.jobs import JobFinished, Json
 from ml.api import (
     CHECKPOINT_FILE,
     SPEC_FILE,
@@ -33,10 +30,9 @@ from ml.api import (
     new_run_id,
     spec_from_mapping,
 )
+from ml.spec_file import read_mapping, write_spec
 
 app = typer.Typer(help="Train models.", rich_markup_mode=None, no_args_is_help=True)
-
-_POLL_SECONDS = 0.2
 
 
 @app.callback()
@@ -52,29 +48,54 @@ def forecast(
     symbol: Annotated[str | None, typer.Option(help="Market, e.g. BTC/USDT.")] = None,
     timeframe: Annotated[str | None, typer.Option(help="Bar length, e.g. 1h.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with sections data, features, model, …")] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(help="Write the settings in force to this TOML file and end.", show_default=False)
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="price, market, technical or custom.")] = None,
+    kind: Annotated[str | None, typer.Option(help="lstm or gru.")] = None,
+    head: Annotated[str | None, typer.Option(help="quantile, student_t or classes.")] = None,
+    horizons: Annotated[str | None, typer.Option(help="Bars ahead, e.g. 1,4,24; the first one trades.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units of each recurrent layer.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Recurrent layers.")] = None,
+    valid_from: Annotated[str | None, typer.Option(help="Validation from this date on, e.g. 2022-01-01.")] = None,
+    test_from: Annotated[str | None, typer.Option(help="Test from this date on, e.g. 2023-01-01.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most passes over the training part.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="one_cycle, cosine or constant.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and order; further ones count up from it.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Networks from different seeds; their mean is stored.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="On an NVIDIA GPU: auto, float32, tf32 or bf16.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 chooses.")] = None,
     resume: Annotated[str | None, typer.Option(help="Continue the cancelled run with this id.")] = None,
     as_json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Train an LSTM forecaster and store it as a model package. Ctrl-C cancels and keeps the checkpoint."""
+    """Train an LSTM or GRU forecaster and store it as a model package. Ctrl-C cancels and keeps the checkpoint."""
     paths = data_paths(data_dir).create()
     run_id = resume or new_run_id()
-    values = _read_config(config)
-    spec = _resumed_spec(paths, resume) if resume else spec_from_mapping(values)
-    given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
+    values = read_mapping(config) if config is not None else {}
+    base = _resumed_spec(paths, resume) if resume else spec_from_mapping(values)
+    options: dict[str, dict[str, Any]] = {
+        "features": {"name": features},
+        "model": {
+            "kind": kind,
+            "head": head,
+            "hidden_size": hidden,
+            "layers": layers,
+            "horizons": _whole_numbers(horizons),
+        },
+        "split": {"valid_from": valid_from, "test_from": test_from},
+        "training": {"epochs": epochs, "schedule": schedule, "seed": seed},
+        "evaluation": {"seeds": seeds},
+        "resources": {"device": device, "precision": precision, "threads": threads},
+    }
+    spec = replace(base, **{name: _replace_given(getattr(base, name), given) for name, given in options.items()})
     told = spec.data.to_json() if resume else values.get("data", {})
-    spec = replace(spec, data=_data_range(spec.data, data, told, given))
-    if venue is None and "venue" not in told and spec.data.source == STORE_SOURCE:
-        spec = replace(spec, data=replace(spec.data, venue=_stored_origin(paths, spec.data)))
-    spec = replace(
-        spec,
-        training=_replace_given(spec.training, {"epochs": epochs, "seed": seed}),
-        resources=_replace_given(spec.resources, {"device": device, "threads": threads}),
-    )
+    given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
+    spec = replace(spec, data=data_range(paths, spec.data, data, told, given))
+    if write_config is not None:
+        _write_config(write_config, spec, data, base, as_json=as_json)
+        return
     job = forecast_job(
         spec,
         run_id=run_id,
@@ -83,120 +104,64 @@ def forecast(
         runs_dir=paths.runs,
         resume=resume is not None,
     )
-    result = _run(run_id, job, spec)
+    say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
+    result = TrainingResult.from_json(_run(run_id, job))
     emit(result.to_json(), as_json=as_json, text=describe_result(result, spec.data.origin))
 
 
 def describe_result(result: TrainingResult, origin: DataOrigin) -> str:
     """Return the outcome of a run on bars of `origin` for a person."""
-    model = result.metrics.model
     lines = [
         f"Model {result.model_id} for {result.symbol} {result.timeframe}: {result.epochs_run} epochs "
         f"(best {result.best_epoch}) in {result.seconds:.1f} s, {result.targets_per_s:,.0f} targets/s, {result.device}",
-        f"{'':12}{'MAE':>10}{'RMSE':>10}{'R²':>9}{'IC':>8}{'hits':>8}",
+        *metrics_lines(result.metrics),
+        with_caution(result.metrics.verdict, origin),
     ]
-    for row in (model, *result.metrics.baselines):
-        ic = f"{row.ic:+.3f}" if row.ic is not None else "–"
-        hits = f"{row.hit_rate:.1%}" if row.hit_rate is not None else "–"
-        lines.append(f"{row.name:12}{row.mae:10.6f}{row.rmse:10.6f}{row.r2:+9.2%}{ic:>8}{hits:>8}")
-    lines.append(
-        f"Pinball {result.metrics.pinball:.6f} (constant quantiles {result.metrics.pinball_baseline:.6f}); "
-        f"{result.metrics.coverage:.1%} inside the {result.metrics.nominal_coverage:.0%} interval"
-    )
-    lines.append(with_caution(result.metrics.verdict, origin))
     return "\n".join(lines)
 
 
-def _run(run_id: str, job: dict[str, Any], spec: ForecastSpec) -> TrainingResult:
-    """Run the job to its end.
+def _write_config(path: Path, spec: ForecastSpec, file: Path | None, told: ForecastSpec, *, as_json: bool) -> None:
+    """Write the settings in force; a data file under the name it was given, which may hold on another machine too."""
+    spec.validate()
+    if spec.data.source != STORE_SOURCE:
+        spec = replace(spec, data=replace(spec.data, source=str(file) if file is not None else told.data.source))
+    write_spec(path, spec)
+    emit({"config": str(path), "spec": spec.to_json()}, as_json=as_json, text=f"Written to {path}.")
+
+
+def _whole_numbers(text: str | None) -> tuple[int, ...] | None:
+    """Read whole numbers with commas between them."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as exc:
+        raise UserError(f"{text!r} is no list of horizons.", "Write them like 1,4,24.") from exc
+
+
+def _run(run_id: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Run the job to its end and return its result.
 
     Raises:
         UserError: the run failed for a reason the user can repair.
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
-    say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
-    with JobSupervisor() as supervisor, _ProgressLine() as line, interrupts() as interrupted:
-        supervisor.start(run_id, TRAIN_FORECAST_JOB, job)
-        told = False
-        while True:
-            for event in supervisor.poll(_POLL_SECONDS):
-                if isinstance(event, JobProgress):
-                    line.show(TrainingProgress.from_json(event.payload))
-                elif isinstance(event, JobFinished):
-                    return TrainingResult.from_json(event.result)
-                elif isinstance(event, JobCancelled | JobFailed):
-                    line.finish()
-                    _explain(event, Path(job["run_dir"]))
-            if interrupted.is_set() and not told:
-                line.finish()
-                say("Stopping …")
-                supervisor.request_stop()
-                told = True
+    with ProgressLine() as line:
+
+        def show(payload: Json) -> None:
+            progress = TrainingProgress.from_json(payload)
+            line.show(log_training_progress(progress), (progress.phase, progress.seed_index, progress.epoch))
+
+        last = run_job(run_id, TRAIN_FORECAST_JOB, job, show, line)
+    if isinstance(last, JobFinished):
+        return last.result
+    kept = (Path(job["run_dir"]) / CHECKPOINT_FILE).exists()
+    explain_end(last, "training", f"train forecast --resume {run_id}" if kept else "")
 
 
-def _explain(event: JobCancelled | JobFailed, run_dir: Path) -> NoReturn:
-    """Say how a run ended without a result."""
-    if isinstance(event, JobFailed) and event.user_error:
-        raise UserError(event.message, event.remedy)
-    if isinstance(event, JobFailed):
-        say(f"The training failed: {event.message} {event.remedy}".strip())
-        say(event.details)
-    else:
-        kept = (run_dir / CHECKPOINT_FILE).exists()
-        say("Cancelled." + (f" Continue with: train forecast --resume {event.job_id}" if kept else ""))
-    raise CommandFailed
-
-
-class _ProgressLine:
-    """One line on standard error that is rewritten on a terminal and printed per epoch elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._open = False
-        self._last = ("", 0)
-        self._written = 0.0
-
-    def __enter__(self) -> _ProgressLine:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.finish()
-
-    def show(self, progress: TrainingProgress) -> None:
-        """Show the newest progress."""
-        text = log_training_progress(progress)
-        key = (progress.phase, progress.epoch)
-        if self._terminal:
-            now = time.monotonic()
-            if key != self._last or now - self._written > 0.1:
-                sys.stderr.write(f"\r\x1b[K{text}")
-                sys.stderr.flush()
-                self._written = now
-            self._open = True
-        elif key != self._last:
-            say(text)
-        self._last = key
-
-    def finish(self) -> None:
-        """End the line."""
-        if self._open:
-            sys.stderr.write("\n")
-            sys.stderr.flush()
-            self._open = False
-
-
-def _read_config(config: Path | None) -> dict[str, Any]:
-    if config is None:
-        return {}
-    try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise UserError(f"{config} cannot be read: {exc.strerror or exc}.", "Check the path.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise UserError(f"{config.name} is no valid TOML: {exc}.", "Repair the file.") from exc
-
-
-def _data_range(base: DataRange, file: Path | None, told: dict[str, Any], options: dict[str, str | None]) -> DataRange:
+def data_range(
+    paths: DataPaths, base: DataRange, file: Path | None, told: dict[str, Any], options: dict[str, str | None]
+) -> DataRange:
     """Apply the options that name the data.
 
     For a file, market and bar length come from the options, else the configuration, else the file's name: never from
@@ -204,7 +169,10 @@ def _data_range(base: DataRange, file: Path | None, told: dict[str, Any], option
     """
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if file is None and base.source == STORE_SOURCE:
-        return replace(base, **given)
+        wanted = replace(base, **given)
+        if "venue" in given or "venue" in told:
+            return wanted
+        return replace(wanted, venue=_stored_origin(paths, wanted))
     from core.data.importer import guess_symbol, guess_timeframe
 
     path = (file if file is not None else Path(base.source)).expanduser().resolve()

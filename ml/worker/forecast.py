@@ -6,6 +6,8 @@ Bars come by path, the model goes to disk, only numbers travel over the pipe.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +24,12 @@ from ml.arrays import Float32Array
 from ml.dataset import ForecastDataset, build_dataset, load_history
 from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
-from ml.judge import SeedForecaster, count_trials, judge
+from ml.judge import SeedForecaster, count_trials, judge, trial_record
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import PackageContent, data_lineage, history_lineage, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
-from ml.trial_ledger import TrialLedger
+from ml.trial_ledger import CANCELLED, FAILED, TrialLedger
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -51,21 +53,22 @@ def run(spec: Json, channel: JobChannel) -> Json:
     history = load_history(job.spec.data, Path(job.candles_dir))
     _phase(job, channel, "features")
     data = build_dataset(history, job.spec)
-    _phase(job, channel, "training")
-    trained = train_lstm_model(
-        data,
-        job.spec,
-        run_id=job.run_id,
-        run_dir=Path(job.run_dir),
-        on_progress=lambda progress: _report(channel, progress),
-        should_stop=channel.should_stop,
-        clock=channel.clock,
-        resume=job.resume,
-    )
-    _phase(job, channel, "exporting", trained)
-    onnx = export_onnx(trained.network)
-    _phase(job, channel, "testing", trained)
-    metrics = _judge(data, job, history.frame, trained, onnx, channel)
+    with _counted(job, history.frame) as begun:
+        _phase(job, channel, "training")
+        trained = train_lstm_model(
+            data,
+            job.spec,
+            run_id=job.run_id,
+            run_dir=Path(job.run_dir),
+            on_progress=lambda progress: _report(channel, progress, begun),
+            should_stop=channel.should_stop,
+            clock=channel.clock,
+            resume=job.resume,
+        )
+        _phase(job, channel, "exporting", trained)
+        onnx = export_onnx(trained.network)
+        _phase(job, channel, "testing", trained)
+        metrics = _judge(data, job, history.frame, trained, onnx, channel)
     channel.log("INFO", metrics.verdict)
     model_id = save_model(Path(job.models_dir), _package(job, history, data, trained, onnx, metrics), SystemClock())
     _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
@@ -108,8 +111,30 @@ def _summary(job: ForecastJob, trained: TrainedForecaster, phase: str) -> Traini
     )
 
 
-def _report(channel: JobChannel, progress: TrainingProgress) -> None:
+def _report(channel: JobChannel, progress: TrainingProgress, begun: set[int] | None = None) -> None:
+    if begun is not None:
+        begun.add(progress.seed_index)
     channel.progress(progress.to_json())
+
+
+@contextmanager
+def _counted(job: ForecastJob, frame: CandleFrame) -> Iterator[set[int]]:
+    """Count the seeds whose training began, also where the run is cancelled or fails; ids as in `count_trials`."""
+    begun: set[int] = set()
+    try:
+        yield begun
+    except BaseException as exc:
+        status = CANCELLED if isinstance(exc, JobStopped) else FAILED
+        seeds = [job.spec.training.seed + index for index in sorted(begun)]
+        TrialLedger(Path(job.trials_file)).append_all(
+            trial_record(job.spec, job.run_id, _hashes(job, frame), seed, status, SystemClock().now_ns())
+            for seed in seeds
+        )
+        raise
+
+
+def _hashes(job: ForecastJob, frame: CandleFrame) -> tuple[str, str]:
+    return data_lineage(frame)["sha256"], spec_hash(job.spec)
 
 
 class _Member:
@@ -160,9 +185,8 @@ def _judge(
         seeds,
         check_stop=check_stop,
     )
-    hashes = (data_lineage(frame)["sha256"], spec_hash(job.spec))
     return count_trials(
-        TrialLedger(Path(job.trials_file)), metrics, job.spec, job.run_id, hashes, SystemClock().now_ns()
+        TrialLedger(Path(job.trials_file)), metrics, job.spec, job.run_id, _hashes(job, frame), SystemClock().now_ns()
     )
 
 

@@ -26,12 +26,16 @@ from ml.api import (
     FeatureSpec,
     ForecastSpec,
     ModelSpec,
+    ResourceSpec,
+    SplitSpec,
     TrainingProgress,
     TrainingResult,
     TrainingSpec,
     forecast_job,
 )
 from ml.inference import load_predictor
+from ml.spec_file import read_spec
+from ml.trial_ledger import TrialLedger
 from tests.trained_model import Trained
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
 
@@ -89,10 +93,14 @@ def test_a_run_is_cancelled_gently_and_its_checkpoint_goes_on(data_dir: Path) ->
         done = len(index["state"]["history"])
         assert done >= 2
         assert not list((data_dir).glob("models/*"))
+        trials = TrialLedger(data_dir / "trials.sqlite")
+        (cancelled,) = trials.records()
+        assert (cancelled.trial_id, cancelled.status, cancelled.test_sharpe) == ("run-1/1", "cancelled", None)
         start(supervisor, data_dir, LONG, resume=True)
         wait_for_epoch(supervisor, done + 1)
         supervisor.request_stop()
         assert isinstance(drain(supervisor)[-1], JobCancelled)
+        assert (trials.count(), len(trials.records())) == (1, 1)  # the same trial, however often it is interrupted
 
 
 def test_a_paused_run_learns_exactly_what_an_undisturbed_one_does(data_dir: Path) -> None:
@@ -155,6 +163,69 @@ def test_the_command_line_trains_lists_and_shows(data_dir: Path) -> None:
     assert "unusable" in cli("models", "list", data_dir=data_dir).stdout
 
 
+def test_options_override_the_configuration_and_the_settings_in_force_are_written(data_dir: Path) -> None:
+    config, written = data_dir / "run.toml", data_dir / "written.toml"
+    config.write_text('[model]\nkind = "lstm"\nlayers = 2\n[training]\nepochs = 7\n')
+    options = {
+        "--kind": "gru",
+        "--head": "student_t",
+        "--horizons": "1,4",
+        "--features": "price",
+        "--hidden": "8",
+        "--schedule": "cosine",
+        "--precision": "float32",
+        "--valid-from": "2020-12-01",
+        "--test-from": "2021-01-01",
+        "--seeds": "2",
+    }
+    arguments = [part for pair in options.items() for part in pair]
+    done = cli(
+        *("train", "forecast", "--config", str(config), *arguments, "--write-config", str(written), "--json"),
+        data_dir=data_dir,
+    )
+    assert done.returncode == 0, done.stderr
+    spec = read_spec(written)
+    assert ForecastSpec.from_json(last_json(done)["spec"]) == spec
+    assert spec == ForecastSpec(
+        features=FeatureSpec("price"),
+        model=ModelSpec("gru", "student_t", hidden_size=8, layers=2, horizons=(1, 4)),
+        split=SplitSpec(valid_from="2020-12-01", test_from="2021-01-01"),
+        training=TrainingSpec(epochs=7, schedule="cosine"),
+        evaluation=EvaluationSpec(seeds=2),
+        resources=ResourceSpec(precision="float32"),
+    )
+    assert not list(data_dir.glob("runs/*"))
+    file = data_dir / "ETH_USDT-4h.csv"
+    file.write_text("")
+    done = cli("train", "forecast", "--data", str(file), "--write-config", str(written), data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    data = read_spec(written).data
+    assert (data.source, data.symbol, data.timeframe) == (str(file), "ETH/USDT", "4h")
+
+
+def test_a_person_reads_every_table_of_the_judgement(data_dir: Path) -> None:
+    config = data_dir / "run.toml"
+    config.write_text(
+        '[features]\nname = "price"\nwindow = 24\n[model]\nhidden_size = 8\nhead = "classes"\nhorizons = [1, 4]\n'
+        "[training]\nsegment_length = 64\nepochs = 2\n[evaluation]\nseeds = 2\npermutation_repeats = 0\n"
+    )
+    done = cli("train", "forecast", "--config", str(config), data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "1 bar ahead",
+        "4 bars ahead",
+        *("zero", "persistence", "climatology", "ridge", "boosting", "logistic"),
+        "2 seeds alone",
+        "adaptive",
+        *("0 x", "1 x", "2 x", "3 x", "holding"),
+        "probability",
+        "trials on this market",
+        "edge over persistence",
+    ):
+        assert text in done.stdout, done.stdout
+    assert "constant quantiles" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -163,6 +234,9 @@ def test_the_command_line_trains_lists_and_shows(data_dir: Path) -> None:
         (["train", "forecast", "--data", "missing/BTC_USDT-1h.csv"], "no file"),
         (["train", "forecast", "--data", "pyproject.toml"], "symbol cannot be told"),
         (["train", "forecast", "--config", "missing.toml"], "cannot be read"),
+        (["train", "forecast", "--horizons", "1;4"], "no list of horizons"),
+        (["train", "forecast", "--horizons", "4,1"], "horizons must ascend"),
+        (["train", "forecast", "--kind", "oracle", "--write-config", "never.toml"], "kind 'oracle'"),
         (["train", "forecast", "--resume", "run-9"], "no run 'run-9'"),
         (["models", "show", "abc"], "no model 'abc'"),
     ],

@@ -34,6 +34,7 @@ UNSEEN = {
     "core.execution.risk_at_rest": "the risk command",
     "core.execution.books": "the comparison at the end of the trade and demo commands",
     "core.persistence.migrations": "the migration's own scripts",
+    "ml.spec_comments": "comments of a configuration file, English as its keys are",
     "ml.model_tags": "the models command",
     "ml.model_compare": "the models command",
     "ml.model_exchange": "the models command",

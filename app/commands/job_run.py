@@ -1,0 +1,126 @@
+"""One job in a child process for a command: progress on standard error, Ctrl-C cancels. Qt-free; the main thread."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from app.commands.cli import CommandFailed, say
+from core.errors import UserError
+from core.job_supervisor import JobSupervisor
+from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobProgress, Json
+
+_POLL_SECONDS = 0.2
+
+JobEnd = JobFinished | JobCancelled | JobFailed
+
+
+def run_job(
+    job_id: str,
+    target: str,
+    job: dict[str, Any],
+    show: Callable[[Json], None],
+    line: ProgressLine,
+    on_warning: Callable[[str], None] = lambda _: None,
+    threads: int = 0,
+) -> JobEnd:
+    """Run a job to its end.
+
+    Args:
+        job_id / target / job / threads: see `core.job_supervisor.JobSupervisor.start`.
+        show: called with every progress message.
+        line: ended before anything else is said.
+        on_warning: called with what the job says at the level of a warning.
+    """
+    with JobSupervisor() as supervisor, _interrupts() as interrupted:
+        supervisor.start(job_id, target, job, threads=threads)
+        told = False
+        while True:
+            for event in supervisor.poll(_POLL_SECONDS):
+                if isinstance(event, JobProgress):
+                    show(event.payload)
+                elif isinstance(event, JobLog) and event.level == "WARNING":
+                    line.finish()
+                    on_warning(event.message)
+                elif isinstance(event, JobFinished | JobCancelled | JobFailed):
+                    line.finish()
+                    return event
+            if interrupted.is_set() and not told:
+                line.finish()
+                say("Stopping …")
+                supervisor.request_stop()
+                told = True
+
+
+def explain_end(event: JobEnd, what: str, continue_with: str) -> NoReturn:
+    """Say how a job ended without a result.
+
+    Args:
+        event: its last.
+        what: it did, such as "training".
+        continue_with: the command that goes on where it was cancelled; empty where nothing was kept.
+
+    Raises:
+        UserError: it failed for a reason the user can repair.
+        CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
+    """
+    if isinstance(event, JobFailed) and event.user_error:
+        raise UserError(event.message, event.remedy)
+    if isinstance(event, JobFailed):
+        say(f"The {what} failed: {event.message} {event.remedy}".strip())
+        say(event.details)
+    else:
+        say("Cancelled." + (f" Continue with: {continue_with}" if continue_with else ""))
+    raise CommandFailed
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into a flag: as an exception it could strike between two events and lose the second."""
+    flag = threading.Event()
+    former = signal.signal(signal.SIGINT, lambda *_: flag.set())
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+class ProgressLine:
+    """One line on standard error that is rewritten on a terminal and printed per step elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._open = False
+        self._last: object = None
+        self._written = 0.0
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.finish()
+
+    def show(self, text: str, key: object) -> None:
+        """Show the newest progress; `key` changes with each step that deserves a line of its own."""
+        if self._terminal:
+            now = time.monotonic()
+            if key != self._last or now - self._written > 0.1:
+                sys.stderr.write(f"\r\x1b[K{text}")
+                sys.stderr.flush()
+                self._written = now
+            self._open = True
+        elif key != self._last:
+            say(text)
+        self._last = key
+
+    def finish(self) -> None:
+        """End the line."""
+        if self._open:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+            self._open = False
