@@ -112,7 +112,7 @@ def _report(channel: JobChannel, progress: TrainingProgress) -> None:
     channel.progress(progress.to_json())
 
 
-class _Member:
+class NetworkForecaster:
     """The network of one seed, run as the exported one is."""
 
     def __init__(self, network: RecurrentForecaster) -> None:
@@ -149,7 +149,7 @@ def _judge(
             raise JobStopped
 
     seeds = [
-        SeedForecaster(state.seed, len(state.history), state.best_epoch, state.best_loss, _Member(member))
+        SeedForecaster(state.seed, len(state.history), state.best_epoch, state.best_loss, NetworkForecaster(member))
         for member, state in zip(trained.members, trained.states, strict=True)
     ]
     metrics = judge(
