@@ -22,7 +22,7 @@ class SearchProgress(JsonValue):
 
     Attributes:
         run_id: which search.
-        phase: "loading", "searching", "finalists" or "done".
+        phase: "loading", "searching", "finalists", "judging" or "done".
         trials: how many there will be; `done` of them have ended, `pruned` and `failed` among these.
         best: lowest CRPS so far, in units of the base configuration's volatility; None before the first trial's end.
         best_trial: its number.
@@ -183,15 +183,14 @@ class SearchJob(JsonValue):
     candles_dir: str
     run_dir: str
     trials_file: str
-    resume: bool = False
 
 
-def search_job(spec: SearchSpec, *, run_id: str, candles_dir: Path, runs_dir: Path, resume: bool = False) -> Json:
+def search_job(spec: SearchSpec, *, run_id: str, candles_dir: Path, runs_dir: Path) -> Json:
     """Return the JSON for `JobSupervisor.start(SEARCH_JOB, ...)`.
 
     Args:
         spec: validated here.
-        run_id: from `ml.api.new_run_id`, or the id of a stopped search to `resume`.
+        run_id: from `ml.api.new_run_id`, or the id of a stopped search to go on with.
         candles_dir / runs_dir: the folders of `core.config.DataPaths`.
 
     Raises:
@@ -204,5 +203,4 @@ def search_job(spec: SearchSpec, *, run_id: str, candles_dir: Path, runs_dir: Pa
         candles_dir=str(candles_dir),
         run_dir=str(runs_dir / run_id),
         trials_file=str(runs_dir.parent / TRIALS_FILE),
-        resume=resume,
     ).to_json()

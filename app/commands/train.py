@@ -66,17 +66,17 @@ def forecast(
     """Train an LSTM forecaster and store it as a model package. Ctrl-C cancels and keeps the checkpoint."""
     paths = data_paths(data_dir).create()
     run_id = resume or new_run_id()
-    values = _read_config(config)
+    values = read_config(config)
     spec = _resumed_spec(paths, resume) if resume else spec_from_mapping(values)
     given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
     told = spec.data.to_json() if resume else values.get("data", {})
-    spec = replace(spec, data=_data_range(spec.data, data, told, given))
+    spec = replace(spec, data=data_range(spec.data, data, told, given))
     if venue is None and "venue" not in told and spec.data.source == STORE_SOURCE:
-        spec = replace(spec, data=replace(spec.data, venue=_stored_origin(paths, spec.data)))
+        spec = replace(spec, data=replace(spec.data, venue=stored_origin(paths, spec.data)))
     spec = replace(
         spec,
-        training=_replace_given(spec.training, {"epochs": epochs, "seed": seed}),
-        resources=_replace_given(spec.resources, {"device": device, "threads": threads}),
+        training=replace_given(spec.training, {"epochs": epochs, "seed": seed}),
+        resources=replace_given(spec.resources, {"device": device, "threads": threads}),
     )
     job = forecast_job(
         spec,
@@ -118,13 +118,14 @@ def _run(run_id: str, job: dict[str, Any], spec: ForecastSpec) -> TrainingResult
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
     say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
-    with JobSupervisor() as supervisor, _ProgressLine() as line, _interrupts() as interrupted:
+    with JobSupervisor() as supervisor, ProgressLine() as line, interrupts() as interrupted:
         supervisor.start(run_id, TRAIN_FORECAST_JOB, job)
         told = False
         while True:
             for event in supervisor.poll(_POLL_SECONDS):
                 if isinstance(event, JobProgress):
-                    line.show(TrainingProgress.from_json(event.payload))
+                    progress = TrainingProgress.from_json(event.payload)
+                    line.show(log_training_progress(progress), (progress.phase, progress.epoch))
                 elif isinstance(event, JobFinished):
                     return TrainingResult.from_json(event.result)
                 elif isinstance(event, JobCancelled | JobFailed):
@@ -151,7 +152,7 @@ def _explain(event: JobCancelled | JobFailed, run_dir: Path) -> NoReturn:
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
+def interrupts() -> Iterator[threading.Event]:
     """Turn Ctrl-C into a flag: as an exception it could strike between two events and lose the second."""
     flag = threading.Event()
     former = signal.signal(signal.SIGINT, lambda *_: flag.set())
@@ -161,25 +162,23 @@ def _interrupts() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, former)
 
 
-class _ProgressLine:
-    """One line on standard error that is rewritten on a terminal and printed per epoch elsewhere."""
+class ProgressLine:
+    """One line on standard error that is rewritten on a terminal and printed per step elsewhere."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._open = False
-        self._last = ("", 0)
+        self._last: tuple[str | int, ...] = ()
         self._written = 0.0
 
-    def __enter__(self) -> _ProgressLine:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.finish()
 
-    def show(self, progress: TrainingProgress) -> None:
-        """Show the newest progress."""
-        text = log_training_progress(progress)
-        key = (progress.phase, progress.epoch)
+    def show(self, text: str, key: tuple[str | int, ...]) -> None:
+        """Show the newest progress; `key` names the step it belongs to."""
         if self._terminal:
             now = time.monotonic()
             if key != self._last or now - self._written > 0.1:
@@ -199,7 +198,8 @@ class _ProgressLine:
             self._open = False
 
 
-def _read_config(config: Path | None) -> dict[str, Any]:
+def read_config(config: Path | None) -> dict[str, Any]:
+    """Return what a configuration file says; nothing where there is none."""
     if config is None:
         return {}
     try:
@@ -210,7 +210,7 @@ def _read_config(config: Path | None) -> dict[str, Any]:
         raise UserError(f"{config.name} is no valid TOML: {exc}.", "Repair the file.") from exc
 
 
-def _data_range(base: DataRange, file: Path | None, told: dict[str, Any], options: dict[str, str | None]) -> DataRange:
+def data_range(base: DataRange, file: Path | None, told: dict[str, Any], options: dict[str, str | None]) -> DataRange:
     """Apply the options that name the data.
 
     For a file, market and bar length come from the options, else the configuration, else the file's name: never from
@@ -234,7 +234,7 @@ def _data_range(base: DataRange, file: Path | None, told: dict[str, Any], option
     return replace(base, source=str(path), **given)
 
 
-def _stored_origin(paths: DataPaths, wanted: DataRange) -> DataOrigin:
+def stored_origin(paths: DataPaths, wanted: DataRange) -> DataOrigin:
     """Return whose bars to take where nobody says: real ones where there are any, else the only ones there are.
 
     Raises:
@@ -255,7 +255,8 @@ def _stored_origin(paths: DataPaths, wanted: DataRange) -> DataOrigin:
     return fitting[0]
 
 
-def _replace_given(part: Any, given: dict[str, Any]) -> Any:
+def replace_given(part: Any, given: dict[str, Any]) -> Any:
+    """Replace what is not None."""
     return replace(part, **{key: value for key, value in given.items() if value is not None})
 
 
@@ -265,3 +266,6 @@ def _resumed_spec(paths: DataPaths, run_id: str) -> ForecastSpec:
         return ForecastSpec.from_json(json.loads(file.read_bytes()))
     except (OSError, ValueError) as exc:
         raise UserError(f"There is no run {run_id!r} to resume.", "Start a new one.") from exc
+
+
+from app.commands import train_search as _search  # noqa: E402, F401  # adds its command to the group above

@@ -75,8 +75,8 @@ def run(spec: Json, channel: JobChannel) -> Json:
                 stack.enter_context(exclusive_lock(run_dir / ".search.lock", _LOCK_S))
             except UserError as exc:
                 raise UserError(f"The search {job.run_id} is at work already.", "Wait until it has ended.") from exc
-            if not job.resume:
-                write_atomically(run_dir / SEARCH_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
+            # Also when it goes on: it may have been given more trials or processes.
+            write_atomically(run_dir / SEARCH_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
             return _Search(job, channel, stack).run().to_json()
     finally:
         multiprocessing.current_process().daemon = True
@@ -277,8 +277,8 @@ class _Search:
         file = self._run_dir / WINNER_FILE
         write_atomically(file, config_text(spec).encode())
         results = self._study.results()
-        self._show(phase="done")
-        return SearchResult(
+        self._show(phase="judging")
+        result = SearchResult(
             run_id=self._job.run_id,
             symbol=spec.data.symbol,
             timeframe=spec.data.timeframe,
@@ -291,6 +291,8 @@ class _Search:
             overfitting=overfitting(self._run_dir, results),
             seconds=self._seconds(),
         )
+        self._show(phase="done")
+        return result
 
     # --- books ----------------------------------------------------------------------------------------------------
 
