@@ -25,6 +25,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import TrialState
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import UserError
@@ -88,6 +89,9 @@ class SearchStudy:
             self._storage = optuna.storages.RDBStorage(
                 f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
             )
+            # Safe with the write-ahead log; what a power failure takes is tried again.
+            event.listen(self._storage.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=NORMAL"))
+            self._storage.engine.dispose()
             self._study = optuna.create_study(
                 storage=self._storage, study_name=_NAME, pruner=_pruner(spec), direction="minimize", load_if_exists=True
             )
