@@ -45,21 +45,6 @@ class SearchProgress(JsonValue):
     note: str = ""
 
 
-def log_search_progress(progress: SearchProgress) -> str:
-    """Return one line for a person."""
-    if progress.phase == "finalists":
-        return f"finalists {progress.finalists_done}/{progress.finalists} with other seeds"
-    if progress.phase != "searching":
-        return f"{progress.phase} …"
-    parts = [f"trial {progress.done}/{progress.trials}"]
-    parts += [f"{count} {word}" for count, word in ((progress.pruned, "pruned"), (progress.failed, "failed")) if count]
-    if progress.best is not None:
-        parts.append(f"best CRPS {progress.best:.5f} (trial {progress.best_trial})")
-    if progress.eta_s is not None:
-        parts.append(f"{progress.eta_s:.0f} s left")
-    return " · ".join(parts)
-
-
 @dataclass(frozen=True, slots=True)
 class ParameterValue(JsonValue):
     """One setting of a trial, as text."""

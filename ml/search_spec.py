@@ -78,8 +78,8 @@ class ParameterRange(JsonValue):
         """Write it as in a configuration file."""
         if self.form == "choice":
             return " ".join(("choice", *self.choices))
-        text = f"{self.form} {self.low:g} {self.high:g}"
-        return f"{text} step {self.step:g}" if self.step else text
+        step = ("step", f"{self.step:g}") if self.step else ()
+        return " ".join((self.form, f"{self.low:g}", f"{self.high:g}", *step))
 
     def validate(self) -> None:
         """Raise `UserError` for a range that holds nothing."""

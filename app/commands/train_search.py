@@ -24,7 +24,6 @@ from ml.search_results import (
     SearchProgress,
     SearchResult,
     TrialResult,
-    log_search_progress,
     search_job,
 )
 from ml.search_spec import SearchSpec, search_from_mapping
@@ -92,6 +91,21 @@ def describe_search(result: SearchResult) -> str:
     return "\n".join(lines)
 
 
+def _progress_line(progress: SearchProgress) -> str:
+    """Return one line for a person."""
+    if progress.phase == "finalists":
+        return f"finalists {progress.finalists_done}/{progress.finalists} with other seeds"
+    if progress.phase != "searching":
+        return f"{progress.phase} …"
+    parts = [f"trial {progress.done}/{progress.trials}"]
+    parts += [f"{count} {word}" for count, word in ((progress.pruned, "pruned"), (progress.failed, "failed")) if count]
+    if progress.best is not None:
+        parts.append(f"best CRPS {progress.best:.5f} (trial {progress.best_trial})")
+    if progress.eta_s is not None:
+        parts.append(f"{progress.eta_s:.0f} s left")
+    return " · ".join(parts)
+
+
 def _trial_line(trial: TrialResult) -> str:
     sharpes = [seed.valid_sharpe for seed in trial.seeds if seed.valid_sharpe is not None]
     sharpe = f"{sum(sharpes) / len(sharpes):+.4f}" if sharpes else "–"
@@ -125,7 +139,7 @@ def _run(run_id: str, job: dict[str, Any], spec: SearchSpec) -> SearchResult:
                 if isinstance(event, JobProgress):
                     progress = SearchProgress.from_json(event.payload)
                     key = (progress.phase, progress.done, progress.finalists_done)
-                    line.show(log_search_progress(progress), key)
+                    line.show(_progress_line(progress), key)
                 elif isinstance(event, JobFinished):
                     return SearchResult.from_json(event.result)
                 elif isinstance(event, JobCancelled | JobFailed):

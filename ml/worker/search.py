@@ -166,6 +166,7 @@ class _Search:
         worker = TrialWorkerJob(self._fixed, job.candles_dir, job.run_dir)
         self._workers = stack.enter_context(closing(_Workers(worker, job.run_id, job.spec.processes, channel)))
         self._failures = 0
+        self._limited_from = self._begun
         self._took = [result.seconds for result in self._study.results() if result.seconds]
 
     def run(self) -> SearchResult:
@@ -177,6 +178,7 @@ class _Search:
     # --- trials ---------------------------------------------------------------------------------------------------
 
     def _try_all(self) -> None:
+        self._limited_from = self._channel.clock()
         self._tell()
         wanted = True
         while wanted or self._workers.keys:
@@ -192,7 +194,7 @@ class _Search:
 
     def _out_of_time(self) -> bool:
         limit = self._spec.timeout_min * 60.0
-        return bool(limit) and self._channel.clock() - self._begun >= limit
+        return bool(limit) and self._channel.clock() - self._limited_from >= limit
 
     def _task(self, planned: PlannedTrial) -> TrialTask:
         return TrialTask(str(planned.number), self._trial_spec(planned.spec), watched=self._spec.pruner != "none")
