@@ -14,6 +14,7 @@ import faulthandler
 import importlib
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from core.jobs import JobChannel, JobStopped, Json
 
 STARTED, BEAT, PROGRESS, LOG, PAUSED, RESUMED = "started", "beat", "progress", "log", "paused", "resumed"
 FINISHED, FAILED, CANCELLED = "finished", "failed", "cancelled"
-STOP, PAUSE, RESUME = "stop", "pause", "resume"  # requests of the parent
+STOP, PAUSE, RESUME, TELL = "stop", "pause", "resume", "tell"  # what the parent sends
 
 BEAT_SECONDS = 1.0
 NICENESS = 10
@@ -53,6 +54,7 @@ class PipeChannel:
         self._stop = threading.Event()
         self._go = threading.Event()  # cleared while a pause is wanted
         self._go.set()
+        self._inbox: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self._waiting = threading.Lock()  # one of the job's threads counts a pause, the others wait for that one
         self._clock_lock = threading.Lock()  # guards the two below
         self._paused_at: float | None = None
@@ -78,6 +80,13 @@ class PipeChannel:
         with self._clock_lock:
             now = time.monotonic() if self._paused_at is None else self._paused_at
             return now - self._paused_s
+
+    def receive(self, timeout_s: float) -> Json | None:
+        """Return the next message the supervisor sent with `tell`, waiting for it; None where none came."""
+        try:
+            return self._inbox.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
 
     def _wait_paused(self) -> None:
         with self._waiting:
@@ -113,6 +122,8 @@ class PipeChannel:
                 self._go.clear()
             elif message["type"] == RESUME:
                 self._go.set()
+            elif message["type"] == TELL:
+                self._inbox.put(message["payload"])
             elif message["type"] == STOP:
                 self._stop.set()
                 self._go.set()

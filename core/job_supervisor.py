@@ -1,7 +1,7 @@
 """Starts and watches one job child. Qt-free and synchronous: for a worker thread or the command line.
 
 `start`, `poll` and `close` belong to one thread, which must outlive the job: on Linux a child dies with the *thread*
-that started it. `request_stop`, `pause` and `resume` may be called from any thread.
+that started it. `request_stop`, `pause`, `resume` and `tell` may be called from any thread.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from core.job_child import (
     RESUMED,
     STARTED,
     STOP,
+    TELL,
     child_main,
 )
 from core.jobs import (
@@ -163,15 +164,22 @@ class JobSupervisor:
         """Let a paused job go on; `JobResumed` tells when it does. Any thread; harmless when nothing runs."""
         self._request(RESUME)
 
+    def tell(self, payload: Mapping[str, Any]) -> None:
+        """Send the job a message, which it reads with `TaskChannel.receive`. Any thread; harmless when nothing runs."""
+        with self._lock:
+            if self._connection is not None and self._stop_at is None:
+                self._send(self._connection, TELL, payload)
+
     def _request(self, kind: str) -> None:
         with self._lock:
             if self._connection is not None and self._stop_at is None:
                 self._send(self._connection, kind)
 
     @staticmethod
-    def _send(connection: Connection, kind: str) -> None:
+    def _send(connection: Connection, kind: str, payload: Mapping[str, Any] | None = None) -> None:
+        message = {"type": kind} if payload is None else {"type": kind, "payload": dict(payload)}
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # already ended: poll reports how
-            connection.send_bytes(json.dumps({"type": kind}).encode())
+            connection.send_bytes(json.dumps(message, allow_nan=False).encode())
 
     def poll(self, timeout: float = 0.0) -> list[JobEvent]:
         """Return what happened, waiting up to `timeout` seconds for the first event.

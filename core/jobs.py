@@ -41,6 +41,14 @@ class JobChannel(Protocol):
         ...
 
 
+class TaskChannel(JobChannel, Protocol):
+    """The channel of a job that is given its work piece by piece."""
+
+    def receive(self, timeout_s: float) -> Json | None:
+        """Return the next message the supervisor sent with `tell`, waiting for it; None where none came."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class JobStarted:
     """The child is up."""

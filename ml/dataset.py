@@ -132,12 +132,7 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
     """
     history = bars if isinstance(bars, MarketHistory) else MarketHistory(bars)
     frame = history.frame
-    needed = minimum_bars(spec)
-    if len(frame) < needed:
-        raise UserError(
-            f"{len(frame):,} bars are too few: this configuration needs at least {needed:,}.",
-            "Choose a longer range, a shorter timeframe or shorter segments.",
-        )
+    require_bars(frame, spec)
     pipeline, horizons = FeaturePipeline(spec.features, frame.timeframe), spec.model.horizons
     rows = pipeline.rows(history)
     matrix, has_input = rows.matrix, rows.complete
@@ -168,6 +163,16 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
         pipeline=pipeline,
         horizons=horizons,
     )
+
+
+def require_bars(frame: CandleFrame, spec: ForecastSpec) -> None:
+    """Raise `UserError` where there are too few bars for a run."""
+    needed = minimum_bars(spec)
+    if len(frame) < needed:
+        raise UserError(
+            f"{len(frame):,} bars are too few: this configuration needs at least {needed:,}.",
+            "Choose a longer range, a shorter timeframe or shorter segments.",
+        )
 
 
 def _target_unit(volatility: FloatArray, log_return: FloatArray, horizons: tuple[int, ...]) -> TargetUnit:

@@ -89,7 +89,7 @@ def forecast(
         "evaluation": {"seeds": seeds},
         "resources": {"device": device, "precision": precision, "threads": threads},
     }
-    spec = replace(base, **{name: _replace_given(getattr(base, name), given) for name, given in options.items()})
+    spec = replace(base, **{name: replace_given(getattr(base, name), given) for name, given in options.items()})
     told = spec.data.to_json() if resume else values.get("data", {})
     given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
     spec = replace(spec, data=data_range(paths, spec.data, data, told, given))
@@ -209,7 +209,8 @@ def _stored_origin(paths: DataPaths, wanted: DataRange) -> DataOrigin:
     return fitting[0]
 
 
-def _replace_given(part: Any, given: dict[str, Any]) -> Any:
+def replace_given(part: Any, given: dict[str, Any]) -> Any:
+    """Replace what is not None."""
     return replace(part, **{key: value for key, value in given.items() if value is not None})
 
 
@@ -219,3 +220,6 @@ def _resumed_spec(paths: DataPaths, run_id: str) -> ForecastSpec:
         return ForecastSpec.from_json(json.loads(file.read_bytes()))
     except (OSError, ValueError) as exc:
         raise UserError(f"There is no run {run_id!r} to resume.", "Start a new one.") from exc
+
+
+from app.commands import train_search as _search  # noqa: E402, F401  # adds its command to the group above

@@ -137,7 +137,7 @@ def _hashes(job: ForecastJob, frame: CandleFrame) -> tuple[str, str]:
     return data_lineage(frame)["sha256"], spec_hash(job.spec)
 
 
-class _Member:
+class NetworkForecaster:
     """The network of one seed, run as the exported one is."""
 
     def __init__(self, network: RecurrentForecaster) -> None:
@@ -174,7 +174,7 @@ def _judge(
             raise JobStopped
 
     seeds = [
-        SeedForecaster(state.seed, len(state.history), state.best_epoch, state.best_loss, _Member(member))
+        SeedForecaster(state.seed, len(state.history), state.best_epoch, state.best_loss, NetworkForecaster(member))
         for member, state in zip(trained.members, trained.states, strict=True)
     ]
     metrics = judge(

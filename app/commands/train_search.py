@@ -1,0 +1,163 @@
+"""`main.py train search`: search for settings in child processes, with progress and cancel. Qt-free and torch-free."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.commands.cli import DataDirOption, JsonOption, command, emit, say
+from app.commands.job_run import ProgressLine, explain_end, run_job
+from app.commands.train import app, data_range, replace_given
+from core.config import DataPaths, data_paths
+from core.domain.data_origin import with_caution
+from core.errors import UserError
+from core.jobs import JobFinished, Json
+from ml.api import new_run_id
+from ml.search_results import (
+    SEARCH_FILE,
+    SEARCH_JOB,
+    STUDY_FILE,
+    SearchProgress,
+    SearchResult,
+    TrialResult,
+    search_job,
+)
+from ml.search_spec import SearchSpec, search_from_mapping
+from ml.spec_file import read_mapping
+
+_SHOWN = 10
+_BAR = 30
+
+
+@app.command()
+@command
+def search(
+    config: Annotated[Path | None, typer.Option(help="TOML file: sections of `train forecast`, and search.")] = None,
+    data: Annotated[Path | None, typer.Option(help="CSV, Feather or Parquet file instead of the candle store.")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many configurations to try.")] = None,
+    processes: Annotated[int | None, typer.Option(help="How many at the same time, with one thread each.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Minutes after which no further trial begins.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Continue the stopped search with this id.")] = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Search for the settings of `train forecast`. Ctrl-C stops and keeps every trial that ended."""
+    paths = data_paths(data_dir).create()
+    if resume is not None and (config is not None or data is not None):
+        raise UserError("A search continues with its own settings and data.", "Leave out --config and --data.")
+    spec = (
+        _resumed(paths, resume)
+        if resume is not None
+        else _fresh(paths, read_mapping(config) if config is not None else {}, data)
+    )
+    spec = replace_given(spec, {"trials": trials, "processes": processes, "timeout_min": timeout})
+    run_id = resume or new_run_id()
+    job = search_job(spec, run_id=run_id, candles_dir=paths.candles, runs_dir=paths.runs)
+    result = _run(run_id, job, spec)
+    emit(result.to_json(), as_json=as_json, text=with_caution(describe_search(result), spec.base.data.origin))
+
+
+def describe_search(result: SearchResult) -> str:
+    """Return the outcome of a search for a person."""
+    count = len(result.trials)
+    lines = [
+        f"{count} trials for {result.symbol} {result.timeframe} in {result.seconds:.0f} s; the best {_SHOWN}, "
+        "by CRPS on the validation part:",
+        f"{'trial':>6}{'CRPS':>10}{'Sharpe/bar':>12}{'epochs':>8}  settings",
+    ]
+    finished = sorted((t for t in result.trials if t.crps is not None), key=lambda t: (t.crps, t.number))
+    lines += [_trial_line(trial) for trial in finished[:_SHOWN]]
+    ended = [trial.status for trial in result.trials]
+    others = [f"{ended.count(status)} {status}" for status in ("pruned", "failed", "cancelled") if status in ended]
+    if others:
+        lines.append(f"Not listed: {', '.join(others)}.")
+    lines.append("The best again, with other seeds:")
+    for finalist in result.finalists:
+        lines.append(
+            f"{finalist.number:6d}{finalist.crps:10.5f} ± {finalist.crps_std:.5f}  ({len(finalist.seeds)} seeds)"
+        )
+    if result.importance:
+        lines.append("What made the difference:")
+        widest = max(len(entry.name) for entry in result.importance)
+        for entry in result.importance:
+            lines.append(f"  {entry.name:{widest}} {entry.share:6.1%} {'█' * round(entry.share * _BAR)}".rstrip())
+    if result.overfitting is not None:
+        found = result.overfitting
+        lines.append(
+            f"Probability of backtest overfitting: {found.pbo:.0%} ({found.strategies} trials, {found.bars} bars of "
+            f"the validation part); the best by returns loses money out of sample in {found.probability_of_loss:.0%}."
+        )
+    lines.append(f"Train the winner, trial {result.winner}: train forecast --config {result.config_file}")
+    return "\n".join(lines)
+
+
+def _progress_line(progress: SearchProgress) -> str:
+    """Return one line for a person."""
+    if progress.phase == "finalists":
+        return f"finalists {progress.finalists_done}/{progress.finalists} with other seeds"
+    if progress.phase != "searching":
+        return f"{progress.phase} …"
+    parts = [f"trial {progress.done}/{progress.trials}"]
+    parts += [f"{count} {word}" for count, word in ((progress.pruned, "pruned"), (progress.failed, "failed")) if count]
+    if progress.best is not None:
+        parts.append(f"best CRPS {progress.best:.5f} (trial {progress.best_trial})")
+    if progress.eta_s is not None:
+        parts.append(f"{progress.eta_s:.0f} s left")
+    return " · ".join(parts)
+
+
+def _trial_line(trial: TrialResult) -> str:
+    sharpes = [seed.valid_sharpe for seed in trial.seeds if seed.valid_sharpe is not None]
+    sharpe = f"{sum(sharpes) / len(sharpes):+.4f}" if sharpes else "–"
+    epochs = "/".join(str(seed.epochs) for seed in trial.seeds)
+    values = " ".join(f"{entry.name.partition('.')[2]}={_short(entry.value)}" for entry in trial.parameters)
+    return f"{trial.number:6d}{trial.crps:10.5f}{sharpe:>12}{epochs:>8}  {values}"
+
+
+def _short(value: str) -> str:
+    """Shorten a number with many digits."""
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
+def _run(run_id: str, job: dict[str, Any], spec: SearchSpec) -> SearchResult:
+    """Run the job to its end.
+
+    Raises:
+        UserError: the search failed for a reason the user can repair.
+        CommandFailed: it was stopped, or failed by a bug whose traceback was printed.
+    """
+    data = spec.base.data
+    say(f"Searching settings for {data.symbol} {data.timeframe} as {run_id} …")
+    with ProgressLine() as line:
+
+        def show(payload: Json) -> None:
+            progress = SearchProgress.from_json(payload)
+            line.show(_progress_line(progress), (progress.phase, progress.done, progress.finalists_done))
+
+        last = run_job(run_id, SEARCH_JOB, job, show, line, threads=1)
+    if isinstance(last, JobFinished):
+        return SearchResult.from_json(last.result)
+    kept = (Path(job["run_dir"]) / STUDY_FILE).exists()
+    explain_end(last, "search", f"train search --resume {run_id}" if kept else "")
+
+
+def _fresh(paths: DataPaths, config: Path | None, file: Path | None) -> SearchSpec:
+    values = read_mapping(config) if config is not None else {}
+    spec = search_from_mapping(values)
+    data = data_range(paths, spec.base.data, file, values.get("data", {}), {})
+    return replace(spec, base=replace(spec.base, data=data))
+
+
+def _resumed(paths: DataPaths, run_id: str) -> SearchSpec:
+    file = paths.runs / Path(run_id).name / SEARCH_FILE
+    try:
+        return SearchSpec.from_json(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as exc:
+        raise UserError(f"There is no search {run_id!r} to continue.", "Start a new one.") from exc
