@@ -49,11 +49,7 @@ def search(
     paths = data_paths(data_dir).create()
     if resume is not None and (config is not None or data is not None):
         raise UserError("A search continues with its own settings and data.", "Leave out --config and --data.")
-    spec = (
-        _resumed(paths, resume)
-        if resume is not None
-        else _fresh(paths, read_mapping(config) if config is not None else {}, data)
-    )
+    spec = _resumed(paths, resume) if resume is not None else _fresh(paths, config, data)
     spec = replace_given(spec, {"trials": trials, "processes": processes, "timeout_min": timeout})
     run_id = resume or new_run_id()
     job = search_job(spec, run_id=run_id, candles_dir=paths.candles, runs_dir=paths.runs)
