@@ -285,6 +285,7 @@ class Application(QObject):
         desk.strategy_wanted.connect(self._on_strategy_wanted)
         desk.training_wanted.connect(self._on_training_wanted)
         window.train_requested.connect(desk.open_wizard)
+        window.models_requested.connect(desk.open_models)
         window.reconnect_requested.connect(self.practice.revive)
         window.close_requested.connect(self.lifecycle.quit)
         window.notice_added.connect(self._on_notice_added)
@@ -560,8 +561,7 @@ class Application(QObject):
         self.window.memory.save()
         self.settings.sync()
         self.tray.close()
-        if self.desk.wizard is not None:
-            self.desk.wizard.reject()
+        self.desk.close_windows()
         for dock in (self.chart, self.book, self.training_dock):
             close = getattr(dock, "shutdown", None)
             if close is not None:

@@ -34,13 +34,6 @@ UNSEEN = {
     "core.execution.risk_at_rest": "the risk command",
     "core.execution.books": "the comparison at the end of the trade and demo commands",
     "core.persistence.migrations": "the migration's own scripts",
-    "ml.model_tags": "the models command",
-    "ml.model_compare": "the models command",
-    "ml.model_exchange": "the models command",
-    "ml.package_check": "the models import command",
-    "ml.network_check": "the models import command",
-    "ml.network_guard": "the models import command",
-    "ml.worker.check_model": "the models import command",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
 
