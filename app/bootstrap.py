@@ -68,13 +68,10 @@ from core.domain.instruments import Instrument
 from core.domain.orders import STOP_REASON, TradingMode, TradingState
 from core.errors import UserError
 from core.events import (
-    AccountOpened,
     ConnectionStatus,
     ExecutorEvent,
     FillBooked,
     Notice,
-    OrderUpdated,
-    PositionChanged,
     Severity,
     TradingStateChanged,
 )
@@ -413,14 +410,10 @@ class Application(QObject):
             self.tray.set_halted(self._halted)
         if self.chart is None:
             return
-        if isinstance(event, AccountOpened):
-            self.chart.forget_books()
-        elif isinstance(event, OrderUpdated):
-            self.chart.on_order(event.order)
-        elif isinstance(event, FillBooked):
+        if isinstance(event, FillBooked):
             self.chart.on_fill(self._at_the_bar(event.fill))
-        elif isinstance(event, PositionChanged):
-            self.chart.on_position(event.position)
+        else:
+            self.chart.on_event(event)
 
     @Slot(object)
     def _on_filled(self, event: FillBooked) -> None:
