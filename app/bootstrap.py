@@ -68,13 +68,10 @@ from core.domain.instruments import Instrument
 from core.domain.orders import STOP_REASON, TradingMode, TradingState
 from core.errors import UserError
 from core.events import (
-    AccountOpened,
     ConnectionStatus,
     ExecutorEvent,
     FillBooked,
     Notice,
-    OrderUpdated,
-    PositionChanged,
     Severity,
     TradingStateChanged,
 )
@@ -286,6 +283,7 @@ class Application(QObject):
         desk.strategy_wanted.connect(self._on_strategy_wanted)
         desk.training_wanted.connect(self._on_training_wanted)
         window.train_requested.connect(desk.open_wizard)
+        window.models_requested.connect(desk.open_models)
         window.reconnect_requested.connect(self.practice.revive)
         window.close_requested.connect(self.lifecycle.quit)
         window.notice_added.connect(self._on_notice_added)
@@ -415,14 +413,10 @@ class Application(QObject):
             self.tray.set_halted(self._halted)
         if self.chart is None:
             return
-        if isinstance(event, AccountOpened):
-            self.chart.forget_books()
-        elif isinstance(event, OrderUpdated):
-            self.chart.on_order(event.order)
-        elif isinstance(event, FillBooked):
+        if isinstance(event, FillBooked):
             self.chart.on_fill(self._at_the_bar(event.fill))
-        elif isinstance(event, PositionChanged):
-            self.chart.on_position(event.position)
+        else:
+            self.chart.on_event(event)
 
     @Slot(object)
     def _on_filled(self, event: FillBooked) -> None:
@@ -563,8 +557,7 @@ class Application(QObject):
         self.window.memory.save()
         self.settings.sync()
         self.tray.close()
-        if self.desk.wizard is not None:
-            self.desk.wizard.reject()
+        self.desk.close_windows()
         for dock in (self.chart, self.book, self.training_dock):
             close = getattr(dock, "shutdown", None)
             if close is not None:

@@ -5,7 +5,9 @@ Widgets never see gateways, databases or training code. Commands return at once;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol
 
 from core.domain.order_plans import PlanDraft
@@ -14,7 +16,7 @@ from core.domain.positions import Ownership
 from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
-__all__ = ["MarketCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
+__all__ = ["MarketCommands", "ModelCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
 
 
 class TradingCommands(Protocol):
@@ -154,4 +156,36 @@ class TrainingCommands(Protocol):
 
     def set_training_slots(self, slots: int) -> None:
         """Let so many runs be at work at a time."""
+        ...
+
+
+class ModelCommands(Protocol):
+    """Stored models; answers come back to the window of models."""
+
+    def list_models(self) -> None:
+        """Read which models there are."""
+        ...
+
+    def open_model(self, model_id: str) -> None:
+        """Read and verify a model."""
+        ...
+
+    def compare_models(self, model_ids: Sequence[str]) -> None:
+        """Put models side by side."""
+        ...
+
+    def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> None:
+        """Set tags and note of a model to exactly these."""
+        ...
+
+    def export_model(self, model_id: str, target: Path) -> None:
+        """Write a model as one file."""
+        ...
+
+    def import_model(self, source: Path) -> None:
+        """Check a model from elsewhere and store it."""
+        ...
+
+    def remove_model(self, model_id: str) -> None:
+        """Delete a model for good, where nothing protects it."""
         ...

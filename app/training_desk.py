@@ -23,8 +23,10 @@ from app.language import LanguageManager
 from app.models.model_choice import ModelChoice
 from app.past_runs import can_go_on, forget_run, past_runs
 from app.theme import ThemeManager
+from app.workers.base import WorkerThread
 from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
 from app.workers.training import TrainingWorker
+from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE, DataOrigin, with_caution
@@ -36,6 +38,7 @@ from ml.api import ForecastSpec, TrainingProgress, TrainingResult
 if TYPE_CHECKING:
     from app.flows.datasets import Dataset, DeviceOption
     from app.flows.training_flow import TrainingDraft
+    from app.model_desk import ModelDesk
     from app.ui.docks.training_dock import TrainingDock
     from app.ui.wizards.training_wizard import TrainingWizard
     from app.workers.history import HistoryWorker, OpenLink
@@ -92,6 +95,7 @@ class TrainingDesk(QObject):
         self._dock: TrainingDock | None = None
         self._wizard: TrainingWizard | None = None
         self._draft: TrainingDraft | None = None
+        self._models: ModelDesk | None = None
         self._after = ""  # the run that what the wizard brings shall follow
         self._symbols: tuple[str, ...] = ()
         self._origin: DataOrigin | None = None
@@ -119,6 +123,7 @@ class TrainingDesk(QObject):
         self._dock = dock
         dock.wizard_requested.connect(self.open_wizard)
         dock.strategy_requested.connect(self._on_strategy_requested)
+        dock.model_requested.connect(self.open_model)
         self._on_queue_changed()
 
     def set_markets(self, symbols: Sequence[str], origin: DataOrigin | None) -> None:
@@ -126,10 +131,13 @@ class TrainingDesk(QObject):
         self._symbols, self._origin = tuple(symbols), origin
         self._offer()
 
+    @Slot()
     def refresh(self) -> None:
         """Read again, in the background, which models there are and what is stored."""
         self._ask_models("")  # first: it takes a moment, while the description of all stored prices may take seconds
         self._ask(_describe_stored, self._take_stored)
+        if self._models is not None:
+            self._models.refresh()
 
     def restore_runs(self) -> None:
         """Put the runs of earlier sessions on the panel's list."""
@@ -168,9 +176,42 @@ class TrainingDesk(QObject):
             )
         return warnings
 
-    def workers(self) -> list[HistoryWorker]:
-        """Return the downloads under way, for the shutdown."""
-        return [worker for worker, _, _ in self._downloads.values()]
+    def workers(self) -> list[WorkerThread]:
+        """Return the downloads and imports under way, for the shutdown."""
+        imports = [] if self._models is None else self._models.workers()
+        return [*(worker for worker, _, _ in self._downloads.values()), *imports]
+
+    def close_windows(self) -> None:
+        """Close the wizard and the window of models."""
+        if self._wizard is not None:
+            self._wizard.reject()
+        if self._models is not None:
+            self._models.close()
+
+    # --- stored models ----------------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> ModelDesk:
+        """Stored models as the window sees them; made when they are first asked for."""
+        if self._models is None:
+            from app.model_desk import ModelDesk
+
+            self._models = ModelDesk(self._paths, self._store, self._theme, self._language, SystemClock(), self)
+            self._models.noticed.connect(self.noticed)
+            self._models.changed.connect(self.refresh)
+            self._models.strategy_requested.connect(self._on_strategy_requested)
+            self._models.training_requested.connect(self.open_wizard)
+        return self._models
+
+    @Slot()
+    def open_models(self) -> None:
+        """Show the window of stored models."""
+        self.open_model("")
+
+    @Slot(str)
+    def open_model(self, model_id: str) -> None:
+        """Show the card of a stored model."""
+        self.models.show(model_id, self._dock.window() if isinstance(self._dock, QWidget) else None)
 
     # --- TrainingSources --------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from core.domain.fills import Fill
 from core.domain.order_plans import OrderPlan
 from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingState
 from core.domain.positions import Balance, Ownership, Position, Transfer
-from core.domain.signals import Signal
+from core.domain.signals import Forecast, Signal
 from core.signals.risk.settings import RiskSettings
 
 
@@ -147,6 +147,21 @@ class SignalEmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastMade:
+    """The model of a strategy looked at a closed bar; may be replaced by its next one.
+
+    Attributes:
+        forecast: of the model.
+        timeframe: of its bars.
+        close: price the forecast starts from, quote currency.
+    """
+
+    forecast: Forecast
+    timeframe: str
+    close: float
+
+
+@dataclass(frozen=True, slots=True)
 class StrategyStatus:
     """One strategy as shown in the strategy manager.
 
@@ -244,6 +259,7 @@ ExecutorEvent = (
     | IntentDenied
     | DraftRefused
     | SignalEmitted
+    | ForecastMade
     | StrategyStatus
     | TradingStateChanged
     | RiskSettingsChanged

@@ -17,7 +17,7 @@ import numpy as np
 
 from core.data.frame import CandleFrame
 from core.domain.candles import Candle, Timeframe
-from core.domain.signals import Forecast
+from core.domain.signals import Forecast, HorizonRange
 from core.errors import UserError
 from core.strategies.predictor import Predictor
 from ml.arrays import Float32Array, FloatArray, IntArray
@@ -254,6 +254,7 @@ class OnnxPredictor:
         """Return the forecast of the horizon that trades; quantiles in log return, shape (H, Q)."""
         spec = self._stored.spec.model
         values = tuple(quantiles[0].tolist())
+        ranges = zip(spec.horizons, quantiles.tolist(), strict=True)
         spread = self._stored.metrics.forecast_std
         return Forecast(
             symbol=self.symbol,
@@ -265,6 +266,7 @@ class OnnxPredictor:
             z_score=values[len(values) // 2] / spread if spread > _SMALLEST_STD else 0.0,
             model_id=self.model_id,
             feature_hash=row_hash(inputs),
+            fan=tuple(HorizonRange(bars, tuple(row)) for bars, row in ranges),
         )
 
     def _check(self, candle: Candle) -> None:

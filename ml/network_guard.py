@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -28,21 +29,28 @@ def check_in_child(
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit: int = MEMORY_LIMIT_BYTES,
     job: str = CHECK_MODEL_JOB,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Open and run the network of the package in `folder` in a child of its own.
 
+    Args:
+        should_stop: asked ten times a second; where it says so, the child ends.
+
     Raises:
-        UserError: the network must not be used, crashed the child, or took too long or too much memory.
+        UserError: the network must not be used, crashed the child, or took too long or too much memory; or the check
+            was stopped.
     """
     model_id = model_id_of((folder / MANIFEST).read_bytes())
     with JobSupervisor() as supervisor:
         supervisor.start(f"check-{model_id}", job, {"folder": str(folder), "model_id": model_id}, threads=1)
-        _follow(supervisor, time.monotonic() + time_limit_s, memory_limit)
+        _follow(supervisor, time.monotonic() + time_limit_s, memory_limit, should_stop)
 
 
-def _follow(supervisor: JobSupervisor, deadline: float, memory_limit: int) -> None:
+def _follow(supervisor: JobSupervisor, deadline: float, memory_limit: int, should_stop: Callable[[], bool]) -> None:
     pid: int | None = None
     while True:
+        if should_stop():
+            raise UserError("The check of the model was stopped.", "Import it again.")
         for event in supervisor.poll(_POLL_S):
             if isinstance(event, JobStarted):
                 pid = event.pid

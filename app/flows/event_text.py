@@ -16,6 +16,7 @@ from core.events import (
     DraftRefused,
     ExecutorEvent,
     FillBooked,
+    ForecastMade,
     IntentDenied,
     Notice,
     OrderUpdated,
@@ -110,7 +111,7 @@ def log_text_for(event: ExecutorEvent) -> LogText | None:
         case RiskSettingsChanged(settings=settings):
             limits = ", ".join(f"{name} {value}" for name, value in settings.to_json().items())
             return LogText(Severity.INFO, "risk", f"limits: {limits}")
-        case BooksTold() | PositionChanged() | BalancesChanged() | RiskFigures() | DraftRefused():
+        case ForecastMade() | BooksTold() | PositionChanged() | BalancesChanged() | RiskFigures() | DraftRefused():
             return None  # a refusal comes with a notice
 
 

@@ -33,7 +33,7 @@ from core.config import VERSION
 from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft, TradingMode
 from core.domain.positions import Ownership
-from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice, OrderUpdated, PositionChanged
+from core.events import ConnectionState, ExecutorEvent, FillBooked, Notice
 from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategySpec
 
@@ -265,12 +265,10 @@ class Studio:
             self.window.show_notice(event)
             return
         self.window.on_executor_event(event)
-        if isinstance(event, OrderUpdated):
-            self.chart.on_order(event.order)
-        elif isinstance(event, FillBooked):
+        if isinstance(event, FillBooked):
             self.chart.on_fill(event.fill)
-        elif isinstance(event, PositionChanged):
-            self.chart.on_position(event.position)
+        else:
+            self.chart.on_event(event)
 
     def next_number(self) -> int:
         """Return a number not yet used, for ids."""

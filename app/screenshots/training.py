@@ -157,7 +157,8 @@ def result(run_id: str = FINISHED, shift: float = 0.0) -> TrainingResult:
         effective_targets=1_333,
         model=point("model", 0.00391, 0.0008 - shift, 0.0004 - shift, 0.509),
         baselines=(
-            point("persistence", 0.00391, 0.0, 0.0, None),
+            point("zero", 0.00391, 0.0, 0.0, None),
+            point("persistence", 0.00562, -0.4373, -1.0312, 0.488),
             point("ridge", 0.00392, -0.0021, -0.0013, 0.503),
             point("boosting", 0.00396, -0.0119, -0.0184, 0.497),
         ),

@@ -30,6 +30,7 @@ class ActionId(StrEnum):
     MODE_PRACTICE = "mode_practice"
     MODE_PAPER = "mode_paper"
     TRAIN = "train"
+    MODELS = "models"
     ADD_STRATEGY = "add_strategy"
     PALETTE = "palette"
     FULL_SCREEN = "full_screen"
@@ -194,6 +195,14 @@ ACTIONS: tuple[ActionSpec, ...] = (
         grave=True,
     ),
     ActionSpec(A.TRAIN, M.STRATEGY, mark("Train a model…"), mark("Open the training wizard"), "brain", "Ctrl+T"),
+    ActionSpec(
+        A.MODELS,
+        M.STRATEGY,
+        mark("Models…"),
+        mark("Look at stored models, compare them, give them away and take them in"),
+        "layers",
+        "Ctrl+M",
+    ),
     ActionSpec(A.ADD_STRATEGY, M.STRATEGY, mark("Add strategy…"), mark("Make a strategy of a model"), "plus", "Ctrl+N"),
     ActionSpec(
         A.PALETTE, M.VIEW, mark("Command palette…"), mark("Find any command, market or strategy"), "command", "Ctrl+K"

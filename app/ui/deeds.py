@@ -55,11 +55,13 @@ class Deeds(QObject):
     Signals:
         market_chosen: unified symbol to look at.
         train_requested: open the training wizard.
+        models_requested: open the window of stored models.
         reconnect_requested: try now whatever has to be there before trading can connect.
     """
 
     market_chosen = Signal(str)
     train_requested = Signal()
+    models_requested = Signal()
     reconnect_requested = Signal()
 
     def __init__(self, services: WindowServices, parts: WindowParts) -> None:
@@ -81,6 +83,7 @@ class Deeds(QObject):
             ActionId.MODE_PRACTICE: partial(self._ask_mode, TradingMode.PRACTICE),
             ActionId.MODE_PAPER: partial(self._ask_mode, TradingMode.PAPER),
             ActionId.TRAIN: self.train_requested.emit,
+            ActionId.MODELS: self.models_requested.emit,
             ActionId.ADD_STRATEGY: self._add_strategy,
             ActionId.PALETTE: parts.palette.open,
             ActionId.FULL_SCREEN: self._toggle_full_screen,

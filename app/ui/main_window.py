@@ -76,6 +76,7 @@ class MainWindow(QMainWindow):
         close_requested: the person decided to quit; start the shutdown, then call `allow_close`.
         tray_requested: the window was hidden to the tray on the person's wish.
         train_requested: open the training wizard.
+        models_requested: open the window of stored models.
         reconnect_requested: see `Deeds`.
         market_requested: show this symbol with this timeframe (the chart does, and asks for its data).
         notice_added: a `NoticeRow`, for the tray.
@@ -86,6 +87,7 @@ class MainWindow(QMainWindow):
     close_requested = Signal()
     tray_requested = Signal()
     train_requested = Signal()
+    models_requested = Signal()
     reconnect_requested = Signal()
     market_requested = Signal(str, str)
     notice_added = Signal(object)
@@ -200,6 +202,7 @@ class MainWindow(QMainWindow):
         self.positions.leave_requested.connect(self.ownership.ask_leave)
         self.positions.share_requested.connect(self.ownership.ask_share)
         self.deeds.train_requested.connect(self.train_requested)
+        self.deeds.models_requested.connect(self.models_requested)
         self.deeds.reconnect_requested.connect(self.reconnect_requested)
         self.deeds.market_chosen.connect(self.show_market)
         for panel in (self.orders, self.plans, self.positions, self.fills, self.strategies):

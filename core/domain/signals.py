@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class HorizonRange:
+    """Log returns a model expects over `horizon_bars` bars, one at each of its quantile levels."""
+
+    horizon_bars: int
+    quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """A model's view of the next `horizon_bars` bars, made at the close of one bar.
 
@@ -18,6 +26,7 @@ class Forecast:
         z_score: median divided by the standard deviation of the model's validation forecasts: strength of the view.
         model_id: content hash of the model package.
         feature_hash: hash of the feature row the model saw.
+        fan: the same for every horizon of the model, the nearest first; for the eye only, empty where it is not known.
     """
 
     symbol: str
@@ -28,6 +37,7 @@ class Forecast:
     z_score: float
     model_id: str
     feature_hash: str
+    fan: tuple[HorizonRange, ...] = ()
 
     @property
     def median(self) -> float:

@@ -109,7 +109,7 @@ def test_the_main_job(person: Person, qtbot: QtBot, application: Application, qa
     person.wait(lambda: runs.count() == 1 and is_finished(runs.item(0).text()), 90, "training ends")
     note("trained")
     metrics = [label.text() for label in person.see(QWidget, "training_metrics").findChildren(QLabel)]
-    assert "Persistence" in metrics
+    assert "Price stays" in metrics
     assert any("test bars" in text for text in metrics)
     toast = person.see(QLabel, "toast_title")
     assert toast.text() == TRAINED

@@ -104,13 +104,13 @@ def progress(epoch: int, run_id: str = "r1", phase: str = "training", **values: 
 
 def result(run_id: str = "r1", *, edge: bool = False) -> TrainingResult:
     def point(name: str, skill: float) -> PointMetrics:
-        return PointMetrics(name, 0.00412, 0.006, skill, 0.0015, hit_rate=None if name == "persistence" else 0.512)
+        return PointMetrics(name, 0.00412, 0.006, skill, 0.0015, hit_rate=None if name == "zero" else 0.512)
 
     metrics = ForecastMetrics(
         8_000,
         8_000,
         point("model", 0.003),
-        (point("persistence", 0.0), point("ridge", 0.001)),
+        (point("zero", 0.0), point("ridge", 0.001)),
         0.1,
         0.11,
         0.893,
@@ -193,7 +193,7 @@ def test_result_shows_the_model_beside_persistence_and_the_verdict(dock: Trainin
     assert dock.details.note.text() == "No evidence of an edge over persistence."
     assert dock.details.note.property("role") == "warning"
     texts = dock.details.metrics.texts()
-    assert {"This model", "Persistence", "Linear", "+0.30\u00a0%", "51.2\u00a0%"} <= set(texts)
+    assert {"This model", "Price stays", "Linear (ridge)", "+0.30\u00a0%", "51.2\u00a0%"} <= set(texts)
     assert len(dock.details.plot._curves[0].x) == 7
     assert not button(dock, "training_cancel").isVisible()
     with qtbot.waitSignal(dock.strategy_requested) as signal:
@@ -460,7 +460,7 @@ def test_each_state_offers_what_can_be_done_with_it(dock: TrainingDock, trainer:
     dock.on_failed("a", "There are only 240 bars.", "Fetch more history.")
     assert shown(dock) == {"remove"}
     dock.on_result(result("a"))
-    assert shown(dock) == {"use", "remove"}
+    assert shown(dock) == {"card", "use", "remove"}
 
 
 def test_several_selected_runs_are_paused_and_cancelled_together(dock: TrainingDock, trainer: Trainer, qtbot) -> None:

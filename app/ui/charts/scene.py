@@ -19,6 +19,7 @@ from app.ui.charts.axes import AXIS_HEIGHT, PriceAxis, Scale, Tag, TimeAxis, zon
 from app.ui.charts.candles import CandleItem, FormingBarItem
 from app.ui.charts.canvas import ChartCanvas, Zone
 from app.ui.charts.crosshair import Word, bar_words, paint_crosshair, paint_legend
+from app.ui.charts.fan import FanItem
 from app.ui.charts.markers import FillMarkersItem
 from app.ui.charts.order_lines import OrderLines
 from app.ui.charts.overlays import MOVING_AVERAGES, MovingAverageItem
@@ -87,8 +88,9 @@ class ChartScene:
         self._candles, self._forming = CandleItem(style), FormingBarItem(style)
         self._volume = VolumeItem(style)
         self._markers = FillMarkersItem(style)
+        self.fan = FanItem(style)
         self.averages = {period: MovingAverageItem(period, i, style) for i, period in enumerate(MOVING_AVERAGES)}
-        for item in (self._candles, self._forming, *self.averages.values(), self._markers):
+        for item in (self.fan, self._candles, self._forming, *self.averages.values(), self._markers):
             self._price_pane.add(item)
         self._volume_pane.add(self._volume)
         for item in self.averages.values():
@@ -101,6 +103,7 @@ class ChartScene:
         self.series = series
         for item in (self._candles, self._forming, self._volume, *self.averages.values()):
             item.set_series(series)
+        self.fan.set_series(series)
         self._markers.set_fills(series, [])
         self.price.auto = True
 
@@ -139,6 +142,7 @@ class ChartScene:
         """Take the colours of another theme."""
         self.style = style
         self._markers.set_style(style)
+        self.fan.set_style(style)
         for item in (self._candles, self._forming, self._volume, *self.averages.values()):
             item.set_style(style)
         self._canvas.viewport().update()
@@ -243,6 +247,9 @@ class ChartScene:
         if found is None:
             return
         low, high = found
+        ahead = self.fan.y_range(self.window.first, self.window.last)
+        if ahead is not None:
+            low, high = min(low, ahead[0]), max(high, ahead[1])
         span = high - low
         if span <= 0:
             # One price only: a range of a few ticks around it.
@@ -345,7 +352,8 @@ class ChartScene:
         fills = self._markers.fills_at(bar.index)
         if fills and hovered is not None:
             second.append(Word(tr_count("{n} fill", "{n} fills", len(fills)), self.style.text, self.style.small))
-        return [*rows, second]
+        expected = self.fan.words(self.price_axis, hovered)
+        return [*rows, second, [Word(expected, self.style.accent, self.style.small)]] if expected else [*rows, second]
 
     def _title_words(self) -> list[Word]:
         return [Word(self.title, self.style.text, self.style.bold)]

@@ -14,6 +14,7 @@ from app.theme import CONTROL_HEIGHT, SPACE_M, Palette, icon
 from app.ui.charts.axes import local_zone
 from app.ui.charts.canvas import ChartCanvas, Zone
 from app.ui.charts.crosshair import Crosshair
+from app.ui.charts.fan import Fan
 from app.ui.charts.lod import FloatArray
 from app.ui.charts.overlays import MOVING_AVERAGES
 from app.ui.charts.scene import ChartScene
@@ -24,6 +25,7 @@ from core.domain.candles import Timeframe
 from core.domain.fills import Fill
 from core.domain.orders import Order
 from core.domain.positions import Position
+from core.events import ForecastMade
 
 _PIXELS_PER_BAR = 8  # of a fresh view
 _ZOOM_PER_NOTCH = 0.85
@@ -116,6 +118,7 @@ class ChartView(QWidget):
         self._scene.price_axis.decimals = price_decimals
         self._scene.title = f"{symbol} · {self._timeframe.value}"
         self._scene.set_series(None)
+        self._scene.fan.set_fan(None)
         self._fills = []
         self._scene.order_lines.set_orders([])
         self._scene.order_lines.set_position(None)
@@ -154,6 +157,7 @@ class ChartView(QWidget):
             self._set_state(ChartState.EMPTY, text)
             return
         self._scene.refresh()
+        self._scene.window.set_ahead(self._scene.fan.ahead)
         self._scene.window.reset(series.total, self._scene.plot_width / _PIXELS_PER_BAR)
         self._set_state(ChartState.READY, StateText(""))
 
@@ -196,6 +200,22 @@ class ChartView(QWidget):
         own = position is not None and position.symbol == self._symbol
         self._scene.order_lines.set_position(position if own else None)
         self._canvas.viewport().update()
+
+    def set_forecast(self, event: ForecastMade | None) -> None:
+        """Show what a model expects ahead of the last bar; one of another market or bar length shows nothing."""
+        own = event is not None and (event.forecast.symbol, event.timeframe) == (self._symbol, self._timeframe.value)
+        self._scene.fan.set_fan(Fan.of(event) if event is not None and own else None)
+        self._make_room()
+
+    def set_fan_shown(self, shown: bool) -> None:
+        """Show or hide forecasts."""
+        self._scene.fan.set_wanted(shown)
+        self._make_room()
+
+    @property
+    def fan(self) -> Fan | None:
+        """The forecast drawn now; None where there is none, or it is hidden or stale."""
+        return self._scene.fan.fan
 
     def set_stale(self, seconds: float | None) -> None:
         """Say on the chart that the newest data is `seconds` old; None while it is fresh."""
@@ -329,13 +349,19 @@ class ChartView(QWidget):
         assert self._scene.series is not None
         return self._scene.series
 
+    def _make_room(self) -> None:
+        """Leave room for the forecast beyond the newest bar, and draw."""
+        self._scene.window.set_ahead(self._scene.fan.ahead)
+        self._describe()
+        self._moved()
+
     def _bars_added(self, first: int) -> None:
         series = self._scene.series
         assert series is not None
         self._scene.bars_changed(first)
         if self._scene.state is ChartState.READY:
             self._scene.window.set_total(series.total)
-            self._moved()
+            self._make_room()  # a bar that closes may be one too many for the forecast
         else:
             self._scene.window.reset(series.total, self._scene.plot_width / _PIXELS_PER_BAR)
             self._set_state(ChartState.READY, StateText(""))
@@ -351,6 +377,7 @@ class ChartView(QWidget):
         if self._scene.state is ChartState.READY and series is not None:
             close = self._scene.price_axis.text(series.last_close or 0.0)
             text = tr("{title}, {n} bars, last price {price}", title=self._scene.title, n=series.total, price=close)
+            text = f"{text}. {self._scene.fan.words(self._scene.price_axis, None)}".removesuffix(". ")
         else:
             shown = self._scene.text.shown()
             text = f"{shown.title} {shown.detail}".strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 MIN_BARS = 8
 MARGIN = 0.06  # free share at the right of the newest bar
+_AHEAD_SHARE = 0.4  # of the view that what lies ahead may take
 _KEEP = 4  # bars that stay in view however far one pans
 
 
@@ -16,12 +17,14 @@ class BarWindow:
 
     Attributes:
         follow: whether the window moves with new bars.
+        ahead: bars beyond the newest that stay free, as far as they take no more than a part of the view.
     """
 
     def __init__(self) -> None:
         self.first = 0.0
         self.last = 1.0
         self.follow = True
+        self.ahead = 0
         self._total = 0
 
     @property
@@ -48,6 +51,13 @@ class BarWindow:
             self.first += added
             self.last += added
 
+    def set_ahead(self, bars: int) -> None:
+        """Leave room for so many bars beyond the newest; in follow mode the view moves."""
+        if bars != self.ahead:
+            self.ahead = bars
+            if self.follow:
+                self.go_to_latest()
+
     def pan(self, bars: float) -> None:
         """Move the view by a number of bars, positive towards newer ones; ends follow mode."""
         self.follow = False
@@ -65,7 +75,7 @@ class BarWindow:
         """Put the newest bar at the right, leave a margin, follow."""
         self.follow = True
         span = self.span
-        self.last = self._total - 0.5 + span * MARGIN
+        self.last = self._total - 0.5 + max(span * MARGIN, min(self.ahead + 0.5, span * _AHEAD_SHARE))
         self.first = self.last - span
 
     def go_to_start(self) -> None:

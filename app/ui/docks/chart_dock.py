@@ -16,6 +16,7 @@ from PySide6.QtGui import QAction, QKeySequence, QResizeEvent, QShortcut, QWheel
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from app.i18n import mark, tr
+from app.models.live_forecasts import LiveForecasts
 from app.services import MarketCommands
 from app.theme import SPACE_L, SPACE_XS, ThemeManager, set_look
 from app.ui.charts.overlays import MOVING_AVERAGES
@@ -30,6 +31,7 @@ from core.domain.market import PublicTrade, Ticker
 from core.domain.money import ZERO
 from core.domain.orders import Order
 from core.domain.positions import Position
+from core.events import AccountOpened, ExecutorEvent, ForecastMade, OrderUpdated, PositionChanged, StrategyStatus
 
 if TYPE_CHECKING:
     from core.data.frame import CandleFrame
@@ -67,6 +69,8 @@ class ChartDock(Panel):
         self._fills: list[Fill] = []
         self._orders: dict[str, Order] = {}
         self._positions: dict[tuple[str, str], Position] = {}
+        self._forecasts = LiveForecasts()
+        self._forecast: ForecastMade | None = None  # on the chart
         self.chart = ChartView(theme.palette, zone, self)
         self.setFocusProxy(self.chart)
         self.tools = ToolRow(self)
@@ -119,6 +123,7 @@ class ChartDock(Panel):
         """Switch to a market, ask for its data and say so on the chart."""
         self._symbol, self._timeframe = symbol, Timeframe(timeframe)
         self._pending, self._newest_ns = [], 0
+        self._forecast = None  # the chart forgets it with the bars
         with QSignalBlocker(self.markets):
             if self.markets.findText(symbol) < 0:
                 self.markets.addItem(symbol)
@@ -203,12 +208,32 @@ class ChartDock(Panel):
         self._fills.append(fill)
         self._overlay_timer.start()
 
+    @Slot(object)
+    def on_event(self, event: ExecutorEvent) -> None:
+        """Take what the chart shows of an executor's event; fills come by `on_fill`."""
+        match event:
+            case AccountOpened():
+                self.forget_books()
+            case OrderUpdated(order=order):
+                self.on_order(order)
+            case PositionChanged(position=position):
+                self.on_position(position)
+            case ForecastMade():
+                self._forecasts.take_forecast(event)
+                self._overlay_timer.start()
+            case StrategyStatus():
+                self._forecasts.take_status(event)
+                self._overlay_timer.start()
+            case _:
+                pass
+
     @Slot()
     def forget_books(self) -> None:
         """Take own orders, fills and positions off the chart: they are told anew, or are another account's."""
         self._fills.clear()
         self._orders.clear()
         self._positions.clear()
+        self._forecasts.forget()
         self._overlay_timer.start()
 
     @Slot(object)
@@ -238,6 +263,7 @@ class ChartDock(Panel):
         self.follow.setToolTip(tr("Follow new bars (Space)"))
         for period, action in self._average_actions.items():
             action.setText(tr("Moving average {n}", n=period))
+        self.fan_action.setText(tr("Forecast of running strategies"))
         for number, (button, timeframe) in enumerate(self._timeframe_buttons.items(), start=1):
             button.setToolTip(tr("{timeframe} bars (key {key})", timeframe=timeframe.value, key=number))
             button.setAccessibleName(tr("{timeframe} bars", timeframe=timeframe.value))
@@ -292,6 +318,11 @@ class ChartDock(Panel):
             action.setCheckable(True)
             action.setData(period)
             self._average_actions[period] = action
+        menu.addSeparator()
+        self.fan_action = menu.addAction("")
+        self.fan_action.setObjectName("chart_fan")
+        self.fan_action.setCheckable(True)
+        self.fan_action.setChecked(True)
         menu.triggered.connect(self._on_indicator)
         self.indicators.setMenu(menu)
         self.follow = self._tool("chart_follow", checkable=True)
@@ -336,6 +367,10 @@ class ChartDock(Panel):
         if position is not None and instrument is not None and instrument.is_dust(position.quantity):
             position = None  # what a fee left of a lot is no position to look after
         self.chart.set_position(position)
+        forecast = self._forecasts.of(self._symbol, self._timeframe.value)
+        if forecast is not self._forecast:
+            self._forecast = forecast
+            self.chart.set_forecast(forecast)
 
     def _fit_tools(self) -> None:
         """Hide timeframes for which there is no room; the chosen one stays."""
@@ -369,7 +404,10 @@ class ChartDock(Panel):
 
     @Slot(QAction)
     def _on_indicator(self, action: QAction) -> None:
-        self.chart.set_average(int(action.data()), action.isChecked())
+        if action is self.fan_action:
+            self.chart.set_fan_shown(action.isChecked())
+        else:
+            self.chart.set_average(int(action.data()), action.isChecked())
 
     @Slot(bool)
     def _on_follow_changed(self, follow: bool) -> None:

@@ -39,12 +39,14 @@ class TrainingDock(Panel):
     Signals:
         wizard_requested: a person wants to set up a new run.
         strategy_requested(str): a person wants a strategy from this model id.
+        model_requested(str): a person wants to look at this model id.
     """
 
     TITLE = mark("Training")
     NAME = "training_dock"
     wizard_requested = Signal()
     strategy_requested = Signal(str)
+    model_requested = Signal(str)
 
     def __init__(
         self,
@@ -340,6 +342,8 @@ class TrainingDock(Panel):
             commands.plan_after(run_id)
         elif deed is Deed.USE and run.result is not None:
             self.strategy_requested.emit(run.result.model_id)
+        elif deed is Deed.CARD and run.result is not None:
+            self.model_requested.emit(run.result.model_id)
 
     def _ask_remove(self, runs: Sequence[TrainingRun]) -> None:
         dialog = ConfirmDialog(

@@ -5,18 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from app.i18n import MISSING, format_number, format_percent, mark, tr
+from app.flows.model_words import forecaster_name
+from app.i18n import MISSING, format_number, format_percent, tr
 from app.theme import SPACE_S, SPACE_XS, set_look
 from ml.api import ForecastMetrics, PointMetrics
-
-_NAMES = {
-    "model": mark("This model"),
-    "persistence": mark("Persistence"),
-    "ridge": mark("Linear"),
-    "linear": mark("Linear"),
-    "boosting": mark("Gradient boosting"),
-    "gradient_boosting": mark("Gradient boosting"),
-}
 
 
 class MetricsTable(QWidget):
@@ -76,6 +68,11 @@ class MetricsTable(QWidget):
 
 def metric_texts(point: PointMetrics) -> tuple[str, ...]:
     """Return name, MAE, skill, R² and hit rate of a forecaster as written."""
-    name = tr(_NAMES[point.name]) if point.name in _NAMES else point.name
     hit = format_percent(point.hit_rate, 1) if point.hit_rate is not None else MISSING
-    return name, format_number(point.mae, 5), format_percent(point.skill, 2, sign=True), format_number(point.r2, 4), hit
+    return (
+        forecaster_name(point.name),
+        format_number(point.mae, 5),
+        format_percent(point.skill, 2, sign=True),
+        format_number(point.r2, 4),
+        hit,
+    )

@@ -28,9 +28,10 @@ class Deed(StrEnum):
     AFTER = "after"
     REMOVE = "remove"
     USE = "use"
+    CARD = "card"
 
 
-_OF_ONE = (Deed.UP, Deed.DOWN, Deed.AFTER, Deed.USE)
+_OF_ONE = (Deed.UP, Deed.DOWN, Deed.AFTER, Deed.USE, Deed.CARD)
 _ICONS = {
     Deed.PAUSE: "pause",
     Deed.CONTINUE: "play",
@@ -61,7 +62,7 @@ def deeds_for(run: TrainingRun, queue: TrainingQueue) -> frozenset[Deed]:
     if run.state.is_over and run.resumable:
         found.add(Deed.RESUME)
     if run.result is not None:
-        found.add(Deed.USE)
+        found.update((Deed.USE, Deed.CARD))
     return frozenset(found)
 
 
@@ -80,7 +81,7 @@ class RunTools(ToolRow):
         self.serve(served)
         self._buttons: dict[Deed, QPushButton] = {}
         self._actions: dict[Deed, QAction] = {}
-        for deed in (Deed.PAUSE, Deed.CONTINUE, Deed.CANCEL, Deed.RESUME, Deed.USE):
+        for deed in (Deed.PAUSE, Deed.CONTINUE, Deed.CANCEL, Deed.RESUME, Deed.CARD, Deed.USE):
             self._buttons[deed] = self.button(f"training_{deed.value}", variant="")
         self.add_stretch()
         for deed in _WORDLESS:
@@ -130,6 +131,7 @@ class RunTools(ToolRow):
             Deed.AFTER: (tr("Train a model after this run…"), ""),
             Deed.REMOVE: (tr("Delete this run…"), ""),
             Deed.USE: (tr("Make a strategy…"), ""),
+            Deed.CARD: (tr("Model card…"), tr("Everything about the model: accuracy, calibration, costs, luck")),
         }
         for deed, (word, hint) in words.items():
             self._actions[deed].setText(word)

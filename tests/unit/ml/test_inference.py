@@ -90,6 +90,8 @@ def test_a_forecast_carries_its_evidence(predictor: Predictor, trained: Trained,
     assert forecast.bar_open_ns == candles[199].open_time_ns
     assert forecast.horizon_bars == 1
     assert list(forecast.quantiles) == sorted(forecast.quantiles)
+    assert [expected.horizon_bars for expected in forecast.fan] == list(trained.spec.model.horizons)
+    assert forecast.fan[0].quantiles == forecast.quantiles
     assert forecast.z_score == pytest.approx(forecast.median / trained.result.metrics.forecast_std)
     after = predictor.update(candles[200])
     assert after is not None

@@ -1,0 +1,148 @@
+"""Reads and changes stored models for the window. Qt-free; runs on a worker's thread.
+
+The window itself may not import the storage: what it shows comes as `app.models.model_card` values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from app.flows.origin_text import market_title
+from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
+from core.config import DataPaths
+from core.errors import UserError
+from ml.model_compare import compare_models
+from ml.model_storage import StoredModel, list_models, load_model, remove_files
+from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
+from ml.overfitting import probabilistic_sharpe
+from ml.statistic_results import SharpeMoments
+
+
+def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
+    """Return every stored model, damaged ones too, newest first.
+
+    Raises:
+        UserError: the file of tags is damaged.
+    """
+    marks = ModelTags(models_dir).read()
+    return tuple(ModelRow(row, marks.get(row.model_id, NO_MARKS)) for row in list_models(models_dir))
+
+
+def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
+    """Verify a model and return all about it, or why it cannot be shown."""
+    try:
+        stored = load_model(paths.models, model_id)
+        return ModelCard(
+            model_id=model_id,
+            created_ns=int(stored.manifest["created_ns"]),
+            size_bytes=sum(path.stat().st_size for path in stored.folder.iterdir() if path.is_file()),
+            spec=stored.spec,
+            metrics=stored.metrics,
+            lineage=_lineage(stored),
+            marks=ModelTags(paths.models).of(model_id),
+            sharpe_probability=_probability(stored.metrics.sharpe),
+            used_by=users_of(paths, model_id),
+        )
+    except UserError as exc:
+        return CardProblem(model_id, exc.message, exc.remedy)
+
+
+def compared_models(models_dir: Path, model_ids: Sequence[str]) -> ComparedModels:
+    """Put models side by side.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    models = [load_model(models_dir, model_id) for model_id in model_ids]
+    table = compare_models(models)
+    return ComparedModels(
+        model_ids=table.model_ids,
+        titles=tuple(_title(model) for model in models),
+        metrics=tuple(table.metrics.items()),
+        differences=tuple((name, tuple(_word(value) for value in row)) for name, row in table.differences.items()),
+        not_comparable=table.not_comparable,
+    )
+
+
+def change_marks(models_dir: Path, model_id: str, tags: Sequence[str], note: str) -> ModelMarks:
+    """Set tags and note of a model to exactly these.
+
+    Raises:
+        UserError: a tag or the note cannot be kept, or the file cannot be written.
+    """
+    store = ModelTags(models_dir)
+    wanted = {tag.strip().casefold() for tag in tags}
+    for tag in store.of(model_id).tags:
+        if tag.casefold() not in wanted:
+            store.remove_tag(model_id, tag)
+    for tag in tags:
+        store.add_tag(model_id, tag)
+    return store.set_note(model_id, note)
+
+
+def remove_model(paths: DataPaths, model_id: str) -> None:
+    """Delete a model for good.
+
+    Raises:
+        UserError: its tag or a strategy protects it, or the folder cannot be changed.
+    """
+    tags = ModelTags(paths.models)
+    tags.require_removable(model_id)
+    users = users_of(paths, model_id)
+    if users:
+        raise UserError(f"The strategy {users[0]!r} uses model {model_id}.", "Remove the strategy first.")
+    with tags.removing(model_id):
+        remove_files(paths.models, model_id)
+
+
+def users_of(paths: DataPaths, model_id: str) -> tuple[str, ...]:
+    """Return the titles of the strategies that trade with a model: without it they could not start again.
+
+    The journal must have the form of this version.
+    """
+    if not paths.journal_db.exists():
+        return ()
+    from core.execution.journal import Journal
+
+    with closing(Journal(paths.journal_db)) as journal:
+        return tuple(record.spec.title for record in journal.strategies() if record.spec.model_id == model_id)
+
+
+def _lineage(stored: StoredModel) -> ModelLineage:
+    manifest = stored.manifest
+    data, split = manifest["data"], manifest["split"]
+    return ModelLineage(
+        bars=int(data["bars"]),
+        first_ns=int(data["first_open_ns"]),
+        last_ns=int(data["last_open_ns"]),
+        data_sha256=str(data["sha256"]),
+        train=_part(split["train"]),
+        valid=_part(split["valid"]),
+        test=_part(split["test"]),
+        code_version=str(manifest["code_version"]),
+        run_id=str(manifest.get("run", {}).get("id", "")),
+    )
+
+
+def _part(part: dict[str, Any]) -> PartRange:
+    return PartRange(int(part["first_open_ns"]), int(part["last_open_ns"]), int(part["targets"]))
+
+
+def _probability(sharpe: SharpeMoments | None) -> float | None:
+    try:
+        return None if sharpe is None else probabilistic_sharpe(sharpe)
+    except ValueError:  # of a foreign package: moments no sample can have
+        return None
+
+
+def _title(model: StoredModel) -> str:
+    data = model.spec.data
+    return f"{market_title(data.symbol, data.timeframe, data.origin)} · {model.model_id[:8]}"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,324 @@
+"""The window of models: the list on the left, the card of the chosen one on the right. GUI thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QDialog, QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+
+from app.flows.sentence_text import local_text
+from app.i18n import tr
+from app.language import LanguageManager
+from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelRow
+from app.models.models_model import ModelsModel, row_title
+from app.services import ModelCommands
+from app.theme import GRID, SPACE_M, ThemeManager, set_look
+from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.model_card.card import CardView
+from app.ui.model_card.comparison import ComparisonPage
+from app.ui.model_card.page import sentence
+from app.ui.widgets.data_table import DataTable
+from app.ui.widgets.empty_state import EmptyState
+from app.ui.widgets.panel import ToolRow
+
+SIZE = (300 * GRID, 190 * GRID)
+SUFFIX = ".maru-model"  # as `ml.model_exchange` writes it
+_LIST_WIDTH = 96 * GRID
+_MOST_COMPARED = 6
+
+
+class ModelsDialog(QDialog):
+    """Lists the stored models and shows one, or several side by side; what takes time is asked of `commands`.
+
+    Signals:
+        strategy_requested(str): a strategy shall be made of this model id.
+        training_requested: there is no model and a person wants one.
+    """
+
+    strategy_requested = Signal(str)
+    training_requested = Signal()
+
+    def __init__(
+        self, commands: ModelCommands, theme: ThemeManager, language: LanguageManager, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._commands, self._theme = commands, theme
+        self._wanted = ""  # the model to show once it is in the list
+        self._asked: tuple[str, ...] = ()  # what is being read
+        self.setObjectName("models_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.resize(*SIZE)
+        self._model = ModelsModel(self)
+        self.table: DataTable[ModelRow] = DataTable(
+            self._model, theme, name="models_table", empty_icon="brain", parent=self
+        )
+        self.card = CardView(theme, self)
+        self.comparison = ComparisonPage(theme, self)
+        self.state = EmptyState(theme, "brain", self)
+        self.stack = QStackedWidget(self)
+        for page in (self.state, self.card, self.comparison):
+            self.stack.addWidget(page)
+        self.message = sentence(self, "small")
+        self.message.setObjectName("models_message")
+        self._build()
+        self.table.selection_changed.connect(self._on_selection)
+        self.table.empty.triggered.connect(self._on_train)
+        self.card.marks_changed.connect(self._on_marks)
+        theme.changed.connect(self.refresh_look)
+        language.changed.connect(self.retranslate)
+        self.table.sort_by("created", Qt.SortOrder.DescendingOrder)
+        self._loaded = False
+        self.retranslate()
+        self.refresh_look()
+
+    def choose(self, model_id: str) -> None:
+        """Show this model as soon as it is in the list; "" leaves the choice as it is."""
+        if model_id:
+            self._wanted = model_id
+            self._choose_wanted()
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def on_rows(self, rows: tuple[ModelRow, ...]) -> None:
+        """Take the list."""
+        self._loaded = True
+        chosen = [row.model_id for row in self.table.selected()]
+        self._model.show_rows(rows)
+        self._write_empty()
+        self._choose_wanted()
+        if not self.table.selected() and rows:
+            self.table.view.selectRow(0)
+        elif [row.model_id for row in self.table.selected()] == chosen:
+            self._ask(chosen)  # what is shown may have changed as well
+        self._write_buttons()
+
+    def on_list_failed(self, message: str, remedy: str) -> None:
+        """Say why the list cannot be read."""
+        self._loaded = True
+        self._model.show_rows(())
+        self.table.empty.set_text(local_text(message), detail=local_text(remedy))
+        self._show_state(local_text(message), local_text(remedy))
+
+    def on_card(self, found: ModelCard | CardProblem) -> None:
+        """Show a model, or why it cannot be shown; an answer about another one came too late."""
+        if self._asked != (found.model_id,):
+            return
+        if isinstance(found, CardProblem):
+            self._show_state(local_text(found.message), local_text(found.remedy))
+        else:
+            self.card.show_card(found)
+            self.stack.setCurrentWidget(self.card)
+
+    def on_comparison(self, compared: ComparedModels) -> None:
+        """Show models side by side."""
+        if set(self._asked) == set(compared.model_ids):
+            self.comparison.show_models(compared)
+            self.stack.setCurrentWidget(self.comparison)
+
+    def set_importing(self, importing: bool) -> None:
+        """Say that a model from elsewhere is being checked."""
+        self.import_button.setEnabled(not importing)
+        if importing:
+            self.say(tr("Checking the model from elsewhere …"))
+
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """Show a line below everything."""
+        self.message.setText(text)
+        set_look(self.message, "role", "danger" if bad else "small")
+
+    # -- appearance -------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def retranslate(self) -> None:
+        """Write every text in the present language."""
+        self.setWindowTitle(tr("Models"))
+        self.import_button.setText(tr("Import…"))
+        self.import_button.setToolTip(tr("Take in a model that somebody else exported; it is checked first"))
+        self.export_button.setText(tr("Export…"))
+        self.export_button.setToolTip(tr("Write this model as one file to give away, without tags and notes"))
+        self.use_button.setText(tr("Make a strategy…"))
+        self.remove_button.setText(tr("Remove…"))
+        self._model.retranslate()
+        self.card.retranslate()
+        self.comparison.retranslate()
+        self._write_empty()
+        self._write_buttons()
+        if self.stack.currentWidget() is self.state:
+            self._show_idle()
+
+    @Slot()
+    def refresh_look(self) -> None:
+        """Take over the colours of the present theme."""
+        self._model.set_palette(self._theme.palette)
+        for part in (self.table, self.card, self.comparison, self.state):
+            part.refresh_look()
+        for button, name in (
+            (self.import_button, "download"),
+            (self.export_button, "upload"),
+            (self.use_button, "bot"),
+            (self.remove_button, "trash-2"),
+        ):
+            button.setIcon(self._theme.icon(name))
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        tools = ToolRow(self)
+        self.import_button = tools.button("models_import")
+        tools.add_stretch()
+        self.use_button = tools.button("models_use")
+        self.export_button = tools.button("models_export")
+        self.remove_button = tools.button("models_remove")
+        tools.serve(self.table)
+        self.import_button.clicked.connect(self._on_import)
+        self.use_button.clicked.connect(self._on_use)
+        self.export_button.clicked.connect(self._on_export)
+        self.remove_button.clicked.connect(self._on_remove)
+        splitter = QSplitter(Qt.Orientation.Horizontal, self)
+        splitter.addWidget(self.table)
+        splitter.addWidget(self.stack)
+        splitter.setSizes([_LIST_WIDTH, SIZE[0] - _LIST_WIDTH])
+        splitter.setStretchFactor(1, 1)
+        splitter.setChildrenCollapsible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(SPACE_M, SPACE_M, SPACE_M, SPACE_M)
+        layout.addWidget(tools)
+        layout.addWidget(splitter, 1)
+        layout.addWidget(self.message)
+
+    def _write_empty(self) -> None:
+        if self._loaded:
+            self.table.empty.set_text(tr("No models are stored yet."), tr("Train a model…"))
+        else:
+            self.table.empty.set_text(tr("Reading the models …"))
+
+    def _write_buttons(self) -> None:
+        chosen = self.table.selected()
+        sound = [row for row in chosen if not row.summary.problem]
+        one = len(chosen) == 1
+        self.use_button.setEnabled(one and bool(sound))
+        self.export_button.setEnabled(one and bool(sound))
+        protected = one and chosen[0].marks.protected
+        self.remove_button.setEnabled(one and not protected)
+        self.remove_button.setToolTip(
+            tr("The tag “keep” protects this model; take it away first.") if protected else tr("Delete this model")
+        )
+
+    def _show_idle(self) -> None:
+        if not self._asked:
+            self._show_state(tr("Choose a model in the list, or several to compare them."))
+
+    def _show_state(self, text: str, detail: str = "") -> None:
+        self.state.set_text(text, detail=detail)
+        self.stack.setCurrentWidget(self.state)
+
+    def _choose_wanted(self) -> None:
+        if self._wanted and self.table.select_key(self._wanted):
+            self._wanted = ""
+
+    def _ask(self, model_ids: Sequence[str]) -> None:
+        """Have one model read, or several compared."""
+        before, self._asked = self._asked, tuple(model_ids)
+        if not model_ids:
+            self._show_idle()
+        elif len(model_ids) == 1:
+            shown = self.card.card
+            if before != self._asked or shown is None or shown.model_id != model_ids[0]:
+                self._show_state(tr("Reading the model …"))
+            self._commands.open_model(model_ids[0])
+        else:
+            if before != self._asked:
+                self._show_state(tr("Reading the models …"))
+            self._commands.compare_models(self._asked)
+
+    @Slot()
+    def _on_selection(self) -> None:
+        self._write_buttons()
+        chosen = self.table.selected()
+        if len(chosen) > 1:
+            broken = [row for row in chosen if row.summary.problem]
+            if broken:
+                self._asked = ()
+                self._show_state(
+                    tr("{model} cannot be compared.", model=row_title(broken[0])), local_text(broken[0].summary.problem)
+                )
+                return
+            if len(chosen) > _MOST_COMPARED:
+                self._asked = ()
+                self._show_state(tr("Choose at most {n} models to compare.", n=_MOST_COMPARED))
+                return
+        self._ask([row.model_id for row in chosen])
+
+    @Slot()
+    def _on_train(self) -> None:
+        self.training_requested.emit()
+
+    @Slot(object, str)
+    def _on_marks(self, tags: tuple[str, ...], note: str) -> None:
+        if self.card.card is not None:
+            self._commands.set_marks(self.card.card.model_id, tags, note)
+
+    @Slot()
+    def _on_use(self) -> None:
+        for row in self.table.selected()[:1]:
+            self.strategy_requested.emit(row.model_id)
+
+    @Slot()
+    def _on_import(self) -> None:
+        picker = self._picker("models_import_file", tr("Import a model"))
+        picker.setFileMode(QFileDialog.FileMode.ExistingFile)
+        picker.fileSelected.connect(self._on_import_chosen)
+        picker.open()
+
+    @Slot(str)
+    def _on_import_chosen(self, name: str) -> None:
+        self._commands.import_model(Path(name))
+
+    @Slot()
+    def _on_export(self) -> None:
+        for row in self.table.selected()[:1]:
+            picker = self._picker("models_export_file", tr("Export the model"))
+            picker.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+            picker.setOption(QFileDialog.Option.DontConfirmOverwrite)  # what exists is refused, not replaced
+            picker.setDefaultSuffix(SUFFIX.removeprefix("."))
+            picker.selectFile(f"{row.model_id}{SUFFIX}")
+            picker.setProperty("model_id", row.model_id)
+            picker.fileSelected.connect(self._on_export_chosen)
+            picker.open()
+
+    @Slot(str)
+    def _on_export_chosen(self, name: str) -> None:
+        picker = self.sender()
+        if picker is not None:
+            self._commands.export_model(str(picker.property("model_id")), Path(name))
+
+    def _picker(self, name: str, title: str) -> QFileDialog:
+        picker = QFileDialog(self, title)
+        picker.setObjectName(name)
+        picker.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        picker.setNameFilter(f"{tr('Models')} (*{SUFFIX})")
+        return picker
+
+    @Slot()
+    def _on_remove(self) -> None:
+        for row in self.table.selected()[:1]:
+            dialog = ConfirmDialog(
+                self,
+                name="remove_model_dialog",
+                title=tr("Delete this model for good?"),
+                text=tr("A strategy that uses it could not start again. A file you exported stays."),
+                stakes=(f"{row_title(row)} · {row.model_id}",),
+            )
+            dialog.setProperty("model_id", row.model_id)
+            dialog.add_button("cancel", tr("Keep"), default=True)
+            dialog.add_button("remove", tr("Delete"), variant="danger")
+            dialog.answered.connect(self._on_remove_answered)
+            dialog.show()
+
+    @Slot(str)
+    def _on_remove_answered(self, answer: str) -> None:
+        dialog = self.sender()
+        if answer == "remove" and dialog is not None:
+            self._commands.remove_model(str(dialog.property("model_id")))

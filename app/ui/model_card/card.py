@@ -1,0 +1,127 @@
+"""The page of one stored model: verdict first, then everything behind it. GUI thread."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
+
+from app.flows.origin_text import market_title
+from app.flows.sentence_text import local_text
+from app.i18n import tr
+from app.models.model_card import ModelCard
+from app.theme import SPACE_M, SPACE_S, ThemeManager, set_look
+from app.ui.model_card.accuracy import AccuracyPage
+from app.ui.model_card.calibration import CalibrationPage
+from app.ui.model_card.features import FeaturesPage
+from app.ui.model_card.overview import OverviewPage
+from app.ui.model_card.page import sentence
+from app.ui.model_card.trading import TradingPage
+from core.domain.data_origin import with_caution
+
+
+class CardView(QWidget):
+    """Title, verdict and pages of a model.
+
+    Signals:
+        marks_changed(object, str): tags (a tuple) and note to be kept for the model shown.
+    """
+
+    marks_changed = Signal(object, str)
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("model_card")
+        self._card: ModelCard | None = None
+        self.title = sentence(self, "heading")
+        self.verdict = sentence(self, "warning")
+        self.verdict.setObjectName("model_verdict")
+        self.foreign = sentence(self, "warning")
+        self._horizon_caption = QLabel(self)
+        set_look(self._horizon_caption, "role", "small")
+        self.horizon = QComboBox(self)
+        self.horizon.setObjectName("model_horizon")
+        self.pages = QTabWidget(self)
+        self.pages.setObjectName("model_pages")
+        self.pages.setDocumentMode(True)
+        self.overview = OverviewPage(theme, self.pages)
+        self.accuracy = AccuracyPage(theme, self.pages)
+        self.calibration = CalibrationPage(theme, self.pages)
+        self.features = FeaturesPage(theme, self.pages)
+        self.trading = TradingPage(theme, self.pages)
+        self._all = (self.overview, self.accuracy, self.calibration, self.features, self.trading)
+        for page in self._all:
+            self.pages.addTab(page, "")
+        head = QHBoxLayout()
+        head.setSpacing(SPACE_S)
+        head.addWidget(self.title, 1)
+        head.addWidget(self._horizon_caption)
+        head.addWidget(self.horizon)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, 0)
+        layout.setSpacing(SPACE_S)
+        layout.addLayout(head)
+        layout.addWidget(self.verdict)
+        layout.addWidget(self.foreign)
+        layout.addWidget(self.pages, 1)
+        self.horizon.currentIndexChanged.connect(self._write)
+        self.overview.marks_changed.connect(self.marks_changed)
+        self.retranslate()
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The model shown."""
+        return self._card
+
+    def show_card(self, card: ModelCard) -> None:
+        """Show a model; the same one again keeps page, horizon and what is being typed."""
+        if self._card is None or self._card.model_id != card.model_id:
+            self.overview.forget_edits()
+            self.horizon.blockSignals(True)
+            self.horizon.clear()
+            self.horizon.addItems([self._ahead(bars) for bars in self._horizons(card)])
+            self.horizon.blockSignals(False)
+        self._card = card
+        self._write()
+
+    def retranslate(self) -> None:
+        """Write every text in the present language."""
+        texts = (tr("Overview"), tr("Accuracy"), tr("Calibration"), tr("Features"), tr("Trading"))
+        for page, text in zip(self._all, texts, strict=True):
+            page.retranslate()
+            self.pages.setTabText(self.pages.indexOf(page), text)
+        self._horizon_caption.setText(tr("Horizon"))
+        self.horizon.setAccessibleName(tr("Horizon"))
+        if self._card is not None:
+            for index, bars in enumerate(self._horizons(self._card)):
+                self.horizon.setItemText(index, self._ahead(bars))
+            self._write()
+
+    def refresh_look(self) -> None:
+        """Take over the colours of the present theme."""
+        for page in self._all:
+            page.refresh_look()
+
+    @staticmethod
+    def _horizons(card: ModelCard) -> list[int]:
+        return [metrics.horizon for metrics in card.metrics.horizons]
+
+    @staticmethod
+    def _ahead(bars: int) -> str:
+        return tr("{n} bars ahead", n=bars) if bars > 1 else tr("{n} bar ahead", n=bars)
+
+    @Slot()
+    def _write(self) -> None:
+        card = self._card
+        if card is None:
+            return
+        data = card.spec.data
+        self.title.setText(f"{market_title(data.symbol, data.timeframe, data.origin)} · {card.model_id}")
+        self.verdict.setText(local_text(with_caution(card.metrics.verdict, data.origin)))
+        set_look(self.verdict, "role", "success" if card.edge else "warning")
+        self.foreign.setVisible(card.marks.foreign)
+        self.foreign.setText(tr("Made elsewhere: its figures are its maker's word and were not measured here."))
+        several = self.horizon.count() > 1
+        self.horizon.setVisible(several)
+        self._horizon_caption.setVisible(several)
+        for page in self._all:
+            page.show_card(card, max(0, self.horizon.currentIndex()))
