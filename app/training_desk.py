@@ -31,10 +31,11 @@ from core.domain.data_origin import BINANCE, DataOrigin, with_caution
 from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
-from ml.api import ForecastSpec, TrainingProgress, TrainingResult
+from ml.api import ForecastSpec, SeriesSource, TrainingProgress, TrainingResult
 
 if TYPE_CHECKING:
     from app.flows.datasets import Dataset, DeviceOption
+    from app.flows.feature_catalogue import FeatureCatalogue
     from app.flows.training_flow import TrainingDraft
     from app.ui.docks.training_dock import TrainingDock
     from app.ui.wizards.training_wizard import TrainingWizard
@@ -191,6 +192,14 @@ class TrainingDesk(QObject):
             done(answer.error if answer.error is not None else answer.value)
 
         self._ask(lambda _: _inspect(path), take)
+
+    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
+        """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
+        self._ask(lambda _: _read_series(source), lambda answer: done(answer.error))
+
+    def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
+        """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
+        self._ask(lambda _: _load_catalogue(), lambda answer: done(answer.error or answer.value))
 
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
@@ -521,6 +530,18 @@ def _gpus() -> list[str]:
     from core.diagnostics.probes import nvidia_gpus
 
     return nvidia_gpus()
+
+
+def _read_series(source: SeriesSource) -> None:
+    from ml.feature_sources import load_point_series
+
+    load_point_series(Path(source.path), source.name, source.column, source.delay_s)
+
+
+def _load_catalogue() -> FeatureCatalogue:
+    from app.flows.feature_catalogue import load_catalogue
+
+    return load_catalogue()
 
 
 def _inspect(path: Path) -> Dataset:
