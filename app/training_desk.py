@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from app.workers.history import HistoryWorker, OpenLink
     from core.data.collector import FetchProgress
 
+LAST_CONFIGURATION = "last_training.toml"  # in the data folder
 PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
 PRACTICE_BARS = 30_000
 PRACTICE_MOST_NS = 5 * 365 * Timeframe.D1.ns
@@ -276,7 +278,8 @@ class TrainingDesk(QObject):
             self._wizard.activateWindow()
             return
         parent = self._dock.window() if isinstance(self._dock, QWidget) else None
-        self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft)
+        spec = None if self._draft is not None else self._last_configuration()
+        self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft, spec)
         self._wizard.training_requested.connect(self._on_training_requested)
         self._wizard.finished.connect(self._on_wizard_finished)
         self._wizard.show()  # not modal: the kill switch must stay within reach
@@ -293,11 +296,35 @@ class TrainingDesk(QObject):
             self._wizard.deleteLater()
             self._wizard = None
 
+    def _last_configuration(self) -> ForecastSpec | None:
+        """Return what the wizard asked for in an earlier session; one that cannot be read any more is left out."""
+        from ml.spec_file import read_spec
+
+        path = self._paths.root / LAST_CONFIGURATION
+        try:
+            return read_spec(path).validate() if path.exists() else None
+        except UserError as exc:
+            self.logged.emit(logging.WARNING, "training", str(exc))
+            return None
+
+    def _remember(self, spec: ForecastSpec) -> None:
+        """Keep the configuration for the wizard of a later session; "every bar" stays that while the history grows."""
+        whole = self._wizard is not None and self._wizard.flow.draft.whole_range
+        kept = replace(spec, data=replace(spec.data, start_ns=None, end_ns=None)) if whole else spec
+        path = self._paths.root / LAST_CONFIGURATION
+
+        def take(answer: QueryAnswer) -> None:
+            if answer.error is not None:
+                self.logged.emit(logging.WARNING, "training", str(answer.error))
+
+        self._ask(lambda _: _write_configuration(path, kept), take)
+
     @Slot(object)
     def _on_training_requested(self, spec: ForecastSpec) -> None:
         from app.flows.datasets import SourceKind
 
         self.training_wanted.emit()
+        self._remember(spec)
         if self._wizard is not None and self._wizard.flow.draft.source is SourceKind.PRACTICE:
             self.train_on_practice_history(spec)
         else:
@@ -530,6 +557,12 @@ def _gpus() -> list[str]:
     from core.diagnostics.probes import nvidia_gpus
 
     return nvidia_gpus()
+
+
+def _write_configuration(path: Path, spec: ForecastSpec) -> None:
+    from ml.spec_file import write_spec
+
+    write_spec(path, spec, full=True)
 
 
 def _read_series(source: SeriesSource) -> None:
