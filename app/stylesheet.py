@@ -129,11 +129,12 @@ QSpinBox::up-arrow, QDateEdit::up-arrow, QDateTimeEdit::up-arrow {{ image: url("
 QSpinBox::down-arrow, QDateEdit::down-arrow, QDateTimeEdit::down-arrow {{ image: url("{chevron_down}"); width: {m}px;
     height: {m}px; }}
 QCheckBox, QRadioButton {{ spacing: {s}px; background: transparent; }}
-QCheckBox::indicator, QRadioButton::indicator {{ width: {l}px; height: {l}px; border: 1px solid {muted};
-    background: {background}; }}
-QCheckBox::indicator {{ border-radius: {xs}px; }}
+QCheckBox::indicator, QRadioButton::indicator, QListView::indicator {{ width: {l}px; height: {l}px;
+    border: 1px solid {muted}; background: {background}; }}
+QCheckBox::indicator, QListView::indicator {{ border-radius: {xs}px; }}
 QRadioButton::indicator {{ border-radius: {half_control}px; }}
-QCheckBox::indicator:checked {{ background: {accent}; border-color: {accent}; image: url("{check}"); }}
+QCheckBox::indicator:checked, QListView::indicator:checked {{ background: {accent}; border-color: {accent};
+    image: url("{check}"); }}
 QRadioButton::indicator:checked {{ background: {accent}; border-color: {accent}; image: url("{dot}"); }}
 QCheckBox::indicator:focus, QRadioButton::indicator:focus, QCheckBox:focus::indicator,
 QRadioButton:focus::indicator {{ border-color: {accent}; }}

@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,11 @@ from core.domain.data_origin import BINANCE, DataOrigin, with_caution
 from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
-from ml.api import ForecastSpec, TrainingProgress, TrainingResult
+from ml.api import ForecastSpec, SeriesSource, TrainingProgress, TrainingResult
 
 if TYPE_CHECKING:
     from app.flows.datasets import Dataset, DeviceOption
+    from app.flows.feature_catalogue import FeatureCatalogue
     from app.flows.training_flow import TrainingDraft
     from app.model_desk import ModelDesk
     from app.ui.docks.training_dock import TrainingDock
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from app.workers.history import HistoryWorker, OpenLink
     from core.data.collector import FetchProgress
 
+LAST_CONFIGURATION = "last_training.toml"  # in the data folder
 PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
 PRACTICE_BARS = 30_000
 PRACTICE_MOST_NS = 5 * 365 * Timeframe.D1.ns
@@ -233,6 +236,14 @@ class TrainingDesk(QObject):
 
         self._ask(lambda _: _inspect(path), take)
 
+    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
+        """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
+        self._ask(lambda _: _read_series(source), lambda answer: done(answer.error))
+
+    def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
+        """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
+        self._ask(lambda _: _load_catalogue(), lambda answer: done(answer.error or answer.value))
+
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
     def start_training(self, spec: dict[str, Any], after: str = "") -> str:
@@ -308,7 +319,8 @@ class TrainingDesk(QObject):
             self._wizard.activateWindow()
             return
         parent = self._dock.window() if isinstance(self._dock, QWidget) else None
-        self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft)
+        spec = None if self._draft is not None else self._last_configuration()
+        self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft, spec)
         self._wizard.training_requested.connect(self._on_training_requested)
         self._wizard.finished.connect(self._on_wizard_finished)
         self._wizard.show()  # not modal: the kill switch must stay within reach
@@ -325,11 +337,35 @@ class TrainingDesk(QObject):
             self._wizard.deleteLater()
             self._wizard = None
 
+    def _last_configuration(self) -> ForecastSpec | None:
+        """Return what the wizard asked for in an earlier session; one that cannot be read any more is left out."""
+        from ml.spec_file import read_spec
+
+        path = self._paths.root / LAST_CONFIGURATION
+        try:
+            return read_spec(path).validate() if path.exists() else None
+        except UserError as exc:
+            self.logged.emit(logging.WARNING, "training", str(exc))
+            return None
+
+    def _remember(self, spec: ForecastSpec) -> None:
+        """Keep the configuration for the wizard of a later session; "every bar" stays that while the history grows."""
+        whole = self._wizard is not None and self._wizard.flow.draft.whole_range
+        kept = replace(spec, data=replace(spec.data, start_ns=None, end_ns=None)) if whole else spec
+        path = self._paths.root / LAST_CONFIGURATION
+
+        def take(answer: QueryAnswer) -> None:
+            if answer.error is not None:
+                self.logged.emit(logging.WARNING, "training", str(answer.error))
+
+        self._ask(lambda _: _write_configuration(path, kept), take)
+
     @Slot(object)
     def _on_training_requested(self, spec: ForecastSpec) -> None:
         from app.flows.datasets import SourceKind
 
         self.training_wanted.emit()
+        self._remember(spec)
         if self._wizard is not None and self._wizard.flow.draft.source is SourceKind.PRACTICE:
             self.train_on_practice_history(spec)
         else:
@@ -562,6 +598,24 @@ def _gpus() -> list[str]:
     from core.diagnostics.probes import nvidia_gpus
 
     return nvidia_gpus()
+
+
+def _write_configuration(path: Path, spec: ForecastSpec) -> None:
+    from ml.spec_file import write_spec
+
+    write_spec(path, spec, full=True)
+
+
+def _read_series(source: SeriesSource) -> None:
+    from ml.feature_sources import load_point_series
+
+    load_point_series(Path(source.path), source.name, source.column, source.delay_s)
+
+
+def _load_catalogue() -> FeatureCatalogue:
+    from app.flows.feature_catalogue import load_catalogue
+
+    return load_catalogue()
 
 
 def _inspect(path: Path) -> Dataset:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from app.flows.amount import Sentence
+from app.flows.feature_catalogue import FeatureCatalogue
 from app.i18n import mark
 from core.clock import to_datetime
 from core.data.frame import CandleFrame
@@ -19,6 +22,7 @@ from core.data.quality import find_gaps
 from core.domain.candles import Timeframe
 from core.domain.data_origin import DataOrigin
 from core.errors import UserError
+from ml.api import SeriesSource
 
 PREVIEW_POINTS = 240  # closes kept for the small picture of a data set
 
@@ -136,6 +140,14 @@ class TrainingSources(Protocol):
         """Look into a file in the background and call `done` on the GUI thread with what it holds or what is wrong."""
         ...
 
+    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
+        """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
+        ...
+
+    def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
+        """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
+        ...
+
 
 def dataset_from_frame(frame: CandleFrame, kind: SourceKind, origin: DataOrigin, path: str = "") -> Dataset:
     """Describe bars in memory.
@@ -160,11 +172,12 @@ def dataset_from_frame(frame: CandleFrame, kind: SourceKind, origin: DataOrigin,
     )
 
 
-def device_options(gpus: Sequence[str]) -> tuple[DeviceOption, ...]:
+def device_options(gpus: Sequence[str], *, apple: bool | None = None) -> tuple[DeviceOption, ...]:
     """Return the devices to choose from.
 
     Args:
-        gpus: one line per NVIDIA GPU, as `core.diagnostics.probes.nvidia_gpus` returns them.
+        gpus: one line per NVIDIA GPU, as `core.diagnostics.probes.nvidia_gpus` returns them, in CUDA's order.
+        apple: whether this is a Mac with a GPU that torch reaches through MPS; None finds out.
     """
     cores = str(os.cpu_count() or 1)
     cpu_title = Sentence(mark("CPU"))
@@ -176,7 +189,12 @@ def device_options(gpus: Sequence[str]) -> tuple[DeviceOption, ...]:
     else:
         automatic = Sentence(mark("No NVIDIA GPU was found: the CPU with {cores} cores is used."), {"cores": cores})
         gpu_reason = Sentence(mark("No NVIDIA GPU was found on this machine."))
-    return (
+    if len(gpus) > 1:
+        automatic = Sentence(mark("The NVIDIA GPU with the most free memory is used, otherwise the CPU."))
+        gpu_reason = Sentence(
+            mark("The one with the most free memory. The run stops with a message if none can be used.")
+        )
+    options = [
         DeviceOption("auto", Sentence(mark("Automatic")), automatic),
         DeviceOption(
             "cpu",
@@ -184,7 +202,25 @@ def device_options(gpus: Sequence[str]) -> tuple[DeviceOption, ...]:
             Sentence(mark("{cores} cores. Enough for networks of this size."), {"cores": cores}),
         ),
         DeviceOption("cuda", Sentence(mark("NVIDIA GPU (CUDA)")), gpu_reason, available=bool(gpus)),
-    )
+    ]
+    if len(gpus) > 1:
+        options += [
+            DeviceOption(
+                f"cuda:{index}",
+                Sentence(mark("NVIDIA GPU {number}"), {"number": str(index)}),
+                Sentence(mark("{gpu}. The run stops with a message if torch cannot use it."), {"gpu": gpu}),
+            )
+            for index, gpu in enumerate(gpus)
+        ]
+    if (sys.platform == "darwin" and platform.machine() == "arm64") if apple is None else apple:
+        options.append(
+            DeviceOption(
+                "mps",
+                Sentence(mark("Apple GPU (MPS)")),
+                Sentence(mark("Recurrent networks run faster on this machine's CPU; use it only to compare.")),
+            )
+        )
+    return tuple(options)
 
 
 def date_text(time_ns: int) -> str:

@@ -1,53 +1,71 @@
-"""The training wizard without its window: six steps from a price history to a `ForecastSpec`. Qt-free, GUI thread.
+"""The training wizard without its window: seven steps from a price history to a `ForecastSpec`. Qt-free, GUI thread.
 
-`TrainingDraft` keeps what the person typed, right or wrong, so that going back never loses anything; `TrainingFlow`
-says in one sentence per step what is still wrong and builds the specification.
+`TrainingFlow` holds the `TrainingDraft`, says in one sentence per step what is still wrong, and builds the
+specification; it also takes a specification apart again, so that a saved one fills every page.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from app.flows.amount import AmountError, Sentence, parse_amount
+from app.flows.amount import Sentence
 from app.flows.datasets import Dataset, DeviceOption, RangeSummary, SourceKind
+from app.flows.feature_catalogue import FeatureCatalogue
 from app.flows.sentence_text import CoreSentence
+from app.flows.training_checks import (
+    Problem,
+    evaluation_problem,
+    features_problem,
+    model_problem,
+    resources_problem,
+    training_problem,
+)
+from app.flows.training_draft import (
+    QUANTILE_PRESETS,
+    TrainingDraft,
+    draft_of,
+    end_of,
+    evaluation_spec,
+    feature_spec,
+    model_spec,
+    resource_spec,
+    split_spec,
+    start_of,
+    training_spec,
+)
+from app.flows.training_split import PartName, SplitPart, by_shares, split_parts, with_borders
 from app.i18n import format_number, mark
 from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
 from core.domain.data_origin import DataOrigin, is_practice
 from core.errors import UserError
 from ml.api import (
-    FEATURE_SETS,
     STORE_SOURCE,
     DataRange,
-    FeatureSpec,
     ForecastSpec,
-    ModelSpec,
-    ResourceSpec,
-    SplitSpec,
+    SeriesSource,
     TrainingEstimate,
-    TrainingSpec,
     estimate,
     minimum_bars,
+    parse_column,
+    warm_up_bars,
 )
+from ml.network_size import parameter_count
 
-DAY_NS = 86_400 * NS_PER_S
-
-QUANTILE_PRESETS: tuple[tuple[float, ...], ...] = (
-    (0.1, 0.5, 0.9),
-    (0.05, 0.25, 0.5, 0.75, 0.95),
-    (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975),
-)
-
-MAX_HIDDEN, MAX_LAYERS, MAX_HORIZON, MAX_EPOCHS, MAX_PURGE = 1_024, 8, 500, 10_000, 10_000
-MIN_WINDOW, MAX_WINDOW = 8, 2_000
-MIN_TRAIN, MAX_TRAIN, MIN_VALID, MAX_VALID, MIN_TEST = 20, 90, 5, 50, 4  # percent
+__all__ = [
+    "QUANTILE_PRESETS",
+    "STEPS",
+    "PartName",
+    "Problem",
+    "SplitPart",
+    "Step",
+    "TrainingDraft",
+    "TrainingFlow",
+]
 
 WORTHWHILE_BARS = 5_000  # fewer stored bars are not offered first
 
@@ -58,7 +76,8 @@ class Step(StrEnum):
     DATA = "data"
     FEATURES = "features"
     MODEL = "model"
-    VALIDATION = "validation"
+    TRAINING = "training"
+    EVALUATION = "evaluation"
     RESOURCES = "resources"
     REVIEW = "review"
 
@@ -69,77 +88,6 @@ _DEFAULT = ForecastSpec()
 _ANY_ORIGIN = DataOrigin("")
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingDraft:
-    """What the person entered so far; texts are kept as typed.
-
-    Attributes:
-        source: where the bars come from.
-        symbol / timeframe: the chosen market, for stored and practice history.
-        origin: whose market of that name; "" is the first there is.
-        file_path: the chosen file.
-        whole_range: use every bar; otherwise `start_date` to `end_date`.
-        start_date / end_date: ISO dates in UTC, both days included.
-        horizons: look-backs of the return features, comma separated.
-        quantiles: index into `QUANTILE_PRESETS`.
-        train_percent / valid_percent: of the bars; the rest is the test part.
-        threads: 0 is automatic.
-    """
-
-    source: SourceKind = SourceKind.STORE
-    symbol: str = ""
-    timeframe: str = ""
-    origin: DataOrigin = _ANY_ORIGIN
-    file_path: str = ""
-    whole_range: bool = True
-    start_date: str = ""
-    end_date: str = ""
-    feature_set: str = _DEFAULT.features.name
-    horizons: str = ", ".join(str(value) for value in _DEFAULT.features.horizons)
-    window: int = _DEFAULT.features.window
-    hidden_size: int = _DEFAULT.model.hidden_size
-    layers: int = _DEFAULT.model.layers
-    dropout: str = f"{_DEFAULT.model.dropout:g}"
-    horizon_bars: int = _DEFAULT.model.horizon_bars
-    quantiles: int = 1
-    train_percent: int = round(_DEFAULT.split.train_fraction * 100)
-    valid_percent: int = round(_DEFAULT.split.valid_fraction * 100)
-    purge_bars: int = _DEFAULT.split.purge_bars
-    device: str = _DEFAULT.resources.device
-    threads: int = _DEFAULT.resources.threads
-    epochs: int = _DEFAULT.training.epochs
-    learning_rate: str = f"{_DEFAULT.training.learning_rate:g}"
-    seed: int = _DEFAULT.training.seed
-
-    @property
-    def test_percent(self) -> int:
-        """What is left for the test part."""
-        return 100 - self.train_percent - self.valid_percent
-
-
-class PartName(StrEnum):
-    """The parts the bars are divided into, in order of time."""
-
-    TRAIN = "train"
-    VALID = "valid"
-    TEST = "test"
-
-
-@dataclass(frozen=True, slots=True)
-class SplitPart:
-    """One part of the split.
-
-    Attributes:
-        share: of all bars, 0 to 1.
-        start_ns / end_ns: about when it begins and ends, ns UTC; None without bars.
-    """
-
-    name: PartName
-    share: float
-    start_ns: int | None
-    end_ns: int | None
-
-
 class TrainingFlow:
     """State of one run of the wizard."""
 
@@ -148,6 +96,7 @@ class TrainingFlow:
         datasets: Sequence[Dataset],
         devices: Sequence[DeviceOption],
         draft: TrainingDraft | None = None,
+        catalogue: FeatureCatalogue | None = None,
     ) -> None:
         """Start at the first step.
 
@@ -156,11 +105,16 @@ class TrainingFlow:
             devices: what this machine can compute on.
             draft: what to start with; None chooses the longest stored history worth learning from, else the practice
                 exchange, else the longest stored one.
+            catalogue: of feature columns, where it was read already.
         """
         self._datasets = tuple(datasets)
         self._devices = tuple(devices)
+        self._catalogue: FeatureCatalogue | None = catalogue
+        self._catalogue_error: UserError | None = None
         self._file: Dataset | None = None
         self._file_problem: Sentence | None = None
+        self._series: dict[SeriesSource, UserError | None] = {}
+        self._loaded = False  # market and range stand in a configuration: nothing is put in their place
         self._step = Step.DATA
         self._draft = draft or self._first_draft()
         if self._draft.source is not SourceKind.FILE and self.dataset is None:
@@ -180,8 +134,17 @@ class TrainingFlow:
 
     @property
     def devices(self) -> tuple[DeviceOption, ...]:
-        """What this machine can compute on."""
-        return self._devices
+        """What this machine can compute on, and the device of a loaded configuration that it has not."""
+        wanted = self._draft.device
+        if any(option.device == wanted for option in self._devices):
+            return self._devices
+        absent = Sentence(mark("This machine has no device {device}."), {"device": wanted})
+        return (*self._devices, DeviceOption(wanted, Sentence("{device}", {"device": wanted}), absent, available=False))
+
+    @property
+    def catalogue(self) -> FeatureCatalogue | None:
+        """The kinds of feature columns, None until they were read."""
+        return self._catalogue
 
     def update(self, **changes: Any) -> None:
         """Take changed entries by their name in `TrainingDraft`; another source or market resets the range."""
@@ -190,17 +153,49 @@ class TrainingFlow:
         if before.source is not self._draft.source and "origin" not in changes:
             self._draft = replace(self._draft, origin=_ANY_ORIGIN)  # invented bars chosen there are no wish for here
         moved = _place(before) != _place(self._draft)
-        if moved and self._draft.source is not SourceKind.FILE:
-            self._draft = self._with_existing_market(self._draft)
+        if moved:
+            self._loaded = False
+            if self._draft.source is not SourceKind.FILE:
+                self._draft = self._with_existing_market(self._draft)
         if before.file_path != self._draft.file_path:
             self._file = self._file_problem = None
         if moved:
+            self._draft = self._with_full_range(self._draft)
+        if moved and self._draft.by_date and self._evaluation_problem() is not None:
+            self._draft = replace(self._draft, valid_from="", test_from="")  # borders of another history
+        if self._draft.by_date and (moved or not before.by_date):
+            self._draft = with_borders(self._draft, self.summary())
+
+    def add_column(self, text: str) -> Problem | None:
+        """Add a feature column by its text form, and the market it looks at; return why not where it cannot be."""
+        try:
+            column = parse_column(text)
+        except UserError as exc:
+            return Problem(CoreSentence(str(exc)), "columns")
+        markets = self._draft.markets
+        if column.symbol and column.symbol in self.other_markets() and column.symbol not in markets:
+            markets = (*markets, column.symbol)
+        before = self._draft
+        self._draft = replace(before, columns=(*before.columns, str(column)), markets=markets)
+        problem = self._features_problem()
+        if problem is not None and problem.field == "columns":
+            self._draft = before
+            return problem
+        return None
+
+    def load(self, spec: ForecastSpec) -> None:
+        """Take every entry from a specification; its files are looked into again."""
+        source, whole_range = self._source_of(spec.data)
+        self._file = self._file_problem = None
+        self._loaded = True
+        self._draft = draft_of(spec, source, whole_range=whole_range)
+        if self._draft.whole_range:
             self._draft = self._with_full_range(self._draft)
 
     def set_datasets(self, datasets: Sequence[Dataset]) -> None:
         """Replace the known histories, for example after a fetch; the entries stay."""
         self._datasets = tuple(datasets)
-        if self._draft.source is not SourceKind.FILE and self.dataset is None:
+        if self._draft.source is not SourceKind.FILE and self.dataset is None and not self._loaded:
             self._draft = self._with_full_range(self._with_existing_market(self._draft))
 
     def set_file(self, path: str, content: Dataset | UserError) -> None:
@@ -211,10 +206,26 @@ class TrainingFlow:
             self._file, self._file_problem = None, CoreSentence(str(content))
             return
         self._file, self._file_problem = content, None
-        self._draft = self._with_full_range(self._draft)
+        if not self._loaded or self._draft.whole_range:
+            self._draft = self._with_full_range(self._draft)
 
-    def next(self) -> Sentence | None:
-        """Go to the next step; stay and return the sentence where something is wrong."""
+    def set_series(self, source: SeriesSource, problem: UserError | None) -> None:
+        """Take whether the file of a side series can be used."""
+        self._series[source] = problem
+
+    def unchecked_series(self) -> tuple[SeriesSource, ...]:
+        """Return the side series whose files nobody looked into yet."""
+        return tuple(source for source in self._draft.series if source not in self._series)
+
+    def set_catalogue(self, catalogue: FeatureCatalogue | UserError) -> None:
+        """Take the kinds of feature columns, or why they cannot be read."""
+        if isinstance(catalogue, UserError):
+            self._catalogue_error = catalogue
+        else:
+            self._catalogue, self._catalogue_error = catalogue, None
+
+    def next(self) -> Problem | None:
+        """Go to the next step; stay and return what is wrong where something is."""
         problem = self.problem(self._step)
         if problem is None and self._step is not Step.REVIEW:
             self._step = STEPS[STEPS.index(self._step) + 1]
@@ -241,6 +252,18 @@ class TrainingFlow:
         found = {item.timeframe for item in offered if (item.symbol, item.origin) == market}
         return tuple(item.value for item in Timeframe if item in found)
 
+    def other_markets(self) -> tuple[str, ...]:
+        """Stored markets of the same origin and bar length that feature columns may look at."""
+        draft = self._draft
+        if draft.source is not SourceKind.STORE:
+            return ()
+        wanted = (draft.origin, draft.timeframe)
+        return tuple(
+            item.symbol
+            for item in self._of_source(SourceKind.STORE)
+            if (item.origin, item.timeframe.value) == wanted and item.symbol != draft.symbol
+        )
+
     def has_source(self, kind: SourceKind) -> bool:
         """Return whether a source offers anything."""
         return kind is SourceKind.FILE or bool(self._of_source(kind))
@@ -259,7 +282,7 @@ class TrainingFlow:
     @property
     def device(self) -> DeviceOption | None:
         """The chosen device."""
-        return next((item for item in self._devices if item.device == self._draft.device), None)
+        return next((item for item in self.devices if item.device == self._draft.device), None)
 
     def summary(self) -> RangeSummary | None:
         """Return what the chosen range holds, None without history or with an impossible range."""
@@ -270,45 +293,44 @@ class TrainingFlow:
 
     def split(self) -> tuple[SplitPart, ...]:
         """Return the three parts with the dates at which they begin and end, borders without purge."""
-        draft = self._draft
-        shares = (
-            (PartName.TRAIN, draft.train_percent / 100),
-            (PartName.VALID, draft.valid_percent / 100),
-            (PartName.TEST, max(0, draft.test_percent) / 100),
-        )
-        summary = self.summary()
-        parts: list[SplitPart] = []
-        position = 0.0
-        for name, share in shares:
-            start = end = None
-            if summary is not None and summary.first_ns is not None and summary.last_ns is not None:
-                span = summary.last_ns - summary.first_ns
-                start = summary.first_ns + int(span * position)
-                end = summary.first_ns + int(span * min(1.0, position + share))
-            parts.append(SplitPart(name, share, start, end))
-            position += share
-        return tuple(parts)
+        return split_parts(self._draft, self.summary())
 
     def estimate(self) -> TrainingEstimate | None:
         """Return the effort of the run, None while something is wrong."""
         summary = self.summary()
         spec = self._spec_or_none()
-        return None if summary is None or spec is None else estimate(spec, summary.bars)
+        return None if summary is None or spec is None else estimate(self._by_shares(spec), summary.bars)
+
+    def parameters(self) -> int | None:
+        """Return how many numbers each network learns, None while something is wrong."""
+        spec = self._spec_or_none()
+        return None if spec is None else parameter_count(spec)
+
+    def warm_up(self) -> int | None:
+        """Return how many bars must precede the first feature row, None while something is wrong."""
+        dataset = self.dataset
+        if dataset is None or self._features_problem() is not None:
+            return None
+        return warm_up_bars(feature_spec(self._draft), dataset.timeframe)
 
     # -------------------------------------------------------------------------------------------------- checks
 
-    def problem(self, step: Step) -> Sentence | None:
+    def problem(self, step: Step) -> Problem | None:
         """Return what is wrong with a step in one sentence, None where it is complete."""
+        draft = self._draft
         if step is Step.DATA:
             return self._data_problem()
         if step is Step.FEATURES:
             return self._features_problem()
         if step is Step.MODEL:
-            return self._model_problem()
-        if step is Step.VALIDATION:
-            return self._validation_problem()
+            return model_problem(draft)
+        if step is Step.TRAINING:
+            return training_problem(draft)
+        if step is Step.EVALUATION:
+            found = self._evaluation_problem()
+            return found if found is not None or self.dataset is None else self._bars_problem()
         if step is Step.RESOURCES:
-            return self._resources_problem()
+            return resources_problem(draft, self.device)
         return next((found for earlier in STEPS[:-1] if (found := self.problem(earlier)) is not None), None)
 
     def spec(self) -> ForecastSpec:
@@ -322,76 +344,75 @@ class TrainingFlow:
             raise UserError(problem.text())
         return self._build().validate()
 
-    def _data_problem(self) -> Sentence | None:
+    def _data_problem(self) -> Problem | None:
         draft = self._draft
         if draft.source is SourceKind.FILE and self._file is None:
             if not draft.file_path:
-                return Sentence(mark("Choose a CSV, Feather or Parquet file with candles."))
-            return self._file_problem or Sentence(mark("The file is being read."))
+                return Problem(Sentence(mark("Choose a CSV, Feather or Parquet file with candles.")), "file_path")
+            return Problem(self._file_problem or Sentence(mark("The file is being read.")), "file_path")
         if not self.has_source(draft.source):
             if draft.source is SourceKind.STORE:
-                return Sentence(mark("No candles are stored yet: use the practice exchange or a file."))
-            return Sentence(mark("The practice exchange is not running."))
+                return Problem(Sentence(mark("No candles are stored yet: use the practice exchange or a file.")))
+            return Problem(Sentence(mark("The practice exchange is not running.")))
         if self.dataset is None:
-            return Sentence(mark("Choose a market and a bar length."))
+            if not self._loaded:
+                return Problem(Sentence(mark("Choose a market and a bar length.")), "symbol")
+            wanted = {"market": draft.symbol, "timeframe": draft.timeframe}
+            return Problem(
+                Sentence(mark("There are no {timeframe} bars of {market} here: choose another market."), wanted),
+                "symbol",
+            )
         if self._range_ns() is None:
-            return Sentence(mark("The range ends before it starts."))
-        return self._bars_problem()
+            return Problem(Sentence(mark("The range ends before it starts.")), "end_date")
+        return self._bars_problem() or self._others_problem()
 
-    def _bars_problem(self) -> Sentence | None:
+    def _bars_problem(self) -> Problem | None:
         """Say whether the range holds bars enough for the present settings."""
         summary = self.summary()
+        field = "end_date" if self._step is Step.DATA and not self._draft.whole_range else ""
         if summary is None or summary.bars == 0:
-            return Sentence(mark("There are no bars in this range."))
-        needed = minimum_bars(self._spec_or_none() or self._default_spec())
+            return Problem(Sentence(mark("There are no bars in this range.")), field)
+        needed = minimum_bars(self._by_shares(self._spec_or_none() or self._default_spec()))
         if summary.bars < needed:
-            return Sentence(
-                mark("These settings need at least {needed} bars; the range holds {bars}."),
-                {"needed": format_number(needed), "bars": format_number(summary.bars)},
+            return Problem(
+                Sentence(
+                    mark("These settings need at least {needed} bars; the range holds {bars}."),
+                    {"needed": format_number(needed), "bars": format_number(summary.bars)},
+                ),
+                field,
             )
         return None
 
-    def _features_problem(self) -> Sentence | None:
-        if self._draft.feature_set not in {info.name for info in FEATURE_SETS}:
-            return Sentence(mark("Choose a feature set."))
-        if parse_horizons(self._draft.horizons) is None:
-            return Sentence(
-                mark("Look-backs are ascending whole numbers from 1 to 2,000, for example 1, 2, 4, 8, 16, 24.")
-            )
-        return _between(self._draft.window, MIN_WINDOW, MAX_WINDOW, mark("The window must be {low} to {high} bars."))
+    def _others_problem(self) -> Problem | None:
+        """Say whether the other markets and the side series are there."""
+        draft, offered = self._draft, self.other_markets()
+        for market in self._markets():
+            if market not in offered:
+                wanted = {"market": market, "timeframe": draft.timeframe}
+                return Problem(
+                    Sentence(mark("No {timeframe} bars of {market} are stored: untick it."), wanted), "markets"
+                )
+        for source in draft.series:
+            if source not in self._series:
+                return Problem(Sentence(mark("The file of “{name}” is being read."), {"name": source.name}), "series")
+            error = self._series[source]
+            if error is not None:
+                return Problem(CoreSentence(str(error)), "series")
+        try:
+            self._data_range().validate()
+        except UserError as exc:
+            return Problem(CoreSentence(str(exc)), "series")
+        return None
 
-    def _model_problem(self) -> Sentence | None:
-        draft = self._draft
-        return (
-            _between(draft.hidden_size, 2, MAX_HIDDEN, mark("The hidden size must be {low} to {high} units."))
-            or _between(draft.layers, 1, MAX_LAYERS, mark("The network must have {low} to {high} layers."))
-            or _number_problem(draft.dropout, "0", "0.9", mark("Dropout must be a number from {low} to {high}."))
-            or _between(draft.horizon_bars, 1, MAX_HORIZON, mark("The horizon must be {low} to {high} bars."))
-        )
+    def _features_problem(self) -> Problem | None:
+        timeframe = None if self.dataset is None else self.dataset.timeframe
+        draft = replace(self._draft, markets=self._markets())
+        return features_problem(draft, timeframe, self._catalogue is not None, self._catalogue_error)
 
-    def _validation_problem(self) -> Sentence | None:
-        draft = self._draft
-        return (
-            _between(draft.train_percent, MIN_TRAIN, MAX_TRAIN, mark("Training takes {low} to {high} % of the bars."))
-            or _between(
-                draft.valid_percent, MIN_VALID, MAX_VALID, mark("Validation takes {low} to {high} % of the bars.")
-            )
-            or _between(
-                draft.test_percent, MIN_TEST, 100, mark("Leave at least {low} % of the bars for the test part.")
-            )
-            or _between(draft.purge_bars, 0, MAX_PURGE, mark("The purge must be {low} to {high} bars."))
-            or (None if self.dataset is None else self._bars_problem())
-        )
-
-    def _resources_problem(self) -> Sentence | None:
-        draft, device = self._draft, self.device
-        if device is None:
-            return Sentence(mark("Choose a device."))
-        if not device.available:
-            return device.reason
-        return _between(draft.epochs, 1, MAX_EPOCHS, mark("Train {low} to {high} epochs.")) or _number_problem(
-            draft.learning_rate, "0.000001", "1", mark("The learning rate must be a number from {low} to {high}.")
-        )
+    def _evaluation_problem(self) -> Problem | None:
+        summary = self.summary()
+        limits = (None, None) if summary is None else (summary.first_ns, summary.last_ns)
+        return evaluation_problem(self._draft, *limits)
 
     # --------------------------------------------------------------------------------------------- construction
 
@@ -440,73 +461,76 @@ class TrainingFlow:
             end_date=_date(dataset.last_ns).isoformat(),
         )
 
+    def _source_of(self, data: DataRange) -> tuple[SourceKind, bool]:
+        """Return where the bars of a specification come from, and whether its range is all there is."""
+        if data.source != STORE_SOURCE:
+            return SourceKind.FILE, False
+        wanted = (data.symbol, data.origin, data.timeframe)
+        for item in self._of_source(SourceKind.PRACTICE):
+            if (item.symbol, item.origin, item.timeframe.value) == wanted and not data.markets:
+                whole = (item.first_ns, item.last_ns + item.timeframe.ns)
+                return SourceKind.PRACTICE, (data.start_ns, data.end_ns) == whole
+        return SourceKind.STORE, False
+
+    def _markets(self) -> tuple[str, ...]:
+        """Return the other markets; ticked ones mean nothing while the bars come from elsewhere."""
+        return self._draft.markets if self._draft.source is SourceKind.STORE else ()
+
     def _range_ns(self) -> tuple[int | None, int | None] | None:
         """Return the range as [start, end) in ns UTC, None where it is impossible."""
         draft = self._draft
         if draft.whole_range:
             return (None, None)
         try:
-            start = _midnight_ns(dt.date.fromisoformat(draft.start_date))
-            end = _midnight_ns(dt.date.fromisoformat(draft.end_date)) + DAY_NS
+            start, end = start_of(draft.start_date), end_of(draft.end_date)
         except ValueError:
             return None
-        return (start, end) if start < end else None
+        return None if start is not None and end is not None and start >= end else (start, end)
+
+    def _by_shares(self, spec: ForecastSpec) -> ForecastSpec:
+        return by_shares(spec, self._draft, self.summary())
 
     def _spec_or_none(self) -> ForecastSpec | None:
-        """Return the specification without its data checks, None while a number cannot be read."""
-        steps = (self._features_problem(), self._model_problem(), self._resources_problem())
-        draft = self._draft
-        usable_split = draft.test_percent > 0 and draft.valid_percent > 0 and draft.train_percent > 0
-        if any(problem is not None for problem in steps) or not usable_split or self._range_ns() is None:
-            return None
-        return self._build()
+        """Return the specification without its data checks, None while something cannot be read."""
+        steps = (Step.FEATURES, Step.MODEL, Step.TRAINING, Step.RESOURCES)
+        wrong = any(self.problem(step) is not None for step in steps) or self._evaluation_problem() is not None
+        return None if wrong or self._range_ns() is None else self._build()
 
     def _default_spec(self) -> ForecastSpec:
         return replace(_DEFAULT, data=self._data_range())
 
     def _data_range(self) -> DataRange:
         start_ns, end_ns = self._range_ns() or (None, None)
-        dataset = self.dataset
+        draft, dataset = self._draft, self.dataset
         if dataset is None:
             return DataRange(start_ns=start_ns, end_ns=end_ns)
         if dataset.kind is SourceKind.PRACTICE:
             # Named exactly: the store may hold other stretches of the same market from earlier downloads.
             start_ns = dataset.first_ns if start_ns is None else start_ns
             end_ns = dataset.last_ns + dataset.timeframe.ns if end_ns is None else end_ns
-        source = dataset.path if dataset.kind is SourceKind.FILE else STORE_SOURCE
-        return DataRange(dataset.origin, dataset.symbol, dataset.timeframe.value, start_ns, end_ns, source)
+        is_file = dataset.kind is SourceKind.FILE
+        return DataRange(
+            venue=(draft.origin or dataset.origin) if is_file else dataset.origin,
+            symbol=dataset.symbol,
+            timeframe=dataset.timeframe.value,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            source=dataset.path if is_file else STORE_SOURCE,
+            markets=self._markets(),
+            series=draft.series,
+        )
 
     def _build(self) -> ForecastSpec:
         draft = self._draft
-        version = next((info.version for info in FEATURE_SETS if info.name == draft.feature_set), 1)
-        horizons = parse_horizons(draft.horizons)
-        assert horizons is not None  # the features step is complete
         return ForecastSpec(
             data=self._data_range(),
-            features=FeatureSpec(draft.feature_set, version, horizons, draft.window),
-            model=ModelSpec(
-                hidden_size=draft.hidden_size,
-                layers=draft.layers,
-                dropout=float(parse_amount(draft.dropout) or 0),
-                quantile_levels=QUANTILE_PRESETS[draft.quantiles],
-                horizons=(draft.horizon_bars,),
-            ),
-            split=SplitSpec(draft.train_percent / 100, draft.valid_percent / 100, draft.purge_bars),
-            training=TrainingSpec(
-                epochs=draft.epochs, learning_rate=float(parse_amount(draft.learning_rate) or 0), seed=draft.seed
-            ),
-            resources=ResourceSpec(draft.device, draft.threads),
+            features=feature_spec(draft),
+            model=model_spec(draft),
+            split=split_spec(draft),
+            training=training_spec(draft),
+            evaluation=evaluation_spec(draft),
+            resources=resource_spec(draft),
         )
-
-
-def parse_horizons(text: str) -> tuple[int, ...] | None:
-    """Read comma-separated ascending look-backs, None where the text is anything else."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdigit() for word in words):
-        return None
-    values = tuple(int(word) for word in words)
-    ascending = all(a < b for a, b in itertools.pairwise(values))
-    return values if ascending and values[0] >= 1 and values[-1] <= 2_000 else None
 
 
 def _place(draft: TrainingDraft) -> tuple[SourceKind, str, DataOrigin, str, str]:
@@ -521,23 +545,3 @@ def _usual(found: Sequence[Dataset]) -> Dataset:
 
 def _date(time_ns: int) -> dt.date:
     return dt.datetime.fromtimestamp(time_ns // NS_PER_S, dt.UTC).date()
-
-
-def _midnight_ns(day: dt.date) -> int:
-    return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp()) * NS_PER_S
-
-
-def _between(value: int, low: int, high: int, template: str) -> Sentence | None:
-    if low <= value <= high:
-        return None
-    return Sentence(template, {"low": format_number(low), "high": format_number(high)})
-
-
-def _number_problem(text: str, low: str, high: str, template: str) -> Sentence | None:
-    try:
-        value = parse_amount(text)
-    except AmountError as exc:
-        return exc.sentence
-    if value is None or not Decimal(low) <= value <= Decimal(high):
-        return Sentence(template, {"low": low, "high": high})
-    return None

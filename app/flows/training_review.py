@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from app.flows.datasets import SourceKind, date_text
 from app.flows.origin_text import origin_title
 from app.flows.sentence_text import local_text
-from app.flows.training_flow import QUANTILE_PRESETS, PartName, SplitPart, TrainingFlow
+from app.flows.training_checks import MAX_HORIZON, MAX_HORIZONS
+from app.flows.training_draft import parse_bars
+from app.flows.training_flow import PartName, SplitPart, TrainingFlow
 from app.i18n import MISSING, format_duration, format_number, mark, tr, tr_count
 from core.domain.candles import Timeframe
 from ml.api import FeatureSetInfo
@@ -29,6 +31,29 @@ FEATURE_TEXTS: dict[tuple[str, int], tuple[str, str]] = {
         mark("Technical indicators"),
         mark("Price only, and some twenty classic indicators. Needs more history after a missing bar."),
     ),
+    ("custom", 1): (
+        mark("Own choice"),
+        mark("The last return and volatility only; everything else is what you add under the advanced settings."),
+    ),
+}
+
+HEAD_TITLES: dict[str, str] = {
+    "quantile": mark("Quantiles"),
+    "student_t": mark("Student distribution"),
+    "classes": mark("Down, flat or up"),
+}
+
+SCHEDULE_TITLES: dict[str, str] = {
+    "one_cycle": mark("One cycle"),
+    "cosine": mark("Cosine"),
+    "constant": mark("Constant"),
+}
+
+PRECISION_TITLES: dict[str, str] = {
+    "auto": mark("Automatic"),
+    "float32": mark("32 bits"),
+    "tf32": mark("TensorFloat-32"),
+    "bf16": mark("16 bits (bf16)"),
 }
 
 SOURCE_TITLES: dict[SourceKind, str] = {
@@ -73,9 +98,30 @@ def bars_as_time(bars: int, timeframe: str) -> str:
     return " ".join(text for text, count in parts if count) or tr("{n} min", n=0)
 
 
+def bars_text(bars: int, timeframe: str) -> str:
+    """Return a number of bars with the time they take ("24 bars (1 d)")."""
+    return tr_count("{n} bar ({time})", "{n} bars ({time})", bars, time=bars_as_time(bars, timeframe))
+
+
+def listed(words: tuple[str, ...]) -> str:
+    """Return words with commas between them, "none" where there are none."""
+    return ", ".join(words) if words else tr("none")
+
+
+def chosen_timeframe(flow: TrainingFlow) -> str:
+    """Return the length of the model's bars, "" while nothing is chosen."""
+    return "" if flow.dataset is None else flow.dataset.timeframe.value
+
+
 def quantile_text(levels: tuple[float, ...]) -> str:
     """Return forecast quantiles as percentages ("5, 25, 50, 75, 95 %")."""
     return ", ".join(format_number(round(level * 100, 4)) for level in levels) + "\u00a0%"
+
+
+def quantile_range_text(levels: tuple[float, ...]) -> str:
+    """Return how many quantiles there are and how far out they reach ("5 levels, 5–95 %")."""
+    low, high = (format_number(round(level * 100, 4)) for level in (levels[0], levels[-1]))
+    return tr("{n} levels, {low}–{high}\u00a0%", n=len(levels), low=low, high=high)
 
 
 def part_caption(part: SplitPart) -> str:
@@ -99,7 +145,14 @@ def duration_text(flow: TrainingFlow) -> str:
 
 def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:
     """Return everything that was chosen, in the order of the steps."""
-    return (_data_group(flow), _model_group(flow), _split_group(flow), _run_group(flow))
+    return (
+        _data_group(flow),
+        _features_group(flow),
+        _model_group(flow),
+        _training_group(flow),
+        _evaluation_group(flow),
+        _run_group(flow),
+    )
 
 
 def _data_group(flow: TrainingFlow) -> ReviewGroup:
@@ -121,55 +174,110 @@ def _data_group(flow: TrainingFlow) -> ReviewGroup:
             (tr("Market"), market),
             (tr("Range (UTC)"), tr("{first} to {last}", first=first, last=last)),
             (tr("Bars"), bars),
+            (tr("Other markets"), listed(draft.markets if draft.source is SourceKind.STORE else ())),
+            (tr("Series"), listed(tuple(source.name for source in draft.series))),
+        ),
+    )
+
+
+def _features_group(flow: TrainingFlow) -> ReviewGroup:
+    draft, warm_up = flow.draft, flow.warm_up()
+    timeframe = chosen_timeframe(flow)
+    title = next((texts[0] for (name, _), texts in FEATURE_TEXTS.items() if name == draft.feature_set), MISSING)
+    return ReviewGroup(
+        tr("Features"),
+        (
+            (tr("Feature set"), tr(title)),
+            (tr("Look-backs"), draft.look_backs),
+            (tr("Window"), bars_text(draft.window, timeframe)),
+            (tr("Further columns"), listed(draft.columns)),
+            (tr("Warm-up"), MISSING if warm_up is None else bars_text(warm_up, timeframe)),
         ),
     )
 
 
 def _model_group(flow: TrainingFlow) -> ReviewGroup:
-    draft = flow.draft
-    timeframe = "" if flow.dataset is None else flow.dataset.timeframe.value
-    chosen = next((texts for (name, _), texts in FEATURE_TEXTS.items() if name == draft.feature_set), (MISSING, ""))
+    draft, size = flow.draft, flow.parameters()
+    horizons = parse_bars(draft.horizons, MAX_HORIZON, MAX_HORIZONS) or ()
+    network = tr(
+        "{kind}, {layers} × {hidden} units, dropout {dropout}",
+        kind=draft.kind.upper(),
+        layers=draft.layers,
+        hidden=draft.hidden_size,
+        dropout=draft.dropout,
+    )
+    if draft.layer_norm:
+        network += ", " + tr("with layer norm")
+    timeframe = chosen_timeframe(flow)
+    ahead = ", ".join(bars_text(bars, timeframe) for bars in horizons)
     return ReviewGroup(
         tr("Model"),
         (
-            (tr("Features"), tr(chosen[0])),
-            (
-                tr("Network"),
-                tr(
-                    "LSTM, {layers} × {hidden} units, dropout {dropout}",
-                    layers=draft.layers,
-                    hidden=draft.hidden_size,
-                    dropout=draft.dropout,
-                ),
-            ),
-            (
-                tr("Forecast"),
-                tr_count(
-                    "{n} bar ahead ({time}), quantiles {quantiles}",
-                    "{n} bars ahead ({time}), quantiles {quantiles}",
-                    draft.horizon_bars,
-                    time=bars_as_time(draft.horizon_bars, timeframe),
-                    quantiles=quantile_text(QUANTILE_PRESETS[draft.quantiles]),
-                ),
-            ),
+            (tr("Network"), network),
+            (tr("Learned numbers"), MISSING if size is None else format_number(size)),
+            (tr("Forecast"), tr(HEAD_TITLES[draft.head])),
+            (tr("Horizons"), ahead or MISSING),
+            (tr("Quantiles"), quantile_text(draft.quantile_levels)),
         ),
     )
 
 
-def _split_group(flow: TrainingFlow) -> ReviewGroup:
-    parts = ", ".join(part_title(part) for part in flow.split())
-    effort = flow.estimate()
+def _training_group(flow: TrainingFlow) -> ReviewGroup:
+    draft = flow.draft
+    batch = tr("automatic") if draft.batch_segments == 0 else tr("{n} segments", n=format_number(draft.batch_segments))
+    return ReviewGroup(
+        tr("Training"),
+        (
+            (
+                tr("Epochs"),
+                tr(
+                    "at most {epochs}, patience {patience}",
+                    epochs=format_number(draft.epochs),
+                    patience=format_number(draft.patience),
+                ),
+            ),
+            (tr("Learning rate"), f"{draft.learning_rate}, {tr(SCHEDULE_TITLES[draft.schedule])}"),
+            (
+                tr("Regularisation"),
+                tr("weight decay {decay}, gradient at most {norm}", decay=draft.weight_decay, norm=draft.clip_norm),
+            ),
+            (
+                tr("Segments"),
+                tr(
+                    "{length} bars, burn-in {burn_in}, batch {batch}",
+                    length=format_number(draft.segment_length),
+                    burn_in=format_number(draft.burn_in),
+                    batch=batch,
+                ),
+            ),
+            (tr("First seed"), str(draft.seed)),
+        ),
+    )
+
+
+def _evaluation_group(flow: TrainingFlow) -> ReviewGroup:
+    draft, effort = flow.draft, flow.estimate()
     counts = MISSING
     if effort is not None:
         counts = " / ".join(
             format_number(value) for value in (effort.train_targets, effort.valid_targets, effort.test_targets)
         )
+    compared = [tr("simple forecasts")] + ([tr("gradient boosting")] if draft.boosting else [])
+    shuffles = (
+        tr("left out")
+        if draft.permutation_repeats == 0
+        else tr_count("{n} shuffle per feature", "{n} shuffles per feature", draft.permutation_repeats)
+    )
     return ReviewGroup(
-        tr("Validation"),
+        tr("Evaluation"),
         (
-            (tr("Split in time"), parts),
+            (tr("Split in time"), ", ".join(part_title(part) for part in flow.split())),
             (tr("Targets"), counts),
-            (tr("Purge"), tr("{bars} bars at each border", bars=format_number(flow.draft.purge_bars))),
+            (tr("Purge"), tr("{bars} bars at each border", bars=format_number(draft.purge_bars))),
+            (tr("Networks"), tr_count("{n} seed", "{n} seeds", draft.seeds)),
+            (tr("Compared with"), ", ".join(compared)),
+            (tr("Importance"), shuffles),
+            (tr("Cost"), tr("{percent} % per change", percent=draft.cost_percent)),
         ),
     )
 
@@ -178,13 +286,12 @@ def _run_group(flow: TrainingFlow) -> ReviewGroup:
     draft, device = flow.draft, flow.device
     threads = tr("automatic") if draft.threads == 0 else format_number(draft.threads)
     return ReviewGroup(
-        tr("Run"),
+        tr("Resources"),
         (
             (tr("Device"), MISSING if device is None else device.title.text()),
+            (tr("Precision"), tr(PRECISION_TITLES[draft.precision])),
             (tr("CPU threads"), threads),
-            (tr("Epochs"), tr("at most {epochs}", epochs=format_number(draft.epochs))),
-            (tr("Learning rate"), draft.learning_rate),
-            (tr("Seed"), format_number(draft.seed)),
+            (tr("GPU memory"), tr("at most {percent} %", percent=draft.memory_percent)),
             (tr("Duration"), duration_text(flow)),
         ),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -11,11 +10,9 @@ from typing import Final
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPainter, QPixmap
-from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget, QWizard
+from PySide6.QtWidgets import QListWidget, QMenu, QSystemTrayIcon, QWidget
 
-from app.flows.datasets import SourceKind
 from app.flows.risk_limits import RiskUse
-from app.flows.training_flow import STEPS, Step
 from app.i18n import tr
 from app.screenshots.keys_scenes import keys_scenes
 from app.screenshots.market import NOW_NS
@@ -25,6 +22,7 @@ from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.ticket_scenes import ticket_scenes
 from app.screenshots.training import FAILED, FINISHED, RUNNING, practice_data, progress, result
 from app.screenshots.training_scenes import training_scenes
+from app.screenshots.wizard_scenes import wizard_scenes
 from app.theme import SPACE_L
 from app.ui.actions import ActionId
 from app.ui.dialogs.about_dialog import AboutDialog
@@ -35,8 +33,6 @@ from app.ui.dialogs.shortcuts_dialog import ShortcutsDialog
 from app.ui.layouts import DockName, Preset
 from app.ui.tray import mode_icon
 from app.ui.welcome import WelcomeCard
-from app.ui.wizards.data_page import DataPage
-from app.ui.wizards.training_wizard import TrainingWizard
 from core.clock import NS_PER_S
 from core.config import VERSION
 from core.domain.orders import TradingMode
@@ -241,13 +237,7 @@ def _dialog_scenes() -> dict[str, Take]:
         "menu_kill": _kill_menu,
         "menu_tray": _tray_menu,
         "tray_icons": _tray_icons,
-        **{
-            f"training_wizard_{number}_{step.value}": partial(_wizard_page, step=step)
-            for number, step in enumerate(STEPS, start=1)
-        },
-        "training_wizard_file": _wizard_file,
-        "training_wizard_practice": _wizard_practice,
-        "training_wizard_problem": _wizard_problem,
+        **wizard_scenes(),
     }
 
 
@@ -515,48 +505,3 @@ def _tray_icons(studio: Studio) -> QPixmap:
             painter.drawPixmap(SPACE_L + column * pitch, SPACE_L + row * pitch, icon.pixmap(size, size))
     painter.end()
     return sheet
-
-
-# --- the training wizard ------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _wizard(studio: Studio) -> Iterator[TrainingWizard]:
-    wizard = TrainingWizard(studio.materials.sources, studio.theme, studio.language, studio.window)
-    wizard.show()
-    settle()
-    yield wizard
-    wizard.reject()
-    wizard.deleteLater()
-    settle()
-
-
-def _wizard_page(studio: Studio, *, step: Step) -> QPixmap:
-    with _wizard(studio) as wizard:
-        for _ in range(STEPS.index(step)):
-            wizard.button(QWizard.WizardButton.NextButton).click()
-        return studio.shoot(wizard)
-
-
-def _wizard_file(studio: Studio) -> QPixmap:
-    with _wizard(studio) as wizard:
-        page = wizard.currentPage()
-        assert isinstance(page, DataPage)
-        page.choose_file("BTC_USDT-1h.csv")
-        return studio.shoot(wizard)
-
-
-def _wizard_practice(studio: Studio) -> QPixmap:
-    with _wizard(studio) as wizard:
-        wizard.flow.update(source=SourceKind.PRACTICE, whole_range=False)
-        wizard.retranslate()
-        return studio.shoot(wizard)
-
-
-def _wizard_problem(studio: Studio) -> QPixmap:
-    with _wizard(studio) as wizard:
-        for _ in range(STEPS.index(Step.MODEL)):
-            wizard.button(QWizard.WizardButton.NextButton).click()
-        wizard.flow.update(dropout="0,3")
-        wizard.retranslate()
-        return studio.shoot(wizard)

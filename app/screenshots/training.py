@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
+from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
 from app.screenshots.market import NOW_NS, PictureMarket
@@ -18,7 +19,16 @@ from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE
 from core.errors import UserError
-from ml.api import DataRange, EpochRecord, ForecastMetrics, ForecastSpec, PointMetrics, TrainingProgress, TrainingResult
+from ml.api import (
+    DataRange,
+    EpochRecord,
+    ForecastMetrics,
+    ForecastSpec,
+    PointMetrics,
+    SeriesSource,
+    TrainingProgress,
+    TrainingResult,
+)
 
 EPOCHS: Final = 40
 RUNNING, FINISHED, FAILED, PAUSED = "run-running", "run-finished", "run-failed", "run-paused"
@@ -34,6 +44,7 @@ class PictureSources:
     def __init__(self, market: PictureMarket) -> None:
         self._stored = (
             stored_history(market, "BTC/USDT", Timeframe.H1),
+            stored_history(market, "ETH/USDT", Timeframe.H1),
             stored_history(market, "ETH/USDT", Timeframe.H4, _STORED_BARS // 4),
         )
         self._symbols = market.symbols
@@ -49,6 +60,14 @@ class PictureSources:
     def inspect_file(self, path: Path, done: Callable[[Dataset | UserError], None]) -> None:
         """Answer that the file is damaged: the picture shows what a person then reads."""
         done(UserError(f"{path.name} has no column for volume (it has: date, open, high, low, close).", _RENAME))
+
+    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
+        """Answer that the series is right."""
+        done(None)
+
+    def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
+        """Read the kinds of feature columns at once."""
+        done(load_catalogue())
 
 
 def stored_history(market: PictureMarket, symbol: str, timeframe: Timeframe, count: int = _STORED_BARS) -> Dataset:

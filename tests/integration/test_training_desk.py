@@ -39,7 +39,16 @@ from core.events import Notice
 from core.persistence.schema import ensure_migrated
 from core.persistence.store import Store
 from core.practice.process import PracticeProcess
-from ml.api import TRAIN_FORECAST_JOB, DataRange, ForecastSpec, TrainingResult, TrainingSpec, forecast_job, new_run_id
+from ml.api import (
+    TRAIN_FORECAST_JOB,
+    DataRange,
+    ForecastSpec,
+    SeriesSource,
+    TrainingResult,
+    TrainingSpec,
+    forecast_job,
+    new_run_id,
+)
 from tests.trained_model import Trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -262,6 +271,56 @@ def test_a_run_cut_off_by_a_crash_is_called_interrupted(
         assert (odd.title, odd.result) == ("run-odd", None)
         assert not now.button("training_use").isVisible()
         assert not now.button("training_resume").isVisible()
+
+
+def test_wizard_reads_in_the_background_and_remembers_what_it_asked_for(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths, tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "funding.csv", tmp_path / "bad.csv"
+    good.write_text("known_at,rate\n2024-01-01T00:00:00Z,0.01\n2024-01-01T08:00:00Z,0.02\n", "utf-8")
+    bad.write_text("known_at,other\n2024-01-01T00:00:00Z,0.01\n", "utf-8")
+    answers: list[object] = []
+    with session() as now:
+        now.desk.inspect_series(SeriesSource("funding", str(good), "rate"), answers.append)
+        now.desk.inspect_series(SeriesSource("funding", str(bad), "rate"), answers.append)
+        qtbot.waitUntil(lambda: len(answers) == 2, timeout=LIMIT)
+        assert answers[0] is None
+        assert "bad.csv needs the columns known_at and rate" in str(answers[1])
+
+        now.desk.refresh()
+        qtbot.waitUntil(lambda: bool(now.desk.datasets()), timeout=LIMIT)
+        before = now.desk.start_training(trained.spec.to_json())
+        now.desk.pause_training(before)
+        now.desk.plan_after(before)
+        wizard = now.desk.wizard
+        assert wizard is not None
+        qtbot.waitUntil(lambda: wizard.flow.catalogue is not None, timeout=LIMIT)
+        wizard.flow.update(
+            epochs=3, seeds=2, columns=("RSI(timeperiod=7)",), purge_bars=8, segment_length=64, burn_in=8
+        )
+        wizard.accept()
+        run = now.desk._training.queue.runs[-1]
+        assert (run.after, ForecastSpec.from_json(run.spec).training.epochs) == (before, 3)
+        qtbot.waitUntil(lambda: (paths.root / "last_training.toml").exists(), timeout=LIMIT)
+        now.desk.cancel_training(run.run_id)
+        now.desk.cancel_training(before)
+        qtbot.waitUntil(lambda: not now.desk.busy, timeout=LIMIT)
+    with session() as later:
+        later.desk.refresh()
+        qtbot.waitUntil(lambda: bool(later.desk.datasets()), timeout=LIMIT)
+        later.desk.open_wizard()
+        wizard = later.desk.wizard
+        assert wizard is not None
+        draft = wizard.flow.draft
+        assert (draft.epochs, draft.seeds, draft.columns, draft.whole_range) == (3, 2, ("RSI(timeperiod=7)",), True)
+        wizard.reject()
+    (paths.root / "last_training.toml").write_text("[model]\nkind = 7\n", "utf-8")
+    with session() as broken:
+        broken.desk.open_wizard()
+        wizard = broken.desk.wizard
+        assert wizard is not None
+        assert wizard.flow.draft.epochs == ForecastSpec().training.epochs
+        wizard.reject()
 
 
 CAUTION = "Invented practice market: this says nothing about a real one."

@@ -84,7 +84,7 @@ def test_the_other_looks(materials: Materials, language: Language, theme: ThemeC
         list(
             shoot(
                 look(language, theme),
-                frozenset({"main_window", "main_window_training", "training_wizard_6_review"}),
+                frozenset({"main_window", "main_window_training", "training_wizard_7_review"}),
                 materials,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,17 +24,20 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SourceKind, device_options
+from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.flows.training_flow import STEPS, Step
 from app.i18n import Language
 from app.language import LanguageManager
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.wizards.data_page import DataPage
-from app.ui.wizards.run_pages import ReviewPage
+from app.ui.wizards.fields import Expander
+from app.ui.wizards.review_page import ReviewPage
+from app.ui.wizards.step_page import StepPage
 from app.ui.wizards.training_wizard import TrainingWizard
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
 from core.errors import UserError
-from ml.api import ForecastSpec
+from ml.api import ForecastSpec, SeriesSource
 
 START = 1_704_067_200_000_000_000
 HOUR = Timeframe.H1.ns
@@ -52,12 +56,20 @@ def dataset(
     return Dataset(kind, origin, symbol, Timeframe.H1, START, last, bars - 10, (gap,), (1.0, 3.0, 2.0), path)
 
 
+@cache
+def catalogue() -> FeatureCatalogue:
+    return load_catalogue()
+
+
 class FakeSources:
     """Datasets in memory; a file named bad is damaged."""
 
     def __init__(self, *datasets: Dataset) -> None:
         self._datasets = datasets
         self.inspected: list[Path] = []
+        self.read: list[SeriesSource] = []
+        self.waiting: list[Callable[[FeatureCatalogue | UserError], None]] = []
+        self.answer_at_once = True
 
     def datasets(self) -> Sequence[Dataset]:
         return self._datasets
@@ -71,6 +83,15 @@ class FakeSources:
             done(UserError(f"{path.name} is damaged.", "Get the file again."))
         else:
             done(dataset("ETH/USDT", SourceKind.FILE, path=str(path)))
+
+    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
+        self.read.append(source)
+        done(UserError(f"{source.path} is damaged.", "Get the file again.") if "bad" in source.path else None)
+
+    def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
+        self.waiting.append(done)
+        if self.answer_at_once:
+            done(catalogue())
 
 
 @pytest.fixture
@@ -106,9 +127,16 @@ def field(wizard: TrainingWizard, kind: type, name: str) -> object:
 
 
 def problem(wizard: TrainingWizard) -> str:
-    label = wizard.currentPage().findChild(QLabel, "problem_label")
-    assert isinstance(label, QLabel)
-    return label.text()
+    page = wizard.currentPage()
+    assert isinstance(page, StepPage)
+    return page.shown_problem()
+
+
+def open_advanced(wizard: TrainingWizard) -> Expander:
+    expander = wizard.currentPage().findChild(Expander)
+    assert isinstance(expander, Expander)
+    expander.set_open(True)
+    return expander
 
 
 def test_defaults_lead_to_a_specification(qtbot: QtBot, wizard: TrainingWizard) -> None:
@@ -151,13 +179,14 @@ def test_every_field_is_reached_by_tab(qtbot: QtBot, wizard: TrainingWizard, qap
         if focus is not None:
             names.add(focus.objectName())
             qtbot.keyClick(focus, Qt.Key.Key_Tab)
-    assert {"horizon_box", "quantiles_box", "hidden_box", "layers_box", "dropout_edit"} <= names
+    assert {"horizons_edit", "head_box", "kind_box", "hidden_size_box", "advanced_button"} <= names
 
 
 def test_entries_by_keyboard_survive_going_back(qtbot: QtBot, wizard: TrainingWizard) -> None:
     for _ in range(2):
         click(qtbot, wizard, QWizard.WizardButton.NextButton)
-    hidden = field(wizard, QSpinBox, "hidden_box")
+    open_advanced(wizard)
+    hidden = field(wizard, QSpinBox, "hidden_size_box")
     dropout = field(wizard, QLineEdit, "dropout_edit")
     assert isinstance(hidden, QSpinBox)
     assert isinstance(dropout, QLineEdit)
@@ -166,7 +195,8 @@ def test_entries_by_keyboard_survive_going_back(qtbot: QtBot, wizard: TrainingWi
     dropout.selectAll()
     qtbot.keyClicks(dropout, "0,3")
     assert "ambiguous" in problem(wizard)
-    assert not wizard.button(QWizard.WizardButton.NextButton).isEnabled()
+    click(qtbot, wizard, QWizard.WizardButton.NextButton)
+    assert wizard.flow.step is Step.MODEL
     click(qtbot, wizard, QWizard.WizardButton.BackButton)
     click(qtbot, wizard, QWizard.WizardButton.NextButton)
     assert (hidden.value(), dropout.text()) == (48, "0,3")
@@ -284,7 +314,10 @@ def test_review_lists_the_choices(qtbot: QtBot, wizard: TrainingWizard) -> None:
     assert isinstance(page, ReviewPage)
     lines = dict(page.lines)
     assert lines["Market"] == "BTC/USDT · 1h · binance"
-    assert lines["Forecast"].startswith("1 bar ahead (1 h)")
+    assert lines["Horizons"] == "1 bar (1 h)"
+    assert lines["Networks"] == "5 seeds"
+    assert lines["Learned numbers"] == "7,044"
+    assert len(page.lines) == 33
     assert lines["Split in time"] == "Training 70\u00a0%, Validation 15\u00a0%, Test 15\u00a0%"
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QDate, Qt, Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
     QButtonGroup,
-    QCheckBox,
     QComboBox,
-    QDateEdit,
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
@@ -20,6 +19,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from shiboken6 import isValid
 
 from app.flows.datasets import Dataset, SourceKind, TrainingSources, date_text
 from app.flows.origin_text import market_title
@@ -28,10 +28,13 @@ from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
-from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, HistoryLine, WheelGuard, card, indent_text, wrapped_label
+from app.ui.wizards.draft_fields import DayField, SwitchField
+from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, HistoryLine, WheelGuard, card, wrapped_label
+from app.ui.wizards.side_data import MarketsField, SeriesField
 from app.ui.wizards.step_page import StepPage
 from core.domain.data_origin import caution
 from core.errors import UserError
+from ml.api import SeriesSource
 
 _SOURCE_NOTES: dict[SourceKind, str] = {
     SourceKind.STORE: mark("History in the data folder, fetched or imported."),
@@ -47,11 +50,12 @@ class DataPage(StepPage):
         super().__init__(Step.DATA, flow, guard)
         self._sources = sources
         self._dialog: QFileDialog | None = None
+        self._asked: set[object] = set()  # files somebody looks into already
         self.body.addWidget(self._build_sources())
         self.body.addWidget(self._build_form())
         self._preview = self._build_preview(palette)
         self.body.addWidget(self._preview, 1)
-        self.body.addStretch()
+        self._build_advanced()
 
     # ------------------------------------------------------------------------------------------------- building
 
@@ -79,7 +83,6 @@ class DataPage(StepPage):
         self._timeframe.setObjectName("timeframe_box")
         for box in (self._symbol, self._timeframe):
             box.setFixedWidth(FIELD_WIDTH)
-            self._guard.watch(box)
         self._symbol.currentIndexChanged.connect(self._on_market_changed)
         self._timeframe.currentTextChanged.connect(self._on_timeframe_changed)
 
@@ -96,24 +99,21 @@ class DataPage(StepPage):
         file_layout.addWidget(self._browse)
         file_field.setFocusProxy(self._path)
 
-        self._whole = QCheckBox()
-        self._whole.setObjectName("whole_range_box")
-        self._whole.toggled.connect(self._on_whole_toggled)
-        self._start, self._end = QDateEdit(), QDateEdit()
-        for edit, name in ((self._start, "start_edit"), (self._end, "end_edit")):
-            edit.setObjectName(name)
-            edit.setDisplayFormat("yyyy-MM-dd")
-            edit.setFixedWidth(FIELD_WIDTH)
-            edit.setKeyboardTracking(False)  # a half-typed year is no date to act on
-            edit.dateChanged.connect(self._on_dates_changed)
-            indent_text(edit)
-            self._guard.watch(edit)
-        self._symbol_row, self._timeframe_row = form.add_row(self._symbol), form.add_row(self._timeframe)
-        self._path_row = form.add_row(file_field, wide=True)
+        self._whole = SwitchField("whole_range")
+        self._symbol_row = self.add_field(form, "symbol", self._symbol)
+        self._timeframe_row = self.add_field(form, "timeframe", self._timeframe)
+        self._path_row = self.add_field(form, "file_path", file_field, wide=True)
         self._path_row.label.setBuddy(self._path)
-        self._whole_row = form.add_row(self._whole)
-        self._start_row, self._end_row = form.add_row(self._start), form.add_row(self._end)
+        self.add_field(form, "whole_range", self._whole)
+        self._start_row = self.add_field(form, "start_date", DayField("start_date", "start_edit"))
+        self._end_row = self.add_field(form, "end_date", DayField("end_date", "end_edit"))
         return form
+
+    def _build_advanced(self) -> None:
+        form = self.add_advanced().form
+        self._markets, self._series = MarketsField(), SeriesField()
+        self._markets_row = self.add_field(form, "markets", self._markets, wide=True, tall=True)
+        self.add_field(form, "series", self._series, wide=True, tall=True)
 
     def _build_preview(self, palette: Palette) -> QWidget:
         frame, layout = card()
@@ -148,18 +148,41 @@ class DataPage(StepPage):
             radio.setText(f"{tr(SOURCE_TITLES[kind])}  —  {tr(_SOURCE_NOTES[kind])}")
             radio.setAccessibleName(tr(SOURCE_TITLES[kind]))
             radio.setAccessibleDescription(tr(_SOURCE_NOTES[kind]))
-        self._symbol_row.set_texts(tr("&Market"), tr("One model forecasts one market."))
-        self._timeframe_row.set_texts(
-            tr("Bar &length"), tr("Short bars give more examples but more noise and higher costs per move.")
-        )
-        self._path_row.set_texts(tr("&File"), tr("Market and bar length are read from its name and rows."))
         self._path.setAccessibleName(tr("File"))
         self._browse.setText(tr("Choose a file…"))
         self._browse.setAccessibleName(tr("Choose a file…"))
-        self._whole_row.set_texts(tr("&Range"), tr("More history is usually better than a larger network."))
         self._whole.setText(tr("Use every bar"))
-        self._start_row.set_texts(tr("Fr&om"), tr("First day, UTC."))
-        self._end_row.set_texts(tr("&To"), tr("Last day, UTC, included."))
+        self._series.retranslate()
+
+    def row_texts(self) -> dict[str, tuple[str, str]]:
+        draft = self._flow.draft
+        return {
+            "symbol": (tr("&Market"), tr("One model forecasts one market.")),
+            "timeframe": (
+                tr("Bar &length"),
+                tr("Short bars give more examples but more noise and higher costs per move."),
+            ),
+            "file_path": (tr("&File"), tr("Market and bar length are read from its name and rows.")),
+            "whole_range": (tr("&Range"), tr("More history is usually better than a larger network.")),
+            "start_date": (tr("Fr&om"), _day_note(draft.start_date, tr("First day, UTC."))),
+            "end_date": (tr("&To"), _day_note(draft.end_date, tr("Last day, UTC, included."))),
+            "markets": (
+                tr("&Other markets"),
+                tr(
+                    "Feature columns may look at these as well, for example at bitcoin when ether is forecast. "
+                    "A model that does needs their bars when it trades, too."
+                )
+                if self._flow.other_markets()
+                else tr("No other market of this bar length is stored beside the chosen one."),
+            ),
+            "series": (
+                tr("&Series from files"),
+                tr(
+                    "Funding, order book or on-chain figures by the time they became known, in UTC. Leave this empty "
+                    "unless a feature column needs it."
+                ),
+            ),
+        }
 
     def fill(self) -> None:
         draft = self._flow.draft
@@ -172,15 +195,20 @@ class DataPage(StepPage):
         _fill_box(self._timeframe, lengths, lengths.index(draft.timeframe) if draft.timeframe in lengths else -1)
         if self._path.text() != draft.file_path:
             self._path.setText(draft.file_path)
-        self._whole.setChecked(draft.whole_range)
-        self._start.setDate(QDate.fromString(draft.start_date, Qt.DateFormat.ISODate))
-        self._end.setDate(QDate.fromString(draft.end_date, Qt.DateFormat.ISODate))
+        super().fill()
+        self._markets.set_offered(tuple(dict.fromkeys((*self._flow.other_markets(), *draft.markets))))
+        self._markets.show_value(draft.markets)
         is_file = draft.source is SourceKind.FILE
         for row in (self._symbol_row, self._timeframe_row):
             row.set_visible(not is_file)
         self._path_row.set_visible(is_file)
         for row in (self._start_row, self._end_row):
             row.set_visible(not draft.whole_range)
+        self._markets.setVisible(self._markets.count() > 0)
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._look_into_files()
 
     def _market_names(self) -> list[str]:
         """Name the markets; of the practice source the heading of the choice says already whose they are."""
@@ -241,17 +269,6 @@ class DataPage(StepPage):
     def _on_timeframe_changed(self, timeframe: str) -> None:
         self.take(timeframe=timeframe)
 
-    @Slot(bool)
-    def _on_whole_toggled(self, checked: bool) -> None:
-        self.take(whole_range=checked)
-
-    @Slot(QDate)
-    def _on_dates_changed(self, _date: QDate) -> None:
-        self.take(
-            start_date=self._start.date().toString(Qt.DateFormat.ISODate),
-            end_date=self._end.date().toString(Qt.DateFormat.ISODate),
-        )
-
     @Slot()
     def _on_path_edited(self) -> None:
         path = self._path.text().strip()
@@ -271,27 +288,41 @@ class DataPage(StepPage):
     @Slot(str)
     def choose_file(self, path: str) -> None:
         """Take a file and have it looked into in the background."""
+        self._asked.discard(path)  # it may have been repaired
         self.take(source=SourceKind.FILE, file_path=path)
-        self._sources.inspect_file(Path(path), self._file_done(path))
 
-    def _file_done(self, path: str) -> _FileAnswer:
-        return _FileAnswer(self, path)
+    def _look_into_files(self) -> None:
+        """Have files that nobody knows yet read in the background, those of a loaded configuration as well."""
+        draft = self._flow.draft
+        if draft.source is SourceKind.FILE and draft.file_path and draft.file_path not in self._asked:
+            self._asked.add(draft.file_path)
+            self._sources.inspect_file(Path(draft.file_path), partial(self.take_file, draft.file_path))
+        for source in self._flow.unchecked_series():
+            if source not in self._asked:
+                self._asked.add(source)
+                self._sources.inspect_series(source, partial(self._take_series, source))
+
+    def forget_files(self) -> None:
+        """Have every file looked into again, after a configuration was loaded."""
+        self._asked.clear()
 
     def take_file(self, path: str, content: Dataset | UserError) -> None:
         """Show what a file holds; on the GUI thread."""
-        self._flow.set_file(path, content)
-        self.refresh()
-        self.edited.emit()
+        if isValid(self):  # the answer may come after the wizard was closed
+            self._flow.set_file(path, content)
+            self.refresh()
+            self.edited.emit()
+
+    def _take_series(self, source: SeriesSource, problem: UserError | None) -> None:
+        if isValid(self):
+            self._flow.set_series(source, problem)
+            self.refresh()
+            self.edited.emit()
 
 
-class _FileAnswer:
-    """Brings the answer about one file back to the page."""
-
-    def __init__(self, page: DataPage, path: str) -> None:
-        self._page, self._path = page, path
-
-    def __call__(self, content: Dataset | UserError) -> None:
-        self._page.take_file(self._path, content)
+def _day_note(text: str, usual: str) -> str:
+    """Return the explanation of a day; of an instant within a day it names the time."""
+    return tr("Loaded as {time} UTC; another day replaces it.", time=text.replace("T", " ")) if "T" in text else usual
 
 
 def _fill_box(box: QComboBox, items: Sequence[str], chosen: int) -> None:

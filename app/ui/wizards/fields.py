@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from PySide6.QtWidgets import QAbstractSpinBox, QFrame, QGridLayout, QLabel, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractSpinBox,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
+from app.i18n import tr, tr_count
 from app.theme import (
     CONTROL_HEIGHT,
     GRID,
@@ -52,41 +63,42 @@ def indent_text(box: QAbstractSpinBox) -> None:
         line.setTextMargins(SPACE_S - GRID // 2, 0, 0, 0)
 
 
-def spin_box(name: str, low: int, high: int, guard: WheelGuard, *, step: int = 1) -> QSpinBox:
-    """Return a whole-number field of fixed width; values out of range are clamped while typing ends."""
-    box = QSpinBox()
-    box.setObjectName(name)
-    box.setRange(low, high)
-    box.setSingleStep(step)
-    box.setFixedWidth(FIELD_WIDTH)
-    box.setFont(number_font())
-    box.setGroupSeparatorShown(False)
-    indent_text(box)
-    guard.watch(box)
-    return box
-
-
 @dataclass(slots=True)
 class FormRow:
-    """A labelled field with its explanation."""
+    """A labelled field with its explanation, or the sentence that says what is wrong with it."""
 
     label: QLabel
     field: QWidget
     note: QLabel
+    explanation: str = ""
+    problem: str = ""
 
     def set_texts(self, label: str, note: str) -> None:
         """Set the visible texts; `label` may hold an `&` that marks its access key."""
         self.label.setText(label)
-        self.note.setText(note)
+        self.explanation = note
         self.field.setAccessibleName(label.replace("&", ""))
-        self.field.setAccessibleDescription(note)
+        self._show()
+
+    def set_problem(self, problem: str) -> None:
+        """Say what is wrong with the entry; "" brings the explanation back."""
+        self.problem = problem
+        self._show()
 
     def set_visible(self, visible: bool) -> None:
         """Show or hide the whole row."""
-        self.label.setVisible(visible)
-        self.field.setVisible(visible)
-        if self.note.parent() is not self.field:
-            self.note.setVisible(visible)
+        for part in (self.label, self.field, self.note):
+            part.setVisible(visible)
+
+    def _show(self) -> None:
+        text = self.problem or self.explanation
+        if self.note.text() != text:
+            self.note.setText(text)
+            self.field.setAccessibleDescription(text)
+        if self.note.property("role") != (role := "warning" if self.problem else "small"):
+            set_look(self.note, "role", role)
+        if isinstance(self.field, QLineEdit):
+            set_look(self.field, "invalid", bool(self.problem))
 
 
 class Form(QWidget):
@@ -102,26 +114,78 @@ class Form(QWidget):
         self._grid.setColumnMinimumWidth(1, FIELD_WIDTH)
         self._grid.setColumnStretch(2, 1)
 
-    def add_row(self, field: QWidget, *, wide: bool = False) -> FormRow:
-        """Append a row and return it; a wide field takes the place of the explanation as well."""
+    def add_row(self, field: QWidget, *, wide: bool = False, tall: bool = False) -> FormRow:
+        """Append a row and return it.
+
+        Args:
+            field: the control.
+            wide: the explanation stands below instead of beside it.
+            tall: the field has a height of its own.
+        """
         row = self._grid.rowCount()
         label, note = QLabel(), wrapped_label("small")
         label.setBuddy(field)
-        field.setFixedHeight(CONTROL_HEIGHT)
+        if not tall:
+            field.setFixedHeight(CONTROL_HEIGHT)
         label.setMinimumHeight(CONTROL_HEIGHT)
         label.setAlignment(Qt.AlignmentFlag.AlignVCenter)
-        note.setMinimumHeight(CONTROL_HEIGHT)
         note.setAlignment(Qt.AlignmentFlag.AlignVCenter)
         top = Qt.AlignmentFlag.AlignTop
         self._grid.addWidget(label, row, 0, top)
         if wide:
-            note.setParent(field)  # owned, never shown
-            note.hide()
             self._grid.addWidget(field, row, 1, 1, 2)
+            self._grid.addWidget(note, row + 1, 1, 1, 2)
         else:
+            note.setMinimumHeight(CONTROL_HEIGHT)
             self._grid.addWidget(field, row, 1, top)
             self._grid.addWidget(note, row, 2, top)
         return FormRow(label, field, note)
+
+
+class Expander(QWidget):
+    """Settings that a first run does without, behind a button that opens and closes them.
+
+    Attributes:
+        form: the rows inside.
+    """
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(SPACE_M)
+        self._button = QToolButton()
+        self._button.setObjectName(name)
+        self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        set_look(self._button, "variant", "quiet")
+        self._button.clicked.connect(self._on_clicked)
+        layout.addWidget(self._button, 0, Qt.AlignmentFlag.AlignLeft)
+        self.form = Form()
+        layout.addWidget(self.form)
+        self.set_open(False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the settings are shown."""
+        return not self.form.isHidden()
+
+    def set_open(self, shown: bool) -> None:
+        """Show or hide the settings."""
+        self.form.setVisible(shown)
+        self._button.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+
+    def set_changed(self, changed: int) -> None:
+        """Name the button, with how many settings differ from the defaults."""
+        title = tr("Advanced settings")
+        if changed:
+            title += " · " + tr_count("{n} changed", "{n} changed", changed)
+        self._button.setText(title)
+        self._button.setAccessibleName(title)
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        self.set_open(not self.is_open)
 
 
 def wrapped_label(role: str = "") -> QLabel:

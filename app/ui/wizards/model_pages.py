@@ -1,125 +1,40 @@
-"""Pages of the training wizard about features and the network. GUI thread only."""
+"""Pages of the training wizard about the network and how it is fitted. GUI thread only."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QButtonGroup, QComboBox, QLineEdit, QRadioButton, QVBoxLayout, QWidget
-
-from app.flows.training_flow import (
+from app.flows.training_checks import (
+    MAX_BATCH,
+    MAX_BURN_IN,
+    MAX_EPOCHS,
     MAX_HIDDEN,
     MAX_HORIZON,
+    MAX_HORIZONS,
     MAX_LAYERS,
-    MAX_WINDOW,
-    MIN_WINDOW,
-    QUANTILE_PRESETS,
-    Step,
-    TrainingFlow,
-    parse_horizons,
+    MAX_SEED,
+    MAX_SEGMENT,
+    MIN_SEGMENT,
 )
-from app.flows.training_review import bars_as_time, feature_texts, quantile_text
-from app.i18n import tr
-from app.theme import SPACE_S, SPACE_XL, number_font, set_look
-from app.ui.wizards.fields import FIELD_WIDTH, Form, WheelGuard, card, spin_box, wrapped_label
+from app.flows.training_draft import QUANTILE_PRESETS, parse_bars
+from app.flows.training_flow import Step, TrainingFlow
+from app.flows.training_review import (
+    HEAD_TITLES,
+    SCHEDULE_TITLES,
+    bars_as_time,
+    chosen_timeframe,
+    quantile_range_text,
+    quantile_text,
+)
+from app.i18n import MISSING, format_number, mark, tr
+from app.ui.wizards.draft_fields import ChoiceField, NumberField, SwitchField, TextField
+from app.ui.wizards.fields import Figure, Form, WheelGuard, card
 from app.ui.wizards.step_page import StepPage
-from ml.api import feature_sets
+from ml.api import HEADS, MODEL_KINDS, SCHEDULES
 
-
-def _chosen_timeframe(flow: TrainingFlow) -> str:
-    return "" if flow.dataset is None else flow.dataset.timeframe.value
-
-
-def number_edit(name: str) -> QLineEdit:
-    """Return a line for a decimal number; what is typed is judged by the flow, not changed by the field."""
-    edit = QLineEdit()
-    edit.setObjectName(name)
-    edit.setFixedWidth(FIELD_WIDTH)
-    edit.setFont(number_font())
-    return edit
-
-
-class FeaturesPage(StepPage):
-    """Which inputs the model sees."""
-
-    def __init__(self, flow: TrainingFlow, guard: WheelGuard) -> None:
-        super().__init__(Step.FEATURES, flow, guard)
-        self._sets = feature_sets()
-        self._group = QButtonGroup(self)
-        self._radios: list[QRadioButton] = []
-        self._summaries = []
-        for index, info in enumerate(self._sets):
-            frame, layout = card()
-            radio, summary = QRadioButton(), wrapped_label("muted")
-            radio.setObjectName(f"features_{info.name}")
-            summary.setIndent(SPACE_XL)
-            layout.addWidget(radio)
-            layout.addWidget(summary)
-            self._group.addButton(radio, index)
-            self._radios.append(radio)
-            self._summaries.append(summary)
-            self.body.addWidget(frame)
-        self._group.idToggled.connect(self._on_set_toggled)
-        form = Form()
-        self._horizons = number_edit("horizons_edit")
-        self._horizons.textEdited.connect(self._on_horizons_edited)
-        self._window = spin_box("window_box", MIN_WINDOW, MAX_WINDOW, guard, step=8)
-        self._window.valueChanged.connect(self._on_window_changed)
-        self._horizons_row, self._window_row = form.add_row(self._horizons), form.add_row(self._window)
-        self.body.addWidget(form)
-        self._note = wrapped_label("small")
-        self.body.addWidget(self._note)
-        self.body.addStretch(1)
-
-    def retranslate(self) -> None:
-        self.set_heading(tr("Features"), tr("What the model sees of every bar."))
-        for info, radio, summary in zip(self._sets, self._radios, self._summaries, strict=True):
-            title, text = feature_texts(info)
-            radio.setText(title)
-            radio.setAccessibleDescription(text)
-            summary.setText(text)
-        self._note.setText(
-            tr(
-                "Every feature uses closed bars only and is free of the price level. "
-                "Its scale is measured on the training part alone and stored with the model."
-            )
-        )
-        self.show_derived()
-
-    def fill(self) -> None:
-        draft = self._flow.draft
-        for info, radio in zip(self._sets, self._radios, strict=True):
-            radio.setChecked(info.name == draft.feature_set)
-        if self._horizons.text() != draft.horizons:
-            self._horizons.setText(draft.horizons)
-        self._window.setValue(draft.window)
-
-    def show_derived(self) -> None:
-        timeframe = _chosen_timeframe(self._flow)
-        horizons = parse_horizons(self._flow.draft.horizons)
-        set_look(self._horizons, "invalid", horizons is None)
-        longest = bars_as_time(horizons[-1], timeframe) if horizons else "—"
-        self._horizons_row.set_texts(
-            tr("&Look-backs (bars)"), tr("Returns over so many bars, ascending; the longest is {time}.", time=longest)
-        )
-        self._window_row.set_texts(
-            tr("&Window (bars)"),
-            tr(
-                "Look-back of volatility, range and volume: {time}.",
-                time=bars_as_time(self._flow.draft.window, timeframe),
-            ),
-        )
-
-    @Slot(int, bool)
-    def _on_set_toggled(self, index: int, checked: bool) -> None:
-        if checked:
-            self.take(feature_set=self._sets[index].name)
-
-    @Slot(str)
-    def _on_horizons_edited(self, text: str) -> None:
-        self.take(horizons=text)
-
-    @Slot(int)
-    def _on_window_changed(self, value: int) -> None:
-        self.take(window=value)
+_HEAD_NOTES: dict[str, str] = {
+    "quantile": mark("A fan of quantiles, fitted directly: robust, and right for any shape. The usual choice."),
+    "student_t": mark("Middle and width of a bell with heavy tails: smoother where there are few bars."),
+    "classes": mark("The chances of down, flat and up: for people who want a direction rather than a price."),
+}
 
 
 class ModelPage(StepPage):
@@ -127,82 +42,173 @@ class ModelPage(StepPage):
 
     def __init__(self, flow: TrainingFlow, guard: WheelGuard) -> None:
         super().__init__(Step.MODEL, flow, guard)
-        box = QWidget()
-        layout = QVBoxLayout(box)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(SPACE_S)
         form = Form()
-        self._hidden = spin_box("hidden_box", 2, MAX_HIDDEN, guard, step=8)
-        self._layers = spin_box("layers_box", 1, MAX_LAYERS, guard)
-        self._dropout = number_edit("dropout_edit")
-        self._horizon = spin_box("horizon_box", 1, MAX_HORIZON, guard)
-        self._quantiles = QComboBox()
-        self._quantiles.setObjectName("quantiles_box")
-        self._quantiles.setFixedWidth(FIELD_WIDTH)
-        self._quantiles.addItems([quantile_text(levels) for levels in QUANTILE_PRESETS])
-        guard.watch(self._quantiles)
-        self._hidden.valueChanged.connect(self._on_hidden_changed)
-        self._layers.valueChanged.connect(self._on_layers_changed)
-        self._dropout.textEdited.connect(self._on_dropout_edited)
-        self._horizon.valueChanged.connect(self._on_horizon_changed)
-        self._quantiles.currentIndexChanged.connect(self._on_quantiles_changed)
-        self._horizon_row, self._quantiles_row = form.add_row(self._horizon), form.add_row(self._quantiles)
-        self._hidden_row, self._layers_row = form.add_row(self._hidden), form.add_row(self._layers)
-        self._dropout_row = form.add_row(self._dropout)
-        layout.addWidget(form)
-        layout.addStretch(1)
-        self.body.addWidget(box, 1)
+        self.body.addWidget(form)
+        self._kind, self._head = ChoiceField("kind"), ChoiceField("head")
+        self._quantiles = ChoiceField("quantile_levels")
+        self._norm = SwitchField("layer_norm")
+        self.add_field(form, "horizons", TextField("horizons"))
+        self.add_field(form, "head", self._head)
+        self.add_field(form, "kind", self._kind)
+        self.add_field(form, "hidden_size", NumberField("hidden_size", 2, MAX_HIDDEN, step=8))
+        frame, layout = card()
+        self._size = Figure()
+        layout.addWidget(self._size)
+        self.body.addWidget(frame)
+        form = self.add_advanced().form
+        self.add_field(form, "layers", NumberField("layers", 1, MAX_LAYERS))
+        self.add_field(form, "dropout", TextField("dropout"))
+        self.add_field(form, "layer_norm", self._norm)
+        self.add_field(form, "quantile_levels", self._quantiles)
+        self._band_row = self.add_field(form, "flat_band", TextField("flat_band"))
+        self.body.addStretch(1)
 
     def retranslate(self) -> None:
-        self.set_heading(tr("Model"), tr("An LSTM that forecasts the distribution of the next return."))
-        self._quantiles_row.set_texts(
-            tr("&Quantiles"),
-            tr("The forecast is a fan: its middle says where, its width how sure. More levels describe the tails."),
-        )
-        self._hidden_row.set_texts(
-            tr("Hidden &size"),
-            tr("Memory cells per layer. Market data holds little signal: larger networks mostly learn noise."),
-        )
-        self._layers_row.set_texts(tr("&Layers"), tr("One is usually enough; each further one doubles the time."))
-        self._dropout_row.set_texts(
-            tr("&Dropout"),
-            tr("Share of cells switched off while training, 0 to 0.9; hinders learning by heart."),
-        )
-        self.show_derived()
+        self.set_heading(tr("Model"), tr("A recurrent network that forecasts the distribution of the next return."))
+        self._kind.set_choices([(kind, kind.upper()) for kind in MODEL_KINDS])
+        self._head.set_choices([(head, tr(HEAD_TITLES[head])) for head in HEADS])
+        self._norm.setText(tr("Normalise"))
+
+    def row_texts(self) -> dict[str, tuple[str, str]]:
+        draft, timeframe = self._flow.draft, chosen_timeframe(self._flow)
+        horizons = parse_bars(draft.horizons, MAX_HORIZON, MAX_HORIZONS)
+        first = bars_as_time(horizons[0], timeframe) if horizons else MISSING
+        return {
+            "horizons": (
+                tr("&Horizons (bars)"),
+                tr(
+                    "How far ahead the return is forecast, for example 1, 4, 24. The first one trades: {time} after "
+                    "the bar's close. More of them cost little.",
+                    time=first,
+                ),
+            ),
+            "head": (tr("&Forecast"), tr(_HEAD_NOTES[draft.head])),
+            "kind": (
+                tr("Net&work"),
+                tr("Both remember what came before. GRU has a quarter fewer weights and is faster."),
+            ),
+            "hidden_size": (
+                tr("Hidden &size"),
+                tr("Memory cells per layer. Market data holds little signal: larger networks mostly learn noise."),
+            ),
+            "layers": (tr("&Layers"), tr("One is usually enough; each further one doubles the time.")),
+            "dropout": (
+                tr("&Dropout"),
+                tr("Share of cells switched off while training, 0 to 0.9; hinders learning by heart."),
+            ),
+            "layer_norm": (
+                tr("Layer n&orm"),
+                tr("Keeps the numbers inside the network at one scale. Try it with several layers; costs some time."),
+            ),
+            "quantile_levels": (
+                tr("&Quantiles"),
+                tr(
+                    "What the fan shows: {levels}. Its middle says where, its width how sure; more levels describe the "
+                    "tails.",
+                    levels=quantile_text(draft.quantile_levels),
+                ),
+            ),
+            "flat_band": (
+                tr("Fl&at band"),
+                tr(
+                    "For down, flat or up: moves up to this many standard deviations count as flat. 0.43 makes the "
+                    "three about equally frequent."
+                ),
+            ),
+        }
 
     def fill(self) -> None:
-        draft = self._flow.draft
-        self._hidden.setValue(draft.hidden_size)
-        self._layers.setValue(draft.layers)
-        self._horizon.setValue(draft.horizon_bars)
-        self._quantiles.setCurrentIndex(draft.quantiles)
-        if self._dropout.text() != draft.dropout:
-            self._dropout.setText(draft.dropout)
+        levels = self._flow.draft.quantile_levels
+        presets = (*QUANTILE_PRESETS, *(() if levels in QUANTILE_PRESETS else (levels,)))
+        self._quantiles.set_choices([(each, quantile_range_text(each)) for each in presets])
+        super().fill()
 
     def show_derived(self) -> None:
-        draft = self._flow.draft
-        ahead = bars_as_time(draft.horizon_bars, _chosen_timeframe(self._flow))
-        self._horizon_row.set_texts(
-            tr("&Horizon (bars)"), tr("How far ahead the return is forecast: {time} after the bar's close.", time=ahead)
+        problem = self._flow.problem(Step.MODEL)
+        wrong = problem is not None and problem.field == "flat_band"  # an entry that cannot be read is never hidden
+        self._band_row.set_visible(wrong or self._flow.draft.head == "classes")
+        size = self._flow.parameters()
+        self._size.set_texts(tr("Numbers the network learns"), MISSING if size is None else format_number(size))
+
+
+class TrainingPage(StepPage):
+    """How the network is fitted."""
+
+    def __init__(self, flow: TrainingFlow, guard: WheelGuard) -> None:
+        super().__init__(Step.TRAINING, flow, guard)
+        form = Form()
+        self.body.addWidget(form)
+        self._schedule, self._batch = ChoiceField("schedule"), NumberField("batch_segments", 0, MAX_BATCH, step=8)
+        self.add_field(form, "epochs", NumberField("epochs", 1, MAX_EPOCHS))
+        self.add_field(form, "patience", NumberField("patience", 1, MAX_EPOCHS))
+        self.add_field(form, "seed", NumberField("seed", 0, MAX_SEED))
+        form = self.add_advanced().form
+        self.add_field(form, "learning_rate", TextField("learning_rate"))
+        self.add_field(form, "schedule", self._schedule)
+        self.add_field(form, "weight_decay", TextField("weight_decay"))
+        self.add_field(form, "clip_norm", TextField("clip_norm"))
+        self.add_field(form, "batch_segments", self._batch)
+        self.add_field(form, "segment_length", NumberField("segment_length", MIN_SEGMENT, MAX_SEGMENT, step=16))
+        self.add_field(form, "burn_in", NumberField("burn_in", 0, MAX_BURN_IN, step=8))
+        self.body.addStretch(1)
+
+    def retranslate(self) -> None:
+        self.set_heading(
+            tr("Training"), tr("How the network is fitted. The usual values suit most markets: change one at a time.")
         )
-        set_look(self._dropout, "invalid", not self.isComplete())
+        self._schedule.set_choices([(each, tr(SCHEDULE_TITLES[each])) for each in SCHEDULES])
+        self._batch.setSpecialValueText(tr("automatic"))
 
-    @Slot(int)
-    def _on_hidden_changed(self, value: int) -> None:
-        self.take(hidden_size=value)
-
-    @Slot(int)
-    def _on_layers_changed(self, value: int) -> None:
-        self.take(layers=value)
-
-    @Slot(str)
-    def _on_dropout_edited(self, text: str) -> None:
-        self.take(dropout=text)
-
-    @Slot(int)
-    def _on_horizon_changed(self, value: int) -> None:
-        self.take(horizon_bars=value)
-
-    @Slot(int)
-    def _on_quantiles_changed(self, index: int) -> None:
-        self.take(quantiles=index)
+    def row_texts(self) -> dict[str, tuple[str, str]]:
+        draft, timeframe = self._flow.draft, chosen_timeframe(self._flow)
+        return {
+            "epochs": (
+                tr("&Epochs"),
+                tr("Passes over the training part at most; stops earlier when validation gets no better."),
+            ),
+            "patience": (
+                tr("&Patience (epochs)"),
+                tr("Stops after so many epochs without a better validation loss; the best weights are kept."),
+            ),
+            "seed": (
+                tr("&Seed"),
+                tr("The same seed and data give the same model. Further networks count up from it."),
+            ),
+            "learning_rate": (
+                tr("&Learning rate"),
+                tr("Largest step size; 0.003 suits most networks. Too large: the loss jumps. Too small: it crawls."),
+            ),
+            "schedule": (
+                tr("S&chedule"),
+                tr(
+                    "How the step size changes: one cycle rises briefly, then falls; cosine only falls; constant stays."
+                ),
+            ),
+            "weight_decay": (
+                tr("&Weight decay"),
+                tr("Pulls weights towards zero. Raise it tenfold where training improves and validation does not."),
+            ),
+            "clip_norm": (
+                tr("&Gradient limit"),
+                tr("Longer gradients are shortened to this norm, so that one wild day does not spoil the weights."),
+            ),
+            "batch_segments": (
+                tr("B&atch (segments)"),
+                tr("Segments per step. More are faster on a GPU but take more memory; automatic chooses by device."),
+            ),
+            "segment_length": (
+                tr("Seg&ment (bars)"),
+                tr(
+                    "Length of the stretches the network reads at a time: {time}. Longer ones teach longer memory and "
+                    "cost memory.",
+                    time=bars_as_time(draft.segment_length, timeframe),
+                ),
+            ),
+            "burn_in": (
+                tr("B&urn-in (bars)"),
+                tr(
+                    "The first bars of each segment only warm the memory up and do not count: {time}.",
+                    time=bars_as_time(draft.burn_in, timeframe),
+                ),
+            ),
+        }

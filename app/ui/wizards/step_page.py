@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWizardPage
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QLabel, QScrollArea, QVBoxLayout, QWidget, QWizardPage
 
+from app.flows.training_checks import Problem
+from app.flows.training_draft import DEFAULT_DRAFT
 from app.flows.training_flow import Step, TrainingFlow
 from app.theme import SPACE_L, SPACE_M, SPACE_S, SPACE_XS, Palette, set_look
-from app.ui.wizards.fields import WheelGuard, wrapped_label
+from app.ui.wizards.draft_fields import DraftField
+from app.ui.wizards.fields import Expander, Form, FormRow, WheelGuard, wrapped_label
 
 
 class StepPage(QWizardPage):
@@ -17,6 +20,10 @@ class StepPage(QWizardPage):
 
     Signals:
         edited: an entry changed; other pages may show something else now.
+
+    Attributes:
+        body: where the content goes; it scrolls where the window is low.
+        rows: by the name of the entry of `TrainingDraft`.
     """
 
     edited = Signal()
@@ -26,6 +33,10 @@ class StepPage(QWizardPage):
         self.setObjectName(f"training_{step.value}_page")
         self._step, self._flow, self._guard = step, flow, guard
         self._filling = False
+        self._fields: dict[str, DraftField] = {}
+        self.rows: dict[str, FormRow] = {}
+        self._advanced: Expander | None = None
+        self._advanced_names: list[str] = []
         outer = QVBoxLayout(self)
         outer.setContentsMargins(SPACE_M, SPACE_M, SPACE_S, SPACE_S)
         outer.setSpacing(SPACE_L)
@@ -38,17 +49,48 @@ class StepPage(QWizardPage):
         heading.addWidget(self._title)
         heading.addWidget(self._subtitle)
         outer.addLayout(heading)
-        self.body = QVBoxLayout()
+        content = QWidget()
+        self.body = QVBoxLayout(content)
+        self.body.setContentsMargins(0, 0, SPACE_S, 0)
         self.body.setSpacing(SPACE_L)
-        outer.addLayout(self.body, 1)
+        self._scroll = QScrollArea()
+        self._scroll.setObjectName("step_area")
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(content)
+        outer.addWidget(self._scroll, 1)
         self._problem = wrapped_label("warning")
         self._problem.setObjectName("problem_label")
         outer.addWidget(self._problem)
+
+    # ------------------------------------------------------------------------------------------------- building
 
     @property
     def step(self) -> Step:
         """The step this page edits."""
         return self._step
+
+    def add_advanced(self) -> Expander:
+        """Append the settings that are closed at first, and return them."""
+        self._advanced = Expander("advanced_button")
+        self.body.addWidget(self._advanced)
+        return self._advanced
+
+    def add_field(self, form: Form, name: str, field: Any, *, wide: bool = False, tall: bool = False) -> FormRow:
+        """Append a row for an entry; a `DraftField` is filled and listened to from now on."""
+        row = form.add_row(field, wide=wide, tall=tall)
+        self.rows[name] = row
+        if hasattr(field, "show_value"):
+            self._fields[name] = field
+            field.edited.connect(self._on_field_edited)
+        if isinstance(field, QAbstractSpinBox | QComboBox):
+            self._guard.watch(field)
+        if self._advanced is not None and form is self._advanced.form:
+            self._advanced_names.append(name)
+        return row
+
+    # ------------------------------------------------------------------------------------------------- contents
 
     def set_heading(self, title: str, subtitle: str) -> None:
         """Name the page and say what it is about."""
@@ -58,16 +100,21 @@ class StepPage(QWizardPage):
         self.setAccessibleDescription(subtitle)
 
     def retranslate(self) -> None:
-        """Set every visible text again."""
+        """Set every text again that does not depend on the entries; `refresh` sets the others."""
         raise NotImplementedError
+
+    def row_texts(self) -> dict[str, tuple[str, str]]:
+        """Return label and explanation of each row by the name of its entry."""
+        return {}
 
     def fill(self) -> None:
         """Put the entries of the flow into the fields."""
-        raise NotImplementedError
+        draft = self._flow.draft
+        for name, field in self._fields.items():
+            field.show_value(getattr(draft, name))
 
     def show_derived(self) -> None:
-        """Show what follows from the entries: previews, estimates, explanations."""
-        raise NotImplementedError
+        """Show what follows from the entries: previews, estimates, rows that come and go."""
 
     def set_palette(self, palette: Palette) -> None:
         """Give painted parts the colours of another theme; pages without such parts need nothing."""
@@ -87,8 +134,35 @@ class StepPage(QWizardPage):
         self.refresh()
         self.edited.emit()
 
-    def isComplete(self) -> bool:
-        return self._flow.problem(self._step) is None
+    # ------------------------------------------------------------------------------------------------- problems
+
+    def shown_problem(self) -> str:
+        """Return the sentence that says what is wrong, wherever it stands; "" where nothing is."""
+        beside = next((row.problem for row in self.rows.values() if row.problem), "")
+        return beside or (self._problem.text() if self._problem.property("role") == "warning" else "")
+
+    def tell(self, text: str, role: str) -> None:
+        """Say something below the page until the next change; `role` is that of the label."""
+        set_look(self._problem, "role", role)
+        self._problem.setText(text)
+        self._problem.setVisible(bool(text))
+
+    def show_problem(self, problem: Problem) -> None:
+        """Bring the person to the field a problem is about."""
+        row = self.rows.get(problem.field)
+        if row is None:
+            return
+        if self._advanced is not None and problem.field in self._advanced_names:
+            self._advanced.set_open(True)
+        row.field.setFocus(Qt.FocusReason.OtherFocusReason)
+        self._scroll.ensureWidgetVisible(row.field)
+
+    def validatePage(self) -> bool:
+        problem = self._flow.problem(self._step)
+        if problem is not None:
+            self.show_problem(problem)
+            self._show_state()
+        return problem is None
 
     def initializePage(self) -> None:
         self.retranslate()
@@ -98,8 +172,24 @@ class StepPage(QWizardPage):
         """Going back keeps every entry; Qt's default would reset the fields."""
 
     def _show_state(self) -> None:
+        for name, (label, note) in self.row_texts().items():
+            self.rows[name].set_texts(label, note)
         self.show_derived()
         problem = self._flow.problem(self._step)
-        self._problem.setText("" if problem is None else problem.text())
-        self._problem.setVisible(problem is not None)
-        self.completeChanged.emit()
+        placed = False
+        for name, row in self.rows.items():
+            here = problem is not None and problem.field == name
+            placed = placed or (here and self._in_sight(name))
+            row.set_problem(problem.text() if here and problem is not None else "")
+        self.tell("" if problem is None or placed else problem.text(), "warning")
+        if self._advanced is not None:
+            draft = self._flow.draft
+            names = self._advanced_names
+            self._advanced.set_changed(sum(getattr(draft, name) != getattr(DEFAULT_DRAFT, name) for name in names))
+
+    def _in_sight(self, name: str) -> bool:
+        return self._advanced is None or self._advanced.is_open or name not in self._advanced_names
+
+    @Slot(str, object)
+    def _on_field_edited(self, name: str, value: object) -> None:
+        self.take(**{name: value})

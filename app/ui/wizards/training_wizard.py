@@ -7,33 +7,42 @@ from collections.abc import Sequence
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget, QWizard
+from shiboken6 import isValid
 
 from app.flows.datasets import Dataset, TrainingSources
+from app.flows.feature_catalogue import FeatureCatalogue
 from app.flows.training_flow import STEPS, Step, TrainingDraft, TrainingFlow
 from app.i18n import mark, tr
 from app.language import LanguageManager
 from app.theme import FONT_SIZE_M, GRID, SPACE_L, SPACE_M, SPACE_S, Palette, ThemeManager, number_font, set_look
+from app.ui.wizards.config_files import ConfigFiles
 from app.ui.wizards.data_page import DataPage
+from app.ui.wizards.features_page import FeaturesPage
 from app.ui.wizards.fields import WheelGuard
-from app.ui.wizards.model_pages import FeaturesPage, ModelPage
-from app.ui.wizards.run_pages import ResourcesPage, ReviewPage, ValidationPage
+from app.ui.wizards.model_pages import ModelPage, TrainingPage
+from app.ui.wizards.review_page import ReviewPage
+from app.ui.wizards.run_pages import EvaluationPage, ResourcesPage
 from app.ui.wizards.step_page import StepPage
 from core.errors import UserError
+from ml.api import ForecastSpec
 
 STEP_TITLES: dict[Step, str] = {
     Step.DATA: mark("Data range"),
     Step.FEATURES: mark("Features"),
     Step.MODEL: mark("Model"),
-    Step.VALIDATION: mark("Validation"),
+    Step.TRAINING: mark("Training"),
+    Step.EVALUATION: mark("Evaluation"),
     Step.RESOURCES: mark("Resources"),
     Step.REVIEW: mark("Review"),
 }
 
 MINIMUM_SIZE = QSize(232 * GRID, 160 * GRID)
+FIRST_SIZE = QSize(270 * GRID, 180 * GRID)
+_SAVE, _LOAD = QWizard.WizardButton.CustomButton1, QWizard.WizardButton.CustomButton2
 
 
 class TrainingWizard(QWizard):
-    """Six pages that end in a request to train.
+    """Seven pages that end in a request to train.
 
     Signals:
         training_requested(object): the `ml.api.ForecastSpec` to train; the wizard closes itself afterwards. For
@@ -49,6 +58,7 @@ class TrainingWizard(QWizard):
         language: LanguageManager,
         parent: QWidget | None = None,
         draft: TrainingDraft | None = None,
+        spec: ForecastSpec | None = None,
     ) -> None:
         """Build the pages.
 
@@ -56,21 +66,26 @@ class TrainingWizard(QWizard):
             sources: what there is to learn from and to compute on.
             theme / language: followed live.
             draft: entries to start with, for example of the wizard opened before.
+            spec: a configuration to start with instead.
         """
         super().__init__(parent)
         self.setObjectName("training_wizard")
         self.setWizardStyle(QWizard.WizardStyle.ModernStyle)
         self.setOption(QWizard.WizardOption.NoBackButtonOnStartPage)
         self.setMinimumSize(MINIMUM_SIZE)
+        self.resize(FIRST_SIZE)
         self._theme = theme
         self._guard = WheelGuard(self)
         self._flow = TrainingFlow(sources.datasets(), sources.devices(), draft)
+        if spec is not None:
+            self._flow.load(spec)
         self._data = DataPage(self._flow, sources, theme.palette, self._guard)
         self._pages: tuple[StepPage, ...] = (
             self._data,
             FeaturesPage(self._flow, self._guard),
             ModelPage(self._flow, self._guard),
-            ValidationPage(self._flow, theme.palette, self._guard),
+            TrainingPage(self._flow, self._guard),
+            EvaluationPage(self._flow, theme.palette, self._guard),
             ResourcesPage(self._flow, self._guard),
             ReviewPage(self._flow, self._guard),
         )
@@ -83,12 +98,31 @@ class TrainingWizard(QWizard):
         language.changed.connect(self._on_language_changed)
         for which in (QWizard.WizardButton.NextButton, QWizard.WizardButton.FinishButton):
             set_look(self.button(which), "variant", "primary")
+        self._files = ConfigFiles(self._flow.spec, self)
+        self._files.loaded.connect(self.load)
+        self._files.told.connect(self._on_told)
+        self.customButtonClicked.connect(self._on_custom_button)
+        self._lay_out_buttons()
         self.retranslate()
+        sources.load_features(self._take_catalogue)
 
     @property
     def flow(self) -> TrainingFlow:
         """The state behind the pages."""
         return self._flow
+
+    @property
+    def files(self) -> ConfigFiles:
+        """Saves and loads the configuration."""
+        return self._files
+
+    @Slot(object)
+    def load(self, spec: ForecastSpec) -> None:
+        """Fill every page from a specification."""
+        self._flow.load(spec)
+        self._data.forget_files()
+        for page in self._pages:
+            page.refresh()
 
     def set_datasets(self, datasets: Sequence[Dataset]) -> None:
         """Offer other histories, for example after a fetch."""
@@ -100,8 +134,10 @@ class TrainingWizard(QWizard):
         texts = {
             QWizard.WizardButton.BackButton: tr("&Back"),
             QWizard.WizardButton.NextButton: tr("&Next"),
-            QWizard.WizardButton.FinishButton: tr("Start training"),
+            QWizard.WizardButton.FinishButton: tr("Add to queue"),
             QWizard.WizardButton.CancelButton: tr("Cancel"),
+            _SAVE: tr("Save configuration…"),
+            _LOAD: tr("Load configuration…"),
         }
         for which, text in texts.items():
             self.setButtonText(which, text)
@@ -119,6 +155,33 @@ class TrainingWizard(QWizard):
             return
         self.training_requested.emit(spec)
         super().accept()
+
+    def _lay_out_buttons(self) -> None:
+        which = QWizard.WizardButton
+        self.setOption(QWizard.WizardOption.HaveCustomButton1)
+        self.setOption(QWizard.WizardOption.HaveCustomButton2)
+        self.setButtonLayout(
+            [_LOAD, _SAVE, which.Stretch, which.BackButton, which.NextButton, which.FinishButton, which.CancelButton]
+        )
+        self.button(_SAVE).setObjectName("save_configuration_button")
+        self.button(_LOAD).setObjectName("load_configuration_button")
+
+    def _take_catalogue(self, catalogue: FeatureCatalogue | UserError) -> None:
+        if isValid(self):  # the answer may come after the wizard was closed
+            self._flow.set_catalogue(catalogue)
+            for page in self._pages:
+                page.refresh()
+
+    @Slot(int)
+    def _on_custom_button(self, which: int) -> None:
+        if which == _SAVE.value:
+            self._files.ask_save()
+        else:
+            self._files.ask_load()
+
+    @Slot(str, str)
+    def _on_told(self, text: str, role: str) -> None:
+        self._pages[STEPS.index(self._flow.step)].tell(text, role)
 
     @Slot(int)
     def _on_page_changed(self, index: int) -> None:
