@@ -7,6 +7,8 @@ bar, and between the parts lie at least the longest horizon and the purge.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,15 +37,29 @@ _STILL = 1e-7  # log return per bar
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows `start` <= t < `stop` whose targets belong to one part of the split."""
+    """Rows `start` <= t < `stop` whose targets belong to one part of the split.
+
+    Attributes:
+        start / stop: of the rows.
+        left_out: half-open intervals of rows within them that belong to another part or to none, ascending.
+    """
 
     start: int
     stop: int
+    left_out: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, intervals: Sequence[tuple[int, int]]) -> Part:
+        """Return the part made of these half-open intervals of rows, ascending, at least one."""
+        holes = tuple((before[1], after[0]) for before, after in itertools.pairwise(intervals))
+        return cls(intervals[0][0], intervals[-1][1], tuple(hole for hole in holes if hole[0] < hole[1]))
 
     def mask(self, size: int) -> BoolArray:
         """Return membership, shape (size,)."""
-        index = np.arange(size)
-        inside: BoolArray = (index >= self.start) & (index < self.stop)
+        inside = np.zeros(size, np.bool_)
+        inside[self.start : self.stop] = True
+        for start, stop in self.left_out:
+            inside[start:stop] = False
         return inside
 
 
@@ -83,7 +99,7 @@ class ForecastDataset:
 
     def rows(self, part: Part) -> IntArray:
         """Return the rows of a part that have a target."""
-        return np.flatnonzero(self.has_target[part.start : part.stop]) + part.start
+        return np.flatnonzero(self.has_target & part.mask(len(self.has_target)))
 
 
 def load_bars(data: DataRange, candles_dir: Path) -> CandleFrame:
@@ -120,6 +136,85 @@ def load_history(data: DataRange, candles_dir: Path) -> MarketHistory:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedBars:
+    """Features and targets before anything was fitted; rows are bars.
+
+    Attributes:
+        frame: the bars.
+        matrix: unscaled features, float64, shape (n, F); not a number where not `has_input`.
+        has_input / has_target / log_return / volatility / pipeline / horizons: as in `ForecastDataset`.
+    """
+
+    frame: CandleFrame
+    matrix: FloatArray
+    has_input: BoolArray
+    has_target: BoolArray
+    log_return: FloatArray
+    volatility: FloatArray
+    pipeline: FeaturePipeline
+    horizons: tuple[int, ...]
+
+    def target_rows(self) -> IntArray:
+        """Return the rows that have a target, ascending."""
+        return np.flatnonzero(self.has_target)
+
+    def scaling(self, train: Part) -> Scaling:
+        """Fit scaler and unit on the training part, and on nothing else.
+
+        Raises:
+            UserError: the price never moves there.
+        """
+        inside = train.mask(len(self.frame))
+        scaler = RobustScaler.fit(self.matrix[self.has_input & inside], self.pipeline.names)
+        fitted = self.has_target & inside
+        return Scaling(scaler, _target_unit(self.volatility[fitted], self.log_return[fitted], self.horizons))
+
+    def divided(self, train: Part, valid: Part, test: Part, scaling: Scaling) -> ForecastDataset:
+        """Return the dataset of a split, scaled."""
+        unit = scaling.target.at(self.volatility)
+        close = self.frame.close
+        return ForecastDataset(
+            inputs=scaling.inputs.transform(self.matrix),
+            has_input=self.has_input,
+            has_target=self.has_target,
+            log_return=self.log_return,
+            unit=unit,
+            target=(self.log_return / unit).astype(np.float32),
+            next_return=np.where(self.has_target, np.diff(np.log(close), append=np.log(close[-1])), 0.0),
+            volatility=self.volatility,
+            train=train,
+            valid=valid,
+            test=test,
+            scaling=scaling,
+            pipeline=self.pipeline,
+            horizons=self.horizons,
+        )
+
+
+def prepare_bars(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> PreparedBars:
+    """Compute features and targets.
+
+    Args:
+        bars: the market's own, with other markets and series where the features look at them.
+        spec: the run.
+
+    Raises:
+        UserError: values that are no prices or volumes.
+    """
+    history = bars if isinstance(bars, MarketHistory) else MarketHistory(bars)
+    frame = history.frame
+    pipeline, horizons = FeaturePipeline(spec.features, frame.timeframe), spec.model.horizons
+    rows = pipeline.rows(history)
+    matrix, has_input = rows.matrix, rows.complete
+    log_return, known = _targets(frame, horizons)
+    if not np.isfinite(matrix[has_input]).all():
+        raise UserError("The bars hold values that are no valid prices or volumes.", "Check them with `data check`.")
+    volatility = np.where(has_input, pipeline.volatility(matrix), 1.0)
+    matrix[~has_input] = np.nan
+    return PreparedBars(frame, matrix, has_input, has_input & known, log_return, volatility, pipeline, horizons)
+
+
 def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> ForecastDataset:
     """Compute features and targets, split, and scale.
 
@@ -130,39 +225,11 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
     Raises:
         UserError: too few bars, or prices that never move.
     """
-    history = bars if isinstance(bars, MarketHistory) else MarketHistory(bars)
-    frame = history.frame
+    frame = bars.frame if isinstance(bars, MarketHistory) else bars
     require_bars(frame, spec)
-    pipeline, horizons = FeaturePipeline(spec.features, frame.timeframe), spec.model.horizons
-    rows = pipeline.rows(history)
-    matrix, has_input = rows.matrix, rows.complete
-    log_return, known = _targets(frame, horizons)
-    has_target = has_input & known
-    train, valid, test = split_rows(np.flatnonzero(has_target), spec.split, horizons[-1], frame.time_ns)
-    if not np.isfinite(matrix[has_input]).all():
-        raise UserError("The bars hold values that are no valid prices or volumes.", "Check them with `data check`.")
-    in_train = train.mask(len(frame))
-    scaler = RobustScaler.fit(matrix[has_input & in_train], pipeline.names)
-    volatility = np.where(has_input, pipeline.volatility(matrix), 1.0)
-    target_unit = _target_unit(volatility[has_target & in_train], log_return[has_target & in_train], horizons)
-    unit = target_unit.at(volatility)
-    matrix[~has_input] = np.nan
-    return ForecastDataset(
-        inputs=scaler.transform(matrix),
-        has_input=has_input,
-        has_target=has_target,
-        log_return=log_return,
-        unit=unit,
-        target=(log_return / unit).astype(np.float32),
-        next_return=np.where(has_target, np.diff(np.log(frame.close), append=np.log(frame.close[-1])), 0.0),
-        volatility=volatility,
-        train=train,
-        valid=valid,
-        test=test,
-        scaling=Scaling(scaler, target_unit),
-        pipeline=pipeline,
-        horizons=horizons,
-    )
+    prepared = prepare_bars(bars, spec)
+    train, valid, test = split_rows(prepared.target_rows(), spec.split, spec.model.reach, frame.time_ns)
+    return prepared.divided(train, valid, test, prepared.scaling(train))
 
 
 def require_bars(frame: CandleFrame, spec: ForecastSpec) -> None:
@@ -274,9 +341,7 @@ def make_segments(
         lead_in: start up to `burn_in` bars before the part (inputs only, for evaluation).
     """
     reach = max(0, part.start - burn_in) if lead_in else part.start
-    usable = data.has_input.copy()
-    usable[:reach] = False
-    usable[part.stop :] = False
+    usable = data.has_input & replace(part, start=reach).mask(len(data.has_input))
     stride = length - burn_in
     rows, weights = [], []
     for begin, end in contiguous_stretches(usable):

@@ -212,23 +212,52 @@ def evaluate_forecast(
     """Judge the forecasts of a dataset's test rows, every horizon beside baselines fitted on the same split.
 
     Args:
+        data / bars / rows / forecasts / levels / flat_band / baselines / before_baseline: as in `judged_pairs`.
+        forecast_std: standard deviation of the first horizon's medians of the validation part.
+    """
+    pairs = judged_pairs(
+        data,
+        bars,
+        rows,
+        forecasts,
+        levels,
+        flat_band=flat_band,
+        baselines=baselines,
+        before_baseline=before_baseline,
+    )
+    target_std = float(data.log_return[data.rows(data.train), 0].std())
+    return forecast_metrics([judge_horizon(*pair) for pair in pairs], forecast_std=forecast_std, target_std=target_std)
+
+
+def judged_pairs(
+    data: ForecastDataset,
+    bars: Bars,
+    rows: IntArray,
+    forecasts: Forecasts,
+    levels: tuple[float, ...],
+    *,
+    flat_band: float | None = None,
+    baselines: Sequence[str] | None = None,
+    before_baseline: Callable[[str], None] | None = None,
+) -> list[tuple[HorizonForecast, tuple[BaselineForecast, ...]]]:
+    """Return for every horizon what `judge_horizon` wants: the model's forecasts, and baselines of the same rows.
+
+    Args:
         data: the dataset.
         bars: it was made of.
         rows: test rows that were forecast, ascending, shape (n,).
         forecasts: log return quantiles (n, H, Q) and, where the model has them, chances (n, H, 3).
         levels: of the quantiles, the median in the middle.
-        forecast_std: standard deviation of the first horizon's medians of the validation part.
         flat_band: of the classes; needed where there are chances.
         baselines: names from `ml.baselines.BASELINES`, `zero` among them; all if None.
         before_baseline: called with the name of each before it is fitted, to report or to stop.
     """
     band = None if forecasts.probabilities is None else flat_band
-    train = data.rows(data.train)
     regimes = (
-        volatility_regimes(data.volatility[train], data.volatility[rows]),
+        volatility_regimes(data.volatility[data.rows(data.train)], data.volatility[rows]),
         trend_regimes(trailing_return(bars.close, TREND_SLOW)[rows]),
     )
-    judged = []
+    pairs = []
     for column, horizon in enumerate(data.horizons):
         inputs = baseline_inputs(data, rows, levels, column, band)
         forecast = HorizonForecast(
@@ -241,9 +270,8 @@ def evaluate_forecast(
             regimes=regimes,
             time_ns=bars.time_ns[rows],
         )
-        judged.append(judge_horizon(forecast, fit_baselines(inputs, baselines, before_baseline)))
-    target_std = float(data.log_return[train, 0].std())
-    return forecast_metrics(judged, forecast_std=forecast_std, target_std=target_std)
+        pairs.append((forecast, fit_baselines(inputs, baselines, before_baseline)))
+    return pairs
 
 
 def _check(forecast: HorizonForecast, baselines: Sequence[BaselineForecast]) -> None:

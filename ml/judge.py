@@ -32,7 +32,7 @@ from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.metrics.point import point_metrics
 from ml.metrics.quantile import crps_of_quantiles
 from ml.overfitting import deflated_sharpe, sharpe_moments
-from ml.statistic_results import SeedSummary
+from ml.statistic_results import ConformalOffset, SeedSummary
 from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns, sharpe_per_bar
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, TrialScope
 from ml.verdict import earnings_sentence
@@ -176,25 +176,43 @@ def _conformal(
         known, seen = valid.forecasts.quantiles[:, column], test.forecasts.quantiles[:, column]
         outcome, unit = data.log_return[:, column], data.unit[:, column]
         offsets = calibrate_quantiles(known, levels, outcome[valid.rows], unit[valid.rows])
-        moved = conformal_quantiles(seen, unit[test.rows], offsets)
-        nominal = levels[-1] - levels[0]
         scores = conformity_scores(known[:, 0], known[:, -1], outcome[valid.rows], unit[valid.rows])
-        start = AdaptiveConformal.start(AdaptiveOptions(alpha=1.0 - nominal, horizon=horizon), scores).state()
-        adaptive = adaptive_intervals(seen[:, 0], seen[:, -1], outcome[test.rows], unit[test.rows], start)
-        reports.append(
-            ConformalMetrics(
-                horizon=horizon,
-                nominal_coverage=nominal,
-                coverage=_covered(seen[:, 0], seen[:, -1], outcome[test.rows]),
-                width=float((seen[:, -1] - seen[:, 0]).mean()),
-                split_coverage=_covered(moved[:, 0], moved[:, -1], outcome[test.rows]),
-                split_width=_finite_mean(moved[:, -1] - moved[:, 0]),
-                adaptive_coverage=float(adaptive.covered.mean()),
-                adaptive_width=_finite_mean(adaptive.upper - adaptive.lower),
-                offsets=offsets,
-            )
-        )
+        reports.append(conformal_metrics(horizon, levels, seen, outcome[test.rows], unit[test.rows], offsets, scores))
     return tuple(reports)
+
+
+def conformal_metrics(
+    horizon: int,
+    levels: tuple[float, ...],
+    quantiles: FloatArray,
+    outcome: FloatArray,
+    unit: FloatArray,
+    offsets: tuple[ConformalOffset, ...],
+    scores: FloatArray,
+) -> ConformalMetrics:
+    """See whether the outer interval of one horizon keeps its promise: as it is, moved, and adapting.
+
+    Args:
+        horizon / levels: of the forecasts.
+        quantiles / outcome / unit: of judged bars in time order, shapes (n, Q), (n,) and (n,).
+        offsets: measured on earlier bars.
+        scores: of earlier bars, which the adaptive level begins with; they may be none.
+    """
+    moved = conformal_quantiles(quantiles, unit, offsets)
+    nominal = levels[-1] - levels[0]
+    start = AdaptiveConformal.start(AdaptiveOptions(alpha=1.0 - nominal, horizon=horizon), scores).state()
+    adaptive = adaptive_intervals(quantiles[:, 0], quantiles[:, -1], outcome, unit, start)
+    return ConformalMetrics(
+        horizon=horizon,
+        nominal_coverage=nominal,
+        coverage=_covered(quantiles[:, 0], quantiles[:, -1], outcome),
+        width=float((quantiles[:, -1] - quantiles[:, 0]).mean()),
+        split_coverage=_covered(moved[:, 0], moved[:, -1], outcome),
+        split_width=_finite_mean(moved[:, -1] - moved[:, 0]),
+        adaptive_coverage=float(adaptive.covered.mean()),
+        adaptive_width=_finite_mean(adaptive.upper - adaptive.lower),
+        offsets=offsets,
+    )
 
 
 def _covered(low: FloatArray, high: FloatArray, outcome: FloatArray) -> float:

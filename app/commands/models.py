@@ -69,7 +69,7 @@ def list_command(
 def show(model_id: ModelArgument, as_json: JsonOption = False, data_dir: DataDirOption = None) -> None:
     """Verify a model and show what it was made from and how it did."""
     folder = data_paths(data_dir).models
-    stored = load_model(folder, _find(folder, model_id))
+    stored = load_model(folder, find_model(folder, model_id))
     marks = ModelTags(folder).of(stored.model_id)
     result = {
         "model_id": stored.model_id,
@@ -94,7 +94,7 @@ def compare(
 ) -> None:
     """Show models side by side: how they were made and how they did."""
     folder = data_paths(data_dir).models
-    found = list(dict.fromkeys(_find(folder, beginning) for beginning in model_ids))
+    found = list(dict.fromkeys(find_model(folder, beginning) for beginning in model_ids))
     if len(found) < 2:
         raise UserError("One model alone cannot be compared.", "Name two or more.")
     comparison = compare_models([load_model(folder, model_id) for model_id in found], sort)
@@ -117,7 +117,7 @@ def tag(
 ) -> None:
     """Add tags to a model, or show them. The tag "keep" protects it from being removed."""
     folder = data_paths(data_dir).models
-    found, store = _find(folder, model_id), ModelTags(folder)
+    found, store = find_model(folder, model_id), ModelTags(folder)
     for text in tags or ():
         store.add_tag(found, text)
     _tell_marks(found, store.of(found), as_json=as_json)
@@ -133,7 +133,7 @@ def untag(
 ) -> None:
     """Take tags away from a model."""
     folder = data_paths(data_dir).models
-    found, store = _find(folder, model_id), ModelTags(folder)
+    found, store = find_model(folder, model_id), ModelTags(folder)
     for text in tags:
         store.remove_tag(found, text)
     _tell_marks(found, store.of(found), as_json=as_json)
@@ -149,7 +149,7 @@ def note(
 ) -> None:
     """Write a note on a model."""
     folder = data_paths(data_dir).models
-    found = _find(folder, model_id)
+    found = find_model(folder, model_id)
     _tell_marks(found, ModelTags(folder).set_note(found, text), as_json=as_json)
 
 
@@ -165,7 +165,7 @@ def export(
 ) -> None:
     """Write a model as one file to give away. It holds no tags, notes, keys or paths."""
     folder = data_paths(data_dir).models
-    found = _find(folder, model_id)
+    found = find_model(folder, model_id)
     path = export_model(folder, found, (target or Path()).expanduser())
     result = {"model_id": found, "file": str(path), "size_bytes": path.stat().st_size}
     emit(result, as_json=as_json, text=f"Model {found} was written to {path}.")
@@ -199,7 +199,7 @@ def remove(
 ) -> None:
     """Delete a model for good. Refused while the tag "keep" or a strategy protects it."""
     paths = data_paths(data_dir)
-    found = _find(paths.models, model_id)
+    found = find_model(paths.models, model_id)
     tags = ModelTags(paths.models)
     tags.require_removable(found)
     _refuse_if_used(paths, found)
@@ -210,7 +210,7 @@ def remove(
     emit({"model_id": found, "removed": True}, as_json=as_json, text=f"Model {found} was removed.")
 
 
-def _find(models_dir: Path, beginning: str) -> str:
+def find_model(models_dir: Path, beginning: str) -> str:
     """Return the id of the one stored model, damaged or not, that begins like this."""
     matches = [model_id for model_id in stored_ids(models_dir) if beginning and model_id.startswith(beginning)]
     if len(matches) > 1:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "practice-exchange": ("app.commands.practice_exchange", "Run the practice exchange on this machine."),
     "data": ("app.commands.data", "Fetch, import, check and list market data."),
     "train": ("app.commands.train", "Train models."),
+    "evaluate": ("app.commands.evaluate", "Judge a stored model on other bars, or a configuration in many folds."),
     "models": ("app.commands.models", "List and show stored models."),
     "trade": ("app.commands.trade", "Trade headless, on the practice exchange or with real money."),
     "keys": ("app.commands.keys", "Add, list, check and remove API keys."),

@@ -6,9 +6,8 @@ Bars come by path, the model goes to disk, only numbers travel over the pipe.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,8 @@ from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import PackageContent, data_lineage, history_lineage, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
-from ml.trial_ledger import CANCELLED, FAILED, TrialLedger
+from ml.trial_ledger import TrialLedger, TrialRecord
+from ml.worker.counting import counted
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -53,7 +53,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
     history = load_history(job.spec.data, Path(job.candles_dir))
     _phase(job, channel, "features")
     data = build_dataset(history, job.spec)
-    with _counted(job, history.frame) as begun:
+    with counted(Path(job.trials_file), partial(_trial, job, history.frame)) as begun:
         _phase(job, channel, "training")
         trained = train_lstm_model(
             data,
@@ -117,20 +117,9 @@ def _report(channel: JobChannel, progress: TrainingProgress, begun: set[int] | N
     channel.progress(progress.to_json())
 
 
-@contextmanager
-def _counted(job: ForecastJob, frame: CandleFrame) -> Iterator[set[int]]:
-    """Count the seeds whose training began, also where the run is cancelled or fails; ids as in `count_trials`."""
-    begun: set[int] = set()
-    try:
-        yield begun
-    except BaseException as exc:
-        status = CANCELLED if isinstance(exc, JobStopped) else FAILED
-        seeds = [job.spec.training.seed + index for index in sorted(begun)]
-        TrialLedger(Path(job.trials_file)).append_all(
-            trial_record(job.spec, job.run_id, _hashes(job, frame), seed, status, SystemClock().now_ns())
-            for seed in seeds
-        )
-        raise
+def _trial(job: ForecastJob, frame: CandleFrame, index: int, status: str) -> TrialRecord:
+    seed = job.spec.training.seed + index
+    return trial_record(job.spec, job.run_id, _hashes(job, frame), seed, status, SystemClock().now_ns())
 
 
 def _hashes(job: ForecastJob, frame: CandleFrame) -> tuple[str, str]:

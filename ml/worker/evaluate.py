@@ -1,0 +1,44 @@
+"""The job that judges a stored model on other bars: runs in a spawned child, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from core.clock import SystemClock
+from core.jobs import JobChannel, JobStopped, Json
+from ml.dataset import load_history
+from ml.evaluate import count_evaluation, evaluate_model
+from ml.evaluation_plan import EvaluationProgress, ModelJob
+from ml.model_storage import load_model
+from ml.trial_ledger import TrialLedger
+
+
+def run(spec: Json, channel: JobChannel) -> Json:
+    """Judge a stored model.
+
+    Args:
+        spec: `ml.evaluation_plan.ModelJob` as JSON.
+        channel: progress goes out as `ml.evaluation_plan.EvaluationProgress` as JSON.
+
+    Returns:
+        `ml.evaluation_plan.ModelResult` as JSON.
+
+    Raises:
+        JobStopped: asked to stop.
+        UserError: as `ml.evaluate.evaluate_model`, or bars that cannot be read.
+    """
+    job = ModelJob.from_json(spec)
+
+    def check_stop() -> None:
+        if channel.should_stop():
+            raise JobStopped
+
+    channel.progress(EvaluationProgress("loading").to_json())
+    stored = load_model(Path(job.models_dir), job.model_id)
+    # What lies before the range warms the network up, and may be what the model was trained on.
+    history = load_history(replace(job.data, start_ns=None), Path(job.candles_dir))
+    check_stop()
+    channel.progress(EvaluationProgress("judging").to_json())
+    result = evaluate_model(stored, history, job.data, include_training=job.include_training, check_stop=check_stop)
+    return count_evaluation(result, stored.spec, TrialLedger(Path(job.trials_file)), SystemClock().now_ns()).to_json()
