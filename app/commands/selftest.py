@@ -12,8 +12,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.commands.cli import CommandFailed, JsonOption, command, emit, say
+from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
 from app.commands.interrupts import interrupts
+from core.config import data_paths
 from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobProgress
@@ -55,26 +56,29 @@ def forecast(
     kind: Annotated[str, typer.Option(help="lstm or gru.")] = "lstm",
     device: Annotated[str, typer.Option(help="cpu, auto, cuda, cuda:N or mps.")] = "cpu",
     as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Train forecasters on series whose best forecast is known and print the share of the optimum reached."""
     letters = choose_tasks(tasks or ())
-    with tempfile.TemporaryDirectory(prefix="maru-selftest-") as folder:
+    above = None if data_dir is None else data_paths(data_dir).create().runs
+    with tempfile.TemporaryDirectory(prefix="maru-selftest-", dir=above) as folder:
         job = SelftestJob(letters, folder, quick=quick, seeds=seeds, seed=seed, kind=kind, device=device)
         job.validate()
-        result = _run(job)
-    emit(result.to_json(), as_json=as_json, text="\n".join(_row(task) for task in result.tasks))
+        result = _run(job, _ProgressLine(as_json=as_json))
+    if as_json:
+        emit(result.to_json(), as_json=True)
     if not result.ok:
         raise CommandFailed
 
 
-def _run(job: SelftestJob) -> SelftestResult:
+def _run(job: SelftestJob, progress: _ProgressLine) -> SelftestResult:
     """Run the job to its end.
 
     Raises:
         UserError: it failed for a reason the user can repair.
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
-    with JobSupervisor() as supervisor, _ProgressLine() as line, interrupts() as interrupted:
+    with JobSupervisor() as supervisor, progress as line, interrupts() as interrupted:
         supervisor.start("selftest", SELFTEST_JOB, job.to_json(), threads=job.threads)
         told = False
         while True:
@@ -104,9 +108,13 @@ def _explain(event: JobCancelled | JobFailed) -> NoReturn:
 
 
 class _ProgressLine:
-    """One line on standard error that is rewritten on a terminal and printed now and then elsewhere."""
+    """One line on standard error that is rewritten on a terminal and printed now and then elsewhere.
 
-    def __init__(self) -> None:
+    The results of tasks are printed as they come: on standard output, unless that is kept for JSON.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
         self._terminal = sys.stderr.isatty()
         self._open = False
         self._written = float("-inf")
@@ -121,7 +129,11 @@ class _ProgressLine:
         """Show the newest progress, and the result of a task that has ended."""
         if progress.finished is not None:
             self.finish()
-            say(_row(progress.finished))
+            row = _row(progress.finished)
+            if self._as_json:
+                say(row)
+            else:
+                emit({}, as_json=False, text=row)
             return
         now = time.monotonic()
         if now - self._written < (0.1 if self._terminal else _SHOW_SECONDS):
