@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from app.commands.cli import CommandFailed, JsonOption, command, emit, say
+from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
 from app.commands.job_run import ProgressLine, explain_end, run_job
+from core.config import data_paths
 from core.jobs import JobFinished, Json
 from ml.selftest import (
     FEWEST_SEEDS,
@@ -51,20 +52,23 @@ def forecast(
     kind: Annotated[str, typer.Option(help="lstm or gru.")] = "lstm",
     device: Annotated[str, typer.Option(help="cpu, auto, cuda, cuda:N or mps.")] = "cpu",
     as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Train forecasters on series whose best forecast is known and print the share of the optimum reached."""
     letters = choose_tasks(tasks or ())
-    with tempfile.TemporaryDirectory(prefix="maru-selftest-") as folder:
+    above = None if data_dir is None else data_paths(data_dir).create().runs
+    with tempfile.TemporaryDirectory(prefix="maru-selftest-", dir=above) as folder:
         job = SelftestJob(letters, folder, quick=quick, seeds=seeds, seed=seed, kind=kind, device=device)
         job.validate()
-        result = _run(job)
-    emit(result.to_json(), as_json=as_json, text="\n".join(_row(task) for task in result.tasks))
+        result = _run(job, as_json=as_json)
+    if as_json:
+        emit(result.to_json(), as_json=True)
     if not result.ok:
         raise CommandFailed
 
 
-def _run(job: SelftestJob) -> SelftestResult:
-    """Run the job to its end.
+def _run(job: SelftestJob, *, as_json: bool) -> SelftestResult:
+    """Run the job to its end; results are printed as they come: on standard output, unless that is kept for JSON.
 
     Raises:
         UserError: it failed for a reason the user can repair.
@@ -76,7 +80,8 @@ def _run(job: SelftestJob) -> SelftestResult:
             progress = SelftestProgress.from_json(payload)
             if progress.finished is not None:
                 line.finish()
-                say(_row(progress.finished))
+                row = _row(progress.finished)
+                say(row) if as_json else emit({}, as_json=False, text=row)
                 return
             left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
             text = f"{progress.done:4.0%} · task {progress.task}: {progress.step}{left}"

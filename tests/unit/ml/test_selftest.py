@@ -35,7 +35,7 @@ from ml.selftest_checks import CHECKS, claims_allowed, wrong_sign_bounds
 from ml.selftest_lab import Lab, LabHooks, Learned, shuffle_outcomes
 from ml.selftest_tasks import autoregression, bars_of_returns
 from ml.worker import selftest as job_module
-from ml.worker.forecast import _Member
+from ml.worker.forecast import NetworkForecaster
 
 HOOKS = LabHooks(lambda what, share: None, lambda: False, time.monotonic)
 
@@ -140,8 +140,8 @@ def test_no_edge_is_claimed_on_noise(tmp_path: Path) -> None:
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the network itself: what is broken here lies before the export, which takes seconds."""
 
-    def opened(network: EnsembleForecaster) -> _Member:
-        return _Member(network.members[0])  # type: ignore[arg-type]
+    def opened(network: EnsembleForecaster) -> NetworkForecaster:
+        return NetworkForecaster(network.members[0])  # type: ignore[arg-type]
 
     monkeypatch.setattr(selftest_lab, "export_onnx", lambda network: network)
     monkeypatch.setattr(selftest_lab, "OnnxForecaster", opened)
