@@ -58,18 +58,18 @@ def tables(models: Sequence[StoredModel]) -> str:
     for index, horizon in enumerate(models[0].spec.model.horizons):
         bars = "1 bar" if horizon == 1 else f"{horizon} bars"
         parts += [
-            f"#### {bars} ahead: {targets_of(models, index)}",
+            f"### {bars} ahead: {targets_of(models, index)}",
             points(models, index),
             ranges(models, index),
             comparisons(models, index),
         ]
     parts += [
-        "#### The single seeds, first horizon",
+        "### The single seeds, first horizon",
         seeds(models),
-        "#### Holding the sign of the first horizon's forecast",
+        "### Holding the sign of the first horizon's forecast",
         strategy(models),
     ]
-    parts += ["#### Verdicts, as printed", verdicts(models)]
+    parts += ["### Verdicts, as printed", verdicts(models)]
     return "\n\n".join(parts)
 
 
@@ -165,8 +165,10 @@ def seeds(models: Sequence[StoredModel]) -> str:
 
 
 def strategy(models: Sequence[StoredModel]) -> str:
-    """Return what holding the sign of the forecast would have earned, beside holding the market."""
-    rows = []
+    """Return what holding the sign of the forecast would have earned, beside holding the market on the same bars."""
+    rows: list[tuple[str, ...]] = []
+    held: dict[str, TradingMetrics] = {}
+    cost = ""
     for model in models:
         metrics = model.metrics
         if metrics.earnings is None or metrics.sharpe is None:
@@ -185,11 +187,13 @@ def strategy(models: Sequence[StoredModel]) -> str:
                 _NONE if deflated is None else f"{deflated.trials:.0f}",
             )
         )
-        hold = (_sharpe(metrics.earnings.hold), percent(metrics.earnings.hold.total_return, 1))
+        held.setdefault(model.spec.features.name, metrics.earnings.hold)
         cost = f"{metrics.earnings.cost:.2%}"
     if not rows:
         return "Nothing was measured."
-    rows.append(("holding the market", _NONE, hold[0], hold[1], _NONE, _NONE, _NONE, _NONE))
+    for features, hold in held.items():
+        name = "holding the market" + (f", bars of {features}" if len(held) > 1 else "")
+        rows.append((name, _NONE, _sharpe(hold), percent(hold.total_return, 1), *[_NONE] * 4))
     heading = (
         "strategy", "Sharpe before costs (95 %)", f"after {cost} per change (95 %)", "return after costs",
         "turnover a year", "PSR", "DSR", "trials",
