@@ -39,6 +39,8 @@ UNSEEN = {
     "ml.evaluate_folds": "the evaluate command",
     "ml.evaluation_plan": "the evaluate command",
     "ml.fold_store": "the evaluate command",
+    "ml.worker.evaluate": "the evaluate command",
+    "ml.worker.folds": "the evaluate command",
     "ml.model_tags": "the models command",
     "ml.model_compare": "the models command",
     "ml.model_exchange": "the models command",

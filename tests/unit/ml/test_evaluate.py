@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pytest
 
 from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
+from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import DataRange
 from ml.evaluate import count_evaluation, evaluate_model
 from ml.evaluation_plan import ModelJob, ModelResult
 from ml.features import MarketHistory
 from ml.model_storage import StoredModel, load_model
+from ml.model_tags import ModelTags
 from ml.trial_ledger import TrialLedger
 from ml.worker.evaluate import run
 from tests.trained_model import Trained
@@ -124,8 +127,6 @@ def test_nothing_behind_the_judged_bars_matters(trained: Trained, stored: Stored
 
 
 def test_another_bar_length_is_refused(trained: Trained, stored: StoredModel) -> None:
-    from core.domain.candles import Timeframe
-
     frame = replace(trained.frame, timeframe=Timeframe.M5, time_ns=trained.frame.time_ns // 12)
     with pytest.raises(UserError, match="knows bars of 1h"):
         evaluate_model(stored, MarketHistory(frame), trained.spec.data)
@@ -146,16 +147,22 @@ def test_an_evaluation_counts_once_however_often_it_is_repeated(
     assert {(record.kind, record.run_id) for record in ledger.records()} == {("evaluation", stored.model_id)}
 
 
-def test_the_job_reads_bars_before_the_range(tmp_path: Path, trained: Trained, stored: StoredModel) -> None:
+def test_the_job_reads_bars_before_the_range_and_knows_who_made_the_model(
+    tmp_path: Path, trained: Trained, stored: StoredModel
+) -> None:
     CandleStore(tmp_path / "candles").write("binance", longer(trained, 500), "import")
+    shutil.copytree(trained.models_dir, tmp_path / "models")
     start = int(trained.frame.time_ns[-1]) + HOUR.ns
     job = ModelJob(
         stored.model_id,
         DataRange(start_ns=start),
         include_training=False,
         candles_dir=str(tmp_path / "candles"),
-        models_dir=str(trained.models_dir),
+        models_dir=str(tmp_path / "models"),
         trials_file=str(tmp_path / "trials.sqlite"),
-    )
-    result = ModelResult.from_json(json.loads(json.dumps(run(job.to_json(), Channel()))))
-    assert (result.first_ns, result.judged) == (start, 499)
+    ).to_json()
+    result = ModelResult.from_json(json.loads(json.dumps(run(job, Channel()))))
+    assert (result.first_ns, result.judged, result.notes) == (start, 499, ())
+    ModelTags(tmp_path / "models").mark_imported(stored.model_id, "gift.maru", 1)
+    (note,) = ModelResult.from_json(run(job, Channel())).notes
+    assert "its maker's word" in note
