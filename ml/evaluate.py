@@ -191,7 +191,7 @@ def _layout(stored: StoredModel, prepared: PreparedBars, allowed: BoolArray, tra
                 "Choose newer bars, or add --include-training to judge them all the same.",
             )
         raise UserError(f"Only {len(usable):,} bars can be judged.", "Choose a longer range or data with fewer gaps.")
-    stretches = tuple(Part(start, stop) for start, stop in contiguous_stretches(allowed))
+    stretches = _stretches(allowed, prepared)
     if same and _has_training_bars(stored, prepared.frame):
         split, time_ns = stored.manifest["split"], prepared.frame.time_ns
         train, valid = (
@@ -208,7 +208,7 @@ def _layout(stored: StoredModel, prepared: PreparedBars, allowed: BoolArray, tra
     cut = int(usable[int(len(usable) * _SET_ASIDE)])
     kept = allowed.copy()
     kept[: cut + reach] = False
-    stretches = tuple(Part(start, stop) for start, stop in contiguous_stretches(kept))
+    stretches = _stretches(kept, prepared)
     aside = Part(int(usable[0]), cut)
     if not stretches or int(prepared.has_target[aside.start : aside.stop].sum()) < _FEWEST:
         raise UserError("There are too few bars to judge and to compare with.", "Choose a longer range.")
@@ -216,6 +216,12 @@ def _layout(stored: StoredModel, prepared: PreparedBars, allowed: BoolArray, tra
         f"The bars it was trained on are not at hand: its yardsticks come from the first {_SET_ASIDE:.0%} of the range."
     )
     return _Layout(aside, aside, stretches, False, note)
+
+
+def _stretches(allowed: BoolArray, prepared: PreparedBars) -> tuple[Part, ...]:
+    """Return the stretches in which something can be judged."""
+    parts = (Part(start, stop) for start, stop in contiguous_stretches(allowed))
+    return tuple(part for part in parts if prepared.has_target[part.start : part.stop].any())
 
 
 def _has_training_bars(stored: StoredModel, frame: CandleFrame) -> bool:

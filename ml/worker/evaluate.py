@@ -11,6 +11,7 @@ from ml.dataset import load_history
 from ml.evaluate import count_evaluation, evaluate_model
 from ml.evaluation_plan import EvaluationProgress, ModelJob
 from ml.model_storage import load_model
+from ml.model_tags import ModelTags
 from ml.trial_ledger import TrialLedger
 
 
@@ -41,4 +42,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
     check_stop()
     channel.progress(EvaluationProgress("judging").to_json())
     result = evaluate_model(stored, history, job.data, include_training=job.include_training, check_stop=check_stop)
+    if ModelTags(Path(job.models_dir)).of(job.model_id).foreign:
+        note = "The model was made elsewhere: what it was trained on is its maker's word."
+        result = replace(result, notes=(note, *result.notes))
     return count_evaluation(result, stored.spec, TrialLedger(Path(job.trials_file)), SystemClock().now_ns()).to_json()

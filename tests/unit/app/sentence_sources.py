@@ -44,6 +44,8 @@ UNSEEN = {
     "ml.evaluate_folds": "the evaluate command",
     "ml.evaluation_plan": "the evaluate command",
     "ml.fold_store": "the evaluate command",
+    "ml.worker.evaluate": "the evaluate command",
+    "ml.worker.folds": "the evaluate command",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
 

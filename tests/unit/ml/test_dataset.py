@@ -18,7 +18,7 @@ from ml.api import (
     TrainingSpec,
     parse_column,
 )
-from ml.dataset import build_dataset, contiguous_stretches, load_bars, load_history, make_segments, split_rows
+from ml.dataset import Part, build_dataset, contiguous_stretches, load_bars, load_history, make_segments, split_rows
 from ml.features import MarketHistory
 from ml.model_storage import data_lineage, history_lineage
 from tests.unit.ml.helpers import HOUR, frame_from_returns, noise_returns
@@ -207,3 +207,21 @@ def test_other_markets_and_series_come_along_and_their_gaps_are_masked(tmp_path:
     assert lineage["series"]["funding"]["points"] == len(known)
     assert set(history_lineage(MarketHistory(FRAME))) == set(data_lineage(FRAME))
     assert str(tmp_path) not in str(spec.data.without_folders())
+
+
+def test_a_part_may_have_holes_and_no_segment_crosses_one() -> None:
+    part = Part.of([(300, 700), (700, 800), (1_000, 1_400)])
+    assert part == Part(300, 1_400, ((800, 1_000),))
+    data = build_dataset(FRAME, SPEC)
+    rows = data.rows(part)
+    np.testing.assert_array_equal(
+        rows, np.intersect1d(np.flatnonzero(data.has_target), [*range(300, 800), *range(1_000, 1_400)])
+    )
+    segments = make_segments(data, part, length=64, burn_in=8, offset=5)
+    counted = segments.rows[segments.weight > 0]
+    assert len(np.unique(counted)) == len(counted)
+    assert np.isin(counted, rows).all()
+    for segment in segments.rows:
+        assert segment.max() < 800 or segment.min() >= 1_000
+    whole = make_segments(data, Part(300, 800), length=64, burn_in=8, offset=5)
+    np.testing.assert_array_equal(segments.rows[: len(whole.rows)], whole.rows)

@@ -1,0 +1,146 @@
+"""The evaluate command as a user runs it: a child under the supervisor, one JSON line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.data.data_storage import CandleStore
+from ml.evaluation_plan import FoldsResult, ModelResult
+from tests.trained_model import Trained
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+[features]
+name = "price"
+window = 12
+[model]
+hidden_size = 4
+[training]
+epochs = 2
+segment_length = 64
+burn_in = 8
+[evaluation]
+seeds = 1
+boosting = false
+"""
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, trained: Trained) -> Path:
+    CandleStore(tmp_path / "candles").write("binance", trained.frame, "import")
+    shutil.copytree(trained.models_dir, tmp_path / "models")
+    (tmp_path / "run.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "main.py", *arguments, "--data-dir", str(data_dir)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=150)
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, (done.stdout, done.stderr)
+    result: dict[str, Any] = json.loads(lines[0])
+    return result
+
+
+def test_a_stored_model_is_judged_and_the_result_kept(data_dir: Path, trained: Trained) -> None:
+    package = {path: path.read_bytes() for path in (data_dir / "models").rglob("*") if path.is_file()}
+    done = cli("evaluate", trained.result.model_id[:6], "--save", "--json", data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    answer = last_json(done)
+    saved = json.loads(Path(answer.pop("saved")).read_bytes())
+    result = ModelResult.from_json(answer)
+    assert result.own_test == result.judged == trained.result.metrics.targets
+    assert result.metrics.model == trained.result.metrics.model
+    assert (saved.pop("format"), saved.pop("created_ns") > 0) == (1, True)
+    assert ModelResult.from_json(saved) == result
+    assert {path: path.read_bytes() for path in package} == package
+    listed = last_json(cli("models", "list", "--json", data_dir=data_dir))
+    assert [model["problem"] for model in listed["models"]] == [""]
+    text = cli("evaluate", trained.result.model_id[:6], data_dir=data_dir).stdout
+    assert "! " in text
+    assert result.metrics.verdict in text
+
+
+def test_a_configuration_is_trained_in_every_fold(data_dir: Path) -> None:
+    given = ("evaluate", "--config", str(data_dir / "run.toml"), "--folds", "2", "--epochs", "1")
+    done = cli(*given, "--json", data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert "fold 2/2" in done.stderr
+    result = FoldsResult.from_json(last_json(done))
+    assert (len(result.folds), result.plan.folds) == (2, 2)
+    assert (result.metrics is not None, result.paths) == (True, ())
+    resumed = cli("evaluate", "--resume", result.run_id, data_dir=data_dir)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "fold 1/2" not in resumed.stderr
+    for text in ("All tests as one series", "of 2 folds", "persistence", "lose money after costs"):
+        assert text in resumed.stdout, resumed.stdout
+
+
+def test_the_combinatorial_scheme_gives_paths(data_dir: Path) -> None:
+    given = ("--scheme", "combinatorial", "--groups", "3", "--test-groups", "2", "--start", "2020-09-20")
+    done = cli("evaluate", "--config", str(data_dir / "run.toml"), *given, data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    assert "combinatorial evaluation" in done.stdout
+    assert "over 2 paths" in done.stdout
+    assert "of the paths" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Say what to evaluate"),
+        (["abc"], "no model 'abc'"),
+        (["abc", "--config", "run.toml"], "Say what to evaluate"),
+        (["abc", "--folds", "3"], "--folds belongs to the evaluation of a configuration"),
+        (["--config", "run.toml", "--save"], "--save belongs to the evaluation of a stored model"),
+        (["--config", "run.toml", "--start", "soon"], "'soon' is no date"),
+        (["--config", "missing.toml"], "cannot be read"),
+        (["--resume", "run-9"], "no evaluation 'run-9'"),
+        (["--config", "{data}/run.toml", "--scheme", "oracle"], "evaluation scheme 'oracle'"),
+        (["--config", "{data}/run.toml", "--folds", "90"], "too few bars"),
+        (["{model}", "--symbol", "ETH/USDT"], "no closed 1h bars of ETH/USDT"),
+        (["{model}", "--end", "2020-10-01"], "were trained on"),
+        (["{model}", "--timeframe", "4h"], "no closed 4h bars"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(
+    data_dir: Path, trained: Trained, arguments: list[str], sentence: str
+) -> None:
+    filled = [text.format(data=data_dir, model=trained.result.model_id) for text in arguments]
+    done = cli("evaluate", *filled, "--json", data_dir=data_dir)
+    assert done.returncode == 2, done.stderr
+    error = last_json(done)
+    assert sentence in error["error"]
+    assert error["remedy"]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
+    config = data_dir / "long.toml"
+    config.write_text(CONFIG.replace("epochs = 2", "epochs = 9000\npatience = 9000"))
+    command = [sys.executable, "main.py", "evaluate", "--config", str(config), "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
+        assert process.stderr is not None
+        seen = ""
+        while "fold 1/" not in seen:
+            line = process.stderr.readline()
+            assert line, seen
+            seen += line
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and child
+        rest = process.stderr.read()
+        assert process.wait(30) == 1
+    assert "Traceback" not in seen + rest
+    assert "Continue with: evaluate --resume evaluation-" in rest

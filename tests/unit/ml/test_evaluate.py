@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.data.data_storage import CandleStore
+from core.data.frame import CandleFrame
+from core.domain.candles import Timeframe
+from core.errors import UserError
+from ml.api import DataRange
+from ml.evaluate import count_evaluation, evaluate_model
+from ml.evaluation_plan import ModelJob, ModelResult
+from ml.features import MarketHistory
+from ml.model_storage import StoredModel, load_model
+from ml.model_tags import ModelTags
+from ml.trial_ledger import TrialLedger
+from ml.worker.evaluate import run
+from tests.trained_model import Trained
+from tests.unit.ml.helpers import HOUR, ar1_returns, frame_from_returns
+from tests.unit.ml.test_evaluate_folds import Channel
+
+SIMPLE = {"zero", "persistence", "climatology"}
+
+
+@pytest.fixture(scope="module")
+def stored(trained: Trained) -> StoredModel:
+    return load_model(trained.models_dir, trained.result.model_id)
+
+
+def longer(trained: Trained, bars: int) -> CandleFrame:
+    """Return the bars of the training and as many new ones behind them."""
+    more = frame_from_returns(ar1_returns(bars, 0.3, 7), 7)
+    scale = trained.frame.close[-1] / 100.0
+    later = replace(
+        more,
+        time_ns=trained.frame.time_ns[-1] + HOUR.ns * (1 + np.arange(bars, dtype=np.int64)),
+        **{name: getattr(more, name) * scale for name in ("open", "high", "low", "close")},
+    )
+    return CandleFrame.concat([trained.frame, later], "BTC/USDT", HOUR)
+
+
+def split_ns(stored: StoredModel, part: str, end: str) -> int:
+    return int(stored.manifest["split"][part][f"{end}_open_ns"])
+
+
+def test_the_bars_it_came_with_leave_its_own_test(trained: Trained, stored: StoredModel) -> None:
+    result = evaluate_model(stored, MarketHistory(trained.frame), trained.spec.data)
+    around = (stored.spec.model.reach + stored.spec.split.purge_bars) * HOUR.ns
+    assert result.trained_on > 2_000
+    assert not result.included
+    # Nothing is judged within a horizon and a purge of what was trained on; the test part itself is.
+    assert result.first_ns >= split_ns(stored, "valid", "last") + around
+    assert result.judged == result.own_test == stored.metrics.targets
+    assert result.metrics.model == stored.metrics.model
+    assert result.metrics.baselines == stored.metrics.baselines
+    assert result.metrics.earnings == stored.metrics.earnings
+    assert [row.split_coverage for row in result.metrics.conformal] == [
+        row.split_coverage for row in stored.metrics.conformal
+    ]
+    assert result.metrics.conformal == stored.metrics.conformal
+    assert any("left out" in note for note in result.notes)
+    assert any("its own test" in note for note in result.notes)
+
+
+def test_newer_bars_are_judged_beside_yardsticks_of_its_own_training(trained: Trained, stored: StoredModel) -> None:
+    frame = longer(trained, 800)
+    start = int(trained.frame.time_ns[-1]) + HOUR.ns
+    result = evaluate_model(stored, MarketHistory(frame), replace(trained.spec.data, start_ns=start))
+    assert (result.first_ns, result.trained_on, result.own_test, result.notes) == (start, 0, 0, ())
+    assert result.judged == 799  # the last has no outcome
+    assert {row.name for row in result.metrics.baselines} == {*SIMPLE, "ridge", "boosting"}
+    assert result.metrics.edge
+    nothing_else = evaluate_model(stored, MarketHistory(frame.between(start)), trained.spec.data)
+    assert nothing_else.judged < 600  # warm-up, and a part for the yardsticks
+    assert {row.name for row in nothing_else.metrics.baselines} == SIMPLE
+    assert any("first 30%" in note for note in nothing_else.notes)
+
+
+def test_a_changed_past_is_not_its_training(trained: Trained, stored: StoredModel) -> None:
+    frame = longer(trained, 800)
+    volume = frame.volume.copy()
+    volume[100] *= 2.0
+    start = int(trained.frame.time_ns[-1]) + HOUR.ns
+    result = evaluate_model(
+        stored, MarketHistory(replace(frame, volume=volume)), replace(trained.spec.data, start_ns=start)
+    )
+    assert {row.name for row in result.metrics.baselines} == SIMPLE
+    assert any("not at hand" in note for note in result.notes)
+
+
+def test_bars_of_the_training_are_refused_or_said(trained: Trained, stored: StoredModel) -> None:
+    end = split_ns(stored, "valid", "last")
+    data = replace(trained.spec.data, end_ns=end)
+    history = MarketHistory(trained.frame.between(None, end))
+    with pytest.raises(UserError, match="were trained on, which leaves 0") as refused:
+        evaluate_model(stored, history, data)
+    assert "--include-training" in refused.value.remedy
+    result = evaluate_model(stored, history, data, include_training=True)
+    assert result.included
+    assert result.judged > 0
+    assert any("flatter" in note for note in result.notes)
+
+
+def test_another_market_is_said_loudly_and_its_same_weeks_are_left_out(trained: Trained, stored: StoredModel) -> None:
+    other = replace(longer(trained, 800), symbol="ETH/USDT")
+    data = replace(trained.spec.data, symbol="ETH/USDT")
+    result = evaluate_model(stored, MarketHistory(other), data)
+    assert result.notes[0].startswith("ANOTHER MARKET")
+    assert result.first_ns > split_ns(stored, "valid", "last")
+    assert result.own_test == 0
+    assert {row.name for row in result.metrics.baselines} == SIMPLE
+
+
+def test_nothing_behind_the_judged_bars_matters(trained: Trained, stored: StoredModel) -> None:
+    frame = longer(trained, 800)
+    data = replace(trained.spec.data, end_ns=int(frame.time_ns[-200]))
+    close = frame.close.copy()
+    close[-190:] *= 3.0
+    wild = replace(frame, close=close, high=np.maximum(frame.high, close))
+    one, two = (evaluate_model(stored, MarketHistory(each), data) for each in (frame, wild))
+    assert one.metrics == two.metrics
+
+
+def test_another_bar_length_is_refused(trained: Trained, stored: StoredModel) -> None:
+    frame = replace(trained.frame, timeframe=Timeframe.M5, time_ns=trained.frame.time_ns // 12)
+    with pytest.raises(UserError, match="knows bars of 1h"):
+        evaluate_model(stored, MarketHistory(frame), trained.spec.data)
+
+
+def test_an_evaluation_counts_once_however_often_it_is_repeated(
+    tmp_path: Path, trained: Trained, stored: StoredModel
+) -> None:
+    ledger = TrialLedger(tmp_path / "trials.sqlite")
+    result = evaluate_model(stored, MarketHistory(trained.frame), trained.spec.data)
+    for _ in range(2):
+        count_evaluation(result, stored.spec, ledger, 1)
+    assert ledger.count() == 1
+    other = evaluate_model(stored, MarketHistory(longer(trained, 300)), trained.spec.data)
+    counted = count_evaluation(other, stored.spec, ledger, 2)
+    assert ledger.count() == 2
+    assert counted.metrics.deflated is not None
+    assert {(record.kind, record.run_id) for record in ledger.records()} == {("evaluation", stored.model_id)}
+
+
+def test_the_job_reads_bars_before_the_range_and_knows_who_made_the_model(
+    tmp_path: Path, trained: Trained, stored: StoredModel
+) -> None:
+    CandleStore(tmp_path / "candles").write("binance", longer(trained, 500), "import")
+    shutil.copytree(trained.models_dir, tmp_path / "models")
+    start = int(trained.frame.time_ns[-1]) + HOUR.ns
+    job = ModelJob(
+        stored.model_id,
+        DataRange(start_ns=start),
+        include_training=False,
+        candles_dir=str(tmp_path / "candles"),
+        models_dir=str(tmp_path / "models"),
+        trials_file=str(tmp_path / "trials.sqlite"),
+    ).to_json()
+    result = ModelResult.from_json(json.loads(json.dumps(run(job, Channel()))))
+    assert (result.first_ns, result.judged, result.notes) == (start, 499, ())
+    ModelTags(tmp_path / "models").mark_imported(stored.model_id, "gift.maru", 1)
+    (note,) = ModelResult.from_json(run(job, Channel())).notes
+    assert "its maker's word" in note
