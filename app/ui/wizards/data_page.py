@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
     QRadioButton,
     QSizePolicy,
@@ -29,7 +28,7 @@ from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
 from app.ui.wizards.draft_fields import DayField, SwitchField
-from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, HistoryLine, WheelGuard, card, wrapped_label
+from app.ui.wizards.fields import FIELD_WIDTH, EntryLine, Figure, Form, HistoryLine, WheelGuard, card, wrapped_label
 from app.ui.wizards.side_data import MarketsField, SeriesField
 from app.ui.wizards.step_page import StepPage
 from core.domain.data_origin import caution
@@ -86,7 +85,7 @@ class DataPage(StepPage):
         self._symbol.currentIndexChanged.connect(self._on_market_changed)
         self._timeframe.currentTextChanged.connect(self._on_timeframe_changed)
 
-        self._path, self._browse = QLineEdit(), QPushButton()
+        self._path, self._browse = EntryLine(), QPushButton()
         self._path.setObjectName("file_edit")
         self._browse.setObjectName("browse_button")
         self._path.editingFinished.connect(self._on_path_edited)
@@ -167,7 +166,7 @@ class DataPage(StepPage):
             "start_date": (tr("Fr&om"), _day_note(draft.start_date, tr("First day, UTC."))),
             "end_date": (tr("&To"), _day_note(draft.end_date, tr("Last day, UTC, included."))),
             "markets": (
-                tr("&Other markets"),
+                tr("Ot&her markets"),
                 tr(
                     "Feature columns may look at these as well, for example at bitcoin when ether is forecast. "
                     "A model that does needs their bars when it trades, too."

@@ -37,6 +37,7 @@ class ReviewPage(StepPage):
         self.body.addWidget(frame)
         self.body.addStretch(1)
         self._lines: tuple[tuple[str, str], ...] = ()
+        self._seen = False  # its hundred labels are made when somebody comes here
 
     @property
     def lines(self) -> tuple[tuple[str, str], ...]:
@@ -54,10 +55,13 @@ class ReviewPage(StepPage):
             )
         )
 
-    def fill(self) -> None:
-        """There is nothing to enter here."""
+    def initializePage(self) -> None:
+        self._seen = True
+        super().initializePage()
 
     def show_derived(self) -> None:
+        if not self._seen:
+            return
         dataset = self._flow.dataset
         words = "" if dataset is None else local_text(caution(dataset.origin))
         self._caution.setText(words)
