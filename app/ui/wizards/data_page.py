@@ -55,6 +55,7 @@ class DataPage(StepPage):
         self._preview = self._build_preview(palette)
         self.body.addWidget(self._preview, 1)
         self._build_advanced()
+        self.body.addStretch()
 
     # ------------------------------------------------------------------------------------------------- building
 
@@ -169,7 +170,7 @@ class DataPage(StepPage):
                 tr("Ot&her markets"),
                 tr(
                     "Feature columns may look at these as well, for example at bitcoin when ether is forecast. "
-                    "A model that does needs their bars when it trades, too."
+                    "Strategies do not take such a model yet: it can be judged, not traded."
                 )
                 if self._flow.other_markets()
                 else tr("No other market of this bar length is stored beside the chosen one."),
@@ -177,8 +178,8 @@ class DataPage(StepPage):
             "series": (
                 tr("&Series from files"),
                 tr(
-                    "Funding, order book or on-chain figures by the time they became known, in UTC. Leave this empty "
-                    "unless a feature column needs it."
+                    "Funding, order book or on-chain figures by the time they became known. Only for feature columns "
+                    "that name them; strategies do not take such a model yet."
                 ),
             ),
         }
@@ -240,6 +241,8 @@ class DataPage(StepPage):
         self._line.setVisible(drawn)
         policy = QSizePolicy.Policy
         self._preview.setSizePolicy(policy.Preferred, policy.Expanding if drawn else policy.Maximum)
+        self.body.setStretch(self.body.indexOf(self._preview), int(drawn))
+        self.body.setStretch(self.body.count() - 1, int(not drawn))  # the empty rest
         if dataset is None or summary is None or summary.first_ns is None or summary.last_ns is None:
             self._line.set_values(() if dataset is None else dataset.closes, 0.0, 0.0)
             return
