@@ -8,7 +8,7 @@ from enum import StrEnum
 from app.flows.amount import AmountError
 from app.flows.datasets import RangeSummary, date_text
 from app.flows.training_checks import evaluation_problem, left_for_test
-from app.flows.training_draft import TrainingDraft, instant_of, share_of
+from app.flows.training_draft import DEFAULT_DRAFT, TrainingDraft, instant_of, share_of
 from ml.api import ForecastSpec, SplitSpec
 
 _SMALLEST = 0.005  # of the bars; what the estimates of a run divide by
@@ -59,7 +59,10 @@ def split_parts(draft: TrainingDraft, summary: RangeSummary | None) -> tuple[Spl
 
 def with_borders(draft: TrainingDraft, summary: RangeSummary | None) -> TrainingDraft:
     """Suggest the borders that the shares give, where none were entered yet."""
-    parts = split_parts(replace(draft, by_date=False), summary)
+    shared = replace(draft, by_date=False)
+    if evaluation_problem(shared, None, None) is not None:  # shares that cannot be read suggest nothing
+        shared = DEFAULT_DRAFT
+    parts = split_parts(shared, summary)
     _, valid, test = ("" if part.start_ns is None else date_text(part.start_ns) for part in parts)
     return replace(draft, valid_from=draft.valid_from or valid, test_from=draft.test_from or test)
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
-
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
@@ -23,75 +19,17 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SourceKind, device_options
-from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
+from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
 from app.i18n import Language
 from app.language import LanguageManager
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.wizards.data_page import DataPage
-from app.ui.wizards.fields import Expander
 from app.ui.wizards.review_page import ReviewPage
-from app.ui.wizards.step_page import StepPage
 from app.ui.wizards.training_wizard import TrainingWizard
-from core.domain.candles import Timeframe
-from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
-from core.errors import UserError
-from ml.api import ForecastSpec, SeriesSource
-
-START = 1_704_067_200_000_000_000
-HOUR = Timeframe.H1.ns
-PRACTICE = practice_origin("synthetic-1")
-
-
-def dataset(
-    symbol: str = "BTC/USDT",
-    kind: SourceKind = SourceKind.STORE,
-    bars: int = 9_000,
-    path: str = "",
-    origin: DataOrigin = BINANCE,
-) -> Dataset:
-    gap = DatasetGap(START + 50 * HOUR, START + 60 * HOUR, 10)
-    last = START + (bars - 1) * HOUR
-    return Dataset(kind, origin, symbol, Timeframe.H1, START, last, bars - 10, (gap,), (1.0, 3.0, 2.0), path)
-
-
-@cache
-def catalogue() -> FeatureCatalogue:
-    return load_catalogue()
-
-
-class FakeSources:
-    """Datasets in memory; a file named bad is damaged."""
-
-    def __init__(self, *datasets: Dataset) -> None:
-        self._datasets = datasets
-        self.inspected: list[Path] = []
-        self.read: list[SeriesSource] = []
-        self.waiting: list[Callable[[FeatureCatalogue | UserError], None]] = []
-        self.answer_at_once = True
-
-    def datasets(self) -> Sequence[Dataset]:
-        return self._datasets
-
-    def devices(self) -> Sequence[DeviceOption]:
-        return device_options([])
-
-    def inspect_file(self, path: Path, done: Callable[[Dataset | UserError], None]) -> None:
-        self.inspected.append(path)
-        if "bad" in path.name:
-            done(UserError(f"{path.name} is damaged.", "Get the file again."))
-        else:
-            done(dataset("ETH/USDT", SourceKind.FILE, path=str(path)))
-
-    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
-        self.read.append(source)
-        done(UserError(f"{source.path} is damaged.", "Get the file again.") if "bad" in source.path else None)
-
-    def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
-        self.waiting.append(done)
-        if self.answer_at_once:
-            done(catalogue())
+from core.domain.data_origin import BINANCE, practice_origin
+from ml.api import ForecastSpec
+from tests.qt.wizard_kit import PRACTICE, FakeSources, click, dataset, open_advanced, problem
 
 
 @pytest.fixture
@@ -116,27 +54,10 @@ def wizard(qtbot: QtBot, theme: ThemeManager, language: LanguageManager) -> Trai
     return built
 
 
-def click(qtbot: QtBot, wizard: TrainingWizard, which: QWizard.WizardButton) -> None:
-    qtbot.mouseClick(wizard.button(which), Qt.MouseButton.LeftButton)
-
-
 def field(wizard: TrainingWizard, kind: type, name: str) -> object:
     found = wizard.findChild(kind, name)
     assert found is not None, name
     return found
-
-
-def problem(wizard: TrainingWizard) -> str:
-    page = wizard.currentPage()
-    assert isinstance(page, StepPage)
-    return page.shown_problem()
-
-
-def open_advanced(wizard: TrainingWizard) -> Expander:
-    expander = wizard.currentPage().findChild(Expander)
-    assert isinstance(expander, Expander)
-    expander.set_open(True)
-    return expander
 
 
 def test_defaults_lead_to_a_specification(qtbot: QtBot, wizard: TrainingWizard) -> None:

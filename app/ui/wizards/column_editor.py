@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -23,7 +24,7 @@ from app.flows.feature_catalogue import CatalogueEntry, FeatureCatalogue, Parame
 from app.flows.training_draft import plain_text
 from app.i18n import format_number, tr
 from app.theme import CONTROL_HEIGHT, GRID, SPACE_M, SPACE_S, SPACE_XS, number_font, set_look
-from app.ui.wizards.fields import WheelGuard, wrapped_label
+from app.ui.wizards.fields import EntryLine, WheelGuard, wrapped_label
 from app.ui.wizards.side_data import ShortList
 from core.domain.candles import Timeframe
 
@@ -55,7 +56,7 @@ class ColumnEditor(QWidget):
         layout.addLayout(self._build_catalogue())
         line = QHBoxLayout()
         line.setSpacing(SPACE_S)
-        self._text, self._add = QLineEdit(), QPushButton()
+        self._text, self._add = EntryLine(), QPushButton()
         self._text.setObjectName("column_text_edit")
         self._text.setFont(number_font())
         self._text.setFixedHeight(CONTROL_HEIGHT)
@@ -84,7 +85,7 @@ class ColumnEditor(QWidget):
         row.setSpacing(SPACE_M)
         left = QVBoxLayout()
         left.setSpacing(SPACE_XS)
-        self._search, self._results = QLineEdit(), QListWidget()
+        self._search, self._results = EntryLine(), ResultList()
         self._search.setObjectName("column_search_edit")
         self._search.setFixedHeight(CONTROL_HEIGHT)
         self._search.setClearButtonEnabled(True)
@@ -203,6 +204,15 @@ class ColumnEditor(QWidget):
             self.edited.emit("columns", self._chosen[:row] + self._chosen[row + 1 :])
 
 
+class ResultList(QListWidget):
+    """A list whose return key takes the row and does not press the window's default button as well."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        super().keyPressEvent(event)
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            event.accept()
+
+
 class ColumnDetails(QWidget):
     """Parameters, output, market and bar length of one kind of column.
 
@@ -298,6 +308,7 @@ class ColumnDetails(QWidget):
         for row in self._rows:
             for widget in row:
                 self._grid.removeWidget(widget)
+                widget.setParent(None)  # gone at once, not when the event loop comes round
                 widget.deleteLater()
         self._rows, self._parameters = [], {}
         number = 1

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
     QRadioButton,
     QSizePolicy,
@@ -29,7 +28,7 @@ from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
 from app.ui.wizards.draft_fields import DayField, SwitchField
-from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, HistoryLine, WheelGuard, card, wrapped_label
+from app.ui.wizards.fields import FIELD_WIDTH, EntryLine, Figure, Form, HistoryLine, WheelGuard, card, wrapped_label
 from app.ui.wizards.side_data import MarketsField, SeriesField
 from app.ui.wizards.step_page import StepPage
 from core.domain.data_origin import caution
@@ -56,6 +55,7 @@ class DataPage(StepPage):
         self._preview = self._build_preview(palette)
         self.body.addWidget(self._preview, 1)
         self._build_advanced()
+        self.body.addStretch()
 
     # ------------------------------------------------------------------------------------------------- building
 
@@ -86,7 +86,7 @@ class DataPage(StepPage):
         self._symbol.currentIndexChanged.connect(self._on_market_changed)
         self._timeframe.currentTextChanged.connect(self._on_timeframe_changed)
 
-        self._path, self._browse = QLineEdit(), QPushButton()
+        self._path, self._browse = EntryLine(), QPushButton()
         self._path.setObjectName("file_edit")
         self._browse.setObjectName("browse_button")
         self._path.editingFinished.connect(self._on_path_edited)
@@ -167,10 +167,10 @@ class DataPage(StepPage):
             "start_date": (tr("Fr&om"), _day_note(draft.start_date, tr("First day, UTC."))),
             "end_date": (tr("&To"), _day_note(draft.end_date, tr("Last day, UTC, included."))),
             "markets": (
-                tr("&Other markets"),
+                tr("Ot&her markets"),
                 tr(
                     "Feature columns may look at these as well, for example at bitcoin when ether is forecast. "
-                    "A model that does needs their bars when it trades, too."
+                    "Strategies do not take such a model yet: it can be judged, not traded."
                 )
                 if self._flow.other_markets()
                 else tr("No other market of this bar length is stored beside the chosen one."),
@@ -178,8 +178,8 @@ class DataPage(StepPage):
             "series": (
                 tr("&Series from files"),
                 tr(
-                    "Funding, order book or on-chain figures by the time they became known, in UTC. Leave this empty "
-                    "unless a feature column needs it."
+                    "Funding, order book or on-chain figures by the time they became known. Only for feature columns "
+                    "that name them; strategies do not take such a model yet."
                 ),
             ),
         }
@@ -241,6 +241,8 @@ class DataPage(StepPage):
         self._line.setVisible(drawn)
         policy = QSizePolicy.Policy
         self._preview.setSizePolicy(policy.Preferred, policy.Expanding if drawn else policy.Maximum)
+        self.body.setStretch(self.body.indexOf(self._preview), int(drawn))
+        self.body.setStretch(self.body.count() - 1, int(not drawn))  # the empty rest
         if dataset is None or summary is None or summary.first_ns is None or summary.last_ns is None:
             self._line.set_values(() if dataset is None else dataset.closes, 0.0, 0.0)
             return

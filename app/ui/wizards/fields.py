@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Slot
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QFrame,
@@ -63,6 +63,15 @@ def indent_text(box: QAbstractSpinBox) -> None:
         line.setTextMargins(SPACE_S - GRID // 2, 0, 0, 0)
 
 
+class EntryLine(QLineEdit):
+    """A line whose return key takes the text and does not press the window's default button as well."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        super().keyPressEvent(event)
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            event.accept()
+
+
 @dataclass(slots=True)
 class FormRow:
     """A labelled field with its explanation, or the sentence that says what is wrong with it."""
@@ -97,7 +106,8 @@ class FormRow:
             self.field.setAccessibleDescription(text)
         if self.note.property("role") != (role := "warning" if self.problem else "small"):
             set_look(self.note, "role", role)
-        if isinstance(self.field, QLineEdit):
+        wrong = self.field.property("invalid") == "true"
+        if isinstance(self.field, QLineEdit) and wrong != bool(self.problem):  # drawing anew costs
             set_look(self.field, "invalid", bool(self.problem))
 
 

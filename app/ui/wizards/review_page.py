@@ -20,6 +20,9 @@ class ReviewPage(StepPage):
 
     def __init__(self, flow: TrainingFlow, guard: WheelGuard) -> None:
         super().__init__(Step.REVIEW, flow, guard)
+        self._caution = wrapped_label("warning")
+        self._caution.setObjectName("review_caution")
+        self.body.addWidget(self._caution)  # first: never below the fold
         self._grid = QGridLayout()
         self._grid.setSpacing(SPACE_XL)
         self._grid.setColumnStretch(0, 1)
@@ -31,12 +34,10 @@ class ReviewPage(StepPage):
         self._note_title, self._note = QLabel(), wrapped_label("muted")
         note_layout.addWidget(self._note_title)
         note_layout.addWidget(self._note)
-        self._caution = wrapped_label("warning")
-        self._caution.setObjectName("review_caution")
-        note_layout.addWidget(self._caution)
         self.body.addWidget(frame)
         self.body.addStretch(1)
         self._lines: tuple[tuple[str, str], ...] = ()
+        self._seen = False  # its hundred labels are made when somebody comes here
 
     @property
     def lines(self) -> tuple[tuple[str, str], ...]:
@@ -54,10 +55,13 @@ class ReviewPage(StepPage):
             )
         )
 
-    def fill(self) -> None:
-        """There is nothing to enter here."""
+    def initializePage(self) -> None:
+        self._seen = True
+        super().initializePage()
 
     def show_derived(self) -> None:
+        if not self._seen:
+            return
         dataset = self._flow.dataset
         words = "" if dataset is None else local_text(caution(dataset.origin))
         self._caution.setText(words)

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QListWidget,
     QListWidgetItem,
     QPushButton,
@@ -26,7 +25,7 @@ from app.flows.sentence_text import local_text
 from app.flows.training_draft import plain_text
 from app.i18n import tr
 from app.theme import CONTROL_HEIGHT, GRID, ROW_HEIGHT, SPACE_S, SPACE_XS, number_font
-from app.ui.wizards.fields import FIELD_WIDTH, wrapped_label
+from app.ui.wizards.fields import FIELD_WIDTH, EntryLine, wrapped_label
 from core.errors import UserError
 from ml.api import SeriesSource
 
@@ -116,7 +115,7 @@ class SeriesField(QWidget):
         self._name.setObjectName("series_name_box")
         self._name.setEditable(True)
         self._name.addItems([*SERIES_NAMES, "onchain:"])
-        self._path, self._column, self._delay = QLineEdit(), QLineEdit("value"), QLineEdit("0")
+        self._path, self._column, self._delay = EntryLine(), EntryLine("value"), EntryLine("0")
         self._browse, self._add, self._remove = QPushButton(), QPushButton(), QPushButton()
         for widget, name in (
             (self._path, "series_file_edit"),
@@ -154,7 +153,8 @@ class SeriesField(QWidget):
         self.setFocusProxy(self._path)
         self._browse.clicked.connect(self._on_browse)
         self._add.clicked.connect(self._on_add)
-        self._path.returnPressed.connect(self._on_add)
+        for line in (self._path, self._column, self._delay):
+            line.returnPressed.connect(self._on_add)
         self._remove.clicked.connect(self._on_remove)
         self._list.removed.connect(self._remove_row)
         self._list.currentRowChanged.connect(self._show_buttons)
