@@ -92,11 +92,16 @@ def remove_model(paths: DataPaths, model_id: str) -> None:
     """
     tags = ModelTags(paths.models)
     tags.require_removable(model_id)
+    require_unused(paths, model_id)
+    with tags.removing(model_id):
+        remove_files(paths.models, model_id)
+
+
+def require_unused(paths: DataPaths, model_id: str) -> None:
+    """Raise `UserError` where a strategy uses a model; the journal must have the form of this version."""
     users = users_of(paths, model_id)
     if users:
         raise UserError(f"The strategy {users[0]!r} uses model {model_id}.", "Remove the strategy first.")
-    with tags.removing(model_id):
-        remove_files(paths.models, model_id)
 
 
 def users_of(paths: DataPaths, model_id: str) -> tuple[str, ...]:

@@ -224,16 +224,11 @@ def _refuse_if_used(paths: DataPaths, model_id: str) -> None:
     """Keep the model of a strategy: without it the strategy could not start again and close what it holds."""
     if not paths.journal_db.exists():
         return
-    from contextlib import closing
-
     from app.runtime import prepare_data
-    from core.execution.journal import Journal
+    from app.stored_models import require_unused
 
     prepare_data(paths.root)
-    with closing(Journal(paths.journal_db)) as journal:
-        users = [record.spec.title for record in journal.strategies() if record.spec.model_id == model_id]
-    if users:
-        raise UserError(f"The strategy {users[0]!r} uses model {model_id}.", "Remove the strategy first.")
+    require_unused(paths, model_id)
 
 
 def _ask(model_id: str) -> None:

@@ -23,9 +23,9 @@ from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import ToolRow
 
-SIZE = (300 * GRID, 190 * GRID)
+SIZE = (316 * GRID, 190 * GRID)
 SUFFIX = ".maru-model"  # as `ml.model_exchange` writes it
-_LIST_WIDTH = 96 * GRID
+_LIST_WIDTH = 114 * GRID
 _MOST_COMPARED = 6
 
 

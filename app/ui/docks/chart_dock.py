@@ -406,7 +406,7 @@ class ChartDock(Panel):
     def _on_indicator(self, action: QAction) -> None:
         if action is self.fan_action:
             self.chart.set_fan_shown(action.isChecked())
-        else:
+        elif action in self._average_actions.values():
             self.chart.set_average(int(action.data()), action.isChecked())
 
     @Slot(bool)

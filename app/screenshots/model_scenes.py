@@ -1,0 +1,117 @@
+"""Pictures of the window of models and of the forecast over the chart. GUI thread only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtGui import QPixmap
+
+from app.flows.sample_session import MODEL_IDS
+from app.models.model_card import CardProblem, ModelCard
+from app.screenshots import models
+from app.screenshots.session import BARS, BTC
+from app.screenshots.studio import Studio, settle
+from app.ui.dialogs.models_dialog import ModelsDialog
+from app.ui.layouts import DockName
+from core.domain.signals import Forecast, HorizonRange
+from core.events import ForecastMade
+
+Take = Callable[[Studio], QPixmap]
+
+_PAGES = ("overview", "accuracy", "calibration", "features", "trading")
+_LEVELS, _STEPS = (0.05, 0.25, 0.5, 0.75, 0.95), (-1.64, -0.67, 0.2, 0.67, 1.64)
+
+
+class _NoModels:
+    """Takes what the window of models asks for and answers nothing (`app.services.ModelCommands`)."""
+
+    def list_models(self) -> None:
+        """Ignore the wish for the list."""
+
+    def open_model(self, model_id: str) -> None:
+        """Ignore the wish for a card."""
+
+    def compare_models(self, model_ids: Sequence[str]) -> None:
+        """Ignore the wish for a comparison."""
+
+    def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> None:
+        """Ignore tags and note."""
+
+    def export_model(self, model_id: str, target: Path) -> None:
+        """Ignore an export."""
+
+    def import_model(self, source: Path) -> None:
+        """Ignore an import."""
+
+    def remove_model(self, model_id: str) -> None:
+        """Ignore a removal."""
+
+
+def model_scenes() -> dict[str, Take]:
+    """Return the pictures by name."""
+    return {
+        **{f"models_{name}": partial(_card, models.sound_card(), number) for number, name in enumerate(_PAGES)},
+        "models_chances": partial(_card, models.class_card(), 2),
+        "models_foreign": partial(_card, models.class_card(), 1),
+        "models_without_figures": partial(_card, models.bare_card(), 4),
+        "models_damaged": partial(_card, models.damaged(), 0),
+        "models_comparison": _comparison,
+        "models_loading": _loading,
+        "models_none": _none,
+        "dock_chart_forecast": _forecast,
+    }
+
+
+@contextmanager
+def _window(studio: Studio) -> Iterator[ModelsDialog]:
+    dialog = ModelsDialog(_NoModels(), studio.theme, studio.language, studio.window)
+    dialog.show()
+    settle()
+    yield dialog
+    dialog.close()
+    settle()
+
+
+def _card(found: ModelCard | CardProblem, page: int, studio: Studio) -> QPixmap:
+    with _window(studio) as dialog:
+        dialog.choose(found.model_id)
+        dialog.on_rows(models.rows())
+        dialog.on_card(found)
+        dialog.card.pages.setCurrentIndex(page)
+        return studio.shoot(dialog)
+
+
+def _comparison(studio: Studio) -> QPixmap:
+    with _window(studio) as dialog:
+        dialog.on_rows(models.rows()[:2])
+        dialog.table.view.selectAll()
+        dialog.on_comparison(models.compared())
+        return studio.shoot(dialog)
+
+
+def _loading(studio: Studio) -> QPixmap:
+    with _window(studio) as dialog:
+        return studio.shoot(dialog)
+
+
+def _none(studio: Studio) -> QPixmap:
+    with _window(studio) as dialog:
+        dialog.on_rows(())
+        return studio.shoot(dialog)
+
+
+def _forecast(studio: Studio) -> QPixmap:
+    """Take the chart with what the running strategy's model expects."""
+    frame = studio.materials.market.history(BTC, BARS).finals()
+    ranges = tuple(
+        HorizonRange(bars, tuple(0.0035 * math.sqrt(bars) * step for step in _STEPS)) for bars in (1, 4, 12, 24)
+    )
+    forecast = Forecast(BTC, int(frame.time_ns[-1]), 1, _LEVELS, ranges[0].quantiles, 0.3, MODEL_IDS[0], "", ranges)
+    studio.chart.chart.set_forecast(ForecastMade(forecast, BARS.value, float(frame.close[-1])))
+    taken = studio.dock_picture(DockName.CHART)
+    studio.chart.chart.set_forecast(None)
+    return taken

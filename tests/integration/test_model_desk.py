@@ -1,0 +1,147 @@
+"""Stored models through the window: read on the store's thread, exported, removed and taken in again for real."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QPushButton
+
+from app.language import LanguageManager
+from app.model_desk import ModelDesk
+from app.runtime import prepare_data
+from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.dialogs.models_dialog import ModelsDialog
+from app.workers.store import StoreBackend, StoreWorker
+from core.clock import ManualClock, SystemClock
+from core.config import DataPaths
+from core.data.data_storage import CandleStore
+from core.domain.orders import TradingMode
+from core.events import Notice, Severity
+from core.execution.assembly import open_journal
+from core.execution.records import StrategyRecord
+from core.persistence.store import Store
+from core.strategies.spec import StrategySpec
+from tests.trained_model import Trained
+
+IMPORT_MS = 90_000  # a child starts, loads the network and runs it
+
+
+@pytest.fixture
+def paths(tmp_path: Path, trained: Trained) -> DataPaths:
+    made = DataPaths(tmp_path / "data").create()
+    prepare_data(made.root)
+    shutil.copytree(trained.models_dir / trained.result.model_id, made.models / trained.result.model_id)
+    return made
+
+
+@pytest.fixture
+def heard() -> list[Notice]:
+    return []
+
+
+@pytest.fixture
+def desk(qapp: QApplication, paths: DataPaths, heard: list[Notice]) -> Iterator[ModelDesk]:
+    theme = ThemeManager(qapp)
+    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+
+    def open_store() -> StoreBackend:
+        return StoreBackend(Store(paths.store_db), CandleStore(paths.candles))
+
+    store = StoreWorker(open_store, SystemClock())
+    made = ModelDesk(paths, store, theme, LanguageManager(), ManualClock(1_700_000_000_000_000_000))
+    made.noticed.connect(heard.append)
+    made.changed.connect(made.refresh)
+    store.start()
+    yield made
+    for worker in made.workers():
+        assert worker.stop(20)
+    assert store.stop(20)
+    made.close()
+    qapp.setStyleSheet("")
+
+
+def opened(desk: ModelDesk, qtbot) -> ModelsDialog:
+    desk.show()
+    dialog = desk.dialog
+    assert dialog is not None
+    qtbot.waitUntil(lambda: dialog.stack.currentWidget() is dialog.card, timeout=10_000)
+    return dialog
+
+
+def remove(dialog: ModelsDialog, qtbot) -> None:
+    qtbot.mouseClick(dialog.remove_button, Qt.MouseButton.LeftButton)
+    question = dialog.findChild(ConfirmDialog, "remove_model_dialog")
+    qtbot.mouseClick(question.findChild(QPushButton, "remove"), Qt.MouseButton.LeftButton)
+
+
+def test_a_model_is_given_away_removed_and_taken_in_again(
+    desk: ModelDesk, paths: DataPaths, trained: Trained, heard: list[Notice], tmp_path: Path, qtbot
+) -> None:
+    dialog = opened(desk, qtbot)
+    model_id = trained.result.model_id
+    file = tmp_path / "gift.maru-model"
+    desk.export_model(model_id, file)
+    qtbot.waitUntil(lambda: bool(heard), timeout=10_000)
+    assert heard.pop() == Notice(Severity.SUCCESS, "The model was exported", str(file))
+    remove(dialog, qtbot)
+    qtbot.waitUntil(lambda: not (paths.models / model_id).exists(), timeout=10_000)
+    qtbot.waitUntil(lambda: dialog.table.proxy.rowCount() == 0, timeout=10_000)
+    desk.import_model(file)
+    assert not dialog.import_button.isEnabled()
+    qtbot.waitUntil(lambda: bool(heard), timeout=IMPORT_MS)
+    assert heard.pop() == Notice(Severity.SUCCESS, "The model was imported", model_id)
+    qtbot.waitUntil(lambda: dialog.import_button.isEnabled(), timeout=10_000)
+    qtbot.waitUntil(lambda: dialog.stack.currentWidget() is dialog.card, timeout=10_000)
+    assert dialog.card.foreign.isVisibleTo(dialog.card)
+    assert "maker's word" in dialog.card.foreign.text()
+    (row,) = dialog.table.selected()
+    assert row.marks.imported_from == "gift.maru-model"
+
+
+def test_a_changed_file_is_refused_with_a_reason(
+    desk: ModelDesk, paths: DataPaths, trained: Trained, heard: list[Notice], tmp_path: Path, qtbot
+) -> None:
+    opened(desk, qtbot)
+    file = tmp_path / "gift.maru-model"
+    desk.export_model(trained.result.model_id, file)
+    qtbot.waitUntil(lambda: bool(heard), timeout=10_000)
+    heard.clear()
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    desk.import_model(file)
+    qtbot.waitUntil(lambda: bool(heard), timeout=IMPORT_MS)
+    (notice,) = heard
+    assert (notice.severity, notice.title) == (Severity.ERROR, "The model was not imported")
+    assert "refused" in notice.text
+    qtbot.waitUntil(lambda: not desk.workers(), timeout=10_000)
+
+
+def test_the_model_of_a_strategy_is_not_removed(
+    desk: ModelDesk, paths: DataPaths, trained: Trained, heard: list[Notice], qtbot
+) -> None:
+    journal = open_journal(paths, TradingMode.PRACTICE, "fingerprint")
+    spec = StrategySpec("s1", "Calm one", "BTC/USDT", "1h", trained.result.model_id, Decimal(100))
+    journal.save_strategy(StrategyRecord(spec))
+    dialog = opened(desk, qtbot)
+    used = {caption.text(): value.text() for caption, value in dialog.card.overview._labels}["Used by"]
+    assert used == "Calm one"
+    remove(dialog, qtbot)
+    qtbot.waitUntil(lambda: bool(heard), timeout=10_000)
+    assert heard[0].title == "The model could not be removed"
+    assert "'Calm one' uses model" in heard[0].text
+    assert (paths.models / trained.result.model_id).exists()
+    journal.close()
+
+
+def test_the_window_closes_while_something_is_read(desk: ModelDesk, qtbot) -> None:
+    desk.show()
+    desk.close()
+    assert desk.dialog is None
+    assert opened(desk, qtbot) is desk.dialog
