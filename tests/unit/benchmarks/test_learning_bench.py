@@ -59,12 +59,15 @@ def test_the_run_behind_the_training_figures_is_what_they_say() -> None:
     assert (spec.training.segment_length, spec.training.burn_in) == (512, 64)
 
 
-def test_trainer_and_peers_are_measured_and_the_networks_can_be_run(tmp_path: Path) -> None:
+def test_trainer_and_peers_are_measured_and_the_networks_can_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_job, "PEER_BATCHES", (16, 32))
     spec = small()
     CandleStore(tmp_path / "candles").write(spec.data.origin, minutes_of_prices(BARS), "import")
     job = {"spec": spec.to_json(), "folder": str(tmp_path), "peer_s": 0.01, "ensemble": 2}
     result = training_job.throughput(job, DeafChannel())
-    assert set(result["peers"]) == {"window DataLoader, batch 64", "window DataLoader, batch 1024"}
+    assert set(result["peers"]) == {"window DataLoader, batch 16", "window DataLoader, batch 32"}
     for row in (result["ours"], *result["peers"].values()):
         assert row["cpu_per_s"] > 0
         assert row["wall_per_s"] > 0
