@@ -277,6 +277,18 @@ def test_the_catalogue_comes_later_and_stops_nobody_who_does_not_need_it(
     assert late.flow.step is Step.MODEL
 
 
+def test_the_chosen_set_has_the_focus(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    wizard.activateWindow()
+    page = go_to(qtbot, wizard, Step.FEATURES)
+    focus = wizard.focusWidget()
+    assert isinstance(focus, QRadioButton)
+    assert focus.isChecked()
+    click(qtbot, wizard, QWizard.WizardButton.BackButton)
+    click(qtbot, wizard, NEXT)
+    assert wizard.focusWidget() is focus
+    assert page.isVisible()
+
+
 def test_own_choice_opens_what_it_needs(qtbot: QtBot, wizard: TrainingWizard) -> None:
     page = go_to(qtbot, wizard, Step.FEATURES)
     expander = page.findChild(Expander)

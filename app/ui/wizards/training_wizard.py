@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QSizePolicy, QWidget, QWizard
+from PySide6.QtWidgets import QRadioButton, QSizePolicy, QWidget, QWizard
 from shiboken6 import isValid
 
 from app.flows.datasets import Dataset, TrainingSources
@@ -189,6 +189,10 @@ class TrainingWizard(QWizard):
             return
         self._flow.go_to(STEPS[index])
         self._steps.set_current(index)
+        radios = self._pages[index].findChildren(QRadioButton)
+        chosen = next((radio for radio in radios if radio.isChecked()), None)
+        if chosen is not None:
+            chosen.setFocus(Qt.FocusReason.OtherFocusReason)  # Qt takes the first, where Space would choose it
 
     @Slot()
     def _on_theme_changed(self) -> None:

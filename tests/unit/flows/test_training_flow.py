@@ -17,14 +17,7 @@ from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.flows.training_draft import (
     QUANTILE_PRESETS,
     TrainingDraft,
-    end_of,
-    end_text,
-    parse_bars,
-    percent_text,
     plain_text,
-    share_of,
-    start_of,
-    start_text,
 )
 from app.flows.training_flow import STEPS, Step, TrainingFlow
 from app.flows.training_split import PartName
@@ -292,16 +285,10 @@ def test_bars_needed_follow_later_settings() -> None:
     assert "at least" in sentence(tight, Step.EVALUATION)
 
 
-def test_presets_and_lists_of_bars() -> None:
+def test_presets_and_horizons_reach_the_specification() -> None:
     for levels in QUANTILE_PRESETS:
         assert flow(quantile_levels=levels).spec().model.quantile_levels == levels
     assert flow(horizons="1, 4,24").spec().model.horizons == (1, 4, 24)
-    assert parse_bars("1, 2,4", 2_000) == (1, 2, 4)
-    assert parse_bars("", 2_000) is None
-    assert parse_bars("0, 1", 2_000) is None
-    assert parse_bars("1, 3000", 2_000) is None
-    assert parse_bars("1, 2, 3", 2_000, most=2) is None
-    assert parse_bars("٣", 2_000) is None
 
 
 def test_devices_with_and_without_gpu() -> None:
@@ -448,21 +435,6 @@ def test_borders_follow_to_a_history_they_do_not_lie_in() -> None:
     built.update(symbol="ETH/USDT")
     assert sentence(built, Step.EVALUATION) == ""
     assert built.draft.test_from < "2024-10-01"
-
-
-@given(st.floats(1e-9, 1e3))
-def test_texts_of_numbers_read_back_as_the_same_number(value: float) -> None:
-    assert float(plain_text(value)) == value
-    share = min(value, 0.99)
-    assert share_of(percent_text(share)) == share or len(percent_text(share)) > 40
-
-
-@given(st.integers(0, 4 * 10**9), st.booleans())
-def test_ends_of_ranges_read_back_as_the_same_instant(seconds: int, midnight: bool) -> None:
-    time_ns = (seconds // 86_400 * 86_400 if midnight else seconds) * 10**9
-    assert start_of(start_text(time_ns)) == time_ns
-    assert end_of(end_text(time_ns)) == time_ns
-    assert ("T" in start_text(time_ns)) == (seconds % 86_400 != 0 and not midnight)
 
 
 FUNDING = SeriesSource("funding", "funding.csv", "rate", 30.0)
