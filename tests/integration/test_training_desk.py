@@ -377,3 +377,15 @@ def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
     shown = CliRunner().invoke(models_app, ["show", result.model_id, "--data-dir", str(paths.root)])
     assert f"market    {origin} BTC/USDT 1h" in shown.stdout
     assert shown.stdout.strip().endswith(CAUTION)
+
+
+def test_the_window_of_models_opens_from_the_desk_and_closes_with_it(session: Any, qtbot) -> None:
+    with session() as at:
+        at.desk.open_models()
+        dialog = at.desk.models.dialog
+        assert dialog is not None
+        qtbot.waitUntil(lambda: dialog.table.empty._text.text() == "No models are stored yet.", timeout=10_000)
+        at.desk.open_models()
+        assert at.desk.models.dialog is dialog  # one window, brought to the front
+        at.desk.close_windows()
+        assert at.desk.models.dialog is None

@@ -180,6 +180,15 @@ def test_tags_and_note_are_kept_and_keep_protects(dialog: ModelsDialog, shelf: S
     assert dialog.remove_button.isEnabled()
 
 
+def test_a_tag_that_is_none_changes_nothing(shelf: Shelf, card: ModelCard) -> None:
+    change_marks(shelf.paths.models, card.model_id, ("keep",), "calm")
+    for tags in (("other", "<b>"), tuple(f"t{n}" for n in range(30))):
+        with pytest.raises(UserError):
+            change_marks(shelf.paths.models, card.model_id, tags, "changed")
+        marks = model_rows(shelf.paths.models)[0].marks
+        assert (marks.tags, marks.note) == (("keep",), "calm")
+
+
 def test_what_is_being_typed_survives_a_new_list(dialog: ModelsDialog, shelf: Shelf) -> None:
     shelf.list_models()
     dialog.card.overview.note.setPlainText("half a thou")

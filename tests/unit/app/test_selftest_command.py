@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.commands import selftest
+from app.commands import job_run
 from app.commands.root import run_cli
 from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobProgress
 from ml.selftest import SelftestJob, SelftestProgress, SelftestResult, TaskResult
@@ -38,7 +38,7 @@ class FakeSupervisor:
 
 @pytest.fixture(autouse=True)
 def _no_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selftest, "JobSupervisor", FakeSupervisor)
+    monkeypatch.setattr(job_run, "JobSupervisor", FakeSupervisor)
 
 
 def ends(*events: JobEvent) -> None:
