@@ -150,7 +150,7 @@ def test_the_bars_are_as_long_as_their_shares(dock: TrainingDock) -> None:
 def test_trials_and_the_best_so_far_are_drawn() -> None:
     best, each = trial_curves((0.5, None, 0.4, 0.45))
     assert each.points() == [(0.0, 0.5), (2.0, 0.4), (3.0, 0.45)]
-    assert best.points() == [(0.0, 0.5), (2.0, 0.4), (3.0, 0.4)]
+    assert best.points() == [(0.0, 0.5), (2.0, 0.5), (2.0, 0.4), (3.0, 0.4), (3.0, 0.4)]
     assert trial_curves((None,)) == []
 
 

@@ -115,8 +115,11 @@ def trial_curves(scores: Sequence[float | None]) -> list[Curve]:
         return []
     x, y = zip(*known, strict=True)
     best = tuple(itertools.accumulate(y, min))
+    # In steps: between two trials the former best holds.
+    step_x = (x[0], *(number for number in x[1:] for _ in range(2)))
+    step_y = (best[0], *itertools.chain.from_iterable(itertools.pairwise(best)))
     return [
-        Curve(tr("best so far"), x, best, CurveColour.ACCENT),
+        Curve(tr("best so far"), step_x, step_y, CurveColour.ACCENT),
         Curve(tr("trial"), x, y, CurveColour.MUTED, dashed=True),
     ]
 

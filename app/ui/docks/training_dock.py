@@ -183,8 +183,10 @@ class TrainingDock(Panel):
             tr("A wizard leads from price history to a tested model in a few minutes."),
         )
         self._new.setText(tr("Train a model…"))
-        self._search.setText(tr("Search for settings…"))
-        self._search.setToolTip(tr("Try many settings around those of the chosen run and compare them"))
+        self._search.setAccessibleName(tr("Search for settings…"))
+        self._search.setToolTip(
+            tr("Search for settings: try many around those of the chosen run, and compare them by their validation")
+        )
         self.pages.setTabText(self.pages.indexOf(self.search), tr("Search"))
         self.slots.setPrefix(tr("At a time: "))
         self.slots.setToolTip(tr("How many runs are at work at a time; each takes memory and processor of its own"))
@@ -200,6 +202,7 @@ class TrainingDock(Panel):
 
     def refresh_look(self) -> None:
         self._model.set_palette(self.theme.palette)
+        self._search.setIcon(self.theme.icon("search"))
         for part in (self.empty, self.table, self.tools, self.details, self.curves, self.search):
             part.refresh_look()
         self._refresh()
