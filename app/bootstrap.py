@@ -49,6 +49,7 @@ from app.stall_watch import StallWatch
 from app.theme import ThemeChoice, ThemeManager, load_fonts
 from app.trade_links import TradeLinks
 from app.training_desk import TrainingDesk
+from app.training_plans import run_plan, search_plan
 from app.ui.layouts import DockName
 from app.ui.main_window import MainWindow
 from app.ui.tray import Tray, mode_icon
@@ -59,7 +60,7 @@ from app.workers.market import MarketWorker
 from app.workers.practice import PracticeHost
 from app.workers.queue_file import QUEUE_FILE
 from app.workers.store import StoreBackend, StoreWorker
-from app.workers.training import JobPlan, TrainingWorker
+from app.workers.training import TrainingWorker
 from core.clock import NS_PER_S, SystemClock
 from core.config import VERSION, DataPaths
 from core.domain.candles import Candle, Timeframe
@@ -76,7 +77,6 @@ from core.events import (
     TradingStateChanged,
 )
 from core.secrets.book import open_key_book
-from ml.api import TRAIN_FORECAST_JOB, ForecastSpec, forecast_job, new_run_id
 
 if TYPE_CHECKING:
     from app.models.notifications_model import NoticeRow
@@ -225,8 +225,8 @@ class Application(QObject):
             parent=self,
         )
         self.keys = KeysWorker(functools.partial(open_key_book, self.paths, hide), ask_venue, self)
-        plan = JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, self._make_job)
-        self.training = TrainingWorker(plan, self.paths.runs / QUEUE_FILE, self.store, self)
+        plan, search = run_plan(self.paths), search_plan(self.paths)
+        self.training = TrainingWorker(plan, self.paths.runs / QUEUE_FILE, self.store, self, search=search)
 
     def _make_practice(self, resume: Any) -> Any:
         from core.practice.process import PracticeProcess
@@ -243,17 +243,6 @@ class Application(QObject):
         store = Store(self.paths.store_db)
         store.interrupt_runs(self._clock.now_ns())  # one program per data folder: none of them can be running
         return StoreBackend(store, CandleStore(self.paths.candles))
-
-    def _make_job(self, run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
-        paths = self.paths
-        return forecast_job(
-            ForecastSpec.from_json(spec),
-            run_id=run_id,
-            candles_dir=paths.candles,
-            models_dir=paths.models,
-            runs_dir=paths.runs,
-            resume=resume,
-        )
 
     def _wire(self) -> None:
         window, desk = self.window, self.desk

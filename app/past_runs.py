@@ -12,6 +12,7 @@ from app.i18n import tr
 from app.ui.docks.training_runs import RunState, TrainingRun, data_of
 from core.errors import UserError
 from ml.api import CHECKPOINT_FILE, EpochRecord, TrainingResult
+from ml.search_results import STUDY_FILE, SearchResult
 
 if TYPE_CHECKING:
     from core.persistence.store import RunRecord, Store
@@ -39,6 +40,9 @@ def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
     run.former_seeds = [{epoch.epoch: epoch.valid_loss for epoch in done} for done in seed_histories(run_dir)]
     if run.state is RunState.FINISHED:
         try:
+            if run.is_search:
+                run.take_search_result(SearchResult.from_json(record.result or {}))
+                return run
             run.take_result(TrainingResult.from_json(record.result))
         except UserError as exc:
             run.message = exc.message
@@ -83,8 +87,8 @@ def seed_histories(run_dir: Path) -> tuple[tuple[EpochRecord, ...], ...]:
 
 
 def can_go_on(run_dir: Path) -> bool:
-    """Return whether a run has finished an epoch that a later one can go on from."""
-    return bool(checkpoint_history(run_dir) or seed_histories(run_dir))
+    """Return whether a run has finished an epoch, or a search has begun a trial, that a later one can go on from."""
+    return bool(checkpoint_history(run_dir) or seed_histories(run_dir)) or (run_dir / STUDY_FILE).exists()
 
 
 def _history(file: Path) -> tuple[EpochRecord, ...]:

@@ -35,6 +35,8 @@ from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
 from ml.api import ForecastSpec, SeriesSource, TrainingProgress, TrainingResult
+from ml.search_results import SearchProgress, SearchResult, is_search
+from ml.search_spec import SearchSpec
 
 if TYPE_CHECKING:
     from app.flows.datasets import Dataset, DeviceOption
@@ -127,6 +129,7 @@ class TrainingDesk(QObject):
         dock.wizard_requested.connect(self.open_wizard)
         dock.strategy_requested.connect(self._on_strategy_requested)
         dock.model_requested.connect(self.open_model)
+        dock.search_requested.connect(self.open_search)
         self._on_queue_changed()
 
     def set_markets(self, symbols: Sequence[str], origin: DataOrigin | None) -> None:
@@ -371,6 +374,23 @@ class TrainingDesk(QObject):
         else:
             self.start_training(spec.to_json(), self._after)
 
+    @Slot(str)
+    def open_search(self, run_id: str) -> None:
+        """Let a person set up a search that starts from the settings of a run."""
+        from app.ui.dialogs.search_dialog import SearchDialog
+
+        spec = self._specs.get(run_id)
+        if spec is None:
+            return
+        base = SearchSpec.from_json(spec).base if is_search(spec) else ForecastSpec.from_json(spec)
+        dialog = SearchDialog(base, self._dock.window() if isinstance(self._dock, QWidget) else None)
+        dialog.search_requested.connect(self._on_search_requested)
+        dialog.show()
+
+    @Slot(object)
+    def _on_search_requested(self, spec: SearchSpec) -> None:
+        self.start_training(spec.to_json())
+
     # --- downloads --------------------------------------------------------------------------------------------
 
     def train_on_practice_history(self, spec: ForecastSpec) -> None:
@@ -451,7 +471,11 @@ class TrainingDesk(QObject):
 
     @Slot(object)
     def _on_progress(self, event: JobProgress) -> None:
-        if self._dock is not None:
+        if self._dock is None:
+            return
+        if is_search(self._specs.get(event.job_id, {})):
+            self._dock.on_search_progress(SearchProgress.from_json(event.payload))
+        else:
             self._dock.on_progress(TrainingProgress.from_json(event.payload))
 
     @Slot(object)
@@ -462,6 +486,9 @@ class TrainingDesk(QObject):
 
     @Slot(object)
     def _on_finished(self, event: JobFinished) -> None:
+        if is_search(self._specs.get(event.job_id, {})):
+            self._on_search_finished(SearchResult.from_json(event.result))
+            return
         result = TrainingResult.from_json(event.result)
         if self._dock is not None:
             self._dock.on_result(result)
@@ -469,6 +496,12 @@ class TrainingDesk(QObject):
         title = tr("Training finished: {market}", market=data_title(data))
         self._tell(Severity.SUCCESS, title, with_caution(_first_sentence(result.metrics.verdict), data.origin))
         self.refresh()
+
+    def _on_search_finished(self, result: SearchResult) -> None:
+        if self._dock is not None:
+            self._dock.on_search_result(result)
+        title = tr("Search finished: {market}", market=data_title(result.spec.data))
+        self._tell(Severity.SUCCESS, title, tr("The best of {n} trials can be trained now.", n=len(result.trials)))
 
     @Slot(object)
     def _on_failed(self, event: JobFailed) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ml.api import TRIALS_FILE
 from ml.jsonvalues import Json, JsonValue
@@ -28,6 +30,7 @@ class SearchProgress(JsonValue):
         best_trial: its number.
         finalists / finalists_done: repetitions of the best with other seeds.
         eta_s: seconds to the end of the trials; None while unknown.
+        scores: CRPS of every trial by number; None for those that have not finished.
         note: one sentence about what happened last.
     """
 
@@ -42,6 +45,7 @@ class SearchProgress(JsonValue):
     finalists: int = 0
     finalists_done: int = 0
     eta_s: float | None = None
+    scores: tuple[float | None, ...] = ()
     note: str = ""
 
 
@@ -157,6 +161,11 @@ class SearchResult(JsonValue):
     importance: tuple[ParameterImportance, ...]
     overfitting: Overfitting | None
     seconds: float
+
+
+def is_search(spec: Mapping[str, Any]) -> bool:
+    """Return whether a specification as JSON is that of a search, not of a run."""
+    return "base" in spec
 
 
 @dataclass(frozen=True, slots=True)

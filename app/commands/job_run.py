@@ -72,11 +72,9 @@ def explain_end(event: JobEnd, what: str, continue_with: str) -> NoReturn:
     if isinstance(event, JobFailed) and event.user_error:
         raise UserError(event.message, event.remedy)
     if isinstance(event, JobFailed):
-        say(f"The {what} failed: {event.message} {event.remedy}".strip())
         say(event.details)
-    else:
-        say("Cancelled." + (f" Continue with: {continue_with}" if continue_with else ""))
-    raise CommandFailed
+        raise CommandFailed(f"The {what} failed: {event.message}", event.remedy)
+    raise CommandFailed(f"The {what} was cancelled.", f"Continue with: {continue_with}" if continue_with else "")
 
 
 @contextmanager

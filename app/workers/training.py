@@ -33,6 +33,7 @@ from core.jobs import (
     JobStarted,
     Json,
 )
+from ml.search_results import is_search
 
 if TYPE_CHECKING:
     from core.job_supervisor import JobSupervisor
@@ -127,6 +128,7 @@ class TrainingWorker(WorkerThread):
         books: RunBooks | None = None,
         parent: QObject | None = None,
         *,
+        search: JobPlan | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """Prepare; nothing is read before the thread runs.
@@ -136,10 +138,11 @@ class TrainingWorker(WorkerThread):
             queue_file: where the queue is kept.
             books: where runs are recorded.
             parent: Qt owner.
+            search: how searches for settings become jobs; they queue with the runs.
             now_ns: the time, for when a run was queued.
         """
         super().__init__("training", parent)
-        self._plan, self._books, self._now_ns = plan, books, now_ns
+        self._plan, self._search, self._books, self._now_ns = plan, search, books, now_ns
         self._file = QueueFile(queue_file)
         self._changed = threading.Condition()  # guards the two below
         self._queue = TrainingQueue()
@@ -159,7 +162,7 @@ class TrainingWorker(WorkerThread):
         Raises:
             UserError: the specification is not valid.
         """
-        run_id = self._plan.new_id()
+        run_id = self._plan_of(spec).new_id()
         self._add(QueuedRun(run_id, spec, self._now_ns(), after=after))
         return run_id
 
@@ -204,8 +207,11 @@ class TrainingWorker(WorkerThread):
         return tuple(run.run_id for run in self.queue.runs)
 
     def _add(self, run: QueuedRun) -> None:
-        self._plan.make(run.run_id, run.spec, run.resume)  # a bad request is told to whoever makes it
+        self._plan_of(run.spec).make(run.run_id, run.spec, run.resume)  # a bad request is told to whoever makes it
         self._apply(lambda queue: queue.add(run))
+
+    def _plan_of(self, spec: Json) -> JobPlan:
+        return self._search if self._search is not None and is_search(spec) else self._plan
 
     def _apply(self, change: Callable[[TrainingQueue], TrainingQueue]) -> tuple[TrainingQueue, TrainingQueue]:
         """Change the queue, tell the children what that means for them, and return the queue before and after."""
@@ -280,7 +286,7 @@ class TrainingWorker(WorkerThread):
                 active = self._runs[run.run_id] = _Run(run, JobSupervisor())
             self.queue_changed.emit()
             if self._books is not None:
-                self._books.begin_run(run.run_id, self._plan.kind, run.spec)
+                self._books.begin_run(run.run_id, self._plan_of(run.spec).kind, run.spec)
                 active.flushed = self._books.flush()
 
     def _serve(self) -> None:
@@ -316,8 +322,9 @@ class TrainingWorker(WorkerThread):
         self._apply(lambda queue: queue.note_begun(run_id))
         self._save()
         try:
-            job = self._plan.make(run_id, active.spec, active.resume)
-            active.supervisor.start(run_id, self._plan.target, job)
+            plan = self._plan_of(active.spec)
+            job = plan.make(run_id, active.spec, active.resume)
+            active.supervisor.start(run_id, plan.target, job)
         except UserError as exc:  # queued by another version of the program
             self._conclude(active, JobFailed(run_id, exc.message, exc.remedy, user_error=True))
         except OSError as exc:  # no memory or no process left for a child

@@ -1,8 +1,8 @@
 """The search job: runs in a spawned child under `core.job_supervisor`, and trains in children of its own. Torch-free.
 
 The child plans, keeps the books and decides; `ml.worker.search_trial` trains. Its processes are jobs, too: they die
-with it, however it ends. While the search is paused, trials that are under way wait at the end of their epoch, and no
-other begins.
+with it, however it ends. While the search is paused no trial begins; those under way wait at the end of their epoch
+for the answer whether to go on, or come to their end where nobody is asked.
 """
 
 from __future__ import annotations
@@ -360,6 +360,7 @@ class _Search:
             best=best[0].crps if best else None,
             best_trial=best[0].number if best else None,
             eta_s=eta,
+            scores=tuple(result.crps for result in results),
             note=note,
         )
         self._show()

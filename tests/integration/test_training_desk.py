@@ -24,6 +24,7 @@ from app.past_runs import checkpoint_history
 from app.runtime import open_market_link
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.training_desk import TrainingDesk
+from app.training_plans import search_plan
 from app.ui.docks.training_dock import TrainingDock
 from app.ui.docks.training_runs import RunState
 from app.workers.history import OpenLink
@@ -49,6 +50,7 @@ from ml.api import (
     forecast_job,
     new_run_id,
 )
+from ml.search_spec import SearchSpec, parse_range
 from tests.trained_model import Trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -126,7 +128,7 @@ def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]
     def start(open_link: OpenLink = no_link) -> Iterator[Session]:
         store = StoreWorker(open_store, SystemClock())
         plan = JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, make)
-        training = TrainingWorker(plan, paths.runs / QUEUE_FILE, store)
+        training = TrainingWorker(plan, paths.runs / QUEUE_FILE, store, search=search_plan(paths))
         desk = TrainingDesk(paths, training, store, open_link, theme, LanguageManager(), lambda: 0)
         dock = TrainingDock(desk, theme)
         dock.resize(500, 700)
@@ -389,3 +391,47 @@ def test_the_window_of_models_opens_from_the_desk_and_closes_with_it(session: An
         assert at.desk.models.dialog is dialog  # one window, brought to the front
         at.desk.close_windows()
         assert at.desk.models.dialog is None
+
+
+def test_a_search_queues_with_the_runs_goes_on_after_a_restart_and_its_winner_is_trained(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+) -> None:
+    base = replace(
+        trained.spec, training=TrainingSpec(epochs=2, segment_length=64, burn_in=8, batch_segments=4, seed=9)
+    )
+    space = (parse_range("model.hidden_size", "choice 2 4"), parse_range("training.learning_rate", "log 1e-3 3e-2"))
+    with session() as first:
+        run_id = first.desk.start_training(
+            SearchSpec(base=base, trials=400, processes=1, finalists=1, space=space).to_json()
+        )
+        qtbot.waitUntil(lambda: len(first.dock.runs[0].scores) >= 2, timeout=LIMIT)
+        assert first.rows()[0].startswith("Search for BTC/USDT 1h · ")
+        assert first.dock.search.isVisible()
+        assert not first.dock.pages.isTabVisible(first.dock.pages.indexOf(first.dock.details))
+        qtbot.mouseClick(first.button("training_pause"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.PAUSED, timeout=LIMIT)
+        qtbot.mouseClick(first.button("training_continue"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.RUNNING, timeout=LIMIT)
+        qtbot.mouseClick(first.button("training_cancel"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
+
+    with session() as second:
+        qtbot.waitUntil(lambda: len(second.rows()) == 1, timeout=LIMIT)
+        assert second.dock.runs[0].resumable
+        # Less is wanted now than before, so that it ends soon.
+        spec = SearchSpec.from_json(second.desk._specs[run_id])
+        second.desk._specs[run_id] = replace(spec, trials=4).to_json()
+        second.desk.resume_training(run_id)
+        qtbot.waitUntil(lambda: second.dock.runs[0].found is not None, timeout=LIMIT)
+        assert second.heard.notices[-1].title == "Search finished: BTC/USDT 1h"
+        assert second.dock.search.importance.isVisible() == bool(second.dock.runs[0].found.importance)
+        qtbot.mouseClick(second.button("search_train"), Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: len(second.dock.runs) == 2, timeout=LIMIT)
+        assert ForecastSpec.from_json(second.dock.runs[1].spec) == second.dock.runs[0].found.spec
+        second.desk.cancel_training(second.dock.runs[1].run_id)
+
+    with session() as third:
+        qtbot.waitUntil(lambda: len(third.rows()) >= 1, timeout=LIMIT)
+        found = next(run.found for run in third.dock.runs if run.run_id == run_id)
+        assert found is not None
+        assert found.run_id == run_id

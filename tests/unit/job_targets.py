@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.jobs import JobChannel, JobStopped
+from core.jobs import JobChannel, JobStopped, TaskChannel
 
 
 def echo(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
@@ -96,3 +96,15 @@ def surroundings(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
         "variables": [name for name in os.environ if name.startswith("MARU_API_")],
         "keyring": f"{backend.__module__}.{backend.__qualname__}",
     }
+
+
+def answers(spec: dict[str, Any], channel: TaskChannel) -> dict[str, Any]:
+    """Return what was told, in order, until a message says that it was the last."""
+    heard: list[dict[str, Any]] = []
+    assert channel.receive(0.01) is None
+    channel.progress({"ready": True})
+    while not heard or not heard[-1].get("last"):
+        message = channel.receive(5.0)
+        assert message is not None
+        heard.append(message)
+    return {"heard": heard}

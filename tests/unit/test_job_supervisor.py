@@ -286,3 +286,15 @@ def test_the_child_dies_with_its_parent(tmp_path: Path, job: str, then: str, awa
     gone, alive = psutil.wait_procs([child], timeout=20)
     assert alive == [] or all(process.status() == psutil.STATUS_ZOMBIE for process in alive)  # an init reaps it
     assert gone or alive
+
+
+def test_a_job_hears_what_it_is_told_in_order(supervisor: JobSupervisor) -> None:
+    supervisor.tell({"nobody": "listens"})
+    supervisor.start("j1", f"{JOBS}:answers", {})
+    wait_for(supervisor, JobProgress)
+    told = [{"number": number, "text": "마루"} for number in range(50)] + [{"last": True}]
+    for message in told:
+        supervisor.tell(message)
+    last = run_to_end(supervisor)[-1]
+    assert isinstance(last, JobFinished)
+    assert last.result == {"heard": told}

@@ -20,6 +20,7 @@ from app.services import TrainingCommands
 from app.theme import GRID, ThemeManager
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.docks.paced import FRAME_MS
+from app.ui.docks.search_view import SearchView
 from app.ui.docks.training_curves import OVERLAY, RunCurves
 from app.ui.docks.training_details import RunDetails
 from app.ui.docks.training_list import RunList, name_text
@@ -28,7 +29,8 @@ from app.ui.docks.training_tools import Deed, RunTools, deeds_for
 from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import Panel, ToolRow
-from ml.api import DataRange, TrainingProgress, TrainingResult
+from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult
+from ml.search_results import SearchProgress, SearchResult
 
 MINIMUM_WIDTH = 82 * GRID  # the table of figures fits, with a scroll bar beside it
 
@@ -40,6 +42,7 @@ class TrainingDock(Panel):
         wizard_requested: a person wants to set up a new run.
         strategy_requested(str): a person wants a strategy from this model id.
         model_requested(str): a person wants to look at this model id.
+        search_requested(str): a person wants to search for settings, starting from those of this run.
     """
 
     TITLE = mark("Training")
@@ -47,6 +50,7 @@ class TrainingDock(Panel):
     wizard_requested = Signal()
     strategy_requested = Signal(str)
     model_requested = Signal(str)
+    search_requested = Signal(str)
 
     def __init__(
         self,
@@ -138,6 +142,19 @@ class TrainingDock(Panel):
         self._run(result.run_id).take_result(result)
         self._refresh()
 
+    def on_search_progress(self, progress: SearchProgress) -> None:
+        """Take the newest progress of a search."""
+        run = self._run(progress.run_id)
+        run.take_search_progress(progress)
+        self.list.refresh_run(run, self.runs)
+        if progress.run_id == self._shown:
+            self._write_chosen()
+
+    def on_search_result(self, result: SearchResult) -> None:
+        """Show what a search brought."""
+        self._run(result.run_id).take_search_result(result)
+        self._refresh()
+
     def on_failed(self, run_id: str, message: str, remedy: str, *, resumable: bool = False) -> None:
         """Say why a run ended without a result, what helps, and whether it can go on from a checkpoint."""
         run = self._run(run_id)
@@ -168,6 +185,11 @@ class TrainingDock(Panel):
             tr("A wizard leads from price history to a tested model in a few minutes."),
         )
         self._new.setText(tr("Train a model…"))
+        self._search.setAccessibleName(tr("Search for settings…"))
+        self._search.setToolTip(
+            tr("Search for settings: try many around those of the chosen run, and compare them by their validation")
+        )
+        self.pages.setTabText(self.pages.indexOf(self.search), tr("Search"))
         self.slots.setPrefix(tr("At a time: "))
         self.slots.setToolTip(tr("How many runs are at work at a time; each takes memory and processor of its own"))
         self.slots.setAccessibleName(tr("Runs at a time"))
@@ -176,13 +198,14 @@ class TrainingDock(Panel):
             self.pages.setTabText(self.pages.indexOf(page), text)
         self.table.empty.set_text(tr("Finished runs are compared here."))
         self._model.retranslate()
-        for part in (self.tools, self.details, self.curves):
+        for part in (self.tools, self.details, self.curves, self.search):
             part.retranslate()
         self._refresh()
 
     def refresh_look(self) -> None:
         self._model.set_palette(self.theme.palette)
-        for part in (self.empty, self.table, self.tools, self.details, self.curves):
+        self._search.setIcon(self.theme.icon("search"))
+        for part in (self.empty, self.table, self.tools, self.details, self.curves, self.search):
             part.refresh_look()
         self._refresh()
 
@@ -193,6 +216,8 @@ class TrainingDock(Panel):
         top = ToolRow(page)
         self._new = top.button("training_new", variant="primary")
         self._new.clicked.connect(self._on_wizard)
+        self._search = top.button("training_search")
+        self._search.clicked.connect(self._on_search)
         top.add_stretch()
         self.slots = QSpinBox(page)
         self.slots.setObjectName("training_slots")
@@ -214,7 +239,9 @@ class TrainingDock(Panel):
             self._model, self.theme, name="training_comparison", empty_icon="brain", parent=self.pages
         )
         self.table.row_activated.connect(self._on_row_activated)
-        for widget in (self.details, self.curves, self.table):
+        self.search = SearchView(self.theme, self.pages)
+        self.search.train_requested.connect(self._on_train)
+        for widget in (self.search, self.details, self.curves, self.table):
             self.pages.addTab(widget, "")
         self.pages.currentChanged.connect(self._write_pages)
         layout = QVBoxLayout(page)
@@ -259,7 +286,19 @@ class TrainingDock(Panel):
     def _write_chosen(self) -> None:
         """Write what belongs to the chosen runs: buttons, details, curves."""
         self.tools.show_deeds(self._chosen(), self._queue)
+        self._offer_pages(self._runs.get(self._shown))
         self._write_pages()
+
+    def _offer_pages(self, run: TrainingRun | None) -> None:
+        """Show the pages of a search or those of a run; the one in front stays in front where it is among them."""
+        searches = run is not None and run.is_search
+        self._search.setEnabled(run is not None and run.spec is not None)
+        if self.pages.currentWidget() in ((self.details, self.curves) if searches else (self.search,)):
+            first = self.search if searches else self.details
+            self.pages.setTabVisible(self.pages.indexOf(first), True)
+            self.pages.setCurrentWidget(first)
+        for page in (self.search, self.details, self.curves):
+            self.pages.setTabVisible(self.pages.indexOf(page), (page is self.search) is searches)
 
     @Slot()
     def _write_pages(self) -> None:
@@ -270,6 +309,9 @@ class TrainingDock(Panel):
         runs = self.runs
         selected = self._chosen()
         front = self.pages.currentWidget()
+        if front is self.search:
+            self.search.show_run(run)
+            return
         overlaid = front is self.curves and len(selected) > 1
         colours = zip(selected, OVERLAY, strict=False) if overlaid else ()
         self.list.set_overlay({other.run_id: getattr(self.theme.palette, tone.value) for other, tone in colours})
@@ -298,6 +340,14 @@ class TrainingDock(Panel):
     @Slot()
     def _on_wizard(self) -> None:
         self.wizard_requested.emit()
+
+    @Slot()
+    def _on_search(self) -> None:
+        self.search_requested.emit(self._shown)
+
+    @Slot(object)
+    def _on_train(self, spec: ForecastSpec) -> None:
+        self._commands.start_training(spec.to_json())
 
     @Slot(int)
     def _on_slots(self, slots: int) -> None:

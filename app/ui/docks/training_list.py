@@ -79,6 +79,8 @@ def name_text(run: TrainingRun, runs: Sequence[TrainingRun]) -> str:
 def state_text(run: TrainingRun) -> str:
     """Return what a run is doing, and how long it will take."""
     words = tr(STATE_WORDS[run.state])
+    if run.is_search:
+        return _search_text(run, words)
     if run.progress is None or not run.learns or run.state.is_over or run.state is RunState.CANCELLING:
         return words
     epoch = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
@@ -87,6 +89,21 @@ def state_text(run: TrainingRun) -> str:
     if run.progress.eta_s is None:
         return epoch
     return f"{epoch} · {tr('{time} left', time=format_duration(run.progress.eta_s))}"
+
+
+def _search_text(run: TrainingRun, words: str) -> str:
+    """Return what a search is doing."""
+    progress = run.searched
+    if progress is None or run.state.is_over or run.state is RunState.CANCELLING:
+        return words
+    if progress.phase != "searching":
+        return tr("searching") if run.state is RunState.RUNNING else words
+    trial = tr("trial {n} of {total}", n=progress.done, total=progress.trials)
+    if run.state is not RunState.RUNNING:
+        return f"{trial} · {words}"
+    if progress.eta_s is None:
+        return trial
+    return f"{trial} · {tr('{time} left', time=format_duration(progress.eta_s))}"
 
 
 class _RunDelegate(QStyledItemDelegate):

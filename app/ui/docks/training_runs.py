@@ -9,9 +9,12 @@ from typing import Any
 
 from app.flows.origin_text import data_title
 from app.flows.training_queue import QueuedRun, QueueState
+from app.i18n import tr
 from core.domain.data_origin import caution
 from core.errors import UserError
 from ml.api import DataRange, EpochRecord, ForecastSpec, TrainingProgress, TrainingResult
+from ml.search_results import SearchProgress, SearchResult, is_search
+from ml.search_spec import SearchSpec
 
 MOST_SAMPLES = 600
 
@@ -101,6 +104,7 @@ class TrainingRun:
         resumable: it ended early and has a checkpoint to go on from.
         begun_ns: when it was started, or went on, ns UTC.
         after: the run it waits for; "" where there is none.
+        searched / found: newest message and result of a search for settings, which queues as runs do.
     """
 
     run_id: str
@@ -117,6 +121,8 @@ class TrainingRun:
     resumable: bool = False
     begun_ns: int | None = None
     after: str = ""
+    searched: SearchProgress | None = None
+    found: SearchResult | None = None
     _load_from_s: float | None = None
     _load_gap_s: float = 1.0
 
@@ -133,7 +139,22 @@ class TrainingRun:
     @property
     def title(self) -> str:
         """What a person calls it, in the present language."""
-        return self.run_id if self.data is None else data_title(self.data)
+        if self.data is None:
+            return self.run_id
+        market = data_title(self.data)
+        return tr("Search for {market}", market=market) if self.is_search else market
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it is a search for settings."""
+        return self.spec is not None and is_search(self.spec)
+
+    @property
+    def scores(self) -> tuple[float | None, ...]:
+        """CRPS of each trial of a search; None for those that have not finished."""
+        if self.found is not None:
+            return tuple(trial.crps for trial in self.found.trials)
+        return self.searched.scores if self.searched is not None else ()
 
     @property
     def caution(self) -> str:
@@ -145,6 +166,7 @@ class TrainingRun:
         self.state, self.progress, self.result = RunState.QUEUED, None, None
         self.message = self.remedy = ""
         self.resumable = False
+        self.searched = self.found = None
 
     def take_queued(self, queued: QueuedRun) -> None:
         """Take its place in the queue, again where it had ended before."""
@@ -153,7 +175,8 @@ class TrainingRun:
         if self.state.is_over:
             self.begin_again()
         self.after = queued.after
-        running = RunState.STARTING if self.progress is None else RunState.RUNNING
+        silent = self.progress is None and self.searched is None
+        running = RunState.STARTING if silent else RunState.RUNNING
         self.state = _OF_QUEUE.get(queued.state, running)
 
     def take_history(self, history: Iterable[EpochRecord]) -> None:
@@ -182,6 +205,18 @@ class TrainingRun:
         self.progress = progress
         self._take_figures(progress)
         self._take_load(progress, now_s)
+
+    def take_search_progress(self, progress: SearchProgress) -> None:
+        """Add a message of a search; it revives none that ended or is being stopped."""
+        if self.state.is_over:
+            return
+        if self.state in (RunState.QUEUED, RunState.STARTING):
+            self.state = RunState.RUNNING
+        self.searched = progress
+
+    def take_search_result(self, result: SearchResult) -> None:
+        """Finish a search."""
+        self.state, self.found = RunState.FINISHED, result
 
     def _take_figures(self, progress: TrainingProgress) -> None:
         """Keep what a message says of its last finished epoch; rate and speed are those at its end."""
@@ -242,6 +277,8 @@ class TrainingRun:
         """How much is done, 0 to 1; None while it cannot be told."""
         if self.state is RunState.FINISHED:
             return 1.0
+        if self.searched is not None and self.searched.trials:
+            return min(1.0, self.searched.done / self.searched.trials)
         if self.progress is None or self.progress.epochs <= 0 or not (self.learns or self.progress.epoch):
             return None
         of_seed = min(1.0, self.progress.epoch / self.progress.epochs)
@@ -251,6 +288,6 @@ class TrainingRun:
 def data_of(spec: dict[str, Any]) -> DataRange | None:
     """Return the bars a specification learns from; None where another version of the program wrote it."""
     try:
-        return ForecastSpec.from_json(spec).data
+        return SearchSpec.from_json(spec).base.data if is_search(spec) else ForecastSpec.from_json(spec).data
     except UserError:
         return None
