@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
+from app import training_reads
 from app.flows.origin_text import data_title
 from app.i18n import tr, tr_count
 from app.language import LanguageManager
-from app.models.model_choice import ModelChoice
 from app.past_runs import can_go_on, forget_run, past_runs
 from app.theme import ThemeManager
 from app.workers.base import WorkerThread
@@ -30,7 +30,7 @@ from app.workers.training import TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.candles import Timeframe
-from core.domain.data_origin import BINANCE, DataOrigin, with_caution
+from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
@@ -141,7 +141,7 @@ class TrainingDesk(QObject):
     def refresh(self) -> None:
         """Read again, in the background, which models there are and what is stored."""
         self._ask_models("")  # first: it takes a moment, while the description of all stored prices may take seconds
-        self._ask(_describe_stored, self._take_stored)
+        self._ask(training_reads.describe_stored, self._take_stored)
         if self._models is not None:
             self._models.refresh()
 
@@ -152,7 +152,7 @@ class TrainingDesk(QObject):
 
     def detect_devices(self) -> None:
         """Look for GPUs in the background; asks the driver, which can take seconds."""
-        self._ask(lambda _: _gpus(), self._take_gpus)
+        self._ask(lambda _: training_reads.gpus(), self._take_gpus)
 
     @property
     def busy(self) -> int:
@@ -237,15 +237,15 @@ class TrainingDesk(QObject):
         def take(answer: QueryAnswer) -> None:
             done(answer.error if answer.error is not None else answer.value)
 
-        self._ask(lambda _: _inspect(path), take)
+        self._ask(lambda _: training_reads.inspect(path), take)
 
     def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
         """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
-        self._ask(lambda _: _read_series(source), lambda answer: done(answer.error))
+        self._ask(lambda _: training_reads.read_series(source), lambda answer: done(answer.error))
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
-        self._ask(lambda _: _load_catalogue(), lambda answer: done(answer.error or answer.value))
+        self._ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
 
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
@@ -361,7 +361,7 @@ class TrainingDesk(QObject):
             if answer.error is not None:
                 self.logged.emit(logging.WARNING, "training", str(answer.error))
 
-        self._ask(lambda _: _write_configuration(path, kept), take)
+        self._ask(lambda _: training_reads.write_configuration(path, kept), take)
 
     @Slot(object)
     def _on_training_requested(self, spec: ForecastSpec) -> None:
@@ -547,7 +547,7 @@ class TrainingDesk(QObject):
     def _ask_models(self, wanted: str) -> None:
         """Read which models there are; a strategy of the model `wanted`, where one is named, is offered then."""
         models = self._paths.models
-        self._ask(lambda _: _model_choices(models), functools.partial(self._take_models, wanted))
+        self._ask(lambda _: training_reads.model_choices(models), functools.partial(self._take_models, wanted))
 
     def _take_models(self, wanted: str, answer: QueryAnswer) -> None:
         if answer.error is not None:
@@ -596,63 +596,7 @@ class TrainingDesk(QObject):
         self.noticed.emit(Notice(severity, title, text))
 
 
-def _describe_stored(backend: StoreBackend) -> tuple[Dataset, ...]:
-    """Describe every stored series; damaged ones are left out here and named by `main.py data check`."""
-    from app.flows.datasets import SourceKind, dataset_from_frame
-
-    found = []
-    for series in backend.candles.list_series():
-        if not series.rows or series.damaged or series.last_ns is None:
-            continue
-        frame = backend.candles.read(series.origin, series.symbol, series.timeframe).finals()
-        if len(frame):
-            found.append(dataset_from_frame(frame, SourceKind.STORE, series.origin))
-    return tuple(found)
-
-
-def _model_choices(models: Path) -> tuple[ModelChoice, ...]:
-    from ml.model_storage import list_models
-
-    rows = [row for row in list_models(models) if not row.problem]
-    rows.sort(key=lambda row: row.created_ns, reverse=True)
-    return tuple(
-        ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns, r.edge, DataOrigin(r.venue))
-        for r in rows
-    )
-
-
 def _first_sentence(verdict: str) -> str:
     """Return what a verdict says of the edge: a notice is short, and the panel shows the rest."""
     head, stop, _ = verdict.partition(". ")
     return head + stop.rstrip()
-
-
-def _gpus() -> list[str]:
-    from core.diagnostics.probes import nvidia_gpus
-
-    return nvidia_gpus()
-
-
-def _write_configuration(path: Path, spec: ForecastSpec) -> None:
-    from ml.spec_file import write_spec
-
-    write_spec(path, spec, full=True)
-
-
-def _read_series(source: SeriesSource) -> None:
-    from ml.feature_sources import load_point_series
-
-    load_point_series(Path(source.path), source.name, source.column, source.delay_s)
-
-
-def _load_catalogue() -> FeatureCatalogue:
-    from app.flows.feature_catalogue import load_catalogue
-
-    return load_catalogue()
-
-
-def _inspect(path: Path) -> Dataset:
-    from app.flows.datasets import SourceKind, dataset_from_frame
-    from core.data.importer import import_candles
-
-    return dataset_from_frame(import_candles(path).frame, SourceKind.FILE, BINANCE, str(path))
