@@ -108,12 +108,8 @@ def evaluate_model(
     same = (data.venue, data.symbol) == (spec.data.venue, spec.data.symbol)
     layout = _layout(stored, prepared, allowed, trained_on, same=same)
     whole = OnnxForecaster(stored.onnx)
-    dataset = prepared.divided(
-        layout.train,
-        layout.valid,
-        Part.of([(part.start, part.stop) for part in layout.judged]),
-        stored.scaling,
-    )
+    judged = Part.of([(part.start, part.stop) for part in layout.judged])
+    dataset = prepared.divided(layout.train, layout.valid, judged, stored.scaling)
     test = _forecasts(whole, dataset, layout.judged, spec)
     if len(test.rows) < _FEWEST:
         raise UserError(f"Only {len(test.rows)} bars can be judged.", "Choose a longer range or data with fewer gaps.")

@@ -96,9 +96,7 @@ def evaluate(
     if model is not None:
         _refuse({**plan, "seeds": seeds, "epochs": epochs}, "a configuration")
         result = _evaluate_model(paths, model, data, options, span, include_training=include_training)
-        saved = _save(paths, result) if save else None
-        text = _model_text(result) + (f"\nKept as {saved}." if saved is not None else "")
-        emit({**result.to_json(), "saved": None if saved is None else str(saved)}, as_json=as_json, text=text)
+        _tell_model(result, _save(paths, result) if save else None, as_json=as_json)
         return
     _refuse({"include_training": include_training or None, "save": save or None}, "a stored model")
     run_id, spec, chosen = _resumed(paths, resume) if resume else ("", ForecastSpec(), EvaluationPlan())
@@ -212,6 +210,11 @@ def _save(paths: DataPaths, result: ModelResult) -> Path:
     record = {"format": _RECORD_FORMAT, "created_ns": now, **result.to_json()}
     write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
     return path
+
+
+def _tell_model(result: ModelResult, saved: Path | None, *, as_json: bool) -> None:
+    text = _model_text(result) + (f"\nKept as {saved}." if saved is not None else "")
+    emit({**result.to_json(), "saved": None if saved is None else str(saved)}, as_json=as_json, text=text)
 
 
 def _model_text(result: ModelResult) -> str:

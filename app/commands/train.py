@@ -75,15 +75,10 @@ def forecast(
     run_id = resume or new_run_id()
     values = read_mapping(config) if config is not None else {}
     base = _resumed_spec(paths, resume) if resume else spec_from_mapping(values)
+    ahead = _whole_numbers(horizons)
     options: dict[str, dict[str, Any]] = {
         "features": {"name": features},
-        "model": {
-            "kind": kind,
-            "head": head,
-            "hidden_size": hidden,
-            "layers": layers,
-            "horizons": _whole_numbers(horizons),
-        },
+        "model": {"kind": kind, "head": head, "hidden_size": hidden, "layers": layers, "horizons": ahead},
         "split": {"valid_from": valid_from, "test_from": test_from},
         "training": {"epochs": epochs, "schedule": schedule, "seed": seed},
         "evaluation": {"seeds": seeds},
