@@ -60,6 +60,10 @@ def main(data_dir: str, model_id: str) -> int:
     application.executor.start_strategy("watched")
     wait(qapp, lambda: bool(models.fills.records()), "the strategy trades")
     loaded["trading"] = top_level_modules()
+    chart = application.chart
+    assert chart is not None
+    chart.show_market("BTC/USDT", "1h")
+    wait(qapp, lambda: chart.chart.fan is not None, "the forecast of the strategy's model stands over the chart")
     application.lifecycle.quit()
     code = qapp.exec()
     end_qt_objects(application)
