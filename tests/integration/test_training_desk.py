@@ -25,6 +25,7 @@ from app.runtime import open_market_link
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.training_desk import TrainingDesk
 from app.training_plans import search_plan
+from app.ui.dialogs.search_dialog import SearchDialog
 from app.ui.docks.training_dock import TrainingDock
 from app.ui.docks.training_runs import RunState
 from app.workers.history import OpenLink
@@ -435,3 +436,11 @@ def test_a_search_queues_with_the_runs_goes_on_after_a_restart_and_its_winner_is
         found = next(run.found for run in third.dock.runs if run.run_id == run_id)
         assert found is not None
         assert found.run_id == run_id
+        third.desk.open_search("unknown")
+        third.desk.open_search(run_id)
+        dialog = third.dock.window().findChild(SearchDialog)
+        qtbot.mouseClick(dialog.begin, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: sum(run.is_search for run in third.dock.runs) == 2, timeout=LIMIT)
+        again = next(run for run in third.dock.runs if run.is_search and run.run_id != run_id)
+        assert SearchSpec.from_json(again.spec).base == base
+        third.desk.cancel_training(again.run_id)
