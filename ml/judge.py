@@ -220,7 +220,8 @@ def _covered(low: FloatArray, high: FloatArray, outcome: FloatArray) -> float:
 
 
 def _finite_mean(values: FloatArray) -> float | None:
-    return float(values.mean()) if np.isfinite(values).all() else None
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
 
 
 def feature_importance(

@@ -245,8 +245,8 @@ class ConformalMetrics(JsonValue):
         nominal_coverage: share of outcomes it promises.
         coverage / width: of the model's own interval; mean width in log return.
         split_coverage / split_width: moved by the offset measured on the validation part.
-        adaptive_coverage / adaptive_width: with a level that follows the outcomes; the width is None where some
-            interval had to be the whole line.
+        adaptive_coverage / adaptive_width: with a level that follows the outcomes; mean width of the intervals that
+            have ends: after a row of misses the level may ask for the whole line; None where no interval has.
         offsets: of every pair of quantiles, the outermost first.
     """
 

@@ -73,7 +73,7 @@ class RunResources:
         self.precision = choose_precision(chosen, hidden, spec.resources)
         apply_precision(self.precision, hidden)
         on_cpu = self.device.type == "cpu"
-        rows = min(batch, cpu_rows(hidden, spec.training.segment_length)) if on_cpu else batch
+        rows = min(batch, cpu_rows(spec.model.kind, hidden, spec.training.segment_length)) if on_cpu else batch
         self.training = MicroBatcher(rows, self.device, self._tell)
         self.evaluation = MicroBatcher(evaluation_rows, self.device, self._tell)
         self.note = ""

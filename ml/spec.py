@@ -193,6 +193,8 @@ class SplitSpec(JsonValue):
         """First open time of validation and test part, ns UTC, where they are set by date."""
         if not self.valid_from and not self.test_from:
             return None
+        if not self.valid_from or not self.test_from:
+            raise UserError("Only one border of the split has a date.", "Give both dates or none.")
         return _date_ns(self.valid_from), _date_ns(self.test_from)
 
     def validate(self) -> None:
@@ -371,6 +373,6 @@ def _date_ns(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise UserError(f"{text!r} is no date.", "Write it as 2022-01-01; give both borders or none.") from exc
+        raise UserError(f"{text!r} is no date.", "Write it as 2022-01-01.") from exc
     since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
     return since // timedelta(microseconds=1) * 1_000

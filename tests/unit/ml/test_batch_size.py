@@ -309,4 +309,8 @@ def test_a_step_is_measured_after_one_to_warm_up() -> None:
     ("hidden", "length", "rows"), [(32, 256, 32), (64, 256, 16), (64, 512, 8), (32, 512, 16), (1_024, 8_192, 1)]
 )
 def test_a_cpu_takes_what_its_caches_hold(hidden: int, length: int, rows: int) -> None:
-    assert cpu_rows(hidden, length) == rows
+    assert cpu_rows("lstm", hidden, length) == rows
+
+
+def test_a_gru_takes_many_at_once() -> None:
+    assert cpu_rows("gru", 64, 512) == 128
