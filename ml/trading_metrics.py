@@ -228,7 +228,8 @@ def forecast_earnings(
     Args:
         median / outcome_1bar / cost: as in `forecast_strategy_returns`.
         bars_per_year: see the function of that name.
-        bootstrap_seed: of the Sharpe ratios' bootstrap intervals; None leaves them out.
+        bootstrap_seed: of the Sharpe ratios' bootstrap intervals, which holding and trading at once at no cost and at
+            the cost itself have: they take longer than all the rest. None leaves them out.
 
     Raises:
         ValueError: as in `forecast_strategy_returns`, fewer than two bars, or a cost above a third of the account.
@@ -246,7 +247,11 @@ def forecast_earnings(
                 CostPoint(
                     multiple=multiple,
                     delay=delay,
-                    metrics=trading_metrics(earned, bars_per_year=bars_per_year, bootstrap_seed=bootstrap_seed),
+                    metrics=trading_metrics(
+                        earned,
+                        bars_per_year=bars_per_year,
+                        bootstrap_seed=bootstrap_seed if delay == 0 and multiple <= 1.0 else None,
+                    ),
                     relative=relative_metrics(earned, hold, bars_per_year=bars_per_year),
                 )
             )

@@ -26,7 +26,6 @@ from core.jobs import JobCancelled, JobChannel, JobFailed, JobFinished, JobLog, 
 from ml.api import ForecastSpec, spec_hash
 from ml.dataset import ForecastDataset, build_dataset, load_history
 from ml.features import MarketHistory
-from ml.jsonvalues import encode
 from ml.model_storage import history_lineage
 from ml.search import PlannedTrial, SearchStudy, best_trials, overfitting
 from ml.search_results import (
@@ -42,6 +41,7 @@ from ml.search_results import (
 )
 from ml.search_spec import SearchSpec
 from ml.search_tasks import ENDED, TRIAL_JOB, EpochAnswer, TrialReport, TrialTask, TrialWorkerJob
+from ml.spec_file import spec_to_toml
 from ml.trial_ledger import CANCELLED, FAILED, FINISHED, PRUNED, SEARCH, TrialLedger, TrialRecord
 
 _MOST_FAILURES = 10  # in a row
@@ -277,7 +277,7 @@ class _Search:
         # The winner's test part stays the one that no trial has seen; bars that come later join it.
         spec = replace(self._study.spec_of(winner), split=self._fixed.split)
         file = self._run_dir / WINNER_FILE
-        write_atomically(file, config_text(spec).encode())
+        write_atomically(file, spec_to_toml(spec, full=True).encode())
         results = self._study.results()
         self._show(phase="judging")
         result = SearchResult(
@@ -399,22 +399,3 @@ def fixed_base(spec: SearchSpec, history: MarketHistory, data: ForecastDataset) 
 def _date(instant_ns: int) -> str:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant_ns // 1_000)
     return moment.replace(tzinfo=None).isoformat()
-
-
-def config_text(spec: ForecastSpec) -> str:
-    """Return a specification as a TOML file for `train forecast --config`."""
-    told = encode(spec)
-    told["features"]["columns"] = [str(column) for column in spec.features.columns]
-    sections = []
-    for section, entries in told.items():
-        lines = [f"{key} = {_toml(value)}" for key, value in entries.items() if value is not None]
-        sections.append("\n".join([f"[{section}]", *lines]))
-    return "\n\n".join(sections) + "\n"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items() if item is not None) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
