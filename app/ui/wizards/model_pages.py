@@ -85,7 +85,7 @@ class ModelPage(StepPage):
             "head": (tr("&Forecast"), tr(_HEAD_NOTES[draft.head])),
             "kind": (
                 tr("Net&work"),
-                tr("Both remember what came before. GRU has a quarter fewer weights and is faster."),
+                tr("Both remember what came before. GRU has a quarter fewer weights, but takes longer on a CPU."),
             ),
             "hidden_size": (
                 tr("Hidden &size"),
