@@ -65,7 +65,7 @@ class SwappablePredictor:
     Example:
         predictor = SwappablePredictor(load(first_id), load)
         …  # on another thread, while bars go on: `await asyncio.to_thread(predictor.prepare, second_id, history)`
-        predictor.swap()
+        predictor.swap(second_id)
 
     Args:
         active: answers from the start.
@@ -159,21 +159,29 @@ class SwappablePredictor:
             self._dismiss(standby)
             raise
 
-    def swap(self) -> str:
+    def swap(self, model_id: str) -> str:
         """Let the prepared model answer from the next bar on. Any thread.
+
+        Args:
+            model_id: the one that was prepared: another one that stands by meanwhile is not taken.
 
         Returns:
             Id of the model that was at work.
 
         Raises:
-            UserError: none is ready; nothing was changed.
+            UserError: it is not ready; nothing was changed.
         """
         with self._turn:
             standby = self._standby
-            if standby is None or standby.predictor is None or not standby.keeps_up or standby.answer is None:
+            if standby is None or standby.predictor is None or self.ready != model_id:
                 raise UserError("No model is ready to take over.", _REMEDY)
             former, self._active, self._standby = self._active.model_id, standby.predictor, None
             return former
+
+    def give_up(self) -> None:
+        """Forget a model that stands by. Any thread."""
+        with self._turn:
+            self._standby = None
 
     def _joined(self, history: Sequence[Candle]) -> tuple[Candle, ...]:
         """Return as much history, ending with the newest bar the model at work has seen: the next ones wait in turn."""

@@ -63,9 +63,13 @@ class TellingPredictor:
         """Warm another model up, which tells nothing before it takes over. Any thread."""
         self._predictor.prepare(model_id, history)
 
-    def swap(self) -> str:
+    def swap(self, model_id: str) -> str:
         """Let the prepared model answer from the next bar on."""
-        return self._predictor.swap()
+        return self._predictor.swap(model_id)
+
+    def give_up(self) -> None:
+        """Forget a prepared model."""
+        self._predictor.give_up()
 
     def _tell(self, forecast: Forecast | None, candle: Candle) -> None:
         if forecast is not None:

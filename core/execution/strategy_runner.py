@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -67,6 +67,7 @@ class _Entry:
     state: StrategyState = StrategyState.STOPPED
     detail: str = ""
     strategy: ModelStrategy | None = None
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while another model is made ready
 
     @property
     def feed(self) -> FeedKey:
@@ -236,23 +237,38 @@ class StrategyRunner:
             GatewayError: the venue cannot be asked for history; the former model goes on.
         """
         entry = self._entry(strategy_id)
-        spec = replace(entry.record.spec, model_id=model_id)
-        strategy = entry.strategy
+        async with entry.changing:  # one change after the other: each has its own model standing by
+            await self._change_model(entry, model_id)
+
+    async def _change_model(self, entry: _Entry, model_id: str) -> None:
+        spec, strategy = replace(entry.record.spec, model_id=model_id), entry.strategy
         predictor = await asyncio.to_thread(self._load_predictor, model_id)
         candidate = ModelStrategy(spec, predictor, self._gateway.instruments[spec.symbol])  # refuses what does not fit
-        if strategy is not None:
-            history = await self._history(candidate, spec, self._market.now_ns())
-            await asyncio.to_thread(strategy.predictor.prepare, model_id, history)
-        if entry.strategy is not strategy or self._entries.get(strategy_id) is not entry:
-            raise UserError(f"The strategy {spec.title} was started, stopped or removed meanwhile.", "Try again.")
-        if strategy is not None and strategy.predictor.ready != model_id:
-            raise UserError(f"Model {model_id} could not keep up with the market.", "Look at the log.")
-        # In the books first: a restart in between begins with the new model.
-        self._save(entry, replace(entry.record, spec=spec))
-        if strategy is not None:
-            strategy.predictor.swap()
-            strategy.spec = spec
+        if strategy is None:
+            self._require_same(entry, None)
+            self._save(entry, replace(entry.record, spec=spec))
+            self._announce(entry)
+            return
+        history = await self._history(candidate, spec, self._market.now_ns())
+        await asyncio.to_thread(strategy.predictor.prepare, model_id, history)
+        try:
+            self._require_same(entry, strategy)
+            if strategy.predictor.ready != model_id:
+                raise UserError(f"Model {model_id} could not keep up with the market.", "Look at the log.")
+            # In the books first: a restart in between begins with the new model.
+            self._save(entry, replace(entry.record, spec=spec))
+        except UserError:
+            strategy.predictor.give_up()
+            raise
+        strategy.predictor.swap(model_id)
+        strategy.spec = spec
         self._announce(entry)
+
+    def _require_same(self, entry: _Entry, strategy: ModelStrategy | None) -> None:
+        """Raise `UserError` where a strategy was started, stopped or removed while its new model was made ready."""
+        spec = entry.record.spec
+        if entry.strategy is not strategy or self._entries.get(spec.strategy_id) is not entry:
+            raise UserError(f"The strategy {spec.title} was started, stopped or removed meanwhile.", "Try again.")
 
     async def stop(self, strategy_id: str) -> None:
         """Stop deciding and cancel working orders; the position stays.

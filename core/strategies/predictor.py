@@ -76,12 +76,16 @@ class ChangeablePredictor(Predictor, Protocol):
         """
         ...
 
-    def swap(self) -> str:
+    def swap(self, model_id: str) -> str:
         """Let the prepared model answer from the next bar on and return the id of the former one.
 
         Raises:
-            UserError: none is ready; nothing was changed.
+            UserError: it is not ready; nothing was changed.
         """
+        ...
+
+    def give_up(self) -> None:
+        """Forget a model that was prepared and shall not take over."""
         ...
 
 

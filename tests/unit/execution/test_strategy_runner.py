@@ -598,3 +598,36 @@ async def test_a_model_that_breaks_before_it_takes_over_is_not_taken(trading: De
     with pytest.raises(UserError, match="could not keep up"):
         await executor.change_model("s1", "other")
     assert [spec.model_id for spec in executor.strategies] == ["model"]
+
+
+async def test_two_changes_at_once_come_one_after_the_other(trading: Desk, model: ScriptedModel) -> None:
+    first, second = NamedModel("first", {}), NamedModel("second", {})
+    trading.load_predictor = changeable(model, first, second)
+    executor, _ = await running(trading)
+    await asyncio.gather(executor.change_model("s1", "first"), executor.change_model("s1", "second"))
+    assert [spec.model_id for spec in executor.strategies] == ["second"]
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
+    assert trading.said(SignalEmitted)[0].signal.model_id == "second"
+
+
+async def test_a_refused_change_leaves_nothing_standing_by(
+    trading: Desk, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = NamedModel("other", {})
+    trading.load_predictor = changeable(model, other)
+    executor, _ = await running(trading)
+    monkeypatch.setattr(executor._journal, "save_strategy", _cannot_write)
+    with pytest.raises(UserError, match="cannot be written"):
+        await executor.change_model("s1", "other")
+    monkeypatch.undo()
+    fed = len(other.seen)
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(trading.said(SignalEmitted)) == 1)
+    assert trading.said(SignalEmitted)[0].signal.model_id == "model"
+    assert len(other.seen) == fed
+    assert [spec.model_id for spec in executor.strategies] == ["model"]
+
+
+def _cannot_write(record: object) -> None:
+    raise UserError("The journal cannot be written.", "Free some space.")

@@ -82,7 +82,7 @@ def test_the_next_bar_is_the_new_models(
         other.update(candle)
         assert forecast is not None
         assert forecast.model_id == FIRST
-    assert predictor.swap() == FIRST
+    assert predictor.swap(SECOND) == FIRST
     assert (predictor.model_id, predictor.ready) == (SECOND, None)
     for candle in candles[START + 5 : START + 50]:
         assert same(predictor.update(candle), other.update(candle))
@@ -117,10 +117,10 @@ def test_bars_that_close_during_the_preparation_are_answered_and_caught_up(
         assert forecast is not None
         assert forecast.model_id == FIRST
         with pytest.raises(UserError, match="No model is ready"):
-            predictor.swap()
+            predictor.swap(SECOND)
     slow.go.set()
     worker.join()
-    predictor.swap()
+    predictor.swap(SECOND)
     other = restarted(load, SECOND, candles[START - len(history) : START])
     for candle in candles[START : START + 20]:
         other.update(candle)
@@ -132,7 +132,7 @@ def test_a_history_that_runs_ahead_is_not_seen_twice(
     predictor: SwappablePredictor, load: Callable[[str], Predictor], candles: list[Candle]
 ) -> None:
     predictor.prepare(SECOND, candles[START - HISTORY : START + 3])
-    predictor.swap()
+    predictor.swap(SECOND)
     other = restarted(load, SECOND, candles[START - HISTORY : START])
     for candle in candles[START : START + 10]:
         assert same(predictor.update(candle), other.update(candle))
@@ -162,7 +162,7 @@ def test_a_thousand_bars_and_many_changes(load: Callable[[str], Predictor], cand
         wanted = SECOND if predictor.model_id == FIRST else FIRST
         done = len(answers)
         predictor.prepare(wanted, candles[: START + done][-HISTORY:])
-        predictor.swap()
+        predictor.swap(wanted)
         swaps += 1
     streaming.join()
 
@@ -187,7 +187,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(
     with pytest.raises(UserError, match="no model"):
         predictor.prepare(model_id, candles[START - HISTORY : START])
     with pytest.raises(UserError, match="No model is ready"):
-        predictor.swap()
+        predictor.swap(SECOND)
     forecast = predictor.update(candles[START])
     assert forecast is not None
     assert forecast.model_id == FIRST
@@ -276,11 +276,11 @@ def test_a_gap_and_a_new_start_reach_both(
     assert predictor.update(candles[START + 5]) is None  # bars are missing: both begin anew
     assert predictor.ready is None
     with pytest.raises(UserError, match="No model is ready"):
-        predictor.swap()
+        predictor.swap(SECOND)
     later = candles[START + 10 : START + 100]
     assert predictor.warm_up(later) is not None
     assert predictor.ready == SECOND
-    predictor.swap()
+    predictor.swap(SECOND)
     other = restarted(load, SECOND, later)
     assert same(predictor.update(candles[START + 100]), other.update(candles[START + 100]))
 
@@ -292,7 +292,7 @@ def test_a_bar_that_is_refused_reaches_nobody(
     for bad in (candles[START - 1], replace(candles[START], final=False)):
         with pytest.raises(ValueError, match=r"follow|closed"):
             predictor.update(bad)
-    predictor.swap()
+    predictor.swap(SECOND)
     other = restarted(load, SECOND, candles[START - HISTORY : START])
     assert same(predictor.update(candles[START]), other.update(candles[START]))
 
@@ -304,3 +304,14 @@ def test_it_tells_what_the_model_at_work_tells(predictor: SwappablePredictor, lo
         inner.timeframe,
         inner.warm_up_bars,
     )
+
+
+def test_only_the_model_that_was_meant_takes_over(predictor: SwappablePredictor, candles: list[Candle]) -> None:
+    predictor.prepare(SECOND, candles[START - HISTORY : START])
+    with pytest.raises(UserError, match="No model is ready"):
+        predictor.swap("another")
+    assert (predictor.model_id, predictor.ready) == (FIRST, SECOND)
+    predictor.give_up()
+    assert predictor.ready is None
+    with pytest.raises(UserError, match="No model is ready"):
+        predictor.swap(SECOND)
