@@ -102,7 +102,7 @@ def judge_horizon(forecast: HorizonForecast, baselines: Sequence[BaselineForecas
     comparisons = _comparisons(forecast, baselines)
     naive = [c.p_better for c in comparisons if c.loss == "squared" and c.baseline in NAIVE]
     p_value = max(naive)
-    (range_test,) = (c for c in comparisons if c.loss == "crps" and c.baseline == REFERENCE)
+    ranges_of = [c for c in comparisons if c.loss == "crps" and c.baseline in (REFERENCE, CLIMATOLOGY)]
     ic_ratio, block = icir(forecast.centre, outcome, forecast.time_ns)
     return HorizonMetrics(
         horizon=horizon,
@@ -117,7 +117,7 @@ def judge_horizon(forecast: HorizonForecast, baselines: Sequence[BaselineForecas
         calibration=calibration(forecast.quantiles, outcome, levels, horizon, np.random.default_rng(seed)),
         edge_p_value=p_value,
         edge=p_value < SIGNIFICANCE and model.r2 > 0.0 and (model.ic or 0.0) > 0.0,
-        range_edge=range_test.gain > 0.0 and range_test.p_better < SIGNIFICANCE,
+        range_edge=all(c.gain > 0.0 and c.p_better < SIGNIFICANCE for c in ranges_of),
         icir=ic_ratio,
         icir_block=block,
         classes=_model_classes(forecast),

@@ -31,10 +31,11 @@ from ml.inference import Forecasts, SequenceForecaster, forecast_rows
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.metrics.point import point_metrics
 from ml.metrics.quantile import crps_of_quantiles
-from ml.overfitting import deflated_sharpe, sharpe_moments
+from ml.overfitting import sharpe_moments
 from ml.statistic_results import ConformalOffset, SeedSummary
 from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns, sharpe_per_bar
-from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, TrialScope
+from ml.trial_claims import settle_claims
+from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord
 from ml.verdict import earnings_sentence
 
 _CONFORMAL_ROWS = 50  # fewer validation bars say nothing about an interval
@@ -122,9 +123,8 @@ def judge(
         bars_per_year=bars_per_year(Timeframe(spec.data.timeframe)),
         bootstrap_seed=spec.training.seed,
     )
-    return replace(
+    judged = replace(
         metrics,
-        verdict=f"{metrics.verdict} {earnings_sentence(earnings)}".rstrip(),
         seeds=scores,
         seed_crps=_summary(spec, [score.crps for score in scores]),
         seed_r2=_summary(spec, [score.r2 for score in scores]),
@@ -134,6 +134,7 @@ def judge(
         earnings=earnings,
         sharpe=sharpe_moments(earned),
     )
+    return with_earnings(judged)
 
 
 def _summary(spec: ForecastSpec, values: list[float]) -> SeedSummary | None:
@@ -263,7 +264,7 @@ def feature_importance(
 def count_trials(
     ledger: TrialLedger, metrics: ForecastMetrics, spec: ForecastSpec, run_id: str, hashes: tuple[str, str], now_ns: int
 ) -> ForecastMetrics:
-    """Write every seed of a run into the ledger and deflate the Sharpe ratio by all trials of the market so far.
+    """Write every seed of a run into the ledger and claim no more than all trials of the market so far allow.
 
     Args:
         ledger: of the data folder.
@@ -272,7 +273,6 @@ def count_trials(
         hashes: of the bars and of the specification without its seed.
         now_ns: ns UTC.
     """
-    data = spec.data
     ledger.append_all(
         replace(
             trial_record(spec, run_id, hashes, score.seed, FINISHED, now_ns),
@@ -283,11 +283,15 @@ def count_trials(
         )
         for score in metrics.seeds
     )
-    scope = TrialScope(venue=data.venue, symbol=data.symbol, timeframe=data.timeframe)
-    variance = ledger.sharpe_variance(scope)
-    if metrics.sharpe is None or variance is None:
+    settled = settle_claims(metrics, ledger, spec)
+    return with_earnings(settled)
+
+
+def with_earnings(metrics: ForecastMetrics) -> ForecastMetrics:
+    """Return metrics whose verdict ends with what trading would have come to."""
+    if metrics.earnings is None:
         return metrics
-    return replace(metrics, deflated=deflated_sharpe(metrics.sharpe, ledger.count(scope), float(np.sqrt(variance))))
+    return replace(metrics, verdict=f"{metrics.verdict} {earnings_sentence(metrics.earnings)}".rstrip())
 
 
 def trial_record(

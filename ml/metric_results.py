@@ -185,7 +185,7 @@ class HorizonMetrics(JsonValue):
         calibration: of the model's quantiles.
         edge_p_value: one-sided p-value that squared errors are smaller than those of every naive forecast.
         edge: whether there is evidence of an edge over them.
-        range_edge: whether there is evidence that the quantiles beat those of the zero baseline.
+        range_edge: whether there is evidence that the quantiles beat those of zero and of climatology.
         icir / icir_block: mean over standard deviation of the IC of calendar blocks ("day", "week" or "month", UTC);
             None and "" where there are too few.
         classes / baseline_classes: quality of the probabilities, where there are any.

@@ -11,14 +11,20 @@ _COVERAGE_OFF = 0.03  # a difference that matters to a person
 _LEARNED = ("ridge", "boosting")
 
 
-def verdict(metrics: HorizonMetrics) -> str:
-    """Return sentences that do not promise more than the figures of a horizon."""
+def verdict(metrics: HorizonMetrics, tries: int = 1) -> str:
+    """Return sentences that do not promise more than the figures of a horizon.
+
+    Args:
+        metrics: of the horizon.
+        tries: configurations judged on the same market so far, this one included.
+    """
     model, p_value = metrics.model, metrics.edge_p_value
     figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p = {p_value:.3f}"
     if p_value < 0.001:
         figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p < 0.001"
-    sentences = [_edge_sentence(metrics, figures)] if metrics.edge else _no_edge_sentences(metrics, figures)
-    if metrics.edge and model.r2 > IMPLAUSIBLE_R2:
+    edge = metrics.edge and p_value < SIGNIFICANCE / tries
+    sentences = [_edge_sentence(metrics, figures)] if edge else _no_edge_sentences(metrics, figures, tries)
+    if edge and model.r2 > IMPLAUSIBLE_R2:
         sentences.append("An R² that high on returns looks like a leak: check the features.")
     sentences += _range_sentences(metrics)
     return " ".join(sentences)
@@ -37,16 +43,25 @@ def _edge_sentence(metrics: HorizonMetrics, figures: str) -> str:
     return f"Evidence of an edge over persistence before costs ({figures})."
 
 
-def _no_edge_sentences(metrics: HorizonMetrics, figures: str) -> list[str]:
+def _no_edge_sentences(metrics: HorizonMetrics, figures: str, tries: int) -> list[str]:
     sentences = [f"No evidence of an edge over persistence ({figures})."]
+    if metrics.edge:
+        needed = f"{SIGNIFICANCE / tries:.4f}"
+        sentences.append(f"The best of {tries} tried on this market looks as good by luck: p below {needed} is needed.")
     if any(_beats(metrics, row) for row in metrics.baselines if row.name in _LEARNED):
         sentences.append("A simpler model is significantly better on the same bars.")
-    model = metrics.model
-    if model.hit_rate is not None and model.hit_low is not None and model.hit_low > 0.5:
+    model, always = metrics.model, _always_one_sign(metrics)
+    if model.hit_rate is not None and model.hit_low is not None and model.hit_low > always:
         # Common on real markets: small moves go back, and large ones decide what is earned.
-        share = f"{model.hit_rate:.1%}"
-        sentences.append(f"Its sign is right more often than chance ({share} of bars), mostly on small moves.")
+        share, chance = f"{model.hit_rate:.1%}", f"{always:.1%}"
+        sentences.append(f"Its sign is right in {share} of the bars, where always the same one is right in {chance}.")
     return sentences
+
+
+def _always_one_sign(metrics: HorizonMetrics) -> float:
+    """Return how often the better of "always up" and "always down" is right; at least one half."""
+    drift = next((row.hit_rate for row in metrics.baselines if row.name == "climatology"), None)
+    return 0.5 if drift is None else max(drift, 1.0 - drift)
 
 
 def earnings_sentence(earnings: ForecastEarnings) -> str:

@@ -15,9 +15,10 @@ from ml.dataset import ForecastDataset, build_dataset
 from ml.inference import Forecasts, RecurrentState
 from ml.judge import SeedForecaster, count_trials, feature_importance, judge, part_forecasts
 from ml.metrics.quantile import crps_of_quantiles
+from ml.trial_claims import trial_deviation
 from ml.trial_ledger import TrialLedger
 from tests.trained_model import Trained
-from tests.unit.ml.helpers import ar1_returns, frame_from_returns
+from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
 SPEC = ForecastSpec(
     features=FeatureSpec("price", 1, horizons=(1, 4), window=24),
@@ -138,13 +139,49 @@ def test_every_seed_of_every_run_counts_once_and_makes_a_result_less_remarkable(
     assert first.deflated == again.deflated
     for number, weight in enumerate((-0.3, 0.05, -0.1)):
         other = judged(data, weight)
-        count_trials(ledger, other, SPEC, f"run-{number + 2}", (f"bars{number}", "other"), 3)
+        count_trials(ledger, other, SPEC, f"run-{number + 2}", (f"bars{number}", f"other{number}"), 3)
     later = count_trials(ledger, metrics, SPEC, "run-9", hashes, 4)
     assert first.deflated is not None
     assert later.deflated is not None
     assert (first.deflated.trials, later.deflated.trials) == (3.0, 9.0)
     assert later.deflated.threshold > first.deflated.threshold
     assert later.deflated.probability < first.deflated.probability
+    assert later.verdict.count("Trading its sign") == 1
+
+
+def test_the_best_of_many_worthless_configurations_is_no_edge(tmp_path: Path) -> None:
+    """One past, sixty forecasts of nothing: some look significant alone, none after the count."""
+    noise = build_dataset(frame_from_returns(noise_returns(4_000, 14)), SPEC)
+    frame, ledger = frame_from_returns(noise_returns(4_000, 14)), TrialLedger(tmp_path / "trials.sqlite")
+    rng = np.random.default_rng(2)
+    alone, counted = [], []
+    for number in range(60):
+        inputs = noise.inputs.copy()
+        inputs[:, 0] = rng.normal(size=len(inputs))
+        data = replace(noise, inputs=inputs)
+        seeds = [SeedForecaster(1, 3, 2, 0.5, Linear(0, 0.01))]
+        quick = replace(SPEC, evaluation=replace(SPEC.evaluation, permutation_repeats=0))
+        metrics = judge(data, quick, frame, Linear(0, 0.01), seeds)
+        alone.append(metrics.edge)
+        counted.append(count_trials(ledger, metrics, SPEC, f"run-{number}", ("bars", f"spec{number}"), number).edge)
+    assert sum(alone) >= 1
+    assert sum(counted) == 0
+
+
+def test_a_ratio_is_deflated_by_no_less_than_its_own_error(data: ForecastDataset, tmp_path: Path) -> None:
+    """Seeds of one configuration are alike, and folds are short: neither says how much luck there is in rivals."""
+    ledger = TrialLedger(tmp_path / "trials.sqlite")
+    metrics = count_trials(ledger, judged(data, 0.19, 0.2, 0.21), SPEC, "run-1", ("bars", "spec"), 1)
+    assert metrics.deflated is not None
+    assert metrics.sharpe is not None
+    assert metrics.deflated.trial_std == pytest.approx(metrics.sharpe.count**-0.5)
+    wild = [replace(row, trial_id=f"fold/{n}", kind="evaluation", test_sharpe=(-1) ** n * 0.5)
+            for n, row in enumerate(ledger.records() * 3)]  # fmt: skip
+    assert trial_deviation([*ledger.records(), *wild], 400) == pytest.approx(0.05)
+    rivals = [replace(row, spec_hash=f"s{n}", test_sharpe=0.2 * n) for n, row in enumerate(ledger.records())]
+    assert trial_deviation(rivals, 400) == pytest.approx(0.2)
+    searched = [replace(row, test_sharpe=None, valid_sharpe=row.test_sharpe) for row in rivals]
+    assert trial_deviation(searched, 400) == pytest.approx(0.2)
 
 
 def test_a_trained_model_carries_all_of_it(trained: Trained) -> None:
