@@ -383,7 +383,7 @@ def drift_paths(signal: float) -> tuple[PathScore, ...]:
             quantiles = centre[:, None] + outer * [1.0, 0.0, 1.0]
             forecast = HorizonForecast(1, LEVELS, quantiles, outcome[rows])
             naive = fit_baselines(inputs, ["zero", "persistence", "climatology"])
-            blocks.append(Block(((forecast, naive),), np.append(outcome[rows][1:], 0.0), quantiles[None]))
+            blocks.append(Block(((forecast, naive),), outcome[rows], quantiles[None]))
         outcomes.append(FoldOutcome(FoldRecord("", "", 0, 0, 0, 0, 0.0, 0.0, (), 0.0), tuple(blocks)))
     return path_scores(outcomes, splits, SPEC)
 
