@@ -1,7 +1,8 @@
 """Judges a stored model on bars it did not come with: newer ones, another range, another market. Any thread; no torch.
 
-What the model was trained on is known from its package. Those bars, and a horizon and a purge around them, are left
-out, whichever market the bars are of: markets move together, so the same weeks of another one are no news either.
+What the model was trained on is known from its package. Those bars, a horizon and a purge around them, and whatever
+came before, are left out, whichever market the bars are of: markets move together, so the same weeks of another one are
+no news either, and who learnt from what came later knows how earlier weeks went on.
 """
 
 from __future__ import annotations
@@ -54,6 +55,24 @@ class _Span:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """Which bars may be judged.
+
+    Attributes:
+        allowed: these, shape (n,).
+        trained_on: how many of the range with an outcome are from the time of the training, with what lies around it.
+        earlier: how many are from before that.
+        with_training / with_earlier: whether these are allowed.
+    """
+
+    allowed: BoolArray
+    trained_on: int
+    earlier: int
+    with_training: bool
+    with_earlier: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Layout:
     """What fits the yardsticks and what is judged.
 
@@ -77,9 +96,10 @@ def evaluate_model(
     data: DataRange,
     *,
     include_training: bool = False,
+    include_earlier: bool = False,
     check_stop: Callable[[], None] = lambda: None,
 ) -> ModelResult:
-    """Judge a stored model.
+    """Judge a stored model, unless told otherwise on what came after its training and validation only.
 
     Args:
         stored: the model.
@@ -87,10 +107,11 @@ def evaluate_model(
             up the network, and yardsticks are fitted on those the model was trained on.
         data: whose bars these are, and the range to judge.
         include_training: judge also bars the model was trained on, which flatters it.
+        include_earlier: judge also bars before those, though it learnt from what came after them.
         check_stop: called between the steps; raises to stop.
 
     Raises:
-        UserError: another bar length, features computed differently, or too few bars that the model was not trained on.
+        UserError: another bar length, features computed differently, or too few bars behind those of its training.
     """
     spec, frame = stored.spec, history.frame
     if frame.timeframe.value != spec.data.timeframe:
@@ -100,13 +121,9 @@ def evaluate_model(
         )
     pipeline_for(spec.features, stored.feature_digest, frame.timeframe)
     prepared = prepare_bars(history, spec)
-    trained, own_test, around = _spans(stored)
-    near = trained.mask(frame.time_ns, around)
-    wanted = _within(frame, data)
-    allowed = wanted if include_training else wanted & ~near
-    trained_on = int((wanted & near & prepared.has_target).sum())
+    choice = _choice(stored, prepared, data, with_training=include_training, with_earlier=include_earlier)
     same = (data.venue, data.symbol) == (spec.data.venue, spec.data.symbol)
-    layout = _layout(stored, prepared, allowed, trained_on, same=same)
+    layout = _layout(stored, prepared, choice, same=same)
     whole = OnnxForecaster(stored.onnx)
     judged = Part.of([(part.start, part.stop) for part in layout.judged])
     dataset = prepared.divided(layout.train, layout.valid, judged, stored.scaling)
@@ -115,7 +132,7 @@ def evaluate_model(
         raise UserError(f"Only {len(test.rows)} bars can be judged.", "Choose a longer range or data with fewer gaps.")
     metrics = _judged(stored, dataset, frame, layout, test, whole, check_stop)
     times = frame.time_ns[test.rows]
-    own = int(own_test.mask(times).sum()) if same else 0
+    own = int(_spans(stored)[1].mask(times).sum()) if same else 0
     return ModelResult(
         model_id=stored.model_id,
         venue=data.venue,
@@ -125,10 +142,12 @@ def evaluate_model(
         first_ns=int(times[0]),
         last_ns=int(times[-1]),
         judged=len(test.rows),
-        trained_on=trained_on,
+        trained_on=choice.trained_on,
         included=include_training,
+        earlier=choice.earlier,
+        included_earlier=include_earlier,
         own_test=own,
-        notes=_notes(stored, data, layout, trained_on, own, included=include_training, same=same),
+        notes=_notes(stored, data, layout, choice, times, own, same=same),
         metrics=metrics,
     )
 
@@ -177,16 +196,49 @@ def _within(frame: CandleFrame, data: DataRange) -> BoolArray:
     return inside
 
 
-def _layout(stored: StoredModel, prepared: PreparedBars, allowed: BoolArray, trained_on: int, *, same: bool) -> _Layout:
+def _choice(
+    stored: StoredModel, prepared: PreparedBars, data: DataRange, *, with_training: bool, with_earlier: bool
+) -> _Choice:
+    """Decide by time which bars of the range may be judged."""
+    time_ns = prepared.frame.time_ns
+    trained, _, around = _spans(stored)
+    wanted, near, past = (
+        _within(prepared.frame, data),
+        trained.mask(time_ns, around),
+        time_ns < trained.first_ns - around,
+    )
+    allowed = wanted.copy()
+    if not with_training:
+        allowed &= ~near
+    if not with_earlier:
+        allowed &= ~past
+    counted = wanted & prepared.has_target
+    return _Choice(allowed, int((counted & near).sum()), int((counted & past).sum()), with_training, with_earlier)
+
+
+def _too_few(usable: int, choice: _Choice) -> UserError:
+    """Return why hardly anything can be judged, and what would help."""
+    left_out, options = [], []
+    if choice.trained_on and not choice.with_training:
+        left_out.append(f"{choice.trained_on:,} bars of that range were trained on")
+        options.append("--include-training")
+    if choice.earlier and not choice.with_earlier:
+        left_out.append(f"{choice.earlier:,} {'' if left_out else 'bars of that range '}lie before its training")
+        options.append("--include-earlier")
+    if not left_out:
+        return UserError(f"Only {usable:,} bars can be judged.", "Choose a longer range or data with fewer gaps.")
+    return UserError(
+        f"{' and '.join(left_out)}, which leaves {usable:,} to judge.",
+        f"Choose newer bars, or add {' and '.join(options)} to judge them all the same.",
+    )
+
+
+def _layout(stored: StoredModel, prepared: PreparedBars, choice: _Choice, *, same: bool) -> _Layout:
     """Decide which rows the yardsticks learn from, and cut the others into stretches."""
+    allowed = choice.allowed
     usable = np.flatnonzero(allowed & prepared.has_target)
     if len(usable) < _FEWEST:
-        if trained_on:
-            raise UserError(
-                f"{trained_on:,} bars of that range were trained on, which leaves {len(usable):,} to judge.",
-                "Choose newer bars, or add --include-training to judge them all the same.",
-            )
-        raise UserError(f"Only {len(usable):,} bars can be judged.", "Choose a longer range or data with fewer gaps.")
+        raise _too_few(len(usable), choice)
     stretches = _stretches(allowed, prepared)
     if same and _has_training_bars(stored, prepared.frame):
         split, time_ns = stored.manifest["split"], prepared.frame.time_ns
@@ -288,7 +340,10 @@ def _judged(
 def _conformal(
     stored: StoredModel, data: ForecastDataset, layout: _Layout, test: PartForecasts, whole: SequenceForecaster
 ) -> tuple[ConformalMetrics, ...]:
-    """Move the intervals by the offsets the model came with; the adaptive level begins with what was before."""
+    """Move the intervals by the offsets the model came with; the adaptive level begins with what was before.
+
+    That is the validation part, and nothing where a judged bar is not behind it: its outcomes were not known then.
+    """
     levels = stored.spec.model.quantile_levels
     offsets = {report.horizon: report.offsets for report in stored.metrics.conformal}
     valid = _forecasts(whole, data, [layout.valid], stored.spec)
@@ -299,6 +354,8 @@ def _conformal(
         outcome, unit = data.log_return[:, column], data.unit[:, column]
         known = valid.forecasts.quantiles[:, column]
         scores = conformity_scores(known[:, 0], known[:, -1], outcome[valid.rows], unit[valid.rows])
+        if len(valid.rows) and int(valid.rows[-1]) + horizon > int(test.rows[0]):
+            scores = scores[:0]
         seen = test.forecasts.quantiles[:, column]
         reports.append(
             conformal_metrics(horizon, levels, seen, outcome[test.rows], unit[test.rows], offsets[horizon], scores)
@@ -307,7 +364,7 @@ def _conformal(
 
 
 def _notes(
-    stored: StoredModel, data: DataRange, layout: _Layout, trained_on: int, own: int, *, included: bool, same: bool
+    stored: StoredModel, data: DataRange, layout: _Layout, choice: _Choice, times: IntArray, own: int, *, same: bool
 ) -> tuple[str, ...]:
     spec, notes = stored.spec, []
     if not same:
@@ -315,15 +372,24 @@ def _notes(
             f"ANOTHER MARKET: the model was trained on {spec.data.venue} {spec.data.symbol} and is judged on "
             f"{data.venue} {data.symbol}."
         )
-    if trained_on:
-        trained, _, _ = _spans(stored)
-        when = f"{to_datetime(trained.first_ns):%Y-%m-%d} to {to_datetime(trained.last_ns):%Y-%m-%d}"
-        if included:
-            notes.append(
-                f"{trained_on:,} of these bars are from the time it was trained on ({when}): the figures flatter it."
-            )
-        else:
-            notes.append(f"{trained_on:,} bars from the time it was trained on ({when}) are left out.")
+    trained, _, _ = _spans(stored)
+    when = f"{to_datetime(trained.first_ns):%Y-%m-%d} to {to_datetime(trained.last_ns):%Y-%m-%d}"
+    judged_earlier = int((times < trained.first_ns).sum())
+    if judged_earlier and choice.with_earlier:
+        notes.append(
+            f"EARLIER BARS: {judged_earlier:,} of the judged bars lie before its training ({when}); the model was "
+            f"trained on what came after these bars, so that nobody could have had such forecasts then."
+        )
+    elif choice.earlier and not choice.with_earlier:
+        notes.append(
+            f"{choice.earlier:,} bars before its training are left out: it was trained on what came after them."
+        )
+    if choice.trained_on and choice.with_training:
+        notes.append(
+            f"{choice.trained_on:,} of these bars are from the time it was trained on ({when}): the figures flatter it."
+        )
+    elif choice.trained_on:
+        notes.append(f"{choice.trained_on:,} bars from the time it was trained on ({when}) are left out.")
     if own:
         notes.append(f"{own:,} of these bars were its own test, which it was judged on before.")
     if layout.note:

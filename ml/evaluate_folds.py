@@ -140,7 +140,7 @@ def fold_score(number: int, outcome: FoldOutcome, spec: ForecastSpec) -> FoldSco
 def path_scores(
     outcomes: Sequence[FoldOutcome], splits: CombinatorialSplits, spec: ForecastSpec
 ) -> tuple[PathScore, ...]:
-    """Judge every path of the combinatorial scheme at the first horizon."""
+    """Judge every path of the combinatorial scheme at the first horizon, as a walk-forward series is judged."""
     scores = []
     for number, path in enumerate(splits.paths, start=1):
         blocks = [outcomes[fold].blocks[splits.tested[fold].index(group)] for group, fold in enumerate(path)]
@@ -156,6 +156,9 @@ def path_scores(
                 ic=judged.model.ic,
                 sharpe=sharpe,
                 net_return=earned,
+                edge_p_value=judged.edge_p_value,
+                edge=judged.edge,
+                range_edge=judged.range_edge,
             )
         )
     return tuple(scores)
@@ -185,8 +188,14 @@ class Scored(Protocol):
         ...
 
 
-def spread(scores: Sequence[Scored], seed: int) -> Spread:
-    """Return what folds or paths, at least one, agree on; `seed` is that of the bootstrap."""
+def spread(scores: Sequence[Scored], seed: int | None) -> Spread:
+    """Return what folds or paths agree on.
+
+    Args:
+        scores: at least one.
+        seed: of the bootstrap over folds; None for paths: they judge the same bars, so that resampling them would say
+            nothing about others.
+    """
     returns = [score.net_return for score in scores if score.net_return is not None]
     return Spread(
         crps_skill=_summary([score.crps_skill for score in scores], seed),
@@ -251,21 +260,26 @@ def walk_forward_verdict(metrics: ForecastMetrics, folds: Sequence[FoldScore]) -
 
 
 def paths_verdict(spread_: Spread, paths: Sequence[PathScore]) -> str:
-    """Return what the paths of the combinatorial scheme allow to say."""
+    """Return what the paths of the combinatorial scheme allow to say: only what each of them was tested for."""
     assert spread_.r2 is not None
-    r2, positive = spread_.r2, sum(path.r2 > 0.0 for path in paths)
-    figures = f"R² {r2.minimum:+.2%} to {r2.maximum:+.2%}, median {r2.median:+.2%}, over {len(paths)} paths"
-    if r2.minimum > 0.0:
-        first = f"Every path forecasts better than an unchanged price ({figures})."
-    elif positive:
-        first = f"{positive} of {len(paths)} paths forecast better than an unchanged price ({figures}): no steady edge."
+    r2, count, shown = spread_.r2, len(paths), sum(path.edge for path in paths)
+    figures = f"R² {r2.minimum:+.2%} to {r2.maximum:+.2%}, median {r2.median:+.2%}"
+    what = "vidence of an edge over every naive forecast before costs"
+    if shown:
+        steady = "" if shown == count else ": no steady edge"
+        sentences = [f"E{what} on {shown} of {count} paths ({figures}){steady}."]
     else:
-        first = f"No path forecasts better than an unchanged price ({figures}): no evidence of an edge."
-    better = sum(path.crps_skill > 0.0 for path in paths)
-    second = f"The ranges beat those of past volatility on {better} of {len(paths)}."
-    if spread_.probability_of_loss is None:
-        return f"{first} {second}"
-    return f"{first} {second} Trading its sign at every bar loses money on {spread_.probability_of_loss:.0%} of them."
+        sentences = [f"No e{what} on any of {count} paths ({figures})."]
+    ranges = sum(path.range_edge for path in paths)
+    sentences += [
+        f"Evidence that its ranges beat those of past volatility on {ranges} of {count}.",
+        "All paths judge the same bars: their spread shows what the training decides, and is no confidence interval.",
+    ]
+    if spread_.probability_of_loss is not None:
+        sentences.append(
+            f"Trading its sign at every bar loses money on {spread_.probability_of_loss:.0%} of the paths."
+        )
+    return " ".join(sentences)
 
 
 def sign_sharpe(centre: FloatArray, next_return: FloatArray) -> float | None:
@@ -332,5 +346,9 @@ def _year(spec: ForecastSpec) -> float:
     return bars_per_year(Timeframe(spec.data.timeframe))
 
 
-def _summary(values: list[float], seed: int) -> SeedSummary | None:
-    return seed_summary(np.array(values), seed=seed) if values else None
+def _summary(values: list[float], seed: int | None) -> SeedSummary | None:
+    if not values:
+        return None
+    if seed is None:
+        return replace(seed_summary(np.array(values)), low=None, high=None, iqm_low=None, iqm_high=None)
+    return seed_summary(np.array(values), seed=seed)

@@ -80,12 +80,14 @@ class ModelJob(JsonValue):
         model_id: which.
         data: bars to judge on; what lies before them is read too, for warm-up and yardsticks.
         include_training: judge also on bars the model was trained on.
+        include_earlier: judge also on bars before these.
         candles_dir / models_dir / trials_file: where things are.
     """
 
     model_id: str
     data: DataRange
     include_training: bool
+    include_earlier: bool
     candles_dir: str
     models_dir: str
     trials_file: str
@@ -153,6 +155,7 @@ class PathScore(JsonValue):
         path: number, from 1.
         targets: how many.
         crps_skill / r2 / ic / sharpe / net_return: as in `FoldScore`.
+        edge_p_value / edge / range_edge: as in `HorizonMetrics`; the first two are about every naive forecast.
     """
 
     path: int
@@ -162,6 +165,9 @@ class PathScore(JsonValue):
     ic: float | None
     sharpe: float | None
     net_return: float | None
+    edge_p_value: float
+    edge: bool
+    range_edge: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +175,8 @@ class Spread(JsonValue):
     """Figures over folds or paths.
 
     Attributes:
-        crps_skill / r2 / sharpe: what they agree on; None where there are none.
+        crps_skill / r2 / sharpe: what they agree on; None where there are none. Paths judge the same bars: they have a
+            minimum, a median and a maximum, and no interval.
         better: share of them whose CRPS is below that of the zero baseline.
         probability_of_loss: share of them that lose money after costs; None where that is not known of any.
     """
@@ -221,6 +228,8 @@ class ModelResult(JsonValue):
         judged: bars with a forecast and an outcome that were judged.
         trained_on: bars of the range that lie in the time of training or validation, a horizon around it included.
         included: whether those were judged all the same.
+        earlier: bars of the range that lie before that time.
+        included_earlier: whether those were judged all the same.
         own_test: judged bars that were the model's own test part.
         notes: what a reader must know, in sentences.
         metrics: on these bars.
@@ -236,6 +245,8 @@ class ModelResult(JsonValue):
     judged: int
     trained_on: int
     included: bool
+    earlier: int
+    included_earlier: bool
     own_test: int
     notes: tuple[str, ...]
     metrics: ForecastMetrics

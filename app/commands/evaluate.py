@@ -60,6 +60,9 @@ def evaluate(
     include_training: Annotated[
         bool, typer.Option("--include-training", help="Judge bars the model was trained on too.")
     ] = False,
+    include_earlier: Annotated[
+        bool, typer.Option("--include-earlier", help="Judge bars before the model's training too.")
+    ] = False,
     save: Annotated[bool, typer.Option("--save", help="Keep the result beside the stored models.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML configuration to train in every fold.")] = None,
     scheme: Annotated[str | None, typer.Option(help="walk-forward or combinatorial.")] = None,
@@ -75,7 +78,7 @@ def evaluate(
     as_json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Judge a stored MODEL on bars it never saw, or a configuration by training it anew in every fold."""
+    """Judge a stored MODEL on what came after its training, or a configuration by training it anew in every fold."""
     paths = data_paths(data_dir)
     options = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
     plan = {
@@ -95,10 +98,12 @@ def evaluate(
         raise UserError("Say what to evaluate.", "Name a stored model, or --config with a file, or --resume.")
     if model is not None:
         _refuse({**plan, "seeds": seeds, "epochs": epochs}, "a configuration")
-        result = _evaluate_model(paths, model, data, options, span, include_training=include_training)
+        included = {"include_training": include_training, "include_earlier": include_earlier}
+        result = _evaluate_model(paths, model, data, options, span, included)
         _tell_model(result, _save(paths, result) if save else None, as_json=as_json)
         return
-    _refuse({"include_training": include_training or None, "save": save or None}, "a stored model")
+    of_model = {"include_training": include_training, "include_earlier": include_earlier, "save": save}
+    _refuse({name: given or None for name, given in of_model.items()}, "a stored model")
     run_id, spec, chosen = _resumed(paths, resume) if resume else ("", ForecastSpec(), EvaluationPlan())
     if resume:
         _refuse({**plan, **options, **span, "data": data, "seeds": seeds, "epochs": epochs}, "a new evaluation")
@@ -115,8 +120,7 @@ def _evaluate_model(
     file: Path | None,
     options: dict[str, str | None],
     span: dict[str, int | None],
-    *,
-    include_training: bool,
+    included: dict[str, bool],
 ) -> ModelResult:
     stored = load_model(paths.models, find_model(paths.models, beginning))
     own = stored.spec.data
@@ -131,7 +135,8 @@ def _evaluate_model(
     job = ModelJob(
         model_id=stored.model_id,
         data=data,
-        include_training=include_training,
+        include_training=included["include_training"],
+        include_earlier=included["include_earlier"],
         candles_dir=str(paths.candles),
         models_dir=str(paths.models),
         trials_file=str(paths.create().trials),
@@ -242,7 +247,10 @@ def _folds_text(result: FoldsResult) -> str:
         *(_fold_row(fold) for fold in result.folds),
     ]
     if result.paths:
-        lines += [f"  {'path':>4}  {'':24}{'targets':>9}{'':17}{_FIGURES}", *(_path_row(path) for path in result.paths)]
+        lines += [
+            f"  {'path':>4}  {'':24}{'targets':>9}{'':17}{_FIGURES}{'p':>8}",
+            *(_path_row(path) for path in result.paths),
+        ]
     spread = result.spread
     for name, summary, form in (
         ("CRPS skill", spread.crps_skill, "+.2%"),
@@ -250,7 +258,7 @@ def _folds_text(result: FoldsResult) -> str:
         ("Sharpe", spread.sharpe, "+.2f"),
     ):
         if summary is not None:
-            lines.append(f"  {name:12}{summary_text(summary, form)}")
+            lines.append(f"  {name:12}{summary_text(summary, form)}{_OVER_PATHS if result.paths else ''}")
     if spread.probability_of_loss is not None:
         lines.append(
             f"  lose money after costs: {spread.probability_of_loss:.0%} of the {'paths' if result.paths else 'folds'}"
@@ -260,6 +268,7 @@ def _folds_text(result: FoldsResult) -> str:
     return "\n".join([*lines, with_caution(result.verdict, DataOrigin(result.venue))])
 
 
+_OVER_PATHS = " (spread over paths, no confidence interval)"
 _FIGURES = f"{'skill':>9}{'R²':>9}{'IC':>8}{'Sharpe':>8}{'net':>9}"
 
 
@@ -272,7 +281,7 @@ def _fold_row(fold: FoldScore) -> str:
 
 
 def _path_row(path: PathScore) -> str:
-    return f"  {path.path:4}  {'':24}{path.targets:9,}{'':17}{_figures(path)}"
+    return f"  {path.path:4}  {'':24}{path.targets:9,}{'':17}{_figures(path)}{path.edge_p_value:8.3f}"
 
 
 def _figures(row: FoldScore | PathScore) -> str:

@@ -41,7 +41,14 @@ def run(spec: Json, channel: JobChannel) -> Json:
     history = load_history(replace(job.data, start_ns=None), Path(job.candles_dir))
     check_stop()
     channel.progress(EvaluationProgress("judging").to_json())
-    result = evaluate_model(stored, history, job.data, include_training=job.include_training, check_stop=check_stop)
+    result = evaluate_model(
+        stored,
+        history,
+        job.data,
+        include_training=job.include_training,
+        include_earlier=job.include_earlier,
+        check_stop=check_stop,
+    )
     if ModelTags(Path(job.models_dir)).of(job.model_id).foreign:
         note = "The model was made elsewhere: what it was trained on is its maker's word."
         result = replace(result, notes=(note, *result.notes))

@@ -265,7 +265,7 @@ def _result(
         verdict = walk_forward_verdict(metrics, folds)
     else:
         paths = path_scores(outcomes, layout.splits, spec)
-        over = spread(paths, spec.training.seed)
+        over = spread(paths, None)
         verdict = paths_verdict(over, paths)
     return FoldsResult(
         run_id=job.run_id,

@@ -16,6 +16,7 @@ import pytest
 from core.data.data_storage import CandleStore
 from ml.evaluation_plan import FoldsResult, ModelResult
 from tests.trained_model import Trained
+from tests.unit.ml.test_evaluate import earlier
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -73,6 +74,19 @@ def test_a_stored_model_is_judged_and_the_result_kept(data_dir: Path, trained: T
     assert result.metrics.verdict in text
 
 
+def test_bars_before_the_training_need_an_option(data_dir: Path, trained: Trained) -> None:
+    CandleStore(data_dir / "candles").write("binance", earlier(trained, 800), "import")
+    model, end = trained.result.model_id, ("--end", "2020-09-12")
+    refused = cli("evaluate", model, *end, "--json", data_dir=data_dir)
+    assert refused.returncode == 2, refused.stderr
+    error = last_json(refused)
+    assert "lie before its training" in error["error"]
+    assert "--include-earlier" in error["remedy"]
+    text = cli("evaluate", model, *end, "--include-earlier", data_dir=data_dir)
+    assert text.returncode == 0, text.stderr
+    assert "! EARLIER BARS" in text.stdout
+
+
 def test_a_configuration_is_trained_in_every_fold(data_dir: Path) -> None:
     given = ("evaluate", "--config", str(data_dir / "run.toml"), "--folds", "2", "--epochs", "1")
     done = cli(*given, "--json", data_dir=data_dir)
@@ -93,7 +107,9 @@ def test_the_combinatorial_scheme_gives_paths(data_dir: Path) -> None:
     done = cli("evaluate", "--config", str(data_dir / "run.toml"), *given, data_dir=data_dir)
     assert done.returncode == 0, done.stderr
     assert "combinatorial evaluation" in done.stdout
-    assert "over 2 paths" in done.stdout
+    assert "of 2 paths" in done.stdout
+    assert "spread over paths, no confidence interval" in done.stdout
+    assert "95%:" not in done.stdout
     assert "of the paths" in done.stdout
 
 
@@ -105,6 +121,10 @@ def test_the_combinatorial_scheme_gives_paths(data_dir: Path) -> None:
         (["abc", "--config", "run.toml"], "Say what to evaluate"),
         (["abc", "--folds", "3"], "--folds belongs to the evaluation of a configuration"),
         (["--config", "run.toml", "--save"], "--save belongs to the evaluation of a stored model"),
+        (
+            ["--config", "run.toml", "--include-earlier"],
+            "--include-earlier belongs to the evaluation of a stored model",
+        ),
         (["--config", "run.toml", "--start", "soon"], "'soon' is no date"),
         (["--config", "missing.toml"], "cannot be read"),
         (["--resume", "run-9"], "no evaluation 'run-9'"),

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from ml.api import DataRange
 from ml.evaluate import count_evaluation, evaluate_model
 from ml.evaluation_plan import ModelJob, ModelResult
 from ml.features import MarketHistory
+from ml.judge import conformal_metrics
+from ml.metric_results import ConformalMetrics
 from ml.model_storage import StoredModel, load_model
 from ml.model_tags import ModelTags
 from ml.trial_ledger import TrialLedger
@@ -42,6 +45,18 @@ def longer(trained: Trained, bars: int) -> CandleFrame:
         **{name: getattr(more, name) * scale for name in ("open", "high", "low", "close")},
     )
     return CandleFrame.concat([trained.frame, later], "BTC/USDT", HOUR)
+
+
+def earlier(trained: Trained, bars: int) -> CandleFrame:
+    """Return as many bars before those of the training, and these."""
+    before = frame_from_returns(ar1_returns(bars, 0.3, 8), 8)
+    scale = trained.frame.open[0] / before.close[-1]
+    past = replace(
+        before,
+        time_ns=trained.frame.time_ns[0] - HOUR.ns * np.arange(bars, 0, -1, dtype=np.int64),
+        **{name: getattr(before, name) * scale for name in ("open", "high", "low", "close")},
+    )
+    return CandleFrame.concat([past, trained.frame], "BTC/USDT", HOUR)
 
 
 def split_ns(stored: StoredModel, part: str, end: str) -> int:
@@ -106,6 +121,70 @@ def test_bars_of_the_training_are_refused_or_said(trained: Trained, stored: Stor
     assert any("flatter" in note for note in result.notes)
 
 
+def test_bars_before_the_training_are_left_out_unless_asked_for(trained: Trained, stored: StoredModel) -> None:
+    history = MarketHistory(earlier(trained, 800))
+    result = evaluate_model(stored, history, trained.spec.data)
+    around = (stored.spec.model.reach + stored.spec.split.purge_bars) * HOUR.ns
+    assert result.first_ns >= split_ns(stored, "valid", "last") + around
+    assert result.judged == result.own_test == stored.metrics.targets
+    assert result.earlier > 600
+    assert not result.included_earlier
+    assert any("before its training are left out" in note for note in result.notes)
+    assert result.metrics.model == stored.metrics.model
+    assert result.metrics.conformal == stored.metrics.conformal
+    asked = evaluate_model(stored, history, trained.spec.data, include_earlier=True)
+    assert asked.included_earlier
+    assert asked.first_ns < split_ns(stored, "train", "first")
+    burn_in = stored.spec.training.burn_in
+    assert asked.judged == result.judged + asked.earlier - burn_in  # nothing lies before to warm up with
+    # What was trained on stays out all the same.
+    assert asked.trained_on == result.trained_on
+    assert not asked.included
+    (loud,) = [note for note in asked.notes if note.startswith("EARLIER BARS")]
+    assert f"{asked.earlier - burn_in:,} of the judged bars" in loud
+    assert "the model was trained on what came after these bars" in loud
+
+
+def test_bars_of_the_training_bring_no_earlier_ones(trained: Trained, stored: StoredModel) -> None:
+    history = MarketHistory(earlier(trained, 800))
+    result = evaluate_model(stored, history, trained.spec.data, include_training=True)
+    assert result.first_ns < split_ns(stored, "train", "last")
+    assert result.earlier > 600
+    around = (stored.spec.model.reach + stored.spec.split.purge_bars) * HOUR.ns
+    assert result.first_ns >= split_ns(stored, "train", "first") - around
+
+
+def test_only_bars_before_the_training_are_refused_or_said_loudly(trained: Trained, stored: StoredModel) -> None:
+    start, end = split_ns(stored, "train", "first"), split_ns(stored, "train", "first") - 200 * HOUR.ns
+    frame = earlier(trained, 1_200)
+    history, data = MarketHistory(frame.between(None, start)), replace(trained.spec.data, end_ns=end)
+    with pytest.raises(UserError, match="lie before its training, which leaves 0") as refused:
+        evaluate_model(stored, history, data)
+    assert "--include-earlier" in refused.value.remedy
+    assert "--include-training" not in refused.value.remedy
+    result = evaluate_model(stored, history, data, include_earlier=True)
+    assert result.last_ns < end
+    assert any(note.startswith("EARLIER BARS") for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "empty"), [({}, False), ({"include_earlier": True}, True), ({"include_training": True}, True)]
+)
+def test_the_adaptive_interval_knows_nothing_later_than_the_first_judged_bar(
+    monkeypatch: pytest.MonkeyPatch, trained: Trained, stored: StoredModel, asked: dict[str, bool], empty: bool
+) -> None:
+    begun: list[int] = []
+
+    def watched(*arguments: Any) -> ConformalMetrics:
+        begun.append(len(arguments[-1]))
+        return conformal_metrics(*arguments)
+
+    monkeypatch.setattr("ml.evaluate.conformal_metrics", watched)
+    evaluate_model(stored, MarketHistory(earlier(trained, 800)), trained.spec.data, **asked)
+    assert begun
+    assert all((count == 0) == empty for count in begun)
+
+
 def test_another_market_is_said_loudly_and_its_same_weeks_are_left_out(trained: Trained, stored: StoredModel) -> None:
     other = replace(longer(trained, 800), symbol="ETH/USDT")
     data = replace(trained.spec.data, symbol="ETH/USDT")
@@ -157,6 +236,7 @@ def test_the_job_reads_bars_before_the_range_and_knows_who_made_the_model(
         stored.model_id,
         DataRange(start_ns=start),
         include_training=False,
+        include_earlier=False,
         candles_dir=str(tmp_path / "candles"),
         models_dir=str(tmp_path / "models"),
         trials_file=str(tmp_path / "trials.sqlite"),

@@ -23,6 +23,7 @@ from ml.api import (
     SplitSpec,
     TrainingSpec,
 )
+from ml.baselines import BaselineInputs, fit_baselines
 from ml.dataset import prepare_bars
 from ml.evaluate_folds import fold_dataset, judged_parts, path_scores, paths_verdict, plan_folds, spread
 from ml.evaluation_plan import (
@@ -33,10 +34,11 @@ from ml.evaluation_plan import (
     PathScore,
     folds_job,
 )
-from ml.fold_store import joined, load_fold
+from ml.evaluators import HorizonForecast
+from ml.fold_store import Block, FoldOutcome, FoldRecord, joined, load_fold
 from ml.lstm_trainer import train_lstm_model
 from ml.trial_ledger import TrialLedger
-from ml.validation import Fold, Interval
+from ml.validation import Fold, Guard, Interval, combinatorial_purged
 from ml.worker.folds import run
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
@@ -180,7 +182,8 @@ def test_noise_gives_no_edge_on_any_path(tmp_path: Path) -> None:
     assert len(result.paths) == 3
     assert all(path.r2 < 0.004 for path in result.paths)
     assert all(abs(path.ic or 0.0) < 0.06 for path in result.paths)
-    assert "no steady edge" in result.verdict or "no evidence" in result.verdict
+    assert sum(path.edge for path in result.paths) < len(result.paths)
+    assert "no steady edge" in result.verdict or "No evidence" in result.verdict
 
 
 def test_what_only_a_label_across_the_border_tells_gives_no_edge(tmp_path: Path) -> None:
@@ -296,27 +299,108 @@ def test_plans_that_cannot_be_are_refused(change: dict[str, Any], sentence: str)
         folds_job(SPEC, replace(EvaluationPlan(), **change), run_id="r", candles_dir=Path(), runs_dir=Path())
 
 
-def path(number: int, r2: float, net: float | None) -> PathScore:
-    return PathScore(number, 100, r2, r2, r2, r2, net)
+def path(number: int, r2: float, net: float | None, *, edge: bool) -> PathScore:
+    return PathScore(number, 100, r2, r2, r2, r2, net, edge_p_value=0.01 if edge else 0.5, edge=edge, range_edge=edge)
 
 
 @pytest.mark.parametrize(
-    ("r2", "net", "sentence", "loss"),
+    ("r2", "edge", "net", "sentence", "loss"),
     [
-        ((0.01, 0.02), (0.1, 0.2), "Every path forecasts better", 0.0),
-        ((0.01, -0.02), (-0.1, 0.2), "1 of 2 paths forecast better", 0.5),
-        ((-0.01, -0.02), (-0.1, -0.2), "no evidence of an edge", 1.0),
-        ((-0.01, -0.02), (None, None), "no evidence of an edge", None),
+        (
+            (0.01, 0.02),
+            (True, True),
+            (0.1, 0.2),
+            "Evidence of an edge over every naive forecast before costs on 2 of 2 paths",
+            0.0,
+        ),
+        ((0.01, 0.02), (True, False), (-0.1, 0.2), "on 1 of 2 paths", 0.5),
+        ((0.01, 0.02), (False, False), (0.1, 0.2), "No evidence of an edge over every naive forecast", 0.0),
+        ((-0.01, -0.02), (False, False), (-0.1, -0.2), "No evidence of an edge over every naive forecast", 1.0),
+        ((-0.01, -0.02), (False, False), (None, None), "No evidence of an edge over every naive forecast", None),
     ],
 )
 def test_paths_say_no_more_than_they_allow(
-    r2: tuple[float, float], net: tuple[float | None, ...], sentence: str, loss: float | None
+    r2: tuple[float, ...],
+    edge: tuple[bool, ...],
+    net: tuple[float | None, ...],
+    sentence: str,
+    loss: float | None,
 ) -> None:
-    paths = [path(number, *values) for number, values in enumerate(zip(r2, net, strict=True), start=1)]
-    over = spread(paths, seed=1)
+    values = zip(r2, net, edge, strict=True)
+    paths = [path(number, one, two, edge=three) for number, (one, two, three) in enumerate(values, start=1)]
+    over = spread(paths, None)
     assert over.probability_of_loss == loss
-    assert sentence in paths_verdict(over, paths)
-    assert ("loses money" in paths_verdict(over, paths)) == (loss is not None)
+    verdict = paths_verdict(over, paths)
+    assert sentence in verdict
+    assert ("no steady edge" in verdict) == (0 < sum(edge) < len(edge))
+    assert ("loses money" in verdict) == (loss is not None)
+    assert f"past volatility on {sum(edge)} of 2" in verdict
+    assert "same bars" in verdict
+
+
+def test_paths_have_a_spread_and_no_interval() -> None:
+    paths = [path(number, 0.01 * number, 0.1, edge=True) for number in range(1, 6)]
+    over = spread(paths, None).r2
+    assert over is not None
+    assert (over.low, over.high, over.iqm_low, over.iqm_high) == (None,) * 4
+    assert (over.minimum, over.median, over.maximum) == (0.01, 0.03, 0.05)
+    folds = spread(paths, 1).r2
+    assert folds is not None
+    assert folds.low is not None
+
+
+LEVELS = (0.05, 0.5, 0.95)
+
+
+def drift_paths(signal: float) -> tuple[PathScore, ...]:
+    """Return the paths of forecasts of a drift and a share of what is known of the next return."""
+    rng = np.random.default_rng(1)
+    size, sigma = 6_000, 0.01
+    known = rng.normal(0.0, 0.2 * sigma, size)
+    outcome = 0.001 + known + rng.normal(0.0, sigma, size)
+    splits = combinatorial_purged(size, groups=4, test_groups=2, guard=Guard(horizon=1, purge=2, embargo=0))
+    last, unit = np.roll(outcome, 1), np.full(size, sigma)
+    outcomes = []
+    for fold in splits.folds:
+        train, blocks = fold.train_rows(), []
+        outer = np.quantile(outcome[train] - outcome[train].mean(), LEVELS)
+        for block in fold.test:
+            rows = np.arange(block.start, block.stop)
+            centre = outcome[train].mean() * (1.0 + 0.2 * rng.normal(size=len(rows))) + signal * known[rows]
+            inputs = BaselineInputs(
+                x_train=known[train, None],
+                y_train=outcome[train],
+                unit_train=unit[train],
+                last_train=last[train],
+                x_valid=known[train[:50], None],
+                y_valid=outcome[train[:50]],
+                unit_valid=unit[train[:50]],
+                x_test=known[rows, None],
+                unit_test=unit[rows],
+                last_test=last[rows],
+                levels=LEVELS,
+            )
+            quantiles = centre[:, None] + outer * [1.0, 0.0, 1.0]
+            forecast = HorizonForecast(1, LEVELS, quantiles, outcome[rows])
+            naive = fit_baselines(inputs, ["zero", "persistence", "climatology"])
+            blocks.append(Block(((forecast, naive),), outcome[rows], quantiles[None]))
+        outcomes.append(FoldOutcome(FoldRecord("", "", 0, 0, 0, 0, 0.0, 0.0, (), 0.0), tuple(blocks)))
+    return path_scores(outcomes, splits, SPEC)
+
+
+def test_a_forecast_of_the_drift_alone_is_no_edge_on_any_path() -> None:
+    paths = drift_paths(signal=0.0)
+    assert all(path.r2 > 0.0 for path in paths)  # a price that stays is no yardstick where the market rises
+    assert not any(path.edge or path.range_edge for path in paths)
+    verdict = paths_verdict(spread(paths, None), paths)
+    assert verdict.startswith("No evidence of an edge over every naive forecast")
+    assert "better" not in verdict
+
+
+def test_what_is_known_beyond_the_drift_is_an_edge_on_every_path() -> None:
+    paths = drift_paths(signal=1.0)
+    assert all(path.edge and path.range_edge and path.edge_p_value < 0.01 for path in paths)
+    assert "on 3 of 3 paths" in paths_verdict(spread(paths, None), paths)
 
 
 def test_each_path_takes_every_group_from_another_network(tmp_path: Path) -> None:
