@@ -34,6 +34,7 @@ from ml.evaluation_plan import (
     folds_job,
 )
 from ml.fold_store import joined, load_fold
+from ml.held_moves import held_on
 from ml.lstm_trainer import train_lstm_model
 from ml.trial_ledger import TrialLedger
 from ml.validation import Fold, Interval
@@ -248,9 +249,10 @@ def test_kept_folds_are_verified_and_belong_to_one_configuration(tmp_path: Path)
     levels = SPEC.model.quantile_levels
     found = load_fold(folder / "fold-001", record["fingerprint"], levels)
     assert found is not None
-    block = joined(found.blocks)
+    block = joined(found.blocks, held_on)
     assert block.seed_quantiles.shape == (2, len(block.first.outcome), len(levels))
     assert [regimes.grouping for regimes in block.first.regimes] == ["volatility", "trend"]
+    assert len(block.held.log_return) == len(block.first.outcome)
     assert load_fold(folder / "fold-009", record["fingerprint"], levels) is None
     arrays = folder / "fold-001" / "fold.npz"
     arrays.write_bytes(arrays.read_bytes()[:-1] + b"x")
