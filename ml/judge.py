@@ -212,6 +212,7 @@ def conformal_metrics(
         adaptive_coverage=float(adaptive.covered.mean()),
         adaptive_width=_finite_mean(adaptive.upper - adaptive.lower),
         offsets=offsets,
+        adaptive_infinite=float((~np.isfinite(adaptive.upper - adaptive.lower)).mean()),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
+from core.domain.candles import Timeframe
 from core.errors import UserError
 from core.jobs import JobStopped, Json
 from ml.api import (
@@ -164,6 +165,15 @@ def test_walk_forward_finds_what_is_there_and_counts_every_trial(tmp_path: Path)
     assert len(metrics.seeds) == 2
     assert metrics.seed_crps is not None
     assert metrics.deflated is not None
+    assert metrics.earnings is not None
+    # One account from the first bar judged to the last, over the missing bar and from fold to fold.
+    first, last = np.searchsorted(FRAME.time_ns, (result.folds[0].test_from_ns, result.folds[-1].test_to_ns))
+    paid = (1 - SPEC.evaluation.cost) ** 2
+    held = paid * FRAME.close[last + 1] / FRAME.close[first] - 1
+    assert metrics.earnings.hold.total_return == pytest.approx(held, abs=1e-4)
+    hours = (FRAME.time_ns[last + 1] - FRAME.time_ns[first]) / Timeframe.H1.ns
+    assert metrics.earnings.hold.bars_per_year == pytest.approx(8_760 * metrics.targets / hours)
+    assert hours > metrics.targets + 20
     assert (result.spread.better, result.paths) == (1.0, ())
     assert "in 3 of 3 folds" in result.verdict
     ledger = TrialLedger(tmp_path / "trials.sqlite")
@@ -332,6 +342,11 @@ def test_each_path_takes_every_group_from_another_network(tmp_path: Path) -> Non
     found = [outcome for outcome in outcomes if outcome is not None]
     scores = path_scores(found, splits, SPEC)
     assert len({score.r2 for score in scores}) == len(scores) == 3
+    for path in splits.paths:
+        blocks = [found[fold].blocks[splits.tested[fold].index(g)] for g, fold in enumerate(path)]
+        moved = joined(blocks, held_on).held
+        rows = np.searchsorted(FRAME.time_ns, (moved.time_ns[0, 0], moved.time_ns[-1, 1]))
+        assert moved.log_return.sum() == pytest.approx(np.diff(np.log(FRAME.close[rows]))[0])
     times = [
         np.concatenate([found[fold].blocks[splits.tested[fold].index(g)].first.time_ns for g, fold in enumerate(path)])
         for path in splits.paths
