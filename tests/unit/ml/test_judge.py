@@ -11,11 +11,13 @@ import pytest
 from core.domain.candles import Timeframe
 from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastMetrics, ForecastSpec, ModelSpec, TrainingSpec, spec_hash
-from ml.arrays import Float32Array
+from ml.arrays import Float32Array, FloatArray
 from ml.dataset import ForecastDataset, build_dataset
 from ml.inference import Forecasts, RecurrentState
-from ml.judge import SeedForecaster, count_trials, feature_importance, judge, part_forecasts
+from ml.judge import SeedForecaster, conformal_metrics, count_trials, feature_importance, judge, part_forecasts
+from ml.metric_results import ConformalMetrics
 from ml.metrics.quantile import crps_of_quantiles
+from ml.statistic_results import ConformalOffset
 from ml.trial_ledger import TrialLedger
 from tests.trained_model import Trained
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
@@ -92,6 +94,20 @@ def test_intervals_that_are_wrong_are_set_right(data: ForecastDataset, width: fl
     assert (first.coverage < 0.8) is (width == 0.6)
     assert (first.coverage > 0.95) is (width == 1.6)
     assert (first.offsets[0].offset > 0) is (width == 0.6)
+
+
+def test_adaptive_intervals_without_ends_are_counted() -> None:
+    size = 400
+    quantiles = np.tile([-1.0, 0.0, 1.0], (size, 1))
+    scores, offsets = np.linspace(-1.0, 0.0, 200), (ConformalOffset(0.1, 200, 0.0),)
+
+    def measured(outcome: FloatArray) -> ConformalMetrics:
+        return conformal_metrics(1, (0.05, 0.5, 0.95), quantiles, outcome, np.ones(size), offsets, scores)
+
+    assert measured(np.zeros(size)).adaptive_infinite == 0.0
+    wild = measured(3.0 ** np.arange(size).clip(max=100))  # each outcome beyond all before
+    assert 0.0 < wild.adaptive_infinite < 1.0
+    assert wild.adaptive_width is not None
 
 
 def test_only_what_a_forecaster_looks_at_is_important(data: ForecastDataset) -> None:
