@@ -30,6 +30,7 @@ from ml.features import (
     bars_since_gap,
     load_point_series,
 )
+from ml.held_moves import HeldMoves
 
 _FLOOR_SHARE = 0.1  # of the median volatility: below it a bar would weigh more than ten ordinary ones
 _STILL = 1e-7  # log return per bar
@@ -74,7 +75,7 @@ class ForecastDataset:
         log_return: targets, log return over each horizon, float64, shape (n, H), 0 where there is none.
         unit: of the network's outputs at each bar, log return, float64, shape (n, H).
         target: `log_return` / `unit`, float32, shape (n, H): what the network learns.
-        next_return: log return to the next bar, shape (n,), 0 where not `has_target`.
+        log_close: logarithm of each close, shape (n,); time_ns: open time of each bar, ns UTC, shape (n,).
         volatility: realised, log return per bar, float64, shape (n,), 1 where not `has_input`.
         train / valid / test: the split.
         scaling: of inputs and targets, fitted on the training part.
@@ -88,7 +89,8 @@ class ForecastDataset:
     log_return: FloatArray
     unit: FloatArray
     target: Float32Array
-    next_return: FloatArray
+    log_close: FloatArray
+    time_ns: IntArray
     volatility: FloatArray
     train: Part
     valid: Part
@@ -100,6 +102,10 @@ class ForecastDataset:
     def rows(self, part: Part) -> IntArray:
         """Return the rows of a part that have a target."""
         return np.flatnonzero(self.has_target & part.mask(len(self.has_target)))
+
+    def held(self, rows: IntArray, part: Part) -> HeldMoves:
+        """Return what the price does while what is decided at judged rows of a part is held."""
+        return HeldMoves.between(self.log_close, self.time_ns, rows, part.left_out)
 
 
 def load_bars(data: DataRange, candles_dir: Path) -> CandleFrame:
@@ -173,7 +179,6 @@ class PreparedBars:
     def divided(self, train: Part, valid: Part, test: Part, scaling: Scaling) -> ForecastDataset:
         """Return the dataset of a split, scaled."""
         unit = scaling.target.at(self.volatility)
-        close = self.frame.close
         return ForecastDataset(
             inputs=scaling.inputs.transform(self.matrix),
             has_input=self.has_input,
@@ -181,7 +186,8 @@ class PreparedBars:
             log_return=self.log_return,
             unit=unit,
             target=(self.log_return / unit).astype(np.float32),
-            next_return=np.where(self.has_target, np.diff(np.log(close), append=np.log(close[-1])), 0.0),
+            log_close=np.log(self.frame.close),
+            time_ns=self.frame.time_ns,
             volatility=self.volatility,
             train=train,
             valid=valid,

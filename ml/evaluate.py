@@ -32,7 +32,7 @@ from ml.judge import PartForecasts, conformal_metrics, part_forecasts
 from ml.metric_results import ConformalMetrics
 from ml.model_storage import StoredModel, data_lineage
 from ml.overfitting import sharpe_moments
-from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns
+from ml.trading_metrics import forecast_earnings, forecast_strategy_returns
 from ml.trial_ledger import EVALUATION, FINISHED, TrialLedger, TrialRecord
 from ml.verdict import earnings_sentence
 
@@ -320,12 +320,12 @@ def _judged(
         before_baseline=lambda _: check_stop(),
     )
     check_stop()
-    moved = data.next_return[test.rows]
+    held = data.held(test.rows, data.test)
     earnings = forecast_earnings(
         test.median,
-        moved,
+        held.log_return,
         cost=spec.evaluation.cost,
-        bars_per_year=bars_per_year(Timeframe(spec.data.timeframe)),
+        bars_per_year=held.bars_per_year,
         bootstrap_seed=spec.training.seed,
     )
     return replace(
@@ -333,7 +333,7 @@ def _judged(
         verdict=f"{metrics.verdict} {earnings_sentence(earnings)}".rstrip(),
         conformal=_conformal(stored, data, layout, test, whole),
         earnings=earnings,
-        sharpe=sharpe_moments(forecast_strategy_returns(test.median, moved).returns),
+        sharpe=sharpe_moments(forecast_strategy_returns(test.median, held.log_return).returns),
     )
 
 

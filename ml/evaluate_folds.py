@@ -13,7 +13,6 @@ from typing import Protocol
 
 import numpy as np
 
-from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import ForecastMetrics, ForecastSpec
 from ml.arrays import FloatArray, IntArray
@@ -22,19 +21,20 @@ from ml.dataset import ForecastDataset, Part, PreparedBars
 from ml.evaluation_plan import COMBINATORIAL, EvaluationPlan, FoldScore, PathScore, Spread
 from ml.evaluators import forecast_metrics, judge_horizon
 from ml.fold_store import Block, FoldOutcome, joined
+from ml.held_moves import held_apart, held_on
 from ml.metric_results import HorizonMetrics, SeedScore
 from ml.metrics.point import point_metrics
 from ml.metrics.quantile import crps_of_quantiles
-from ml.overfitting import deflated_sharpe, sharpe_moments
+from ml.overfitting import sharpe_moments
 from ml.statistic_results import SeedSummary
 from ml.trading_metrics import (
-    bars_per_year,
     forecast_earnings,
     forecast_strategy_returns,
     sharpe_per_bar,
     trading_metrics,
 )
-from ml.trial_ledger import TrialLedger, TrialScope
+from ml.trial_claims import settle_claims
+from ml.trial_ledger import TrialLedger
 from ml.validation import (
     CombinatorialSplits,
     Fold,
@@ -43,7 +43,7 @@ from ml.validation import (
     walk_forward,
     with_validation,
 )
-from ml.verdict import earnings_sentence
+from ml.verdict import earnings_sentence, with_earnings
 
 _FEWEST = 30  # targets in a part, as in an ordinary split
 
@@ -113,7 +113,8 @@ def judged_parts(fold: Fold) -> tuple[Part, ...]:
 
 def fold_score(number: int, outcome: FoldOutcome, spec: ForecastSpec) -> FoldScore:
     """Judge one fold at the first horizon."""
-    block, record = joined(outcome.blocks), outcome.record
+    # What lies between its test blocks trains it: nothing is held over that.
+    block, record = joined(outcome.blocks, held_apart), outcome.record
     judged = judge_horizon(*block.pairs[0])
     sharpe, earned = _trading(block, spec)
     times = _times(block)
@@ -144,7 +145,7 @@ def path_scores(
     scores = []
     for number, path in enumerate(splits.paths, start=1):
         blocks = [outcomes[fold].blocks[splits.tested[fold].index(group)] for group, fold in enumerate(path)]
-        block = joined(blocks)
+        block = joined(blocks, held_on)
         judged = judge_horizon(*block.pairs[0])
         sharpe, earned = _trading(block, spec)
         scores.append(
@@ -210,7 +211,7 @@ def walk_forward_metrics(
     outcomes: Sequence[FoldOutcome], spec: ForecastSpec, *, check_stop: Callable[[], None] = lambda: None
 ) -> ForecastMetrics:
     """Judge the tests of all folds, in time order, as one series no network of which saw its bars."""
-    block = joined([block for outcome in outcomes for block in outcome.blocks])
+    block = joined([block for outcome in outcomes for block in outcome.blocks], held_on)
     judged: list[HorizonMetrics] = []
     for pair in block.pairs:
         check_stop()
@@ -224,9 +225,9 @@ def walk_forward_metrics(
     seeds = _seed_scores(block, outcomes)
     earnings = forecast_earnings(
         block.first.centre,
-        block.next_return,
+        block.held.log_return,
         cost=spec.evaluation.cost,
-        bars_per_year=_year(spec),
+        bars_per_year=block.held.bars_per_year,
         bootstrap_seed=spec.training.seed,
     )
     return replace(
@@ -237,17 +238,13 @@ def walk_forward_metrics(
         seed_r2=_summary([score.r2 for score in seeds], spec.training.seed),
         seed_ic=_summary([score.ic for score in seeds if score.ic is not None], spec.training.seed),
         earnings=earnings,
-        sharpe=sharpe_moments(forecast_strategy_returns(block.first.centre, block.next_return).returns),
+        sharpe=sharpe_moments(forecast_strategy_returns(block.first.centre, block.held.log_return).returns),
     )
 
 
 def deflated(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastSpec) -> ForecastMetrics:
-    """Deflate the Sharpe ratio by all trials of the market that were ever run."""
-    scope = TrialScope(venue=spec.data.venue, symbol=spec.data.symbol, timeframe=spec.data.timeframe)
-    variance = ledger.sharpe_variance(scope)
-    if metrics.sharpe is None or variance is None:
-        return metrics
-    return replace(metrics, deflated=deflated_sharpe(metrics.sharpe, ledger.count(scope), math.sqrt(variance)))
+    """Return metrics that claim no more than all trials of the market that were ever run allow."""
+    return with_earnings(settle_claims(metrics, ledger, spec))
 
 
 def walk_forward_verdict(metrics: ForecastMetrics, folds: Sequence[FoldScore]) -> str:
@@ -282,9 +279,9 @@ def paths_verdict(spread_: Spread, paths: Sequence[PathScore]) -> str:
     return " ".join(sentences)
 
 
-def sign_sharpe(centre: FloatArray, next_return: FloatArray) -> float | None:
+def sign_sharpe(centre: FloatArray, moved: FloatArray) -> float | None:
     """Return the Sharpe ratio per bar of holding the forecast's sign, before costs; None where it is constant."""
-    return sharpe_per_bar(forecast_strategy_returns(centre, next_return).returns)
+    return sharpe_per_bar(forecast_strategy_returns(centre, moved).returns)
 
 
 def _validated(fold: Fold, plan: EvaluationPlan, guard: Guard) -> Fold:
@@ -306,10 +303,11 @@ def _require(targets: int) -> None:
 def _trading(block: Block, spec: ForecastSpec) -> tuple[float | None, float | None]:
     """Return the annualised Sharpe ratio before costs and the return after them, of holding the sign."""
     centre = block.first.centre
-    ratio = sign_sharpe(centre, block.next_return)
-    paid = forecast_strategy_returns(centre, block.next_return, spec.evaluation.cost).returns
-    figures = trading_metrics(np.maximum(paid, -1.0), bars_per_year=_year(spec))
-    return None if ratio is None else ratio * math.sqrt(_year(spec)), figures.total_return
+    ratio = sign_sharpe(centre, block.held.log_return)
+    paid = forecast_strategy_returns(centre, block.held.log_return, spec.evaluation.cost).returns
+    year = block.held.bars_per_year
+    figures = trading_metrics(np.maximum(paid, -1.0), bars_per_year=year)
+    return None if ratio is None else ratio * math.sqrt(year), figures.total_return
 
 
 def _seed_scores(block: Block, outcomes: Sequence[FoldOutcome]) -> tuple[SeedScore, ...]:
@@ -331,7 +329,7 @@ def _seed_scores(block: Block, outcomes: Sequence[FoldOutcome]) -> tuple[SeedSco
                 ic=point.ic,
                 hit_rate=point.hit_rate,
                 valid_sharpe=float(np.mean(sharpes)) if sharpes else None,
-                test_sharpe=sign_sharpe(centre, block.next_return),
+                test_sharpe=sign_sharpe(centre, block.held.log_return),
             )
         )
     return tuple(scores)
@@ -340,10 +338,6 @@ def _seed_scores(block: Block, outcomes: Sequence[FoldOutcome]) -> tuple[SeedSco
 def _times(block: Block) -> IntArray:
     assert block.first.time_ns is not None
     return block.first.time_ns
-
-
-def _year(spec: ForecastSpec) -> float:
-    return bars_per_year(Timeframe(spec.data.timeframe))
 
 
 def _summary(values: list[float], seed: int | None) -> SeedSummary | None:

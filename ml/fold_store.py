@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from core.errors import UserError
 from ml.arrays import FloatArray
 from ml.baselines import BASELINES, BaselineForecast
 from ml.evaluators import HorizonForecast
+from ml.held_moves import HeldMoves
 from ml.jsonvalues import JsonValue
 from ml.metrics.regimes import RegimeCodes
 
@@ -74,12 +75,12 @@ class Block:
 
     Attributes:
         pairs: for every horizon the model's forecasts and the baselines'.
-        next_return: log return to the next bar, shape (n,).
+        held: what the price does while what is decided at each bar is held.
         seed_quantiles: of each network alone at the first horizon, shape (S, n, Q).
     """
 
     pairs: tuple[Pair, ...]
-    next_return: FloatArray
+    held: HeldMoves
     seed_quantiles: FloatArray
 
     @property
@@ -96,8 +97,8 @@ class FoldOutcome:
     blocks: tuple[Block, ...]
 
 
-def joined(blocks: Sequence[Block]) -> Block:
-    """Return blocks that follow each other in time as one."""
+def joined(blocks: Sequence[Block], hold: Callable[[Sequence[HeldMoves]], HeldMoves]) -> Block:
+    """Return blocks in time order as one; `hold` says whether a position is held from one to the next."""
     pairs = []
     for parts in zip(*(block.pairs for block in blocks), strict=True):
         forecasts, known = [part[0] for part in parts], [{row.name: row for row in part[1]} for part in parts]
@@ -106,7 +107,7 @@ def joined(blocks: Sequence[Block]) -> Block:
         pairs.append((_joined_forecast(forecasts), tuple(_joined_baseline([r[name] for r in known]) for name in names)))
     return Block(
         tuple(pairs),
-        np.concatenate([block.next_return for block in blocks]),
+        hold([block.held for block in blocks]),
         np.concatenate([block.seed_quantiles for block in blocks], axis=1),
     )
 
@@ -147,13 +148,20 @@ def load_fold(folder: Path, fingerprint: str, levels: tuple[float, ...]) -> Fold
             "Resume with the same ones.",
         )
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return FoldOutcome(record, _from_arrays(dict(arrays), levels))
+        try:
+            return FoldOutcome(record, _from_arrays(dict(arrays), levels))
+        except KeyError as exc:  # of a version that kept something else
+            raise UserError(f"The result in {folder.name} cannot be read.", "Start the evaluation anew.") from exc
 
 
 def _to_arrays(blocks: Sequence[Block]) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for number, block in enumerate(blocks):
-        arrays |= {f"{number}/next_return": block.next_return, f"{number}/seed_quantiles": block.seed_quantiles}
+        arrays |= {
+            f"{number}/held_log_close": block.held.log_close,
+            f"{number}/held_time_ns": block.held.time_ns,
+            f"{number}/seed_quantiles": block.seed_quantiles,
+        }
         for forecast, baselines in block.pairs:
             place = f"{number}/{forecast.horizon}"
             arrays |= {f"{place}/model/{name}": getattr(forecast, name) for name in _OF_FORECAST}
@@ -177,7 +185,8 @@ def _from_arrays(arrays: Mapping[str, Any], levels: tuple[float, ...]) -> tuple[
         block = tree[number]
         horizons = sorted((key for key in block if key.isdigit()), key=int)
         pairs = tuple(_pair(int(horizon), block[horizon], levels) for horizon in horizons)
-        blocks.append(Block(pairs, block["next_return"], block["seed_quantiles"]))
+        held = HeldMoves(block["held_log_close"], block["held_time_ns"])
+        blocks.append(Block(pairs, held, block["seed_quantiles"]))
     return tuple(blocks)
 
 

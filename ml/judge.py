@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.domain.candles import Timeframe
 from ml.api import ForecastMetrics, ForecastSpec
 from ml.arrays import FloatArray, IntArray
 from ml.baselines import BASELINES
@@ -33,10 +32,10 @@ from ml.metrics.point import point_metrics
 from ml.metrics.quantile import crps_of_quantiles
 from ml.overfitting import sharpe_moments
 from ml.statistic_results import ConformalOffset, SeedSummary
-from ml.trading_metrics import bars_per_year, forecast_earnings, forecast_strategy_returns, sharpe_per_bar
+from ml.trading_metrics import forecast_earnings, forecast_strategy_returns, sharpe_per_bar
 from ml.trial_claims import settle_claims
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord
-from ml.verdict import earnings_sentence
+from ml.verdict import with_earnings
 
 _CONFORMAL_ROWS = 50  # fewer validation bars say nothing about an interval
 
@@ -115,12 +114,12 @@ def judge(
     )
     scores = tuple(_seed_score(data, spec, seed) for seed in seeds)
     check_stop()
-    earned = forecast_strategy_returns(test.median, data.next_return[test.rows]).returns
+    held = data.held(test.rows, data.test)
     earnings = forecast_earnings(
         test.median,
-        data.next_return[test.rows],
+        held.log_return,
         cost=spec.evaluation.cost,
-        bars_per_year=bars_per_year(Timeframe(spec.data.timeframe)),
+        bars_per_year=held.bars_per_year,
         bootstrap_seed=spec.training.seed,
     )
     judged = replace(
@@ -132,7 +131,7 @@ def judge(
         conformal=_conformal(data, spec, valid, test),
         importance=feature_importance(data, spec, whole, check_stop),
         earnings=earnings,
-        sharpe=sharpe_moments(earned),
+        sharpe=sharpe_moments(forecast_strategy_returns(test.median, held.log_return).returns),
     )
     return with_earnings(judged)
 
@@ -156,13 +155,14 @@ def _seed_score(data: ForecastDataset, spec: ForecastSpec, seed: SeedForecaster)
         r2=point.r2,
         ic=point.ic,
         hit_rate=point.hit_rate,
-        valid_sharpe=_sign_sharpe(data, valid),
-        test_sharpe=_sign_sharpe(data, test),
+        valid_sharpe=_sign_sharpe(data, data.valid, valid),
+        test_sharpe=_sign_sharpe(data, data.test, test),
     )
 
 
-def _sign_sharpe(data: ForecastDataset, part: PartForecasts) -> float | None:
-    return sharpe_per_bar(forecast_strategy_returns(part.median, data.next_return[part.rows]).returns)
+def _sign_sharpe(data: ForecastDataset, part: Part, found: PartForecasts) -> float | None:
+    moved = data.held(found.rows, part).log_return
+    return sharpe_per_bar(forecast_strategy_returns(found.median, moved).returns)
 
 
 def _conformal(
@@ -213,6 +213,7 @@ def conformal_metrics(
         adaptive_coverage=float(adaptive.covered.mean()),
         adaptive_width=_finite_mean(adaptive.upper - adaptive.lower),
         offsets=offsets,
+        adaptive_infinite=float((~np.isfinite(adaptive.upper - adaptive.lower)).mean()),
     )
 
 
@@ -285,13 +286,6 @@ def count_trials(
     )
     settled = settle_claims(metrics, ledger, spec)
     return with_earnings(settled)
-
-
-def with_earnings(metrics: ForecastMetrics) -> ForecastMetrics:
-    """Return metrics whose verdict ends with what trading would have come to."""
-    if metrics.earnings is None:
-        return metrics
-    return replace(metrics, verdict=f"{metrics.verdict} {earnings_sentence(metrics.earnings)}".rstrip())
 
 
 def trial_record(

@@ -248,6 +248,7 @@ class ConformalMetrics(JsonValue):
         adaptive_coverage / adaptive_width: with a level that follows the outcomes; mean width of the intervals that
             have ends: after a row of misses the level may ask for the whole line; None where no interval has.
         offsets: of every pair of quantiles, the outermost first.
+        adaptive_infinite: share of the adaptive intervals without ends, which their width leaves out.
     """
 
     horizon: int
@@ -259,6 +260,7 @@ class ConformalMetrics(JsonValue):
     adaptive_coverage: float
     adaptive_width: float | None
     offsets: tuple[ConformalOffset, ...]
+    adaptive_infinite: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

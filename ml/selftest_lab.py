@@ -103,7 +103,7 @@ class Learned:
     @property
     def outcome(self) -> FloatArray:
         """The returns that came, shape (n,)."""
-        return self.data.next_return[self.test.rows]
+        return self.data.held(self.test.rows, self.data.test).log_return
 
     @property
     def median(self) -> FloatArray:
@@ -200,12 +200,11 @@ class Lab:
 def shuffle_outcomes(data: ForecastDataset, rng: np.random.Generator) -> ForecastDataset:
     """Return the dataset with the outcomes permuted among its bars: nothing any more depends on the features."""
     rows = np.flatnonzero(data.has_target)
-    log_return, next_return = data.log_return.copy(), data.next_return.copy()
+    log_return, moves = data.log_return.copy(), np.diff(data.log_close)
     source = rng.permutation(rows)
-    log_return[rows], next_return[rows] = data.log_return[source], data.next_return[source]
-    return replace(
-        data, log_return=log_return, next_return=next_return, target=(log_return / data.unit).astype(np.float32)
-    )
+    log_return[rows], moves[rows] = data.log_return[source], moves[source]
+    log_close = data.log_close[0] + np.concatenate([[0.0], np.cumsum(moves)])
+    return replace(data, log_return=log_return, log_close=log_close, target=(log_return / data.unit).astype(np.float32))
 
 
 def _share(progress: TrainingProgress) -> float:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.domain.candles import Timeframe
 from ml.arrays import FloatArray
 from ml.bootstrap import bootstrap_interval, sharpe
 from ml.overfitting import normal_quantile
@@ -25,7 +24,7 @@ from ml.statistic_results import (
     TradingMetrics,
 )
 
-SECONDS_PER_YEAR = 365 * 86_400
+NS_PER_YEAR = 365 * 86_400 * 10**9
 TAIL = 0.05
 COST_MULTIPLES = (0.0, 1.0, 2.0, 3.0)
 DELAYS = (0, 1)
@@ -47,9 +46,9 @@ class StrategyReturns:
     positions: FloatArray
 
 
-def bars_per_year(timeframe: Timeframe) -> float:
-    """Return how many bars a year of 365 days has."""
-    return SECONDS_PER_YEAR / timeframe.seconds
+def bars_per_year(bars: int, elapsed_ns: int) -> float:
+    """Return how many bars a year of 365 days has where so many took so long, the time of gaps included."""
+    return bars * NS_PER_YEAR / elapsed_ns
 
 
 def simple_from_log(log_returns: FloatArray) -> FloatArray:
@@ -186,38 +185,38 @@ def relative_metrics(returns: FloatArray, hold: FloatArray, *, bars_per_year: fl
 
 
 def forecast_strategy_returns(
-    median: FloatArray, outcome_1bar: FloatArray, cost: float = 0.0, delay: int = 0
+    median: FloatArray, outcome: FloatArray, cost: float = 0.0, delay: int = 0
 ) -> StrategyReturns:
     """Return what holding the sign of a forecast earns, bar by bar.
 
     The position decided at the close of bar t is held over the bar after it, or `delay` bars later. Every change costs
     `cost` times its size, of the account; the entry pays at the first bar held and closing it pays at the last bar.
-    Rows must follow each other in time; over bars that are missing between them the position is kept and earns nothing.
+    Where bars are missing, `ml.held_moves` makes one bar of a judged bar and all up to the next judged one.
 
     Args:
         median: forecast known at the close of each bar, of any horizon, shape (n,).
-        outcome_1bar: log return from that close to the next, shape (n,).
+        outcome: log return from that close to the next at which something is decided, shape (n,).
         cost: per unit of turnover, fee and half the spread and slippage; 0.001 is 10 basis points.
         delay: bars between the decision and the position.
 
     Raises:
         ValueError: different lengths, no bar, values that are not finite, a negative cost or delay.
     """
-    if median.shape != outcome_1bar.shape or not len(_checked(median)):
+    if median.shape != outcome.shape or not len(_checked(median)):
         raise ValueError("one outcome for every forecast, and at least one")
     if not cost >= 0.0 or delay < 0:
         raise ValueError("no negative cost or delay")
-    _checked(outcome_1bar)
+    _checked(outcome)
     positions = np.zeros(len(median))
     positions[delay:] = np.sign(median[: max(0, len(median) - delay)])
     changes = np.abs(np.diff(positions, prepend=0.0))
     changes[-1] += abs(positions[-1])
-    return StrategyReturns(positions * simple_from_log(outcome_1bar) - cost * changes, positions)
+    return StrategyReturns(positions * simple_from_log(outcome) - cost * changes, positions)
 
 
 def forecast_earnings(
     median: FloatArray,
-    outcome_1bar: FloatArray,
+    outcome: FloatArray,
     *,
     cost: float,
     bars_per_year: float,
@@ -226,7 +225,7 @@ def forecast_earnings(
     """Return what a forecast would have earned with 0, 1, 2 and 3 times the cost, at once and one bar late.
 
     Args:
-        median / outcome_1bar / cost: as in `forecast_strategy_returns`.
+        median / outcome / cost: as in `forecast_strategy_returns`.
         bars_per_year: see the function of that name.
         bootstrap_seed: of the Sharpe ratios' bootstrap intervals, which holding and trading at once at no cost and at
             the cost itself have: they take longer than all the rest. None leaves them out.
@@ -234,13 +233,13 @@ def forecast_earnings(
     Raises:
         ValueError: as in `forecast_strategy_returns`, fewer than two bars, or a cost above a third of the account.
     """
-    if len(outcome_1bar) < 2 or cost * COST_MULTIPLES[-1] >= 1.0:
+    if len(outcome) < 2 or cost * COST_MULTIPLES[-1] >= 1.0:
         raise ValueError("at least two bars, and a cost that leaves something")
-    hold = forecast_strategy_returns(np.ones(len(outcome_1bar)), outcome_1bar, cost).returns
+    hold = forecast_strategy_returns(np.ones(len(outcome)), outcome, cost).returns
     points = []
     for delay in DELAYS:
         for multiple in COST_MULTIPLES:
-            earned = forecast_strategy_returns(median, outcome_1bar, cost * multiple, delay).returns
+            earned = forecast_strategy_returns(median, outcome, cost * multiple, delay).returns
             # A short position can lose more than the account; then it is gone, and not less than nothing.
             earned = np.maximum(earned, -1.0)
             points.append(
@@ -255,7 +254,7 @@ def forecast_earnings(
                     relative=relative_metrics(earned, hold, bars_per_year=bars_per_year),
                 )
             )
-    positions = forecast_strategy_returns(median, outcome_1bar).positions
+    positions = forecast_strategy_returns(median, outcome).positions
     return ForecastEarnings(
         cost=cost,
         positions=position_metrics(positions, bars_per_year=bars_per_year),

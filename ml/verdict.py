@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ml.metric_results import Comparison, HorizonMetrics, PointMetrics, RangeMetrics
+from dataclasses import replace
+
+from ml.metric_results import Comparison, ForecastMetrics, HorizonMetrics, PointMetrics, RangeMetrics
 from ml.statistic_results import ForecastEarnings
 
 SIGNIFICANCE = 0.05
@@ -75,6 +77,13 @@ def earnings_sentence(earnings: ForecastEarnings) -> str:
     if earned < held:
         return f"Trading its sign at every bar would have earned {earned:.1%} after costs, holding more: {held:.1%}."
     return f"Trading its sign at every bar would have earned {earned:.1%} after costs, and holding {held:.1%}."
+
+
+def with_earnings(metrics: ForecastMetrics) -> ForecastMetrics:
+    """Return metrics whose verdict ends with what trading would have come to."""
+    if metrics.earnings is None:
+        return metrics
+    return replace(metrics, verdict=f"{metrics.verdict} {earnings_sentence(metrics.earnings)}".rstrip())
 
 
 def _range_sentences(metrics: HorizonMetrics) -> list[str]:

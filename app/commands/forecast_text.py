@@ -72,6 +72,8 @@ def conformal_lines(reports: tuple[ConformalMetrics, ...]) -> list[str]:
             f"  {f'{row.horizon} ahead':24}{row.nominal_coverage:12.1%}{row.coverage:9.1%}{row.split_coverage:9.1%}"
             f"{row.adaptive_coverage:10.1%}"
         )
+        if row.adaptive_infinite:
+            lines.append(f"  {row.adaptive_infinite:.1%} of its adaptive intervals have no ends: anything is inside.")
     return lines
 
 

@@ -41,6 +41,7 @@ from ml.evaluation_plan import PLAN_FILE, EvaluationProgress, FoldsJob, FoldsRes
 from ml.evaluators import judged_pairs
 from ml.features import MarketHistory
 from ml.fold_store import Block, FoldOutcome, FoldRecord, SeedRecord, load_fold, save_fold
+from ml.held_moves import held_apart
 from ml.inference import Forecasts, SequenceForecaster
 from ml.judge import PartForecasts, part_forecasts
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
@@ -167,7 +168,7 @@ class _Runner:
         valid = _mean(alone)
         seeds = []
         for state, own in zip(trained.states, alone, strict=True):
-            sharpe = sign_sharpe(own.median, data.next_return[own.rows]) if len(own.rows) else None
+            sharpe = sign_sharpe(own.median, data.held(own.rows, data.valid).log_return) if len(own.rows) else None
             seeds.append(SeedRecord(state.seed, len(state.history), state.best_epoch, state.best_loss, sharpe))
         record = FoldRecord(
             fingerprint=self._fingerprint,
@@ -203,7 +204,7 @@ class _Runner:
             before_baseline=lambda _: self.check_stop(),
         )
         first = np.stack([own.forecasts.quantiles[:, 0] for own in alone])
-        return Block(tuple(pairs), data.next_return[test.rows], first)
+        return Block(tuple(pairs), data.held(test.rows, part), first)
 
     def _forecasts(
         self, members: Sequence[SequenceForecaster], data: ForecastDataset, part: Part
@@ -230,7 +231,7 @@ class _Runner:
     def _finished_trials(self, number: int, outcome: FoldOutcome) -> list[TrialRecord]:
         levels = self._spec.model.quantile_levels
         quantiles = np.concatenate([block.seed_quantiles for block in outcome.blocks], axis=1)
-        moved = np.concatenate([block.next_return for block in outcome.blocks])
+        moved = held_apart([block.held for block in outcome.blocks]).log_return
         return [
             replace(
                 self._trial(number, index, FINISHED),

@@ -198,7 +198,7 @@ class _Bench:
 
 
 def _returns(data: ForecastDataset, rows: IntArray, median: FloatArray) -> FloatArray:
-    return forecast_strategy_returns(median, data.next_return[rows]).returns
+    return forecast_strategy_returns(median, data.held(rows, data.valid).log_return).returns
 
 
 def _best_so_far(data: ForecastDataset, spec: ForecastSpec, folder: Path) -> tuple[RecurrentForecaster, TrainingState]:

@@ -13,6 +13,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QPushButton
 
+from app.commands.forecast_text import conformal_lines
 from app.flows.model_words import accuracy_rows, p_text, share_text, trials_sentence
 from app.i18n import Language
 from app.language import LanguageManager
@@ -21,6 +22,7 @@ from app.stored_models import change_marks, compared_models, model_card, model_r
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.models_dialog import ModelsDialog
+from app.ui.model_card.calibration import interval_rows
 from app.ui.widgets.bar_plot import Bar, BarPlot
 from app.ui.widgets.diagonal_plot import DiagonalPlot, DiagonalPoint
 from app.ui.widgets.histogram_plot import HistogramPlot
@@ -132,6 +134,14 @@ def test_the_card_of_a_real_model_shows_its_figures_beside_every_baseline(
     baselines = {test.baseline: test for test in card.metrics.horizons[0].comparisons if test.loss == "squared"}
     zero = accuracy_rows(card.metrics.horizons[0])[1]
     assert zero[-1] == p_text(baselines["zero"].p_better)
+
+
+def test_adaptive_ranges_without_ends_are_said(card: ModelCard) -> None:
+    report = replace(card.metrics.conformal[0], adaptive_infinite=0.0)
+    assert "no ends" not in str(interval_rows(report)) + str(conformal_lines((report,)))
+    report = replace(report, adaptive_infinite=0.125)
+    assert "12.5\u00a0% have no ends" in interval_rows(report)[-1][0]
+    assert "12.5% of its adaptive intervals have no ends" in conformal_lines((report,))[-1]
 
 
 def test_each_plot_says_in_words_what_it_draws(dialog: ModelsDialog, shelf: Shelf, card: ModelCard) -> None:

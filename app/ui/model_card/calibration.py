@@ -22,10 +22,14 @@ def interval_rows(metrics: ConformalMetrics) -> list[tuple[str, ...]]:
     def row(name: str, coverage: float, width: float | None) -> tuple[str, ...]:
         return name, format_percent(coverage, 1), MISSING if width is None else format_percent(width, 3)
 
+    adaptive = tr("corrected with every bar (adaptive)")
+    if metrics.adaptive_infinite:
+        share = format_percent(metrics.adaptive_infinite, 1)
+        adaptive = tr("corrected with every bar (adaptive); {share} have no ends", share=share)
     return [
         row(tr("as forecast"), metrics.coverage, metrics.width),
         row(tr("corrected once (split-conformal)"), metrics.split_coverage, metrics.split_width),
-        row(tr("corrected with every bar (adaptive)"), metrics.adaptive_coverage, metrics.adaptive_width),
+        row(adaptive, metrics.adaptive_coverage, metrics.adaptive_width),
     ]
 
 

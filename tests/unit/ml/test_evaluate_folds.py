@@ -12,6 +12,7 @@ import pytest
 
 from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
+from core.domain.candles import Timeframe
 from core.errors import UserError
 from core.jobs import JobStopped, Json
 from ml.api import (
@@ -36,6 +37,7 @@ from ml.evaluation_plan import (
 )
 from ml.evaluators import HorizonForecast
 from ml.fold_store import Block, FoldOutcome, FoldRecord, joined, load_fold
+from ml.held_moves import held_on
 from ml.lstm_trainer import train_lstm_model
 from ml.trial_ledger import TrialLedger
 from ml.validation import Fold, Guard, Interval, combinatorial_purged
@@ -165,6 +167,15 @@ def test_walk_forward_finds_what_is_there_and_counts_every_trial(tmp_path: Path)
     assert len(metrics.seeds) == 2
     assert metrics.seed_crps is not None
     assert metrics.deflated is not None
+    assert metrics.earnings is not None
+    # One account from the first bar judged to the last, over the missing bar and from fold to fold.
+    first, last = np.searchsorted(FRAME.time_ns, (result.folds[0].test_from_ns, result.folds[-1].test_to_ns))
+    paid = (1 - SPEC.evaluation.cost) ** 2
+    held = paid * FRAME.close[last + 1] / FRAME.close[first] - 1
+    assert metrics.earnings.hold.total_return == pytest.approx(held, abs=1e-4)
+    hours = (FRAME.time_ns[last + 1] - FRAME.time_ns[first]) / Timeframe.H1.ns
+    assert metrics.earnings.hold.bars_per_year == pytest.approx(8_760 * metrics.targets / hours)
+    assert hours > metrics.targets + 20
     assert (result.spread.better, result.paths) == (1.0, ())
     assert "in 3 of 3 folds" in result.verdict
     ledger = TrialLedger(tmp_path / "trials.sqlite")
@@ -251,9 +262,10 @@ def test_kept_folds_are_verified_and_belong_to_one_configuration(tmp_path: Path)
     levels = SPEC.model.quantile_levels
     found = load_fold(folder / "fold-001", record["fingerprint"], levels)
     assert found is not None
-    block = joined(found.blocks)
+    block = joined(found.blocks, held_on)
     assert block.seed_quantiles.shape == (2, len(block.first.outcome), len(levels))
     assert [regimes.grouping for regimes in block.first.regimes] == ["volatility", "trend"]
+    assert len(block.held.log_return) == len(block.first.outcome)
     assert load_fold(folder / "fold-009", record["fingerprint"], levels) is None
     arrays = folder / "fold-001" / "fold.npz"
     arrays.write_bytes(arrays.read_bytes()[:-1] + b"x")
@@ -414,6 +426,11 @@ def test_each_path_takes_every_group_from_another_network(tmp_path: Path) -> Non
     found = [outcome for outcome in outcomes if outcome is not None]
     scores = path_scores(found, splits, SPEC)
     assert len({score.r2 for score in scores}) == len(scores) == 3
+    for path in splits.paths:
+        blocks = [found[fold].blocks[splits.tested[fold].index(g)] for g, fold in enumerate(path)]
+        moved = joined(blocks, held_on).held
+        rows = np.searchsorted(FRAME.time_ns, (moved.time_ns[0, 0], moved.time_ns[-1, 1]))
+        assert moved.log_return.sum() == pytest.approx(np.diff(np.log(FRAME.close[rows]))[0])
     times = [
         np.concatenate([found[fold].blocks[splits.tested[fold].index(g)].first.time_ns for g, fold in enumerate(path)])
         for path in splits.paths

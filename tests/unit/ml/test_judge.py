@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.domain.candles import Timeframe
 from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastMetrics, ForecastSpec, ModelSpec, TrainingSpec, spec_hash
-from ml.arrays import Float32Array
+from ml.arrays import Float32Array, FloatArray
 from ml.dataset import ForecastDataset, build_dataset
 from ml.inference import Forecasts, RecurrentState
-from ml.judge import SeedForecaster, count_trials, feature_importance, judge, part_forecasts
+from ml.judge import SeedForecaster, conformal_metrics, count_trials, feature_importance, judge, part_forecasts
+from ml.metric_results import ConformalMetrics
 from ml.metrics.quantile import crps_of_quantiles
+from ml.statistic_results import ConformalOffset
 from ml.trial_claims import trial_deviation
 from ml.trial_ledger import TrialLedger
 from tests.trained_model import Trained
@@ -92,6 +95,20 @@ def test_intervals_that_are_wrong_are_set_right(data: ForecastDataset, width: fl
     assert (first.coverage < 0.8) is (width == 0.6)
     assert (first.coverage > 0.95) is (width == 1.6)
     assert (first.offsets[0].offset > 0) is (width == 0.6)
+
+
+def test_adaptive_intervals_without_ends_are_counted() -> None:
+    size = 400
+    quantiles = np.tile([-1.0, 0.0, 1.0], (size, 1))
+    scores, offsets = np.linspace(-1.0, 0.0, 200), (ConformalOffset(0.1, 200, 0.0),)
+
+    def measured(outcome: FloatArray) -> ConformalMetrics:
+        return conformal_metrics(1, (0.05, 0.5, 0.95), quantiles, outcome, np.ones(size), offsets, scores)
+
+    assert measured(np.zeros(size)).adaptive_infinite == 0.0
+    wild = measured(3.0 ** np.arange(size).clip(max=100))  # each outcome beyond all before
+    assert 0.0 < wild.adaptive_infinite < 1.0
+    assert wild.adaptive_width is not None
 
 
 def test_only_what_a_forecaster_looks_at_is_important(data: ForecastDataset) -> None:
@@ -199,3 +216,28 @@ def test_the_identity_of_a_trial_leaves_seed_and_machine_out() -> None:
     seeded = replace(SPEC, training=replace(SPEC.training, seed=9), resources=replace(SPEC.resources, threads=3))
     assert spec_hash(seeded) == spec_hash(SPEC)
     assert spec_hash(replace(SPEC, model=ModelSpec(kind="gru"))) != spec_hash(SPEC)
+
+
+def test_what_a_price_does_over_a_gap_is_earned_and_its_time_counts() -> None:
+    returns = ar1_returns(4_000, 0.3, 7)
+    returns[3_500] = -0.25  # in the bar that is missing
+    frame = frame_from_returns(returns, missing=(3_500,))
+    data = build_dataset(frame, SPEC)
+    column = data.pipeline.names.index("return_1")
+    rows = part_forecasts(Linear(column, 0.2), data, data.test, SPEC.training.burn_in).rows
+    earnings = judge(data, SPEC, frame, Linear(column, 0.2), []).earnings
+    assert earnings is not None
+    cost, log_close = SPEC.evaluation.cost, np.log(frame.close)
+    moves = np.diff(log_close[[*rows, rows[-1] + 1]])
+    assert moves.min() < -0.2
+    growth = np.exp(moves)
+    growth[[0, -1]] -= cost
+    assert earnings.hold.total_return == pytest.approx(growth.prod() - 1.0, rel=1e-9)
+    hours = (frame.time_ns[rows[-1] + 1] - frame.time_ns[rows[0]]) / Timeframe.H1.ns
+    assert hours > len(rows) + 30  # warm-up, burn-in and reach
+    assert earnings.hold.bars_per_year == pytest.approx(len(rows) / (hours / 8_760.0))
+    assert earnings.hold.cagr == pytest.approx(growth.prod() ** (8_760.0 / hours) - 1.0)
+    sign = np.sign(Linear(column, 0.2).run(data.inputs[rows], ())[0].quantiles[:, 0, 2])
+    assert earnings.points[0].metrics.total_return == pytest.approx(
+        np.prod(1.0 + sign * np.expm1(moves)) - 1.0, rel=1e-9
+    )

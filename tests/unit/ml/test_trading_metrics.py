@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import empyrical
 
-HOURLY = bars_per_year(Timeframe.H1)
+HOURLY = bars_per_year(1, Timeframe.H1.ns)
 RNG = np.random.default_rng(11)
 HOLD = RNG.standard_t(4, 5_000) * 0.004 + 0.0001
 RETURNS = 0.4 * HOLD + RNG.standard_t(4, 5_000) * 0.003
@@ -40,9 +40,9 @@ TIGHT = {"rel": 1e-9, "abs": 1e-12}
 
 
 def test_a_year_has_365_days() -> None:
-    assert bars_per_year(Timeframe.D1) == 365
+    assert bars_per_year(1, Timeframe.D1.ns) == 365
     assert HOURLY == 8_760
-    assert bars_per_year(Timeframe.M1) == 525_600
+    assert bars_per_year(1, Timeframe.M1.ns) == 525_600
 
 
 @pytest.mark.parametrize("returns", [RETURNS, -RETURNS, RETURNS[:37], HOLD[:2], np.full(50, 0.001)])
