@@ -19,12 +19,17 @@ class TrialWorkerJob(JsonValue):
 
     Attributes:
         base: the run the search starts from, with fixed bars and borders; its volatility is the unit of every score.
-        candles_dir / run_dir: of the store and of the search.
+        candles_dir / run_dir / trials_file: of the store, of the search and of the ledger.
+        run_id: of the search.
+        data_hash: of the bars.
     """
 
     base: ForecastSpec
     candles_dir: str
     run_dir: str
+    trials_file: str
+    run_id: str
+    data_hash: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import shutil
 import traceback
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ from ml.recurrent import RecurrentForecaster
 from ml.search_results import SeedOutcome
 from ml.search_tasks import ENDED, EPOCH, EpochAnswer, TrialReport, TrialTask, TrialWorkerJob, returns_file
 from ml.trading_metrics import forecast_strategy_returns, sharpe_per_bar
-from ml.trial_ledger import FAILED, FINISHED, PRUNED
+from ml.trial_ledger import FAILED, FINISHED, PRUNED, TrialRecord
+from ml.worker.counting import Beginnings, search_record
 from ml.worker.forecast import NetworkForecaster
 
 _KEPT = 8  # datasets
@@ -65,13 +67,14 @@ class _Measured:
 class _Watch:
     """A training's view of the search: says when an epoch is over, and waits to hear whether to go on."""
 
-    def __init__(self, task: TrialTask, channel: TaskChannel, unit: float) -> None:
-        self._task, self._channel, self._unit = task, channel, unit
+    def __init__(self, task: TrialTask, channel: TaskChannel, unit: float, begin: Beginnings) -> None:
+        self._task, self._channel, self._unit, self._begin = task, channel, unit, begin
         self._epoch = 0
         self.pruned = False
 
     def on_progress(self, progress: TrainingProgress) -> None:
-        """Report a finished epoch of the first network."""
+        """Count a network that begins; report a finished epoch of the first."""
+        self._begin(progress.seed_index)
         fresh = progress.seed_index == 0 and progress.epoch > self._epoch and progress.crps is not None
         if not self._task.watched or not fresh or progress.crps is None:
             return
@@ -124,7 +127,8 @@ class _Bench:
     def _train(self, task: TrialTask, folder: Path) -> tuple[str, tuple[SeedOutcome, ...]]:
         spec = task.spec.validate()
         data = self._dataset(spec)
-        watch = _Watch(task, self._channel, self._relative_unit(data))
+        begin = Beginnings(Path(self._job.trials_file), partial(self._record, task))
+        watch = _Watch(task, self._channel, self._relative_unit(data), begin)
         try:
             trained = train_lstm_model(
                 data,
@@ -145,6 +149,10 @@ class _Bench:
         ]
         self._keep_returns(task, data, members)
         return FINISHED, tuple(member.outcome for member in members)
+
+    def _record(self, task: TrialTask, index: int, status: str) -> TrialRecord:
+        job, seed = self._job, task.spec.training.seed + index
+        return search_record(job.run_id, task.key, task.spec, job.data_hash, seed, status)
 
     def _dataset(self, spec: ForecastSpec) -> ForecastDataset:
         require_bars(self._history.frame, spec)
