@@ -23,7 +23,7 @@ from core.jobs import JobStopped
 from ml.api import EpochRecord, ForecastSpec, TrainingProgress
 from ml.arrays import IntArray
 from ml.checkpoint import TrainingState, load_checkpoint, load_member, save_checkpoint, save_member
-from ml.dataset import ForecastDataset, Part, Segments, make_segments
+from ml.dataset import ForecastDataset, Part, Segments, evaluation_lead_in, make_segments
 from ml.gpu_utils import DeviceChoice, Precision
 from ml.recurrent import EnsembleForecaster, RecurrentForecaster, learning_rate, mean_pinball, weighted_mean
 from ml.run_resources import RunResources
@@ -362,7 +362,7 @@ class _Trainer:
 
 def evaluation_segments(data: ForecastDataset, part: Part, spec: ForecastSpec) -> Segments:
     """Return long segments over a part, each led in by a generous burn-in."""
-    burn_in = max(spec.training.burn_in, 1) * 2
+    burn_in = evaluation_lead_in(spec.training.burn_in)
     length = max(_EVALUATION_LENGTH, 4 * burn_in)
     return make_segments(data, part, length=length, burn_in=burn_in, lead_in=True)
 

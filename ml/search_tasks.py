@@ -12,6 +12,8 @@ from ml.spec import ForecastSpec
 TRIAL_JOB = "ml.worker.search_trial:run"
 EPOCH, ENDED = "epoch", "ended"
 
+RowIntervals = tuple[tuple[int, int], ...]  # half-open, ascending
+
 
 @dataclass(frozen=True, slots=True)
 class TrialWorkerJob(JsonValue):
@@ -22,6 +24,7 @@ class TrialWorkerJob(JsonValue):
         candles_dir / run_dir / trials_file: of the store, of the search and of the ledger.
         run_id: of the search.
         data_hash: of the bars.
+        judged: rows of the validation part that every trial is judged on.
     """
 
     base: ForecastSpec
@@ -30,6 +33,7 @@ class TrialWorkerJob(JsonValue):
     trials_file: str
     run_id: str
     data_hash: str
+    judged: RowIntervals
 
 
 @dataclass(frozen=True, slots=True)

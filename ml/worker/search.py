@@ -38,6 +38,7 @@ from ml.search_results import (
     SeedOutcome,
     TrialResult,
 )
+from ml.search_rows import judged_rows
 from ml.search_spec import SearchSpec
 from ml.search_tasks import ENDED, TRIAL_JOB, EpochAnswer, TrialReport, TrialTask, TrialWorkerJob
 from ml.spec_file import spec_to_toml
@@ -156,14 +157,18 @@ class _Search:
         self._show()
         history = load_history(job.spec.base.data, Path(job.candles_dir))
         self._data_hash = str(history_lineage(history)["sha256"])
-        self._fixed = fixed_base(job.spec, history, build_dataset(history, job.spec.base))
+        base = build_dataset(history, job.spec.base)
+        self._fixed = fixed_base(job.spec, history, base)
         self._ledger = TrialLedger(Path(job.trials_file))
         self._study = stack.enter_context(closing(SearchStudy(self._run_dir / STUDY_FILE, job.spec)))
         self._study.bind(json.dumps(history_lineage(history), sort_keys=True))
+        judged = self._study.judged_rows(lambda: judged_rows(job.spec, history, base))
         self._former_seconds = self._study.seconds
         for result in self._study.recover():
             self._count(result)
-        worker = TrialWorkerJob(self._fixed, job.candles_dir, job.run_dir, job.trials_file, job.run_id, self._data_hash)
+        worker = TrialWorkerJob(
+            self._fixed, job.candles_dir, job.run_dir, job.trials_file, job.run_id, self._data_hash, judged
+        )
         self._workers = stack.enter_context(closing(_Workers(worker, job.run_id, job.spec.processes, channel)))
         self._failures = 0
         self._limited_from = self._begun

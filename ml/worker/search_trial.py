@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -97,6 +97,9 @@ class _Bench:
     def __init__(self, job: TrialWorkerJob, channel: TaskChannel) -> None:
         self._job, self._channel, self._run_dir = job, channel, Path(job.run_dir)
         self._history = load_history(job.base.data, Path(job.candles_dir))
+        self._judged = np.zeros(len(self._history.frame), np.bool_)
+        for start, stop in job.judged:
+            self._judged[start:stop] = True
         self._datasets: OrderedDict[FeatureSpec, ForecastDataset] = OrderedDict()
         self._base = self._dataset(job.base)
 
@@ -158,20 +161,20 @@ class _Bench:
         require_bars(self._history.frame, spec)
         data = self._datasets.pop(spec.features, None)
         if data is None:
-            data = build_dataset(self._history, spec)
+            data = self._same_rows(build_dataset(self._history, spec))
         self._datasets[spec.features] = data
         while len(self._datasets) > _KEPT:
             self._datasets.popitem(last=False)
         return data
 
+    def _same_rows(self, data: ForecastDataset) -> ForecastDataset:
+        """Leave only those targets of the validation part that all trials are judged on, after each epoch, too."""
+        return replace(data, has_target=data.has_target & (self._judged | ~data.valid.mask(len(self._judged))))
+
     def _relative_unit(self, data: ForecastDataset) -> float:
         """Return what a loss in the unit of these features' volatility is in that of the base."""
-        rows = self._common(data.rows(data.valid))
+        rows = data.rows(data.valid)
         return float((data.unit[rows] / self._base.unit[rows]).mean())
-
-    def _common(self, rows: IntArray) -> IntArray:
-        """Return those rows that have a target with the base's features, too."""
-        return rows[self._base.has_target[rows]]
 
     def _measure(
         self, data: ForecastDataset, spec: ForecastSpec, network: RecurrentForecaster, state: TrainingState
@@ -180,17 +183,19 @@ class _Bench:
 
         Raises:
             UserError: its forecasts are no numbers.
+            ValueError: it has not forecast the rows that all are judged on.
         """
         part = part_forecasts(NetworkForecaster(network), data, data.valid, spec.training.burn_in)
-        inside = self._base.has_target[part.rows]
-        rows, quantiles = part.rows[inside], part.forecasts.quantiles[inside]
+        rows, quantiles = part.rows, part.forecasts.quantiles
+        if not np.array_equal(rows, np.flatnonzero(self._judged)):
+            raise ValueError(f"{len(rows)} of {np.count_nonzero(self._judged)} rows")
         losses = [
             2.0
             * pinball_losses(quantiles[:, column], data.log_return[rows, column], spec.model.quantile_levels).mean(1)
             / self._base.unit[rows, column]
             for column in range(len(data.horizons))
         ]
-        crps = float(np.mean(losses)) if len(rows) else float("nan")
+        crps = float(np.mean(losses))
         if not np.isfinite(crps):
             raise UserError("The network forecasts no numbers.", "Use a lower learning rate.")
         sharpe = sharpe_per_bar(_returns(data, part.rows, part.median))
