@@ -368,3 +368,8 @@ def make_segments(
             "Use a shorter burn-in or repair the gaps.",
         )
     return Segments(np.array(rows, np.int64), np.array(weights, np.float32))
+
+
+def evaluation_lead_in(burn_in: int) -> int:
+    """Return how many bars build up the state where a loss is measured on the way: more generously than in training."""
+    return max(burn_in, 1) * 2

@@ -23,7 +23,7 @@ from core.jobs import JobStopped
 from ml.api import EpochRecord, ForecastSpec, TrainingProgress
 from ml.arrays import IntArray
 from ml.checkpoint import TrainingState, load_checkpoint, load_member, save_checkpoint, save_member
-from ml.dataset import ForecastDataset, Part, Segments, make_segments
+from ml.dataset import ForecastDataset, Part, Segments, evaluation_lead_in, make_segments
 from ml.gpu_utils import DeviceChoice, Precision
 from ml.recurrent import EnsembleForecaster, RecurrentForecaster, learning_rate, mean_pinball, weighted_mean
 from ml.run_resources import RunResources
@@ -81,7 +81,8 @@ class RunHooks:
     """How a run speaks to its surroundings.
 
     Attributes:
-        on_progress: called at most a few times per second and after each epoch.
+        on_progress: called before a seed learns anything (its checkpoint is there by then), at most a few times per
+            second, and after each epoch.
         should_stop: polled before every batch; may wait inside while the run is paused.
         clock: seconds without such waits, for throughput and time left.
     """
@@ -196,6 +197,7 @@ class _Trainer:
             loss, _ = self._validation_loss()
             self._state = replace(self._state, best_loss=loss)
             self._save()
+        self._tell()
         self._machine.fit(self._try_out, self._hooks.should_stop)
         while len(self._state.history) < spec.epochs and not self._out_of_patience():
             self._epoch(len(self._state.history) + 1)
@@ -335,7 +337,7 @@ class _Trainer:
             targets_per_s=record.targets_per_s,
             eta_s=self._seconds_left(record.epoch, record.seconds),
         )
-        self._hooks.on_progress(self._machine.stamp(self._progress))
+        self._tell()
 
     def _seconds_left(self, epochs_done: float, seconds_per_epoch: float) -> float:
         """Return the time to the end if every epoch of every seed is used."""
@@ -352,12 +354,15 @@ class _Trainer:
         took = now - started
         left = self._seconds_left(epoch - 1 + share, took / share)
         self._progress = replace(self._progress, targets_per_s=seen / max(took, 1e-9), eta_s=left)
+        self._tell()
+
+    def _tell(self) -> None:
         self._hooks.on_progress(self._machine.stamp(self._progress))
 
 
 def evaluation_segments(data: ForecastDataset, part: Part, spec: ForecastSpec) -> Segments:
     """Return long segments over a part, each led in by a generous burn-in."""
-    burn_in = max(spec.training.burn_in, 1) * 2
+    burn_in = evaluation_lead_in(spec.training.burn_in)
     length = max(_EVALUATION_LENGTH, 4 * burn_in)
     return make_segments(data, part, length=length, burn_in=burn_in, lead_in=True)
 

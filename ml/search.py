@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +39,13 @@ from ml.search_results import (
     TrialResult,
 )
 from ml.search_spec import ParameterRange, SearchSpec
-from ml.search_tasks import returns_file
+from ml.search_tasks import RowIntervals, returns_file
 from ml.spec import ForecastSpec
 from ml.trial_ledger import CANCELLED, FAILED, FINISHED, PRUNED
 
 _NAME = "search"  # the same everywhere: the hyperband pruner draws lots with it
 _NUMBER, _OUTCOME, _DATA, _SECONDS, _FINALIST = "number", "outcome", "data", "seconds", "finalist-"
+_JUDGED = "judged"
 _STATES = {
     FINISHED: TrialState.COMPLETE,
     PRUNED: TrialState.PRUNED,
@@ -89,8 +90,8 @@ class SearchStudy:
             self._storage = optuna.storages.RDBStorage(
                 f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
             )
-            # Safe with the write-ahead log; what a power failure takes is tried again.
-            event.listen(self._storage.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=NORMAL"))
+            # A power failure must not take a trial that the ledger knows: its number would go to another one.
+            event.listen(self._storage.engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=FULL"))
             self._storage.engine.dispose()
             self._study = optuna.create_study(
                 storage=self._storage, study_name=_NAME, pruner=_pruner(spec), direction="minimize", load_if_exists=True
@@ -116,6 +117,21 @@ class SearchStudy:
             raise UserError(
                 "The bars have changed since this search began; its trials would not compare.", "Start a new search."
             )
+
+    def judged_rows(self, compute: Callable[[], RowIntervals]) -> RowIntervals:
+        """Return the rows that every trial is judged on: those of the former session, or computed and remembered.
+
+        Raises:
+            UserError: what `compute` raises, or the former session judged every trial on rows of its own.
+        """
+        known = self._study.user_attrs.get(_JUDGED)
+        if known is not None:
+            return tuple((int(start), int(stop)) for start, stop in known)
+        if self._study.get_trials(deepcopy=False):
+            raise UserError("The trials of this search were judged on different bars.", "Start a new search.")
+        rows = compute()
+        self._study.set_user_attr(_JUDGED, rows)
+        return rows
 
     @property
     def seconds(self) -> float:

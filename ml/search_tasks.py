@@ -12,6 +12,8 @@ from ml.spec import ForecastSpec
 TRIAL_JOB = "ml.worker.search_trial:run"
 EPOCH, ENDED = "epoch", "ended"
 
+RowIntervals = tuple[tuple[int, int], ...]  # half-open, ascending
+
 
 @dataclass(frozen=True, slots=True)
 class TrialWorkerJob(JsonValue):
@@ -19,12 +21,19 @@ class TrialWorkerJob(JsonValue):
 
     Attributes:
         base: the run the search starts from, with fixed bars and borders; its volatility is the unit of every score.
-        candles_dir / run_dir: of the store and of the search.
+        candles_dir / run_dir / trials_file: of the store, of the search and of the ledger.
+        run_id: of the search.
+        data_hash: of the bars.
+        judged: rows of the validation part that every trial is judged on.
     """
 
     base: ForecastSpec
     candles_dir: str
     run_dir: str
+    trials_file: str
+    run_id: str
+    data_hash: str
+    judged: RowIntervals
 
 
 @dataclass(frozen=True, slots=True)

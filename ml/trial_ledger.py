@@ -1,8 +1,9 @@
 """Every trial ever run, counted in a file that forgets nothing. Any thread, any process; blocks on the disk.
 
 The more configurations were tried, the better the best of them looks by luck alone; the deflated Sharpe ratio needs to
-know how many there were. So a trial is appended whatever came of it, nothing can be changed or removed (triggers in the
-file refuse both), and a damaged file is an error, never a new count from zero.
+know how many there were. So a trial is appended when it begins, since its process may be killed, and once more with
+what came of it. Nothing can be changed or removed (triggers in the file refuse both); a damaged file is an error, never
+a new count from zero.
 
 Every call opens its own connection: nothing is shared between threads or inherited by children. SQLite's write-ahead
 log lets readers go on while one process writes; writers wait for each other.
@@ -30,11 +31,12 @@ SEARCH = "search"
 EVALUATION = "evaluation"
 KINDS = (TRAINING, SEARCH, EVALUATION)
 
+BEGUN = "begun"
 FINISHED = "finished"
 PRUNED = "pruned"
 FAILED = "failed"
 CANCELLED = "cancelled"
-STATUSES = (FINISHED, PRUNED, FAILED, CANCELLED)
+STATUSES = (BEGUN, FINISHED, PRUNED, FAILED, CANCELLED)
 
 PARTS = ("valid", "test")
 
@@ -72,16 +74,16 @@ PRAGMA user_version = {_SCHEMA_VERSION};
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord(JsonValue):
-    """What came of one trial: one configuration, one seed, one fold.
+    """One trial (one configuration, one seed, one fold) as it begins, or what came of it.
 
     Attributes:
         trial_id: unique; the same trial keeps its id over an interruption.
-        created_ns: when it ended, ns UTC.
+        created_ns: when it got this status, ns UTC.
         kind: "training", "search" or "evaluation".
         venue / symbol / timeframe: the market, as in `DataRange`.
         data_hash / spec_hash: of the bars and of the specification, seed left out.
         seed: of the trial.
-        status: "finished", "pruned", "failed" or "cancelled".
+        status: "begun", "finished", "pruned", "failed" or "cancelled".
         run_id: the run or study it belongs to.
         valid_sharpe / test_sharpe: Sharpe ratio per bar of the forecast's sign, before costs; None where not measured.
         score / score_name: what a search looked at.
@@ -182,9 +184,9 @@ class TrialLedger:
             self._check(connection)
 
     def append(self, record: TrialRecord) -> bool:
-        """Add what came of a trial; durable on return.
+        """Add that a trial begins or what came of it; durable on return.
 
-        A trial that was interrupted and then finished has two records and counts once.
+        A trial that was begun, interrupted and then finished has three records and counts once.
 
         Returns:
             Whether it was new: a record of this trial with this status is kept as it was first written.

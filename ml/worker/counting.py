@@ -1,4 +1,4 @@
-"""Counts trials that do not end well, in the process that runs them. Any thread."""
+"""Counts trials from the moment they begin, in the process that runs them. Any thread."""
 
 from __future__ import annotations
 
@@ -6,25 +6,66 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.clock import SystemClock
 from core.jobs import JobStopped
-from ml.trial_ledger import CANCELLED, FAILED, TrialLedger, TrialRecord
+from ml.api import ForecastSpec, spec_hash
+from ml.trial_ledger import BEGUN, CANCELLED, FAILED, SEARCH, TrialLedger, TrialRecord
+
+
+class Beginnings:
+    """Writes a seed down before it is trained: a process that is killed can no longer do so."""
+
+    def __init__(self, trials_file: Path, record: Callable[[int, str], TrialRecord]) -> None:
+        """Open the ledger.
+
+        Args:
+            trials_file: of the ledger.
+            record: of the n-th seed, counted from 0, with a status.
+        """
+        self._ledger, self._record = TrialLedger(trials_file), record
+        self._begun: set[int] = set()
+
+    def __call__(self, index: int) -> None:
+        """Write down that a seed begins; durable on return. Saying so again changes nothing."""
+        if index not in self._begun:
+            self._ledger.append(self._record(index, BEGUN))
+            self._begun.add(index)
+
+    def end(self, status: str) -> None:
+        """Write down what came of everything begun."""
+        self._ledger.append_all(self._record(index, status) for index in sorted(self._begun))
 
 
 @contextmanager
-def counted(trials_file: Path, record: Callable[[int, str], TrialRecord]) -> Iterator[set[int]]:
-    """Write down what was begun in the block where it is cancelled or fails; what ends well is the caller's to write.
+def counted(trials_file: Path, record: Callable[[int, str], TrialRecord]) -> Iterator[Beginnings]:
+    """Write down what is begun in the block and is cancelled or fails; what ends well is the caller's to write.
 
     Args:
-        trials_file: of the ledger.
-        record: of the n-th seed with a status.
+        trials_file / record: see `Beginnings`.
 
     Yields:
-        A set to put the numbers of seeds into, counted from 0, once they have begun.
+        To be called with the number of a seed before it is trained.
     """
-    begun: set[int] = set()
+    begin = Beginnings(trials_file, record)
     try:
-        yield begun
+        yield begin
     except BaseException as exc:
-        status = CANCELLED if isinstance(exc, JobStopped) else FAILED
-        TrialLedger(trials_file).append_all(record(index, status) for index in sorted(begun))
+        begin.end(CANCELLED if isinstance(exc, JobStopped) else FAILED)
         raise
+
+
+def search_record(run_id: str, key: str, spec: ForecastSpec, data_hash: str, seed: int, status: str) -> TrialRecord:
+    """Return the record of one network of a search's trial, without figures."""
+    return TrialRecord(
+        trial_id=f"{run_id}/{key}/{seed}",
+        created_ns=SystemClock().now_ns(),
+        kind=SEARCH,
+        venue=spec.data.venue,
+        symbol=spec.data.symbol,
+        timeframe=spec.data.timeframe,
+        data_hash=data_hash,
+        spec_hash=spec_hash(spec),
+        seed=seed,
+        status=status,
+        run_id=run_id,
+    )

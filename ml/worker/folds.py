@@ -138,10 +138,10 @@ class _Runner:
         started = self._channel.clock()
         data = fold_dataset(self._prepared, fold)
         training = folder / "training"
-        with counted(Path(self._job.trials_file), partial(self._trial, number)) as begun:
+        with counted(Path(self._job.trials_file), partial(self._trial, number)) as begin:
 
             def on_progress(progress: TrainingProgress) -> None:
-                begun.add(progress.seed_index)
+                begin(progress.seed_index)
                 self.tell("training", number, progress, self._channel.clock() - started)
 
             trained = train_lstm_model(

@@ -29,7 +29,7 @@ from ml.model_storage import PackageContent, data_lineage, history_lineage, save
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
 from ml.trial_ledger import TrialLedger, TrialRecord
-from ml.worker.counting import counted
+from ml.worker.counting import Beginnings, counted
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -53,14 +53,14 @@ def run(spec: Json, channel: JobChannel) -> Json:
     history = load_history(job.spec.data, Path(job.candles_dir))
     _phase(job, channel, "features")
     data = build_dataset(history, job.spec)
-    with counted(Path(job.trials_file), partial(_trial, job, history.frame)) as begun:
+    with counted(Path(job.trials_file), partial(_trial, job, history.frame)) as begin:
         _phase(job, channel, "training")
         trained = train_lstm_model(
             data,
             job.spec,
             run_id=job.run_id,
             run_dir=Path(job.run_dir),
-            on_progress=lambda progress: _report(channel, progress, begun),
+            on_progress=lambda progress: _report(channel, progress, begin),
             should_stop=channel.should_stop,
             clock=channel.clock,
             resume=job.resume,
@@ -111,9 +111,9 @@ def _summary(job: ForecastJob, trained: TrainedForecaster, phase: str) -> Traini
     )
 
 
-def _report(channel: JobChannel, progress: TrainingProgress, begun: set[int] | None = None) -> None:
-    if begun is not None:
-        begun.add(progress.seed_index)
+def _report(channel: JobChannel, progress: TrainingProgress, begin: Beginnings | None = None) -> None:
+    if begin is not None:
+        begin(progress.seed_index)
     channel.progress(progress.to_json())
 
 

@@ -17,13 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from core.clock import SystemClock
 from core.data.atomic_file import exclusive_lock, write_atomically
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobChannel, JobFailed, JobFinished, JobLog, JobProgress, JobStopped, Json
-from ml.api import ForecastSpec, spec_hash
+from ml.api import ForecastSpec
 from ml.dataset import ForecastDataset, build_dataset, load_history
 from ml.features import MarketHistory
 from ml.model_storage import history_lineage
@@ -39,10 +38,12 @@ from ml.search_results import (
     SeedOutcome,
     TrialResult,
 )
+from ml.search_rows import judged_rows
 from ml.search_spec import SearchSpec
 from ml.search_tasks import ENDED, TRIAL_JOB, EpochAnswer, TrialReport, TrialTask, TrialWorkerJob
 from ml.spec_file import spec_to_toml
-from ml.trial_ledger import CANCELLED, FAILED, FINISHED, PRUNED, SEARCH, TrialLedger, TrialRecord
+from ml.trial_ledger import CANCELLED, FAILED, FINISHED, PRUNED, TrialLedger
+from ml.worker.counting import search_record
 
 _MOST_FAILURES = 10  # in a row
 _LOCK_S = 0.5
@@ -156,14 +157,18 @@ class _Search:
         self._show()
         history = load_history(job.spec.base.data, Path(job.candles_dir))
         self._data_hash = str(history_lineage(history)["sha256"])
-        self._fixed = fixed_base(job.spec, history, build_dataset(history, job.spec.base))
+        base = build_dataset(history, job.spec.base)
+        self._fixed = fixed_base(job.spec, history, base)
         self._ledger = TrialLedger(Path(job.trials_file))
         self._study = stack.enter_context(closing(SearchStudy(self._run_dir / STUDY_FILE, job.spec)))
         self._study.bind(json.dumps(history_lineage(history), sort_keys=True))
+        judged = self._study.judged_rows(lambda: judged_rows(job.spec, history, base))
         self._former_seconds = self._study.seconds
         for result in self._study.recover():
             self._count(result)
-        worker = TrialWorkerJob(self._fixed, job.candles_dir, job.run_dir)
+        worker = TrialWorkerJob(
+            self._fixed, job.candles_dir, job.run_dir, job.trials_file, job.run_id, self._data_hash, judged
+        )
         self._workers = stack.enter_context(closing(_Workers(worker, job.run_id, job.spec.processes, channel)))
         self._failures = 0
         self._limited_from = self._begun
@@ -217,7 +222,7 @@ class _Search:
             self._workers.answer(report.key, prune=self._study.report(number, report.epoch, report.crps))
             return
         planned = self._study.spec_of(number)
-        self._book(f"{self._job.run_id}/{number}", self._trial_spec(planned), report.status, report.seeds)
+        self._book(report.key, self._trial_spec(planned), report.status, report.seeds)
         self._study.finish(number, report.status, report.seeds, report.seconds, report.message)
         self._study.spend(self._seconds())
         if report.status == FINISHED:
@@ -260,7 +265,7 @@ class _Search:
 
     def _take_finalist(self, report: TrialReport) -> None:
         number = int(report.key.removeprefix(_FINALIST))
-        self._book(f"{self._job.run_id}/{report.key}", self._finalist_spec(number), report.status, report.seeds)
+        self._book(report.key, self._finalist_spec(number), report.status, report.seeds)
         if report.status != FINISHED:
             raise UserError(f"Trial {number} could not be repeated: {report.message}", "Continue the search to retry.")
         scores = [seed.crps for seed in report.seeds]
@@ -301,26 +306,16 @@ class _Search:
     def _count(self, result: TrialResult) -> None:
         """Put a trial that was interrupted into the ledger."""
         spec = self._trial_spec(self._study.spec_of(result.number))
-        self._book(f"{self._job.run_id}/{result.number}", spec, result.status, result.seeds)
+        self._book(str(result.number), spec, result.status, result.seeds)
 
-    def _book(self, trial_id: str, spec: ForecastSpec, status: str, seeds: tuple[SeedOutcome, ...]) -> None:
+    def _book(self, key: str, spec: ForecastSpec, status: str, seeds: tuple[SeedOutcome, ...]) -> None:
         """Write one record per network into the ledger; those that were not measured have no figures."""
         measured = {seed.seed: seed for seed in seeds}
         first = spec.training.seed
         count = 1 if status == PRUNED else spec.evaluation.seeds  # only the first network is ever given up
         self._ledger.append_all(
-            TrialRecord(
-                trial_id=f"{trial_id}/{seed}",
-                created_ns=SystemClock().now_ns(),
-                kind=SEARCH,
-                venue=spec.data.venue,
-                symbol=spec.data.symbol,
-                timeframe=spec.data.timeframe,
-                data_hash=self._data_hash,
-                spec_hash=spec_hash(spec),
-                seed=seed,
-                status=status,
-                run_id=self._job.run_id,
+            replace(
+                search_record(self._job.run_id, key, spec, self._data_hash, seed, status),
                 valid_sharpe=measured[seed].valid_sharpe if seed in measured else None,
                 score=measured[seed].crps if seed in measured else None,
                 score_name="crps",
@@ -337,7 +332,7 @@ class _Search:
             self._count(result)
         for key in repeated:
             spec = self._finalist_spec(int(key.removeprefix(_FINALIST)))
-            self._book(f"{self._job.run_id}/{key}", spec, CANCELLED, ())
+            self._book(key, spec, CANCELLED, ())
         self._study.spend(self._seconds())
         raise JobStopped
 

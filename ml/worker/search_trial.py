@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ from ml.recurrent import RecurrentForecaster
 from ml.search_results import SeedOutcome
 from ml.search_tasks import ENDED, EPOCH, EpochAnswer, TrialReport, TrialTask, TrialWorkerJob, returns_file
 from ml.trading_metrics import forecast_strategy_returns, sharpe_per_bar
-from ml.trial_ledger import FAILED, FINISHED, PRUNED
+from ml.trial_ledger import FAILED, FINISHED, PRUNED, TrialRecord
+from ml.worker.counting import Beginnings, search_record
 from ml.worker.forecast import NetworkForecaster
 
 _KEPT = 8  # datasets
@@ -65,13 +67,14 @@ class _Measured:
 class _Watch:
     """A training's view of the search: says when an epoch is over, and waits to hear whether to go on."""
 
-    def __init__(self, task: TrialTask, channel: TaskChannel, unit: float) -> None:
-        self._task, self._channel, self._unit = task, channel, unit
+    def __init__(self, task: TrialTask, channel: TaskChannel, unit: float, begin: Beginnings) -> None:
+        self._task, self._channel, self._unit, self._begin = task, channel, unit, begin
         self._epoch = 0
         self.pruned = False
 
     def on_progress(self, progress: TrainingProgress) -> None:
-        """Report a finished epoch of the first network."""
+        """Count a network that begins; report a finished epoch of the first."""
+        self._begin(progress.seed_index)
         fresh = progress.seed_index == 0 and progress.epoch > self._epoch and progress.crps is not None
         if not self._task.watched or not fresh or progress.crps is None:
             return
@@ -94,6 +97,9 @@ class _Bench:
     def __init__(self, job: TrialWorkerJob, channel: TaskChannel) -> None:
         self._job, self._channel, self._run_dir = job, channel, Path(job.run_dir)
         self._history = load_history(job.base.data, Path(job.candles_dir))
+        self._judged = np.zeros(len(self._history.frame), np.bool_)
+        for start, stop in job.judged:
+            self._judged[start:stop] = True
         self._datasets: OrderedDict[FeatureSpec, ForecastDataset] = OrderedDict()
         self._base = self._dataset(job.base)
 
@@ -124,7 +130,8 @@ class _Bench:
     def _train(self, task: TrialTask, folder: Path) -> tuple[str, tuple[SeedOutcome, ...]]:
         spec = task.spec.validate()
         data = self._dataset(spec)
-        watch = _Watch(task, self._channel, self._relative_unit(data))
+        begin = Beginnings(Path(self._job.trials_file), partial(self._record, task))
+        watch = _Watch(task, self._channel, self._relative_unit(data), begin)
         try:
             trained = train_lstm_model(
                 data,
@@ -146,24 +153,28 @@ class _Bench:
         self._keep_returns(task, data, members)
         return FINISHED, tuple(member.outcome for member in members)
 
+    def _record(self, task: TrialTask, index: int, status: str) -> TrialRecord:
+        job, seed = self._job, task.spec.training.seed + index
+        return search_record(job.run_id, task.key, task.spec, job.data_hash, seed, status)
+
     def _dataset(self, spec: ForecastSpec) -> ForecastDataset:
         require_bars(self._history.frame, spec)
         data = self._datasets.pop(spec.features, None)
         if data is None:
-            data = build_dataset(self._history, spec)
+            data = self._same_rows(build_dataset(self._history, spec))
         self._datasets[spec.features] = data
         while len(self._datasets) > _KEPT:
             self._datasets.popitem(last=False)
         return data
 
+    def _same_rows(self, data: ForecastDataset) -> ForecastDataset:
+        """Leave only those targets of the validation part that all trials are judged on, after each epoch, too."""
+        return replace(data, has_target=data.has_target & (self._judged | ~data.valid.mask(len(self._judged))))
+
     def _relative_unit(self, data: ForecastDataset) -> float:
         """Return what a loss in the unit of these features' volatility is in that of the base."""
-        rows = self._common(data.rows(data.valid))
+        rows = data.rows(data.valid)
         return float((data.unit[rows] / self._base.unit[rows]).mean())
-
-    def _common(self, rows: IntArray) -> IntArray:
-        """Return those rows that have a target with the base's features, too."""
-        return rows[self._base.has_target[rows]]
 
     def _measure(
         self, data: ForecastDataset, spec: ForecastSpec, network: RecurrentForecaster, state: TrainingState
@@ -172,17 +183,19 @@ class _Bench:
 
         Raises:
             UserError: its forecasts are no numbers.
+            ValueError: it has not forecast the rows that all are judged on.
         """
         part = part_forecasts(NetworkForecaster(network), data, data.valid, spec.training.burn_in)
-        inside = self._base.has_target[part.rows]
-        rows, quantiles = part.rows[inside], part.forecasts.quantiles[inside]
+        rows, quantiles = part.rows, part.forecasts.quantiles
+        if not np.array_equal(rows, np.flatnonzero(self._judged)):
+            raise ValueError(f"{len(rows)} of {np.count_nonzero(self._judged)} rows")
         losses = [
             2.0
             * pinball_losses(quantiles[:, column], data.log_return[rows, column], spec.model.quantile_levels).mean(1)
             / self._base.unit[rows, column]
             for column in range(len(data.horizons))
         ]
-        crps = float(np.mean(losses)) if len(rows) else float("nan")
+        crps = float(np.mean(losses))
         if not np.isfinite(crps):
             raise UserError("The network forecasts no numbers.", "Use a lower learning rate.")
         sharpe = sharpe_per_bar(_returns(data, part.rows, part.median))

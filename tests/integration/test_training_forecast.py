@@ -94,13 +94,14 @@ def test_a_run_is_cancelled_gently_and_its_checkpoint_goes_on(data_dir: Path) ->
         assert done >= 2
         assert not list((data_dir).glob("models/*"))
         trials = TrialLedger(data_dir / "trials.sqlite")
-        (cancelled,) = trials.records()
+        begun, cancelled = trials.records()
+        assert (begun.trial_id, begun.status) == ("run-1/1", "begun")
         assert (cancelled.trial_id, cancelled.status, cancelled.test_sharpe) == ("run-1/1", "cancelled", None)
         start(supervisor, data_dir, LONG, resume=True)
         wait_for_epoch(supervisor, done + 1)
         supervisor.request_stop()
         assert isinstance(drain(supervisor)[-1], JobCancelled)
-        assert (trials.count(), len(trials.records())) == (1, 1)  # the same trial, however often it is interrupted
+        assert (trials.count(), len(trials.records())) == (1, 2)  # the same trial, however often it is interrupted
 
 
 def test_a_paused_run_learns_exactly_what_an_undisturbed_one_does(data_dir: Path) -> None:

@@ -232,14 +232,18 @@ def test_what_only_a_label_across_the_border_tells_gives_no_edge(tmp_path: Path)
 def test_a_cancelled_evaluation_goes_on_with_the_fold_it_was_in(tmp_path: Path) -> None:
     whole = evaluate(tmp_path / "whole", WALK)
     spec = job(tmp_path, WALK)
-    channel = Channel(lambda told: told.fold == 2 and told.seed_index == 1)
+    channel = Channel(lambda told: told.fold == 2 and told.seed_index == 1 and told.eta_s is not None)
     with pytest.raises(JobStopped):
         run(spec, channel)
     assert channel.told[-1].eta_s is not None
     ledger = TrialLedger(tmp_path / "trials.sqlite")
     assert [(record.trial_id, record.status) for record in ledger.records()] == [
+        ("run-1/fold-001/1", "begun"),
+        ("run-1/fold-001/2", "begun"),
         ("run-1/fold-001/1", "finished"),
         ("run-1/fold-001/2", "finished"),
+        ("run-1/fold-002/1", "begun"),
+        ("run-1/fold-002/2", "begun"),
         ("run-1/fold-002/1", "cancelled"),
         ("run-1/fold-002/2", "cancelled"),
     ]

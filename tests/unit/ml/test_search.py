@@ -204,3 +204,20 @@ def test_overfitting_needs_two_finished_trials_and_enough_bars(tmp_path: Path) -
     pruned = TrialResult(1, "pruned", None, 1.0, ())
     assert overfitting(tmp_path, [finished(0, 0.5), pruned]) is None
     assert overfitting(tmp_path, [finished(0, 0.5), finished(1, 0.5)]) is None
+
+
+def test_the_rows_that_are_judged_stay_those_of_the_first_session(tmp_path: Path) -> None:
+    study = SearchStudy(tmp_path / "s.sqlite", search())
+    assert study.judged_rows(lambda: ((3, 5), (9, 20))) == ((3, 5), (9, 20))
+    study.close()
+    study = SearchStudy(tmp_path / "s.sqlite", search())
+    assert study.judged_rows(lambda: ((1, 2),)) == ((3, 5), (9, 20))
+    study.close()
+
+
+def test_trials_of_rows_of_their_own_are_not_gone_on_with(tmp_path: Path) -> None:
+    study = SearchStudy(tmp_path / "s.sqlite", search())
+    run_on(study, 1)
+    with pytest.raises(UserError, match="different bars"):
+        study.judged_rows(lambda: ((1, 2),))
+    study.close()

@@ -66,12 +66,13 @@ def test_appending_again_changes_nothing(ledger: TrialLedger) -> None:
 
 
 def test_an_interrupted_trial_counts_once_and_keeps_its_result(ledger: TrialLedger) -> None:
-    ledger.append(record("a", status="cancelled", test_sharpe=None))
+    for status in ("begun", "cancelled"):
+        ledger.append(record("a", status=status, test_sharpe=None))
     ledger.append(record("a", test_sharpe=0.03))
     ledger.append(record("b", test_sharpe=0.05))
     assert ledger.count() == 2
     assert ledger.sharpes().tolist() == [0.03, 0.05]
-    assert len(ledger.records()) == 3
+    assert len(ledger.records()) == 4
 
 
 def test_the_last_measured_ratio_of_a_trial_counts(ledger: TrialLedger) -> None:
