@@ -37,7 +37,7 @@ from ml.evaluation_plan import (
 )
 from ml.evaluators import HorizonForecast
 from ml.fold_store import Block, FoldOutcome, FoldRecord, joined, load_fold
-from ml.held_moves import held_on
+from ml.held_moves import HeldMoves, held_on
 from ml.lstm_trainer import train_lstm_model
 from ml.trial_ledger import TrialLedger
 from ml.validation import Fold, Guard, Interval, combinatorial_purged
@@ -376,6 +376,8 @@ def drift_paths(signal: float) -> tuple[PathScore, ...]:
     outcome = 0.001 + known + rng.normal(0.0, sigma, size)
     splits = combinatorial_purged(size, groups=4, test_groups=2, guard=Guard(horizon=1, purge=2, embargo=0))
     last, unit = np.roll(outcome, 1), np.full(size, sigma)
+    closes = np.concatenate([[0.0], np.cumsum(outcome)])
+    times = np.arange(size + 1) * Timeframe.H1.ns
     outcomes = []
     for fold in splits.folds:
         train, blocks = fold.train_rows(), []
@@ -399,7 +401,8 @@ def drift_paths(signal: float) -> tuple[PathScore, ...]:
             quantiles = centre[:, None] + outer * [1.0, 0.0, 1.0]
             forecast = HorizonForecast(1, LEVELS, quantiles, outcome[rows])
             naive = fit_baselines(inputs, ["zero", "persistence", "climatology"])
-            blocks.append(Block(((forecast, naive),), outcome[rows], quantiles[None]))
+            held = HeldMoves.between(closes, times, rows)
+            blocks.append(Block(((forecast, naive),), held, quantiles[None]))
         outcomes.append(FoldOutcome(FoldRecord("", "", 0, 0, 0, 0, 0.0, 0.0, (), 0.0), tuple(blocks)))
     return path_scores(outcomes, splits, SPEC)
 
