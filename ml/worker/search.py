@@ -24,7 +24,7 @@ from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobChannel, JobFailed, JobFinished, JobLog, JobProgress, JobStopped, Json
 from ml.api import ForecastSpec, spec_hash
-from ml.dataset import ForecastDataset, build_dataset, load_history
+from ml.dataset import ForecastDataset, build_dataset
 from ml.features import MarketHistory
 from ml.model_storage import history_lineage
 from ml.search import PlannedTrial, SearchStudy, best_trials, overfitting
@@ -43,6 +43,7 @@ from ml.search_spec import SearchSpec
 from ml.search_tasks import ENDED, TRIAL_JOB, EpochAnswer, TrialReport, TrialTask, TrialWorkerJob
 from ml.spec_file import spec_to_toml
 from ml.trial_ledger import CANCELLED, FAILED, FINISHED, PRUNED, SEARCH, TrialLedger, TrialRecord
+from ml.worker.pinned_bars import load_pinned_history
 
 _MOST_FAILURES = 10  # in a row
 _LOCK_S = 0.5
@@ -154,7 +155,7 @@ class _Search:
         self._begun = channel.clock()
         self._progress = SearchProgress(job.run_id, "loading", trials=job.spec.trials)
         self._show()
-        history = load_history(job.spec.base.data, Path(job.candles_dir))
+        history = load_pinned_history(job.spec.base.data, Path(job.candles_dir), self._run_dir)
         self._data_hash = str(history_lineage(history)["sha256"])
         self._fixed = fixed_base(job.spec, history, build_dataset(history, job.spec.base))
         self._ledger = TrialLedger(Path(job.trials_file))
