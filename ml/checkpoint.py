@@ -34,6 +34,7 @@ class TrainingState(JsonValue):
         history: one record per finished epoch.
         best_epoch / best_loss: of the best weights, which are stored beside the newest.
         seconds / targets: spent and seen so far.
+        arithmetic: how it was computed, see `ml.run_resources.arithmetic`; a run resumes only in its own.
     """
 
     fingerprint: str
@@ -43,6 +44,7 @@ class TrainingState(JsonValue):
     best_loss: float
     seconds: float = 0.0
     targets: float = 0.0
+    arithmetic: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,8 +135,17 @@ def load_history(data: DataRange, candles_dir: Path) -> MarketHistory:
     Raises:
         UserError: as `load_bars`, for any of the markets, or a series that cannot be read.
     """
+    return load_side_data(load_bars(data, candles_dir), data, candles_dir)
+
+
+def load_side_data(frame: CandleFrame, data: DataRange, candles_dir: Path) -> MarketHistory:
+    """Read what `load_history` returns beside the market's own bars.
+
+    Raises:
+        UserError: as `load_history`.
+    """
     return MarketHistory(
-        load_bars(data, candles_dir),
+        frame,
         tuple(load_bars(replace(data, symbol=symbol), candles_dir) for symbol in data.markets),
         tuple(load_point_series(Path(s.path), s.name, s.column, s.delay_s) for s in data.series),
     )

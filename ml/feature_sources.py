@@ -22,7 +22,8 @@ from core.errors import UserError
 from ml.arrays import BoolArray, FloatArray, IntArray
 
 PRICE_COLUMNS = ("open", "high", "low", "close", "volume")
-_KNOWN_NAMES = ("known_at", "date")
+_KNOWN_NAME = "known_at"
+_DATE_NAME = "date"
 
 
 class Bars(Protocol):
@@ -195,28 +196,35 @@ def sample_points(points: PointSeries, close_ns: IntArray, max_age_ns: int) -> F
     return np.where(fresh, points.value[index], np.nan)
 
 
-def load_point_series(path: Path, name: str, column: str = "value", delay_s: float = 0.0) -> PointSeries:
+def load_point_series(path: Path, name: str, column: str = "value", delay_s: float | None = None) -> PointSeries:
     """Read a side series from a CSV, Feather or Parquet file.
 
     Args:
-        path: the file; its times stand in a column `known_at` or `date`, with a zone.
+        path: the file; its times stand in a column `known_at`, or `date` where a delay is told, with a zone.
         name: of the series.
         column: which column holds the values.
-        delay_s: how long after the file's time a value became known.
+        delay_s: how long after the file's time a value became known; None where nobody said.
 
     Raises:
-        UserError: the file is missing or damaged, or its times are without a zone, not ascending or not unique.
+        UserError: the file is missing or damaged, its times are without a zone, not ascending or not unique, or they
+            are no times of knowing.
     """
     table = read_table(path)
     by_name = {str(found).strip().lower(): found for found in table.column_names}
-    known = next((by_name[alias] for alias in _KNOWN_NAMES if alias in by_name), None)
+    known = by_name.get(_KNOWN_NAME, by_name.get(_DATE_NAME))
     value = by_name.get(column.lower())
     if known is None or value is None:
         raise UserError(
             f"{path.name} needs the columns known_at and {column}; it has {', '.join(by_name) or 'none'}.",
             "Rename the columns, or name the column of the values.",
         )
-    times = _known_times(table.column(known), path) + round(delay_s * NS_PER_S)
+    if _KNOWN_NAME not in by_name and delay_s is None:
+        # Candles and funding rates are dated by their beginning: read as known, they would tell the future.
+        raise UserError(
+            f"The column date of {path.name} does not say when its values became known.",
+            "Give a column known_at, or say how many seconds after date a value was known (delay_s; 0 for at once).",
+        )
+    times = _known_times(table.column(known), path) + round((delay_s or 0.0) * NS_PER_S)
     steps = np.diff(times)
     if np.any(steps <= 0):
         row = int(np.argmax(steps <= 0)) + 2

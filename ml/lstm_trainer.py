@@ -176,7 +176,7 @@ class _Trainer:
             torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.target).to(device), device
         )
         self._validation = evaluation_segments(data, data.valid, spec)
-        self._state = TrainingState(identity, seed, (), 0, float("inf"))
+        self._state = TrainingState(identity, seed, (), 0, float("inf"), arithmetic=machine.arithmetic)
         self._best = _copy(self._network)
         self._shown_at = 0.0
 
@@ -184,7 +184,7 @@ class _Trainer:
         """Train to the end; return the network with its best weights, on the CPU, and how it went."""
         spec = self._spec.training
         if resume and (done := load_member(self._run_dir, self._state.fingerprint, self._state.seed)) is not None:
-            self._state, self._best = done
+            self._go_on_from(*done)
             return self._finished()
         found = None
         if resume:
@@ -192,7 +192,7 @@ class _Trainer:
                 self._run_dir, self._state.fingerprint, self._state.seed, self._network, self._optimizer
             )
         if found is not None:
-            self._state, self._best = found
+            self._go_on_from(*found)
         else:
             loss, _ = self._validation_loss()
             self._state = replace(self._state, best_loss=loss)
@@ -203,6 +203,14 @@ class _Trainer:
             self._epoch(len(self._state.history) + 1)
         save_member(self._run_dir, self._state, self._best)
         return self._finished()
+
+    def _go_on_from(self, state: TrainingState, best: dict[str, Tensor]) -> None:
+        if state.arithmetic != self._state.arithmetic:
+            raise UserError(
+                "The checkpoint was made in another precision or batch size than this machine would use.",
+                "Choose the same device and precision, or start the training anew.",
+            )
+        self._state, self._best = state, best
 
     def _try_out(self, rows: int) -> None:
         """Compute the gradient of so many segments for nothing."""
@@ -368,7 +376,7 @@ def evaluation_segments(data: ForecastDataset, part: Part, spec: ForecastSpec) -
 
 
 def fingerprint(data: ForecastDataset, spec: ForecastSpec) -> str:
-    """Return a hash of everything that determines a run apart from device and threads."""
+    """Return a hash of what determines a run apart from the machine, for which `ml.run_resources.arithmetic` stands."""
     digest = hashlib.sha256(json.dumps(replace(spec, resources=type(spec.resources)()).to_json()).encode())
     for array in (data.inputs, data.target, data.has_target):
         digest.update(np.ascontiguousarray(array).tobytes())

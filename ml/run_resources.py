@@ -18,6 +18,7 @@ from ml.batch_size import MicroBatcher, cpu_rows, fit_batch, measured_step
 from ml.device_report import DeviceReport, memory_budget
 from ml.gpu_utils import (
     DeviceChoice,
+    Precision,
     apply_precision,
     choose_device,
     choose_precision,
@@ -32,6 +33,20 @@ _PARAMETER_COPIES = 4  # in a checkpoint: weights, best weights and the two mome
 # is fastest above depends on timings.
 _WHOLE_BATCH = 64
 _AUTOMATIC_BATCH = {"cpu": 16, "mps": 32, "cuda": 64}
+
+
+def arithmetic(spec: ForecastSpec) -> str:
+    """Return what of this machine decides the numbers a run would give beyond rounding.
+
+    That is precision and batch, both of which may be chosen by device; float32 on a CPU and on a GPU are the same here.
+
+    Raises:
+        UserError: a device or precision was demanded that cannot be used.
+    """
+    choice = choose_device(spec.resources, spec.model.hidden_size)
+    chosen = next(report for report in choice.reports if report.chosen)
+    precision = choose_precision(chosen, spec.model.hidden_size, spec.resources)
+    return _arithmetic(precision, _batch_segments(spec, torch.device(choice.name)))
 
 
 class RunResources:
@@ -68,7 +83,7 @@ class RunResources:
         self._run_dir, self._share = run_dir, spec.resources.memory_share
         self.choice: DeviceChoice = choose_device(spec.resources, hidden, find)
         self.device = torch.device(self.choice.name)
-        self.batch_segments = batch = spec.training.batch_segments or _AUTOMATIC_BATCH[self.device.type]
+        self.batch_segments = batch = _batch_segments(spec, self.device)
         chosen = next(report for report in self.choice.reports if report.chosen)
         self.precision = choose_precision(chosen, hidden, spec.resources)
         apply_precision(self.precision, hidden)
@@ -79,6 +94,11 @@ class RunResources:
         self.note = ""
         self._fitted = False
         self._monitor = ResourceMonitor(run_dir, gpu_uuid=self.choice.uuid, torch_memory=memory_reader(self.device))
+
+    @property
+    def arithmetic(self) -> str:
+        """What of this machine decides the numbers, see the function of this name."""
+        return _arithmetic(self.precision, self.batch_segments)
 
     def fit(self, run: Callable[[int], None], should_stop: Callable[[], bool]) -> None:
         """Search the fastest micro-batch of a large batch on a GPU by trying; on a CPU the measured rule stays.
@@ -137,3 +157,11 @@ class RunResources:
 
     def _tell(self, message: str) -> None:
         self.note = message
+
+
+def _batch_segments(spec: ForecastSpec, device: torch.device) -> int:
+    return spec.training.batch_segments or _AUTOMATIC_BATCH[device.type]
+
+
+def _arithmetic(precision: Precision, batch_segments: int) -> str:
+    return f"{precision.name}/{batch_segments}"

@@ -42,18 +42,19 @@ class SeriesSource(JsonValue):
         name: what the feature columns call it, for example "funding".
         path: a CSV, Feather or Parquet file with the columns `known_at` (or `date`) and the one below.
         column: which column holds the values.
-        delay_s: how long after the file's time a value became known, seconds.
+        delay_s: how long after the file's time a value became known, seconds; None where nobody said, which is enough
+            for `known_at` and not for `date`: that may be the beginning of what was measured.
     """
 
     name: str
     path: str
     column: str = "value"
-    delay_s: float = 0.0
+    delay_s: float | None = None
 
     def validate(self) -> None:
         """Raise `UserError` where the source cannot exist."""
         require(bool(self.name and self.path), "A series needs a name and a file.", "Name both.")
-        in_range(self.delay_s, 0.0, 366 * 86_400.0, "delay of a series", "s")
+        in_range(self.delay_s or 0.0, 0.0, 366 * 86_400.0, "delay of a series", "s")
 
 
 @dataclass(frozen=True, slots=True)

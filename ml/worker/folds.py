@@ -22,7 +22,7 @@ from core.errors import UserError
 from core.jobs import JobChannel, JobStopped, Json
 from ml.api import CHECKPOINT_FILE, SPEC_FILE, ForecastMetrics, ResourceSpec, TrainingProgress, spec_hash
 from ml.baselines import BASELINES
-from ml.dataset import ForecastDataset, Part, PreparedBars, load_history, prepare_bars
+from ml.dataset import ForecastDataset, Part, PreparedBars, prepare_bars
 from ml.evaluate_folds import (
     Folds,
     deflated,
@@ -46,10 +46,12 @@ from ml.inference import Forecasts, SequenceForecaster
 from ml.judge import PartForecasts, part_forecasts
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import history_lineage
+from ml.run_resources import arithmetic
 from ml.trial_ledger import EVALUATION, FINISHED, TrialLedger, TrialRecord
 from ml.validation import Fold
 from ml.worker.counting import counted
 from ml.worker.forecast import NetworkForecaster
+from ml.worker.pinned_bars import load_pinned_history
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -69,7 +71,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
     job = FoldsJob.from_json(spec)
     folder = Path(job.run_dir)
     channel.progress(EvaluationProgress("loading").to_json())
-    history = load_history(job.spec.data, Path(job.candles_dir))
+    history = load_pinned_history(job.spec.data, Path(job.candles_dir), folder)
     channel.progress(EvaluationProgress("features").to_json())
     prepared = prepare_bars(history, job.spec)
     layout = plan_folds(prepared, job.spec, job.plan)
@@ -93,7 +95,7 @@ class _Runner:
         lineage = history_lineage(history)
         self._data_hash = str(lineage["sha256"])
         settings = replace(job.spec, resources=ResourceSpec()).to_json()
-        text = json.dumps([settings, job.plan.to_json(), lineage], sort_keys=True)
+        text = json.dumps([settings, job.plan.to_json(), lineage, arithmetic(job.spec)], sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         self._taken: list[float] = []  # seconds of finished folds
 

@@ -20,7 +20,7 @@ from core.data.frame import CandleFrame
 from core.jobs import JobChannel, JobStopped, Json
 from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
 from ml.arrays import Float32Array
-from ml.dataset import ForecastDataset, build_dataset, load_history
+from ml.dataset import ForecastDataset, build_dataset
 from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
 from ml.judge import SeedForecaster, count_trials, judge, trial_record
@@ -30,6 +30,7 @@ from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
 from ml.trial_ledger import TrialLedger, TrialRecord
 from ml.worker.counting import Beginnings, counted
+from ml.worker.pinned_bars import load_pinned_history
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -50,7 +51,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
     if not job.resume:
         write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
     _phase(job, channel, "loading")
-    history = load_history(job.spec.data, Path(job.candles_dir))
+    history = load_pinned_history(job.spec.data, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)
     _phase(job, channel, "features")
     data = build_dataset(history, job.spec)
     with counted(Path(job.trials_file), partial(_trial, job, history.frame)) as begin:

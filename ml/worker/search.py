@@ -23,7 +23,7 @@ from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobChannel, JobFailed, JobFinished, JobLog, JobProgress, JobStopped, Json
 from ml.api import ForecastSpec
-from ml.dataset import ForecastDataset, build_dataset, load_history
+from ml.dataset import ForecastDataset, build_dataset
 from ml.features import MarketHistory
 from ml.model_storage import history_lineage
 from ml.search import PlannedTrial, SearchStudy, best_trials, overfitting
@@ -44,6 +44,7 @@ from ml.search_tasks import ENDED, TRIAL_JOB, EpochAnswer, TrialReport, TrialTas
 from ml.spec_file import spec_to_toml
 from ml.trial_ledger import CANCELLED, FAILED, FINISHED, PRUNED, TrialLedger
 from ml.worker.counting import search_record
+from ml.worker.pinned_bars import load_pinned_history
 
 _MOST_FAILURES = 10  # in a row
 _LOCK_S = 0.5
@@ -155,7 +156,7 @@ class _Search:
         self._begun = channel.clock()
         self._progress = SearchProgress(job.run_id, "loading", trials=job.spec.trials)
         self._show()
-        history = load_history(job.spec.base.data, Path(job.candles_dir))
+        history = load_pinned_history(job.spec.base.data, Path(job.candles_dir), self._run_dir)
         self._data_hash = str(history_lineage(history)["sha256"])
         base = build_dataset(history, job.spec.base)
         self._fixed = fixed_base(job.spec, history, base)

@@ -16,13 +16,14 @@ import psutil
 import pytest
 
 from core.data.data_storage import CandleStore
+from core.domain.candles import Timeframe
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobProgress
 from ml.search_results import SEARCH_JOB, STUDY_FILE, SearchProgress, SearchResult, search_job
 from ml.search_spec import FeatureGroup, SearchSpec, parse_range
 from ml.spec import FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingSpec, spec_from_mapping
 from ml.trial_ledger import TrialLedger
-from tests.unit.ml.helpers import ar1_returns, frame_from_returns
+from tests.unit.ml.helpers import appended, ar1_returns, frame_from_returns
 
 ROOT = Path(__file__).parents[2]
 BARS = 2_500
@@ -98,6 +99,8 @@ def test_a_killed_search_goes_on_and_ends_as_one_that_was_left_alone(data_dir: P
         psutil.wait_procs(family, 10)
         assert not any(process.is_running() for process in family)
 
+        candles = CandleStore(data_dir / "candles")
+        candles.write("binance", appended(candles.read("binance", "BTC/USDT", Timeframe.H1)), "import")
         start(supervisor, data_dir, SPEC, "run-parts")
         assert wait_for_done(supervisor, 3).done >= 3
         parts = result_of(supervisor)

@@ -282,13 +282,18 @@ def test_wizard_reads_in_the_background_and_remembers_what_it_asked_for(
     good, bad = tmp_path / "funding.csv", tmp_path / "bad.csv"
     good.write_text("known_at,rate\n2024-01-01T00:00:00Z,0.01\n2024-01-01T08:00:00Z,0.02\n", "utf-8")
     bad.write_text("known_at,other\n2024-01-01T00:00:00Z,0.01\n", "utf-8")
+    dated = tmp_path / "dated.csv"
+    dated.write_text(good.read_text("utf-8").replace("known_at", "date"), "utf-8")
     answers: list[object] = []
     with session() as now:
         now.desk.inspect_series(SeriesSource("funding", str(good), "rate"), answers.append)
         now.desk.inspect_series(SeriesSource("funding", str(bad), "rate"), answers.append)
-        qtbot.waitUntil(lambda: len(answers) == 2, timeout=LIMIT)
-        assert answers[0] is None
+        now.desk.inspect_series(SeriesSource("funding", str(dated), "rate"), answers.append)
+        now.desk.inspect_series(SeriesSource("funding", str(dated), "rate", 0.0), answers.append)
+        qtbot.waitUntil(lambda: len(answers) == 4, timeout=LIMIT)
+        assert answers[0] is answers[3] is None
         assert "bad.csv needs the columns known_at and rate" in str(answers[1])
+        assert "does not say when its values became known" in str(answers[2])
 
         now.desk.refresh()
         qtbot.waitUntil(lambda: bool(now.desk.datasets()), timeout=LIMIT)

@@ -318,6 +318,12 @@ def test_series_are_added_checked_replaced_and_removed(qtbot: QtBot, wizard: Tra
     add = child(page, QPushButton, "series_add_button")
     qtbot.mouseClick(add, Qt.MouseButton.LeftButton)
     assert refusal.text() == "A series needs a name and a file. Name both."
+    assert delay.text() == ""  # not told is not 0
+    path.setText("/data/untold.csv")
+    qtbot.keyClick(path, Qt.Key.Key_Return)
+    assert wizard.flow.draft.series == (SeriesSource("funding", "/data/untold.csv"),)
+    chosen = child(page, ShortList, "series_list")
+    assert chosen.item(0).text() == "funding: untold.csv, column value"
     path.setText("/data/bad.csv")
     delay.setText("1,5")
     qtbot.mouseClick(add, Qt.MouseButton.LeftButton)
@@ -333,7 +339,7 @@ def test_series_are_added_checked_replaced_and_removed(qtbot: QtBot, wizard: Tra
     assert problem(wizard) == ""
     (source,) = wizard.flow.spec().data.series
     assert source.path == "/data/good.csv"
-    chosen = child(page, ShortList, "series_list")
+    assert chosen.item(0).text() == "funding: good.csv, column rate, known after 1.5 s"
     chosen.setCurrentRow(0)
     qtbot.mouseClick(child(page, QPushButton, "series_remove_button"), Qt.MouseButton.LeftButton)
     assert wizard.flow.draft.series == ()

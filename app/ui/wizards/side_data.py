@@ -115,7 +115,7 @@ class SeriesField(QWidget):
         self._name.setObjectName("series_name_box")
         self._name.setEditable(True)
         self._name.addItems([*SERIES_NAMES, "onchain:"])
-        self._path, self._column, self._delay = EntryLine(), EntryLine("value"), EntryLine("0")
+        self._path, self._column, self._delay = EntryLine(), EntryLine("value"), EntryLine()
         self._browse, self._add, self._remove = QPushButton(), QPushButton(), QPushButton()
         for widget, name in (
             (self._path, "series_file_edit"),
@@ -182,15 +182,7 @@ class SeriesField(QWidget):
         row = self._list.currentRow()
         self._list.clear()
         for source in self._series:
-            self._list.addItem(
-                tr(
-                    "{name}: {file}, column {column}, known after {delay} s",
-                    name=source.name,
-                    file=Path(source.path).name,
-                    column=source.column,
-                    delay=plain_text(source.delay_s),
-                )
-            )
+            self._list.addItem(_row_text(source))
             self._list.item(self._list.count() - 1).setToolTip(source.path)
         self._list.setCurrentRow(min(row, self._list.count() - 1))
         self._list.fit()
@@ -220,13 +212,16 @@ class SeriesField(QWidget):
     def _on_add(self) -> None:
         """Take the line as a series; a name that is there already gets the new file."""
         try:
-            delay = float(parse_amount(self._delay.text()) or 0)
+            amount = parse_amount(self._delay.text())
         except AmountError as exc:
             self._refuse(exc.sentence.text())
             self._delay.setFocus()
             return
         source = SeriesSource(
-            self._name.currentText().strip(), self._path.text().strip(), self._column.text().strip() or "value", delay
+            self._name.currentText().strip(),
+            self._path.text().strip(),
+            self._column.text().strip() or "value",
+            None if amount is None else float(amount),
         )
         try:
             source.validate()
@@ -247,3 +242,16 @@ class SeriesField(QWidget):
     def _remove_row(self, row: int) -> None:
         if 0 <= row < len(self._series):
             self.edited.emit("series", self._series[:row] + self._series[row + 1 :])
+
+
+def _row_text(source: SeriesSource) -> str:
+    file = Path(source.path).name
+    if source.delay_s is None:
+        return tr("{name}: {file}, column {column}", name=source.name, file=file, column=source.column)
+    return tr(
+        "{name}: {file}, column {column}, known after {delay} s",
+        name=source.name,
+        file=file,
+        column=source.column,
+        delay=plain_text(source.delay_s),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,22 @@ def frame_from_returns(returns: NDArray[np.float64], seed: int = 0, missing: tup
         final=np.ones(len(keep), np.bool_),
         symbol="BTC/USDT",
         timeframe=HOUR,
+    )
+
+
+def appended(frame: CandleFrame, bars: int = 50) -> CandleFrame:
+    """Return bars that follow directly, at the last price."""
+    last, opens = float(frame.close[-1]), frame.time_ns[-1] + frame.timeframe.ns * np.arange(1, bars + 1)
+    price = last * (1.0 + 0.01 * np.sin(np.arange(bars)))
+    return replace(
+        frame,
+        time_ns=opens,
+        open=np.full(bars, last),
+        high=np.maximum(price, last),
+        low=np.minimum(price, last),
+        close=price,
+        volume=np.ones(bars),
+        final=np.ones(bars, np.bool_),
     )
 
 

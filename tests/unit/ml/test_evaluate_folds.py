@@ -42,7 +42,7 @@ from ml.lstm_trainer import train_lstm_model
 from ml.trial_ledger import TrialLedger
 from ml.validation import Fold, Guard, Interval, combinatorial_purged
 from ml.worker.folds import run
-from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
+from tests.unit.ml.helpers import appended, ar1_returns, frame_from_returns, noise_returns
 
 SPEC = ForecastSpec(
     features=FeatureSpec("price", 1, horizons=(1, 4), window=12),
@@ -247,6 +247,7 @@ def test_a_cancelled_evaluation_goes_on_with_the_fold_it_was_in(tmp_path: Path) 
         ("run-1/fold-002/1", "cancelled"),
         ("run-1/fold-002/2", "cancelled"),
     ]
+    CandleStore(tmp_path / "candles").write("binance", appended(FRAME), "import")  # which belong to a new evaluation
     channel = Channel()
     result = FoldsResult.from_json(run(spec, channel))
     assert 1 not in {told.fold for told in channel.told}

@@ -96,10 +96,10 @@ def test_impossible_series_and_histories_are_bugs() -> None:
         MarketHistory(own, (other, other))
 
 
-@pytest.mark.parametrize("name", ["known_at", "date"])
-def test_a_csv_file_of_points(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "delay_s"), [("known_at", None), ("known_at", 0.0), ("date", 0.0)])
+def test_a_csv_file_of_points(tmp_path: Path, name: str, delay_s: float | None) -> None:
     rows = "\n".join(f"{time},{value}" for time, value in zip(TIMES, (1, -2.5, 3e-5), strict=True))
-    series = load_point_series(csv(tmp_path, f"{name},value\n{rows}\n"), "funding")
+    series = load_point_series(csv(tmp_path, f"{name},value\n{rows}\n"), "funding", delay_s=delay_s)
     assert series.name == "funding"
     assert series.known_ns.tolist() == NS
     assert series.value.tolist() == [1.0, -2.5, 3e-5]
@@ -140,6 +140,7 @@ def test_another_zone_is_the_same_moment(tmp_path: Path) -> None:
         (f"known_at,value\n{TIMES[0]},much\n", "no number"),
         (f"time,value\n{TIMES[0]},1\n", "needs the columns known_at and value; it has time, value"),
         (f"known_at,rate\n{TIMES[0]},1\n", "needs the columns known_at and value"),
+        (f"date,value\n{TIMES[0]},1\n", "date of points.csv does not say when its values became known"),
     ],
 )
 def test_unclear_files_are_refused_with_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -166,7 +167,7 @@ def test_real_funding_rates_beside_real_bars(realdata: Path) -> None:
         ).frame.finals()
         for name, symbol in symbols.items()
     }
-    funding = load_point_series(folder / "BTC_USDT_USDT-8h-funding_rate.feather", "funding", "open")
+    funding = load_point_series(folder / "BTC_USDT_USDT-8h-funding_rate.feather", "funding", "open", delay_s=0.0)
     assert abs(funding.value).max() < 0.01
     columns = ("funding.level", "funding(window=96).diff", "log_return@ETH/USDT:USDT", "CUTLER_RSI(timeperiod=3)@4h")
     spec = FeatureSpec("custom", columns=tuple(map(parse_column, columns)))

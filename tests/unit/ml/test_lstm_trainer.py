@@ -16,10 +16,12 @@ from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
 from ml.dataset import ForecastDataset, Segments, build_dataset
 from ml.evaluators import evaluate_forecast
+from ml.gpu_utils import Precision
 from ml.inference import Forecasts
 from ml.lstm_trainer import TrainedForecaster, _Trainer, train_lstm_model
 from ml.metric_results import ForecastMetrics
 from ml.recurrent import EnsembleForecaster
+from ml.run_resources import RunResources
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns, noise_returns
 
 FEATURES = FeatureSpec("price", 1, horizons=(1, 4), window=48)
@@ -154,6 +156,31 @@ def test_a_checkpoint_of_something_else_or_damaged_is_refused(data: ForecastData
     file.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         train(data, SMALL, tmp_path, resume=True)
+
+
+def on_another_machine(monkeypatch: pytest.MonkeyPatch, precision: str, batch: int) -> None:
+    """Let the next run find a machine that computes like this, without having one."""
+    own = RunResources.__init__
+
+    def made(machine: RunResources, *args: object, **options: object) -> None:
+        own(machine, *args, **options)  # type: ignore[arg-type]
+        machine.precision, machine.batch_segments = Precision(precision, "as asked"), batch
+
+    monkeypatch.setattr(RunResources, "__init__", made)
+
+
+@pytest.mark.parametrize(("precision", "batch"), [("bf16", 8), ("tf32", 8), ("float32", 64)])
+def test_a_run_does_not_go_on_with_another_arithmetic(
+    data: ForecastDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, batch: int
+) -> None:
+    with pytest.raises(JobStopped):
+        train(data, SMALL, tmp_path, stop_after=25)
+    with monkeypatch.context() as elsewhere:
+        on_another_machine(elsewhere, precision, batch)
+        with pytest.raises(UserError, match="another precision or batch"):
+            train(data, SMALL, tmp_path, resume=True)
+    other = replace(SMALL, resources=ResourceSpec(device="auto", threads=2, precision="float32", memory_share=0.5))
+    assert len(train(data, other, tmp_path, resume=True).history) == 5
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def datas(draw: st.DrawFn) -> DataRange:
         source="store",
         markets=("ETH/USDT",),
         series=(
-            SeriesSource("funding", draw(texts), draw(texts), draw(shares(0, 1e6))),
+            SeriesSource("funding", draw(texts), draw(texts), draw(st.none() | shares(0, 1e6))),
             SeriesSource("onchain:active_addresses", draw(texts)),
         ),
     )
