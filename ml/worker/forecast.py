@@ -30,6 +30,7 @@ from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
 from ml.trial_ledger import TrialLedger, TrialRecord
 from ml.worker.counting import counted
+from ml.worker.run_lock import run_lock
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -44,9 +45,14 @@ def run(spec: Json, channel: JobChannel) -> Json:
 
     Raises:
         JobStopped: asked to stop; the checkpoint of the last finished epoch stays.
-        UserError: unusable data or settings, a full disk.
+        UserError: unusable data or settings, a full disk, or another process is at the run.
     """
     job = ForecastJob.from_json(spec)
+    with run_lock(Path(job.run_dir), job.run_id):
+        return _run(job, channel)
+
+
+def _run(job: ForecastJob, channel: JobChannel) -> Json:
     if not job.resume:
         write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
     _phase(job, channel, "loading")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from core.data.atomic_file import exclusive_lock
 from core.data.data_storage import CandleStore
 from ml.evaluation_plan import FoldsResult, ModelResult
 from tests.trained_model import Trained
@@ -81,6 +82,10 @@ def test_a_configuration_is_trained_in_every_fold(data_dir: Path) -> None:
     result = FoldsResult.from_json(last_json(done))
     assert (len(result.folds), result.plan.folds) == (2, 2)
     assert (result.metrics is not None, result.paths) == (True, ())
+    with exclusive_lock(data_dir / "runs" / result.run_id / ".run.lock"):
+        refused = cli("evaluate", "--resume", result.run_id, "--json", data_dir=data_dir)
+    assert refused.returncode == 2
+    assert last_json(refused)["error"] == f"The run {result.run_id} is at work already."
     resumed = cli("evaluate", "--resume", result.run_id, data_dir=data_dir)
     assert resumed.returncode == 0, resumed.stderr
     assert "fold 1/2" not in resumed.stderr

@@ -126,6 +126,23 @@ def test_a_paused_run_learns_exactly_what_an_undisturbed_one_does(data_dir: Path
     assert paused.seconds < undisturbed.seconds + 1.5  # of at least 3 it waited: no epoch seems to take that long
 
 
+def test_a_run_at_work_or_paused_is_not_begun_a_second_time(data_dir: Path) -> None:
+    with JobSupervisor() as supervisor, JobSupervisor() as second:
+        start(supervisor, data_dir, LONG)
+        wait_for_epoch(supervisor, 2)
+        for resume in (True, False):
+            start(second, data_dir, LONG, resume=resume)
+            failed = drain(second)[-1]
+            assert isinstance(failed, JobFailed)
+            assert (failed.message, failed.details) == ("The run run-1 is at work already.", "")
+            supervisor.pause()
+        supervisor.resume()
+        supervisor.request_stop()
+        assert drain(supervisor)[-1] == JobCancelled("run-1", forced=False)
+        start(supervisor, data_dir, LONG, resume=True)  # whoever held it has gone
+        wait_for_epoch(supervisor, 3)
+
+
 def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "main.py", *arguments, "--data-dir", str(data_dir)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=150)
