@@ -286,6 +286,17 @@ def stored_ids(models_dir: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in models_dir.iterdir() if path.is_dir() and _ID.fullmatch(path.name)))
 
 
+def require_unfinished(models_dir: Path, run_id: str) -> None:
+    """Raise `UserError` where a run has become a model: going on with it would store another."""
+    for model_id in stored_ids(models_dir):
+        try:
+            run = read_manifest((models_dir / model_id / MANIFEST).read_bytes()).get("run")
+        except (OSError, UserError):  # a damaged one says nothing about runs
+            continue
+        if isinstance(run, dict) and run.get("id") == run_id:
+            raise UserError(f"The run {run_id} has ended: it became model {model_id}.", "Start the training anew.")
+
+
 def list_models(models_dir: Path) -> tuple[ModelSummary, ...]:
     """Return every stored model, newest first; damaged ones carry the reason in `problem`."""
     rows = (summarise(models_dir, model_id) for model_id in stored_ids(models_dir))

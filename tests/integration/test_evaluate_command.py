@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from core.data.atomic_file import exclusive_lock
+from core.data.atomic_file import exclusive_lock, write_atomically
 from core.data.data_storage import CandleStore
-from ml.evaluation_plan import FoldsResult, ModelResult
+from ml.evaluation_plan import EvaluationPlan, FoldsResult, ModelResult
 from tests.trained_model import Trained
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +113,9 @@ def test_the_combinatorial_scheme_gives_paths(data_dir: Path) -> None:
         (["--config", "run.toml", "--start", "soon"], "'soon' is no date"),
         (["--config", "missing.toml"], "cannot be read"),
         (["--resume", "run-9"], "no evaluation 'run-9'"),
+        (["--resume", "evaluation-9"], "no evaluation 'evaluation-9'"),
+        (["--resume", "../runs/evaluation-7"], "no evaluation '../runs/evaluation-7'"),
+        (["--resume", ""], "no evaluation ''"),
         (["--config", "{data}/run.toml", "--scheme", "oracle"], "evaluation scheme 'oracle'"),
         (["--config", "{data}/run.toml", "--folds", "90"], "too few bars"),
         (["{model}", "--symbol", "ETH/USDT"], "no closed 1h bars of ETH/USDT"),
@@ -124,6 +127,8 @@ def test_bad_input_is_one_sentence_and_exit_code_two(
     data_dir: Path, trained: Trained, arguments: list[str], sentence: str
 ) -> None:
     filled = [text.format(data=data_dir, model=trained.result.model_id) for text in arguments]
+    for name, value in (("spec", trained.spec), ("plan", EvaluationPlan())):
+        write_atomically(data_dir / "runs" / "evaluation-7" / f"{name}.json", json.dumps(value.to_json()).encode())
     done = cli("evaluate", *filled, "--json", data_dir=data_dir)
     assert done.returncode == 2, done.stderr
     error = last_json(done)
