@@ -17,7 +17,7 @@ from core.config import DataPaths
 from core.errors import UserError
 from ml.model_compare import compare_models
 from ml.model_storage import StoredModel, list_models, load_model, remove_files
-from ml.model_tags import MOST_TAGS, NO_MARKS, ModelMarks, ModelTags, checked_tag
+from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 from ml.overfitting import probabilistic_sharpe
 from ml.statistic_results import SharpeMoments
 
@@ -74,17 +74,7 @@ def change_marks(models_dir: Path, model_id: str, tags: Sequence[str], note: str
     Raises:
         UserError: a tag or the note cannot be kept, or the file cannot be written.
     """
-    store = ModelTags(models_dir)
-    wanted = {checked.casefold(): checked for checked in map(checked_tag, tags)}
-    if len(wanted) > MOST_TAGS:
-        raise UserError(f"A model has at most {MOST_TAGS} tags.", "Remove one of them first.")
-    store.set_note(model_id, note)
-    for tag in store.of(model_id).tags:
-        if tag.casefold() not in wanted:
-            store.remove_tag(model_id, tag)
-    for tag in wanted.values():
-        store.add_tag(model_id, tag)
-    return store.of(model_id)
+    return ModelTags(models_dir).set_marks(model_id, tags, note)
 
 
 def remove_model(paths: DataPaths, model_id: str) -> None:

@@ -71,7 +71,7 @@ def save_checkpoint(
     _write(folder, CHECKPOINT_FILE, file, state, tensors)
     for old in folder.glob("checkpoint-*.safetensors"):
         if old.name != file:
-            old.unlink()
+            old.unlink(missing_ok=True)
 
 
 def load_checkpoint(

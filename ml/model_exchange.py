@@ -20,7 +20,7 @@ from pathlib import Path
 from core.clock import Clock
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
-from ml.model_storage import FILES, MANIFEST, load_model, package_files, store_files, stored_ids
+from ml.model_storage import FILES, MANIFEST, package_files, store_files, stored_ids, summarise
 from ml.model_tags import ModelTags, is_plain
 from ml.package_check import MOST_BYTES, MOST_BYTES_ALTOGETHER, check_package, refused
 
@@ -71,6 +71,8 @@ def export_model(models_dir: Path, model_id: str, target: Path) -> Path:
 def import_model(models_dir: Path, source: Path, check_network: CheckNetwork, clock: Clock) -> Imported:
     """Store a model from a file, validated before anything of it reaches the folder of models.
 
+    It takes the place of a damaged one of the same id; what was said about that one still holds.
+
     Args:
         check_network: opens and runs the network of a package in a given folder away from this process
             (`ml.network_guard.check_in_child`); raises `UserError` where it must not be used.
@@ -80,17 +82,18 @@ def import_model(models_dir: Path, source: Path, check_network: CheckNetwork, cl
     """
     files = read_archive(source)
     model = check_package(files)
-    if model.model_id in stored_ids(models_dir):
-        load_model(models_dir, model.model_id)  # a damaged one is no reason to say that all is well
+    here = model.model_id in stored_ids(models_dir)
+    if here and not summarise(models_dir, model.model_id).problem:
         return Imported(model.model_id, already_here=True)
     with tempfile.TemporaryDirectory(prefix="maru-import-") as staging:
         for name, data in files.items():
             Path(staging, name).write_bytes(data)
         check_network(Path(staging))
-    # Marked first: a model from elsewhere is never seen without its mark.
-    name = source.name if is_plain(source.name) else "a file"
-    ModelTags(models_dir).mark_imported(model.model_id, name, clock.now_ns())
-    store_files(models_dir, files)
+    if not here:  # a damaged one of ours stays ours
+        # Marked first: a model from elsewhere is never seen without its mark.
+        name = source.name if is_plain(source.name) else "a file"
+        ModelTags(models_dir).mark_imported(model.model_id, name, clock.now_ns())
+    store_files(models_dir, files, instead=here)
     return Imported(model.model_id, already_here=False)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from core.clock import Clock
 from core.data.atomic_file import write_atomically
@@ -33,6 +34,8 @@ FILES = (CONFIG, METRICS, SCALER, WEIGHTS, ONNX)
 FORMAT = 2
 
 _ID = re.compile(r"[0-9a-f]{16}")
+_UNDER_WAY = ("incoming", "outgoing")  # beginnings of folders that exist for a moment, unless their process is killed
+_LEFT = re.compile(rf"\.(?:{'|'.join(_UNDER_WAY)})-{_ID.pattern}-(\d{{1,9}})")
 _LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "pyarrow")
 _REMEDY = "Train it again or restore it from a backup."
 
@@ -156,26 +159,32 @@ def save_model(models_dir: Path, content: PackageContent, clock: Clock) -> str:
     return store_files(models_dir, {**files, MANIFEST: manifest})
 
 
-def store_files(models_dir: Path, files: Mapping[str, bytes]) -> str:
+def store_files(models_dir: Path, files: Mapping[str, bytes], *, instead: bool = False) -> str:
     """Write the files of a whole package, manifest included, and return its id.
+
+    Args:
+        instead: of a damaged package of this id, which goes.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     model_id = model_id_of(files[MANIFEST])
-    incoming = models_dir / f".incoming-{model_id}-{os.getpid()}"
+    incoming, outgoing = (models_dir / f".{kind}-{model_id}-{os.getpid()}" for kind in _UNDER_WAY)
     try:
         for name, data in files.items():
             write_atomically(incoming / name, data)
         try:
+            if instead:
+                (models_dir / model_id).rename(outgoing)
             incoming.rename(models_dir / model_id)
         except OSError as exc:
             raise UserError(
                 f"The model could not be stored in {models_dir}: {exc.strerror or exc}.", "Check the folder."
             ) from exc
     finally:
-        if incoming.exists():
-            shutil.rmtree(incoming)
+        for left in (incoming, outgoing):
+            if left.exists():
+                shutil.rmtree(left)
     return model_id
 
 
@@ -286,10 +295,35 @@ def stored_ids(models_dir: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in models_dir.iterdir() if path.is_dir() and _ID.fullmatch(path.name)))
 
 
+def require_unfinished(models_dir: Path, run_id: str) -> None:
+    """Raise `UserError` where a run has become a model: going on with it would store another."""
+    for model_id in stored_ids(models_dir):
+        try:
+            run = read_manifest((models_dir / model_id / MANIFEST).read_bytes()).get("run")
+        except (OSError, UserError):  # a damaged one says nothing about runs
+            continue
+        if isinstance(run, dict) and run.get("id") == run_id:
+            raise UserError(f"The run {run_id} has ended: it became model {model_id}.", "Start the training anew.")
+
+
 def list_models(models_dir: Path) -> tuple[ModelSummary, ...]:
-    """Return every stored model, newest first; damaged ones carry the reason in `problem`."""
+    """Return every stored model, newest first; damaged ones carry the reason in `problem`.
+
+    What a process that was killed left half written or half removed goes.
+    """
+    _sweep(models_dir)
     rows = (summarise(models_dir, model_id) for model_id in stored_ids(models_dir))
     return tuple(sorted(rows, key=lambda m: -m.created_ns))
+
+
+def _sweep(models_dir: Path) -> None:
+    """Remove what processes that are gone left; where that fails it only takes space."""
+    if not models_dir.is_dir():
+        return
+    for path in models_dir.iterdir():
+        left = _LEFT.fullmatch(path.name)
+        if left and not psutil.pid_exists(int(left[1])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def summarise(models_dir: Path, model_id: str) -> ModelSummary:

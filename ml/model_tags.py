@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,43 +83,38 @@ class ModelTags:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as exc:
             # Never overwritten: it may say which models must be kept.
             raise UserError(
-                f"{self._path} is damaged or of another version.", "Repair it, or delete it to lose tags and notes."
+                f"{self._path} is damaged or of another version.",
+                "Repair it; deleting it loses tags and notes, what keeps models from being removed, and which ones "
+                "were made elsewhere.",
             ) from exc
 
     def of(self, model_id: str) -> ModelMarks:
         """Return what was said about one model."""
         return self.read().get(model_id, NO_MARKS)
 
-    def add_tag(self, model_id: str, tag: str) -> ModelMarks:
-        """Add a tag; one that is there already, however it is spelled, stays as it is.
+    def add_tags(self, model_id: str, *tags: str) -> ModelMarks:
+        """Add tags; one that is there already, however it is spelled, stays as it is.
 
         Raises:
-            UserError: that is no tag, there are too many, or the file cannot be written.
+            UserError: one of them is no tag, there are too many, or the file cannot be written; none was added.
         """
-        tag = checked_tag(tag)
+        checked = [checked_tag(tag) for tag in tags]
+        return self._change(model_id, lambda marks: replace(marks, tags=_distinct((*marks.tags, *checked))))
 
-        def change(marks: ModelMarks) -> ModelMarks:
-            if any(_same(tag, other) for other in marks.tags):
-                return marks
-            if len(marks.tags) >= MOST_TAGS:
-                raise UserError(f"A model has at most {MOST_TAGS} tags.", "Remove one of them first.")
-            return replace(marks, tags=(*marks.tags, tag))
-
-        return self._change(model_id, change)
-
-    def remove_tag(self, model_id: str, tag: str) -> ModelMarks:
-        """Remove a tag, however it is spelled.
+    def remove_tags(self, model_id: str, *tags: str) -> ModelMarks:
+        """Remove tags, however they are spelled.
 
         Raises:
-            UserError: the model has no such tag, or the file cannot be written.
+            UserError: the model has no such tag, or the file cannot be written; none was removed.
         """
-        tag = unicodedata.normalize("NFC", tag.strip())
+        wanted = [unicodedata.normalize("NFC", tag.strip()) for tag in tags]
 
         def change(marks: ModelMarks) -> ModelMarks:
-            rest = tuple(other for other in marks.tags if not _same(tag, other))
-            if rest == marks.tags:
-                raise UserError(f"Model {model_id} has no tag {tag!r}.", "See its tags with `models show`.")
-            return replace(marks, tags=rest)
+            for tag in wanted:
+                if not any(_same(tag, other) for other in marks.tags):
+                    raise UserError(f"Model {model_id} has no tag {tag!r}.", "See its tags with `models show`.")
+            rest = (other for other in marks.tags if not any(_same(tag, other) for tag in wanted))
+            return replace(marks, tags=tuple(rest))
 
         return self._change(model_id, change)
 
@@ -129,12 +124,17 @@ class ModelTags:
         Raises:
             UserError: it is too long or holds control characters, or the file cannot be written.
         """
-        note = note.strip()
-        if len(note) > LONGEST_NOTE:
-            raise UserError(f"The note has {len(note):,} characters.", f"Use at most {LONGEST_NOTE:,}.")
-        if not is_plain(note.replace("\n", " ")):
-            raise UserError("The note holds characters that cannot be shown.", "Use letters, digits and punctuation.")
-        return self._change(model_id, lambda marks: replace(marks, note=note))
+        checked = _checked_note(note)
+        return self._change(model_id, lambda marks: replace(marks, note=checked))
+
+    def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> ModelMarks:
+        """Set tags and note to exactly these, in one change.
+
+        Raises:
+            UserError: one of them cannot be kept, or the file cannot be written; nothing was changed.
+        """
+        wanted, checked = _distinct([checked_tag(tag) for tag in tags]), _checked_note(note)
+        return self._change(model_id, lambda marks: replace(marks, tags=wanted, note=checked))
 
     def mark_imported(self, model_id: str, source: str, now_ns: int) -> ModelMarks:
         """Remember that a package came from elsewhere."""
@@ -191,6 +191,25 @@ def checked_tag(text: str) -> str:
             "Use up to 40 letters, digits, spaces and the signs . : + -, beginning with a letter.",
         )
     return tag
+
+
+def _distinct(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return each tag once, as it is spelled first."""
+    found: dict[str, str] = {}
+    for tag in tags:
+        found.setdefault(tag.casefold(), tag)
+    if len(found) > MOST_TAGS:
+        raise UserError(f"A model has at most {MOST_TAGS} tags.", "Remove one of them first.")
+    return tuple(found.values())
+
+
+def _checked_note(text: str) -> str:
+    note = text.strip()
+    if len(note) > LONGEST_NOTE:
+        raise UserError(f"The note has {len(note):,} characters.", f"Use at most {LONGEST_NOTE:,}.")
+    if not is_plain(note.replace("\n", " ")):
+        raise UserError("The note holds characters that cannot be shown.", "Use letters, digits and punctuation.")
+    return note
 
 
 def is_plain(text: str) -> bool:

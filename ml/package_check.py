@@ -12,7 +12,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,7 @@ def check_package(files: Mapping[str, bytes]) -> StoredModel:
         raise refused(f"{CONFIG} has other entries than it should")
     stored = parse_package(files, Path())
     stored.spec.validate()
+    _check_paths(stored)
     _check_config(stored, contents[CONFIG]["feature_names"])
     _check_lineage(stored, manifest)
     _check_metrics(contents[METRICS])
@@ -197,6 +198,14 @@ def _check_entries(where: Any, entries: Mapping[str, type]) -> None:
     for name, kind in entries.items():
         if not isinstance(where, dict) or type(where.get(name)) is not kind:
             raise refused(f"the entry {name} of the manifest is missing or of the wrong kind")
+
+
+def _check_paths(stored: StoredModel) -> None:
+    """Refuse what would have files of this computer read: a package names files without folders, on any system."""
+    data = stored.spec.data
+    for path in (data.source, *(series.path for series in data.series)):
+        if path == ".." or any(kind(path).name != path for kind in (PurePosixPath, PureWindowsPath)):
+            raise refused("it names a file in a folder")
 
 
 def _check_config(stored: StoredModel, feature_names: Any) -> None:

@@ -13,7 +13,7 @@ import typer
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
 from app.commands.data import parse_time
 from app.commands.forecast_text import metrics_lines, summary_text
-from app.commands.job_run import ProgressLine, explain_end, run_job
+from app.commands.job_run import ProgressLine, explain_end, run_folder, run_job
 from app.commands.models import find_model
 from app.commands.train import data_range
 from core.clock import SystemClock, to_datetime
@@ -104,8 +104,8 @@ def evaluate(
         return
     of_model = {"include_training": include_training, "include_earlier": include_earlier, "save": save}
     _refuse({name: given or None for name, given in of_model.items()}, "a stored model")
-    run_id, spec, chosen = _resumed(paths, resume) if resume else ("", ForecastSpec(), EvaluationPlan())
-    if resume:
+    run_id, spec, chosen = _resumed(paths, resume) if resume is not None else ("", ForecastSpec(), EvaluationPlan())
+    if resume is not None:
         _refuse({**plan, **options, **span, "data": data, "seeds": seeds, "epochs": epochs}, "a new evaluation")
     elif config is not None:
         run_id, chosen = new_run_id().replace("run-", "evaluation-", 1), replace(EvaluationPlan(), **_given(plan))
@@ -198,13 +198,13 @@ def _configured(
 
 
 def _resumed(paths: DataPaths, run_id: str) -> tuple[str, ForecastSpec, EvaluationPlan]:
-    folder = paths.runs / Path(run_id).name
     try:
+        folder = run_folder(paths.runs, run_id, "evaluation")
         spec = ForecastSpec.from_json(json.loads((folder / SPEC_FILE).read_bytes()))
         plan = EvaluationPlan.from_json(json.loads((folder / PLAN_FILE).read_bytes()))
     except (OSError, ValueError) as exc:
         raise UserError(f"There is no evaluation {run_id!r} to go on with.", "Start a new one.") from exc
-    return folder.name, spec, plan
+    return run_id, spec, plan
 
 
 def _save(paths: DataPaths, result: ModelResult) -> Path:

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from app.commands.cli import CommandFailed, say
+from app.flows.training_queue import is_run_id
 from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobProgress, Json
@@ -55,6 +57,17 @@ def run_job(
                 say("Stopping …")
                 supervisor.request_stop()
                 told = True
+
+
+def run_folder(runs_dir: Path, run_id: str, kind: str = "run") -> Path:
+    """Return the folder of a run whose id somebody typed.
+
+    Raises:
+        ValueError: that is no id of such a run, but a path perhaps.
+    """
+    if not is_run_id(run_id) or not run_id.startswith(f"{kind}-"):
+        raise ValueError(run_id)
+    return runs_dir / run_id
 
 
 def explain_end(event: JobEnd, what: str, continue_with: str) -> NoReturn:

@@ -118,9 +118,7 @@ def tag(
     """Add tags to a model, or show them. The tag "keep" protects it from being removed."""
     folder = data_paths(data_dir).models
     found, store = find_model(folder, model_id), ModelTags(folder)
-    for text in tags or ():
-        store.add_tag(found, text)
-    _tell_marks(found, store.of(found), as_json=as_json)
+    _tell_marks(found, store.add_tags(found, *tags) if tags else store.of(found), as_json=as_json)
 
 
 @app.command()
@@ -133,10 +131,8 @@ def untag(
 ) -> None:
     """Take tags away from a model."""
     folder = data_paths(data_dir).models
-    found, store = find_model(folder, model_id), ModelTags(folder)
-    for text in tags:
-        store.remove_tag(found, text)
-    _tell_marks(found, store.of(found), as_json=as_json)
+    found = find_model(folder, model_id)
+    _tell_marks(found, ModelTags(folder).remove_tags(found, *tags), as_json=as_json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import typer
 
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
 from app.commands.forecast_text import metrics_lines
-from app.commands.job_run import ProgressLine, explain_end, run_job
+from app.commands.job_run import ProgressLine, explain_end, run_folder, run_job
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
@@ -72,9 +72,9 @@ def forecast(
 ) -> None:
     """Train an LSTM or GRU forecaster and store it as a model package. Ctrl-C cancels and keeps the checkpoint."""
     paths = data_paths(data_dir).create()
-    run_id = resume or new_run_id()
+    run_id = resume if resume is not None else new_run_id()
     values = read_mapping(config) if config is not None else {}
-    base = _resumed_spec(paths, resume) if resume else spec_from_mapping(values)
+    base = _resumed_spec(paths, resume) if resume is not None else spec_from_mapping(values)
     ahead = _whole_numbers(horizons)
     options: dict[str, dict[str, Any]] = {
         "features": {"name": features},
@@ -85,7 +85,7 @@ def forecast(
         "resources": {"device": device, "precision": precision, "threads": threads},
     }
     spec = replace(base, **{name: replace_given(getattr(base, name), given) for name, given in options.items()})
-    told = spec.data.to_json() if resume else values.get("data", {})
+    told = spec.data.to_json() if resume is not None else values.get("data", {})
     given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
     spec = replace(spec, data=data_range(paths, spec.data, data, told, given))
     if write_config is not None:
@@ -210,8 +210,8 @@ def replace_given(part: Any, given: dict[str, Any]) -> Any:
 
 
 def _resumed_spec(paths: DataPaths, run_id: str) -> ForecastSpec:
-    file = paths.runs / Path(run_id).name / SPEC_FILE
     try:
+        file = run_folder(paths.runs, run_id) / SPEC_FILE
         return ForecastSpec.from_json(json.loads(file.read_bytes()))
     except (OSError, ValueError) as exc:
         raise UserError(f"There is no run {run_id!r} to resume.", "Start a new one.") from exc

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
-from app.commands.job_run import ProgressLine, explain_end, run_job
+from app.commands.job_run import ProgressLine, explain_end, run_folder, run_job
 from app.commands.train import app, data_range, replace_given
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import with_caution
@@ -51,7 +51,7 @@ def search(
         raise UserError("A search continues with its own settings and data.", "Leave out --config and --data.")
     spec = _resumed(paths, resume) if resume is not None else _fresh(paths, config, data)
     spec = replace_given(spec, {"trials": trials, "processes": processes, "timeout_min": timeout})
-    run_id = resume or new_run_id()
+    run_id = resume if resume is not None else new_run_id()
     job = search_job(spec, run_id=run_id, candles_dir=paths.candles, runs_dir=paths.runs)
     result = _run(run_id, job, spec)
     emit(result.to_json(), as_json=as_json, text=with_caution(describe_search(result), spec.base.data.origin))
@@ -152,8 +152,8 @@ def _fresh(paths: DataPaths, config: Path | None, file: Path | None) -> SearchSp
 
 
 def _resumed(paths: DataPaths, run_id: str) -> SearchSpec:
-    file = paths.runs / Path(run_id).name / SEARCH_FILE
     try:
+        file = run_folder(paths.runs, run_id) / SEARCH_FILE
         return SearchSpec.from_json(json.loads(file.read_bytes()))
     except (OSError, ValueError) as exc:
         raise UserError(f"There is no search {run_id!r} to continue.", "Start a new one.") from exc

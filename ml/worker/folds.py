@@ -52,6 +52,7 @@ from ml.validation import Fold
 from ml.worker.counting import counted
 from ml.worker.forecast import NetworkForecaster
 from ml.worker.pinned_bars import load_pinned_history
+from ml.worker.run_lock import run_lock
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -66,9 +67,15 @@ def run(spec: Json, channel: JobChannel) -> Json:
 
     Raises:
         JobStopped: asked to stop; finished folds and the checkpoint of the one under way stay.
-        UserError: unusable data or settings, too few bars, kept folds of another configuration, a full disk.
+        UserError: unusable data or settings, too few bars, kept folds of another configuration, a full disk,
+            or another process is at the evaluation.
     """
     job = FoldsJob.from_json(spec)
+    with run_lock(Path(job.run_dir), job.run_id):
+        return _run(job, channel)
+
+
+def _run(job: FoldsJob, channel: JobChannel) -> Json:
     folder = Path(job.run_dir)
     channel.progress(EvaluationProgress("loading").to_json())
     history = load_pinned_history(job.spec.data, Path(job.candles_dir), folder)

@@ -25,12 +25,13 @@ from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
 from ml.judge import SeedForecaster, count_trials, judge, trial_record
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
-from ml.model_storage import PackageContent, data_lineage, history_lineage, save_model
+from ml.model_storage import PackageContent, data_lineage, history_lineage, require_unfinished, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
 from ml.trial_ledger import TrialLedger, TrialRecord
 from ml.worker.counting import Beginnings, counted
 from ml.worker.pinned_bars import load_pinned_history
+from ml.worker.run_lock import run_lock
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -45,10 +46,17 @@ def run(spec: Json, channel: JobChannel) -> Json:
 
     Raises:
         JobStopped: asked to stop; the checkpoint of the last finished epoch stays.
-        UserError: unusable data or settings, a full disk.
+        UserError: unusable data or settings, a full disk, a run that has ended or that another process is at.
     """
     job = ForecastJob.from_json(spec)
-    if not job.resume:
+    with run_lock(Path(job.run_dir), job.run_id):
+        return _run(job, channel)
+
+
+def _run(job: ForecastJob, channel: JobChannel) -> Json:
+    if job.resume:
+        require_unfinished(Path(job.models_dir), job.run_id)
+    else:
         write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
     _phase(job, channel, "loading")
     history = load_pinned_history(job.spec.data, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)

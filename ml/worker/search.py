@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.atomic_file import exclusive_lock, write_atomically
+from core.data.atomic_file import write_atomically
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from core.job_supervisor import JobSupervisor
@@ -45,9 +45,9 @@ from ml.spec_file import spec_to_toml
 from ml.trial_ledger import CANCELLED, FAILED, FINISHED, PRUNED, TrialLedger
 from ml.worker.counting import search_record
 from ml.worker.pinned_bars import load_pinned_history
+from ml.worker.run_lock import run_lock
 
 _MOST_FAILURES = 10  # in a row
-_LOCK_S = 0.5
 _WAIT_SECONDS = 0.01
 _SMALLEST_SHARE = 0.05
 _FINALIST = "finalist-"
@@ -73,10 +73,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
     run_dir = Path(job.run_dir)
     try:
         with ExitStack() as stack:
-            try:
-                stack.enter_context(exclusive_lock(run_dir / ".search.lock", _LOCK_S))
-            except UserError as exc:
-                raise UserError(f"The search {job.run_id} is at work already.", "Wait until it has ended.") from exc
+            stack.enter_context(run_lock(run_dir, job.run_id))
             # Also when it goes on: it may have been given more trials or processes.
             write_atomically(run_dir / SEARCH_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
             return _Search(job, channel, stack).run().to_json()

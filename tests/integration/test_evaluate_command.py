@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from core.data.atomic_file import exclusive_lock, write_atomically
 from core.data.data_storage import CandleStore
-from ml.evaluation_plan import FoldsResult, ModelResult
+from ml.evaluation_plan import EvaluationPlan, FoldsResult, ModelResult
 from tests.trained_model import Trained
 from tests.unit.ml.test_evaluate import earlier
 
@@ -95,6 +96,10 @@ def test_a_configuration_is_trained_in_every_fold(data_dir: Path) -> None:
     result = FoldsResult.from_json(last_json(done))
     assert (len(result.folds), result.plan.folds) == (2, 2)
     assert (result.metrics is not None, result.paths) == (True, ())
+    with exclusive_lock(data_dir / "runs" / result.run_id / ".run.lock"):
+        refused = cli("evaluate", "--resume", result.run_id, "--json", data_dir=data_dir)
+    assert refused.returncode == 2
+    assert last_json(refused)["error"] == f"The run {result.run_id} is at work already."
     resumed = cli("evaluate", "--resume", result.run_id, data_dir=data_dir)
     assert resumed.returncode == 0, resumed.stderr
     assert "fold 1/2" not in resumed.stderr
@@ -128,6 +133,9 @@ def test_the_combinatorial_scheme_gives_paths(data_dir: Path) -> None:
         (["--config", "run.toml", "--start", "soon"], "'soon' is no date"),
         (["--config", "missing.toml"], "cannot be read"),
         (["--resume", "run-9"], "no evaluation 'run-9'"),
+        (["--resume", "evaluation-9"], "no evaluation 'evaluation-9'"),
+        (["--resume", "../runs/evaluation-7"], "no evaluation '../runs/evaluation-7'"),
+        (["--resume", ""], "no evaluation ''"),
         (["--config", "{data}/run.toml", "--scheme", "oracle"], "evaluation scheme 'oracle'"),
         (["--config", "{data}/run.toml", "--folds", "90"], "too few bars"),
         (["{model}", "--symbol", "ETH/USDT"], "no closed 1h bars of ETH/USDT"),
@@ -139,6 +147,8 @@ def test_bad_input_is_one_sentence_and_exit_code_two(
     data_dir: Path, trained: Trained, arguments: list[str], sentence: str
 ) -> None:
     filled = [text.format(data=data_dir, model=trained.result.model_id) for text in arguments]
+    for name, value in (("spec", trained.spec), ("plan", EvaluationPlan())):
+        write_atomically(data_dir / "runs" / "evaluation-7" / f"{name}.json", json.dumps(value.to_json()).encode())
     done = cli("evaluate", *filled, "--json", data_dir=data_dir)
     assert done.returncode == 2, done.stderr
     error = last_json(done)

@@ -15,11 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.data.atomic_file import write_atomically
 from core.data.data_storage import CandleStore
 from core.domain.candles import Timeframe
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobProgress
-from ml.search_results import SEARCH_JOB, STUDY_FILE, SearchProgress, SearchResult, search_job
+from ml.search_results import SEARCH_FILE, SEARCH_JOB, STUDY_FILE, SearchProgress, SearchResult, search_job
 from ml.search_spec import FeatureGroup, SearchSpec, parse_range
 from ml.spec import FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingSpec, spec_from_mapping
 from ml.trial_ledger import TrialLedger
@@ -240,11 +241,15 @@ def test_ctrl_c_keeps_the_trials(data_dir: Path) -> None:
     ("arguments", "message"),
     [
         (("--resume", "run-none"), "There is no search 'run-none'"),
+        (("--resume", ""), "There is no search ''"),
+        (("--resume", "../runs/run-7"), "There is no search '../runs/run-7'"),
         (("--trials", "0"), "number of trials 0"),
         (("--resume", "x", "--config", "y.toml"), "its own settings"),
     ],
 )
 def test_a_mistake_is_one_sentence(data_dir: Path, arguments: tuple[str, ...], message: str) -> None:
+    search = SearchSpec().to_json()
+    write_atomically(data_dir / "runs" / "run-7" / SEARCH_FILE, json.dumps(search).encode())
     done = subprocess.run(command(data_dir, *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert message in done.stderr

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from core.data.atomic_file import write_atomically
 from core.data.data_storage import CandleStore
 from core.data.importer import import_candles
 from core.domain.data_origin import BINANCE, practice_origin
@@ -127,6 +128,23 @@ def test_a_paused_run_learns_exactly_what_an_undisturbed_one_does(data_dir: Path
     assert paused.seconds < undisturbed.seconds + 1.5  # of at least 3 it waited: no epoch seems to take that long
 
 
+def test_a_run_at_work_or_paused_is_not_begun_a_second_time(data_dir: Path) -> None:
+    with JobSupervisor() as supervisor, JobSupervisor() as second:
+        start(supervisor, data_dir, LONG)
+        wait_for_epoch(supervisor, 2)
+        for resume in (True, False):
+            start(second, data_dir, LONG, resume=resume)
+            failed = drain(second)[-1]
+            assert isinstance(failed, JobFailed)
+            assert (failed.message, failed.details) == ("The run run-1 is at work already.", "")
+            supervisor.pause()
+        supervisor.resume()
+        supervisor.request_stop()
+        assert drain(supervisor)[-1] == JobCancelled("run-1", forced=False)
+        start(supervisor, data_dir, LONG, resume=True)  # whoever held it has gone
+        wait_for_epoch(supervisor, 3)
+
+
 def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "main.py", *arguments, "--data-dir", str(data_dir)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=150)
@@ -158,6 +176,9 @@ def test_the_command_line_trains_lists_and_shows(data_dir: Path) -> None:
     assert shown["metrics"] == result.metrics.to_json()
     for_people = cli("models", "show", result.model_id, data_dir=data_dir)
     assert result.metrics.verdict in for_people.stdout
+    again = cli("train", "forecast", "--resume", result.run_id, "--json", data_dir=data_dir)
+    assert again.returncode == 2
+    assert last_json(again)["error"] == f"The run {result.run_id} has ended: it became model {result.model_id}."
     weights = data_dir / "models" / result.model_id / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert "damaged" in cli("models", "show", result.model_id, data_dir=data_dir).stderr
@@ -239,10 +260,17 @@ def test_a_person_reads_every_table_of_the_judgement(data_dir: Path) -> None:
         (["train", "forecast", "--horizons", "4,1"], "horizons must ascend"),
         (["train", "forecast", "--kind", "oracle", "--write-config", "never.toml"], "kind 'oracle'"),
         (["train", "forecast", "--resume", "run-9"], "no run 'run-9'"),
+        (["train", "forecast", "--resume", "../runs/run-7"], "no run '../runs/run-7'"),
+        (["train", "forecast", "--resume", "run-7/"], "no run 'run-7/'"),
+        (["train", "forecast", "--resume", ""], "no run ''"),
+        (["train", "forecast", "--resume", "."], "no run '.'"),
+        (["train", "forecast", "--resume", "evaluation-7"], "no run 'evaluation-7'"),
         (["models", "show", "abc"], "no model 'abc'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_two(data_dir: Path, arguments: list[str], sentence: str) -> None:
+    for run_id in ("run-7", "evaluation-7"):
+        write_atomically(data_dir / "runs" / run_id / "spec.json", json.dumps(LONG.to_json()).encode())
     done = cli(*arguments, "--json", data_dir=data_dir)
     assert done.returncode == 2
     error = last_json(done)

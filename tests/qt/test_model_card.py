@@ -192,9 +192,9 @@ def test_tags_and_note_are_kept_and_keep_protects(dialog: ModelsDialog, shelf: S
 
 def test_a_tag_that_is_none_changes_nothing(shelf: Shelf, card: ModelCard) -> None:
     change_marks(shelf.paths.models, card.model_id, ("keep",), "calm")
-    for tags in (("other", "<b>"), tuple(f"t{n}" for n in range(30))):
+    for tags, note in ((("other", "<b>"), "changed"), (tuple(f"t{n}" for n in range(30)), ""), (("new",), "x" * 2_001)):
         with pytest.raises(UserError):
-            change_marks(shelf.paths.models, card.model_id, tags, "changed")
+            change_marks(shelf.paths.models, card.model_id, tags, note)
         marks = model_rows(shelf.paths.models)[0].marks
         assert (marks.tags, marks.note) == (("keep",), "calm")
 

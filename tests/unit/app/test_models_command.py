@@ -68,8 +68,9 @@ def test_tags_and_notes(folder: Path, model_id: str, capsys: pytest.CaptureFixtu
     assert "note      the good one" in read(capsys, folder, "show", model_id)
     assert ask(capsys, folder, "untag", model_id, "shadow")["tags"] == ["for btc"]
     assert ask(capsys, folder, "list", "--tag", "shadow")["models"] == []
-    assert "is no tag" in ask(capsys, folder, "tag", model_id, "a/b", code=2)["error"]
-    assert "no tag" in ask(capsys, folder, "untag", model_id, "never", code=2)["error"]
+    assert "is no tag" in ask(capsys, folder, "tag", model_id, "keep", "a/b", code=2)["error"]
+    assert "no tag" in ask(capsys, folder, "untag", model_id, "for btc", "never", code=2)["error"]
+    assert ask(capsys, folder, "tag", model_id)["tags"] == ["for btc"]
     assert "no model" in ask(capsys, folder, "tag", "ffff", "a", code=2)["error"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -66,12 +67,31 @@ def test_our_own_model_does_not_become_foreign(trained: Trained, exported: Path)
     assert not ModelTags(trained.models_dir).of(trained.result.model_id).foreign
 
 
-def test_a_damaged_model_here_is_no_reason_to_say_that_all_is_well(exported: Path, tmp_path: Path) -> None:
-    models = tmp_path / "models"
-    done = import_model(models, exported, nothing, ManualClock(9))
-    (models / done.model_id / "model.onnx").write_bytes(b"x")
-    with pytest.raises(UserError, match="damaged"):
-        import_model(models, exported, never, ManualClock(9))
+@pytest.mark.parametrize("foreign", [True, False])
+@pytest.mark.parametrize("name", ["model.onnx", MANIFEST])
+def test_a_damaged_model_here_is_repaired(
+    name: str, foreign: bool, trained: Trained, exported: Path, tmp_path: Path
+) -> None:
+    models, model_id = tmp_path / "models", trained.result.model_id
+    if foreign:
+        import_model(models, exported, nothing, ManualClock(9))
+    else:
+        shutil.copytree(trained.models_dir / model_id, models / model_id)
+    tags = ModelTags(models)
+    marks = tags.add_tags(model_id, "keep")
+    (models / model_id / name).write_bytes(b"x")
+
+    def refuse(folder: Path) -> None:
+        raise UserError("unsound")
+
+    with pytest.raises(UserError, match="unsound"):
+        import_model(models, exported, refuse, ManualClock(10))
+    assert (models / model_id / name).read_bytes() == b"x"
+    done = import_model(models, exported, nothing, ManualClock(10))
+    assert (done.model_id, done.already_here) == (model_id, False)
+    assert package_files(models, model_id) == package_files(trained.models_dir, model_id)
+    assert tags.of(model_id) == marks  # where it came from has not changed
+    assert [path.name for path in models.iterdir() if path.is_dir()] == [model_id]
 
 
 def test_the_file_is_a_plain_zip_with_bytes_that_depend_on_nothing(trained: Trained, exported: Path) -> None:

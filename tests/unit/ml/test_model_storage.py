@@ -3,7 +3,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +136,22 @@ def test_removing_leaves_nothing_and_damaged_ones_can_go(package: Path) -> None:
     for name in (package.name, "../secret", ""):
         with pytest.raises(UserError, match="no model"):
             remove_files(package.parent, name)
+
+
+def test_what_a_killed_process_left_behind_goes(package: Path) -> None:
+    """A process that works now keeps what it writes."""
+    models = package.parent
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead, alive = int(process.stdout), os.getppid()
+    for kind in ("incoming", "outgoing"):
+        for pid in (dead, alive, os.getpid()):
+            (models / f".{kind}-{package.name}-{pid}").mkdir()
+            (models / f".{kind}-{package.name}-{pid}" / "model.onnx").write_bytes(b"x")
+    (models / f".incoming-note-{dead}").mkdir()
+    (models / ".incoming-x").write_bytes(b"")
+    list_models(models)
+    left = {path.name for path in models.iterdir()} - {package.name, f".incoming-note-{dead}", ".incoming-x"}
+    assert left == {f".{kind}-{package.name}-{p}" for kind in ("incoming", "outgoing") for p in (alive, os.getpid())}
 
 
 def content_of(trained: Trained) -> PackageContent:

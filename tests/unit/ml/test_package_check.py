@@ -159,6 +159,22 @@ def test_names_beside_the_files_of_a_package(files: dict[str, bytes]) -> None:
     refuse(edited(files, "manifest", lambda m: m["files"].update({"../x": "0" * 64})), "do not belong")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../funding.csv", "a/funding.csv", "..", "C:\\funding.csv", "..\\funding.csv", "C:funding.csv"],
+)
+def test_no_package_names_a_place_on_this_computer(files: dict[str, bytes], path: str) -> None:
+    series = [{"name": "funding", "path": path, "column": "value", "delay_s": 0.0}]
+    refuse(edited(files, "config", put("spec", "data", "series", value=series)), "folder")
+    refuse(edited(files, "config", put("spec", "data", "source", value=path)), "folder")
+
+
+@pytest.mark.parametrize("path", ["funding.csv", "BTC_USDT:USDT-8h-funding rate.feather", "펀딩.parquet"])
+def test_a_package_names_files(files: dict[str, bytes], path: str) -> None:
+    series = [{"name": "funding", "path": path, "column": "value", "delay_s": 0.0}]
+    check_package(edited(files, "config", put("spec", "data", "series", value=series)))
+
+
 # --- weights ----------------------------------------------------------------------------------------------------
 
 

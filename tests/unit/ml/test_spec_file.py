@@ -30,7 +30,7 @@ from ml.spec import (
     TrainingSpec,
 )
 from ml.spec_comments import COMMENTS
-from ml.spec_file import read_spec, spec_from_toml, spec_to_toml, write_spec
+from ml.spec_file import read_mapping, read_spec, spec_from_toml, spec_to_toml, write_spec
 
 NS = 1_000_000_000
 COLUMNS = (
@@ -208,3 +208,10 @@ def test_the_window_can_import_it() -> None:
     code = "import sys, ml.spec_file; print([m for m in ('numpy', 'torch', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_lists_in_lists_without_end_are_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text("a = " + "[" * 5_000, encoding="utf-8")
+    with pytest.raises(UserError, match=r"deep\.toml is nested too deeply"):
+        read_mapping(file)
