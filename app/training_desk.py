@@ -10,6 +10,7 @@ import functools
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from PySide6.QtWidgets import QWidget
 
 from app import training_reads
 from app.flows.origin_text import data_title
-from app.i18n import tr, tr_count
+from app.flows.training_stakes import TrainingStakes
+from app.i18n import tr
 from app.language import LanguageManager
 from app.past_runs import can_go_on, forget_run, past_runs
 from app.theme import ThemeManager
@@ -162,25 +164,15 @@ class TrainingDesk(QObject):
     def close_warnings(self) -> list[str]:
         """Return what happens to training if the program ends now, in translated sentences; none where nothing does."""
         queue = self._training.queue
-        ending, waiting = len(queue.at_work) + len(self._downloads), len(queue.waiting)
-        warnings = []
-        if ending:
-            warnings.append(
-                tr_count(
-                    "{n} training run ends now; it can go on later from its last finished epoch.",
-                    "{n} training runs end now; they can go on later from the last finished epoch.",
-                    ending,
-                )
-            )
-        if waiting:
-            warnings.append(
-                tr_count(
-                    "{n} training run waits in the queue; it has its turn after the next start.",
-                    "{n} training runs wait in the queue; they have their turn after the next start.",
-                    waiting,
-                )
-            )
-        return warnings
+        ending = Counter((is_search(run.spec), self._has_checkpoint(run.run_id)) for run in queue.at_work)
+        return TrainingStakes(
+            kept=ending[False, True],
+            unkept=ending[False, False],
+            searches=ending[True, True],
+            unkept_searches=ending[True, False],
+            downloads=len(self._downloads),
+            waiting=len(queue.waiting),
+        ).sentences()
 
     def workers(self) -> list[WorkerThread]:
         """Return the downloads and imports under way, for the shutdown."""
@@ -424,7 +416,9 @@ class TrainingDesk(QObject):
     @Slot(object)
     def _on_downloaded(self, _result: object) -> None:
         key = self.sender().property("key")
-        _, spec, after = self._downloads[key]
+        worker, spec, after = self._downloads[key]
+        if worker.stop_requested:
+            return  # cancelled while the last page was on its way; `_on_download_ended` says so
         if self._dock is not None:
             self._dock.remove_run(key)
         self.start_training(spec.to_json(), after)
@@ -547,20 +541,19 @@ class TrainingDesk(QObject):
     def _ask_models(self, wanted: str) -> None:
         """Read which models there are; a strategy of the model `wanted`, where one is named, is offered then."""
         models = self._paths.models
-        self._ask(lambda _: training_reads.model_choices(models), functools.partial(self._take_models, wanted))
+        self._ask(lambda _: training_reads.model_offer(models, wanted), functools.partial(self._take_models, wanted))
 
     def _take_models(self, wanted: str, answer: QueryAnswer) -> None:
         if answer.error is not None:
             self._tell(Severity.ERROR, tr("The models cannot be read"), str(answer.error))
             return
-        self._known_models = frozenset(choice.model_id for choice in answer.value)
-        self.models_changed.emit(answer.value)
-        if wanted in self._known_models:
-            self.strategy_wanted.emit(wanted)
+        offer: training_reads.ModelOffer = answer.value
+        self._known_models = frozenset(choice.model_id for choice in offer.choices)
+        self.models_changed.emit(offer.choices)
+        if offer.refusal is not None:
+            self._tell(Severity.ERROR, *offer.refusal)
         elif wanted:
-            self._tell(
-                Severity.ERROR, tr("This model is no longer stored"), tr("Train it again, or choose another model.")
-            )
+            self.strategy_wanted.emit(wanted)
 
     def _take_past_runs(self, answer: QueryAnswer) -> None:
         if answer.error is not None:

@@ -5,9 +5,11 @@ Heavy modules are imported where they are used, away from the start of the windo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.workers.store import StoreBackend
 from core.domain.data_origin import BINANCE, DataOrigin
@@ -32,16 +34,54 @@ def describe_stored(backend: StoreBackend) -> tuple[Dataset, ...]:
     return tuple(found)
 
 
-def model_choices(models: Path) -> tuple[ModelChoice, ...]:
-    """Return the models a strategy can be made of, newest first."""
-    from ml.model_storage import list_models
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """What strategies can be made of.
 
+    Attributes:
+        choices: models, newest first.
+        refusal: title and text of why the wanted model is not among them; None where it is, or none was wanted.
+    """
+
+    choices: tuple[ModelChoice, ...]
+    refusal: tuple[str, str] | None = None
+
+
+def model_offer(models: Path, wanted: str = "") -> ModelOffer:
+    """Return the models a strategy can be made of, and why not of `wanted`, where one is named.
+
+    Raises:
+        UserError: the file that says which models were made elsewhere is damaged.
+    """
+    from ml.model_storage import list_models
+    from ml.model_tags import NO_MARKS, ModelTags
+
+    marks = ModelTags(models).read()
     rows = [row for row in list_models(models) if not row.problem]
-    rows.sort(key=lambda row: row.created_ns, reverse=True)
-    return tuple(
-        ModelChoice(r.model_id, r.symbol, r.timeframe, r.verdict, r.created_ns, r.edge, DataOrigin(r.venue))
-        for r in rows
+    choices = tuple(
+        ModelChoice(
+            model_id=row.model_id,
+            symbol=row.symbol,
+            timeframe=row.timeframe,
+            verdict=row.verdict,
+            created_ns=row.created_ns,
+            edge=row.edge,
+            origin=DataOrigin(row.venue),
+            foreign=marks.get(row.model_id, NO_MARKS).foreign,
+        )
+        for row in rows
+        if not row.other_inputs
     )
+    if not wanted or any(choice.model_id == wanted for choice in choices):
+        return ModelOffer(choices)
+    row = next((row for row in rows if row.model_id == wanted), None)
+    if row is None:
+        return ModelOffer(
+            choices, (tr("This model is no longer stored"), tr("Train it again, or choose another model."))
+        )
+    title = tr("No strategy can be made of this model")
+    text = tr("It also looks at {inputs}, which strategies do not receive.", inputs=", ".join(row.other_inputs))
+    return ModelOffer(choices, (title, text))
 
 
 def gpus() -> list[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TREND_FAST, TREND_SLOW = 12, 26  # look-backs of the windowed MACD, bars
 VOLATILITY = "volatility"  # the column that sets the unit of targets
-_CUSTOM = "custom"
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ FEATURE_SETS: tuple[FeatureSetInfo, ...] = (
         "volume, and time of day and week. They need a longer history after each missing bar.",
     ),
     FeatureSetInfo(
-        _CUSTOM,
+        CUSTOM,
         1,
         "Own choice",
         "Log return and volatility, plus the columns named in the configuration.",
@@ -69,7 +69,7 @@ FEATURE_SETS: tuple[FeatureSetInfo, ...] = (
 
 def feature_sets() -> tuple[FeatureSetInfo, ...]:
     """Return the feature sets that say something without further columns."""
-    return tuple(info for info in FEATURE_SETS if info.name != _CUSTOM)
+    return tuple(info for info in FEATURE_SETS if info.name != CUSTOM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,9 @@ class FeatureSpec(JsonValue):
 
 def base_names(spec: FeatureSpec) -> tuple[str, ...]:
     """Return the names of a set's own columns, without those that are written as feature columns."""
-    returns = () if spec.name == _CUSTOM else tuple(f"return_{horizon}" for horizon in spec.horizons)
+    returns = () if spec.name == CUSTOM else tuple(f"return_{horizon}" for horizon in spec.horizons)
     names = ("log_return", *returns, VOLATILITY)
-    if spec.name != _CUSTOM:
+    if spec.name != CUSTOM:
         names += ("volatility_ratio",)
     if spec.name == "market":
         names += ("rsi", "atr", "macd", "range_position", "body", "volume_z")
@@ -161,7 +161,7 @@ def warm_up_bars(features: FeatureSpec, timeframe: Timeframe | None = None) -> i
 
 def base_warm_up(features: FeatureSpec) -> int:
     """Return how many bars must precede those columns of a set that are not written as feature columns."""
-    if features.name == _CUSTOM:
+    if features.name == CUSTOM:
         return features.window
     return max(features.window, features.horizons[-1], TREND_SLOW if features.name == "market" else 0)
 

@@ -25,6 +25,7 @@ from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.errors import UserError
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
+from ml.feature_spec import needed_markets, needed_series
 from ml.features import MarketHistory, Scaling
 from ml.jsonvalues import Json
 
@@ -332,6 +333,7 @@ def summarise(models_dir: Path, model_id: str) -> ModelSummary:
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
     try:
         stored = load_model(models_dir, model_id)
+        others = (*needed_markets(stored.spec.features), *needed_series(stored.spec.features))
     except UserError as exc:
         return ModelSummary(model_id, 0, "", "", "", "", 0, "", False, 0.0, "", size, problem=exc.message)
     spec, metrics = stored.spec, stored.metrics
@@ -348,6 +350,7 @@ def summarise(models_dir: Path, model_id: str) -> ModelSummary:
         r2=metrics.model.r2,
         verdict=metrics.verdict,
         size_bytes=size,
+        other_inputs=others,
     )
 
 

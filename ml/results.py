@@ -135,6 +135,7 @@ class ModelSummary(JsonValue):
         edge / r2 / verdict: how it did on the test part.
         size_bytes: of the package.
         problem: empty, or one sentence saying why the package cannot be used.
+        other_inputs: markets and series it looks at beside its own market, which strategies do not receive.
     """
 
     model_id: str
@@ -150,3 +151,4 @@ class ModelSummary(JsonValue):
     verdict: str
     size_bytes: int
     problem: str = ""
+    other_inputs: tuple[str, ...] = ()

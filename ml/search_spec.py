@@ -14,7 +14,8 @@ In a configuration file the search is the section [search] beside those of the r
     [search.groups]
     momentum = ["RSI(timeperiod=14)", "ADX(timeperiod=7)"]
 
-A group of feature columns is in or out as a whole.
+A group of feature columns is in or out as a whole. Without [search.space] the built-in space is searched, as far as the
+run can be given it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any, Self
 from core.errors import UserError
 from ml.checks import in_range, one_of, require
 from ml.feature_columns import parse_column
+from ml.feature_spec import CUSTOM
 from ml.jsonvalues import JsonValue, decode, encode
 from ml.spec import ForecastSpec, spec_from_mapping
 
@@ -168,6 +170,42 @@ class SearchSpec(JsonValue):
     space: tuple[ParameterRange, ...] = DEFAULT_SPACE
     groups: tuple[FeatureGroup, ...] = ()
 
+    @classmethod
+    def around(cls, base: ForecastSpec, groups: tuple[FeatureGroup, ...] = ()) -> Self:
+        """Return a search through the built-in space, as far as this run can be given it."""
+        return cls(base=base, groups=groups, space=DEFAULT_SPACE)._fitting()
+
+    def _fitting(self) -> Self:
+        """Return the search without what its base, with any of the groups, cannot be given.
+
+        A set of a person's own columns is never replaced by another. One choice that is left is no choice: the setting
+        stays as it is in the base.
+        """
+        space = []
+        for parameter in self.space:
+            if parameter.name == "features.name" and self.base.features.name == CUSTOM:
+                continue
+            sound = [value for value in parameter.extremes() if self._fits(parameter.name, value)]
+            if len(sound) < 2:
+                continue
+            if parameter.form == "choice":
+                space.append(replace(parameter, choices=tuple(map(str, sound))))
+            elif len(sound) == len(parameter.extremes()):
+                space.append(parameter)
+        return replace(self, space=tuple(space))
+
+    def _fits(self, name: str, value: Value) -> bool:
+        """Return whether a setting can have this value, without groups and with each; the data is not asked."""
+        alone: dict[str, Value] = {name: value}
+        try:
+            for values in (alone, *({**alone, GROUP + group.name: ON} for group in self.groups)):
+                spec = self.applied(values)
+                for part in (spec.features, spec.model, spec.training):
+                    part.validate()
+        except UserError:
+            return False
+        return True
+
     def validate(self) -> Self:
         """Check every part and return self.
 
@@ -276,14 +314,13 @@ def search_from_mapping(values: Mapping[str, Any]) -> SearchSpec:
     space, groups = entries.pop("space", None), entries.pop("groups", {})
     require("base" not in entries, "The entry search.base is not known.", "The other sections say it.")
     search = decode(SearchSpec, {**entries, "base": encode(base)}, "search")
-    if space is not None:
-        search = replace(search, space=tuple(parse_range(name, text) for name, text in _flat(space, "search.space")))
     if not isinstance(groups, Mapping):
         raise UserError("The entry search.groups must be a section.", "Write [search.groups].")
-    return replace(
-        search,
-        groups=tuple(decode(FeatureGroup, {"name": n, "columns": c}, "search.groups") for n, c in groups.items()),
-    )
+    switched = tuple(decode(FeatureGroup, {"name": n, "columns": c}, "search.groups") for n, c in groups.items())
+    if space is None:
+        return replace(search, groups=switched, space=SearchSpec.around(base, switched).space)
+    ranges = tuple(parse_range(name, text) for name, text in _flat(space, "search.space"))
+    return replace(search, groups=switched, space=ranges)
 
 
 def _flat(space: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 
+from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_number, format_percent, mark, tr, tr_count
+from app.models.model_choice import ModelChoice
+from core.domain.data_origin import with_caution
 from ml.api import HorizonMetrics, PointMetrics, RangeMetrics
 from ml.statistic_results import DeflatedSharpe, SharpeMoments
 
@@ -32,6 +35,17 @@ REGIMES = {
 HEADS = {"quantile": mark("quantiles"), "student_t": mark("Student's t"), "classes": mark("up, flat or down")}
 _LOUD = 0.95  # from this probability on something is said to be more than luck
 _SMALLEST = 0.001
+
+
+def foreign_sentence() -> str:
+    """Return what must be said beside the figures of a model that was made elsewhere."""
+    return tr("Made elsewhere: its figures are its maker's word and were not measured here.")
+
+
+def offered_verdict(choice: ModelChoice) -> str:
+    """Return what is known of a model where it is about to be given money; whose word it is comes first."""
+    verdict = local_text(with_caution(choice.verdict, choice.origin))
+    return f"{foreign_sentence()} {verdict}" if choice.foreign else verdict
 
 
 def forecaster_name(name: str) -> str:
@@ -109,9 +123,15 @@ def trials_sentence(sharpe: SharpeMoments | None, deflated: DeflatedSharpe | Non
         threshold=format_number(deflated.threshold, 4, sign=True),
     )
     left = (
-        mark("Taking that into account, the probability that there is something to it is {p}: more than luck.")
+        mark(
+            "Taking that into account, a strategy without any edge would stay below this in {p} of cases: "
+            "more than luck."
+        )
         if deflated.probability >= _LOUD
-        else mark("Taking that into account, the probability that there is something to it is {p}: luck explains it.")
+        else mark(
+            "Taking that into account, a strategy without any edge would stay below this in {p} of cases: "
+            "luck explains it."
+        )
     )
     return f"{tries} {tr(left, p=share_text(deflated.probability))}"
 

@@ -28,7 +28,12 @@ class ModelRow:
 
     @property
     def edge(self) -> bool:
-        """Whether there is an edge that counts: none does on invented bars."""
+        """Whether there is an edge that counts: measured here, and not on invented bars."""
+        return self.claimed and not self.marks.foreign
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the package says that there is an edge on a real market, whoever made it."""
         return self.summary.edge and not caution(DataOrigin(self.summary.venue))
 
 
@@ -94,8 +99,8 @@ class ModelCard:
 
     @property
     def edge(self) -> bool:
-        """Whether there is an edge that counts: none does on invented bars."""
-        return self.metrics.edge and not self.caution
+        """Whether there is an edge that counts: measured here, and not on invented bars."""
+        return self.metrics.edge and not self.marks.foreign and not self.caution
 
 
 @dataclass(frozen=True, slots=True)

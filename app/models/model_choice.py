@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain.data_origin import BINANCE, DataOrigin
+from core.domain.data_origin import BINANCE, DataOrigin, caution
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class ModelChoice:
         created_ns: when it was trained, ns UTC.
         edge: whether the evaluation found evidence of an edge.
         origin: whose market its bars were of.
+        foreign: whether it was made elsewhere, so that its verdict is its maker's word.
     """
 
     model_id: str
@@ -27,3 +28,9 @@ class ModelChoice:
     created_ns: int
     edge: bool = False
     origin: DataOrigin = BINANCE
+    foreign: bool = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether there is an edge that counts: measured here, and not on invented bars."""
+        return self.edge and not self.foreign and not caution(self.origin)

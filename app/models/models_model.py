@@ -24,7 +24,9 @@ def row_title(row: ModelRow) -> str:
 def _state(row: ModelRow) -> str:
     if row.summary.problem:
         return f"× {tr('damaged')}"
-    return f"● {tr('yes')}" if row.edge else f"○ {tr('no')}"
+    if row.edge:
+        return f"● {tr('yes')}"
+    return f"○ {tr('claimed')}" if row.claimed else f"○ {tr('no')}"
 
 
 def _state_tone(row: ModelRow) -> Tone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -385,6 +386,51 @@ def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
     shown = CliRunner().invoke(models_app, ["show", result.model_id, "--data-dir", str(paths.root)])
     assert f"market    {origin} BTC/USDT 1h" in shown.stdout
     assert shown.stdout.strip().endswith(CAUTION)
+
+
+def test_what_closing_ends_is_told_as_it_is(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+) -> None:
+    endless = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    with session(never) as now:
+        now.desk.train_on_practice_history(
+            replace(endless, data=replace(endless.data, start_ns=0, end_ns=10 * Timeframe.H1.ns))
+        )
+        lost = "1 download ends now, and the training that was to follow it is not kept."
+        assert now.desk.close_warnings() == [lost]
+        now.desk.start_training(endless.to_json())
+        qtbot.waitUntil(lambda: bool(now.desk._training.queue.at_work), timeout=LIMIT)
+        assert now.desk.close_warnings() == [
+            "1 training run ends now before its first epoch is finished; it has to be started anew.",
+            lost,
+        ]
+
+
+def test_a_download_cancelled_in_its_last_moment_starts_no_training(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, tmp_path: Path
+) -> None:
+    origin, first = practice_origin("synthetic-7"), int(trained.frame.time_ns[0])
+    spec = replace(trained.spec, data=DataRange(origin, "BTC/USDT", "1h", first, first + 500 * Timeframe.H1.ns))
+    process = PracticeProcess(data_dir=tmp_path / "exchange", seed=7)
+    endpoints = process.start()
+    try:
+        with session(lambda: open_market_link(endpoints, link="history")) as now:
+            now.desk.train_on_practice_history(spec)
+            ((key, (worker, _, _)),) = now.desk._downloads.items()
+            arrived: list[object] = []
+            worker.completed.connect(arrived.append, Qt.ConnectionType.DirectConnection)
+            assert worker.join(60)  # all is there, but the window has not heard of it yet
+            assert arrived
+            now.desk.cancel_training(key)
+            qtbot.waitUntil(lambda: not now.desk._downloads, timeout=LIMIT)
+            assert now.desk._training.queue.runs == ()
+            assert [run.state for run in now.dock.runs] == [RunState.CANCELLED]
+    finally:
+        process.stop()
 
 
 def test_the_window_of_models_opens_from_the_desk_and_closes_with_it(session: Any, qtbot) -> None:

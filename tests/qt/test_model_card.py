@@ -18,6 +18,7 @@ from app.flows.model_words import accuracy_rows, p_text, share_text, trials_sent
 from app.i18n import Language
 from app.language import LanguageManager
 from app.models.model_card import CardProblem, ModelCard
+from app.models.models_model import ModelsModel
 from app.stored_models import change_marks, compared_models, model_card, model_rows, remove_model
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
@@ -29,7 +30,9 @@ from app.ui.widgets.histogram_plot import HistogramPlot
 from core.config import DataPaths
 from core.errors import UserError
 from ml.api import ClassMetrics, ReliabilityPoint
+from ml.metric_results import ConformalMetrics
 from ml.model_storage import METRICS
+from ml.model_tags import ModelTags
 from ml.statistic_results import DeflatedSharpe, SharpeMoments
 from tests.trained_model import Trained
 
@@ -142,6 +145,35 @@ def test_adaptive_ranges_without_ends_are_said(card: ModelCard) -> None:
     report = replace(report, adaptive_infinite=0.125)
     assert "12.5\u00a0% have no ends" in interval_rows(report)[-1][0]
     assert "12.5% of its adaptive intervals have no ends" in conformal_lines((report,))[-1]
+
+
+def test_the_claim_of_a_model_made_elsewhere_is_not_shown_as_a_finding(
+    dialog: ModelsDialog, shelf: Shelf, card: ModelCard
+) -> None:
+    assert card.edge  # what the claim is of
+    shelf.list_models()
+    assert dialog.card.verdict.property("role") == "success"
+    ModelTags(shelf.paths.models).mark_imported(card.model_id, "gift.maru", 1)
+    (row,) = model_rows(shelf.paths.models)
+    assert (row.claimed, row.edge) == (True, False)
+    shelf.list_models()
+    shelf.open_model(card.model_id)
+    assert dialog.card.verdict.property("role") == "warning"
+    assert "Made elsewhere" in dialog.card.foreign.text()
+    shown = ModelsModel()
+    shown.put(row)
+    shown.flush()
+    assert shown.index(0, 1).data() == "○ claimed"
+
+
+def test_corrected_ranges_are_called_a_measurement(dialog: ModelsDialog, card: ModelCard) -> None:
+    page = dialog.card.calibration
+    conformal = ConformalMetrics(card.metrics.horizons[0].horizon, 0.9, 0.88, 0.02, 0.9, 0.021, 0.9, 0.022, ())
+    dialog.card.show_card(replace(card, metrics=replace(card.metrics, conformal=(conformal,))))
+    assert not page.unused.isHidden()
+    assert "strategies and the fan in the chart use the ranges as forecast" in page.unused.text()
+    dialog.card.show_card(replace(card, metrics=replace(card.metrics, conformal=())))
+    assert page.unused.isHidden()
 
 
 def test_each_plot_says_in_words_what_it_draws(dialog: ModelsDialog, shelf: Shelf, card: ModelCard) -> None:
@@ -333,7 +365,8 @@ def test_many_tries_are_told_to_a_layman() -> None:
     assert luck.startswith(
         "40 tries were made on this market. Of so many worthless ones the best would show about +0.0216"
     )
-    assert luck.endswith("46.0\u00a0%: luck explains it.")
+    assert luck.endswith("a strategy without any edge would stay below this in 46.0\u00a0% of cases: luck explains it.")
+    assert "something to it" not in luck
     assert trials_sentence(sharpe, DeflatedSharpe(40, 0.001, 0.002, 0.99)).endswith("more than luck.")
     assert trials_sentence(sharpe, DeflatedSharpe(1, 0.0, 0.0, 0.9)).startswith("This is the only try")
     assert "not known" in trials_sentence(sharpe, None)

@@ -186,6 +186,18 @@ def test_the_form_says_whose_bars_a_model_was_trained_on(qtbot: QtBot) -> None:
     assert "가상으로 만든 연습 시장입니다." in korean.verdict.text()
 
 
+def test_a_model_made_elsewhere_is_offered_with_its_makers_word_and_never_in_green(qtbot: QtBot) -> None:
+    claim = ModelChoice("9f41c07be2d34a1c", "BTC/USDT", "1h", "Better than chance.", NOW_NS, edge=True, foreign=True)
+    told = "Made elsewhere: its figures are its maker's word and were not measured here. Better than chance."
+    form = AddStrategyDialog((claim,), {}, unknown)
+    qtbot.addWidget(form)
+    change = ChangeModelDialog(StrategyStatus("s0", "S0", "BTC/USDT", "1h", "m", StrategyState.RUNNING), (claim,))
+    qtbot.addWidget(change)
+    for dialog in (form, change):
+        assert dialog.verdict.text() == told
+        assert dialog.verdict.property("role") == "warning"
+
+
 def test_ids_are_unique() -> None:
     first = strategy_id_for(CHOICES[0], [])
     second = strategy_id_for(CHOICES[0], [first])

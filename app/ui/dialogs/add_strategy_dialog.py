@@ -18,14 +18,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.flows.model_words import offered_verdict
 from app.flows.origin_text import market_title
-from app.flows.sentence_text import local_text
 from app.i18n import format_moment, format_number, tr
 from app.models.model_choice import ModelChoice
 from app.services import StrategySpec
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
 from app.ui.widgets.decimal_edit import DecimalField
-from core.domain.data_origin import caution, with_caution
 
 DEFAULT_CAPITAL = Decimal(1000)
 DEFAULT_ENTRY_Z, DEFAULT_EXIT_Z = Decimal("0.5"), Decimal("0.0")
@@ -201,8 +200,8 @@ class AddStrategyDialog(QDialog):
     def _on_model(self) -> None:
         choice = self._choice()
         if choice is not None:
-            self.verdict.setText(local_text(with_caution(choice.verdict, choice.origin)))
-            set_look(self.verdict, "role", "success" if choice.edge and not caution(choice.origin) else "warning")
+            self.verdict.setText(offered_verdict(choice))
+            set_look(self.verdict, "role", "success" if choice.proven else "warning")
             self.capital.set_unit(choice.symbol.partition("/")[2])
             self.name.setText(self._free_name(f"{choice.symbol} {choice.timeframe}"))
         self._on_changed()

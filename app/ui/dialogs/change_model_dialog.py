@@ -5,11 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from app.flows.sentence_text import local_text
+from app.flows.model_words import offered_verdict
 from app.i18n import format_moment, tr
 from app.models.model_choice import ModelChoice
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
-from core.domain.data_origin import caution, with_caution
 from core.events import StrategyStatus
 
 
@@ -82,8 +81,8 @@ class ChangeModelDialog(QDialog):
     @Slot()
     def _on_model(self) -> None:
         choice = self._models[self.model.currentIndex()]
-        self.verdict.setText(local_text(with_caution(choice.verdict, choice.origin)))
-        set_look(self.verdict, "role", "success" if choice.edge and not caution(choice.origin) else "warning")
+        self.verdict.setText(offered_verdict(choice))
+        set_look(self.verdict, "role", "success" if choice.proven else "warning")
 
     @Slot()
     def _on_change(self) -> None:

@@ -31,7 +31,7 @@ class SearchDialog(QDialog):
 
     def __init__(self, base: ForecastSpec, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._spec = SearchSpec(base=base)
+        self._spec = SearchSpec.around(base)
         self.setObjectName("search_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Search for settings"))

@@ -54,6 +54,7 @@ class CalibrationPage(CardPage):
         self._intervals_caption = self.add_caption()
         self.intervals = FigureTable("model_intervals", self.body)
         self.add(self.intervals)
+        self.unused = self.add_sentence()
         self.end()
 
     def show_card(self, card: ModelCard, horizon: int) -> None:
@@ -70,6 +71,7 @@ class CalibrationPage(CardPage):
         found = next((row for row in card.metrics.conformal if row.horizon == wanted), None)
         self._intervals_caption.setVisible(found is not None)
         self.intervals.setVisible(found is not None)
+        self.unused.setVisible(found is not None)
         if found is not None:
             promised = format_percent(found.nominal_coverage, 0)
             headings = (
@@ -92,6 +94,12 @@ class CalibrationPage(CardPage):
         self.chances.setAccessibleName(tr("Reliability of the chances"))
         self.chances.set_axes(tr("chance given to the likeliest class"), tr("came true"))
         self._intervals_caption.setText(tr("Ranges after correction"))
+        self.unused.setText(
+            tr(
+                "The corrected ranges are a measurement only: strategies and the fan in the chart use the ranges as "
+                "forecast."
+            )
+        )
 
     def refresh_look(self) -> None:
         for plot in (self.quantiles, self.pit, self.chances):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
 
+from app.flows.model_words import foreign_sentence
 from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.i18n import tr
@@ -119,7 +120,7 @@ class CardView(QWidget):
         self.verdict.setText(local_text(with_caution(card.metrics.verdict, data.origin)))
         set_look(self.verdict, "role", "success" if card.edge else "warning")
         self.foreign.setVisible(card.marks.foreign)
-        self.foreign.setText(tr("Made elsewhere: its figures are its maker's word and were not measured here."))
+        self.foreign.setText(foreign_sentence())
         several = self.horizon.count() > 1
         self.horizon.setVisible(several)
         self._horizon_caption.setVisible(several)

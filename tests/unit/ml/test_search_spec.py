@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
+from ml.feature_columns import parse_column
+from ml.feature_spec import FeatureSpec
 from ml.search_spec import (
     DEFAULT_SPACE,
     GROUP,
@@ -20,12 +22,65 @@ from ml.search_spec import (
     search_from_mapping,
     settings,
 )
-from ml.spec import ForecastSpec, ModelSpec
+from ml.spec import ForecastSpec, ModelSpec, TrainingSpec
 
 
 def test_the_default_is_valid_and_varies_features_model_and_training() -> None:
     spec = SearchSpec().validate()
     assert {parameter.name.partition(".")[0] for parameter in spec.parameters} == {"features", "model", "training"}
+
+
+def base(**features: Any) -> ForecastSpec:
+    return ForecastSpec(features=FeatureSpec(**features)).validate()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        base(name="custom", columns=(parse_column("RSI(timeperiod=14)"),)),
+        base(name="custom", columns=(parse_column("log_return@4h"), parse_column("VOLUME_Z(timeperiod=20)"))),
+        ForecastSpec(training=TrainingSpec(burn_in=150, segment_length=300)).validate(),
+        ForecastSpec(training=TrainingSpec(burn_in=2_000, segment_length=4_096)).validate(),
+    ],
+    ids=["column of a set", "own columns", "long burn-in", "burn-in longer than any choice"],
+)
+def test_without_a_space_only_what_the_run_can_be_given_is_varied(spec: ForecastSpec) -> None:
+    search = SearchSpec.around(spec).validate()
+    for parameter in search.parameters:
+        for value in parameter.extremes():
+            search.applied({parameter.name: value}).validate()
+    assert {"model.kind", "model.hidden_size", "training.learning_rate"} <= {each.name for each in search.parameters}
+    assert search.applied({}) == spec
+    assert SearchSpec.from_json(search.to_json()) == search
+
+
+def test_a_set_of_ones_own_columns_is_never_replaced_by_another() -> None:
+    own = base(name="custom", columns=(parse_column("log_return@4h"),))
+    assert "features.name" not in {parameter.name for parameter in SearchSpec.around(own).parameters}
+
+
+def test_choices_that_do_not_fit_are_left_out_and_one_that_is_left_is_no_choice() -> None:
+    long = ForecastSpec(training=TrainingSpec(burn_in=100, segment_length=256))
+    assert "training.segment_length" not in {parameter.name for parameter in SearchSpec.around(long).parameters}
+    doubled = base(name="market", columns=(parse_column("RSI(timeperiod=14)"),))
+    assert next(p for p in SearchSpec.around(doubled).space if p.name == "features.name").choices == ("price", "market")
+
+
+def test_groups_count_where_the_built_in_space_is_fitted() -> None:
+    search = search_from_mapping({"search": {"groups": {"momentum": ["RSI(timeperiod=14)"]}}}).validate()
+    sets = next(parameter for parameter in search.space if parameter.name == "features.name")
+    assert sets.choices == ("price", "market")  # the third has that very column
+    for value in sets.choices:
+        search.applied({sets.name: value, GROUP + "momentum": "on"}).validate()
+
+
+def test_a_space_that_a_person_wrote_is_never_cut() -> None:
+    own = base(name="custom", columns=(parse_column("RSI(timeperiod=14)"),))
+    search = SearchSpec(base=own, space=(parse_range("features.name", "choice market technical"),))
+    with pytest.raises(UserError, match="there twice"):
+        search.validate()
+    file = {"features": {"name": "custom", "columns": ["RSI(timeperiod=14)"]}, "search": {"trials": 5}}
+    assert search_from_mapping(file).validate().trials == 5
 
 
 def test_it_travels_as_json() -> None:
