@@ -26,6 +26,7 @@ from app.i18n import TRANSLATIONS, Language, current_language
 _JOINTS = (". ", "; ", ", ", ": ")
 # A line with more characters or joints is a dump, not a sentence; taking it apart would hold up the window.
 _LONGEST, _MOST_JOINTS = 400, 16
+_BETWEEN_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 _IN_BRACKETS = re.compile(r"(.+) (\(.+\))")
 
 
@@ -82,7 +83,16 @@ class Catalogue:
 
     def translate(self, text: str) -> str:
         """Return the text with every sentence that is known translated, line by line."""
-        return "\n".join(line if _is_dump(line) else self._read_value(line).text for line in text.split("\n"))
+        return "\n".join(self._translated(line) for line in text.split("\n"))
+
+    def _translated(self, line: str) -> str:
+        """Return a line, or each of its sentences where it is too long to be read in one: a verdict has up to seven."""
+        if not _is_dump(line):
+            return self._read_value(line).text
+        sentences = _BETWEEN_SENTENCES.split(line)
+        if len(line) > 5 * _LONGEST or any(_is_dump(sentence) for sentence in sentences):
+            return line
+        return " ".join(self._read_value(sentence).text for sentence in sentences)
 
     def _best(self, text: str) -> _Reading:
         """Return the reading that recognises most; of two that recognise the same, the one with shorter sentences."""

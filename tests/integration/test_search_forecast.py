@@ -150,7 +150,8 @@ def test_several_processes_try_each_configuration_once_and_a_stop_keeps_everythi
     assert "cancelled" not in {trial.status for trial in result.trials}
     records = TrialLedger(data_dir / "trials.sqlite").records()
     assert len({record.trial_id for record in records if "finalist" not in record.trial_id}) == 7
-    assert 1 <= sum(record.status == "cancelled" for record in records) <= 2
+    # None where both had just ended when the stop came.
+    assert sum(record.status == "cancelled" for record in records) <= 2
 
 
 def test_a_time_limit_ends_the_trials_but_not_the_search(data_dir: Path) -> None:
