@@ -25,7 +25,7 @@ from app.i18n import TRANSLATIONS, Language, current_language
 # Where a text may be taken apart; strongest first. Behind a colon or a bracket often stands what somebody else said.
 _JOINTS = (". ", "; ", ", ", ": ")
 # A line with more characters or joints is a dump, not a sentence; taking it apart would hold up the window.
-_LONGEST, _MOST_JOINTS = 400, 16
+_LONGEST, _MOST_JOINTS, _MOST_SENTENCES = 400, 16, 12
 _BETWEEN_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 _IN_BRACKETS = re.compile(r"(.+) (\(.+\))")
 
@@ -90,7 +90,7 @@ class Catalogue:
         if not _is_dump(line):
             return self._read_value(line).text
         sentences = _BETWEEN_SENTENCES.split(line)
-        if len(line) > 5 * _LONGEST or any(_is_dump(sentence) for sentence in sentences):
+        if len(sentences) > _MOST_SENTENCES or any(_is_dump(sentence) for sentence in sentences):
             return line
         return " ".join(self._read_value(sentence).text for sentence in sentences)
 
