@@ -179,10 +179,10 @@ def test_what_is_left_out_exists() -> None:
 @pytest.mark.usefixtures("_speaking_korean")
 def test_a_verdict_of_many_sentences_is_read_sentence_by_sentence() -> None:
     verdict = (
-        "Evidence of an edge over persistence before costs (R² +3.57% on 446 unseen bars, p < 0.001); a ridge regression "
-        "does as well. An R² that high on returns looks like a leak: check the features. The forecast ranges beat those "
-        "of past volatility (CRPS +2.9%). Trading its sign at every bar would have earned 506.2% after costs, and "
-        "holding -3.4%. Invented practice market: this says nothing about a real one."
+        "Evidence of an edge over persistence before costs (R² +3.57% on 446 unseen bars, p < 0.001); "
+        "a ridge regression does as well. An R² that high on returns looks like a leak: check the features. "
+        "The forecast ranges beat those of past volatility (CRPS +2.9%). Trading its sign at every bar would have "
+        "earned 506.2% after costs, and holding -3.4%. Invented practice market: this says nothing about a real one."
     )
     assert len(verdict) > 400
     text = local_text(verdict)
