@@ -18,7 +18,6 @@ from core.execution.api.gateway import ExchangeGateway
 from core.execution.executor import Executor
 from core.execution.executor_options import ExecutorOptions
 from core.execution.fence import Fence
-from core.execution.forecast_news import telling
 from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock, runtime_folder
 from core.execution.strategy_runner import BarHook
@@ -124,7 +123,7 @@ def build_executor(
         journal,
         RiskManager(risk or RiskSettings()),
         sink,
-        telling(load_predictor, sink),
+        load_predictor,
         paths=paths,
         fence=Fence(fence_path(paths)),
         lock=lock,

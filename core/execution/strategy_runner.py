@@ -19,7 +19,16 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.orders import Intent, IntentSource, Order
 from core.domain.positions import Position
 from core.errors import UserError
-from core.events import EventSink, ExecutorEvent, Notice, Severity, SignalEmitted, StrategyState, StrategyStatus
+from core.events import (
+    EventSink,
+    ExecutorEvent,
+    ForecastMade,
+    Notice,
+    Severity,
+    SignalEmitted,
+    StrategyState,
+    StrategyStatus,
+)
 from core.execution.api.gateway import ExchangeGateway, GatewayError
 from core.execution.backoff import Backoff
 from core.execution.journal import Journal
@@ -221,6 +230,7 @@ class StrategyRunner:
             return
         if entry.strategy is not strategy:
             return  # stopped meanwhile
+        self._tell_forecast(strategy)
         if warm:
             self._change(entry, StrategyState.RUNNING)
         else:
@@ -418,6 +428,7 @@ class StrategyRunner:
                     return  # stopped while the history was read
             holding = self._path.position(spec.symbol, spec.strategy_id).quantity
             decision = strategy.on_bar(candle, holding, self._wall.now_ns(), history)
+            self._tell_forecast(strategy)
             if decision is None:
                 return
             if entry.state is StrategyState.WARMING_UP:
@@ -440,6 +451,16 @@ class StrategyRunner:
         except Exception as exc:  # noqa: BLE001 - one strategy's bug must not stop the others; it is logged
             _log.exception("strategy %s failed", spec.strategy_id)
             await self._fail(entry, strategy, f"{type(exc).__name__}: {exc}")
+
+    def _tell_forecast(self, strategy: ModelStrategy) -> None:
+        """Let a person see what the model forecasts, after the order that the bar brings.
+
+        Asked for here rather than told by the model: what a strategy can reach must not lead to whoever listens.
+        """
+        if strategy.newest is not None:
+            candle, forecast = strategy.newest
+            event = ForecastMade(forecast, candle.timeframe.value, candle.close)
+            asyncio.get_running_loop().call_later(SHOWN_AFTER_S, self._sink, event)
 
     async def _submit(self, entry: _Entry, strategy: ModelStrategy, intent: Intent) -> None:
         self._deciding[intent.intent_id] = entry, strategy

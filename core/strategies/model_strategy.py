@@ -13,7 +13,7 @@ from decimal import Decimal
 from core.domain.candles import Candle, Timeframe
 from core.domain.instruments import Instrument
 from core.domain.orders import Intent
-from core.domain.signals import Signal
+from core.domain.signals import Forecast, Signal
 from core.errors import UserError
 from core.signals.generator import Sizing, generate_intent, generate_signal
 from core.strategies.predictor import ChangeablePredictor
@@ -34,6 +34,9 @@ class ModelStrategy:
     Args:
         last_bar_ns: open time of the last bar decided on before (ns UTC), None for none.
         last_target: weight decided there; it says whether the strategy is in or out between its thresholds.
+
+    Attributes:
+        newest: bar fed last and the forecast made at its close; None while the model warms up.
 
     Raises:
         UserError: the model was trained on another market or bar length.
@@ -57,6 +60,7 @@ class ModelStrategy:
         self.spec = spec
         self.last_bar_ns = last_bar_ns
         self.last_target = last_target
+        self.newest: tuple[Candle, Forecast] | None = None
         self._predictor = predictor
         self._instrument = instrument
         self._timeframe = Timeframe(spec.timeframe)
@@ -80,7 +84,9 @@ class ModelStrategy:
         """
         closed = [candle for candle in candles if candle.final]
         self._seen_ns = closed[-1].open_time_ns if closed else None
-        return self._predictor.warm_up(closed) is not None
+        forecast = self._predictor.warm_up(closed)
+        self.newest = (closed[-1], forecast) if closed and forecast is not None else None
+        return forecast is not None
 
     def follows(self, candle: Candle) -> bool:
         """Return whether `candle` is the bar right after the last one fed."""
@@ -112,6 +118,7 @@ class ModelStrategy:
         model = self._predictor
         forecast = model.update(candle) if history is None else model.warm_up([*history, candle])
         self._seen_ns = candle.open_time_ns
+        self.newest = None if forecast is None else (candle, forecast)
         if forecast is None or (self.last_bar_ns is not None and candle.open_time_ns <= self.last_bar_ns):
             return None
         signal = generate_signal(forecast, self.spec, holds=bool(self.last_target), reference_price=candle.close)

@@ -15,7 +15,7 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.orders import Intent, OrderState, Side, TradingState
 from core.domain.signals import Forecast
 from core.errors import UserError
-from core.events import Notice, SignalEmitted, StrategyState, StrategyStatus
+from core.events import ExecutorEvent, ForecastMade, Notice, SignalEmitted, StrategyState, StrategyStatus
 from core.execution import strategy_runner
 from core.execution.api.gateway import AmbiguousOutcome
 from core.execution.fence import Fence
@@ -107,6 +107,37 @@ async def test_it_enters_holds_and_leaves(trading: Desk) -> None:
     assert [signal.signal.target_weight for signal in trading.said(SignalEmitted)] == [1.0, 1.0, 0.0]
     assert [r.side for r in trading.venue.sent] == ["buy", "sell"]
     assert trading.said(StrategyStatus)[-1].last_signal == 0.0
+
+
+async def test_each_forecast_is_told_once_and_after_the_order(trading: Desk, model: ScriptedModel) -> None:
+    sent_when_told: list[int] = []
+
+    class Watched(list[ExecutorEvent]):
+        def append(self, event: ExecutorEvent) -> None:
+            super().append(event)
+            if isinstance(event, ForecastMade):
+                sent_when_told.append(len(trading.venue.sent))
+
+    trading.events = Watched()
+    await running(trading)
+    trading.venue.push_candle(bar(1, 101.0))
+    trading.venue.push_candle(bar(2, 102.0))
+    await until(lambda: len(trading.said(ForecastMade)) == 3)
+    news = trading.said(ForecastMade)
+    assert [(n.forecast.bar_open_ns - T0) // MINUTE for n in news] == [0, 1, 2]  # the first ends the history
+    assert [(n.timeframe, n.close) for n in news] == [("1m", 100.0), ("1m", 101.0), ("1m", 102.0)]
+    assert [n.forecast.z_score for n in news] == [0.2, 1.0, 0.3]
+    assert sent_when_told == [0, 1, 1]
+    await asyncio.sleep(0.05)
+    assert len(trading.said(ForecastMade)) == 3
+
+
+async def test_a_model_that_warms_up_tells_no_forecast(trading: Desk, model: ScriptedModel) -> None:
+    trading.venue.candles = trading.venue.candles[-3:]
+    await running(trading)
+    await asyncio.sleep(0.05)
+    assert states(trading)[-1] is StrategyState.WARMING_UP
+    assert trading.said(ForecastMade) == []
 
 
 async def test_bars_missed_in_a_pause_are_not_traded_at_the_price_of_now(trading: Desk, model: ScriptedModel) -> None:
