@@ -19,10 +19,10 @@ def probability_integral_transform(
 ) -> FloatArray:
     """Return where each outcome falls in its forecast distribution, uniform on (0, 1) when calibrated.
 
-    Quantiles say how likely the space between two of them is and nothing of where in it an outcome falls, so the value is
-    drawn uniformly from the probability of that space: exactly uniform for right quantiles of whatever distribution. Any
-    curve drawn through them instead would be a guess at its shape and make the test reject right quantiles of another
-    one. Where quantiles coincide it is drawn from all the levels that they span.
+    Quantiles say how likely the space between two of them is and nothing of where in it an outcome falls, so the value
+    is drawn uniformly from the probability of that space: exactly uniform for right quantiles of whatever distribution.
+    Any curve drawn through them instead would be a guess at its shape and make the test reject right quantiles of
+    another one. Where quantiles coincide it is drawn from all the levels that they span.
 
     Args:
         quantiles: ascending within each row, shape (n, Q).

@@ -67,9 +67,10 @@ def test_calibrated_forecasts_are_flat_and_pass_however_many_they_are() -> None:
     assert [point.observed for point in result.points] == pytest.approx(LEVELS, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    "shape", [stats.norm(), stats.t(3), stats.laplace(), stats.expon(), stats.uniform()], ids=lambda shape: shape.dist.name
-)
+SHAPES = [stats.norm(), stats.t(3), stats.laplace(), stats.expon(), stats.uniform()]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.dist.name)
 def test_right_quantiles_of_any_distribution_are_rejected_as_seldom_as_promised(shape: Any) -> None:
     rejected = 0
     for seed in range(300):
