@@ -16,20 +16,28 @@ _LEARNED = ("ridge", "boosting")
 def verdict(metrics: HorizonMetrics, tries: int = 1) -> str:
     """Return sentences that do not promise more than the figures of a horizon.
 
+    The naive forecasts are an unchanged price, the last return once more, and the mean of the past; R² is measured
+    against the first of them, the p-value is the largest of the three.
+
     Args:
         metrics: of the horizon.
         tries: configurations judged on the same market so far, this one included.
     """
     model, p_value = metrics.model, metrics.edge_p_value
-    figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p = {p_value:.3f}"
+    figures = f"horizon {metrics.horizon}: R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p = {p_value:.3f}"
     if p_value < 0.001:
-        figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p < 0.001"
-    edge = metrics.edge and p_value < SIGNIFICANCE / tries
+        figures = f"horizon {metrics.horizon}: R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p < 0.001"
+    edge = has_edge(metrics, tries)
     sentences = [_edge_sentence(metrics, figures)] if edge else _no_edge_sentences(metrics, figures, tries)
     if edge and model.r2 > IMPLAUSIBLE_R2:
         sentences.append("An R² that high on returns looks like a leak: check the features.")
     sentences += _range_sentences(metrics)
     return " ".join(sentences)
+
+
+def has_edge(metrics: HorizonMetrics, tries: int) -> bool:
+    """Whether there is evidence of an edge that stands up to so many configurations judged on the same market."""
+    return metrics.edge and metrics.edge_p_value < SIGNIFICANCE / tries
 
 
 def _edge_sentence(metrics: HorizonMetrics, figures: str) -> str:
@@ -38,15 +46,17 @@ def _edge_sentence(metrics: HorizonMetrics, figures: str) -> str:
     better = max(rivals, key=lambda row: row.r2, default=None)
     if better is not None and better.r2 >= metrics.model.r2:
         if better.name == "ridge":
-            return f"Evidence of an edge over persistence before costs ({figures}); a ridge regression does as well."
-        return f"Evidence of an edge over persistence before costs ({figures}); gradient boosting does as well."
+            return (
+                f"Evidence of an edge over naive forecasts before costs ({figures}); a ridge regression does as well."
+            )
+        return f"Evidence of an edge over naive forecasts before costs ({figures}); gradient boosting does as well."
     if any(_squared(metrics, row).p_better >= SIGNIFICANCE for row in rivals):
-        return f"Evidence of an edge over persistence before costs ({figures}), not shown over simpler models."
-    return f"Evidence of an edge over persistence before costs ({figures})."
+        return f"Evidence of an edge over naive forecasts before costs ({figures}), not shown over simpler models."
+    return f"Evidence of an edge over naive forecasts before costs ({figures})."
 
 
 def _no_edge_sentences(metrics: HorizonMetrics, figures: str, tries: int) -> list[str]:
-    sentences = [f"No evidence of an edge over persistence ({figures})."]
+    sentences = [f"No evidence of an edge over naive forecasts ({figures})."]
     if metrics.edge:
         needed = f"{SIGNIFICANCE / tries:.4f}"
         sentences.append(f"The best of {tries} tried on this market looks as good by luck: p below {needed} is needed.")

@@ -42,15 +42,15 @@ def judged(signal: float, *, width: float = 1.0, ridge: float = 0.0, boosting: f
 
 def test_no_edge_is_said_first() -> None:
     text = verdict(judged(0.0))
-    assert text.startswith("No evidence of an edge over persistence (R² ")
+    assert text.startswith("No evidence of an edge over naive forecasts (horizon 1: R² ")
     assert text.endswith("on 4,000 unseen bars, p = 1.000).")
 
 
 def test_an_ordinary_edge_is_said_with_its_figures() -> None:
     result = judged(0.13)
     assert verdict(result).startswith(
-        "Evidence of an edge over persistence before costs "
-        f"(R² {result.model.r2:+.2%} on 4,000 unseen bars, p < 0.001)."
+        "Evidence of an edge over naive forecasts before costs "
+        f"(horizon 1: R² {result.model.r2:+.2%} on 4,000 unseen bars, p < 0.001)."
     )
     assert result.model.r2 < 0.02
     assert "leak" not in verdict(result)
