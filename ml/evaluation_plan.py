@@ -21,7 +21,6 @@ SCHEMES = (WALK_FORWARD, COMBINATORIAL)
 MODES = ("expanding", "rolling")
 
 PLAN_FILE = "plan.json"  # beside spec.json in the folder of an evaluation
-EVALUATIONS_FOLDER = "evaluations"  # in the models folder; packages themselves never change
 
 
 @dataclass(frozen=True, slots=True)
