@@ -164,7 +164,8 @@ def _run(job_id: str, target: str, job: Json, *, continue_with: str) -> Json:
 def progress_text(progress: EvaluationProgress) -> str:
     """Return one line for a person."""
     if not progress.fold:
-        return f"{progress.phase} …"
+        left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
+        return f"{progress.phase} …{left}"
     parts = [f"fold {progress.fold}/{progress.folds}"]
     if progress.seeds > 1 and progress.epochs:
         parts.append(f"seed {progress.seed_index + 1}/{progress.seeds}")
