@@ -206,9 +206,7 @@ def _accuracy_headings(card: ModelCard) -> list[Heading]:
         Heading(tr("Judged on")),
         Heading(tr("Targets")),
         Heading(tr("R²"), tr("Share of the squared error that the forecast takes off “price stays”")),
-        Heading(
-            tr("IC (95 %)"), tr("Correlation of forecast and outcome, with the interval its true value may lie in")
-        ),
+        Heading(tr("IC (95 %)"), tr("Correlation of forecast and outcome, and where its true value may lie")),
         Heading(tr("Hit rate (95 %)"), tr("Share of right signs, with the range that chance leaves open")),
         Heading(tr("CRPS skill"), tr("Share of the range error taken off ranges as wide as past volatility")),
         Heading(
