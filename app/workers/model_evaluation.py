@@ -106,6 +106,11 @@ class ModelEvaluationWorker(WorkerThread):
                     elif isinstance(event, JobCancelled):
                         return None
                     elif isinstance(event, JobFailed):
-                        if event.details:
-                            log.error("the evaluation of %s failed: %s", self.model_id, event.details)
-                        raise UserError(event.message, event.remedy)
+                        raise self._failure(event)
+
+    def _failure(self, event: JobFailed) -> UserError:
+        """Return why there is no result; what a supervisor advises about a process that died is meant for training."""
+        if event.user_error:
+            return UserError(event.message, event.remedy)
+        log.error("the evaluation of %s failed: %s", self.model_id, event.details)
+        return UserError(event.message, tr("Close other programs, which may need the memory, and judge it again."))
