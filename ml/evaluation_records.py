@@ -55,11 +55,14 @@ class DamagedEvaluation:
 
 
 def save_evaluation(models_dir: Path, result: ModelResult, clock: Clock) -> Path:
-    """Write a record and return its file.
+    """Write a record and return its file; what was found just so before has one already.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
+    for record in saved_evaluations(models_dir, result.model_id):
+        if isinstance(record, SavedEvaluation) and record.result == result:
+            return models_dir / EVALUATIONS_FOLDER / record.file
     now_ns = clock.now_ns()
     content: Json = {"created_ns": now_ns, **result.to_json()}
     digest = _digest(content)

@@ -62,9 +62,14 @@ def test_what_was_kept_is_read_again_the_newest_first(tmp_path: Path) -> None:
 
 def test_two_results_of_one_second_are_two_records_and_one_twice_is_one(tmp_path: Path) -> None:
     clock = ManualClock(MADE_NS)
-    assert save(tmp_path, result(), clock) != save(tmp_path, result(last_ns=3), clock)
-    assert save(tmp_path, result(), clock) == save(tmp_path, result(), clock)
+    first = save(tmp_path, result(), clock)
+    assert first != save(tmp_path, result(last_ns=3), clock)
+    clock.advance(3_600_000_000_000)
+    assert save(tmp_path, result(), clock) == first
     assert len(saved_evaluations(tmp_path, MODEL)) == 2
+    first.write_bytes(b"")  # what was damaged since is kept anew
+    assert save(tmp_path, result(), clock) != first
+    assert len(saved_evaluations(tmp_path, MODEL)) == 3
 
 
 def _edited(change: Callable[[dict[str, Any]], None]) -> Callable[[bytes], bytes]:
