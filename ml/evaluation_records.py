@@ -60,9 +60,9 @@ def save_evaluation(models_dir: Path, result: ModelResult, clock: Clock) -> Path
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    for record in saved_evaluations(models_dir, result.model_id):
-        if isinstance(record, SavedEvaluation) and record.result == result:
-            return models_dir / EVALUATIONS_FOLDER / record.file
+    for kept in saved_evaluations(models_dir, result.model_id):
+        if isinstance(kept, SavedEvaluation) and kept.result == result:
+            return models_dir / EVALUATIONS_FOLDER / kept.file
     now_ns = clock.now_ns()
     content: Json = {"created_ns": now_ns, **result.to_json()}
     digest = _digest(content)
