@@ -135,8 +135,8 @@ class ModelDesk(QObject):
 
     def compare_models(self, model_ids: Sequence[str]) -> None:
         """Put models side by side."""
-        folder, chosen = self._paths.models, tuple(model_ids)
-        self._ask(lambda _: _compared(folder, chosen), self._take_comparison)
+        paths, chosen = self._paths, tuple(model_ids)
+        self._ask(lambda _: _compared(paths, chosen), self._take_comparison)
 
     def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> None:
         """Set tags and note of a model."""
@@ -319,10 +319,10 @@ def _card(paths: DataPaths, model_id: str) -> Any:
     return model_card(paths, model_id)
 
 
-def _compared(folder: Path, model_ids: tuple[str, ...]) -> Any:
+def _compared(paths: DataPaths, model_ids: tuple[str, ...]) -> Any:
     from app.stored_models import compared_models
 
-    return compared_models(folder, model_ids)
+    return compared_models(paths, model_ids)
 
 
 def _marked(folder: Path, model_id: str, tags: tuple[str, ...], note: str) -> Any:

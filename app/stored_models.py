@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ml.model_storage import StoredModel, list_models, load_model, remove_files
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 from ml.overfitting import probabilistic_sharpe
 from ml.statistic_results import SharpeMoments
+from ml.trial_claims import with_todays_trials
 
 
 def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
@@ -36,7 +38,7 @@ def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
 def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
     """Verify a model and return all about it, or why it cannot be shown."""
     try:
-        stored = load_model(paths.models, model_id)
+        stored = _as_of_today(paths, load_model(paths.models, model_id))
         return ModelCard(
             model_id=model_id,
             created_ns=int(stored.manifest["created_ns"]),
@@ -53,13 +55,13 @@ def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
         return CardProblem(model_id, exc.message, exc.remedy)
 
 
-def compared_models(models_dir: Path, model_ids: Sequence[str]) -> ComparedModels:
+def compared_models(paths: DataPaths, model_ids: Sequence[str]) -> ComparedModels:
     """Put models side by side.
 
     Raises:
         UserError: one of them cannot be read.
     """
-    models = [load_model(models_dir, model_id) for model_id in model_ids]
+    models = [_as_of_today(paths, load_model(paths.models, model_id)) for model_id in model_ids]
     table = compare_models(models)
     return ComparedModels(
         model_ids=table.model_ids,
@@ -110,6 +112,11 @@ def users_of(paths: DataPaths, model_id: str) -> tuple[str, ...]:
 
     with closing(Journal(paths.journal_db)) as journal:
         return tuple(record.spec.title for record in journal.strategies() if record.spec.model_id == model_id)
+
+
+def _as_of_today(paths: DataPaths, stored: StoredModel) -> StoredModel:
+    """Return the model with what is left of its earnings after all trials up to now, so that two of them compare."""
+    return replace(stored, metrics=with_todays_trials(stored.metrics, stored.spec.data, paths.trials))
 
 
 def _lineage(stored: StoredModel) -> ModelLineage:

@@ -26,7 +26,9 @@ def _state(row: ModelRow) -> str:
         return f"× {tr('damaged')}"
     if row.edge:
         return f"● {tr('yes')}"
-    return f"○ {tr('claimed')}" if row.claimed else f"○ {tr('no')}"
+    if row.claimed:
+        return f"○ {tr('claimed')}"
+    return f"○ {tr('invented market')}" if row.summary.edge else f"○ {tr('no')}"
 
 
 def _state_tone(row: ModelRow) -> Tone:
