@@ -38,7 +38,7 @@ def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
 def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
     """Verify a model and return all about it, or why it cannot be shown."""
     try:
-        stored = _as_of_today(paths, load_model(paths.models, model_id))
+        stored = as_of_today(paths, load_model(paths.models, model_id))
         return ModelCard(
             model_id=model_id,
             created_ns=int(stored.manifest["created_ns"]),
@@ -61,7 +61,7 @@ def compared_models(paths: DataPaths, model_ids: Sequence[str]) -> ComparedModel
     Raises:
         UserError: one of them cannot be read.
     """
-    models = [_as_of_today(paths, load_model(paths.models, model_id)) for model_id in model_ids]
+    models = [as_of_today(paths, load_model(paths.models, model_id)) for model_id in model_ids]
     table = compare_models(models)
     return ComparedModels(
         model_ids=table.model_ids,
@@ -114,7 +114,7 @@ def users_of(paths: DataPaths, model_id: str) -> tuple[str, ...]:
         return tuple(record.spec.title for record in journal.strategies() if record.spec.model_id == model_id)
 
 
-def _as_of_today(paths: DataPaths, stored: StoredModel) -> StoredModel:
+def as_of_today(paths: DataPaths, stored: StoredModel) -> StoredModel:
     """Return the model with what is left of its earnings after all trials up to now, so that two of them compare."""
     return replace(stored, metrics=with_todays_trials(stored.metrics, stored.spec.data, paths.trials))
 
