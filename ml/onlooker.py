@@ -47,12 +47,12 @@ class PastForecasts:
             deque()
         )  # open time of the bar that decides, lowest, highest price
         self._held: deque[bool] = deque(maxlen=PAST_BARS)
-        self._share = 0.0
+        self._share, self._horizon_bars = 0.0, 0
 
     @property
     def outcomes(self) -> Outcomes | None:
         """What is known; None before the first outcome."""
-        return Outcomes(len(self._held), sum(self._held), self._share) if self._held else None
+        return Outcomes(len(self._held), sum(self._held), self._share, self._horizon_bars) if self._held else None
 
     def take(self, bar_open_ns: int, close: float, forecast: Forecast | None) -> None:
         """Take the next closed bar and the forecast made at its close. What a missing bar would decide is left out."""
@@ -64,6 +64,7 @@ class PastForecasts:
             low, high = (close * math.exp(forecast.quantiles[end]) for end in (0, -1))
             self._open.append((bar_open_ns + forecast.horizon_bars * self._step_ns, low, high))
             self._share = forecast.quantile_levels[-1] - forecast.quantile_levels[0]
+            self._horizon_bars = forecast.horizon_bars
 
 
 class Onlooker:

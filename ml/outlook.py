@@ -36,11 +36,13 @@ class Outcomes:
         judged: forecasts whose time is over.
         held: how many of these ended within their outer range.
         share: of outcomes that the outer range promises to hold.
+        horizon_bars: how far ahead they were.
     """
 
     judged: int
     held: int
     share: float
+    horizon_bars: int
 
 
 @dataclass(frozen=True, slots=True)

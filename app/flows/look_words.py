@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.flows.model_words import foreign_sentence
 from app.flows.origin_text import market_title, origin_title
 from app.flows.sentence_text import local_text
-from app.i18n import format_number, format_percent, tr
+from app.i18n import format_number, format_percent, tr, tr_count
 from app.models.model_look import ModelLook
 from ml.outlook import Outcomes
 
@@ -70,9 +70,11 @@ def look_facts(look: ModelLook) -> list[str]:
 
 
 def _outcomes(outcomes: Outcomes) -> str:
-    return tr(
-        "Of its last {n} forecasts {held} held ({rate}); their range promises {share}.",
-        n=format_number(outcomes.judged),
+    return tr_count(
+        "Of its last {count} forecasts of the next bar {held} ended in their range ({rate}; it promises {share}).",
+        "Of its last {count} forecasts of {n} bars ahead {held} ended in their range ({rate}; it promises {share}).",
+        outcomes.horizon_bars,
+        count=format_number(outcomes.judged),
         held=format_number(outcomes.held),
         rate=format_percent(outcomes.held / outcomes.judged, 0),
         share=format_percent(outcomes.share, 0),

@@ -24,7 +24,7 @@ _OPACITY = 0.16  # of one band; inner ones lie on outer ones
 _LOOKED_OPACITY = 0.09
 _ID_LENGTH = 10
 _WORDS = mark("Forecast {model}, {made}: +{n} bars {median} ({share}: {low} – {high})")
-_LOOKED_WORDS = mark("Only looked at: {model}, {made}: +{n} bars {median} ({share}: {low} – {high})")
+_LOOKED_WORDS = mark("Looked at: {model}, {made}: +{n} bars {median} ({share}: {low} – {high})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +170,12 @@ class FanItem(PaneItem):
         painter.setBrush(shade)
         for pair in range(len(fan.levels) // 2):
             painter.drawPolygon(_band(x, rows[:, pair], rows[:, -1 - pair]))
-        line = Qt.PenStyle.DashLine if self._looked else Qt.PenStyle.SolidLine
-        painter.setPen(hairline(self.colour, line))
+        painter.setPen(hairline(self.colour, Qt.PenStyle.DashLine if self._looked else Qt.PenStyle.SolidLine))
         draw_polyline(painter, x, rows[:, len(fan.levels) // 2])
+        if self._looked:  # its edge is seen on that of another fan, too
+            painter.setPen(hairline(self._style.muted, Qt.PenStyle.DotLine))
+            for end in (0, -1):
+                draw_polyline(painter, x, rows[:, end])
         painter.restore()
 
     def _index(self) -> int | None:

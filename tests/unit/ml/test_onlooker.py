@@ -207,9 +207,9 @@ def test_an_outcome_is_the_close_after_the_horizon() -> None:
     past.take(HOUR, 150.0, forecast(1, -0.01, 0.01, horizon=2))
     assert past.outcomes is None
     past.take(2 * HOUR, 100.5, None)
-    assert past.outcomes == Outcomes(1, 1, pytest.approx(0.8))
+    assert past.outcomes == Outcomes(1, 1, pytest.approx(0.8), 2)
     past.take(3 * HOUR, 100.5, None)
-    assert past.outcomes == Outcomes(2, 1, pytest.approx(0.8))
+    assert past.outcomes == Outcomes(2, 1, pytest.approx(0.8), 2)
 
 
 def test_an_outcome_at_a_missing_bar_is_left_out() -> None:
@@ -218,7 +218,7 @@ def test_an_outcome_at_a_missing_bar_is_left_out() -> None:
     past.take(2 * HOUR, 100.0, forecast(2, -0.01, 0.01))
     assert past.outcomes is None
     past.take(3 * HOUR, 100.0, None)
-    assert past.outcomes == Outcomes(1, 1, pytest.approx(0.8))
+    assert past.outcomes == Outcomes(1, 1, pytest.approx(0.8), 1)
 
 
 @given(
