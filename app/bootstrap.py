@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from app.ui.docks.chart_dock import ChartDock
     from app.ui.docks.order_book_dock import OrderBookDock
     from app.ui.docks.training_dock import TrainingDock
+    from app.workers.history import HistoryRequest, HistoryWorker
 
 STALE_AFTER_S = 5.0
 # The panels that need arrays, in pieces small enough for one turn of the event loop each.
@@ -179,7 +180,7 @@ class Application(QObject):
                 version=VERSION,
             )
         )
-        self.look = LookDesk(paths, self._symbols, lambda: self.market.origin, self)
+        self.look = LookDesk(paths, self._symbols, lambda: self.market.origin, self._download, self)
         self.past_notices = PastNotices(self.store, self.window.models.notifications, self._clock, self)
         self.tray = Tray(self.theme, self.language, self._clock, self)
         self.stalls = StallWatch(parent=self)
@@ -540,6 +541,11 @@ class Application(QObject):
 
     def _symbols(self) -> set[str]:
         return {instrument.symbol for instrument in self.window.models.instruments}
+
+    def _download(self, request: HistoryRequest) -> HistoryWorker:
+        from app.workers.history import HistoryWorker
+
+        return HistoryWorker(self._links.open_history, request, self.paths.candles, self.store)
 
     def _stop_downloads(self) -> None:
         for worker in (*self.desk.workers(), *self.look.workers()):

@@ -14,9 +14,10 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from app.models.model_look import ModelLook
 from app.ui.layouts import DockName
+from app.workers.base import WorkerThread
 from app.workers.onlooker import OnlookerWorker
 from core.config import DataPaths
-from core.domain.candles import Candle
+from core.domain.candles import Candle, Timeframe
 from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 from ml.outlook import LookedAt, Outlook
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from app.training_desk import TrainingDesk
     from app.ui.docks.chart_dock import ChartDock
     from app.ui.main_window import MainWindow
+    from app.workers.history import HistoryRequest, HistoryWorker
     from app.workers.market import MarketWorker
     from core.data.frame import CandleFrame
 
 JOIN_S = 1.0
+_SPARE_BARS = 210  # beyond what a forecast needs: bars a venue has none for, and past forecasts to be judged
 
 
 class LookDesk(QObject):
@@ -51,6 +54,7 @@ class LookDesk(QObject):
         paths: DataPaths,
         markets: Callable[[], Collection[str]],
         origin: Callable[[], DataOrigin | None],
+        download: Callable[[HistoryRequest], HistoryWorker],
         parent: QObject | None = None,
     ) -> None:
         """Look at nothing yet.
@@ -59,22 +63,25 @@ class LookDesk(QObject):
             paths: the data folder.
             markets: symbols there are; empty before the first connection.
             origin: whose bars the chart shows; None before the first connection.
+            download: makes a thread that brings past bars of the market shown into the store.
             parent: Qt owner.
         """
         super().__init__(parent)
-        self._paths, self._markets, self._origin = paths, markets, origin
+        self._paths, self._markets, self._origin, self._download = paths, markets, origin, download
         self._look: ModelLook | None = None
         self._worker: OnlookerWorker | None = None  # of the model that is shown
         self._opening: OnlookerWorker | None = None  # of one that is being read
-        self._workers: list[OnlookerWorker] = []  # all that have not ended
-        self._shown = ("", "")  # symbol and bar length of the chart
+        self._loader: HistoryWorker | None = None  # of bars that the chart and the store lack
+        self._loaded: set[DataOrigin] = set()  # where that was tried for the model that is shown
+        self._workers: list[WorkerThread] = []  # all that have not ended
+        self._history = (0, 0)  # opening of the first closed bar of the chart's history, ns UTC, and how many there are
 
     @property
     def look(self) -> ModelLook | None:
         """What is looked at."""
         return self._look
 
-    def workers(self) -> list[OnlookerWorker]:
+    def workers(self) -> list[WorkerThread]:
         """Return the threads that have not ended, for the shutdown."""
         return list(self._workers)
 
@@ -99,7 +106,7 @@ class LookDesk(QObject):
         """Take the model off the chart."""
         for worker in self._workers:
             worker.request_stop()
-        self._worker = self._opening = None
+        self._worker = self._opening = self._loader = None
         self._show(None)
 
     @Slot()
@@ -113,16 +120,17 @@ class LookDesk(QObject):
     @Slot(str, str)
     def on_market(self, symbol: str, timeframe: str) -> None:
         """Learn what the chart shows from now on; its bars follow, from the history on."""
-        self._shown = (symbol, timeframe)
         if self._look is not None:
-            self._show(ModelLook(self._look.model, self._is_here(self._look.model)))
+            here = self._is_of(self._look.model, symbol, timeframe)
+            self._show(ModelLook(self._look.model, here, loading=self._loader is not None))
 
     @Slot(object)
     def on_history(self, frame: CandleFrame) -> None:
         """Begin anew from the past of the chart."""
         look = self._look
         if look is not None and self._worker is not None and self._is_of(look.model, frame.symbol, frame.timeframe):
-            origin = self._origin()
+            origin, closed = self._origin(), frame.finals()
+            self._history = (int(closed.time_ns[0]), len(closed)) if len(closed) else (0, 0)
             self._worker.begin(origin, frame)
             self._show(replace(look, origin=origin, problem=None))
 
@@ -153,9 +161,11 @@ class LookDesk(QObject):
                 )
             )
             return
-        if self._worker is not None:
-            self._worker.request_stop()
-        self._worker = worker
+        for former in (self._worker, self._loader):
+            if former is not None:
+                former.request_stop()
+        self._worker, self._loader = worker, None
+        self._loaded.clear()
         self._show(ModelLook(model))
         self.began.emit()
         self.show_market()
@@ -169,6 +179,47 @@ class LookDesk(QObject):
             self._show(replace(look, outlook=None, problem=answer))
         else:
             self._show(replace(look, outlook=answer, problem=None))
+            self._load_more(look.model, answer)
+
+    def _load_more(self, model: LookedAt, outlook: Outlook) -> None:
+        """Download what is missing before the bars of the chart, once; a gap among them it cannot mend."""
+        from app.workers.history import HistoryRequest
+
+        origin, (first_ns, bars) = self._origin(), self._history
+        if outlook.forecast is not None or origin is None or origin in self._loaded or not bars or outlook.bars < bars:
+            return
+        self._loaded.add(origin)
+        timeframe = Timeframe(model.timeframe)
+        start_ns = outlook.bar_open_ns - (outlook.needed + _SPARE_BARS) * timeframe.ns
+        loader = self._download(
+            HistoryRequest(model.symbol, timeframe, min(start_ns, first_ns - timeframe.ns), first_ns)
+        )
+        loader.completed.connect(self._on_loaded)
+        loader.failed.connect(self._on_load_failed)
+        loader.finished.connect(self._on_ended)
+        self._loader = loader
+        self._workers.append(loader)
+        self._set_loading(True)
+        loader.start()
+
+    @Slot(object)
+    def _on_loaded(self, _result: object) -> None:
+        if self.sender() is self._loader:
+            self._loader = None
+            self._set_loading(False)
+            if self._look is not None and self._look.here:
+                self.show_market()  # the chart's history comes again, and the stored bars before it are read
+
+    @Slot(object)
+    def _on_load_failed(self, error: Exception) -> None:
+        if not isinstance(error, UserError):
+            raise error  # a bug: the crash handler shows it
+        if self.sender() is self._loader and self._look is not None:
+            self._show(replace(self._look, problem=error))
+
+    def _set_loading(self, loading: bool) -> None:
+        if self._look is not None:
+            self._show(replace(self._look, loading=loading))
 
     @Slot(object)
     def _on_failed(self, error: Exception) -> None:
@@ -186,12 +237,12 @@ class LookDesk(QObject):
     @Slot()
     def _on_ended(self) -> None:
         worker = self.sender()
-        assert isinstance(worker, OnlookerWorker)
+        assert isinstance(worker, WorkerThread)
         worker.join(JOIN_S)
         self._workers.remove(worker)
-
-    def _is_here(self, model: LookedAt) -> bool:
-        return self._is_of(model, *self._shown)
+        if worker is self._loader:
+            self._loader = None
+            self._set_loading(False)
 
     @staticmethod
     def _is_of(model: LookedAt, symbol: str, timeframe: str) -> bool:

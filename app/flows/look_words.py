@@ -29,6 +29,8 @@ def look_state(look: ModelLook) -> str:
         return local_text(look.problem.message)
     if outlook is None:
         return tr("Waiting for the bars of the chart …")
+    if outlook.forecast is None and look.loading:
+        return tr("Loading history: it needs {needed} closed bars …", needed=format_number(outlook.needed))
     if outlook.forecast is None:
         return tr(
             "No forecast yet: it needs {needed} closed bars without a gap, and there are {n}.",
@@ -62,8 +64,6 @@ def look_facts(look: ModelLook) -> list[str]:
     """Return what else there is to say: its market, and how to read what it says."""
     model, outlook = look.model, look.outlook
     facts = [tr("It knows {market}.", market=market_title(model.symbol, model.timeframe, model.origin))]
-    if outlook is not None and outlook.forecast is None:
-        facts.append(tr("Stored bars count as well: with a longer history in the store it begins at once."))
     if outlook is not None and outlook.outcomes is not None:
         facts.append(tr("Only bars that came after everything the model was made from are counted."))
     return facts

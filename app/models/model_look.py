@@ -20,6 +20,7 @@ class ModelLook:
         origin: whose bars the chart shows; None where that is not known yet.
         outlook: its newest word; None before the first, and while it waits.
         problem: why it says no more; the next history of the chart starts it anew.
+        loading: whether the bars it lacks are being downloaded.
     """
 
     model: LookedAt
@@ -27,6 +28,7 @@ class ModelLook:
     origin: DataOrigin | None = None
     outlook: Outlook | None = None
     problem: UserError | None = None
+    loading: bool = False
 
     @property
     def forecast(self) -> ForecastMade | None:

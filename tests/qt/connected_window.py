@@ -20,6 +20,7 @@ from PySide6.QtWidgets import QApplication
 from app.bootstrap import Application, end_qt_objects
 from app.crash import CrashHandler
 from app.gui_options import GuiOptions
+from app.lifecycle import StageOutcome
 from core.config import data_paths
 from core.strategies.spec import StrategySpec
 
@@ -86,8 +87,13 @@ def main(data_dir: str, model_id: str) -> int:
         raise AssertionError(chart.look.title.full_text())
     chart.look.end.click()
     wait(qapp, lambda: not chart.look.isVisibleTo(chart) and not application.look.workers(), "it goes for good")
+    application.desk.look_wanted.emit(model_id)  # the program may end while a model is looked at
+    wait(qapp, lambda: looked_at(chart) > 0 or bool(chart.look.isVisibleTo(chart)), "it comes back")
     application.lifecycle.quit()
     code = qapp.exec()
+    cut = [report for report in application.lifecycle.reports if report.outcome is not StageOutcome.DONE]
+    if cut:
+        raise AssertionError(cut)
     end_qt_objects(application)
     crash.close()
     sys.stdout.write(json.dumps(loaded) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QApplication
 
 from app.look_desk import LookDesk
@@ -19,6 +20,8 @@ from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.charts.states import ChartState
 from app.ui.docks.chart_dock import ChartDock
 from app.workers import onlooker
+from app.workers.base import WorkerThread
+from app.workers.history import HistoryRequest
 from core.config import DataPaths
 from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
@@ -61,14 +64,53 @@ class Heard:
         self.began += 1
 
 
+class Load(WorkerThread):
+    """A download that brings what it was given into the store, or fails."""
+
+    completed = Signal(object)
+
+    def __init__(self, request: HistoryRequest, root: Path, history: CandleFrame | None) -> None:
+        super().__init__("load")
+        self.request, self._root, self._history = request, root, history
+        self.go_on = threading.Event()
+
+    def work(self) -> None:
+        assert self.go_on.wait(20)
+        if self.stop_requested:
+            return
+        if self._history is None:
+            raise UserError("The venue is out of reach.", "Try again later.")
+        bars = self._history.between(self.request.start_ns, self.request.end_ns)
+        CandleStore(self._root).write(BINANCE, bars, "rest")
+        self.completed.emit(None)
+
+
+class Loads:
+    """Makes downloads; the desk's way to the venue."""
+
+    def __init__(self, root: Path) -> None:
+        self.made: list[Load] = []
+        self.history: CandleFrame | None = None
+        self._root = root
+
+    def download(self, request: HistoryRequest) -> Load:
+        self.made.append(Load(request, self._root, self.history))
+        return self.made[-1]
+
+
+@pytest.fixture
+def loads(paths: DataPaths) -> Loads:
+    return Loads(paths.candles)
+
+
 @pytest.fixture
 def markets() -> set[str]:
     return {"BTC/USDT", "ETH/USDT"}
 
 
 @pytest.fixture
-def desk(qapp: QApplication, paths: DataPaths, markets: set[str], qtbot) -> Iterator[LookDesk]:
-    made = LookDesk(paths, lambda: markets, lambda: BINANCE)
+def desk(qapp: QApplication, paths: DataPaths, markets: set[str], loads: Loads, qtbot) -> Iterator[LookDesk]:
+    made = LookDesk(paths, lambda: markets, lambda: BINANCE, loads.download)
     yield made
     made.end()
     qtbot.waitUntil(lambda: not made.workers(), timeout=WAIT_MS)
@@ -162,22 +204,97 @@ def test_another_market_on_the_chart_makes_it_wait(desk: LookDesk, heard: Heard,
 
 
 def test_stored_bars_help_where_the_chart_has_too_few(
-    desk: LookDesk, heard: Heard, trained: Trained, paths: DataPaths, qtbot
+    desk: LookDesk, heard: Heard, trained: Trained, paths: DataPaths, loads: Loads, qtbot
 ) -> None:
+    CandleStore(paths.candles).write(BINANCE, trained.frame.slice(0, 490), "import")
     begin(desk, heard, trained, trained.frame.slice(480, 500), qtbot)
+    assert newest(desk) == int(trained.frame.time_ns[499])
+    assert loads.made == []
+
+
+def test_what_chart_and_store_lack_is_loaded_once(
+    desk: LookDesk, heard: Heard, trained: Trained, loads: Loads, qtbot
+) -> None:
+    loads.history = trained.frame
+    begin(desk, heard, trained, live(trained.frame.slice(480, 501)), qtbot)
     outlook = outlook_of(desk)
     assert outlook is not None
     assert (outlook.forecast, outlook.bars, outlook.needed) == (None, 20, 35)
-    CandleStore(paths.candles).write(BINANCE, trained.frame.slice(0, 490), "import")
-    desk.on_history(trained.frame.slice(480, 500))
+    assert desk.look is not None
+    assert desk.look.loading
+    (load,) = loads.made
+    assert (load.request.symbol, load.request.timeframe) == ("BTC/USDT", Timeframe.H1)
+    assert load.request.end_ns == int(trained.frame.time_ns[480])
+    assert load.request.start_ns <= int(trained.frame.time_ns[499 - 35])
+    asked = len(heard.markets)
+    load.go_on.set()
+    qtbot.waitUntil(lambda: len(heard.markets) > asked, timeout=WAIT_MS)
+    assert heard.markets[-1] == ("BTC/USDT", "1h")  # the chart's history comes once more
+    desk.on_market("BTC/USDT", "1h")
+    assert not desk.look.loading
+    desk.on_history(live(trained.frame.slice(480, 501)))
     qtbot.waitUntil(lambda: newest(desk) == int(trained.frame.time_ns[499]), timeout=WAIT_MS)
+    assert len(loads.made) == 1
+
+
+def test_a_market_without_more_history_is_not_asked_again_and_again(
+    desk: LookDesk, heard: Heard, trained: Trained, loads: Loads, qtbot
+) -> None:
+    loads.history = trained.frame.slice(0, 0)
+    begin(desk, heard, trained, trained.frame.slice(480, 500), qtbot)
+    loads.made[0].go_on.set()
+    qtbot.waitUntil(lambda: len(heard.markets) == 2, timeout=WAIT_MS)
+    desk.on_market("BTC/USDT", "1h")
+    desk.on_history(trained.frame.slice(480, 501))
+    qtbot.waitUntil(lambda: outlook_of(desk) is not None, timeout=WAIT_MS)
+    outlook = outlook_of(desk)
+    assert outlook is not None
+    assert (outlook.forecast, outlook.bars) == (None, 21)
+    assert desk.look is not None
+    assert not desk.look.loading
+    assert len(loads.made) == 1
+
+
+def test_a_download_that_fails_is_said(desk: LookDesk, heard: Heard, trained: Trained, loads: Loads, qtbot) -> None:
+    begin(desk, heard, trained, trained.frame.slice(480, 500), qtbot)
+    loads.made[0].go_on.set()
+    qtbot.waitUntil(lambda: len(desk.workers()) == 1, timeout=WAIT_MS)
+    assert desk.look is not None
+    assert desk.look.problem is not None
+    assert desk.look.problem.message == "The venue is out of reach."
+    assert not desk.look.loading
+    for candle in trained.frame.slice(500, 515).to_candles("test"):  # it goes on counting
+        desk.on_candle(candle)
+    qtbot.waitUntil(lambda: newest(desk) == int(trained.frame.time_ns[514]), timeout=WAIT_MS)
+    assert desk.look.problem is None
+
+
+def test_a_gap_among_the_bars_of_the_chart_loads_nothing(
+    desk: LookDesk, heard: Heard, trained: Trained, loads: Loads, qtbot
+) -> None:
+    frame = trained.frame.select(np.array([*range(400, 480), *range(482, 500)]))
+    begin(desk, heard, trained, frame, qtbot)
+    outlook = outlook_of(desk)
+    assert outlook is not None
+    assert (outlook.forecast, outlook.bars) == (None, 18)
+    assert loads.made == []
+
+
+def test_a_download_ends_with_the_look(desk: LookDesk, heard: Heard, trained: Trained, loads: Loads, qtbot) -> None:
+    begin(desk, heard, trained, trained.frame.slice(480, 500), qtbot)
+    desk.end()
+    loads.made[0].go_on.set()
+    qtbot.waitUntil(lambda: not desk.workers(), timeout=WAIT_MS)
+    assert loads.made[0].stop_requested
+    assert desk.look is None
+    assert heard.refusals == []
 
 
 def test_stored_bars_of_another_origin_are_not_taken(
-    qapp: QApplication, paths: DataPaths, trained: Trained, qtbot
+    qapp: QApplication, paths: DataPaths, trained: Trained, loads: Loads, qtbot
 ) -> None:
     CandleStore(paths.candles).write(BINANCE, trained.frame.slice(0, 490), "import")
-    desk = LookDesk(paths, lambda: (), lambda: DataOrigin("practice-synthetic-1"))
+    desk = LookDesk(paths, lambda: (), lambda: DataOrigin("practice-synthetic-1"), loads.download)
     begin(desk, Heard(desk), trained, trained.frame.slice(480, 500), qtbot)
     outlook = outlook_of(desk)
     assert outlook is not None
@@ -185,6 +302,7 @@ def test_stored_bars_of_another_origin_are_not_taken(
     assert desk.look is not None
     assert desk.look.origin == "practice-synthetic-1"
     desk.end()
+    loads.made[0].go_on.set()
     qtbot.waitUntil(lambda: not desk.workers(), timeout=WAIT_MS)
 
 
@@ -371,6 +489,7 @@ def test_the_strip_takes_it_off_shows_its_market_and_its_card(dock: ChartDock, q
     for button in (dock.look.market, dock.look.card, dock.look.end):
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     assert told == ["market", "m2", "ended"]
+    dock.look.end.setFocus()
     dock.show_look(None)
     qtbot.waitUntil(lambda: not dock.look.isVisibleTo(dock))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.flows.look_words import look_cautions, look_facts, look_state, look_title
 from app.i18n import tr
@@ -92,6 +92,10 @@ class LookStrip(QWidget):
 
     def _write(self) -> None:
         look = self._look
+        focused, panel = QApplication.focusWidget(), self.parentWidget()
+        if look is None and panel is not None and focused is not None and self.isAncestorOf(focused):
+            # Qt would hand the focus to the next button: a second press of the space bar would press that one.
+            panel.setFocus(Qt.FocusReason.OtherFocusReason)
         self.setVisible(look is not None)
         if look is None:
             return

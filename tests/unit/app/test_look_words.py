@@ -27,6 +27,7 @@ def test_one_sentence_says_how_far_it_is() -> None:
     assert look_state(LOOK) == "Waiting for the bars of the chart …"
     early = replace(LOOK, outlook=replace(OUTLOOK, forecast=None, bars=1_000, needed=1_467))
     assert look_state(early) == "No forecast yet: it needs 1,467 closed bars without a gap, and there are 1,000."
+    assert look_state(replace(early, loading=True)) == "Loading history: it needs 1,467 closed bars …"
     assert look_state(replace(LOOK, outlook=OUTLOOK)) == "A new forecast follows each closed bar."
     problem = replace(LOOK, problem=UserError("Model x failed on a bar of the chart.", "The log says how."))
     assert look_state(problem) == "Model x failed on a bar of the chart."
