@@ -31,6 +31,7 @@ from core.errors import UserError
 from core.events import StrategyState, StrategyStatus
 from ml.inference import load_predictor
 from ml.model_tags import TAGS_FILE
+from ml.onlooker import Onlooker
 from ml.outlook import LookedAt, Outlook
 from tests.qt.test_chart_dock import Watcher
 from tests.qt.test_chart_fan import made
@@ -339,6 +340,24 @@ def test_a_bar_it_cannot_take_is_one_sentence_and_the_next_history_mends_it(
     desk.on_history(trained.frame.slice(0, 502))
     qtbot.waitUntil(lambda: newest(desk) == candles[501].open_time_ns, timeout=WAIT_MS)
     assert desk.look.problem is None
+
+
+def test_after_a_failure_no_bar_is_fed_before_the_next_history(
+    desk: LookDesk, heard: Heard, trained: Trained, monkeypatch: pytest.MonkeyPatch, qtbot
+) -> None:
+    candles, fed = trained.frame.to_candles("test"), []
+    begin(desk, heard, trained, trained.frame.slice(0, 500), qtbot)
+
+    def update(self: Onlooker, candle: Candle) -> Outlook:
+        fed.append(candle)
+        raise UserError("It failed.", "")
+
+    monkeypatch.setattr(Onlooker, "update", update)
+    desk.on_candle(candles[500])
+    qtbot.waitUntil(lambda: desk.look is not None and desk.look.problem is not None, timeout=WAIT_MS)
+    desk.on_candle(candles[501])
+    qtbot.wait(round(3_000 * onlooker.AFTER_ORDERS_S))
+    assert fed == [candles[500]]
 
 
 def test_a_model_that_cannot_be_used_is_refused_and_the_former_stays(
