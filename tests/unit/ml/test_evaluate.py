@@ -13,6 +13,7 @@ from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
 from core.errors import UserError
+from core.jobs import JobStopped
 from ml.api import DataRange
 from ml.evaluate import count_evaluation, evaluate_model
 from ml.evaluation_plan import ModelJob, ModelResult
@@ -241,8 +242,18 @@ def test_the_job_reads_bars_before_the_range_and_knows_who_made_the_model(
         models_dir=str(tmp_path / "models"),
         trials_file=str(tmp_path / "trials.sqlite"),
     ).to_json()
-    result = ModelResult.from_json(json.loads(json.dumps(run(job, Channel()))))
+    channel = Channel()
+    result = ModelResult.from_json(json.loads(json.dumps(run(job, channel))))
     assert (result.first_ns, result.judged, result.notes) == (start, 499, ())
+    assert [told.phase for told in channel.told[:2]] == ["loading", "features"]
+    shares = [told.share for told in channel.told[2:]]
+    assert shares[0] == 0.0
+    assert shares == sorted(shares)  # type: ignore[type-var]
+    assert len(set(shares)) == 6  # five yardsticks and the earnings
+    times_left = [told.eta_s for told in channel.told[2:]]
+    assert all(eta is not None and eta > 0.0 for eta in times_left)
+    with pytest.raises(JobStopped):
+        run(job, Channel(lambda told: told.share is not None and told.share > 0.0))
     ModelTags(tmp_path / "models").mark_imported(stored.model_id, "gift.maru", 1)
     (note,) = ModelResult.from_json(run(job, Channel())).notes
     assert "its maker's word" in note
