@@ -40,12 +40,14 @@ class ModelDesk(QObject):
     Signals:
         noticed(object): a `Notice` for the person.
         changed: what is stored, or said of it, may be different now; whoever hears it calls `refresh`.
+        look_requested(str): this model id shall forecast on the chart, without trading.
         strategy_requested(str): a strategy shall be made of this model id.
         training_requested: a person without a model wants to train one.
     """
 
     noticed = Signal(object)
     changed = Signal()
+    look_requested = Signal(str)
     strategy_requested = Signal(str)
     training_requested = Signal()
 
@@ -82,6 +84,7 @@ class ModelDesk(QObject):
         """Open the window of models, with one of them chosen; an open one comes to the front."""
         if self._dialog is None:
             self._dialog = ModelsDialog(self, self._theme, self._language, parent)
+            self._dialog.look_requested.connect(self.look_requested)
             self._dialog.strategy_requested.connect(self.strategy_requested)
             self._dialog.training_requested.connect(self.training_requested)
             self._dialog.finished.connect(self._on_finished)
@@ -116,6 +119,10 @@ class ModelDesk(QObject):
         """Read the list again where somebody looks at it: a training may have brought a model."""
         if self._dialog is not None:
             self.list_models()
+
+    def refuse_look(self, error: UserError) -> None:
+        """Say why a model cannot be shown on the chart."""
+        self._tell(Severity.ERROR, tr("The model cannot be shown on the chart"), str(error))
 
     @Slot()
     def _on_finished(self) -> None:

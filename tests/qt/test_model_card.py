@@ -257,6 +257,24 @@ def test_a_model_is_removed_after_a_question_only(dialog: ModelsDialog, shelf: S
     assert "Choose a model" in state_text(dialog)
 
 
+def test_the_chosen_model_is_asked_for_on_the_chart_by_button_and_by_menu(
+    dialog: ModelsDialog, shelf: Shelf, card: ModelCard, qtbot
+) -> None:
+    asked: list[tuple[str, str]] = []
+    dialog.look_requested.connect(lambda model_id: asked.append(("look", model_id)))
+    dialog.strategy_requested.connect(lambda model_id: asked.append(("strategy", model_id)))
+    assert not dialog.look_button.isEnabled()
+    shelf.list_models()
+    qtbot.mouseClick(dialog.look_button, Qt.MouseButton.LeftButton)
+    actions = {action.text(): action for action in dialog._menu()}
+    assert list(actions) == ["Show on the chart", "Make a strategy…", "Export…", "Remove…"]
+    actions["Show on the chart"].trigger()
+    actions["Make a strategy…"].trigger()
+    assert asked == [("look", card.model_id), ("look", card.model_id), ("strategy", card.model_id)]
+    dialog.table.view.clearSelection()
+    assert not any(action.isEnabled() for action in dialog._menu())
+
+
 def test_a_damaged_package_says_what_to_do(dialog: ModelsDialog, shelf: Shelf, card: ModelCard) -> None:
     file = shelf.paths.models / card.model_id / METRICS
     file.write_bytes(file.read_bytes().replace(b"0", b"1", 1))
@@ -264,6 +282,7 @@ def test_a_damaged_package_says_what_to_do(dialog: ModelsDialog, shelf: Shelf, c
     assert "is damaged" in state_text(dialog)
     assert "Train it again or restore it from a backup." in state_text(dialog)
     assert not dialog.use_button.isEnabled()
+    assert not dialog.look_button.isEnabled()
     assert not dialog.export_button.isEnabled()
     assert dialog.remove_button.isEnabled()
 
