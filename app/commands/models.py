@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
-from app.stored_models import as_of_today
+from app.stored_models import as_of_today, require_unused
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
@@ -223,7 +223,6 @@ def _refuse_if_used(paths: DataPaths, model_id: str) -> None:
     if not paths.journal_db.exists():
         return
     from app.runtime import prepare_data
-    from app.stored_models import require_unused
 
     prepare_data(paths.root)
     require_unused(paths, model_id)
