@@ -429,6 +429,7 @@ class Application(QObject):
     def _on_instruments(self, instruments: tuple[Instrument, ...]) -> None:
         self.window.set_instruments(instruments)
         self.desk.set_markets([instrument.symbol for instrument in instruments], self.market.origin)
+        self.window.strategies.set_origin(self.market.origin)
         if self.chart is not None:
             self.chart.set_instruments(instruments)
             self._on_market_changed(*self.window.market)

@@ -235,6 +235,8 @@ class ModelDesk(QObject):
     def _take_change(self, title: str, answer: QueryAnswer) -> None:
         if answer.error is not None:
             self._tell(Severity.ERROR, title, str(answer.error))
+        elif self._dialog is not None:
+            self._dialog.say("")  # what went wrong before is over
         self.changed.emit()
 
     @Slot(object)

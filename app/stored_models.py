@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.flows.origin_text import market_title
+from app.i18n import MISSING, format_moment
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
 from core.config import DataPaths
 from core.errors import UserError
@@ -67,7 +68,9 @@ def compared_models(paths: DataPaths, model_ids: Sequence[str]) -> ComparedModel
         model_ids=table.model_ids,
         titles=tuple(_title(model) for model in models),
         metrics=tuple(table.metrics.items()),
-        differences=tuple((name, tuple(_word(value) for value in row)) for name, row in table.differences.items()),
+        differences=tuple(
+            (name, tuple(_word(name, value) for value in row)) for name, row in table.differences.items()
+        ),
         not_comparable=table.not_comparable,
     )
 
@@ -151,5 +154,12 @@ def _title(model: StoredModel) -> str:
     return f"{market_title(data.symbol, data.timeframe, data.origin)} · {model.model_id[:8]}"
 
 
-def _word(value: Any) -> str:
+def _word(name: str, value: Any) -> str:
+    """Return a value of a specification as a person reads it."""
+    if value is None or value in ([], ""):
+        return MISSING
+    if name.endswith("_ns"):
+        return format_moment(int(value), "%Y-%m-%d %H:%M")
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(str(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

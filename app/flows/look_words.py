@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.flows.model_words import foreign_sentence
-from app.flows.origin_text import market_title, origin_title
+from app.flows.model_words import foreign_sentence, other_bars_sentence
+from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.i18n import format_number, format_percent, tr, tr_count
 from app.models.model_look import ModelLook
@@ -47,14 +47,8 @@ def look_cautions(look: ModelLook) -> list[str]:
     model, cautions = look.model, []
     if look.problem is not None and look.here:
         cautions.append(local_text(look.problem.remedy))
-    if look.origin is not None and look.origin != model.origin:
-        cautions.append(
-            tr(
-                "It learned from other bars: {learned}, not {shown}.",
-                learned=origin_title(model.origin),
-                shown=origin_title(look.origin),
-            )
-        )
+    if others := other_bars_sentence(model.origin, look.origin):
+        cautions.append(others)
     if model.foreign:
         cautions.append(foreign_sentence())
     return cautions

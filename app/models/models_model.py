@@ -42,8 +42,8 @@ class ModelsModel(RecordModel[ModelRow]):
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
-            _Column("market", mark("Market"), row_title, row_title, width=15),
-            _Column("edge", mark("Edge"), _state, _state, tone=_state_tone, width=10),
+            _Column("market", mark("Market"), row_title, row_title, width=20),
+            _Column("edge", mark("Edge"), _state, _state, tone=_state_tone, width=12),
             _Column(
                 "r2",
                 mark("R²"),

@@ -26,7 +26,7 @@ from app.ui.widgets.panel import ToolRow
 
 SIZE = (316 * GRID, 190 * GRID)
 SUFFIX = ".maru-model"  # as `ml.model_exchange` writes it
-_LIST_WIDTH = 114 * GRID
+_LIST_WIDTH = 126 * GRID
 _MOST_COMPARED = 6
 
 
