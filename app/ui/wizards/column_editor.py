@@ -20,13 +20,14 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.amount import AmountError, parse_amount
-from app.flows.feature_catalogue import CatalogueEntry, FeatureCatalogue, ParameterEntry, column_text
+from app.flows.feature_catalogue import CatalogueEntry, FeatureCatalogue, column_text
 from app.flows.training_draft import plain_text
 from app.i18n import format_number, tr
 from app.theme import CONTROL_HEIGHT, GRID, SPACE_M, SPACE_S, SPACE_XS, number_font, set_look
 from app.ui.wizards.fields import EntryLine, WheelGuard, wrapped_label
 from app.ui.wizards.side_data import ShortList
 from core.domain.candles import Timeframe
+from core.indicators.parameters import ParameterInfo
 
 _LIST_HEIGHT = 52 * GRID
 _LIST_WIDTH = 64 * GRID
@@ -328,7 +329,7 @@ class ColumnDetails(QWidget):
         for row_number in range(number + 8):
             self._grid.setRowStretch(row_number, 1 if row_number == number else 0)
 
-    def _field(self, info: ParameterEntry) -> QWidget:
+    def _field(self, info: ParameterInfo) -> QWidget:
         field: QWidget
         if info.choices:
             field = box = QComboBox()
@@ -359,9 +360,7 @@ class ColumnDetails(QWidget):
                 values[info.name] = field.currentData()
             elif isinstance(field, QLineEdit):
                 value = _number(field.text())
-                right = value is not None and info.low <= value <= info.high
-                right = right and (not info.whole or float(value or 0).is_integer())
-                set_look(field, "invalid", not right)
+                set_look(field, "invalid", value is None or not info.allows(value))
                 if value is not None:
                     values[info.name] = value
         self.changed.emit(
@@ -386,7 +385,7 @@ def _number(text: str) -> float | None:
     return None if value is None else float(-value if negative else value)
 
 
-def _range_text(info: ParameterEntry) -> str:
+def _range_text(info: ParameterInfo) -> str:
     if info.choices:
         return ""
     low, high = format_number(float(info.low)), format_number(float(info.high))
