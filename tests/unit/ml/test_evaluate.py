@@ -23,9 +23,9 @@ from ml.model_storage import StoredModel, load_model
 from ml.model_tags import ModelTags
 from ml.trial_ledger import TrialLedger
 from ml.worker.evaluate import run
+from tests.job_kit import RecordingChannel
 from tests.trained_model import Trained
 from tests.unit.ml.helpers import HOUR, ar1_returns, frame_from_returns
-from tests.unit.ml.test_evaluate_folds import Channel
 
 SIMPLE = {"zero", "persistence", "climatology"}
 
@@ -241,8 +241,8 @@ def test_the_job_reads_bars_before_the_range_and_knows_who_made_the_model(
         models_dir=str(tmp_path / "models"),
         trials_file=str(tmp_path / "trials.sqlite"),
     ).to_json()
-    result = ModelResult.from_json(json.loads(json.dumps(run(job, Channel()))))
+    result = ModelResult.from_json(json.loads(json.dumps(run(job, RecordingChannel()))))
     assert (result.first_ns, result.judged, result.notes) == (start, 499, ())
     ModelTags(tmp_path / "models").mark_imported(stored.model_id, "gift.maru", 1)
-    (note,) = ModelResult.from_json(run(job, Channel())).notes
+    (note,) = ModelResult.from_json(run(job, RecordingChannel())).notes
     assert "its maker's word" in note
