@@ -15,7 +15,7 @@ import numpy as np
 from ml.api import ForecastMetrics, ForecastSpec
 from ml.overfitting import deflated_sharpe
 from ml.trial_ledger import EVALUATION, TrialLedger, TrialRecord, TrialScope
-from ml.verdict import SIGNIFICANCE, verdict
+from ml.verdict import SIGNIFICANCE, verdict, with_earnings
 
 
 def settle_claims(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastSpec) -> ForecastMetrics:
@@ -33,9 +33,8 @@ def settle_claims(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastS
     judged = len({row.spec_hash for row in rivals if row.test_sharpe is not None})
     tries = max(1, judged)
     main = metrics.horizons[0]
-    settled = replace(
-        metrics, edge=metrics.edge and main.edge_p_value < SIGNIFICANCE / tries, verdict=verdict(main, tries)
-    )
+    edge = metrics.edge and main.edge_p_value < SIGNIFICANCE / tries
+    settled = with_earnings(replace(metrics, edge=edge, verdict=verdict(main, tries)))
     if metrics.sharpe is None:
         return settled
     deviation = trial_deviation(rivals, metrics.sharpe.count)

@@ -23,12 +23,12 @@ from ml.arrays import Float32Array
 from ml.dataset import ForecastDataset, build_dataset
 from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
-from ml.judge import SeedForecaster, count_trials, judge, trial_record
+from ml.judge import SeedForecaster, count_trials, judge
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import PackageContent, data_lineage, history_lineage, require_unfinished, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
-from ml.trial_ledger import TrialLedger, TrialRecord
+from ml.trial_ledger import TRAINING, TrialLedger, TrialRecord, trial_record
 from ml.worker.counting import Beginnings, counted
 from ml.worker.pinned_bars import load_pinned_history
 from ml.worker.run_lock import run_lock
@@ -128,7 +128,7 @@ def _report(channel: JobChannel, progress: TrainingProgress, begin: Beginnings |
 
 def _trial(job: ForecastJob, frame: CandleFrame, index: int, status: str) -> TrialRecord:
     seed = job.spec.training.seed + index
-    return trial_record(job.spec, job.run_id, _hashes(job, frame), seed, status, SystemClock().now_ns())
+    return trial_record(TRAINING, job.spec, job.run_id, _hashes(job, frame), seed, status, SystemClock().now_ns())
 
 
 def _hashes(job: ForecastJob, frame: CandleFrame) -> tuple[str, str]:
