@@ -6,7 +6,7 @@ Reading and writing happens on the store's thread, the check of a foreign networ
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from PySide6.QtWidgets import QWidget
 from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
+from app.store_queries import StoreQueries
 from app.theme import ThemeManager
 from app.ui.dialogs.models_dialog import ModelsDialog
 from app.workers.model_import import ModelImportWorker
-from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
+from app.workers.store import QueryAnswer, StoreWorker
 from core.clock import Clock
 from core.config import DataPaths
 from core.errors import UserError
@@ -60,11 +61,10 @@ class ModelDesk(QObject):
             parent: Qt owner.
         """
         super().__init__(parent)
-        self._paths, self._store, self._theme, self._language, self._clock = paths, store, theme, language, clock
+        self._paths, self._theme, self._language, self._clock = paths, theme, language, clock
+        self._queries = StoreQueries(store, self)
         self._dialog: ModelsDialog | None = None
-        self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
         self._imports: list[ModelImportWorker] = []
-        store.answered.connect(self._on_answered)
 
     # --- the window of models ---------------------------------------------------------------------------------
 
@@ -110,28 +110,30 @@ class ModelDesk(QObject):
     def list_models(self) -> None:
         """Read which models there are."""
         folder = self._paths.models
-        self._ask(lambda _: _rows(folder), self._take_rows)
+        self._queries.ask(lambda _: _rows(folder), self._take_rows)
 
     def open_model(self, model_id: str) -> None:
         """Read and verify a model."""
         paths = self._paths
-        self._ask(lambda _: _card(paths, model_id), self._take_card)
+        self._queries.ask(lambda _: _card(paths, model_id), self._take_card)
 
     def compare_models(self, model_ids: Sequence[str]) -> None:
         """Put models side by side."""
         folder, chosen = self._paths.models, tuple(model_ids)
-        self._ask(lambda _: _compared(folder, chosen), self._take_comparison)
+        self._queries.ask(lambda _: _compared(folder, chosen), self._take_comparison)
 
     def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> None:
         """Set tags and note of a model."""
         folder, wanted = self._paths.models, tuple(tags)
         title = tr("Tags and note could not be saved")
-        self._ask(lambda _: _marked(folder, model_id, wanted, note), functools.partial(self._take_change, title))
+        self._queries.ask(
+            lambda _: _marked(folder, model_id, wanted, note), functools.partial(self._take_change, title)
+        )
 
     def export_model(self, model_id: str, target: Path) -> None:
         """Write a model as one file."""
         folder = self._paths.models
-        self._ask(lambda _: _exported(folder, model_id, target), self._take_export)
+        self._queries.ask(lambda _: _exported(folder, model_id, target), self._take_export)
 
     def import_model(self, source: Path) -> None:
         """Check a model from elsewhere and store it."""
@@ -147,18 +149,9 @@ class ModelDesk(QObject):
         """Delete a model for good, where nothing protects it."""
         paths = self._paths
         title = tr("The model could not be removed")
-        self._ask(lambda _: _removed(paths, model_id), functools.partial(self._take_change, title))
+        self._queries.ask(lambda _: _removed(paths, model_id), functools.partial(self._take_change, title))
 
     # --- answers ----------------------------------------------------------------------------------------------
-
-    def _ask(self, read: Callable[[StoreBackend], Any], take: Callable[[QueryAnswer], None]) -> None:
-        self._answers[self._store.query(read)] = take
-
-    @Slot(object)
-    def _on_answered(self, answer: QueryAnswer) -> None:
-        take = self._answers.pop(answer.number, None)
-        if take is not None:
-            take(answer)
 
     def _take_rows(self, answer: QueryAnswer) -> None:
         if self._dialog is None:
