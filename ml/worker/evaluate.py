@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from core.clock import SystemClock
-from core.jobs import JobChannel, JobStopped, Json
+from core.jobs import JobChannel, Json, stop_if_asked
 from ml.dataset import load_history
 from ml.evaluate import count_evaluation, evaluate_model
 from ml.evaluation_plan import EvaluationProgress, ModelJob
@@ -31,15 +32,11 @@ def run(spec: Json, channel: JobChannel) -> Json:
     """
     job = ModelJob.from_json(spec)
 
-    def check_stop() -> None:
-        if channel.should_stop():
-            raise JobStopped
-
     channel.progress(EvaluationProgress("loading").to_json())
     stored = load_model(Path(job.models_dir), job.model_id)
     # What lies before the range warms the network up, and may be what the model was trained on.
     history = load_history(replace(job.data, start_ns=None), Path(job.candles_dir))
-    check_stop()
+    stop_if_asked(channel)
     channel.progress(EvaluationProgress("judging").to_json())
     result = evaluate_model(
         stored,
@@ -47,7 +44,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
         job.data,
         include_training=job.include_training,
         include_earlier=job.include_earlier,
-        check_stop=check_stop,
+        check_stop=partial(stop_if_asked, channel),
     )
     if ModelTags(Path(job.models_dir)).of(job.model_id).foreign:
         note = "The model was made elsewhere: what it was trained on is its maker's word."

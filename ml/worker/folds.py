@@ -19,7 +19,7 @@ import numpy as np
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
-from core.jobs import JobChannel, JobStopped, Json
+from core.jobs import JobChannel, Json, stop_if_asked
 from ml.api import CHECKPOINT_FILE, SPEC_FILE, ForecastMetrics, ResourceSpec, TrainingProgress, spec_hash
 from ml.baselines import chosen_baselines
 from ml.dataset import ForecastDataset, Part, PreparedBars, prepare_bars
@@ -120,8 +120,7 @@ class _Runner:
 
     def check_stop(self) -> None:
         """Raise `JobStopped` where that is wanted."""
-        if self._channel.should_stop():
-            raise JobStopped
+        stop_if_asked(self._channel)
 
     def tell(self, phase: str, number: int, progress: TrainingProgress | None = None, spent_s: float = 0.0) -> None:
         """Report progress within a fold."""

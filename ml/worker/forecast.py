@@ -17,7 +17,7 @@ import torch
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
-from core.jobs import JobChannel, JobStopped, Json
+from core.jobs import JobChannel, Json, stop_if_asked
 from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
 from ml.arrays import Float32Array
 from ml.dataset import ForecastDataset, build_dataset
@@ -99,8 +99,7 @@ def _run(job: ForecastJob, channel: JobChannel) -> Json:
 
 def _phase(job: ForecastJob, channel: JobChannel, name: str, trained: TrainedForecaster | None = None) -> None:
     """Announce a phase, or stop before it."""
-    if channel.should_stop():
-        raise JobStopped
+    stop_if_asked(channel)
     progress = TrainingProgress(job.run_id, name, epochs=job.spec.training.epochs)
     _report(channel, _summary(job, trained, name) if trained else progress)
 
@@ -166,11 +165,6 @@ def _judge(
     channel: JobChannel,
 ) -> ForecastMetrics:
     """Judge the exported network, the very thing that will trade, as it will be run live."""
-
-    def check_stop() -> None:
-        if channel.should_stop():
-            raise JobStopped
-
     seeds = [
         SeedForecaster(state.seed, len(state.history), state.best_epoch, state.best_loss, NetworkForecaster(member))
         for member, state in zip(trained.members, trained.states, strict=True)
@@ -181,7 +175,7 @@ def _judge(
         frame,
         OnnxForecaster(onnx),
         seeds,
-        check_stop=check_stop,
+        check_stop=partial(stop_if_asked, channel),
     )
     return count_trials(
         TrialLedger(Path(job.trials_file)), metrics, job.spec, job.run_id, _hashes(job, frame), SystemClock().now_ns()
