@@ -84,6 +84,17 @@ def probabilistic_sharpe(moments: SharpeMoments, benchmark: float = 0.0) -> floa
     return float(normal_cdf((moments.sharpe - benchmark) * math.sqrt(moments.count - 1) / deviation))
 
 
+def sharpe_probability(moments: SharpeMoments | None) -> float | None:
+    """Return the probability that the true Sharpe ratio is above 0; None for moments no sample has.
+
+    Those come from a package of somebody else.
+    """
+    try:
+        return None if moments is None else probabilistic_sharpe(moments)
+    except ValueError:
+        return None
+
+
 def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confidence: float = 0.95) -> float | None:
     """Return how many bars it takes to believe that the Sharpe ratio exceeds a benchmark (same paper).
 

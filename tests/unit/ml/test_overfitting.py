@@ -18,6 +18,7 @@ from ml.overfitting import (
     minimum_track_record,
     probabilistic_sharpe,
     sharpe_moments,
+    sharpe_probability,
 )
 
 EXAMPLE = SharpeMoments(sharpe=0.1, count=500, skew=-0.5, kurtosis=5.0)
@@ -49,6 +50,9 @@ def test_what_has_no_ratio() -> None:
     for wrong in (SharpeMoments(0.1, 500, 3.0, 3.0), SharpeMoments(0.1, 1, 0.0, 3.0), SharpeMoments(2.0, 9, 1.0, 2.0)):
         with pytest.raises(ValueError, match="no sample"):
             probabilistic_sharpe(wrong)
+        assert sharpe_probability(wrong) is None
+    assert sharpe_probability(None) is None
+    assert sharpe_probability(EXAMPLE) == probabilistic_sharpe(EXAMPLE)
 
 
 def test_minimum_track_record_is_where_the_probability_reaches_the_confidence() -> None:
