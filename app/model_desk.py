@@ -1,30 +1,38 @@
-"""Stored models as the window sees them: the list, a model's card, comparison, export, import. GUI thread only.
+"""Stored models as the window sees them: list, card, comparison, export, import, judging. GUI thread only.
 
-Reading and writing happens on the store's thread, the check of a foreign network on a thread of its own.
+Reading and writing happens on the store's thread; the check of a foreign network and the judging of a model have a
+thread of their own each.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
+from app.flows.model_words import first_sentence
 from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
+from app.models.model_card import Judging
 from app.store_queries import StoreQueries
 from app.theme import ThemeManager
 from app.ui.dialogs.models_dialog import ModelsDialog
+from app.workers.base import WorkerThread
+from app.workers.model_evaluation import ModelEvaluationWorker
 from app.workers.model_import import ModelImportWorker
 from app.workers.store import QueryAnswer, StoreWorker
 from core.clock import Clock
 from core.config import DataPaths
+from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.events import Notice, Severity
+from ml.evaluation_plan import EvaluationProgress, ModelResult
 
 
 class ModelDesk(QObject):
@@ -61,10 +69,12 @@ class ModelDesk(QObject):
             parent: Qt owner.
         """
         super().__init__(parent)
-        self._paths, self._theme, self._language, self._clock = paths, theme, language, clock
+        self._paths, self._store, self._theme, self._language, self._clock = paths, store, theme, language, clock
         self._queries = StoreQueries(store, self)
         self._dialog: ModelsDialog | None = None
         self._imports: list[ModelImportWorker] = []
+        self._evaluations: dict[str, ModelEvaluationWorker] = {}  # by model id: never two of one model
+        self._judging: dict[str, Judging] = {}  # what is shown of them, and of those that failed
 
     # --- the window of models ---------------------------------------------------------------------------------
 
@@ -75,6 +85,7 @@ class ModelDesk(QObject):
             self._dialog.strategy_requested.connect(self.strategy_requested)
             self._dialog.training_requested.connect(self.training_requested)
             self._dialog.finished.connect(self._on_finished)
+            self._show_judging()
         self._dialog.choose(model_id)
         self._dialog.show()  # not modal: the kill switch must stay within reach
         self._dialog.raise_()
@@ -91,9 +102,14 @@ class ModelDesk(QObject):
         if self._dialog is not None:
             self._dialog.close()
 
-    def workers(self) -> list[ModelImportWorker]:
-        """Return the imports under way, for the shutdown."""
-        return list(self._imports)
+    def workers(self) -> list[WorkerThread]:
+        """Return the imports and evaluations under way, for the shutdown."""
+        return [*self._imports, *self._evaluations.values()]
+
+    @property
+    def judging(self) -> int:
+        """Models that are being judged."""
+        return len(self._evaluations)
 
     @Slot()
     def refresh(self) -> None:
@@ -149,7 +165,30 @@ class ModelDesk(QObject):
         """Delete a model for good, where nothing protects it."""
         paths = self._paths
         title = tr("The model could not be removed")
+        if model_id in self._evaluations:
+            self._tell(Severity.ERROR, title, tr("It is being judged; cancel that first."))
+            return
         self._queries.ask(lambda _: _removed(paths, model_id), functools.partial(self._take_change, title))
+
+    def judge_model(self, model_id: str) -> None:
+        """Judge a model on the bars that came after its own and keep the result; one at work changes nothing."""
+        if model_id in self._evaluations:
+            return
+        worker = ModelEvaluationWorker(self._paths, model_id, self._store, self._clock, self)
+        worker.progressed.connect(self._on_evaluation_progress)
+        worker.evaluated.connect(self._on_evaluated)
+        worker.failed.connect(self._on_evaluation_failed)
+        worker.finished.connect(self._on_evaluation_ended)
+        self._evaluations[model_id] = worker
+        self._set_judging(model_id, Judging())
+        worker.start()
+
+    def cancel_judging(self, model_id: str) -> None:
+        """Stop that."""
+        worker = self._evaluations.get(model_id)
+        if worker is not None:
+            worker.request_stop()
+            self._set_judging(model_id, replace(self._judging[model_id], stopping=True))
 
     # --- answers ----------------------------------------------------------------------------------------------
 
@@ -209,6 +248,48 @@ class ModelDesk(QObject):
     def _show_imports(self) -> None:
         if self._dialog is not None:
             self._dialog.set_importing(bool(self._imports))
+
+    @Slot(object)
+    def _on_evaluation_progress(self, progress: EvaluationProgress) -> None:
+        model_id = self._evaluation().model_id
+        self._set_judging(model_id, replace(self._judging[model_id], progress=progress))
+
+    @Slot(object)
+    def _on_evaluated(self, result: ModelResult) -> None:
+        verdict = with_caution(first_sentence(result.metrics.verdict), DataOrigin(result.venue))
+        self._tell(Severity.SUCCESS, tr("The model was judged on newer bars"), verdict)
+        if self._dialog is not None:
+            self._dialog.on_judged(result.model_id)
+
+    @Slot(object)
+    def _on_evaluation_failed(self, error: Exception) -> None:
+        if not isinstance(error, UserError):
+            raise error  # a bug: the crash handler shows it
+        self._tell(Severity.ERROR, tr("The model was not judged"), str(error))
+        self._set_judging(self._evaluation().model_id, Judging(message=error.message, remedy=error.remedy))
+
+    @Slot()
+    def _on_evaluation_ended(self) -> None:
+        worker = self._evaluation()
+        worker.join(1.0)
+        del self._evaluations[worker.model_id]
+        if self._judging[worker.model_id].at_work:  # what failed stays to be read
+            del self._judging[worker.model_id]
+        self._show_judging()
+
+    def _evaluation(self) -> ModelEvaluationWorker:
+        """Return the evaluation whose signal is being served."""
+        worker = self.sender()
+        assert isinstance(worker, ModelEvaluationWorker)
+        return worker
+
+    def _set_judging(self, model_id: str, judging: Judging) -> None:
+        self._judging[model_id] = judging
+        self._show_judging()
+
+    def _show_judging(self) -> None:
+        if self._dialog is not None:
+            self._dialog.set_judging(dict(self._judging))
 
     def _tell(self, severity: Severity, title: str, text: str) -> None:
         self.noticed.emit(Notice(severity, title, text))

@@ -15,6 +15,7 @@ from app.flows.origin_text import market_title
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
 from core.config import DataPaths
 from core.errors import UserError
+from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
 from ml.model_storage import StoredModel, list_models, load_model, remove_files
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
@@ -45,6 +46,7 @@ def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
             marks=ModelTags(paths.models).of(model_id),
             sharpe_probability=sharpe_probability(stored.metrics.sharpe),
             used_by=users_of(paths, model_id),
+            evaluations=saved_evaluations(paths.models, model_id),
         )
     except UserError as exc:
         return CardProblem(model_id, exc.message, exc.remedy)

@@ -20,6 +20,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from app import training_reads
+from app.flows.model_words import first_sentence
 from app.flows.origin_text import data_title
 from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
@@ -172,12 +173,13 @@ class TrainingDesk(QObject):
             unkept_searches=ending[True, False],
             downloads=len(self._downloads),
             waiting=len(queue.waiting),
+            evaluations=0 if self._models is None else self._models.judging,
         ).sentences()
 
     def workers(self) -> list[WorkerThread]:
-        """Return the downloads and imports under way, for the shutdown."""
-        imports = [] if self._models is None else self._models.workers()
-        return [*(worker for worker, _, _ in self._downloads.values()), *imports]
+        """Return the downloads, imports and evaluations under way, for the shutdown."""
+        of_models = [] if self._models is None else self._models.workers()
+        return [*(worker for worker, _, _ in self._downloads.values()), *of_models]
 
     def close_windows(self) -> None:
         """Close the wizard and the window of models."""
@@ -488,7 +490,7 @@ class TrainingDesk(QObject):
             self._dock.on_result(result)
         data = ForecastSpec.from_json(self._specs[result.run_id]).data
         title = tr("Training finished: {market}", market=data_title(data))
-        self._tell(Severity.SUCCESS, title, with_caution(_first_sentence(result.metrics.verdict), data.origin))
+        self._tell(Severity.SUCCESS, title, with_caution(first_sentence(result.metrics.verdict), data.origin))
         self.refresh()
 
     def _on_search_finished(self, result: SearchResult) -> None:
@@ -580,9 +582,3 @@ class TrainingDesk(QObject):
 
     def _tell(self, severity: Severity, title: str, text: str) -> None:
         self.noticed.emit(Notice(severity, title, text))
-
-
-def _first_sentence(verdict: str) -> str:
-    """Return what a verdict says of the edge: a notice is short, and the panel shows the rest."""
-    head, stop, _ = verdict.partition(". ")
-    return head + stop.rstrip()

@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.domain.candles import Timeframe
+from ml.effort import TrainingEstimate, estimate, minimum_bars
 from ml.feature_columns import FeatureColumn, Parameter, parse_column
 from ml.feature_spec import (
     FEATURE_SETS,
@@ -120,55 +120,6 @@ TRIALS_FILE = "trials.sqlite"  # in the data folder, beside the folder of runs
 SPEC_FILE = "spec.json"  # in the folder of a run; what `train forecast --resume` continues with
 CHECKPOINT_FILE = "checkpoint.json"  # beside it, once the first epoch has ended
 
-# Measured with one thread at the default size on a quiet machine: 280,000 over 3,000 bars, 510,000 over 30,000;
-# `estimate` scales it with the network's arithmetic.
-REFERENCE_TARGETS_PER_S = 300_000.0
-_REFERENCE_WORK = 4 * 32 * (32 + 24)
-_FIXED_SECONDS = 6.0  # starting the child, importing torch, features, ONNX export, test metrics; measured: 5.6
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingEstimate:
-    """A rough forecast of the effort.
-
-    Attributes:
-        train_targets / valid_targets / test_targets: bars with a target in each part.
-        seconds: duration from the start to the model if every epoch is used; most runs stop earlier.
-        enough: whether there are bars enough to train at all.
-    """
-
-    train_targets: int
-    valid_targets: int
-    test_targets: int
-    seconds: float
-    enough: bool
-
-
-def minimum_bars(spec: ForecastSpec) -> int:
-    """Return the fewest bars a run of `spec` accepts: every part must hold a few hundred targets."""
-    warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
-    borders = 2 * (spec.split.purge_bars + spec.model.reach)
-    smallest = min(spec.split.valid_fraction, 1.0 - spec.split.train_fraction - spec.split.valid_fraction)
-    by_part = 100 / smallest
-    by_segment = 2 * spec.training.segment_length / spec.split.train_fraction
-    return int(warm_up + borders + max(by_part, by_segment)) + 1
-
-
-def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
-    """Estimate targets and duration of a run over `bars` bars from a measured throughput constant."""
-    warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
-    usable = max(0, bars - warm_up - 2 * (spec.split.purge_bars + spec.model.reach))
-    train = int(usable * spec.split.train_fraction)
-    valid = int(usable * spec.split.valid_fraction)
-    test = usable - train - valid
-    hidden, layers = spec.model.hidden_size, spec.model.layers
-    work = 4 * hidden * (hidden + 24) + (layers - 1) * 8 * hidden * hidden
-    # Small networks are bound by calls rather than arithmetic, so the rate stops growing below the reference size.
-    rate = REFERENCE_TARGETS_PER_S / max(0.7, work / _REFERENCE_WORK)
-    overhead = spec.training.segment_length / max(1, spec.training.segment_length - spec.training.burn_in)
-    seconds = _FIXED_SECONDS + spec.evaluation.seeds * spec.training.epochs * (train * overhead + 0.3 * valid) / rate
-    return TrainingEstimate(train, valid, test, seconds, bars >= minimum_bars(spec))
-
 
 @dataclass(frozen=True, slots=True)
 class ForecastJob(JsonValue):
@@ -184,8 +135,9 @@ class ForecastJob(JsonValue):
 
 
 def spec_hash(spec: ForecastSpec) -> str:
-    """Return the identity of what is tried: the specification without seed and resources."""
-    same = replace(spec, training=replace(spec.training, seed=0), resources=ResourceSpec())
+    """Return the identity of what is tried: the specification without seed and resources, wherever its files lie."""
+    training = replace(spec.training, seed=0)
+    same = replace(spec, data=spec.data.without_folders(), training=training, resources=ResourceSpec())
     return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 

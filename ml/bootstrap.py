@@ -20,6 +20,7 @@ CIRCULAR = "circular"
 METHODS = (STATIONARY, CIRCULAR)
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
+_FEWEST_SEEDS = 5  # that an interval is made of
 _CELLS = 4_000_000  # resampled values held at once
 
 Statistic = Callable[[FloatArray], FloatArray]
@@ -171,6 +172,9 @@ def seed_summary(
 ) -> SeedSummary:
     """Summarise one figure over independent seeds; the intervals resample the seeds, percentile method.
 
+    Below five seeds there is no interval: even from the lowest to the highest of n the median lies with probability
+    1 − 2 · 0.5ⁿ only, 75 % of three and 94 % of five.
+
     Args:
         values: one per seed, shape (n,), at least one.
         seed: of the resampling.
@@ -185,7 +189,7 @@ def seed_summary(
     tail = (1.0 - confidence) / 2.0
     median: tuple[float | None, float | None] = (None, None)
     middle: tuple[float | None, float | None] = (None, None)
-    if count > 1:
+    if count >= _FEWEST_SEEDS:
         drawn = values[np.random.default_rng(seed).integers(0, count, (resamples, count))]
         median = _percentiles(np.median(drawn, axis=1), tail)
         middle = _percentiles(interquartile_mean(drawn), tail)

@@ -36,6 +36,7 @@ from ml.validation import (
     walk_forward,
     with_validation,
 )
+from ml.verdict import SIGNIFICANCE, has_edge, luck_sentence
 
 _FEWEST = 30  # targets in a part, as in an ordinary split
 
@@ -131,9 +132,16 @@ def fold_score(number: int, outcome: FoldOutcome, spec: ForecastSpec) -> FoldSco
 
 
 def path_scores(
-    outcomes: Sequence[FoldOutcome], splits: CombinatorialSplits, spec: ForecastSpec
+    outcomes: Sequence[FoldOutcome], splits: CombinatorialSplits, spec: ForecastSpec, tries: int
 ) -> tuple[PathScore, ...]:
-    """Judge every path of the combinatorial scheme at the first horizon, as a walk-forward series is judged."""
+    """Judge every path of the combinatorial scheme at the first horizon, as a walk-forward series is judged.
+
+    Args:
+        outcomes: of the folds.
+        splits: which folds make a path.
+        spec: of the evaluation.
+        tries: see `ml.trial_claims.judged_tries`.
+    """
     scores = []
     for number, path in enumerate(splits.paths, start=1):
         blocks = [outcomes[fold].blocks[splits.tested[fold].index(group)] for group, fold in enumerate(path)]
@@ -150,7 +158,7 @@ def path_scores(
                 sharpe=sharpe,
                 net_return=earned,
                 edge_p_value=judged.edge_p_value,
-                edge=judged.edge,
+                edge=has_edge(judged, tries),
                 range_edge=judged.range_edge,
             )
         )
@@ -227,7 +235,7 @@ def walk_forward_verdict(metrics: ForecastMetrics, folds: Sequence[FoldScore]) -
     )
 
 
-def paths_verdict(spread_: Spread, paths: Sequence[PathScore]) -> str:
+def paths_verdict(spread_: Spread, paths: Sequence[PathScore], tries: int) -> str:
     """Return what the paths of the combinatorial scheme allow to say: only what each of them was tested for."""
     assert spread_.r2 is not None
     r2, count, shown = spread_.r2, len(paths), sum(path.edge for path in paths)
@@ -238,6 +246,8 @@ def paths_verdict(spread_: Spread, paths: Sequence[PathScore]) -> str:
         sentences = [f"E{what} on {shown} of {count} paths ({figures}){steady}."]
     else:
         sentences = [f"No e{what} on any of {count} paths ({figures})."]
+    if shown < count and any(path.edge_p_value < SIGNIFICANCE and not path.edge for path in paths) and tries > 1:
+        sentences.append(luck_sentence(tries))
     ranges = sum(path.range_edge for path in paths)
     sentences += [
         f"Evidence that its ranges beat those of past volatility on {ranges} of {count}.",

@@ -40,7 +40,7 @@ TASKS: tuple[SelftestTask, ...] = (
     SelftestTask("A", "AR(1) returns", "R² of the true forecast, φ times the last return", 45.0, 6.0),
     SelftestTask("B", "Noise and shuffled outcomes", "nothing to find: no run may claim an edge", 70.0, 20.0),
     SelftestTask("C", "Noise-free sinusoid", "log profit per period of the right sign at every bar", 5.0, 5.0),
-    SelftestTask("K", "Regime flip", "R² of the true forecast after learning anew", 20.0, 8.0),
+    SelftestTask("K", "Regime flip", "R² of the true forecast after learning anew", 20.0, 12.0),
     SelftestTask("L", "Heteroskedastic noise", "CRPS of the true distribution", 25.0, 8.0),
     SelftestTask("M", "Leak", "the profit of hindsight", 8.0, 6.0),
     SelftestTask("N", "Causality", "nothing up to a bar changes with what follows it", 6.0, 5.0),

@@ -226,7 +226,7 @@ def wrong_sign_bounds(phi: float, share: float) -> tuple[float, float]:
 def task_k(lab: Lab) -> TaskResult:
     """φ becomes −φ: the old regime's champion must fail by as much as it should, a new one learn the new regime."""
     quick, phi = lab.job.quick, 0.2
-    half, tail = (20_000, 4_000) if quick else (60_000, 9_000)
+    half, tail = (40_000, 6_000) if quick else (60_000, 9_000)
     required = 0.8 if quick else 0.9
     lab.expect(2)
     returns = autoregression(np.repeat([phi, -phi], half), lab.seed(400))

@@ -18,7 +18,6 @@ from app.commands.models import find_model
 from app.commands.train import data_range, replace_given
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
-from core.data.atomic_file import write_atomically
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.jobs import Json
@@ -26,7 +25,6 @@ from ml.api import SPEC_FILE, DataRange, ForecastSpec, new_run_id, spec_from_map
 from ml.evaluation_plan import (
     EVALUATE_FOLDS_JOB,
     EVALUATE_MODEL_JOB,
-    EVALUATIONS_FOLDER,
     PLAN_FILE,
     EvaluationPlan,
     EvaluationProgress,
@@ -37,12 +35,11 @@ from ml.evaluation_plan import (
     PathScore,
     folds_job,
 )
+from ml.evaluation_records import save_evaluation
 from ml.model_storage import load_model
 from ml.spec_file import read_mapping
 
 app = typer.Typer(rich_markup_mode=None)
-
-_RECORD_FORMAT = 1
 
 
 @app.command()
@@ -133,7 +130,7 @@ def _judge_model(paths: DataPaths, beginning: str, asked: _Asked, *, save: bool,
     """Judge a stored model and say how it did."""
     _refuse({**asked.plan, **asked.runs}, "a configuration")
     result = _evaluate_model(paths, beginning, asked)
-    _tell_model(result, _save(paths, result) if save else None, as_json=as_json)
+    _tell_model(result, save_evaluation(paths.models, result, SystemClock()) if save else None, as_json=as_json)
 
 
 def _judge_folds(paths: DataPaths, config: Path | None, resume: str | None, asked: _Asked, *, as_json: bool) -> None:
@@ -190,7 +187,8 @@ def _show(line: ProgressLine, payload: Json) -> None:
 def progress_text(progress: EvaluationProgress) -> str:
     """Return one line for a person."""
     if not progress.fold:
-        return f"{progress.phase} …"
+        left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
+        return f"{progress.phase} …{left}"
     parts = [f"fold {progress.fold}/{progress.folds}"]
     if progress.seeds > 1 and progress.epochs:
         parts.append(f"seed {progress.seed_index + 1}/{progress.seeds}")
@@ -220,16 +218,6 @@ def _resumed(paths: DataPaths, run_id: str) -> tuple[str, ForecastSpec, Evaluati
     except (OSError, ValueError) as exc:
         raise UserError(f"There is no evaluation {run_id!r} to go on with.", "Start a new one.") from exc
     return run_id, spec, plan
-
-
-def _save(paths: DataPaths, result: ModelResult) -> Path:
-    """Write the result beside the packages, which never change."""
-    now = SystemClock().now_ns()
-    stamp = to_datetime(now).strftime("%Y%m%d-%H%M%S")
-    path = paths.models / EVALUATIONS_FOLDER / f"{result.model_id}-{stamp}-{result.data_sha256[:6]}.json"
-    record = {"format": _RECORD_FORMAT, "created_ns": now, **result.to_json()}
-    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-    return path
 
 
 def _tell_model(result: ModelResult, saved: Path | None, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from PySide6.QtGui import QPixmap
 
 from app.flows.sample_session import MODEL_IDS
-from app.models.model_card import CardProblem, ModelCard
+from app.models.model_card import CardProblem, Judging, ModelCard
 from app.screenshots import models
 from app.screenshots.session import BARS, BTC
 from app.screenshots.studio import Studio, settle
@@ -19,6 +19,7 @@ from app.ui.dialogs.models_dialog import ModelsDialog
 from app.ui.layouts import DockName
 from core.domain.signals import Forecast, HorizonRange
 from core.events import ForecastMade
+from ml.evaluation_plan import EvaluationProgress
 
 Take = Callable[[Studio], QPixmap]
 
@@ -50,11 +51,27 @@ class _NoModels:
     def remove_model(self, model_id: str) -> None:
         """Ignore a removal."""
 
+    def judge_model(self, model_id: str) -> None:
+        """Ignore the wish for an evaluation."""
+
+    def cancel_judging(self, model_id: str) -> None:
+        """Ignore its cancellation."""
+
 
 def model_scenes() -> dict[str, Take]:
     """Return the pictures by name."""
     return {
         **{f"models_{name}": partial(_card, models.sound_card(), number) for number, name in enumerate(_PAGES)},
+        "models_judged_again": partial(_judged, None),
+        "models_judging": partial(_judged, Judging(EvaluationProgress("judging", eta_s=41.0, share=0.63))),
+        "models_not_judged": partial(
+            _judged,
+            Judging(
+                message="No stored bar of BTC/USDT 1h is newer than 2026-08-20 09:00 UTC, the model's last.",
+                remedy="Import newer ones with `data import`, or keep this market in the chart: bars are stored as "
+                "they close.",
+            ),
+        ),
         "models_chances": partial(_card, models.class_card(), 2),
         "models_foreign": partial(_card, models.class_card(), 1),
         "models_without_figures": partial(_card, models.bare_card(), 4),
@@ -82,6 +99,19 @@ def _card(found: ModelCard | CardProblem, page: int, studio: Studio) -> QPixmap:
         dialog.on_rows(models.rows())
         dialog.on_card(found)
         dialog.card.pages.setCurrentIndex(page)
+        return studio.shoot(dialog)
+
+
+def _judged(judging: Judging | None, studio: Studio) -> QPixmap:
+    """Take the page of later evaluations; while one is at work, or after it failed, on a model without any."""
+    found = models.judged_card() if judging is None else models.sound_card()
+    with _window(studio) as dialog:
+        dialog.choose(found.model_id)
+        dialog.on_rows(models.rows())
+        dialog.on_card(found)
+        dialog.card.pages.setCurrentWidget(dialog.card.evaluations)
+        if judging is not None:
+            dialog.set_judging({found.model_id: judging})
         return studio.shoot(dialog)
 
 

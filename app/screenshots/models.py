@@ -27,6 +27,8 @@ from ml.api import (
     RegimeMetrics,
     ReliabilityPoint,
 )
+from ml.evaluation_plan import ModelResult
+from ml.evaluation_records import DamagedEvaluation, SavedEvaluation
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.model_tags import NO_MARKS, ModelMarks
 from ml.statistic_results import (
@@ -121,6 +123,50 @@ def bare_card() -> ModelCard:
     )
     metrics = replace(bare, earnings=None, sharpe=None, deflated=None)
     return replace(card, metrics=metrics, sharpe_probability=None, marks=NO_MARKS, used_by=())
+
+
+def judged_card() -> ModelCard:
+    """Return the card of a model that was judged again twice, and once more into a record that was damaged since."""
+    card = sound_card()
+    later = _judged(card, 61, 1_440, 0.006, 0.0021, 0.22), _judged(card, 30, 696, -0.019, -0.0043, 0.81)
+    name = f"{card.model_id}-20260819-071502-4c0d1e.json"
+    broken = DamagedEvaluation(
+        name, f"The evaluation {name} is damaged.", "Judge the model again, or restore the file from a backup."
+    )
+    return replace(card, evaluations=(broken, *later))
+
+
+def _judged(card: ModelCard, days: int, targets: int, ic: float, r2: float, p_value: float) -> SavedEvaluation:
+    horizons = tuple(
+        replace(
+            each,
+            targets=targets,
+            model=replace(each.model, r2=r2, ic=ic, ic_low=ic - 0.05, ic_high=ic + 0.05, hit_rate=0.5 + ic / 2),
+            edge_p_value=p_value,
+        )
+        for each in card.metrics.horizons
+    )
+    verdict = f"No evidence of an edge over persistence (R² {r2:+.2%} on {targets:,} unseen bars, p = {p_value:.3f})."
+    note = "The bars it was trained on are not at hand: its yardsticks come from 6,190 earlier bars."
+    last_ns = card.lineage.last_ns + days * _DAY
+    result = ModelResult(
+        model_id=card.model_id,
+        venue=BINANCE,
+        symbol="BTC/USDT",
+        timeframe="1h",
+        data_sha256=card.lineage.data_sha256,
+        first_ns=card.lineage.last_ns,
+        last_ns=last_ns,
+        judged=targets,
+        trained_on=0,
+        included=False,
+        earlier=0,
+        included_earlier=False,
+        own_test=0,
+        notes=(note,) if r2 < 0 else (),
+        metrics=replace(card.metrics, horizons=horizons, verdict=verdict),
+    )
+    return SavedEvaluation(f"{card.model_id}-{days}.json", last_ns + _DAY // 4, result)
 
 
 def damaged() -> CardProblem:

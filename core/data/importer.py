@@ -33,7 +33,8 @@ _ALIASES = {
     "close": ("close", "c", "close_price"),
     "volume": ("volume", "v", "vol", "volume_base", "base_volume"),
 }
-_QUOTES = ("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "KRW", "USD", "EUR", "BTC", "ETH", "BNB")
+_MONEY = ("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "KRW", "USD", "EUR")
+_COINS = ("BTC", "ETH", "BNB")  # that others are priced in too
 _VENUES = ("BINANCE", "UPBIT", "BITHUMB", "BYBIT", "OKX", "KRAKEN", "COINBASE", "BITFINEX")
 _TIMEFRAME = re.compile(r"(?<![0-9A-Za-z])(\d{1,2}[mhdw])(?![0-9A-Za-z])")
 _SYMBOL = re.compile(r"[0-9A-Z.\-]+/[0-9A-Z.\-]+(:[0-9A-Z.\-]+)?")
@@ -105,11 +106,13 @@ def guess_symbol(name: str) -> str | None:
     """Return the unified symbol a file name speaks of, e.g. "BTC/USDT" from "BTC_USDT-1h.feather", or None."""
     stem = name.split(".")[0].upper()
     words = [word for word in re.split(r"[^0-9A-Z]+", stem) if word and word not in _VENUES]
-    for base, quote, settle in zip(words, words[1:], [*words[2:], ""], strict=False):
-        if quote in _QUOTES and base not in _QUOTES[:-3]:
-            return f"{base}/{quote}:{settle}" if settle == quote else f"{base}/{quote}"
+    # Money first: in "small-BTC_USDT" it is the bitcoin that has a price, not the word before it.
+    for quotes in (_MONEY, _COINS):
+        for base, quote, settle in zip(words, words[1:], [*words[2:], ""], strict=False):
+            if quote in quotes and base not in _MONEY:
+                return f"{base}/{quote}:{settle}" if settle == quote else f"{base}/{quote}"
     for word in words:
-        for quote in _QUOTES:
+        for quote in (*_MONEY, *_COINS):
             if word.endswith(quote) and len(word) > len(quote) + 1:
                 return f"{word.removesuffix(quote)}/{quote}"
     return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from ml.arrays import FloatArray
 from ml.metric_results import Calibration, CalibrationPoint
-from ml.metrics.distributions import kolmogorov_sf, normal_cdf, normal_ppf
+from ml.metrics.distributions import kolmogorov_sf
 
 BINS = 10
 
@@ -19,10 +19,10 @@ def probability_integral_transform(
 ) -> FloatArray:
     """Return where each outcome falls in its forecast distribution, uniform on (0, 1) when calibrated.
 
-    Between two quantiles the distribution function is a straight line on normal probability paper, which is exact for
-    normal forecasts of any mean and width; a straight line on plain paper would be off by 0.03 in the middle between 5
-    and 25 % and make the test reject perfect forecasts. Outside the outer quantiles nothing is known but the
-    probability of being there, so the value is drawn uniformly from it; the same where quantiles coincide.
+    Quantiles say how likely the space between two of them is and nothing of where in it an outcome falls, so the value
+    is drawn uniformly from the probability of that space: exactly uniform for right quantiles of whatever distribution.
+    Any curve drawn through them instead would be a guess at its shape and make the test reject right quantiles of
+    another one. Where quantiles coincide it is drawn from all the levels that they span.
 
     Args:
         quantiles: ascending within each row, shape (n, Q).
@@ -33,21 +33,10 @@ def probability_integral_transform(
     edges = np.concatenate([[0.0], np.asarray(levels, np.float64), [1.0]])
     below = (quantiles < outcome[:, None]).sum(axis=1)  # levels surely passed
     upto = (quantiles <= outcome[:, None]).sum(axis=1)
-    size, count = len(outcome), len(levels)
-    values: FloatArray = edges[below] + (edges[np.maximum(upto, below) + 1] - edges[below]) * rng.uniform(size=size)
-    # An outcome on one quantile alone has exactly that level; on several, any level they span.
-    tied = upto > below
-    lone = tied & (upto == below + 1)
-    values[lone] = edges[upto[lone]]
-    several = tied & ~lone
-    low, high = edges[below[several] + 1], edges[upto[several]]
-    values[several] = low + (high - low) * rng.uniform(size=int(several.sum()))
-    between = np.flatnonzero(~tied & (below > 0) & (below < count))
-    left = below[between] - 1
-    lower, upper = quantiles[between, left], quantiles[between, left + 1]
-    share = (outcome[between] - lower) / (upper - lower)
-    z = normal_ppf(levels)
-    values[between] = normal_cdf(z[left] + share * (z[left + 1] - z[left]))
+    tied = upto > below  # on one quantile alone it has exactly that level
+    low = np.where(tied, edges[np.minimum(below + 1, len(edges) - 1)], edges[below])
+    high = np.where(tied, edges[upto], edges[np.minimum(upto + 1, len(edges) - 1)])
+    values: FloatArray = low + (high - low) * rng.uniform(size=len(outcome))
     return values
 
 

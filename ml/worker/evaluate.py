@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from core.clock import SystemClock
@@ -14,6 +13,8 @@ from ml.evaluation_plan import EvaluationProgress, ModelJob
 from ml.model_storage import load_model
 from ml.model_tags import ModelTags
 from ml.trial_ledger import TrialLedger
+
+_ENOUGH_S = 1.0  # of estimated work
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -31,20 +32,30 @@ def run(spec: Json, channel: JobChannel) -> Json:
         UserError: as `ml.evaluate.evaluate_model`, or bars that cannot be read.
     """
     job = ModelJob.from_json(spec)
-
     channel.progress(EvaluationProgress("loading").to_json())
     stored = load_model(Path(job.models_dir), job.model_id)
     # What lies before the range warms the network up, and may be what the model was trained on.
     history = load_history(replace(job.data, start_ns=None), Path(job.candles_dir))
     stop_if_asked(channel)
-    channel.progress(EvaluationProgress("judging").to_json())
+    channel.progress(EvaluationProgress("features").to_json())
+    began = 0.0
+
+    def on_step(done: float, left: float) -> None:
+        nonlocal began
+        stop_if_asked(channel)
+        began = began or channel.clock()
+        # This machine beside the one the work was estimated on, once it has done enough to be compared.
+        pace = (channel.clock() - began) / done if done >= _ENOUGH_S else 1.0
+        told = EvaluationProgress("judging", eta_s=left * pace, share=done / (done + left))
+        channel.progress(told.to_json())
+
     result = evaluate_model(
         stored,
         history,
         job.data,
         include_training=job.include_training,
         include_earlier=job.include_earlier,
-        check_stop=partial(stop_if_asked, channel),
+        on_step=on_step,
     )
     if ModelTags(Path(job.models_dir)).of(job.model_id).foreign:
         note = "The model was made elsewhere: what it was trained on is its maker's word."

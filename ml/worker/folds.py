@@ -46,7 +46,7 @@ from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import history_lineage
 from ml.run_metrics import sign_sharpe
 from ml.run_resources import arithmetic
-from ml.trial_claims import settle_claims
+from ml.trial_claims import judged_tries, settle_claims
 from ml.trial_ledger import EVALUATION, FINISHED, TrialLedger, TrialRecord, trial_record
 from ml.validation import Fold
 from ml.worker.counting import counted
@@ -254,17 +254,19 @@ def _result(
 ) -> FoldsResult:
     spec = job.spec
     folds = tuple(fold_score(number, outcome, spec) for number, outcome in enumerate(outcomes, start=1))
+    ledger = TrialLedger(Path(job.trials_file))
     metrics: ForecastMetrics | None = None
     paths: tuple[PathScore, ...] = ()
     if layout.splits is None:
         metrics = walk_forward_metrics(outcomes, spec, check_stop=check_stop)
-        metrics = settle_claims(metrics, TrialLedger(Path(job.trials_file)), spec)
+        metrics = settle_claims(metrics, ledger, spec)
         over = spread(folds, spec.training.seed)
         verdict = walk_forward_verdict(metrics, folds)
     else:
-        paths = path_scores(outcomes, layout.splits, spec)
+        tries = judged_tries(ledger, spec.data)
+        paths = path_scores(outcomes, layout.splits, spec, tries)
         over = spread(paths, None)
-        verdict = paths_verdict(over, paths)
+        verdict = paths_verdict(over, paths, tries)
     return FoldsResult(
         run_id=job.run_id,
         symbol=spec.data.symbol,

@@ -12,6 +12,7 @@ import pytest
 from core.data.atomic_file import exclusive_lock, write_atomically
 from core.data.data_storage import CandleStore
 from ml.evaluation_plan import EvaluationPlan, FoldsResult, ModelResult
+from ml.evaluation_records import SavedEvaluation, saved_evaluations
 from tests.integration.learning_commands import cli, interrupted, last_json
 from tests.trained_model import Trained
 from tests.unit.ml.test_evaluate import earlier
@@ -45,12 +46,13 @@ def test_a_stored_model_is_judged_and_the_result_kept(data_dir: Path, trained: T
     done = cli("evaluate", trained.result.model_id[:6], "--save", "--json", data_dir=data_dir)
     assert done.returncode == 0, done.stderr
     answer = last_json(done)
-    saved = json.loads(Path(answer.pop("saved")).read_bytes())
+    saved = Path(answer.pop("saved"))
     result = ModelResult.from_json(answer)
     assert result.own_test == result.judged == trained.result.metrics.targets
     assert result.metrics.model == trained.result.metrics.model
-    assert (saved.pop("format"), saved.pop("created_ns") > 0) == (1, True)
-    assert ModelResult.from_json(saved) == result
+    (kept,) = saved_evaluations(data_dir / "models", trained.result.model_id)
+    assert isinstance(kept, SavedEvaluation)
+    assert (saved, kept.result) == (data_dir / "models" / "evaluations" / kept.file, result)
     assert {path: path.read_bytes() for path in package} == package
     listed = last_json(cli("models", "list", "--json", data_dir=data_dir))
     assert [model["problem"] for model in listed["models"]] == [""]

@@ -495,3 +495,17 @@ def test_a_search_queues_with_the_runs_goes_on_after_a_restart_and_its_winner_is
         again = next(run for run in third.dock.runs if run.is_search and run.run_id != run_id)
         assert SearchSpec.from_json(again.spec).base == base
         third.desk.cancel_training(again.run_id)
+
+
+def test_an_evaluation_of_a_model_is_at_stake_and_ends_with_the_window(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+) -> None:
+    shutil.copytree(trained.models_dir, paths.models)
+    with session() as now:
+        assert now.desk.close_warnings() == []
+        now.desk.models.judge_model(trained.result.model_id)
+        assert now.desk.close_warnings() == ["1 evaluation of a model ends now; nothing of it is kept."]
+        (worker,) = now.desk.workers()
+        worker.request_stop()  # as the shutdown does
+        qtbot.waitUntil(lambda: now.desk.workers() == [], timeout=LIMIT)
+        assert now.desk.close_warnings() == []

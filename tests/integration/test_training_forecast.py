@@ -218,7 +218,7 @@ def test_a_person_reads_every_table_of_the_judgement(data_dir: Path) -> None:
         *("0 x", "1 x", "2 x", "3 x", "holding"),
         "probability",
         "trials on this market",
-        "edge over persistence",
+        "edge over naive forecasts",
     ):
         assert text in done.stdout, done.stdout
     assert "constant quantiles" not in done.stdout

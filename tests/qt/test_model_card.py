@@ -72,6 +72,12 @@ class Shelf:
         remove_model(self.paths, model_id)
         self.list_models()
 
+    def judge_model(self, model_id: str) -> None:
+        self.asked.append(("judge", model_id))
+
+    def cancel_judging(self, model_id: str) -> None:
+        self.asked.append(("cancel", model_id))
+
 
 @pytest.fixture
 def paths(tmp_path: Path, trained: Trained) -> DataPaths:

@@ -78,7 +78,7 @@ def result(run_id: str = "r1", *, edge: bool = False) -> TrainingResult:
         edge,
         0.001,
         0.006,
-        "No evidence of an edge over persistence.",
+        "No evidence of an edge over naive forecasts.",
     )
     epochs = tuple(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 8))
     return TrainingResult(run_id, "abc", "BTC/USDT", "1h", 7, 5, True, 31.2, 150_000.0, "CPU", epochs, metrics)
@@ -149,7 +149,7 @@ def test_progress_draws_both_curves_and_the_figures(dock: TrainingDock) -> None:
 def test_result_shows_the_model_beside_persistence_and_the_verdict(dock: TrainingDock, qtbot) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
     dock.on_result(result())
-    assert dock.details.note.text() == "No evidence of an edge over persistence."
+    assert dock.details.note.text() == "No evidence of an edge over naive forecasts."
     assert dock.details.note.property("role") == "warning"
     texts = dock.details.metrics.texts()
     assert {"This model", "Price stays", "Linear (ridge)", "+0.30\u00a0%", "51.2\u00a0%"} <= set(texts)
@@ -345,7 +345,7 @@ def test_invented_bars_are_called_so_in_both_languages(dock: TrainingDock) -> No
     dock.on_result(result(edge=True))
     assert rows(dock) == ["BTC/USDT 1h · practice market · 12:30 · finished"]
     assert dock.details.note.text() == (
-        "No evidence of an edge over persistence. Invented practice market: this says nothing about a real one."
+        "No evidence of an edge over naive forecasts. Invented practice market: this says nothing about a real one."
     )
     assert dock.details.note.property("role") == "warning"  # no success where nothing real was learnt
     i18n.set_language(i18n.Language.KOREAN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QDialog, QFileDialog, QSplitter, QStackedWidget, Q
 from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
-from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelRow
+from app.models.model_card import CardProblem, ComparedModels, Judging, ModelCard, ModelRow
 from app.models.models_model import ModelsModel, row_title
 from app.services import ModelCommands
 from app.theme import GRID, SPACE_M, ThemeManager, set_look
@@ -67,6 +67,8 @@ class ModelsDialog(QDialog):
         self.table.selection_changed.connect(self._on_selection)
         self.table.empty.triggered.connect(self._on_train)
         self.card.marks_changed.connect(self._on_marks)
+        self.card.judge_requested.connect(self._on_judge)
+        self.card.cancel_requested.connect(self._on_cancel_judging)
         theme.changed.connect(self.refresh_look)
         language.changed.connect(self.retranslate)
         self.table.sort_by("created", Qt.SortOrder.DescendingOrder)
@@ -123,6 +125,15 @@ class ModelsDialog(QDialog):
         self.import_button.setEnabled(not importing)
         if importing:
             self.say(tr("Checking the model from elsewhere …"))
+
+    def set_judging(self, judging: Mapping[str, Judging]) -> None:
+        """Show which models are being judged on newer bars, by id, and how far that is."""
+        self.card.set_judging(judging)
+
+    def on_judged(self, model_id: str) -> None:
+        """Have a model read again that was judged: its card shows the result."""
+        if self._asked == (model_id,):
+            self._ask(self._asked)
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a line below everything."""
@@ -260,6 +271,16 @@ class ModelsDialog(QDialog):
     def _on_marks(self, tags: tuple[str, ...], note: str) -> None:
         if self.card.card is not None:
             self._commands.set_marks(self.card.card.model_id, tags, note)
+
+    @Slot()
+    def _on_judge(self) -> None:
+        if self.card.card is not None:
+            self._commands.judge_model(self.card.card.model_id)
+
+    @Slot()
+    def _on_cancel_judging(self) -> None:
+        if self.card.card is not None:
+            self._commands.cancel_judging(self.card.card.model_id)
 
     @Slot()
     def _on_use(self) -> None:

@@ -124,6 +124,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ("BTCUSDT-1m-2024-01.csv", "BTC/USDT", Timeframe.M1),
         ("binance_eth-btc_15m.parquet", "ETH/BTC", Timeframe.M15),
         ("BNB_USDT_USDT-5m-futures.feather", "BNB/USDT:USDT", Timeframe.M5),
+        ("small-BTC_USDT-1h.csv", "BTC/USDT", Timeframe.H1),
         ("KRW.csv", None, None),
         ("x-7m.csv", None, None),
     ],

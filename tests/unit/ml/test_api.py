@@ -11,16 +11,13 @@ import pytest
 from core.errors import UserError
 from ml.api import (
     DataRange,
-    EvaluationSpec,
     ForecastJob,
     ForecastSpec,
     ModelSpec,
     TrainingProgress,
     TrainingSpec,
-    estimate,
     forecast_job,
     log_training_progress,
-    minimum_bars,
     new_run_id,
     spec_from_mapping,
 )
@@ -104,21 +101,6 @@ def test_numbers_json_cannot_hold_are_a_bug() -> None:
 def test_an_overlay_keeps_the_base() -> None:
     spec = spec_from_mapping({"training": {"epochs": 3}}, ForecastSpec(model=ModelSpec(layers=2)))
     assert (spec.training.epochs, spec.model.layers) == (3, 2)
-
-
-def test_estimates_grow_with_the_work() -> None:
-    small, large = estimate(ForecastSpec(), 10_000), estimate(ForecastSpec(), 50_000)
-    assert large.seconds > small.seconds
-    assert large.train_targets > 4 * small.train_targets
-    wide = ForecastSpec(model=ModelSpec(hidden_size=256))
-    assert estimate(wide, 50_000).seconds > 5 * large.seconds
-    single = ForecastSpec(evaluation=EvaluationSpec(seeds=1))
-    assert 5.7 < estimate(single, 3_000).seconds < 8  # measured: 5.7 s
-    assert 6.7 < estimate(single, 30_000).seconds < 9  # measured: 6.7 s
-    assert estimate(ForecastSpec(), 30_000).seconds > estimate(single, 30_000).seconds + 2
-    assert not estimate(ForecastSpec(), minimum_bars(ForecastSpec()) - 1).enough
-    assert estimate(ForecastSpec(), minimum_bars(ForecastSpec())).enough
-    assert estimate(ForecastSpec(), 0).train_targets == 0
 
 
 def test_a_job_holds_paths_and_is_validated(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_paths_say_no_more_than_they_allow(
     paths = [path(number, one, two, edge=three) for number, (one, two, three) in enumerate(values, start=1)]
     over = spread(paths, None)
     assert over.probability_of_loss == loss
-    verdict = paths_verdict(over, paths)
+    verdict = paths_verdict(over, paths, 1)
     assert sentence in verdict
     assert ("no steady edge" in verdict) == (0 < sum(edge) < len(edge))
     assert ("loses money" in verdict) == (loss is not None)
@@ -348,7 +348,7 @@ def test_paths_have_a_spread_and_no_interval() -> None:
 LEVELS = (0.05, 0.5, 0.95)
 
 
-def drift_paths(signal: float) -> tuple[PathScore, ...]:
+def drift_paths(signal: float, tries: int = 1) -> tuple[PathScore, ...]:
     """Return the paths of forecasts of a drift and a share of what is known of the next return."""
     rng = np.random.default_rng(1)
     size, sigma = 6_000, 0.01
@@ -384,14 +384,14 @@ def drift_paths(signal: float) -> tuple[PathScore, ...]:
             held = HeldMoves.between(closes, times, rows)
             blocks.append(Block(((forecast, naive),), held, quantiles[None]))
         outcomes.append(FoldOutcome(FoldRecord("", "", 0, 0, 0, 0, 0.0, 0.0, (), 0.0), tuple(blocks)))
-    return path_scores(outcomes, splits, SPEC)
+    return path_scores(outcomes, splits, SPEC, tries)
 
 
 def test_a_forecast_of_the_drift_alone_is_no_edge_on_any_path() -> None:
     paths = drift_paths(signal=0.0)
     assert all(path.r2 > 0.0 for path in paths)  # a price that stays is no yardstick where the market rises
     assert not any(path.edge or path.range_edge for path in paths)
-    verdict = paths_verdict(spread(paths, None), paths)
+    verdict = paths_verdict(spread(paths, None), paths, 1)
     assert verdict.startswith("No evidence of an edge over every naive forecast")
     assert "better" not in verdict
 
@@ -399,7 +399,16 @@ def test_a_forecast_of_the_drift_alone_is_no_edge_on_any_path() -> None:
 def test_what_is_known_beyond_the_drift_is_an_edge_on_every_path() -> None:
     paths = drift_paths(signal=1.0)
     assert all(path.edge and path.range_edge and path.edge_p_value < 0.01 for path in paths)
-    assert "on 3 of 3 paths" in paths_verdict(spread(paths, None), paths)
+    assert "on 3 of 3 paths" in paths_verdict(spread(paths, None), paths, 1)
+
+
+def test_paths_must_stand_up_to_the_number_of_tries_too() -> None:
+    alone, counted = drift_paths(signal=0.03), drift_paths(signal=0.03, tries=10_000)
+    assert any(path.edge for path in alone)
+    assert not any(path.edge for path in counted)
+    verdict = paths_verdict(spread(counted, None), counted, 10_000)
+    assert verdict.startswith("No evidence of an edge")
+    assert "The best of 10,000 tried on this market looks as good by luck: p below 0.0000050 is needed." in verdict
 
 
 def test_each_path_takes_every_group_from_another_network(tmp_path: Path) -> None:
@@ -411,7 +420,7 @@ def test_each_path_takes_every_group_from_another_network(tmp_path: Path) -> Non
     fingerprint = json.loads((folders[0] / "fold.json").read_bytes())["fingerprint"]
     outcomes = [load_fold(folder, fingerprint, SPEC.model.quantile_levels) for folder in folders]
     found = [outcome for outcome in outcomes if outcome is not None]
-    scores = path_scores(found, splits, SPEC)
+    scores = path_scores(found, splits, SPEC, 1)
     assert len({score.r2 for score in scores}) == len(scores) == 3
     for path in splits.paths:
         blocks = [found[fold].blocks[splits.tested[fold].index(g)] for g, fold in enumerate(path)]
