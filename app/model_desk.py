@@ -7,7 +7,7 @@ thread of their own each.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
 from app.models.model_card import Judging
+from app.store_queries import StoreQueries
 from app.theme import ThemeManager
 from app.ui.dialogs.models_dialog import ModelsDialog
 from app.workers.base import WorkerThread
 from app.workers.model_evaluation import ModelEvaluationWorker
 from app.workers.model_import import ModelImportWorker
-from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
+from app.workers.store import QueryAnswer, StoreWorker
 from core.clock import Clock
 from core.config import DataPaths
 from core.domain.data_origin import DataOrigin, with_caution
@@ -71,12 +72,11 @@ class ModelDesk(QObject):
         """
         super().__init__(parent)
         self._paths, self._store, self._theme, self._language, self._clock = paths, store, theme, language, clock
+        self._queries = StoreQueries(store, self)
         self._dialog: ModelsDialog | None = None
-        self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
         self._imports: list[ModelImportWorker] = []
         self._evaluations: dict[str, ModelEvaluationWorker] = {}  # by model id: never two of one model
         self._judging: dict[str, Judging] = {}  # what is shown of them, and of those that failed
-        store.answered.connect(self._on_answered)
 
     # --- the window of models ---------------------------------------------------------------------------------
 
@@ -133,28 +133,30 @@ class ModelDesk(QObject):
     def list_models(self) -> None:
         """Read which models there are."""
         folder = self._paths.models
-        self._ask(lambda _: _rows(folder), self._take_rows)
+        self._queries.ask(lambda _: _rows(folder), self._take_rows)
 
     def open_model(self, model_id: str) -> None:
         """Read and verify a model."""
         paths = self._paths
-        self._ask(lambda _: _card(paths, model_id), self._take_card)
+        self._queries.ask(lambda _: _card(paths, model_id), self._take_card)
 
     def compare_models(self, model_ids: Sequence[str]) -> None:
         """Put models side by side."""
         paths, chosen = self._paths, tuple(model_ids)
-        self._ask(lambda _: _compared(paths, chosen), self._take_comparison)
+        self._queries.ask(lambda _: _compared(paths, chosen), self._take_comparison)
 
     def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> None:
         """Set tags and note of a model."""
         folder, wanted = self._paths.models, tuple(tags)
         title = tr("Tags and note could not be saved")
-        self._ask(lambda _: _marked(folder, model_id, wanted, note), functools.partial(self._take_change, title))
+        self._queries.ask(
+            lambda _: _marked(folder, model_id, wanted, note), functools.partial(self._take_change, title)
+        )
 
     def export_model(self, model_id: str, target: Path) -> None:
         """Write a model as one file."""
         folder = self._paths.models
-        self._ask(lambda _: _exported(folder, model_id, target), self._take_export)
+        self._queries.ask(lambda _: _exported(folder, model_id, target), self._take_export)
 
     def import_model(self, source: Path) -> None:
         """Check a model from elsewhere and store it."""
@@ -173,7 +175,7 @@ class ModelDesk(QObject):
         if model_id in self._evaluations:
             self._tell(Severity.ERROR, title, tr("It is being judged; cancel that first."))
             return
-        self._ask(lambda _: _removed(paths, model_id), functools.partial(self._take_change, title))
+        self._queries.ask(lambda _: _removed(paths, model_id), functools.partial(self._take_change, title))
 
     def judge_model(self, model_id: str) -> None:
         """Judge a model on the bars that came after its own and keep the result; one at work changes nothing."""
@@ -196,15 +198,6 @@ class ModelDesk(QObject):
             self._set_judging(model_id, replace(self._judging[model_id], stopping=True))
 
     # --- answers ----------------------------------------------------------------------------------------------
-
-    def _ask(self, read: Callable[[StoreBackend], Any], take: Callable[[QueryAnswer], None]) -> None:
-        self._answers[self._store.query(read)] = take
-
-    @Slot(object)
-    def _on_answered(self, answer: QueryAnswer) -> None:
-        take = self._answers.pop(answer.number, None)
-        if take is not None:
-            take(answer)
 
     def _take_rows(self, answer: QueryAnswer) -> None:
         if self._dialog is None:

@@ -21,8 +21,7 @@ from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
 from ml.model_storage import StoredModel, list_models, load_model, remove_files
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
-from ml.overfitting import probabilistic_sharpe
-from ml.statistic_results import SharpeMoments
+from ml.overfitting import sharpe_probability
 from ml.trial_claims import with_todays_trials
 
 
@@ -48,7 +47,7 @@ def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
             metrics=stored.metrics,
             lineage=_lineage(stored),
             marks=ModelTags(paths.models).of(model_id),
-            sharpe_probability=_probability(stored.metrics.sharpe),
+            sharpe_probability=sharpe_probability(stored.metrics.sharpe),
             used_by=users_of(paths, model_id),
             evaluations=saved_evaluations(paths.models, model_id),
         )
@@ -140,13 +139,6 @@ def _lineage(stored: StoredModel) -> ModelLineage:
 
 def _part(part: dict[str, Any]) -> PartRange:
     return PartRange(int(part["first_open_ns"]), int(part["last_open_ns"]), int(part["targets"]))
-
-
-def _probability(sharpe: SharpeMoments | None) -> float | None:
-    try:
-        return None if sharpe is None else probabilistic_sharpe(sharpe)
-    except ValueError:  # of a foreign package: moments no sample can have
-        return None
 
 
 def _title(model: StoredModel) -> str:

@@ -26,9 +26,10 @@ from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
 from app.language import LanguageManager
 from app.past_runs import can_go_on, forget_run, past_runs
+from app.store_queries import StoreQueries
 from app.theme import ThemeManager
 from app.workers.base import WorkerThread
-from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
+from app.workers.store import QueryAnswer, StoreWorker
 from app.workers.training import TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
@@ -101,6 +102,7 @@ class TrainingDesk(QObject):
         """
         super().__init__(parent)
         self._paths, self._training, self._store = paths, training, store
+        self._queries = StoreQueries(store, self)
         self._open_link, self._theme, self._language, self._now_ns = open_link, theme, language, now_ns
         self._dock: TrainingDock | None = None
         self._wizard: TrainingWizard | None = None
@@ -113,9 +115,7 @@ class TrainingDesk(QObject):
         self._gpus: tuple[str, ...] = ()
         self._specs: dict[str, dict[str, Any]] = {}  # of runs that may go on
         self._known_models: frozenset[str] = frozenset()
-        self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
         self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec, str]] = {}  # with the run it shall follow
-        store.answered.connect(self._on_answered)
         training.queue_changed.connect(self._on_queue_changed)
         training.queue_failed.connect(self._on_queue_failed)
         training.run_paused.connect(self._on_paused)
@@ -146,18 +146,18 @@ class TrainingDesk(QObject):
     def refresh(self) -> None:
         """Read again, in the background, which models there are and what is stored."""
         self._ask_models("")  # first: it takes a moment, while the description of all stored prices may take seconds
-        self._ask(training_reads.describe_stored, self._take_stored)
+        self._queries.ask(training_reads.describe_stored, self._take_stored)
         if self._models is not None:
             self._models.refresh()
 
     def restore_runs(self) -> None:
         """Put the runs of earlier sessions on the panel's list."""
         runs_dir = self._paths.runs
-        self._ask(lambda backend: past_runs(backend.store, runs_dir), self._take_past_runs)
+        self._queries.ask(lambda backend: past_runs(backend.store, runs_dir), self._take_past_runs)
 
     def detect_devices(self) -> None:
         """Look for GPUs in the background; asks the driver, which can take seconds."""
-        self._ask(lambda _: training_reads.gpus(), self._take_gpus)
+        self._queries.ask(lambda _: training_reads.gpus(), self._take_gpus)
 
     @property
     def busy(self) -> int:
@@ -234,15 +234,15 @@ class TrainingDesk(QObject):
         def take(answer: QueryAnswer) -> None:
             done(answer.error if answer.error is not None else answer.value)
 
-        self._ask(lambda _: training_reads.inspect(path), take)
+        self._queries.ask(lambda _: training_reads.inspect(path), take)
 
     def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
         """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
-        self._ask(lambda _: training_reads.read_series(source), lambda answer: done(answer.error))
+        self._queries.ask(lambda _: training_reads.read_series(source), lambda answer: done(answer.error))
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
-        self._ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
+        self._queries.ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
 
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ class TrainingDesk(QObject):
         run_dir = self._paths.runs / run_id
         if self._training.queue.find(run_id) is None:
             take = functools.partial(self._take_forgotten, run_id)
-            self._ask(lambda backend: forget_run(backend.store, run_dir), take)
+            self._queries.ask(lambda backend: forget_run(backend.store, run_dir), take)
 
     def _take_forgotten(self, run_id: str, answer: QueryAnswer) -> None:
         if answer.error is not None:
@@ -358,7 +358,7 @@ class TrainingDesk(QObject):
             if answer.error is not None:
                 self.logged.emit(logging.WARNING, "training", str(answer.error))
 
-        self._ask(lambda _: training_reads.write_configuration(path, kept), take)
+        self._queries.ask(lambda _: training_reads.write_configuration(path, kept), take)
 
     @Slot(object)
     def _on_training_requested(self, spec: ForecastSpec) -> None:
@@ -527,15 +527,6 @@ class TrainingDesk(QObject):
 
     # --- answers of the store ---------------------------------------------------------------------------------
 
-    def _ask(self, read: Callable[[StoreBackend], Any], take: Callable[[QueryAnswer], None]) -> None:
-        self._answers[self._store.query(read)] = take
-
-    @Slot(object)
-    def _on_answered(self, answer: QueryAnswer) -> None:
-        take = self._answers.pop(answer.number, None)
-        if take is not None:
-            take(answer)
-
     def _take_stored(self, answer: QueryAnswer) -> None:
         if answer.error is not None:
             self._tell(Severity.ERROR, tr("Stored prices cannot be read"), str(answer.error))
@@ -546,7 +537,9 @@ class TrainingDesk(QObject):
     def _ask_models(self, wanted: str) -> None:
         """Read which models there are; a strategy of the model `wanted`, where one is named, is offered then."""
         models = self._paths.models
-        self._ask(lambda _: training_reads.model_offer(models, wanted), functools.partial(self._take_models, wanted))
+        self._queries.ask(
+            lambda _: training_reads.model_offer(models, wanted), functools.partial(self._take_models, wanted)
+        )
 
     def _take_models(self, wanted: str, answer: QueryAnswer) -> None:
         if answer.error is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.arrays import FloatArray, IntArray
+from ml.arrays import FloatArray, IntArray, finite_series
 from ml.jsonvalues import JsonValue
 from ml.statistic_results import BootstrapInterval, SeedSummary
 
@@ -52,7 +52,7 @@ def optimal_block_length(values: FloatArray) -> BlockLength:
     Raises:
         ValueError: fewer than ten values, or one that is not finite.
     """
-    count = len(_checked(values))
+    count = len(finite_series(values))
     if count < 10:
         raise ValueError("at least ten values")
     centred = values - values.mean()
@@ -157,7 +157,7 @@ def paired_interval(
     """
     if first.shape != second.shape:
         raise ValueError("the series differ in length")
-    _checked(first), _checked(second)
+    finite_series(first), finite_series(second)
     length = _block(first - second, method, block)
 
     def resampled(indices: IntArray) -> FloatArray:
@@ -183,7 +183,7 @@ def seed_summary(
     Raises:
         ValueError: no value, or one that is not finite.
     """
-    count = len(_checked(values))
+    count = len(finite_series(values))
     if not count:
         raise ValueError("no seed has finished")
     tail = (1.0 - confidence) / 2.0
@@ -271,7 +271,7 @@ def _batches(n: int, method: str, block: float, resamples: int, rng: np.random.G
 def _block(values: FloatArray, method: str, block: float | None) -> float:
     if method not in METHODS:
         raise ValueError(f"no bootstrap named {method}")
-    if len(_checked(values)) < 10:
+    if len(finite_series(values)) < 10:
         raise ValueError("at least ten values")
     chosen = block
     if chosen is None:
@@ -290,9 +290,3 @@ def _percentiles(values: FloatArray, tail: float) -> tuple[float, float]:
 
 def _varies(values: FloatArray, centred: FloatArray) -> bool:
     return float(np.abs(centred).max()) > 1e-12 * float(np.abs(values).max())
-
-
-def _checked(values: FloatArray) -> FloatArray:
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("a series of finite numbers is needed")
-    return values

@@ -20,21 +20,18 @@ from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import DataRange, ForecastMetrics, ForecastSpec, spec_hash
 from ml.arrays import BoolArray, IntArray
-from ml.baselines import BASELINES
-from ml.conformal import conformity_scores
+from ml.baselines import chosen_baselines
 from ml.dataset import ForecastDataset, Part, PreparedBars, contiguous_stretches, prepare_bars
-from ml.evaluate_folds import deflated
 from ml.evaluation_plan import FEWEST_JUDGED, ModelResult
 from ml.evaluators import evaluate_forecast
 from ml.features import MarketHistory, pipeline_for
 from ml.inference import Forecasts, OnnxForecaster, SequenceForecaster
-from ml.judge import PartForecasts, conformal_metrics, part_forecasts
+from ml.judge import PartForecasts, conformal_metrics, outer_scores, part_forecasts
 from ml.metric_results import ConformalMetrics
 from ml.model_storage import StoredModel, data_lineage
-from ml.overfitting import sharpe_moments
-from ml.trading_metrics import forecast_earnings, forecast_strategy_returns
+from ml.run_metrics import with_trading
+from ml.trial_claims import settle_claims
 from ml.trial_ledger import EVALUATION, FINISHED, TrialLedger, TrialRecord
-from ml.verdict import earnings_sentence
 
 _FEWEST_FOR_YARDSTICKS = 300
 _SET_ASIDE = 0.3  # of the judged bars, where no others can tell the yardsticks how wide ranges must be
@@ -202,7 +199,7 @@ def count_evaluation(result: ModelResult, spec: ForecastSpec, ledger: TrialLedge
         )
     )
     judged_on = replace(spec, data=replace(spec.data, venue=result.venue, symbol=result.symbol))
-    return replace(result, metrics=deflated(result.metrics, ledger, judged_on))
+    return replace(result, metrics=settle_claims(result.metrics, ledger, judged_on))
 
 
 def _spans(stored: StoredModel) -> tuple[_Span, _Span, int]:
@@ -344,8 +341,7 @@ def _judged(
     effort: _Effort,
 ) -> ForecastMetrics:
     spec = stored.spec
-    learned = [name for name in BASELINES if spec.evaluation.boosting or name != "boosting"]
-    baselines = learned if layout.own else _SIMPLE
+    baselines = chosen_baselines(boosting=spec.evaluation.boosting) if layout.own else _SIMPLE
     effort.plan(baselines, len(data.horizons), len(data.rows(data.train)), len(test.rows))
     metrics = evaluate_forecast(
         data,
@@ -359,21 +355,8 @@ def _judged(
         before_baseline=effort.before,
     )
     effort.before("earnings")
-    held = data.held(test.rows, data.test)
-    earnings = forecast_earnings(
-        test.median,
-        held.log_return,
-        cost=spec.evaluation.cost,
-        bars_per_year=held.bars_per_year,
-        bootstrap_seed=spec.training.seed,
-    )
-    return replace(
-        metrics,
-        verdict=f"{metrics.verdict} {earnings_sentence(earnings)}".rstrip(),
-        conformal=_conformal(stored, data, layout, test, whole),
-        earnings=earnings,
-        sharpe=sharpe_moments(forecast_strategy_returns(test.median, held.log_return).returns),
-    )
+    traded = with_trading(metrics, test.median, data.held(test.rows, data.test), spec)
+    return replace(traded, conformal=_conformal(stored, data, layout, test, whole))
 
 
 def _conformal(
@@ -391,8 +374,7 @@ def _conformal(
         if horizon not in offsets:
             continue
         outcome, unit = data.log_return[:, column], data.unit[:, column]
-        known = valid.forecasts.quantiles[:, column]
-        scores = conformity_scores(known[:, 0], known[:, -1], outcome[valid.rows], unit[valid.rows])
+        scores = outer_scores(data, column, valid)
         if len(valid.rows) and int(valid.rows[-1]) + horizon > int(test.rows[0]):
             scores = scores[:0]
         seen = test.forecasts.quantiles[:, column]

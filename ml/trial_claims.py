@@ -16,7 +16,7 @@ import numpy as np
 from ml.api import DataRange, ForecastMetrics, ForecastSpec
 from ml.overfitting import deflated_sharpe
 from ml.trial_ledger import EVALUATION, TrialLedger, TrialRecord, TrialScope
-from ml.verdict import has_edge, verdict
+from ml.verdict import has_edge, verdict, with_earnings
 
 
 def settle_claims(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastSpec) -> ForecastMetrics:
@@ -28,8 +28,8 @@ def settle_claims(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastS
         spec: of the run; its market and bar length say which trials were rivals.
     """
     main, tries = metrics.horizons[0], judged_tries(ledger, spec.data)
-    settled = replace(metrics, edge=has_edge(main, tries), verdict=verdict(main, tries), tries=tries)
-    return deflate(settled, ledger, spec.data)
+    judged = replace(metrics, edge=has_edge(main, tries), verdict=verdict(main, tries), tries=tries)
+    return deflate(with_earnings(judged), ledger, spec.data)
 
 
 def judged_tries(ledger: TrialLedger, data: DataRange) -> int:

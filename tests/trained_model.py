@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,29 +21,9 @@ from ml.api import (
     ResourceSpec,
     TrainingResult,
     TrainingSpec,
-    forecast_job,
 )
+from tests.job_kit import RecordingChannel, training_job
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
-
-
-class _RecordingChannel:
-    """A job channel that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[Json] = []
-        self.logs: list[str] = []
-
-    def progress(self, payload: Json) -> None:
-        self.messages.append(dict(payload))
-
-    def log(self, level: str, message: str) -> None:
-        self.logs.append(message)
-
-    def should_stop(self) -> bool:
-        return False
-
-    def clock(self) -> float:
-        return time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -63,15 +42,8 @@ def _train(spec: ForecastSpec, frame: CandleFrame, folder: Path) -> dict[str, ob
     from ml.worker.forecast import run  # torch
 
     CandleStore(folder / "candles").write("binance", frame, "import")
-    channel = _RecordingChannel()
-    job = forecast_job(
-        spec,
-        run_id="run-1",
-        candles_dir=folder / "candles",
-        models_dir=folder / "models",
-        runs_dir=folder / "runs",
-    )
-    return {"result": run(job, channel), "messages": channel.messages, "logs": channel.logs}
+    channel = RecordingChannel()
+    return {"result": run(training_job(folder, spec), channel), "messages": channel.messages, "logs": channel.logs}
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
+from app.commands.forecast_text import figure_text
 from app.stored_models import as_of_today, require_unused
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
@@ -327,7 +328,7 @@ def _table(comparison: Comparison) -> str:
     metrics = [
         (name, row) for name, row in comparison.metrics.items() if name.partition(".")[0] in _SHOWN or "." not in name
     ]
-    rows += [(name, tuple("–" if value is None else f"{value:.6g}" for value in row)) for name, row in metrics]
+    rows += [(name, tuple(figure_text(value, ".6g") for value in row)) for name, row in metrics]
     widths = [max(len(row[1][column]) for row in rows) for column in range(count)]
     first = max(len(name) for name, _ in rows)
     lines = [

@@ -11,11 +11,11 @@ import typer
 
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
 from app.commands.forecast_text import metrics_lines
-from app.commands.job_run import ProgressLine, explain_end, run_folder, run_job
+from app.commands.job_run import ProgressLine, job_result, run_folder
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
-from core.jobs import JobFinished, Json
+from core.jobs import Json
 from ml.api import (
     CHECKPOINT_FILE,
     SPEC_FILE,
@@ -100,7 +100,7 @@ def forecast(
         resume=resume is not None,
     )
     say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
-    result = TrainingResult.from_json(_run(run_id, job))
+    result = _run(run_id, job)
     emit(result.to_json(), as_json=as_json, text=describe_result(result, spec.data.origin))
 
 
@@ -134,24 +134,22 @@ def _whole_numbers(text: str | None) -> tuple[int, ...] | None:
         raise UserError(f"{text!r} is no list of horizons.", "Write them like 1,4,24.") from exc
 
 
-def _run(run_id: str, job: dict[str, Any]) -> dict[str, Any]:
-    """Run the job to its end and return its result.
+def _run(run_id: str, job: Json) -> TrainingResult:
+    done = job_result(
+        run_id,
+        TRAIN_FORECAST_JOB,
+        job,
+        _show,
+        what="training",
+        continue_with=f"train forecast --resume {run_id}",
+        kept=Path(job["run_dir"]) / CHECKPOINT_FILE,
+    )
+    return TrainingResult.from_json(done)
 
-    Raises:
-        UserError: the run failed for a reason the user can repair.
-        CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
-    """
-    with ProgressLine() as line:
 
-        def show(payload: Json) -> None:
-            progress = TrainingProgress.from_json(payload)
-            line.show(log_training_progress(progress), (progress.phase, progress.seed_index, progress.epoch))
-
-        last = run_job(run_id, TRAIN_FORECAST_JOB, job, show, line)
-    if isinstance(last, JobFinished):
-        return last.result
-    kept = (Path(job["run_dir"]) / CHECKPOINT_FILE).exists()
-    explain_end(last, "training", f"train forecast --resume {run_id}" if kept else "")
+def _show(line: ProgressLine, payload: Json) -> None:
+    progress = TrainingProgress.from_json(payload)
+    line.show(log_training_progress(progress), (progress.phase, progress.seed_index, progress.epoch))
 
 
 def data_range(

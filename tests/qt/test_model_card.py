@@ -20,7 +20,7 @@ from app.language import LanguageManager
 from app.models.model_card import CardProblem, ModelCard
 from app.models.models_model import ModelsModel
 from app.stored_models import change_marks, compared_models, model_card, model_rows, remove_model
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.models_dialog import ModelsDialog
 from app.ui.model_card.calibration import interval_rows
@@ -93,16 +93,13 @@ def shelf(paths: DataPaths) -> Shelf:
 
 
 @pytest.fixture
-def dialog(qapp: QApplication, shelf: Shelf) -> Iterator[ModelsDialog]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    window = ModelsDialog(shelf, theme, LanguageManager(), None)
+def dialog(qapp: QApplication, theme: ThemeManager, language: LanguageManager, shelf: Shelf) -> Iterator[ModelsDialog]:
+    window = ModelsDialog(shelf, theme, language, None)
     shelf.dialog = window
     window.show()
     qapp.processEvents()
     yield window
     window.close()
-    qapp.setStyleSheet("")
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPolygonF
 
 from app.i18n import format_percent, mark, tr, tr_count
 from app.ui.charts.axes import PriceAxis
-from app.ui.charts.pane import PaneItem
+from app.ui.charts.pane import ViewItem
 from app.ui.charts.primitives import FloatArray, PixelMap, draw_polyline
 from app.ui.charts.series import BarSeries
 from app.ui.charts.style import ChartStyle, hairline
@@ -68,7 +68,7 @@ class Fan:
         return min(range(1, len(self.bars)), key=lambda place: abs(self.bars[place] - bars))
 
 
-class FanItem(PaneItem):
+class FanItem(ViewItem):
     """One fan; nothing is painted while it is hidden, stale or not on these bars.
 
     That of a model that trades has the colour of what is at work; one that is only looked at is grey and dashed.
@@ -145,16 +145,6 @@ class FanItem(PaneItem):
             low=axis.text(row[0]),
             high=axis.text(row[-1]),
         )
-
-    def boundingRect(self) -> QRectF:
-        # As with markers: the view is the only bound that never has to be told of a change.
-        if self.parentItem() is None:
-            return QRectF()
-        (left, right), (low, high) = self.pane.x_range, self.pane.y_range
-        return QRectF(left, low, right - left, high - low)
-
-    def range_changed(self) -> None:
-        self.prepareGeometryChange()
 
     def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
         fan, index = self.fan, self._index()

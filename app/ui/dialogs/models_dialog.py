@@ -17,6 +17,7 @@ from app.models.models_model import ModelsModel, row_title
 from app.services import ModelCommands
 from app.theme import GRID, SPACE_M, ThemeManager, set_look
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.dialogs.file_picker import existing_file_picker, file_picker
 from app.ui.model_card.card import CardView
 from app.ui.model_card.comparison import ComparisonPage
 from app.ui.model_card.page import sentence
@@ -316,8 +317,7 @@ class ModelsDialog(QDialog):
 
     @Slot()
     def _on_import(self) -> None:
-        picker = self._picker("models_import_file", tr("Import a model"))
-        picker.setFileMode(QFileDialog.FileMode.ExistingFile)
+        picker = existing_file_picker(self, "models_import_file", tr("Import a model"), _model_files())
         picker.fileSelected.connect(self._on_import_chosen)
         picker.open()
 
@@ -328,7 +328,7 @@ class ModelsDialog(QDialog):
     @Slot()
     def _on_export(self) -> None:
         for row in self.table.selected()[:1]:
-            picker = self._picker("models_export_file", tr("Export the model"))
+            picker = file_picker(self, "models_export_file", tr("Export the model"), _model_files())
             picker.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
             picker.setOption(QFileDialog.Option.DontConfirmOverwrite)  # what exists is refused, not replaced
             picker.setDefaultSuffix(SUFFIX.removeprefix("."))
@@ -343,13 +343,6 @@ class ModelsDialog(QDialog):
         if picker is not None:
             self._commands.export_model(str(picker.property("model_id")), Path(name))
 
-    def _picker(self, name: str, title: str) -> QFileDialog:
-        picker = QFileDialog(self, title)
-        picker.setObjectName(name)
-        picker.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        picker.setNameFilter(f"{tr('Models')} (*{SUFFIX})")
-        return picker
-
     @Slot()
     def _on_remove(self) -> None:
         for row in self.table.selected()[:1]:
@@ -360,14 +353,14 @@ class ModelsDialog(QDialog):
                 text=tr("A strategy that uses it could not start again. A file you exported stays."),
                 stakes=(f"{row_title(row)} · {row.model_id}",),
             )
-            dialog.setProperty("model_id", row.model_id)
-            dialog.add_button("cancel", tr("Keep"), default=True)
-            dialog.add_button("remove", tr("Delete"), variant="danger")
-            dialog.answered.connect(self._on_remove_answered)
+            dialog.offer("remove", tr("Delete"), keep=tr("Keep"), subject=row.model_id)
+            dialog.agreed.connect(self._on_remove_agreed)
             dialog.show()
 
-    @Slot(str)
-    def _on_remove_answered(self, answer: str) -> None:
-        dialog = self.sender()
-        if answer == "remove" and dialog is not None:
-            self._commands.remove_model(str(dialog.property("model_id")))
+    @Slot(object)
+    def _on_remove_agreed(self, model_id: str) -> None:
+        self._commands.remove_model(model_id)
+
+
+def _model_files() -> str:
+    return f"{tr('Models')} (*{SUFFIX})"

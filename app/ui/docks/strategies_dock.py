@@ -222,18 +222,13 @@ class StrategiesDock(Panel):
             text=tr("Their orders, fills and positions stay in the books."),
             stakes=tuple(s.title for s in chosen),
         )
-        dialog.setProperty("strategy_ids", [s.strategy_id for s in chosen])
-        dialog.add_button("cancel", tr("Keep"), default=True)
-        dialog.add_button("remove", tr("Remove"), variant="danger")
-        dialog.answered.connect(self._on_remove_answered)
+        dialog.offer("remove", tr("Remove"), keep=tr("Keep"), subject=[s.strategy_id for s in chosen])
+        dialog.agreed.connect(self._on_remove_agreed)
         dialog.show()
 
-    @Slot(str)
-    def _on_remove_answered(self, answer: str) -> None:
-        dialog = self.sender()
-        if answer != "remove" or dialog is None:
-            return
-        for strategy_id in dialog.property("strategy_ids"):
+    @Slot(object)
+    def _on_remove_agreed(self, strategy_ids: Sequence[str]) -> None:
+        for strategy_id in strategy_ids:
             self._trading.remove_strategy(strategy_id)
             self._model.discard(strategy_id)
 

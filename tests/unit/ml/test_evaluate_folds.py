@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +40,7 @@ from ml.lstm_trainer import train_lstm_model
 from ml.trial_ledger import TrialLedger
 from ml.validation import Fold, Guard, Interval, combinatorial_purged
 from ml.worker.folds import run
+from tests.job_kit import RecordingChannel
 from tests.unit.ml.helpers import appended, ar1_returns, frame_from_returns, noise_returns
 
 SPEC = ForecastSpec(
@@ -57,34 +56,13 @@ GROUPS = EvaluationPlan(COMBINATORIAL, groups=4, test_groups=2)
 FRAME = frame_from_returns(ar1_returns(3_000, 0.5, 1), missing=(1_700,))
 
 
-class Channel:
-    """Keeps what it is told and asks to stop once `stop` says so."""
-
-    def __init__(self, stop: Callable[[EvaluationProgress], bool] = lambda _: False) -> None:
-        self.told: list[EvaluationProgress] = []
-        self._stop, self._stopping = stop, False
-
-    def progress(self, payload: Any) -> None:
-        self.told.append(EvaluationProgress.from_json(payload))
-        self._stopping = self._stopping or self._stop(self.told[-1])
-
-    def log(self, level: str, message: str) -> None:
-        raise AssertionError(message)
-
-    def should_stop(self) -> bool:
-        return self._stopping
-
-    def clock(self) -> float:
-        return time.monotonic()
-
-
 def job(folder: Path, plan: EvaluationPlan, spec: ForecastSpec = SPEC, frame: CandleFrame = FRAME) -> Json:
     CandleStore(folder / "candles").write("binance", frame, "import")
     return folds_job(spec, plan, run_id="run-1", candles_dir=folder / "candles", runs_dir=folder / "runs")
 
 
 def evaluate(folder: Path, plan: EvaluationPlan, spec: ForecastSpec = SPEC, frame: CandleFrame = FRAME) -> FoldsResult:
-    return FoldsResult.from_json(json.loads(json.dumps(run(job(folder, plan, spec, frame), Channel()))))
+    return FoldsResult.from_json(json.loads(json.dumps(run(job(folder, plan, spec, frame), RecordingChannel()))))
 
 
 @pytest.mark.parametrize("plan", [WALK, replace(WALK, mode="rolling"), GROUPS])
@@ -232,10 +210,10 @@ def test_what_only_a_label_across_the_border_tells_gives_no_edge(tmp_path: Path)
 def test_a_cancelled_evaluation_goes_on_with_the_fold_it_was_in(tmp_path: Path) -> None:
     whole = evaluate(tmp_path / "whole", WALK)
     spec = job(tmp_path, WALK)
-    channel = Channel(lambda told: told.fold == 2 and told.seed_index == 1 and told.eta_s is not None)
+    channel = RecordingChannel(lambda told: told["fold"] == 2 and told["seed_index"] == 1 and told["eta_s"] is not None)
     with pytest.raises(JobStopped):
         run(spec, channel)
-    assert channel.told[-1].eta_s is not None
+    assert channel.messages[-1]["eta_s"] is not None
     ledger = TrialLedger(tmp_path / "trials.sqlite")
     assert [(record.trial_id, record.status) for record in ledger.records()] == [
         ("run-1/fold-001/1", "begun"),
@@ -248,10 +226,11 @@ def test_a_cancelled_evaluation_goes_on_with_the_fold_it_was_in(tmp_path: Path) 
         ("run-1/fold-002/2", "cancelled"),
     ]
     CandleStore(tmp_path / "candles").write("binance", appended(FRAME), "import")  # which belong to a new evaluation
-    channel = Channel()
+    channel = RecordingChannel()
     result = FoldsResult.from_json(run(spec, channel))
-    assert 1 not in {told.fold for told in channel.told}
-    assert {told.seed_index for told in channel.told if (told.phase, told.fold) == ("training", 2)} == {1}
+    heard = [EvaluationProgress.from_json(message) for message in channel.messages]
+    assert 1 not in {told.fold for told in heard}
+    assert {told.seed_index for told in heard if (told.phase, told.fold) == ("training", 2)} == {1}
     assert result.folds == whole.folds
     assert result.metrics == whole.metrics
     assert ledger.count() == 6

@@ -18,9 +18,9 @@ from ml.evaluation_plan import FEWEST_JUDGED, ModelResult
 from ml.model_storage import load_model
 from ml.newer_bars import newer_bars_job
 from ml.worker.evaluate import run
+from tests.job_kit import RecordingChannel
 from tests.trained_model import Trained
 from tests.unit.ml.test_evaluate import longer
-from tests.unit.ml.test_evaluate_folds import Channel
 
 HOUR = Timeframe.H1
 
@@ -42,7 +42,7 @@ def test_every_bar_behind_the_models_own_is_judged_and_no_other(paths: DataPaths
     last = int(trained.frame.time_ns[-1])
     assert (job.data.start_ns, job.data.end_ns) == (last + HOUR.ns, None)
     assert (job.include_training, job.include_earlier) == (False, False)
-    result = ModelResult.from_json(json.loads(json.dumps(run(job.to_json(), Channel()))))
+    result = ModelResult.from_json(json.loads(json.dumps(run(job.to_json(), RecordingChannel()))))
     assert (result.first_ns, result.own_test, result.trained_on, result.earlier) == (last + HOUR.ns, 0, 0, 0)
     assert result.judged == 399  # the last has no outcome yet
 
@@ -55,7 +55,7 @@ def test_as_many_as_are_needed_are_enough(paths: DataPaths, trained: Trained) ->
     assert f"{FEWEST_JUDGED + reach} are needed" in refused.value.message
     fill(paths, trained, FEWEST_JUDGED + reach)
     job = newer_bars_job(paths, trained.result.model_id)
-    assert ModelResult.from_json(run(job.to_json(), Channel())).judged == FEWEST_JUDGED
+    assert ModelResult.from_json(run(job.to_json(), RecordingChannel())).judged == FEWEST_JUDGED
 
 
 @pytest.mark.parametrize("newer", [0, None])
