@@ -41,12 +41,14 @@ class ModelDesk(QObject):
     Signals:
         noticed(object): a `Notice` for the person.
         changed: what is stored, or said of it, may be different now; whoever hears it calls `refresh`.
+        look_requested(str): this model id shall forecast on the chart, without trading.
         strategy_requested(str): a strategy shall be made of this model id.
         training_requested: a person without a model wants to train one.
     """
 
     noticed = Signal(object)
     changed = Signal()
+    look_requested = Signal(str)
     strategy_requested = Signal(str)
     training_requested = Signal()
 
@@ -82,6 +84,7 @@ class ModelDesk(QObject):
         """Open the window of models, with one of them chosen; an open one comes to the front."""
         if self._dialog is None:
             self._dialog = ModelsDialog(self, self._theme, self._language, parent)
+            self._dialog.look_requested.connect(self.look_requested)
             self._dialog.strategy_requested.connect(self.strategy_requested)
             self._dialog.training_requested.connect(self.training_requested)
             self._dialog.finished.connect(self._on_finished)
@@ -117,6 +120,10 @@ class ModelDesk(QObject):
         if self._dialog is not None:
             self.list_models()
 
+    def refuse_look(self, error: UserError) -> None:
+        """Say why a model cannot be shown on the chart."""
+        self._tell(Severity.ERROR, tr("The model cannot be shown on the chart"), str(error))
+
     @Slot()
     def _on_finished(self) -> None:
         self._dialog = None
@@ -135,8 +142,8 @@ class ModelDesk(QObject):
 
     def compare_models(self, model_ids: Sequence[str]) -> None:
         """Put models side by side."""
-        folder, chosen = self._paths.models, tuple(model_ids)
-        self._queries.ask(lambda _: _compared(folder, chosen), self._take_comparison)
+        paths, chosen = self._paths, tuple(model_ids)
+        self._queries.ask(lambda _: _compared(paths, chosen), self._take_comparison)
 
     def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> None:
         """Set tags and note of a model."""
@@ -221,6 +228,8 @@ class ModelDesk(QObject):
     def _take_change(self, title: str, answer: QueryAnswer) -> None:
         if answer.error is not None:
             self._tell(Severity.ERROR, title, str(answer.error))
+        elif self._dialog is not None:
+            self._dialog.say("")  # what went wrong before is over
         self.changed.emit()
 
     @Slot(object)
@@ -312,10 +321,10 @@ def _card(paths: DataPaths, model_id: str) -> Any:
     return model_card(paths, model_id)
 
 
-def _compared(folder: Path, model_ids: tuple[str, ...]) -> Any:
+def _compared(paths: DataPaths, model_ids: tuple[str, ...]) -> Any:
     from app.stored_models import compared_models
 
-    return compared_models(folder, model_ids)
+    return compared_models(paths, model_ids)
 
 
 def _marked(folder: Path, model_id: str, tags: tuple[str, ...], note: str) -> Any:

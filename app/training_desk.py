@@ -66,6 +66,7 @@ class TrainingDesk(QObject):
     Signals:
         noticed(object): a `Notice` for the person.
         models_changed(object): tuple of `ModelChoice`, newest first.
+        look_wanted(str): this model id shall forecast on the chart.
         strategy_wanted(str): a strategy shall be made of this model id.
         training_wanted: a person left the wizard with a run to be watched.
         logged(int, str, str): a line for the log: level, source, text.
@@ -73,6 +74,7 @@ class TrainingDesk(QObject):
 
     noticed = Signal(object)
     models_changed = Signal(object)
+    look_wanted = Signal(str)
     strategy_wanted = Signal(str)
     training_wanted = Signal()
     logged = Signal(int, str, str)
@@ -199,6 +201,7 @@ class TrainingDesk(QObject):
             self._models = ModelDesk(self._paths, self._store, self._theme, self._language, SystemClock(), self)
             self._models.noticed.connect(self.noticed)
             self._models.changed.connect(self.refresh)
+            self._models.look_requested.connect(self.look_wanted)
             self._models.strategy_requested.connect(self._on_strategy_requested)
             self._models.training_requested.connect(self.open_wizard)
         return self._models

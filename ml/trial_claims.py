@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -59,6 +60,15 @@ def deflate(metrics: ForecastMetrics, ledger: TrialLedger, data: DataRange) -> F
     if metrics.deflated is not None and metrics.deflated.trials > count:
         return metrics
     return replace(metrics, deflated=deflated_sharpe(metrics.sharpe, count, deviation))
+
+
+def with_todays_trials(metrics: ForecastMetrics, data: DataRange, trials_file: Path) -> ForecastMetrics:
+    """Return stored metrics deflated by the trials up to now; a folder without a ledger knows of none.
+
+    Raises:
+        UserError: the ledger is damaged.
+    """
+    return deflate(metrics, TrialLedger(trials_file), data) if trials_file.exists() else metrics
 
 
 def trial_deviation(rivals: Iterable[TrialRecord], bars: int) -> float:

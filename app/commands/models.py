@@ -11,6 +11,7 @@ import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
 from app.commands.forecast_text import figure_text
+from app.stored_models import as_of_today, require_unused
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
@@ -94,11 +95,12 @@ def compare(
     data_dir: DataDirOption = None,
 ) -> None:
     """Show models side by side: how they were made and how they did."""
-    folder = data_paths(data_dir).models
+    paths = data_paths(data_dir)
+    folder = paths.models
     found = list(dict.fromkeys(find_model(folder, beginning) for beginning in model_ids))
     if len(found) < 2:
         raise UserError("One model alone cannot be compared.", "Name two or more.")
-    comparison = compare_models([load_model(folder, model_id) for model_id in found], sort)
+    comparison = compare_models([as_of_today(paths, load_model(folder, model_id)) for model_id in found], sort)
     result = {
         "models": list(comparison.model_ids),
         "differences": {name: list(row) for name, row in comparison.differences.items()},
@@ -222,7 +224,6 @@ def _refuse_if_used(paths: DataPaths, model_id: str) -> None:
     if not paths.journal_db.exists():
         return
     from app.runtime import prepare_data
-    from app.stored_models import require_unused
 
     prepare_data(paths.root)
     require_unused(paths, model_id)

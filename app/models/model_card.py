@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain.data_origin import DataOrigin, caution
+from core.domain.data_origin import DataOrigin, caution, with_caution
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
 from ml.evaluation_plan import EvaluationProgress
 from ml.evaluation_records import DamagedEvaluation, SavedEvaluation
 from ml.model_tags import ModelMarks
+from ml.verdict import has_edge, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,22 @@ class ModelCard:
     @property
     def edge(self) -> bool:
         """Whether there is an edge that counts: measured here, and not on invented bars."""
-        return self.metrics.edge and not self.marks.foreign and not self.caution
+        return self.metrics.edge and self._counts
+
+    def verdict_at(self, index: int) -> tuple[str, bool]:
+        """Return what may be said of one horizon, in English, and whether there is an edge that counts.
+
+        What trading would have come to was measured at the first horizon only.
+        """
+        if index == 0:
+            return with_caution(self.metrics.verdict, self.spec.data.origin), self.edge
+        horizon, tries = self.metrics.horizons[index], self.metrics.tries
+        text = with_caution(verdict(horizon, tries), self.spec.data.origin)
+        return text, has_edge(horizon, tries) and self._counts
+
+    @property
+    def _counts(self) -> bool:
+        return not self.marks.foreign and not self.caution
 
 
 @dataclass(frozen=True, slots=True)

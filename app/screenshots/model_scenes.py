@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,19 +12,18 @@ from PySide6.QtGui import QPixmap
 
 from app.flows.sample_session import MODEL_IDS
 from app.models.model_card import CardProblem, Judging, ModelCard
+from app.models.model_look import ModelLook
 from app.screenshots import models
 from app.screenshots.session import BARS, BTC
 from app.screenshots.studio import Studio, settle
 from app.ui.dialogs.models_dialog import ModelsDialog
 from app.ui.layouts import DockName
-from core.domain.signals import Forecast, HorizonRange
 from core.events import ForecastMade
 from ml.evaluation_plan import EvaluationProgress
 
 Take = Callable[[Studio], QPixmap]
 
 _PAGES = ("overview", "accuracy", "calibration", "features", "trading")
-_LEVELS, _STEPS = (0.05, 0.25, 0.5, 0.75, 0.95), (-1.64, -0.67, 0.2, 0.67, 1.64)
 
 
 class _NoModels:
@@ -80,6 +79,11 @@ def model_scenes() -> dict[str, Take]:
         "models_loading": _loading,
         "models_none": _none,
         "dock_chart_forecast": _forecast,
+        "dock_chart_looked": partial(_looked, models.sound_look()),
+        "dock_chart_looked_beside": partial(_looked, models.foreign_look(), beside=True),
+        "dock_chart_looked_too_early": partial(_looked, models.early_look()),
+        "dock_chart_looked_elsewhere": partial(_looked, models.waiting_look()),
+        "dock_chart_looked_failed": partial(_looked, models.failed_look()),
     }
 
 
@@ -136,12 +140,35 @@ def _none(studio: Studio) -> QPixmap:
 
 def _forecast(studio: Studio) -> QPixmap:
     """Take the chart with what the running strategy's model expects."""
+    with _traded_fan(studio):
+        return studio.dock_picture(DockName.CHART)
+
+
+def _looked(look: ModelLook, studio: Studio, *, beside: bool = False) -> QPixmap:
+    """Take the chart with a model that is only looked at, where wanted beside the running strategy's."""
+    chart = studio.chart
     frame = studio.materials.market.history(BTC, BARS).finals()
-    ranges = tuple(
-        HorizonRange(bars, tuple(0.0035 * math.sqrt(bars) * step for step in _STEPS)) for bars in (1, 4, 12, 24)
-    )
-    forecast = Forecast(BTC, int(frame.time_ns[-1]), 1, _LEVELS, ranges[0].quantiles, 0.3, MODEL_IDS[0], "", ranges)
-    studio.chart.chart.set_forecast(ForecastMade(forecast, BARS.value, float(frame.close[-1])))
-    taken = studio.dock_picture(DockName.CHART)
-    studio.chart.chart.set_forecast(None)
+    outlook = look.outlook
+    if outlook is not None and outlook.forecast is not None:
+        forecast = replace(outlook.forecast, bar_open_ns=int(frame.time_ns[-1]))
+        look = replace(look, outlook=replace(outlook, close=float(frame.close[-1]), forecast=forecast))
+    chart.show_look(look)
+    settle()
+    if beside:
+        with _traded_fan(studio):
+            taken = studio.dock_picture(DockName.CHART)
+    else:
+        taken = studio.dock_picture(DockName.CHART)
+    chart.show_look(None)
+    settle()
     return taken
+
+
+@contextmanager
+def _traded_fan(studio: Studio) -> Iterator[None]:
+    """Have the forecast of a running strategy's model on the chart."""
+    frame = studio.materials.market.history(BTC, BARS).finals()
+    forecast = models.forecast(MODEL_IDS[0], int(frame.time_ns[-1]), 0.2)
+    studio.chart.chart.set_forecast(ForecastMade(forecast, BARS.value, float(frame.close[-1])))
+    yield
+    studio.chart.chart.set_forecast(None)

@@ -7,9 +7,13 @@ from dataclasses import replace
 
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
+from app.models.model_look import ModelLook
 from app.screenshots.market import NOW_NS
+from app.screenshots.session import BARS, BTC
 from core.clock import NS_PER_S
 from core.domain.data_origin import BINANCE
+from core.domain.signals import Forecast, HorizonRange
+from core.errors import UserError
 from ml.api import (
     Calibration,
     CalibrationPoint,
@@ -31,6 +35,7 @@ from ml.evaluation_plan import ModelResult
 from ml.evaluation_records import DamagedEvaluation, SavedEvaluation
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.model_tags import NO_MARKS, ModelMarks
+from ml.outlook import LookedAt, Outcomes, Outlook
 from ml.statistic_results import (
     CostPoint,
     DeflatedSharpe,
@@ -212,6 +217,52 @@ def compared() -> ComparedModels:
         (("model.kind", ("lstm", "gru")), ("model.head", ("quantile", "classes"))),
         (),
     )
+
+
+def forecast(model_id: str, bar_open_ns: int, middle: float, deviation: float = 0.0035) -> Forecast:
+    """Return what a model expects over four horizons.
+
+    Args:
+        middle: of its median, in deviations.
+        deviation: of the return over one bar.
+    """
+    steps = (-1.64, -0.67, middle, 0.67, 1.64)
+    ranges = tuple(
+        HorizonRange(bars, tuple(deviation * math.sqrt(bars) * step for step in steps)) for bars in (1, 4, 12, 24)
+    )
+    return Forecast(BTC, bar_open_ns, 1, _LEVELS, ranges[0].quantiles, 0.3, model_id, "", ranges)
+
+
+def sound_look() -> ModelLook:
+    """Return a model that is looked at on bars like those it learned from."""
+    outlook = Outlook(NOW_NS, 1.0, forecast(MODEL_IDS[2], NOW_NS, -0.5), 211, 211, Outcomes(143, 131, 0.9, 1))
+    return ModelLook(LookedAt(MODEL_IDS[2], BTC, BARS.value, PRACTICE, foreign=False), True, PRACTICE, outlook)
+
+
+def foreign_look() -> ModelLook:
+    """Return one that was made elsewhere, from other bars."""
+    look = sound_look()
+    outlook = Outlook(NOW_NS, 1.0, forecast(MODEL_IDS[2], NOW_NS, -0.5, 0.0022), 211, 211)
+    return replace(look, model=replace(look.model, origin=BINANCE, foreign=True), outlook=outlook)
+
+
+def early_look() -> ModelLook:
+    """Return one for which there are too few bars."""
+    return replace(sound_look(), outlook=Outlook(NOW_NS, 1.0, None, 1_000, 1_467))
+
+
+def waiting_look() -> ModelLook:
+    """Return one whose market is not on the chart."""
+    return ModelLook(LookedAt(MODEL_IDS[2], "SOL/USDT", "4h", PRACTICE, foreign=False))
+
+
+def failed_look() -> ModelLook:
+    """Return one that could not go on."""
+    problem = UserError(
+        f"Model {MODEL_IDS[2]} failed on a bar of the chart.",
+        "The log says how. Take the model off the chart, or look at another one.",
+    )
+    return replace(sound_look(), outlook=None, problem=problem)
 
 
 def _summary(card: ModelCard) -> ModelSummary:

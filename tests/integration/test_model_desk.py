@@ -18,6 +18,7 @@ from app.ui.dialogs.models_dialog import ModelsDialog
 from app.workers.store import StoreWorker
 from core.config import DataPaths
 from core.domain.orders import TradingMode
+from core.errors import UserError
 from core.events import Notice, Severity
 from core.execution.assembly import open_journal
 from core.execution.records import StrategyRecord
@@ -118,6 +119,19 @@ def test_the_model_of_a_strategy_is_not_removed(
     assert "'Calm one' uses model" in heard[0].text
     assert (paths.models / trained.result.model_id).exists()
     journal.close()
+
+
+def test_a_model_that_cannot_be_shown_on_the_chart_is_told_in_the_window_of_models(
+    desk: ModelDesk, trained: Trained, heard: list[Notice], qtbot
+) -> None:
+    dialog = opened(desk, qtbot)
+    asked: list[str] = []
+    desk.look_requested.connect(asked.append)
+    qtbot.mouseClick(dialog.look_button, Qt.MouseButton.LeftButton)
+    assert asked == [trained.result.model_id]
+    desk.refuse_look(UserError("The file model.onnx of model x is damaged.", "Train it again."))
+    assert dialog.message.text().startswith("The model cannot be shown on the chart. The file model.onnx of model x is")
+    assert heard[-1].severity is Severity.ERROR
 
 
 def test_the_window_closes_while_something_is_read(desk: ModelDesk, qtbot) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QDialog, QFileDialog, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app.flows.sentence_text import local_text
 from app.i18n import tr
@@ -26,7 +27,7 @@ from app.ui.widgets.panel import ToolRow
 
 SIZE = (316 * GRID, 190 * GRID)
 SUFFIX = ".maru-model"  # as `ml.model_exchange` writes it
-_LIST_WIDTH = 114 * GRID
+_LIST_WIDTH = 126 * GRID
 _MOST_COMPARED = 6
 
 
@@ -34,10 +35,12 @@ class ModelsDialog(QDialog):
     """Lists the stored models and shows one, or several side by side; what takes time is asked of `commands`.
 
     Signals:
+        look_requested(str): this model id shall forecast on the chart, without trading.
         strategy_requested(str): a strategy shall be made of this model id.
         training_requested: there is no model and a person wants one.
     """
 
+    look_requested = Signal(str)
     strategy_requested = Signal(str)
     training_requested = Signal()
 
@@ -48,6 +51,7 @@ class ModelsDialog(QDialog):
         self._commands, self._theme = commands, theme
         self._wanted = ""  # the model to show once it is in the list
         self._asked: tuple[str, ...] = ()  # what is being read
+        self._actions: dict[QPushButton, QAction] = {}  # of the list's menu, by the button that does the same
         self.setObjectName("models_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.resize(*SIZE)
@@ -150,8 +154,12 @@ class ModelsDialog(QDialog):
         self.import_button.setToolTip(tr("Take in a model that somebody else exported; it is checked first"))
         self.export_button.setText(tr("Export…"))
         self.export_button.setToolTip(tr("Write this model as one file to give away, without tags and notes"))
+        self.look_button.setText(tr("Show on the chart"))
+        self.look_button.setToolTip(tr("See what this model forecasts at each closed bar; nothing trades with it"))
         self.use_button.setText(tr("Make a strategy…"))
         self.remove_button.setText(tr("Remove…"))
+        for button, action in self._actions.items():
+            action.setText(button.text())
         self._model.retranslate()
         self.card.retranslate()
         self.comparison.retranslate()
@@ -169,6 +177,7 @@ class ModelsDialog(QDialog):
         for button, name in (
             (self.import_button, "download"),
             (self.export_button, "upload"),
+            (self.look_button, "eye"),
             (self.use_button, "bot"),
             (self.remove_button, "trash-2"),
         ):
@@ -180,14 +189,22 @@ class ModelsDialog(QDialog):
         tools = ToolRow(self)
         self.import_button = tools.button("models_import")
         tools.add_stretch()
+        self.look_button = tools.button("models_look")
         self.use_button = tools.button("models_use")
         self.export_button = tools.button("models_export")
         self.remove_button = tools.button("models_remove")
         tools.serve(self.table)
         self.import_button.clicked.connect(self._on_import)
-        self.use_button.clicked.connect(self._on_use)
-        self.export_button.clicked.connect(self._on_export)
-        self.remove_button.clicked.connect(self._on_remove)
+        for button, slot in (
+            (self.look_button, self._on_look),
+            (self.use_button, self._on_use),
+            (self.export_button, self._on_export),
+            (self.remove_button, self._on_remove),
+        ):
+            action = self._actions[button] = QAction(self)
+            button.clicked.connect(slot)
+            action.triggered.connect(slot)
+        self.table.set_menu(self._menu)
         splitter = QSplitter(Qt.Orientation.Horizontal, self)
         splitter.addWidget(self.table)
         splitter.addWidget(self.stack)
@@ -210,6 +227,7 @@ class ModelsDialog(QDialog):
         chosen = self.table.selected()
         sound = [row for row in chosen if not row.summary.problem]
         one = len(chosen) == 1
+        self.look_button.setEnabled(one and bool(sound))
         self.use_button.setEnabled(one and bool(sound))
         self.export_button.setEnabled(one and bool(sound))
         protected = one and chosen[0].marks.protected
@@ -217,6 +235,11 @@ class ModelsDialog(QDialog):
         self.remove_button.setToolTip(
             tr("The tag “keep” protects this model; take it away first.") if protected else tr("Delete this model")
         )
+
+    def _menu(self) -> list[QAction]:
+        for button, action in self._actions.items():
+            action.setEnabled(button.isEnabled())
+        return list(self._actions.values())
 
     def _show_idle(self) -> None:
         if not self._asked:
@@ -271,6 +294,11 @@ class ModelsDialog(QDialog):
     def _on_marks(self, tags: tuple[str, ...], note: str) -> None:
         if self.card.card is not None:
             self._commands.set_marks(self.card.card.model_id, tags, note)
+
+    @Slot()
+    def _on_look(self) -> None:
+        for row in self.table.selected()[:1]:
+            self.look_requested.emit(row.model_id)
 
     @Slot()
     def _on_judge(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -18,6 +19,7 @@ from app.ui.dialogs.change_model_dialog import ChangeModelDialog, fitting_models
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.panel import Panel, ToolRow, column
+from core.domain.data_origin import DataOrigin
 from core.events import StrategyStatus
 
 
@@ -51,6 +53,7 @@ class StrategiesDock(Panel):
         self._equity = equity
         self._trading = trading
         self._choices: tuple[ModelChoice, ...] = ()
+        self._origin: DataOrigin | None = None
         self._form: AddStrategyDialog | None = None
         self._added = ""  # id of a strategy made here that the executor has not shown yet
         tools = ToolRow(self)
@@ -88,9 +91,14 @@ class StrategiesDock(Panel):
         self.refresh_buttons()
 
     @Slot(object)
+    def set_origin(self, origin: DataOrigin | None) -> None:
+        """Take whose market is traded; None while that is not known."""
+        self._origin = origin
+        self._choices = tuple(replace(choice, traded_on=origin) for choice in self._choices)
+
     def set_models(self, models: Sequence[ModelChoice]) -> None:
         """Set the models a strategy can be made of, best or newest first."""
-        self._choices = tuple(models)
+        self._choices = tuple(replace(choice, traded_on=self._origin) for choice in models)
         self._write_empty()
         self.refresh_buttons()
 

@@ -20,7 +20,6 @@ from app.ui.model_card.features import FeaturesPage
 from app.ui.model_card.overview import OverviewPage
 from app.ui.model_card.page import sentence
 from app.ui.model_card.trading import TradingPage
-from core.domain.data_origin import with_caution
 
 
 class CardView(QWidget):
@@ -144,8 +143,9 @@ class CardView(QWidget):
             return
         data = card.spec.data
         self.title.setText(f"{market_title(data.symbol, data.timeframe, data.origin)} · {card.model_id}")
-        self.verdict.setText(local_text(with_caution(card.metrics.verdict, data.origin)))
-        set_look(self.verdict, "role", "success" if card.edge else "warning")
+        text, edge = card.verdict_at(max(0, self.horizon.currentIndex()))
+        self.verdict.setText(local_text(text))
+        set_look(self.verdict, "role", "success" if edge else "warning")
         self.foreign.setVisible(card.marks.foreign)
         self.foreign.setText(foreign_sentence())
         several = self.horizon.count() > 1
