@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,10 @@ class Trained:
     result: TrainingResult
     messages: tuple[Json, ...]
     logs: tuple[str, ...]
+
+    def copy_to(self, models_dir: Path) -> None:
+        """Put the package into another folder of models."""
+        shutil.copytree(self.models_dir / self.result.model_id, models_dir / self.result.model_id)
 
 
 def _train(spec: ForecastSpec, frame: CandleFrame, folder: Path) -> dict[str, object]:

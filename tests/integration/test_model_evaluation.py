@@ -10,48 +10,42 @@ from pathlib import Path
 import psutil
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from app.i18n import tr
 from app.language import LanguageManager
 from app.model_desk import ModelDesk
-from app.runtime import prepare_data
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.dialogs.models_dialog import ModelsDialog
 from app.workers.model_evaluation import ModelEvaluationWorker
-from app.workers.store import StoreBackend, StoreWorker
-from core.clock import ManualClock, SystemClock
+from app.workers.store import StoreWorker
+from core.clock import SystemClock
 from core.config import DataPaths
 from core.data.data_storage import CandleStore
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE
 from core.errors import UserError
 from core.events import Notice, Severity
-from core.persistence.store import Store
 from ml.evaluation_records import EVALUATIONS_FOLDER, SavedEvaluation, saved_evaluations
 from ml.trial_ledger import TrialLedger
+from tests.integration.model_desk_kit import NOW_NS, folder_with_a_model, opened, running_desk, running_store
 from tests.trained_model import Trained
 from tests.unit.ml.test_evaluate import longer
 
-NOW_NS = 1_700_000_000_000_000_000
 JUDGED_MS = 60_000
 
 
 @pytest.fixture
 def paths(tmp_path: Path, trained: Trained) -> DataPaths:
-    made = DataPaths(tmp_path / "data").create()
-    prepare_data(made.root)
-    shutil.copytree(trained.models_dir / trained.result.model_id, made.models / trained.result.model_id)
+    made = folder_with_a_model(tmp_path / "data", trained)
     CandleStore(made.candles).write(BINANCE, longer(trained, 400), "import")
     return made
 
 
 @pytest.fixture
 def store(paths: DataPaths) -> Iterator[StoreWorker]:
-    made = StoreWorker(lambda: StoreBackend(Store(paths.store_db), CandleStore(paths.candles)), SystemClock())
-    made.start()
-    yield made
-    assert made.stop(20)
+    with running_store(paths) as made:
+        yield made
 
 
 @pytest.fixture
@@ -60,23 +54,16 @@ def heard() -> list[Notice]:
 
 
 @pytest.fixture
-def desk(qapp: QApplication, paths: DataPaths, store: StoreWorker, heard: list[Notice]) -> Iterator[ModelDesk]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    made = ModelDesk(paths, store, theme, LanguageManager(), ManualClock(NOW_NS))
-    made.noticed.connect(heard.append)
-    yield made
-    for worker in made.workers():
-        assert worker.stop(20)
-    made.close()
-    qapp.setStyleSheet("")
+def desk(
+    paths: DataPaths, store: StoreWorker, theme: ThemeManager, language: LanguageManager, heard: list[Notice]
+) -> Iterator[ModelDesk]:
+    with running_desk(paths, store, theme, language) as made:
+        made.noticed.connect(heard.append)
+        yield made
 
 
-def opened(desk: ModelDesk, qtbot) -> ModelsDialog:
-    desk.show()
-    dialog = desk.dialog
-    assert dialog is not None
-    qtbot.waitUntil(lambda: dialog.stack.currentWidget() is dialog.card, timeout=10_000)
+def evaluations_of(desk: ModelDesk, qtbot: QtBot) -> ModelsDialog:
+    dialog = opened(desk, qtbot)
     dialog.card.pages.setCurrentWidget(dialog.card.evaluations)
     return dialog
 
@@ -90,7 +77,7 @@ def children() -> list[psutil.Process]:
 def test_newer_bars_are_judged_kept_and_shown(
     desk: ModelDesk, paths: DataPaths, trained: Trained, heard: list[Notice], qtbot
 ) -> None:
-    dialog = opened(desk, qtbot)
+    dialog = evaluations_of(desk, qtbot)
     page, model_id = dialog.card.evaluations, trained.result.model_id
     seen: list[str] = []
     qtbot.mouseClick(page.judge, Qt.MouseButton.LeftButton)
@@ -122,7 +109,7 @@ def test_newer_bars_are_judged_kept_and_shown(
 def test_a_cancelled_evaluation_leaves_nothing(
     desk: ModelDesk, paths: DataPaths, trained: Trained, heard: list[Notice], qtbot
 ) -> None:
-    dialog = opened(desk, qtbot)
+    dialog = evaluations_of(desk, qtbot)
     page, model_id = dialog.card.evaluations, trained.result.model_id
     qtbot.mouseClick(page.judge, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: len(children()) == 1, timeout=20_000)
@@ -144,7 +131,7 @@ def test_no_newer_bars_are_said_at_the_button_and_it_can_be_tried_again(
 ) -> None:
     shutil.rmtree(paths.candles)
     CandleStore(paths.candles).write(BINANCE, trained.frame, "import")
-    dialog = opened(desk, qtbot)
+    dialog = evaluations_of(desk, qtbot)
     page = dialog.card.evaluations
     qtbot.mouseClick(page.judge, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: desk.judging == 0, timeout=20_000)
@@ -153,7 +140,7 @@ def test_no_newer_bars_are_said_at_the_button_and_it_can_be_tried_again(
     (notice,) = heard
     assert (notice.severity, notice.title) == (Severity.ERROR, "The model was not judged")
     desk.close()  # the reason is still there when the window comes back
-    page = opened(desk, qtbot).card.evaluations
+    page = evaluations_of(desk, qtbot).card.evaluations
     assert page.problem.isVisibleTo(page)
     CandleStore(paths.candles).write(BINANCE, longer(trained, 100), "import")
     qtbot.mouseClick(page.judge, Qt.MouseButton.LeftButton)
@@ -165,7 +152,7 @@ def test_no_newer_bars_are_said_at_the_button_and_it_can_be_tried_again(
 
 def test_a_window_opened_later_shows_what_is_under_way(desk: ModelDesk, trained: Trained, qtbot) -> None:
     desk.judge_model(trained.result.model_id)  # without any window
-    page = opened(desk, qtbot).card.evaluations
+    page = evaluations_of(desk, qtbot).card.evaluations
     assert not page.judge.isEnabled()
     assert page.cancel.isVisibleTo(page)
 
@@ -173,7 +160,7 @@ def test_a_window_opened_later_shows_what_is_under_way(desk: ModelDesk, trained:
 def test_a_model_being_judged_is_not_removed(
     desk: ModelDesk, paths: DataPaths, trained: Trained, heard: list[Notice], qtbot
 ) -> None:
-    opened(desk, qtbot)
+    evaluations_of(desk, qtbot)
     desk.judge_model(trained.result.model_id)
     desk.remove_model(trained.result.model_id)
     (notice,) = heard
@@ -210,7 +197,7 @@ def test_a_child_that_dies_is_an_error_in_words(paths: DataPaths, store: StoreWo
 
 def test_a_full_disk_is_said(desk: ModelDesk, paths: DataPaths, trained: Trained, heard: list[Notice], qtbot) -> None:
     (paths.models / EVALUATIONS_FOLDER).write_text("")  # no folder can be made there
-    page = opened(desk, qtbot).card.evaluations
+    page = evaluations_of(desk, qtbot).card.evaluations
     assert not page.damaged.isHidden()
     qtbot.mouseClick(page.judge, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: desk.judging == 0, timeout=JUDGED_MS)

@@ -1,4 +1,4 @@
-"""What the Qt tests share: a theme, a language, and that what a test starts, it ends.
+"""Leak fixtures of the Qt tests: what a test starts, it ends.
 
 Each test fails if it leaves a running thread, an active timer or a top-level widget behind; the message says where the
 thread or timer was started.
@@ -18,9 +18,6 @@ import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QThread, QThreadPool, QTimer
 from PySide6.QtWidgets import QApplication, QWidget
 from shiboken6 import isValid
-
-from app.language import LanguageManager
-from app.theme import ThemeChoice, ThemeManager, UpDown
 
 
 def settle() -> None:
@@ -111,20 +108,6 @@ def _nothing_left_behind(qapp: QApplication) -> Iterator[None]:
     if complaints:
         settle()
         pytest.fail("the test left things behind:\n" + "\n".join(complaints), pytrace=False)
-
-
-@pytest.fixture
-def theme(qapp: QApplication) -> Iterator[ThemeManager]:
-    """The dark theme; the test after this one finds an application without a style."""
-    manager = ThemeManager(qapp)
-    manager.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    yield manager
-    qapp.setStyleSheet("")
-
-
-@pytest.fixture
-def language(qapp: QApplication) -> LanguageManager:
-    return LanguageManager()
 
 
 @pytest.fixture

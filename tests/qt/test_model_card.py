@@ -83,7 +83,7 @@ class Shelf:
 @pytest.fixture
 def paths(tmp_path: Path, trained: Trained) -> DataPaths:
     made = DataPaths(tmp_path).create()
-    shutil.copytree(trained.models_dir / trained.result.model_id, made.models / trained.result.model_id)
+    trained.copy_to(made.models)
     return made
 
 

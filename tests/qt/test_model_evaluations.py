@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
 
 from app.flows.evaluation_words import interval_text, is_finding
 from app.i18n import Language, set_language
 from app.models.model_card import Judging, ModelCard
 from app.stored_models import model_card
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.model_card.card import CardView
 from app.ui.model_card.evaluations import MOST_SHOWN, EvaluationsPage
 from core.clock import NS_PER_S, ManualClock
@@ -32,21 +30,18 @@ DAY = 86_400 * NS_PER_S
 @pytest.fixture
 def paths(tmp_path: Path, trained: Trained) -> DataPaths:
     made = DataPaths(tmp_path).create()
-    shutil.copytree(trained.models_dir / trained.result.model_id, made.models / trained.result.model_id)
+    trained.copy_to(made.models)
     return made
 
 
 @pytest.fixture
-def view(qapp: QApplication) -> Iterator[CardView]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+def view(theme: ThemeManager) -> Iterator[CardView]:
     made = CardView(theme)
     made.show()
     made.pages.setCurrentWidget(made.evaluations)
     yield made
     made.close()
     made.deleteLater()
-    qapp.setStyleSheet("")
 
 
 def card_of(paths: DataPaths, trained: Trained) -> ModelCard:
