@@ -151,7 +151,8 @@ def _judged(card: ModelCard, days: int, targets: int, ic: float, r2: float, p_va
         )
         for each in card.metrics.horizons
     )
-    verdict = f"No evidence of an edge over persistence (R² {r2:+.2%} on {targets:,} unseen bars, p = {p_value:.3f})."
+    figures = f"horizon 1: R² {r2:+.2%} on {targets:,} unseen bars, p = {p_value:.3f}"
+    verdict = f"No evidence of an edge over naive forecasts ({figures})."
     note = "The bars it was trained on are not at hand: its yardsticks come from 6,190 earlier bars."
     last_ns = card.lineage.last_ns + days * _DAY
     result = ModelResult(

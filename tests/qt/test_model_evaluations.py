@@ -67,7 +67,7 @@ def result(card: ModelCard, days: int = 10, r2: float = -0.0123, **changes: obje
             card.metrics,
             horizons=horizons,
             edge=False,
-            verdict="No evidence of an edge over persistence (R² -1.23% on 240 unseen bars, p = 0.800).",
+            verdict="No evidence of an edge over naive forecasts (horizon 1: R² -1.23% on 240 unseen bars, p = 0.800).",
         ),
     )
     return replace(made, **changes)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def test_a_later_evaluation_stands_beside_the_models_own_test(
     assert test.startswith("Its own test · ")
     assert card.metrics.verdict in test
     assert "240 targets · judged " in judged
-    assert "No evidence of an edge over persistence (R² -1.23%" in judged
+    assert "No evidence of an edge over naive forecasts (horizon 1: R² -1.23%" in judged
     assert "900 earlier bars" in judged
     assert page.older.isHidden()
 

@@ -37,7 +37,7 @@ def result(model_id: str = MODEL, **changes: Any) -> ModelResult:
         edge=False,
         forecast_std=0.001,
         target_std=0.01,
-        verdict="No evidence of an edge over persistence (R² +0.10% on 300 unseen bars, p = 0.200).",
+        verdict="No evidence of an edge over naive forecasts (horizon 1: R² +0.10% on 300 unseen bars, p = 0.200).",
     )
     made = ModelResult(
         model_id, "binance", "BTC/USDT", "1h", "ab" * 32, 1, 2, 300, 0, False, 0, False, 0, ("봉 300개",), metrics
