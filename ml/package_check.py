@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.arrays import Float32Array
 from ml.features import Scaling, pipeline_for
@@ -209,10 +210,11 @@ def _check_paths(stored: StoredModel) -> None:
 
 
 def _check_config(stored: StoredModel, feature_names: Any) -> None:
-    names = pipeline_for(stored.spec.features, stored.feature_digest).names
+    spec = stored.spec
+    names = pipeline_for(spec.features, stored.feature_digest, Timeframe(spec.data.timeframe)).names
     if feature_names != list(names):
         raise refused("its features are not those of its feature set")
-    check_scaling(stored.scaling, names, stored.spec.model.horizons)
+    check_scaling(stored.scaling, names, spec.model.horizons)
 
 
 def check_scaling(scaling: Scaling, names: tuple[str, ...], horizons: tuple[int, ...]) -> None:
