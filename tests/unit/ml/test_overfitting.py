@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from ml.overfitting import (
@@ -17,6 +19,7 @@ from ml.overfitting import (
     deflated_sharpe,
     effective_trials,
     expected_maximum_sharpe,
+    is_possible,
     minimum_track_record,
     normal_cdf,
     normal_quantile,
@@ -63,6 +66,14 @@ def test_what_has_no_ratio() -> None:
     for wrong in (SharpeMoments(0.1, 500, 3.0, 3.0), SharpeMoments(0.1, 1, 0.0, 3.0), SharpeMoments(2.0, 9, 1.0, 2.0)):
         with pytest.raises(ValueError, match="no sample"):
             probabilistic_sharpe(wrong)
+        assert not is_possible(wrong)
+    assert not is_possible(SharpeMoments(0.1, 500, 0.0, 501.0))
+
+
+@given(st.lists(st.integers(-100, 100), min_size=3, max_size=40))
+def test_what_was_measured_is_possible(percent: list[int]) -> None:
+    moments = sharpe_moments(np.array(percent) / 100.0)
+    assert moments is None or is_possible(moments)
 
 
 def test_minimum_track_record_is_where_the_probability_reaches_the_confidence() -> None:
