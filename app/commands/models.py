@@ -14,6 +14,7 @@ from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
+from core.user_path import user_path
 from ml.api import ModelSummary, PointMetrics
 from ml.model_compare import Comparison, compare_models
 from ml.model_exchange import export_model, import_model
@@ -162,7 +163,7 @@ def export(
     """Write a model as one file to give away. It holds no tags, notes, keys or paths."""
     folder = data_paths(data_dir).models
     found = find_model(folder, model_id)
-    path = export_model(folder, found, (target or Path()).expanduser())
+    path = export_model(folder, found, user_path(target or Path()))
     result = {"model_id": found, "file": str(path), "size_bytes": path.stat().st_size}
     emit(result, as_json=as_json, text=f"Model {found} was written to {path}.")
 
@@ -179,7 +180,7 @@ def import_command(
 
     paths = data_paths(data_dir).create()
     say("Checking the package …")
-    done = import_model(paths.models, source.expanduser(), check_in_child, SystemClock())
+    done = import_model(paths.models, user_path(source), check_in_child, SystemClock())
     result = {"model_id": done.model_id, "already_here": done.already_here}
     told = f"Model {done.model_id} is already here." if done.already_here else f"Model {done.model_id} was imported."
     emit(result, as_json=as_json, text=told)

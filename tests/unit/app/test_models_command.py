@@ -74,6 +74,11 @@ def test_tags_and_notes(folder: Path, model_id: str, capsys: pytest.CaptureFixtu
     assert "no model" in ask(capsys, folder, "tag", "ffff", "a", code=2)["error"]
 
 
+def test_a_place_that_cannot_be(folder: Path, model_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for target in ("~no-such-user/x", "a" * 5_000):
+        assert "cannot be used" in ask(capsys, folder, "export", model_id, target, code=2)["error"]
+
+
 def test_the_list_can_be_sorted(folder: Path, model_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     newest = [row["model_id"] for row in ask(capsys, folder, "list")["models"]]
     assert newest[0] == model_id
