@@ -292,7 +292,7 @@ def _page(stored: StoredModel, marks: ModelMarks) -> str:
         f"market    {data['venue']} {data['symbol']} {data['timeframe']}, {data['bars']:,} bars "
         f"{to_datetime(int(data['first_open_ns'])):%Y-%m-%d} to {to_datetime(int(data['last_open_ns'])):%Y-%m-%d}",
         f"network   {spec.model.kind}, {spec.model.layers} x {spec.model.hidden_size}, "
-        f"{spec.model.horizon_bars} bar(s) ahead, features {spec.features.name} {spec.features.version}, "
+        f"{_ahead(spec.model.horizons)} ahead, features {spec.features.name} (version {spec.features.version}), "
         f"seed {spec.training.seed}",
         f"test      {metrics.targets:,} targets, pinball {metrics.pinball:.6f} against {metrics.pinball_baseline:.6f}, "
         f"coverage {metrics.coverage:.1%} of {metrics.nominal_coverage:.0%}",
@@ -300,6 +300,10 @@ def _page(stored: StoredModel, marks: ModelMarks) -> str:
         with_caution(metrics.verdict, spec.data.origin),
     ]
     return "\n".join(lines)
+
+
+def _ahead(horizons: tuple[int, ...]) -> str:
+    return counted(horizons[0], "bar") if len(horizons) == 1 else f"{', '.join(map(str, horizons))} bars"
 
 
 def _marks_lines(marks: ModelMarks) -> list[str]:
@@ -320,6 +324,12 @@ def _metrics_row(row: PointMetrics) -> str:
     return f"  {row.name:12} MAE {row.mae:.6f}, RMSE {row.rmse:.6f}, R² {row.r2:+.2%}{ic}{hits}"
 
 
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.6g}"
+
+
 def _table(comparison: Comparison) -> str:
     count = len(comparison.model_ids)
     rows: list[tuple[str, tuple[str, ...]]] = [("", comparison.model_ids)]
@@ -327,7 +337,7 @@ def _table(comparison: Comparison) -> str:
     metrics = [
         (name, row) for name, row in comparison.metrics.items() if name.partition(".")[0] in _SHOWN or "." not in name
     ]
-    rows += [(name, tuple("–" if value is None else f"{value:.6g}" for value in row)) for name, row in metrics]
+    rows += [(name, tuple(map(_cell, row))) for name, row in metrics]
     widths = [max(len(row[1][column]) for row in rows) for column in range(count)]
     first = max(len(name) for name, _ in rows)
     lines = [

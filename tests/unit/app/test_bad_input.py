@@ -62,3 +62,28 @@ def test_command_lines(
     words: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sentence in refusal(capsys, tmp_path, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            "models list --sort foo",
+            "Invalid value for '--sort': 'foo' is not one of 'created', 'r2', 'symbol', 'size'. ",
+        ),
+        ("models list --sort {ge}", "Invalid value for '--sort': '{ge}' is not one of 'created', 'r2', "),
+        ("train forecast --epochs abc", "Invalid value for '--epochs': a whole number is needed. "),
+        ("train forecast --epochs 1.5", "Invalid value for '--epochs': a whole number is needed. "),
+        (f"train forecast --epochs 1{'0' * 5_000}", "Invalid value for '--epochs': the number is too long. "),
+        ("demo --minutes x", "Invalid value for '--minutes': a number is needed. "),
+        ("demo --minutes 601", "Invalid value for '--minutes': at most 600 is possible. "),
+        ("demo --seed -1", "Invalid value for '--seed': at least 0 is needed. "),
+        ("models show", "Missing argument 'model_id'. "),
+    ],
+)
+def test_values_of_options(words: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(words.split()) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"Error: {sentence}")
+    assert told.endswith("--help to see what there is.\n")
+    assert told.count("\n") == 1
