@@ -19,7 +19,7 @@ from core.config import DataPaths
 from core.errors import UserError
 from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
-from ml.model_storage import StoredModel, list_models, load_model, remove_files
+from ml.model_storage import StoredModel, list_models, load_model, remove_files, run_of
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 from ml.overfitting import sharpe_probability
 from ml.trial_claims import with_todays_trials
@@ -133,7 +133,7 @@ def _lineage(stored: StoredModel) -> ModelLineage:
         valid=_part(split["valid"]),
         test=_part(split["test"]),
         code_version=str(manifest["code_version"]),
-        run_id=str(manifest.get("run", {}).get("id", "")),
+        run_id=run_of(manifest),
     )
 
 

@@ -106,6 +106,15 @@ def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confide
     return 1.0 + _variance_factor(moments) * (float(normal_ppf(confidence)) / excess) ** 2
 
 
+def is_possible(moments: SharpeMoments) -> bool:
+    """Return whether a sample can have such moments: the kurtosis of n numbers is at most n."""
+    try:
+        _variance_factor(moments)
+    except ValueError:
+        return False
+    return moments.kurtosis <= moments.count
+
+
 def _variance_factor(moments: SharpeMoments) -> float:
     sharpe = moments.sharpe
     factor = 1.0 - moments.skew * sharpe + (moments.kurtosis - 1.0) / 4.0 * sharpe * sharpe

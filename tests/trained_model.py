@@ -43,10 +43,10 @@ class Trained:
         shutil.copytree(self.models_dir / self.result.model_id, models_dir / self.result.model_id)
 
 
-def _train(spec: ForecastSpec, frame: CandleFrame, folder: Path) -> dict[str, object]:
+def train(spec: ForecastSpec, folder: Path) -> dict[str, Json]:
+    """Train in this process on what the candle store in a folder holds, and return the result and what was told."""
     from ml.worker.forecast import run  # torch
 
-    CandleStore(folder / "candles").write("binance", frame, "import")
     channel = RecordingChannel()
     return {"result": run(training_job(folder, spec), channel), "messages": channel.messages, "logs": channel.logs}
 
@@ -68,7 +68,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     told = folder / "told.json"
     with FileLock(folder / "lock"):
         if not told.exists():
-            told.write_text(json.dumps(_train(spec, frame, folder)), encoding="utf-8")
+            CandleStore(folder / "candles").write("binance", frame, "import")
+            told.write_text(json.dumps(train(spec, folder)), encoding="utf-8")
     content = json.loads(told.read_text(encoding="utf-8"))
     result = TrainingResult.from_json(content["result"])
     return Trained(spec, frame, folder / "models", result, tuple(content["messages"]), tuple(content["logs"]))

@@ -16,6 +16,7 @@ from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.jobs import Json
+from core.user_path import user_path
 from ml.api import (
     CHECKPOINT_FILE,
     SPEC_FILE,
@@ -159,16 +160,20 @@ def data_range(
 
     For a file, market and bar length come from the options, else the configuration, else the file's name: never from
     the defaults, which would put a wrong label on somebody's bars.
+
+    Raises:
+        UserError: there is no such file, or it is not said which market is meant.
     """
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if file is None and base.source == STORE_SOURCE:
         wanted = replace(base, **given)
+        _require_market(wanted.symbol)
         if "venue" in given or "venue" in told:
             return wanted
         return replace(wanted, venue=_stored_origin(paths, wanted))
     from core.data.importer import guess_symbol, guess_timeframe
 
-    path = (file if file is not None else Path(base.source)).expanduser().resolve()
+    path = user_path(file if file is not None else Path(base.source))
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
     guesses = {"symbol": guess_symbol(path.name), "timeframe": guess_timeframe(path.name)}
@@ -178,7 +183,20 @@ def data_range(
         if guess is None:
             raise UserError(f"The {key} cannot be told from the name {path.name}.", f"Name it with --{key}.")
         given[key] = str(guess)
-    return replace(base, source=str(path), **given)
+    wanted = replace(base, source=str(path), **given)
+    _require_market(wanted.symbol)
+    return wanted
+
+
+def _require_market(symbol: str) -> None:
+    """Raise `UserError` for a name without its currency set apart: bars are kept and asked for under the other."""
+    if "/" in symbol:
+        return
+    from core.data.importer import guess_symbol
+
+    meant = guess_symbol(symbol)
+    remedy = f"{meant} is meant: write it like that." if meant else "Write it like BTC/USDT."
+    raise UserError(f"{symbol[:40]!r} is no market.", remedy)
 
 
 def _stored_origin(paths: DataPaths, wanted: DataRange) -> DataOrigin:

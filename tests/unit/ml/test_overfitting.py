@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from ml.overfitting import (
@@ -15,6 +17,7 @@ from ml.overfitting import (
     backtest_overfitting,
     deflated_sharpe,
     expected_maximum_sharpe,
+    is_possible,
     minimum_track_record,
     probabilistic_sharpe,
     sharpe_moments,
@@ -51,8 +54,16 @@ def test_what_has_no_ratio() -> None:
         with pytest.raises(ValueError, match="no sample"):
             probabilistic_sharpe(wrong)
         assert sharpe_probability(wrong) is None
+        assert not is_possible(wrong)
     assert sharpe_probability(None) is None
     assert sharpe_probability(EXAMPLE) == probabilistic_sharpe(EXAMPLE)
+    assert not is_possible(SharpeMoments(0.1, 500, 0.0, 501.0))
+
+
+@given(st.lists(st.integers(-100, 100), min_size=3, max_size=40))
+def test_what_was_measured_is_possible(percent: list[int]) -> None:
+    moments = sharpe_moments(np.array(percent) / 100.0)
+    assert moments is None or is_possible(moments)
 
 
 def test_minimum_track_record_is_where_the_probability_reaches_the_confidence() -> None:
