@@ -102,7 +102,8 @@ class TrainingWorker(WorkerThread):
         queue_changed: `queue` is another one.
         queue_failed: UserError: the queue could not be read or written.
         run_started: `JobStarted`.
-        run_progressed: `JobProgress`, at most five per second and run, the newest and always the last.
+        run_progressed: `JobProgress`, at most five per second and run, the newest and always the last; besides, the
+            last of every epoch, so that curves have no gaps.
         run_paused, run_resumed: `JobPaused`, `JobResumed`.
         run_logged: `JobLog`.
         run_finished, run_failed, run_cancelled: `JobFinished`, `JobFailed`, `JobCancelled`; one of them ends each run.
@@ -345,6 +346,8 @@ class TrainingWorker(WorkerThread):
 
     def _deliver(self, active: _Run, event: JobEvent) -> None:
         if isinstance(event, JobProgress):
+            if active.progress is not None and _epoch(active.progress) != _epoch(event):
+                self._release_progress(active, force=True)
             active.progress = event
             return
         self._release_progress(active, force=not isinstance(event, JobStarted))
@@ -381,6 +384,11 @@ class TrainingWorker(WorkerThread):
         if active.progress is not None and (force or now - active.progress_at >= PROGRESS_INTERVAL_S):
             self.run_progressed.emit(active.progress)
             active.progress, active.progress_at = None, now
+
+
+def _epoch(progress: JobProgress) -> tuple[Any, ...]:
+    """Return the epoch a message of a training run is about; the same for all messages of other jobs."""
+    return tuple(progress.payload.get(key) for key in ("phase", "seed_index", "epoch"))
 
 
 def _tell(supervisor: JobSupervisor, before: QueuedRun | None, now: QueuedRun | None) -> None:

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from app.commands.models import app as models_app
 from app.i18n import Language, set_language
 from app.language import LanguageManager
-from app.past_runs import checkpoint_history
+from app.past_runs import kept_networks
 from app.runtime import open_market_link
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.training_desk import TrainingDesk
@@ -57,6 +57,11 @@ from tests.trained_model import Trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LIMIT = 120_000
+
+
+def kept_epochs(run_dir: Path) -> int:
+    """Return how many epochs a run of one network has on disk."""
+    return max((network.epochs for network in kept_networks(run_dir)), default=0)
 
 
 class Heard(QObject):
@@ -159,11 +164,11 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
     spec = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
     with session() as first:
         run_id = first.desk.start_training(spec.to_json())
-        qtbot.waitUntil(lambda: bool(first.dock.runs[0].valid), timeout=LIMIT)
+        qtbot.waitUntil(lambda: first.dock.runs[0].last_epoch > 0, timeout=LIMIT)
         qtbot.mouseClick(first.button("training_cancel"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
         assert first.button("training_resume").isVisible()
-    epochs = len(checkpoint_history(paths.runs / run_id))
+    epochs = kept_epochs(paths.runs / run_id)
     assert epochs >= 1
 
     with session() as second:
@@ -171,11 +176,11 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
         (row,) = second.rows()
         assert re.match(r"BTC/USDT 1h · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · ", row)
         assert row.endswith(" · cancelled")
-        assert len(second.dock.runs[0].valid) == epochs
+        assert second.dock.runs[0].last_epoch == epochs
         assert not second.button("training_use").isVisible()
         qtbot.mouseClick(second.button("training_resume"), Qt.MouseButton.LeftButton)
         second.desk.resume_training(run_id)  # a second click
-        qtbot.waitUntil(lambda: len(second.dock.runs[0].valid) > epochs, timeout=LIMIT)
+        qtbot.waitUntil(lambda: second.dock.runs[0].last_epoch > epochs, timeout=LIMIT)
         assert len(second.rows()) == 1
         assert second.desk.busy == 1
         assert second.desk.close_warnings() == [
@@ -183,7 +188,7 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
         ]
         qtbot.mouseClick(second.button("training_cancel"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: second.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
-        assert len(checkpoint_history(paths.runs / run_id)) > epochs
+        assert kept_epochs(paths.runs / run_id) > epochs
 
 
 def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkpoint(
@@ -198,14 +203,14 @@ def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkp
         follower = first.desk.start_training(short.to_json(), after=running)
         held = first.desk.start_training(short.to_json())
         first.desk.pause_training(held)
-        qtbot.waitUntil(lambda: bool(first.dock.runs[0].valid), timeout=LIMIT)
+        qtbot.waitUntil(lambda: first.dock.runs[0].last_epoch > 0, timeout=LIMIT)
         assert [run.run_id for run in first.dock.runs] == [running, follower, held]
         first.dock.list.setCurrentRow(0)
         qtbot.mouseClick(first.button("training_pause"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.PAUSED, timeout=LIMIT)
-        epochs = len(checkpoint_history(paths.runs / running))
+        epochs = kept_epochs(paths.runs / running)
         qtbot.wait(1_000)
-        assert len(checkpoint_history(paths.runs / running)) == epochs  # nothing is learnt meanwhile
+        assert kept_epochs(paths.runs / running) == epochs  # nothing is learnt meanwhile
         assert first.desk.close_warnings() == [
             "1 training run ends now; it can go on later from its last finished epoch.",
             "2 training runs wait in the queue; they have their turn after the next start.",
@@ -219,7 +224,7 @@ def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkp
         assert (states[running], second.dock._runs[running].resumable) == (RunState.CANCELLED, True)
         second.desk.cancel_training(held)
         second.desk.resume_training(running)
-        qtbot.waitUntil(lambda: len(second.dock._runs[running].valid) > epochs, timeout=LIMIT)
+        qtbot.waitUntil(lambda: second.dock._runs[running].last_epoch > epochs, timeout=LIMIT)
         second.desk.cancel_training(running)
         qtbot.waitUntil(lambda: second.dock._runs[running].state is RunState.CANCELLED, timeout=LIMIT)
         second.desk.forget_training(running)

@@ -15,9 +15,11 @@ from app import i18n
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.docks.training_curves import loss_curves
 from app.ui.docks.training_details import headline
 from app.ui.docks.training_dock import TrainingDock
-from app.ui.docks.training_runs import MOST_SAMPLES, RunState, Series, TrainingRun
+from app.ui.docks.training_networks import Series, network_of
+from app.ui.docks.training_runs import MOST_SAMPLES, RunState, TrainingRun
 from core.clock import NS_PER_S, from_datetime
 from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
 from ml.api import (
@@ -29,6 +31,7 @@ from ml.api import (
     TrainingProgress,
     TrainingResult,
 )
+from ml.metric_results import SeedScore
 
 BEGUN = from_datetime(datetime.now().astimezone().replace(hour=12, minute=30, second=5, microsecond=0))
 PRACTICE = practice_origin("synthetic-1")
@@ -179,7 +182,7 @@ def test_progress_draws_both_curves_and_the_figures(dock: TrainingDock) -> None:
     for epoch in range(1, 5):
         tell(dock, progress(epoch))
     assert [c.x for c in dock.details.plot._curves] == [(1.0, 2.0, 3.0, 4.0)] * 2
-    assert dock.details.plot._mark == 4
+    assert [c.mark for c in dock.details.plot._curves] == [4, None]
     assert dock.details.figures[0].text() == "4 / 10"
     assert dock.details.figures[1].text() == "42 s"
     assert dock.details.bar.value() == 400
@@ -266,7 +269,7 @@ def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, tra
     queue(dock, "new", "ETH/USDT", "4h")
     begun_ns = 1_760_000_000_000_000_000
     stopped = TrainingRun("old", DataRange(), RunState.INTERRUPTED, spec={}, resumable=True, begun_ns=begun_ns)
-    stopped.take_history(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 4))
+    stopped.networks = [network_of((EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 4)), 3)]
     dock.restore([stopped, TrainingRun("new", DataRange(symbol="NOT/THIS"))])
     assert [run.run_id for run in dock.runs] == ["old", "new"]
     assert dock.list.currentRow() == 1
@@ -276,7 +279,7 @@ def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, tra
         "BTC/USDT 1h · " + i18n.format_moment(begun_ns, "%Y-%m-%d\u00a0%H:%M") + " · interrupted"
     )
     assert dock.details.note.text() == "The program ended before this run did. Its checkpoint is kept."
-    assert dock.details.plot._mark == 3
+    assert dock.details.plot._curves[0].mark == 3
     qtbot.mouseClick(button(dock, "training_resume"), Qt.MouseButton.LeftButton)
     assert trainer.resumed == ["old"]
     queue(dock, "old", "BTC/USDT", "1h")
@@ -316,7 +319,7 @@ def test_run_shares() -> None:
     run.take_progress(progress(5, "r"))
     assert run.share == 0.5
     run.take_result(result("r"))
-    assert (run.share, run.best_epoch) == (1.0, 5)
+    assert (run.share, run.networks[0].best_epoch) == (1.0, 5)
 
 
 def test_bars_read_are_not_called_epochs(dock: TrainingDock) -> None:
@@ -525,20 +528,20 @@ def test_curves_of_one_run_and_of_several(dock: TrainingDock, qtbot) -> None:
     dock.list.setCurrentRow(0)
     plots = dock.curves.plots
     assert [key for key, made in plots.items() if made.plot.isVisible()] == [
-        "valid",
+        "loss",
         "crps",
         "rate",
         "speed",
         "load",
         "memory",
     ]
-    assert [curve.name for curve in plots["valid"].plot._curves] == ["validation", "training"]
+    assert [curve.name for curve in plots["loss"].plot._curves] == ["validation", "training"]
     assert plots["rate"].plot._curves[0].y == (0.001, 0.002, 0.003)
     assert [curve.name for curve in plots["load"].plot._curves] == ["CPU"]  # there is no GPU
     dock.list.selectAll()
     names = [f"{n + 1} · BTC/USDT 1h · {i18n.format_minute(BEGUN + n * 60 * NS_PER_S)}" for n in (0, 1)]
-    assert [curve.name for curve in plots["valid"].plot._curves] == names
-    assert len({curve.colour for curve in plots["valid"].plot._curves}) == 2
+    assert [curve.name for curve in plots["loss"].plot._curves] == names
+    assert len({curve.colour for curve in plots["loss"].plot._curves}) == 2
     assert plots["crps"].plot._curves[1].y == (0.5, 0.25, 0.5 / 3)
     dock.list.setCurrentRow(1)
     assert not plots["load"].plot.isVisible()  # nothing was measured
@@ -567,18 +570,89 @@ def test_finished_runs_are_compared_and_sorted(dock: TrainingDock) -> None:
     assert dock.table.proxy.rowCount() == 1
 
 
-def test_a_new_repetition_keeps_the_former_curve_in_the_background() -> None:
+def several(*losses: tuple[float, ...], best: tuple[int, ...]) -> TrainingResult:
+    """Return the result of a run of several networks: their validation losses, and whose weights they have."""
+    made = result("r")
+    records = tuple(
+        EpochRecord(epoch, loss, loss, 2.0, seed=seed)
+        for seed, of_seed in enumerate(losses, start=7)
+        for epoch, loss in enumerate(of_seed, start=1)
+    )
+    scores = tuple(
+        SeedScore(seed, len(of_seed), epoch, min(of_seed), 0.1, 0.0, None, None, None, None)
+        for seed, (of_seed, epoch) in enumerate(zip(losses, best, strict=True), start=7)
+    )
+    return replace(made, history=records, metrics=replace(made.metrics, seeds=scores))
+
+
+def valid(run: TrainingRun) -> list[dict[int, float]]:
+    return [network.curves[Series.VALID] for network in run.networks]
+
+
+def test_each_network_of_a_run_has_its_own_curves() -> None:
     run = TrainingRun("r")
     for seed in (0, 1):
         for epoch in (1, 2):
             run.take_progress(replace(progress(epoch, "r"), seed_index=seed, seeds=2))
-    assert run.former_seeds == [{1: 1.2, 2: 0.6}]
-    assert run.valid == {1: 1.2, 2: 0.6}
-    assert headline(run) == "Training, repetition 2 of 2"
+    assert valid(run) == [{1: 1.2, 2: 0.6}] * 2
+    assert headline(run) == "Training, network 2 of 2"
     assert run.share == 0.6  # all of the first, and 2 epochs of 10
-    run.take_result(result("r"))
-    assert run.former_seeds == [{1: 1.2, 2: 0.6}] * 2
-    assert len(run.valid) == 7
+    # What comes after the training sums up the first network; it must not reach anybody's curves.
+    for phase in ("exporting", "testing", "done"):
+        run.take_progress(replace(progress(2, "r", phase), valid_loss=9.0, best_epoch=1))
+    assert valid(run) == [{1: 1.2, 2: 0.6}] * 2
+    assert [network.best_epoch for network in run.networks] == [2, 2]
+
+
+def test_a_finished_run_shows_what_a_restart_shows_whatever_was_heard_of_it() -> None:
+    came = several((0.9, 0.8, 0.85), (0.7, 0.75), (0.95,), best=(2, 1, 0))
+    heard, restored = TrainingRun("r"), TrainingRun("r")
+    heard.take_progress(replace(progress(1, "r"), seeds=3))  # and then nothing until network 3
+    heard.take_progress(replace(progress(1, "r"), seed_index=2, seeds=3))
+    heard.take_progress(progress(1, "r", "testing"))
+    for run in (heard, restored):
+        run.take_result(came)
+        assert valid(run) == [{1: 0.9, 2: 0.8, 3: 0.85}, {1: 0.7, 2: 0.75}, {1: 0.95}]
+    assert heard.networks == restored.networks
+    named = [(curve.name, curve.y[-1], curve.mark) for curve in loss_curves(heard) if curve.name]
+    assert named == [("network 1", 0.85, 2), ("network 2", 0.75, 1), ("network 3", 0.95, 0)]
+
+
+def test_a_network_that_learned_nothing_is_said(dock: TrainingDock) -> None:
+    dock.on_result(several((0.9, 0.8, 0.85), (0.7, 0.75), (0.95,), best=(2, 1, 0)))
+    assert dock.details.phase.text() == "Finished: 3 networks with 6 epochs in all, 31 s of learning"
+    figures = [label.full_text() for label in dock.details.figures]
+    assert (figures[0], figures[4]) == ("3, 2, 1", "2, 1, 0")
+    assert "1 of 3 went into the stored model untrained (network 3)" in dock.details.note.text()
+    assert "network 1 0.8500, network 2 0.7500, network 3 0.9500" in dock.details.plot.accessibleDescription()
+    dock.on_result(several((0.9, 0.8), (0.7,), best=(2, 1)))
+    assert "untrained" not in dock.details.note.text()
+    dock.on_result(several((0.9, 0.8), (0.7,), best=(0, 0)))
+    assert "the stored model is an untrained network" in dock.details.note.text()
+
+
+def test_losses_of_different_kinds_are_kept_apart(dock: TrainingDock) -> None:
+    spec = ForecastSpec(data=DataRange(BINANCE, "BTC/USDT", "1h"))
+    student = replace(spec, model=replace(spec.model, head="student_t"))
+    specs = {"a": spec, "b": student, "c": spec}
+    for run_id, asked in specs.items():
+        dock.on_queue(TrainingQueue((QueuedRun(run_id, asked.to_json(), BEGUN),)))
+        dock.on_result(replace(result(run_id), run_id=run_id))
+    dock.on_queue(TrainingQueue())
+    dock.pages.setCurrentWidget(dock.curves)
+    dock.list.selectAll()
+    plots = {key: made for key, made in dock.curves.plots.items() if made.plot.isVisible()}
+    assert {"loss_quantile", "loss_student_t"} <= set(plots)
+    assert "loss" not in plots
+    described = plots["loss_quantile"].plot.accessibleDescription()
+    assert [part[:4] for part in described.split(", ")] == ["1 · ", "3 · "]
+    assert plots["loss_student_t"].plot.accessibleDescription().startswith("2 · ")
+    assert plots["loss_quantile"].caption.text() == "Pinball loss by epoch, in units of volatility"
+    assert dock.curves.note.text().endswith("cannot be compared; their CRPS can.")
+    dock.list.clearSelection()
+    dock.list.item(0).setSelected(True)
+    dock.list.item(2).setSelected(True)
+    assert "cannot be compared" not in dock.curves.note.text()
 
 
 def test_the_load_is_thinned_out_as_it_grows() -> None:
@@ -592,10 +666,9 @@ def test_the_load_is_thinned_out_as_it_grows() -> None:
     assert len(gaps) <= 2
 
 
-def test_the_history_of_a_run_brings_its_curves_back() -> None:
-    run = TrainingRun("r")
-    run.take_history([EpochRecord(1, 1.0, 1.1, 2.0), EpochRecord(2, 0.9, 1.0, 2.0, 0.003, 0.4, 1e5)])
-    assert run.curves[Series.RATE] == {2: 0.003}
-    assert run.curves[Series.CRPS] == {2: 0.4}
-    assert run.curves[Series.SPEED] == {2: 1e5}
-    assert run.curves[Series.VALID] == {1: 1.1, 2: 1.0}
+def test_the_history_of_a_network_brings_its_curves_back() -> None:
+    network = network_of([EpochRecord(1, 1.0, 1.1, 2.0), EpochRecord(2, 0.9, 1.0, 2.0, 0.003, 0.4, 1e5)])
+    assert network.curves[Series.RATE] == {2: 0.003}
+    assert network.curves[Series.CRPS] == {2: 0.4}
+    assert network.curves[Series.SPEED] == {2: 1e5}
+    assert network.curves[Series.VALID] == {1: 1.1, 2: 1.0}

@@ -16,6 +16,15 @@ def counts(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     return {"steps": spec["steps"], "resume": spec["resume"]}
 
 
+def learns(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Three networks with fast epochs of many messages each."""
+    for index in range(3):
+        for epoch in range(spec["epochs"] + 1):
+            for batch in range(5):
+                channel.progress({"phase": "training", "seed_index": index, "epoch": epoch, "batch": batch})
+    return {}
+
+
 def waits(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     channel.progress({"run_id": spec["run_id"]})
     while not channel.should_stop():

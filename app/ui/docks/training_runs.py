@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 from app.flows.origin_text import data_title
 from app.flows.training_queue import QueuedRun, QueueState
 from app.i18n import tr
+from app.ui.docks.training_networks import Network, histories, network_of
 from core.domain.data_origin import caution
 from core.errors import UserError
-from ml.api import DataRange, EpochRecord, ForecastSpec, TrainingProgress, TrainingResult
+from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult
 from ml.search_results import SearchProgress, SearchResult, is_search
 from ml.search_spec import SearchSpec
 
@@ -60,16 +60,6 @@ _OF_QUEUE = {
 }
 
 
-class Series(StrEnum):
-    """What is drawn by epoch."""
-
-    VALID = "valid"
-    TRAIN = "train"
-    CRPS = "crps"
-    RATE = "rate"
-    SPEED = "speed"
-
-
 @dataclass(frozen=True, slots=True)
 class LoadSample:
     """How busy the machine was with a run.
@@ -111,8 +101,7 @@ class TrainingRun:
     data: DataRange | None = None
     state: RunState = RunState.QUEUED
     progress: TrainingProgress | None = None
-    curves: dict[Series, dict[int, float]] = field(default_factory=lambda: {series: {} for series in Series})
-    former_seeds: list[dict[int, float]] = field(default_factory=list)
+    networks: list[Network] = field(default_factory=list)
     load: list[LoadSample] = field(default_factory=list)
     result: TrainingResult | None = None
     message: str = ""
@@ -127,14 +116,19 @@ class TrainingRun:
     _load_gap_s: float = 1.0
 
     @property
-    def train(self) -> dict[int, float]:
-        """Training loss by epoch."""
-        return self.curves[Series.TRAIN]
+    def head(self) -> str:
+        """What its networks forecast, see `ml.spec.ModelSpec`; "" where that is not known."""
+        return "" if self.spec is None or self.is_search else str(self.spec.get("model", {}).get("head", ""))
 
     @property
-    def valid(self) -> dict[int, float]:
-        """Validation loss by epoch."""
-        return self.curves[Series.VALID]
+    def several(self) -> bool:
+        """Whether it trains several networks."""
+        return len(self.networks) > 1 or (self.progress is not None and self.progress.seeds > 1)
+
+    @property
+    def last_epoch(self) -> int:
+        """The highest number of an epoch that any network has finished."""
+        return max((network.epochs for network in self.networks), default=0)
 
     @property
     def title(self) -> str:
@@ -179,17 +173,6 @@ class TrainingRun:
         running = RunState.STARTING if silent else RunState.RUNNING
         self.state = _OF_QUEUE.get(queued.state, running)
 
-    def take_history(self, history: Iterable[EpochRecord]) -> None:
-        """Take the figures of finished epochs in place of what progress messages told."""
-        records = tuple(history)
-        self.curves = {
-            Series.TRAIN: {record.epoch: record.train_loss for record in records},
-            Series.VALID: {record.epoch: record.valid_loss for record in records},
-            Series.CRPS: {record.epoch: record.crps for record in records if record.crps is not None},
-            Series.RATE: {record.epoch: record.learning_rate for record in records if record.learning_rate},
-            Series.SPEED: {record.epoch: record.targets_per_s for record in records if record.targets_per_s},
-        }
-
     def take_progress(self, progress: TrainingProgress, now_s: float = 0.0) -> None:
         """Add a progress message, heard at `now_s` on any clock; it revives no run that ended or is being stopped."""
         if self.state.is_over:
@@ -199,11 +182,11 @@ class TrainingRun:
             self.state = RunState.RUNNING
         if self.state in (RunState.RUNNING, RunState.PAUSED) and progress.paused is not was_paused:
             self.state = RunState.PAUSED if progress.paused else RunState.RUNNING
-        if self.progress is not None and progress.seed_index != self.progress.seed_index:
-            self.former_seeds.append(self.valid)
-            self.curves = {series: {} for series in Series}
         self.progress = progress
-        self._take_figures(progress)
+        if progress.phase == "training" and progress.epochs:  # what comes after it sums up the first network
+            while len(self.networks) <= progress.seed_index:
+                self.networks.append(Network())
+            self.networks[progress.seed_index].take(progress)
         self._take_load(progress, now_s)
 
     def take_search_progress(self, progress: SearchProgress) -> None:
@@ -217,25 +200,6 @@ class TrainingRun:
     def take_search_result(self, result: SearchResult) -> None:
         """Finish a search."""
         self.state, self.found = RunState.FINISHED, result
-
-    def _take_figures(self, progress: TrainingProgress) -> None:
-        """Keep what a message says of its last finished epoch; rate and speed are those at its end."""
-        found = {
-            Series.TRAIN: progress.train_loss,
-            Series.VALID: progress.valid_loss,
-            Series.CRPS: progress.crps,
-            Series.RATE: progress.learning_rate or None,
-            Series.SPEED: progress.targets_per_s or None,
-        }
-        if not self.learns or progress.epoch < 1:
-            return
-        for series, value in found.items():
-            if value is None:
-                continue
-            if series in (Series.RATE, Series.SPEED):
-                self.curves[series].setdefault(progress.epoch, value)
-            else:
-                self.curves[series][progress.epoch] = value
 
     def _take_load(self, progress: TrainingProgress, now_s: float) -> None:
         figures = (progress.cpu_percent, progress.gpu_percent, progress.rss_bytes, progress.gpu_memory_bytes)
@@ -254,18 +218,11 @@ class TrainingRun:
     def take_result(self, result: TrainingResult) -> None:
         """Finish; the result's own history replaces what progress messages may have skipped."""
         self.state, self.result = RunState.FINISHED, result
-        if self.progress is not None and self.progress.seed_index:
-            self.former_seeds.append(self.valid)  # the result's history is that of the first repetition
-        self.take_history(result.history)
-
-    @property
-    def best_epoch(self) -> int | None:
-        """Epoch with the lowest validation loss."""
-        if self.result is not None:
-            return self.result.best_epoch or None
-        if self.progress is not None:
-            return self.progress.best_epoch or None
-        return min(self.valid, key=self.valid.__getitem__) if self.valid else None
+        best = [seed.best_epoch for seed in result.metrics.seeds] or [result.best_epoch]
+        self.networks = [
+            network_of(history, best[number] if number < len(best) else None)
+            for number, history in enumerate(histories(result.history))
+        ]
 
     @property
     def learns(self) -> bool:
