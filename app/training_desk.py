@@ -21,6 +21,7 @@ from PySide6.QtWidgets import QWidget
 
 from app import training_reads
 from app.flows.origin_text import data_title
+from app.flows.run_text import finished_text
 from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
 from app.language import LanguageManager
@@ -32,7 +33,7 @@ from app.workers.training import TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.candles import Timeframe
-from core.domain.data_origin import DataOrigin, with_caution
+from core.domain.data_origin import DataOrigin, caution
 from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
@@ -488,7 +489,8 @@ class TrainingDesk(QObject):
             self._dock.on_result(result)
         data = ForecastSpec.from_json(self._specs[result.run_id]).data
         title = tr("Training finished: {market}", market=data_title(data))
-        self._tell(Severity.SUCCESS, title, with_caution(_first_sentence(result.metrics.verdict), data.origin))
+        severity = Severity.SUCCESS if result.metrics.edge else Severity.INFO
+        self._tell(severity, title, finished_text(result.metrics, caution(data.origin)))
         self.refresh()
 
     def _on_search_finished(self, result: SearchResult) -> None:
@@ -587,9 +589,3 @@ class TrainingDesk(QObject):
 
     def _tell(self, severity: Severity, title: str, text: str) -> None:
         self.noticed.emit(Notice(severity, title, text))
-
-
-def _first_sentence(verdict: str) -> str:
-    """Return what a verdict says of the edge: a notice is short, and the panel shows the rest."""
-    head, stop, _ = verdict.partition(". ")
-    return head + stop.rstrip()

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from app.commands.models import app as models_app
 from app.i18n import Language, set_language
 from app.language import LanguageManager
+from app.flows.run_text import finished_text
 from app.past_runs import kept_networks
 from app.runtime import open_market_link
 from app.theme import ThemeChoice, ThemeManager, UpDown
@@ -361,11 +362,12 @@ def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
             qtbot.waitUntil(lambda: bool(now.dock.runs) and now.dock.runs[0].result is not None, timeout=LIMIT)
             result = now.dock.runs[0].result
             assert isinstance(result, TrainingResult)
-            assert now.dock.findChild(QLabel, note).text() == f"{result.metrics.verdict} {CAUTION}"
+            whole = finished_text(result.metrics, CAUTION)
+            assert whole.startswith(result.metrics.verdict) and whole.endswith(f". {CAUTION}")
+            assert now.dock.findChild(QLabel, note).text() == whole
             (notice,) = now.heard.notices
             assert notice.title == "Training finished: BTC/USDT 1h · practice market, seed 7"
-            first = result.metrics.verdict.split(". ")[0].removesuffix(".")
-            assert notice.text == f"{first}. {CAUTION}"
+            assert notice.text == whole  # what trading would have lost is not left out
             offers = now.heard.models  # listed after the download as well, when there is no model yet
             qtbot.waitUntil(lambda: bool(offers) and bool(offers[-1]), timeout=LIMIT)
             assert [(choice.model_id, choice.origin) for choice in offers[-1]] == [(result.model_id, origin)]

@@ -623,12 +623,12 @@ def test_a_network_that_learned_nothing_is_said(dock: TrainingDock) -> None:
     assert dock.details.phase.text() == "Finished: 3 networks with 6 epochs in all, 31 s of learning"
     figures = [label.full_text() for label in dock.details.figures]
     assert (figures[0], figures[4]) == ("3, 2, 1", "2, 1, 0")
-    assert "1 of 3 went into the stored model untrained (network 3)" in dock.details.note.text()
+    assert dock.details.note.text().endswith("helped in validation: number 3.")
     assert "network 1 0.8500, network 2 0.7500, network 3 0.9500" in dock.details.plot.accessibleDescription()
     dock.on_result(several((0.9, 0.8), (0.7,), best=(2, 1)))
     assert "untrained" not in dock.details.note.text()
     dock.on_result(several((0.9, 0.8), (0.7,), best=(0, 0)))
-    assert "the stored model is an untrained network" in dock.details.note.text()
+    assert "the stored model is an untrained one" in dock.details.note.text()
 
 
 def test_losses_of_different_kinds_are_kept_apart(dock: TrainingDock) -> None:

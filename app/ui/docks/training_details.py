@@ -7,6 +7,7 @@ from collections.abc import Callable
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
 
+from app.flows.run_text import finished_text
 from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
 from app.theme import SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
@@ -78,30 +79,13 @@ def _finished_headline(run: TrainingRun, result: TrainingResult) -> str:
     return tr(key, n=result.epochs_run, time=learning)
 
 
-def idle_text(run: TrainingRun) -> str:
-    """Return which networks of a finished run learned nothing that helps; they are in the stored model all the same."""
-    idle = [number for number, network in enumerate(run.networks, start=1) if network.idle]
-    if run.result is None or not idle:
-        return ""
-    if len(idle) == len(run.networks):
-        return tr("Nothing that was learned helps on the validation part: the stored model is an untrained network.")
-    return tr(
-        "Not every network learned something that helps on the validation part: {networks} of {total} went into the "
-        "stored model untrained (network {numbers}).",
-        networks=len(idle),
-        total=len(run.networks),
-        numbers=", ".join(str(number) for number in idle),
-    )
-
-
 def note_text(run: TrainingRun) -> tuple[str, str]:
     """Return the verdict, the failure with its remedy, what a state means, or nothing; and the role of its look."""
     if run.state is RunState.FAILED:
         return f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
     if run.result is not None:
         metrics = run.result.metrics
-        verdict = local_text(f"{metrics.verdict} {run.caution}".rstrip())
-        text = " ".join(filter(None, (verdict, idle_text(run))))
+        text = local_text(finished_text(metrics, run.caution))
         return text, "success" if metrics.edge and not run.caution else "warning"
     if run.state is RunState.CANCELLED:
         kept = tr("The run stopped at your request. Its checkpoint is kept.")

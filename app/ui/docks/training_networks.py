@@ -37,11 +37,6 @@ class Network:
         """How many epochs have ended."""
         return max(self.curves[Series.VALID], default=0)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing it learned helps on the validation part."""
-        return self.best_epoch == 0 and self.epochs > 0
-
     def take(self, progress: TrainingProgress) -> None:
         """Keep what a message says of its last finished epoch; rate and speed are those at its end."""
         if progress.epoch < 1:
