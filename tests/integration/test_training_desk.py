@@ -19,9 +19,9 @@ from pytestqt.qtbot import QtBot
 from typer.testing import CliRunner
 
 from app.commands.models import app as models_app
+from app.flows.run_text import finished_text
 from app.i18n import Language, set_language
 from app.language import LanguageManager
-from app.flows.run_text import finished_text
 from app.past_runs import kept_networks
 from app.runtime import open_market_link
 from app.theme import ThemeChoice, ThemeManager, UpDown
@@ -363,7 +363,8 @@ def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
             result = now.dock.runs[0].result
             assert isinstance(result, TrainingResult)
             whole = finished_text(result.metrics, CAUTION)
-            assert whole.startswith(result.metrics.verdict) and whole.endswith(f". {CAUTION}")
+            assert whole.startswith(result.metrics.verdict)
+            assert whole.endswith(f". {CAUTION}")
             assert now.dock.findChild(QLabel, note).text() == whole
             (notice,) = now.heard.notices
             assert notice.title == "Training finished: BTC/USDT 1h · practice market, seed 7"
