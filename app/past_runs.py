@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from app.flows.training_queue import is_run_id
 from app.i18n import tr
 from app.ui.docks.training_networks import Network, network_of
-from app.ui.docks.training_runs import RunState, TrainingRun, data_of
+from app.ui.docks.training_runs import RunState, TrainingRun, begun_ns, data_of
 from core.errors import UserError
 from ml.api import CHECKPOINT_FILE, EpochRecord, TrainingResult
 from ml.search_results import STUDY_FILE, SearchResult
@@ -34,7 +34,8 @@ def past_runs(store: Store, runs_dir: Path) -> tuple[TrainingRun, ...]:
 
 def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
     """Return one ended run with what is left of it; what an older program wrote otherwise is left out."""
-    run = TrainingRun(record.run_id, state=RunState(record.state), begun_ns=record.started_ns)
+    run = TrainingRun(record.run_id, state=RunState(record.state))
+    run.begun_ns = begun_ns(record.run_id, record.started_ns)
     run.data = data_of(record.spec)
     if run.data is not None:  # else the id stays its title, and it cannot go on
         run.spec = record.spec

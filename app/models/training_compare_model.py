@@ -43,6 +43,11 @@ class ComparedRun:
         return local_text(f"{self.result.metrics.verdict} {self.caution}".rstrip())
 
     @property
+    def seconds(self) -> float:
+        """From its start to its model; of the learning where no more was written down."""
+        return self.result.total_s or self.result.seconds
+
+    @property
     def edge(self) -> bool:
         """Whether there is an edge that counts: none does on invented bars."""
         return self.result.metrics.edge and not self.caution
@@ -120,8 +125,8 @@ class TrainingCompareModel(RecordModel[ComparedRun]):
             _Column(
                 "duration",
                 mark("Duration"),
-                lambda row: format_duration(row.result.seconds),
-                lambda row: row.result.seconds,
+                lambda row: format_duration(row.seconds),
+                lambda row: row.seconds,
                 numeric=True,
                 width=10,
             ),

@@ -175,7 +175,7 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
     with session() as second:
         qtbot.waitUntil(lambda: len(second.rows()) == 1, timeout=LIMIT)
         (row,) = second.rows()
-        assert re.match(r"BTC/USDT 1h · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · ", row)
+        assert re.match(r"BTC/USDT 1h · LSTM \d+ · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · ", row)
         assert row.endswith(" · cancelled")
         assert second.dock.runs[0].last_epoch == epochs
         assert not second.button("training_use").isVisible()

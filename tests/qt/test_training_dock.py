@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,20 +14,24 @@ from PySide6.QtWidgets import QApplication, QPushButton, QSpinBox
 
 from app import i18n
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
+from app.past_runs import past_run
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.docks.training_curves import loss_curves
 from app.ui.docks.training_details import headline
 from app.ui.docks.training_dock import TrainingDock
+from app.ui.docks.training_list import name_text
 from app.ui.docks.training_networks import Series, network_of
 from app.ui.docks.training_runs import MOST_SAMPLES, RunState, TrainingRun
 from core.clock import NS_PER_S, from_datetime
 from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
+from core.persistence.store import RunRecord
 from ml.api import (
     DataRange,
     EpochRecord,
     ForecastMetrics,
     ForecastSpec,
+    ModelSpec,
     PointMetrics,
     TrainingProgress,
     TrainingResult,
@@ -184,9 +189,13 @@ def test_progress_draws_both_curves_and_the_figures(dock: TrainingDock) -> None:
     assert [c.x for c in dock.details.plot._curves] == [(1.0, 2.0, 3.0, 4.0)] * 2
     assert [c.mark for c in dock.details.plot._curves] == [4, None]
     assert dock.details.figures[0].text() == "4 / 10"
-    assert dock.details.figures[1].text() == "42 s"
+    assert dock.runs[0].left_s is not None
+    left = round(dock.runs[0].left_s)
+    assert 42 + 3 < left < 42 + 40  # what comes after the learning counts too
+    assert dock.details.figures[1].text() == f"{left} s"
     assert dock.details.bar.value() == 400
-    assert dock.list.item(0).text() == f"BTC/USDT 1h · {i18n.format_minute(BEGUN)} · epoch 4 of 10 · 42 s left"
+    begun = i18n.format_minute(BEGUN)
+    assert dock.list.item(0).text() == f"BTC/USDT 1h · LSTM 32 · {begun} · epoch 4 of 10 · {left} s left"
     assert "validation" in dock.details.plot.accessibleDescription()
 
 
@@ -368,7 +377,7 @@ def test_runs_of_one_market_are_told_apart_by_their_time(dock: TrainingDock) -> 
     tell(dock, progress(3, "r2"))
     assert rows(dock) == [
         "BTC/USDT 1h · 12:30 · finished",
-        "BTC/USDT 1h · 13:30 · epoch 3 of 10 · 42 s left",
+        "BTC/USDT 1h · 13:30 · epoch 3 of 10 · 45 s left",
         "ETH/USDT 1h · 12:30 · waiting",
     ]
     queue(dock, "r4", "BTC/USDT", "1h", later_s=20)
@@ -376,6 +385,22 @@ def test_runs_of_one_market_are_told_apart_by_their_time(dock: TrainingDock) -> 
         "BTC/USDT 1h · 12:30:05 · finished",
         "BTC/USDT 1h · 12:30:25 · waiting",
     ]
+
+
+def test_a_run_keeps_its_name_over_a_restart_and_says_what_kind_of_network_it_is(dock: TrainingDock) -> None:
+    asked = replace(ForecastSpec(), model=ModelSpec(kind="gru", head="student_t", hidden_size=16))
+    run_id = "run-20261126-164913-0a1b2c"
+    queued = QueuedRun(run_id, asked.to_json(), BEGUN)
+    dock.on_queue(TrainingQueue((queued,)))
+    (row,) = rows(dock)
+    when = i18n.format_minute(from_datetime(datetime(2026, 11, 26, 16, 49, 13, tzinfo=UTC)))
+    assert row == f"BTC/USDT 1h · GRU 16, Student's t · {when} · waiting"
+    # When its process began, or when it went on, does not change what it is called.
+    record = RunRecord(run_id, "forecast", "cancelled", asked.to_json(), {}, "", BEGUN + 16 * NS_PER_S, None)
+    again = past_run(record, Path("nowhere"))
+    assert name_text(again, [again]) == name_text(dock.runs[0], dock.runs)
+    again.take_queued(QueuedRun(run_id, asked.to_json(), BEGUN + 60 * NS_PER_S, resume=True))
+    assert name_text(again, [again]) == name_text(dock.runs[0], dock.runs)
 
 
 def test_a_run_of_another_day_has_its_date(dock: TrainingDock) -> None:
@@ -499,7 +524,7 @@ def test_the_number_of_runs_at_a_time_is_chosen_and_shown(dock: TrainingDock, tr
 def test_a_run_that_follows_another_says_so(dock: TrainingDock, trainer: Trainer) -> None:
     first, second = in_queue("a", "b", a=QueueState.RUNNING).runs
     dock.on_queue(TrainingQueue((first, replace(second, after="a"))))
-    assert dock.details.phase.text() == f"Starts when BTC/USDT 1h · {i18n.format_minute(BEGUN)} has ended"
+    assert dock.details.phase.text() == f"Starts when BTC/USDT 1h · LSTM 32 · {i18n.format_minute(BEGUN)} has ended"
     action = next(action for action in dock.list.actions() if action.data() == "after")
     assert action.isVisible()
     action.trigger()
@@ -621,6 +646,10 @@ def test_a_finished_run_shows_what_a_restart_shows_whatever_was_heard_of_it() ->
 def test_a_network_that_learned_nothing_is_said(dock: TrainingDock) -> None:
     dock.on_result(several((0.9, 0.8, 0.85), (0.7, 0.75), (0.95,), best=(2, 1, 0)))
     assert dock.details.phase.text() == "Finished: 3 networks with 6 epochs in all, 31 s of learning"
+    dock.on_result(replace(result("r2"), total_s=61.0))
+    dock.list.setCurrentRow(1)
+    assert dock.details.phase.text() == "Finished in 1 min 01 s: 7 epochs, stopped early, 31 s of learning"
+    dock.list.setCurrentRow(0)
     figures = [label.full_text() for label in dock.details.figures]
     assert (figures[0], figures[4]) == ("3, 2, 1", "2, 1, 0")
     assert dock.details.note.text().endswith("helped in validation: number 3.")

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QLabel, QProgressBar, QPushButton, QScrollArea, QV
 from app.flows.sentence_text import local_text
 from app.i18n import format_duration, format_number, format_percent, mark, tr
 from app.theme import ROW_HEIGHT, SPACE_M, SPACE_S, SPACE_XS, Palette, ThemeManager, set_look
+from app.ui.docks.training_list import left_text
 from app.ui.docks.training_runs import RunState, TrainingRun
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from ml.search_results import ParameterImportance, SearchProgress, SearchResult
@@ -81,7 +82,7 @@ def progress_text(progress: SearchProgress) -> str:
     if progress.best is not None:
         parts.append(tr("best CRPS {value}", value=format_number(progress.best, _DECIMALS)))
     if progress.eta_s is not None:
-        parts.append(tr("{time} left", time=format_duration(progress.eta_s)))
+        parts.append(tr("{time} left", time=left_text(progress.eta_s)))
     return " · ".join(parts)
 
 

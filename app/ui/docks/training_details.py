@@ -9,9 +9,10 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QProgressBar, QScrollArea, QV
 
 from app.flows.run_text import finished_text
 from app.flows.sentence_text import local_text
-from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
+from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr, tr_count
 from app.theme import SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.training_curves import loss_curves, loss_title
+from app.ui.docks.training_list import left_text
 from app.ui.docks.training_metrics import MetricsTable
 from app.ui.docks.training_networks import Network
 from app.ui.docks.training_runs import RunState, TrainingRun
@@ -63,20 +64,26 @@ def headline(run: TrainingRun, after: str = "") -> str:
 
 
 def _finished_headline(run: TrainingRun, result: TrainingResult) -> str:
-    learning = format_duration(result.seconds)
+    """Return how much was learnt, in what time: that of everything, or of the learning where no more is known."""
     if run.several:
-        return tr(
-            "Finished: {networks} networks with {n} epochs in all, {time} of learning",
+        epochs = tr(
+            "{networks} networks with {n} epochs in all",
             networks=len(run.networks),
             n=sum(network.epochs for network in run.networks),
-            time=learning,
         )
-    key = (
-        mark("Stopped early after {n} epochs, {time} of learning")
-        if result.stopped_early
-        else mark("Finished after {n} epochs, {time} of learning")
+    else:
+        epochs = tr_count("{n} epoch", "{n} epochs", result.epochs_run)
+    if result.stopped_early and not run.several:
+        epochs = tr("{epochs}, stopped early", epochs=epochs)
+    learning = tr("{time} of learning", time=format_duration(result.seconds))
+    if not result.total_s:
+        return tr("Finished: {epochs}, {time}", epochs=epochs, time=learning)
+    return tr(
+        "Finished in {total}: {epochs}, {learning}",
+        total=format_duration(result.total_s),
+        epochs=epochs,
+        learning=learning,
     )
-    return tr(key, n=result.epochs_run, time=learning)
 
 
 def note_text(run: TrainingRun) -> tuple[str, str]:
@@ -115,7 +122,7 @@ def figure_texts(run: TrainingRun) -> tuple[str, ...]:
         return epochs, MISSING, speed, device_texts(run)[0], best, MISSING
     if progress is None:
         return (MISSING,) * 6
-    left = format_duration(progress.eta_s) if progress.eta_s is not None and not run.state.is_over else MISSING
+    left = left_text(run.left_s) if run.left_s is not None and not run.state.is_over else MISSING
     speed = tr("{n} targets/s", n=format_compact(progress.targets_per_s)) if progress.targets_per_s else MISSING
     rate = format_number(progress.learning_rate, 5) if progress.learning_rate else MISSING
     epoch = f"{progress.epoch} / {progress.epochs}" if run.learns else MISSING

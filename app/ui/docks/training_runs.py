@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from app.flows.model_words import HEADS
 from app.flows.origin_text import data_title
+from app.flows.time_left import TimeLeft
 from app.flows.training_queue import QueuedRun, QueueState
 from app.i18n import tr
 from app.ui.docks.training_networks import Network, histories, network_of
 from core.domain.data_origin import caution
 from core.errors import UserError
-from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult
+from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult, judging_share, run_begun_ns
 from ml.search_results import SearchProgress, SearchResult, is_search
 from ml.search_spec import SearchSpec
 
@@ -112,6 +114,8 @@ class TrainingRun:
     after: str = ""
     searched: SearchProgress | None = None
     found: SearchResult | None = None
+    left_s: float | None = None
+    _time_left: TimeLeft | None = None
     _load_from_s: float | None = None
     _load_gap_s: float = 1.0
 
@@ -139,6 +143,15 @@ class TrainingRun:
         return tr("Search for {market}", market=market) if self.is_search else market
 
     @property
+    def setup(self) -> str:
+        """The network in a few words, in the present language; "" where it is not known, and for a search."""
+        if self.spec is None or self.is_search:
+            return ""
+        model = self.spec.get("model", {})
+        network = f"{model.get('kind', '')} {model.get('hidden_size', '')}".upper().strip()
+        return network if self.head in ("", "quantile") else f"{network}, {tr(HEADS.get(self.head, self.head))}"
+
+    @property
     def is_search(self) -> bool:
         """Whether it is a search for settings."""
         return self.spec is not None and is_search(self.spec)
@@ -158,6 +171,7 @@ class TrainingRun:
     def begin_again(self) -> None:
         """Wait for its turn once more; the losses of the finished epochs stay."""
         self.state, self.progress, self.result = RunState.QUEUED, None, None
+        self.left_s = self._time_left = None
         self.message = self.remedy = ""
         self.resumable = False
         self.searched = self.found = None
@@ -165,7 +179,8 @@ class TrainingRun:
     def take_queued(self, queued: QueuedRun) -> None:
         """Take its place in the queue, again where it had ended before."""
         if self.spec is None or self.state.is_over:
-            self.spec, self.data, self.begun_ns = queued.spec, data_of(queued.spec), queued.queued_ns
+            self.spec, self.data = queued.spec, data_of(queued.spec)
+            self.begun_ns = begun_ns(self.run_id, queued.queued_ns)
         if self.state.is_over:
             self.begin_again()
         self.after = queued.after
@@ -187,7 +202,21 @@ class TrainingRun:
             while len(self.networks) <= progress.seed_index:
                 self.networks.append(Network())
             self.networks[progress.seed_index].take(progress)
+        if self._time_left is None:
+            self._time_left = TimeLeft(self._judging_share())
+        self._time_left.hear(progress, now_s)
+        self.tick(now_s)
         self._take_load(progress, now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Let time pass until `now_s`, on the clock of its messages."""
+        self.left_s = None if self._time_left is None or self.state.is_over else self._time_left.left(now_s)
+
+    def _judging_share(self) -> float:
+        try:
+            return 0.0 if self.spec is None else judging_share(ForecastSpec.from_json(self.spec))
+        except UserError:  # another version of the program wrote it
+            return 0.0
 
     def take_search_progress(self, progress: SearchProgress) -> None:
         """Add a message of a search; it revives none that ended or is being stopped."""
@@ -240,6 +269,17 @@ class TrainingRun:
             return None
         of_seed = min(1.0, self.progress.epoch / self.progress.epochs)
         return min(1.0, (self.progress.seed_index + of_seed) / max(1, self.progress.seeds))
+
+
+def begun_ns(run_id: str, known_ns: int) -> int:
+    """Return when a run was asked for, which its id says to the second: the same in every session.
+
+    Args:
+        run_id: of the run.
+        known_ns: when it was queued or started, for ids that are not made of a time; ns UTC.
+    """
+    told = run_begun_ns(run_id)
+    return known_ns if told is None else told
 
 
 def data_of(spec: dict[str, Any]) -> DataRange | None:
