@@ -29,6 +29,7 @@ from app.ui.docks.training_tools import Deed, RunTools, deeds_for
 from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import Panel, ToolRow
+from app.ui.widgets.spin_box import indent_text
 from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult
 from ml.search_results import SearchProgress, SearchResult
 
@@ -231,6 +232,7 @@ class TrainingDock(Panel):
         self.slots = QSpinBox(page)
         self.slots.setObjectName("training_slots")
         self.slots.setRange(1, MAX_SLOTS)
+        indent_text(self.slots)
         self.slots.valueChanged.connect(self._on_slots)
         top.add(self.slots)
         self.list = RunList(self.theme, page)
