@@ -202,7 +202,7 @@ class RunCurves(QScrollArea):
             name = next((name for run, name in others if run is current), current.title)
             text = tr("Validation losses of the selected runs; load and memory are those of {run}.", run=name)
             if len({run.head for run, _ in others}) > 1:
-                text += " " + tr("Their losses are of different kinds and cannot be compared; their CRPS can.")
+                text += "\n" + tr("Their losses are of different kinds and cannot be compared; their CRPS can.")
         if self.note.text() != text:
             self.note.setText(text)
 

@@ -34,7 +34,7 @@ from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult
 from ml.search_results import SearchProgress, SearchResult
 
 _TICK_MS = 1_000
-MINIMUM_WIDTH = 82 * GRID  # the table of figures fits, with a scroll bar beside it
+MINIMUM_WIDTH = 87 * GRID  # the table of figures fits, with a scroll bar beside it
 
 
 class TrainingDock(Panel):
