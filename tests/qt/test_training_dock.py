@@ -587,7 +587,7 @@ def test_finished_runs_are_compared_and_sorted(dock: TrainingDock) -> None:
     header, *lines = (line.split("\t") for line in dock.table.tsv().splitlines())
     first = dict(zip(header, lines[0], strict=True))
     assert (first["Model"], first["Hidden"], first["Features"], first["Seed"]) == ("lstm", "32", "market", "1")
-    assert (first["R²"], first["IC"], first["CRPS"]) == ("\u22121.00\u00a0%", i18n.MISSING, i18n.MISSING)
+    assert (first["R²"], first["IC"], first["CRPS"]) == ("-1.00%", i18n.MISSING, i18n.MISSING)
     dock.table.row_activated.emit(dock.table.proxy.record_at(0))
     assert dock.list.current_id() == "b"
     assert dock.pages.currentWidget() is dock.details

@@ -104,12 +104,12 @@ def _search_text(run: TrainingRun, words: str) -> str:
         return words
     if progress.phase != "searching":
         return tr("searching") if run.state is RunState.RUNNING else words
-    trial = tr("trial {n} of {total}", n=progress.done, total=progress.trials)
+    trial = tr("{n} of {total} trials done", n=progress.done, total=progress.trials)
     if run.state is not RunState.RUNNING:
         return f"{trial} · {words}"
-    if progress.eta_s is None:
+    if run.search_left_s is None:
         return trial
-    return f"{trial} · {tr('{time} left', time=left_text(progress.eta_s))}"
+    return f"{trial} · {tr('{time} left', time=left_text(run.search_left_s))}"
 
 
 class _RunDelegate(QStyledItemDelegate):

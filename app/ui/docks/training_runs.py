@@ -264,11 +264,33 @@ class TrainingRun:
         if self.state is RunState.FINISHED:
             return 1.0
         if self.searched is not None and self.searched.trials:
-            return min(1.0, self.searched.done / self.searched.trials)
+            return self._search_share(self.searched)
         if self.progress is None or self.progress.epochs <= 0 or not (self.learns or self.progress.epoch):
             return None
         of_seed = min(1.0, self.progress.epoch / self.progress.epochs)
         return min(1.0, (self.progress.seed_index + of_seed) / max(1, self.progress.seeds))
+
+    @property
+    def search_left_s(self) -> float | None:
+        """Seconds to the end of a search, the repetitions of the best included; None while that is not known."""
+        searched = self.searched
+        if searched is None or searched.eta_s is None or searched.done >= searched.trials:
+            return None
+        return searched.eta_s * (1.0 + self._repetitions() / (searched.trials - searched.done))
+
+    def _repetitions(self) -> float:
+        """Return as how many trials the repetitions of the best count."""
+        asked = self.spec or {}
+        networks = asked.get("finalists", 0) * asked.get("finalist_seeds", 1)
+        return float(networks / max(1, asked.get("seeds", 1)))
+
+    def _search_share(self, searched: SearchProgress) -> float:
+        """Return how much of a search is done, the repetitions of the best included."""
+        repetitions = self._repetitions()
+        trials = searched.done / searched.trials if searched.phase in ("loading", "searching") else 1.0
+        repeated = searched.finalists_done / searched.finalists if searched.finalists else 0.0
+        whole = searched.trials + repetitions
+        return min(1.0, (searched.trials * trials + repetitions * repeated) / whole)
 
 
 def begun_ns(run_id: str, known_ns: int) -> int:
