@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from app.workers.history import HistoryWorker, OpenLink
     from core.data.collector import FetchProgress
 
+_log = logging.getLogger(__name__)
+
 LAST_CONFIGURATION = "last_training.toml"  # in the data folder
 PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
 PRACTICE_BARS = 30_000
@@ -504,6 +506,7 @@ class TrainingDesk(QObject):
         kept = self._has_checkpoint(event.job_id)
         if self._dock is not None:
             self._dock.on_failed(event.job_id, event.message, event.remedy, resumable=kept)
+        _log.error("%s failed: %s\n%s", event.job_id, event.message, event.details)
         self._tell(Severity.ERROR, tr("Training failed"), f"{event.message} {event.remedy}".strip())
 
     @Slot(object)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from core.job_supervisor import JobSupervisor
 
 PROGRESS_INTERVAL_S = 0.2
+OUTPUT_FILE = "output.txt"  # in the folder of a run
 _POLL_S = 0.1
 _FLUSH_TIMEOUT_S = 20.0
 
@@ -325,7 +326,7 @@ class TrainingWorker(WorkerThread):
         try:
             plan = self._plan_of(active.spec)
             job = plan.make(run_id, active.spec, active.resume)
-            active.supervisor.start(run_id, plan.target, job)
+            active.supervisor.start(run_id, plan.target, job, output=self._output_file(run_id))
         except UserError as exc:  # queued by another version of the program
             self._conclude(active, JobFailed(run_id, exc.message, exc.remedy, user_error=True))
         except OSError as exc:  # no memory or no process left for a child
@@ -334,6 +335,15 @@ class TrainingWorker(WorkerThread):
             active.spawned = True
             with self._changed:  # what was asked for while there was no child to tell
                 _tell(active.supervisor, None, self._queue.find(run_id))
+
+    def _output_file(self, run_id: str) -> Path | None:
+        """Return where the child of a run prints to; None where its folder cannot be made, which the child will say."""
+        folder = self._file.folder / run_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return None
+        return folder / OUTPUT_FILE
 
     def _stop_all(self) -> None:
         """End the children; their runs can go on in a later session, those that wait stay in the queue."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import Any
 
@@ -34,6 +36,12 @@ def waits(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
 
 def fails(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     raise UserError("There are no bars.", "Fetch some.")
+
+
+def dies(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """End as a crash in a library does."""
+    print("cannot go on", file=sys.stderr, flush=True)
+    os._exit(9)
 
 
 def ticks(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
