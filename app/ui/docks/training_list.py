@@ -90,6 +90,8 @@ def state_text(run: TrainingRun) -> str:
     if run.progress is None or not run.learns or run.state.is_over or run.state is RunState.CANCELLING:
         return words
     epoch = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
+    if run.progress.phase != "training":
+        epoch = tr("testing")
     if run.state is not RunState.RUNNING:
         return f"{epoch} · {words}"
     if run.left_s is None:
