@@ -22,10 +22,10 @@ def notice_text(text: str) -> str:
 
 
 def _line(line: str) -> str:
-    written = _window_texts(current_language()).read(line)
-    if current_language() is Language.ENGLISH:
-        return written.text
-    told = catalogue(current_language()).read(line)
+    language = current_language()
+    if language is Language.ENGLISH:
+        return _window_texts(language).read(line).text if _has_korean(line) else line
+    written, told = _window_texts(language).read(line), catalogue(language).read(line)
     return written.text if written.known > told.known else local_text(line)
 
 
@@ -36,13 +36,17 @@ def _window_texts(language: Language) -> Catalogue:
     if language is Language.KOREAN:
         return Catalogue(dict(_numbered(key, text) for key, text in korean if _says(key, str.isascii, 4)), {})
     pairs = (_numbered(text, key) for key, text in korean if _says(text, _is_korean, 2))
-    return Catalogue(dict(pairs), {}, lambda text: any(map(_is_korean, text)))
+    return Catalogue(dict(pairs), {}, _has_korean)
 
 
 def _says(source: str, of_language: Callable[[str], bool], letters: int) -> bool:
     """Whether a text has letters enough to be recognised by: "{n} h" would be found in half of all titles."""
-    words = "".join(words for words, *_ in string.Formatter().parse(source))
+    words = source if "{" not in source else "".join(words for words, *_ in string.Formatter().parse(source))
     return sum(char.isalpha() and of_language(char) for char in words) >= letters
+
+
+def _has_korean(text: str) -> bool:
+    return any(map(_is_korean, text))
 
 
 def _is_korean(char: str) -> bool:
@@ -51,6 +55,8 @@ def _is_korean(char: str) -> bool:
 
 def _numbered(source: str, translation: str) -> tuple[str, str]:
     """Return both with the names of their places replaced by numbers, in the order of the source."""
+    if "{" not in source:  # most of them: taking all apart would hold up the window
+        return source, translation
     numbers: dict[str, int] = {}
     for _, place, _, _ in string.Formatter().parse(source):
         if place is not None:
