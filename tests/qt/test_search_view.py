@@ -202,6 +202,8 @@ def test_a_search_is_set_up(qtbot: QtBot) -> None:
     heard: list[SearchSpec] = []
     dialog.search_requested.connect(heard.append)
     dialog.show()
+    for box in (dialog.trials, dialog.processes, dialog.minutes):
+        assert box.lineEdit().textMargins().left() > 0  # the style sheet's padding does not reach the line
     dialog.trials.setValue(12)
     dialog.processes.setValue(1)
     dialog.minutes.setValue(30)

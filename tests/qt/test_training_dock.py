@@ -517,6 +517,7 @@ def test_the_number_of_runs_at_a_time_is_chosen_and_shown(dock: TrainingDock, tr
     spin = dock.findChild(QSpinBox, "training_slots")
     dock.on_queue(TrainingQueue(slots=3))
     assert (spin.value(), trainer.asked) == (3, [])
+    assert spin.lineEdit().textMargins().left() > 0
     spin.setValue(2)
     assert trainer.asked == [("slots", 2)]
 
