@@ -12,13 +12,19 @@ from pytestqt.qtbot import QtBot
 from app.i18n import Language
 from app.ui.docks.chart_dock import ChartDock
 from app.ui.docks.order_book_dock import OrderBookDock
-from app.ui.main_window import MINIMUM_SIZE
+from app.ui.main_window import MINIMUM_SIZE, MainWindow
 from core.events import Notice, Severity
 from tests.qt.window_kit import WindowKit
 
 
 class Commands:
     def watch(self, symbol: str, timeframe: str) -> None: ...
+
+
+def covered(window: MainWindow) -> bool:
+    """Whether a toast hides what sends the order."""
+    place = QRect(window.ticket.deed.mapTo(window, QPoint()), window.ticket.deed.size())
+    return any(toast.geometry().intersects(place) for toast in window.toasts.toasts)
 
 
 @pytest.mark.parametrize("language", list(Language))
@@ -51,8 +57,15 @@ def test_every_panel_and_the_deed_are_inside_the_smallest_window(
         for text in ("One", "Two", "Three"):
             window.show_notice(Notice(Severity.WARNING, text, "A toast must not hide the button either."))
         assert len(window.toasts.toasts) == 3
-        place = QRect(window.ticket.deed.mapTo(window, QPoint()), window.ticket.deed.size())
-        assert not any(toast.geometry().intersects(place) for toast in window.toasts.toasts)
+        assert not covered(window)
+        # Told while the ticket was behind another panel, they make room when it comes to the front.
+        window.toasts.clear()
+        dock = next(dock for dock in window.findChildren(QDockWidget) if dock.isAncestorOf(window.ticket))
+        dock.hide()
+        for text in ("One", "Two", "Three"):
+            window.show_notice(Notice(Severity.WARNING, text, "A whole verdict needs many lines. " * 6))
+        dock.show()
+        qtbot.waitUntil(lambda: window.ticket.deed.isVisible() and not covered(window))
     finally:
         book.shutdown()
         kit.close()

@@ -26,6 +26,9 @@ _ICON = {
 }
 
 
+_MOVED = (QEvent.Type.Resize, QEvent.Type.Move, QEvent.Type.Show, QEvent.Type.Hide)
+
+
 class Toast(QFrame):
     """One message; a click closes it.
 
@@ -123,6 +126,8 @@ class ToastStack(QObject):
         self._host = host
         self._toasts: list[Toast] = []
         host.installEventFilter(self)
+        if keep_clear is not None:
+            keep_clear.installEventFilter(self)
 
     @property
     def toasts(self) -> list[Toast]:
@@ -157,10 +162,12 @@ class ToastStack(QObject):
             toast.dismiss()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize:
-            self._arrange()
+        if event.type() in _MOVED and self._toasts:
+            # What must stay clear is where it belongs only after this event.
+            QTimer.singleShot(0, self, self._arrange)
         return False
 
+    @Slot()
     def _arrange(self) -> None:
         for toast in self._toasts:
             fit_height(toast, TOAST_WIDTH)
