@@ -18,7 +18,6 @@ import numpy as np
 
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
-from core.errors import UserError
 from core.jobs import JobChannel, JobStopped, Json
 from ml.api import CHECKPOINT_FILE, SPEC_FILE, ForecastMetrics, ResourceSpec, TrainingProgress, spec_hash
 from ml.baselines import BASELINES
@@ -196,11 +195,6 @@ class _Runner:
     def _block(self, data: ForecastDataset, part: Part, members: Sequence[SequenceForecaster]) -> Block:
         alone = self._forecasts(members, data, part)
         test = _mean(alone)
-        if len(test.rows) < 2:
-            raise UserError(
-                "A fold holds no stretch without a gap that is longer than the burn-in.",
-                "Use a shorter burn-in, fewer folds or data with fewer gaps.",
-            )
         evaluation = self._spec.evaluation
         pairs = judged_pairs(
             data,
