@@ -105,6 +105,11 @@ class ForecastDataset:
         """Return the rows of a part that have a target."""
         return np.flatnonzero(self.has_target & part.mask(len(self.has_target)))
 
+    @property
+    def still(self) -> float:
+        """Return the share of the training targets that are exactly 0, at the horizon where that is most."""
+        return float((self.log_return[self.rows(self.train)] == 0.0).mean(axis=0).max())
+
     def held(self, rows: IntArray, part: Part) -> HeldMoves:
         """Return what the price does while what is decided at judged rows of a part is held."""
         return HeldMoves.between(self.log_close, self.time_ns, rows, part.left_out)

@@ -333,6 +333,7 @@ def _judged(
         verdict=f"{metrics.verdict} {earnings_sentence(earnings)}".rstrip(),
         conformal=_conformal(stored, data, layout, test, whole),
         earnings=earnings,
+        still=stored.metrics.still,
         sharpe=sharpe_moments(forecast_strategy_returns(test.median, held.log_return).returns),
     )
 

@@ -245,6 +245,7 @@ def walk_forward_metrics(
         seed_r2=_summary([score.r2 for score in seeds], spec.training.seed),
         seed_ic=_summary([score.ic for score in seeds if score.ic is not None], spec.training.seed),
         earnings=earnings,
+        still=max(record.still for record in records),
         sharpe=sharpe_moments(forecast_strategy_returns(block.first.centre, block.held.log_return).returns),
     )
 

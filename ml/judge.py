@@ -131,6 +131,7 @@ def judge(
         conformal=_conformal(data, spec, valid, test),
         importance=feature_importance(data, spec, whole, check_stop),
         earnings=earnings,
+        still=data.still,
         sharpe=sharpe_moments(forecast_strategy_returns(test.median, held.log_return).returns),
     )
     return with_earnings(judged)

@@ -299,6 +299,7 @@ class ForecastMetrics(JsonValue):
         importance: of the features, the greatest first; empty where it was not measured.
         earnings: what holding the sign of the forecast would have earned on the test part.
         sharpe: of that, per bar, before costs; deflated: what remains of it after all trials of the market so far.
+        still: share of the training targets that are exactly 0, at the horizon where that is most.
     """
 
     targets: int
@@ -327,3 +328,4 @@ class ForecastMetrics(JsonValue):
     earnings: ForecastEarnings | None = None
     sharpe: SharpeMoments | None = None
     deflated: DeflatedSharpe | None = None
+    still: float = 0.0

@@ -189,6 +189,7 @@ class _Runner:
             target_std=float(data.log_return[train, 0].std()),
             seeds=tuple(seeds),
             seconds=seconds,
+            still=data.still,
         )
         return save_fold(folder, record, blocks)
 
