@@ -137,7 +137,7 @@ def _run(run_id: str, job: dict[str, Any], spec: SearchSpec) -> SearchResult:
             progress = SearchProgress.from_json(payload)
             line.show(_progress_line(progress), (progress.phase, progress.done, progress.finalists_done))
 
-        last = run_job(run_id, SEARCH_JOB, job, show, line, threads=1)
+        last = run_job(run_id, SEARCH_JOB, job, show, line, threads=1, on_warning=say)
     if isinstance(last, JobFinished):
         return SearchResult.from_json(last.result)
     kept = (Path(job["run_dir"]) / STUDY_FILE).exists()
