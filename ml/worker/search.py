@@ -248,7 +248,14 @@ class _Search:
 
     def _repeat_best(self) -> tuple[FinalistResult, ...]:
         """Train the best configurations again with seeds that had no part in their being the best."""
-        best = best_trials(self._study.results(), self._spec.finalists)
+        results = self._study.results()
+        best = best_trials(results, self._spec.finalists)
+        failed = [result for result in results if result.status == FAILED]
+        if not best and failed:
+            raise UserError(
+                f"No trial came to an end; the last that failed said: {failed[-1].message}",
+                "Change the range of the search, or the base configuration.",
+            )
         if not best:
             raise UserError("No trial came to an end, so there is nothing to choose from.", "Search longer.")
         pending = [trial.number for trial in best if self._study.finalist(trial.number) is None]
