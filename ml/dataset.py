@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.clock import to_datetime
 from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.data.importer import import_candles
@@ -34,6 +35,7 @@ from ml.held_moves import HeldMoves
 
 _FLOOR_SHARE = 0.1  # of the median volatility: below it a bar would weigh more than ten ordinary ones
 _STILL = 1e-7  # log return per bar
+_FEWEST = 30  # bars that a part must be able to use
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,11 @@ class ForecastDataset:
     def rows(self, part: Part) -> IntArray:
         """Return the rows of a part that have a target."""
         return np.flatnonzero(self.has_target & part.mask(len(self.has_target)))
+
+    @property
+    def still(self) -> float:
+        """Return the share of the training targets that are exactly 0, at the horizon where that is most."""
+        return float((self.log_return[self.rows(self.train)] == 0.0).mean(axis=0).max())
 
     def held(self, rows: IntArray, part: Part) -> HeldMoves:
         """Return what the price does while what is decided at judged rows of a part is held."""
@@ -178,12 +185,45 @@ class PreparedBars:
         """Fit scaler and unit on the training part, and on nothing else.
 
         Raises:
-            UserError: the price never moves there.
+            UserError: the price never moves there, or always alike.
         """
         inside = train.mask(len(self.frame))
         scaler = RobustScaler.fit(self.matrix[self.has_input & inside], self.pipeline.names)
         fitted = self.has_target & inside
         return Scaling(scaler, _target_unit(self.volatility[fitted], self.log_return[fitted], self.horizons))
+
+    def led_in_rows(self, part: Part, burn_in: int, before: int = 0) -> IntArray:
+        """Return the rows of a part that have a target, and the burn-in's bars without a gap before them.
+
+        Args:
+            part: which targets count.
+            burn_in: bars that only build up the state.
+            before: so many of them may lie before the part.
+        """
+        inside = replace(part, start=max(0, part.start - before)).mask(len(self.frame))
+        ready = np.zeros(len(self.frame), np.bool_)
+        for begin, end in contiguous_stretches(self.has_input & inside):
+            ready[max(begin + burn_in, part.start) : end] = True
+        return np.flatnonzero(ready & self.has_target)
+
+    def require_led_in(self, train: Part, valid: Part, tests: Sequence[Part], burn_in: int) -> None:
+        """Refuse parts that could not be trained on, stopped by or judged for want of bars without a gap.
+
+        Raises:
+            UserError: one of them holds hardly any such bars.
+        """
+        lead_in = evaluation_lead_in(burn_in)
+        wanted = [(train, burn_in, 0), (valid, lead_in, lead_in), *((test, burn_in, 4 * burn_in) for test in tests)]
+        for part, bars, before in wanted:
+            usable = len(self.led_in_rows(part, bars, before))
+            if usable < _FEWEST:
+                ends = (to_datetime(int(self.frame.time_ns[row])) for row in (part.start, part.stop - 1))
+                first, last = (f"{end:%Y-%m-%d %H:%M}" for end in ends)
+                raise UserError(
+                    f"The part of the split from {first} to {last} UTC has only {usable:,} "
+                    f"bars that follow {bars:,} complete bars without a gap, as the burn-in wants; it needs {_FEWEST}.",
+                    "Use a shorter burn-in, repair the gaps, or choose other borders.",
+                )
 
     def divided(self, train: Part, valid: Part, test: Part, scaling: Scaling) -> ForecastDataset:
         """Return the dataset of a split, scaled."""
@@ -238,12 +278,13 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
         spec: the run.
 
     Raises:
-        UserError: too few bars, or prices that never move.
+        UserError: too few bars, also between the gaps, or prices that never move.
     """
     frame = bars.frame if isinstance(bars, MarketHistory) else bars
     require_bars(frame, spec)
     prepared = prepare_bars(bars, spec)
     train, valid, test = split_rows(prepared.target_rows(), spec.split, spec.model.reach, frame.time_ns)
+    prepared.require_led_in(train, valid, (test,), spec.training.burn_in)
     return prepared.divided(train, valid, test, prepared.scaling(train))
 
 
@@ -261,13 +302,19 @@ def _target_unit(volatility: FloatArray, log_return: FloatArray, horizons: tuple
     """Fit the unit on training rows, shapes (n,) and (n, H).
 
     Raises:
-        UserError: the price never moves.
+        UserError: the price never moves, or always alike.
     """
     floor = _FLOOR_SHARE * float(np.median(volatility))
+    if floor < _STILL:
+        raise UserError("The price hardly moves in the training part.", "Choose another market or range.")
     walk = np.maximum(volatility, floor)[:, None] * np.sqrt(np.asarray(horizons, np.float64))
     scales = np.std(log_return / walk, axis=0)
-    if floor < _STILL or scales.min() < _STILL:
-        raise UserError("The price hardly moves in the training part.", "Choose another market or range.")
+    if scales.min() < _STILL:
+        same = horizons[int((scales < _STILL).argmax())]
+        raise UserError(
+            f"At the horizon of {same:,} all price changes of the training part are the same: nothing to learn.",
+            "Choose another market, range or horizon.",
+        )
     return TargetUnit(horizons, floor, tuple(scales.tolist()))
 
 
@@ -303,7 +350,7 @@ def split_rows(rows: IntArray, split: SplitSpec, horizon: int, time_ns: IntArray
         first = int(count * split.train_fraction)
         second = int(count * (split.train_fraction + split.valid_fraction))
     gap = split.purge_bars + horizon
-    if min(first, second - first, count - second) < 30:
+    if min(first, second - first, count - second) < _FEWEST:
         if borders is not None and count >= 90:
             raise UserError(
                 f"The split at {split.valid_from} and {split.test_from} leaves a part with fewer than 30 bars.",
@@ -319,7 +366,7 @@ def split_rows(rows: IntArray, split: SplitSpec, horizon: int, time_ns: IntArray
         Part(valid_start, test_start - gap),
         Part(test_start, int(rows[-1]) + 1),
     )
-    if any(np.count_nonzero((rows >= part.start) & (rows < part.stop)) < 30 for part in parts):
+    if any(np.count_nonzero((rows >= part.start) & (rows < part.stop)) < _FEWEST for part in parts):
         raise UserError("The purge leaves too few bars in a part.", "Choose a shorter purge or a longer range.")
     return parts
 

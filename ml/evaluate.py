@@ -355,7 +355,8 @@ def _judged(
         before_baseline=effort.before,
     )
     effort.before("earnings")
-    traded = with_trading(metrics, test.median, data.held(test.rows, data.test), spec)
+    known = replace(metrics, still=stored.metrics.still)
+    traded = with_trading(known, test.median, data.held(test.rows, data.test), spec)
     return replace(traded, conformal=_conformal(stored, data, layout, test, whole))
 
 

@@ -58,7 +58,7 @@ def plan_folds(prepared: PreparedBars, spec: ForecastSpec, plan: EvaluationPlan)
     """Lay a plan over bars.
 
     Raises:
-        UserError: too few bars for it.
+        UserError: too few bars for it, or too few between the gaps of any fold.
     """
     rows = prepared.target_rows()
     size = len(rows)
@@ -81,7 +81,10 @@ def plan_folds(prepared: PreparedBars, spec: ForecastSpec, plan: EvaluationPlan)
         _require(
             min(len(fold.train_rows()) - 2 * spec.training.segment_length, len(fold.valid or ()), *map(len, fold.test))
         )
-    return Folds(tuple(fold.at(rows) for fold in folds), splits)
+    placed = tuple(fold.at(rows) for fold in folds)
+    for fold in placed:
+        prepared.require_led_in(*_train_and_valid(fold), judged_parts(fold), spec.training.burn_in)
+    return Folds(placed, splits)
 
 
 def fold_dataset(prepared: PreparedBars, fold: Fold) -> ForecastDataset:
@@ -92,11 +95,15 @@ def fold_dataset(prepared: PreparedBars, fold: Fold) -> ForecastDataset:
         fold: in rows of the bars, with a validation part. Its test part is the whole stretch from the first to the last
             test block: use `judged_parts` for what is tested.
     """
-    assert fold.valid is not None
-    train = Part.of([(interval.start, interval.stop) for interval in fold.train])
-    valid = Part(fold.valid.start, fold.valid.stop)
+    train, valid = _train_and_valid(fold)
     test = Part.of([(interval.start, interval.stop) for interval in fold.test])
     return prepared.divided(train, valid, test, prepared.scaling(train))
+
+
+def _train_and_valid(fold: Fold) -> tuple[Part, Part]:
+    assert fold.valid is not None
+    train = Part.of([(interval.start, interval.stop) for interval in fold.train])
+    return train, Part(fold.valid.start, fold.valid.stop)
 
 
 def judged_parts(fold: Fold) -> tuple[Part, ...]:
@@ -222,7 +229,8 @@ def walk_forward_metrics(
         forecast_std=float(np.mean([record.forecast_std for record in records])),
         target_std=float(np.mean([record.target_std for record in records])),
     )
-    seeded = with_seeds(metrics, _seed_scores(block, outcomes), spec)
+    still = max(record.still for record in records)
+    seeded = with_seeds(replace(metrics, still=still), _seed_scores(block, outcomes), spec)
     return with_trading(seeded, block.first.centre, block.held, spec)
 
 

@@ -52,7 +52,7 @@ class FoldRecord(JsonValue):
         arrays_sha256: of the file of arrays.
         train_from_ns / train_to_ns: open times of the first and last training bar.
         train_targets / valid_targets: how many.
-        forecast_std / target_std: as in `ForecastMetrics`.
+        forecast_std / target_std / still: as in `ForecastMetrics`.
         seeds: one record each.
         seconds: the fold took.
     """
@@ -67,6 +67,7 @@ class FoldRecord(JsonValue):
     target_std: float
     seeds: tuple[SeedRecord, ...]
     seconds: float
+    still: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

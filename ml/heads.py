@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from ml.api import ModelSpec
-from ml.arrays import FloatArray
+from ml.arrays import BoolArray, FloatArray
 
 _SMALLEST_GAP = 1e-3  # between neighbouring quantiles, and for a scale, at the start
 _SMALLEST_DOF = 2.1  # below 2 the variance is infinite
 _START_DOF = 6.0
 _GRID_POINTS = 64
+_MOST_ATOMS = 8  # values that occur again and again, above all 0 where the price stands still
+_SMALLEST_ATOM = 1e-3  # share of the targets
 
 
 class Head(nn.Module):
@@ -186,20 +188,32 @@ class ClassHead(Head):
                     "One of the classes down, flat and up does not occur in the training part.",
                     "Choose another flat band.",
                 )
-            inner = np.quantile(values, np.linspace(0.002, 0.998, _GRID_POINTS - 4))
-            reach = values.max() - values.min()
-            points = np.sort(
-                [values.min() - 1e-3 * reach, -self._band, self._band, *inner, values.max() + 1e-3 * reach]
-            )
+            points, jumps = self._grid(values)
             for label in range(3):
                 own = np.sort(values[labels == label])
-                # Between neighbours the distribution rises evenly; at the ends it is exactly 0 and 1.
-                share = np.interp(points, own, (np.arange(len(own)) + 0.5) / len(own), left=0.0, right=1.0)
-                share[0], share[-1] = 0.0, 1.0
+                below = np.searchsorted(own, points, "left")
+                share = np.where(jumps, below, np.searchsorted(own, points, "right")) / len(own)
                 self.cumulated[horizon, label] = torch.from_numpy(share)
             self.points[horizon] = torch.from_numpy(points)
             biases.append(np.log(counts / counts.sum()))
         return np.array(biases)
+
+    def _grid(self, values: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Return where the distribution is kept, ascending, and which of these points are the foot of a jump.
+
+        A value that occurs again and again is there twice: before and behind its jump. So quantiles within the jump
+        are that very value, and none of its neighbours.
+        """
+        distinct, counts = np.unique(values, return_counts=True)
+        often = np.argsort(-counts, kind="stable")[:_MOST_ATOMS]
+        atoms = distinct[often[counts[often] >= max(2.0, _SMALLEST_ATOM * len(values))]]
+        rest = values[~np.isin(values, atoms)]
+        levels = np.linspace(0.002, 0.998, _GRID_POINTS - 4 - 2 * len(atoms))
+        inner = np.quantile(rest if len(rest) else values, levels)
+        margin = 1e-3 * (distinct[-1] - distinct[0])
+        ends = (distinct[0] - margin, distinct[-1] + margin)
+        points = np.sort(np.concatenate([ends, (-self._band, self._band), inner, atoms, atoms]))
+        return points, (np.diff(points, prepend=-np.inf) > 0.0) & np.isin(points, atoms)
 
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return the chances."""

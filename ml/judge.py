@@ -111,7 +111,8 @@ def judge(
     )
     scores = [_seed_score(data, spec, seed) for seed in seeds]
     check_stop()
-    traded = with_trading(with_seeds(metrics, scores, spec), test.median, data.held(test.rows, data.test), spec)
+    seeded = with_seeds(replace(metrics, still=data.still), scores, spec)
+    traded = with_trading(seeded, test.median, data.held(test.rows, data.test), spec)
     return replace(
         traded,
         conformal=_conformal(data, spec, valid, test),

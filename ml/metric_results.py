@@ -300,6 +300,7 @@ class ForecastMetrics(JsonValue):
         earnings: what holding the sign of the forecast would have earned on the test part.
         sharpe: of that, per bar, before costs; deflated: what remains of it after all trials of the market so far.
         tries: configurations judged on the market so far, this one included; a claim must stand up to as many.
+        still: share of the training targets that are exactly 0, at the horizon where that is most.
     """
 
     targets: int
@@ -329,3 +330,4 @@ class ForecastMetrics(JsonValue):
     sharpe: SharpeMoments | None = None
     deflated: DeflatedSharpe | None = None
     tries: int = 1
+    still: float = 0.0

@@ -71,7 +71,9 @@ _SHARE, _CORRELATION, _AMOUNT = (0.0, 1.0), (-1.0, 1.0), (0.0, 100.0)
 # What a metric can be, by its name wherever it stands; amounts are log returns or parts of one.
 _BOUNDS = {
     **dict.fromkeys(("coverage", "nominal_coverage", "split_coverage", "adaptive_coverage"), _SHARE),
-    **dict.fromkeys(("edge_p_value", "p_value", "p_better", "hit_rate", "hit_low", "hit_high", "accuracy"), _SHARE),
+    **dict.fromkeys(
+        ("edge_p_value", "p_value", "p_better", "hit_rate", "hit_low", "hit_high", "accuracy", "still"), _SHARE
+    ),
     **dict.fromkeys(("ic", "rank_ic", "mcc"), _CORRELATION),
     **dict.fromkeys(("skill", "r2", "crps_skill"), (-_LARGEST_NUMBER, 1.0)),
     **dict.fromkeys(("mae", "rmse", "pinball", "pinball_baseline", "crps", "crps_baseline"), _AMOUNT),

@@ -8,11 +8,15 @@ a search that was interrupted goes on exactly as it would have. Torch-free.
 
 from __future__ import annotations
 
+import itertools
+import math
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +59,8 @@ _STATES = {
 _WARM_UP_TRIALS = 5  # of the median pruner
 _FEWEST_FOR_IMPORTANCE = 4
 _BUSY_TIMEOUT_S = 60.0
+_GUIDED_DRAWS, _BLIND_DRAWS = 20, 2_000  # of a configuration: by what has been learnt so far, then by nothing
+_MOST_COMBINATIONS = 10_000  # that are gone through one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class SearchStudy:
     Attributes:
         path: the file.
         spec: of the search.
+        exhausted: whether no further combination was found that can be trained and is new.
     """
 
     def __init__(self, path: Path, spec: SearchSpec) -> None:
@@ -79,9 +86,10 @@ class SearchStudy:
         Raises:
             UserError: it is damaged or cannot be written.
         """
-        self.path, self.spec = path, spec
+        self.path, self.spec, self.exhausted = path, spec, False
         self._distributions = {each.name: distribution(each) for each in spec.parameters}
         self._running: dict[int, optuna.Trial] = {}
+        self._chosen: dict[int, ForecastSpec] = {}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,33 +159,101 @@ class SearchStudy:
             if trial.state is not TrialState.RUNNING:
                 continue
             number = trial.user_attrs.get(_NUMBER)
-            if number is not None and number not in queued:
-                self._queue_again(number, trial.params)
-            self._study.tell(trial.number, state=TrialState.FAIL)
             if number is not None:
-                interrupted.append(TrialResult(number, CANCELLED, None, 0.0, _parameters(trial.params)))
+                # A repetition may have been interrupted before all of its own were read.
+                params = next(each.params for each in found if each.user_attrs.get(_NUMBER) == number)
+                if number not in queued:
+                    self._queue_again(number, params)
+                interrupted.append(TrialResult(number, CANCELLED, None, 0.0, _parameters(params)))
+            self._study.tell(trial.number, state=TrialState.FAIL)
         return tuple(interrupted)
 
     def ask(self) -> PlannedTrial | None:
-        """Return the next configuration: first those that were interrupted; None where no more are wanted."""
+        """Return the next configuration: first those that were interrupted; None where there are no more.
+
+        No configuration is tried twice, and none that cannot be trained: what was drawn is drawn anew then.
+
+        Raises:
+            UserError: none at all can be trained.
+        """
         found = self._study.get_trials(deepcopy=False)
         numbers = {trial.user_attrs[_NUMBER] for trial in found if _NUMBER in trial.user_attrs}
         waiting = any(trial.state is TrialState.WAITING for trial in found)
         if not waiting and len(numbers) >= self.spec.trials:
             return None
-        self._study.sampler = _sampler(self.spec, len(numbers))
-        trial = self._study.ask(self._distributions)
+        self._remember(found)
+        trial = self._drawn(len(numbers))
+        if trial is None and not numbers:
+            raise UserError(
+                "None of the combinations that the search may try can be trained.", "Change the ranges of the search."
+            )
+        if trial is None:
+            self.exhausted = True
+            return None
         number = trial.user_attrs.get(_NUMBER)
         if number is None:
             number = len(numbers)
             trial.set_user_attr(_NUMBER, number)
         self._running[number] = trial
-        return PlannedTrial(number, self.spec.applied(trial.params))
+        self._chosen.setdefault(number, self.spec.applied(trial.params))
+        return PlannedTrial(number, self._chosen[number])
+
+    def _drawn(self, number: int) -> optuna.Trial | None:
+        """Return a trial that waits, or one whose configuration can be trained and is new; None where there is none."""
+        for draw in range(_GUIDED_DRAWS + 1):
+            if draw == _GUIDED_DRAWS:
+                params = self._blindly(np.random.default_rng((self.spec.sampler_seed, number, draw)))
+                if params is None:
+                    return None
+                self._study.enqueue_trial(params)
+            self._study.sampler = _sampler(self.spec, number, draw)
+            trial = self._study.ask(self._distributions)
+            if _NUMBER in trial.user_attrs or self._is_wanted(trial.params):
+                return trial
+            self._study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _is_wanted(self, params: dict[str, Any]) -> bool:
+        spec = self._sound(params)
+        return spec is not None and spec not in self._chosen.values()
+
+    def _sound(self, params: dict[str, Any]) -> ForecastSpec | None:
+        """Return a configuration; None for one that nothing can be trained with."""
+        try:
+            return self.spec.applied(params).validate()
+        except UserError:
+            return None
+
+    def _blindly(self, rng: np.random.Generator) -> dict[str, Any] | None:
+        """Return a combination that is wanted: one of all that are left, or where they are too many, one of many."""
+        if self._combinations is not None:
+            tried = set(self._chosen.values())
+            left = [params for params, spec in self._combinations if spec not in tried]
+            return left[int(rng.integers(len(left)))] if left else None
+        draws = ({name: _value(each, rng) for name, each in self._distributions.items()} for _ in range(_BLIND_DRAWS))
+        return next((params for params in draws if self._is_wanted(params)), None)
+
+    @cached_property
+    def _combinations(self) -> tuple[tuple[dict[str, Any], ForecastSpec], ...] | None:
+        """All that can be trained; None where there are too many to go through."""
+        values = [_values(each) for each in self._distributions.values()]
+        if not all(values) or math.prod(map(len, values)) > _MOST_COMBINATIONS:
+            return None
+        every = (dict(zip(self._distributions, each, strict=True)) for each in itertools.product(*values))
+        return tuple((params, spec) for params in every if (spec := self._sound(params)) is not None)
 
     def spec_of(self, number: int) -> ForecastSpec:
         """Return the configuration of a trial."""
-        found = self._study.get_trials(deepcopy=False)
-        return self.spec.applied(next(t.params for t in found if t.user_attrs.get(_NUMBER) == number and t.params))
+        if number not in self._chosen:
+            self._remember(self._study.get_trials(deepcopy=False))
+        return self._chosen[number]
+
+    def _remember(self, found: Iterable[optuna.trial.FrozenTrial]) -> None:
+        """Note the configurations: a repetition, which may have been interrupted while it was read, has its trial's."""
+        for trial in found:
+            number = trial.user_attrs.get(_NUMBER)
+            if number is not None and number not in self._chosen and trial.params:
+                self._chosen[number] = self.spec.applied(trial.params)
 
     def report(self, number: int, epoch: int, crps: float) -> bool:
         """Take the score of an epoch and return whether to give the trial up."""
@@ -252,13 +328,46 @@ def distribution(parameter: ParameterRange) -> BaseDistribution:
     if parameter.form == "log" or not parameter.step:
         return FloatDistribution(parameter.low, parameter.high, log=parameter.form == "log")
     steps = int((parameter.high - parameter.low) / parameter.step + 1e-9)
-    return FloatDistribution(parameter.low, parameter.low + steps * parameter.step, step=parameter.step)
+    high = Decimal(str(parameter.low)) + steps * Decimal(str(parameter.step))  # 0.3, not 3 * 0.1
+    return FloatDistribution(parameter.low, float(high), step=parameter.step)
+
+
+def _values(found: BaseDistribution) -> Sequence[Any]:
+    """Return all values of a range, as Optuna draws them; none where they cannot be counted."""
+    if isinstance(found, CategoricalDistribution):
+        return found.choices
+    if isinstance(found, IntDistribution):
+        return range(found.low, found.high + 1, found.step)
+    assert isinstance(found, FloatDistribution)
+    if found.step is None:
+        return ()
+    steps = round((found.high - found.low) / found.step)
+    return [min(index * found.step + found.low, found.high) for index in range(steps + 1)]
+
+
+def _value(found: BaseDistribution, rng: np.random.Generator) -> Any:
+    """Return a value drawn evenly, on a logarithmic scale where the range has one."""
+    if values := _values(found):
+        return values[int(rng.integers(len(values)))]
+    assert isinstance(found, FloatDistribution)
+    if found.log:
+        return min(max(math.exp(rng.uniform(math.log(found.low), math.log(found.high))), found.low), found.high)
+    return float(rng.uniform(found.low, found.high))
 
 
 def best_trials(results: Iterable[TrialResult], count: int) -> tuple[TrialResult, ...]:
-    """Return the finished trials with the lowest CRPS, best first."""
+    """Return the finished trials with the lowest CRPS, best first, each configuration once."""
     finished = [(result.crps, result.number, result) for result in results if result.crps is not None]
-    return tuple(result for _, _, result in sorted(finished, key=lambda entry: entry[:2])[:count])
+    return tuple(_different(result for _, _, result in sorted(finished, key=lambda entry: entry[:2])))[:count]
+
+
+def _different(results: Iterable[TrialResult]) -> Iterator[TrialResult]:
+    """Yield the first trial of each configuration: searches of earlier versions may hold one more than once."""
+    seen: set[tuple[ParameterValue, ...]] = set()
+    for result in results:
+        if result.parameters not in seen:
+            seen.add(result.parameters)
+            yield result
 
 
 def overfitting(run_dir: Path, results: Iterable[TrialResult], blocks: int = BLOCKS) -> Overfitting | None:
@@ -273,9 +382,9 @@ def overfitting(run_dir: Path, results: Iterable[TrialResult], blocks: int = BLO
         None where that cannot be measured: fewer than two trials, too few bars they share, or constant returns.
     """
     series: list[dict[int, float]] = []
-    for result in results:
+    for result in _different(result for result in results if result.status == FINISHED):
         file = returns_file(run_dir, str(result.number))
-        if result.status == FINISHED and file.exists():
+        if file.exists():
             with np.load(file, allow_pickle=False) as stored:
                 series.append(dict(zip(stored["rows"].tolist(), stored["returns"].tolist(), strict=True)))
     if len(series) < 2:
@@ -292,8 +401,9 @@ def _parameters(params: dict[str, Any]) -> tuple[ParameterValue, ...]:
     return tuple(ParameterValue(name, str(value)) for name, value in params.items())
 
 
-def _sampler(spec: SearchSpec, number: int) -> optuna.samplers.BaseSampler:
-    seed = int(np.random.SeedSequence((spec.sampler_seed, number)).generate_state(1)[0])
+def _sampler(spec: SearchSpec, number: int, draw: int) -> optuna.samplers.BaseSampler:
+    entropy = (spec.sampler_seed, number, draw) if draw else (spec.sampler_seed, number)
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(3, spec.trials // 3)))

@@ -25,12 +25,13 @@ import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Self
 
 from core.errors import UserError
 from ml.checks import in_range, one_of, require
 from ml.feature_columns import parse_column
-from ml.feature_spec import CUSTOM
+from ml.feature_spec import CUSTOM, column_names
 from ml.jsonvalues import JsonValue, decode, encode
 from ml.spec import ForecastSpec, spec_from_mapping
 
@@ -230,7 +231,20 @@ class SearchSpec(JsonValue):
         for parameter in self.parameters:
             parameter.validate()
             self._try_out(parameter)
+        self._require_groups_apart()
         return self
+
+    def _require_groups_apart(self) -> None:
+        """Raise `UserError` where groups that can be in together hold the same column."""
+        base, holders = set(column_names(self.base.features)), dict[str, str]()
+        for group in self.groups:
+            for name in column_names(self.applied({GROUP + group.name: ON}).features):
+                other = group.name if name in base else holders.setdefault(name, group.name)
+                require(
+                    other == group.name,
+                    f"The groups {other} and {group.name} both hold {name}.",
+                    "Name each column in one group, or make a group of what they share.",
+                )
 
     def _try_out(self, parameter: ParameterRange) -> None:
         """Raise `UserError` where a value of the range is none that the setting can have."""
@@ -266,6 +280,7 @@ class SearchSpec(JsonValue):
         return replace(spec, features=replace(spec.features, columns=tuple(columns)))
 
 
+@cache
 def settings() -> dict[str, type]:
     """Return the settings a search can vary, with the type of each."""
     hints = typing.get_type_hints(ForecastSpec)

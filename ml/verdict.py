@@ -13,6 +13,7 @@ SIGNIFICANCE = 0.05
 IMPLAUSIBLE_R2 = 0.02  # on returns of bars, more has been a leak in all but invented markets
 _TINY = 1e-9  # of a p-value: whatever is smaller comes to the same
 _COVERAGE_OFF = 0.03  # a difference that matters to a person
+_OFTEN_STILL = 0.1
 _LEARNED = ("ridge", "boosting")
 
 
@@ -106,10 +107,16 @@ def earnings_sentence(earnings: ForecastEarnings) -> str:
 
 
 def with_earnings(metrics: ForecastMetrics) -> ForecastMetrics:
-    """Return metrics whose verdict ends with what trading would have come to."""
-    if metrics.earnings is None:
-        return metrics
-    return replace(metrics, verdict=f"{metrics.verdict} {earnings_sentence(metrics.earnings)}".rstrip())
+    """Return metrics whose verdict ends with what trading would have come to, and with what kind of market that was."""
+    sentences = [metrics.verdict]
+    if metrics.earnings is not None:
+        sentences.append(earnings_sentence(metrics.earnings))
+    if metrics.still > _OFTEN_STILL:
+        sentences.append(
+            f"In {metrics.still:.0%} of the training bars the price ended where it began: the scale of a Student head "
+            f"and the chances of classes say little there."
+        )
+    return replace(metrics, verdict=" ".join(filter(None, sentences)))
 
 
 def idle_sentence(seeds: Sequence[SeedScore]) -> str:

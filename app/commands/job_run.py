@@ -80,6 +80,7 @@ def job_result(
     continue_with: str = "",
     kept: Path | None = None,
     threads: int = 0,
+    on_warning: Callable[[str], None] = lambda _: None,
 ) -> Json:
     """Run a job to its end with a line that says how far it is, and return its result.
 
@@ -89,13 +90,14 @@ def job_result(
         what: it does, such as "training".
         continue_with: the command that goes on where it is cancelled; empty where nothing is kept.
         kept: the file without which nothing goes on.
+        on_warning: called with what the job says at the level of a warning.
 
     Raises:
         UserError: it failed for a reason the user can repair.
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
     with ProgressLine() as line:
-        end = run_job(job_id, target, job, lambda payload: show(line, payload), line, threads=threads)
+        end = run_job(job_id, target, job, lambda payload: show(line, payload), line, on_warning, threads)
     if isinstance(end, JobFinished):
         return end.result
     if isinstance(end, JobFailed) and end.user_error:

@@ -65,6 +65,7 @@ def search(
         continue_with=f"train search --resume {run_id}",
         kept=Path(job["run_dir"]) / STUDY_FILE,
         threads=1,
+        on_warning=say,
     )
     result = SearchResult.from_json(done)
     emit(result.to_json(), as_json=as_json, text=with_caution(describe_search(result), market.origin))

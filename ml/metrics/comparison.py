@@ -43,7 +43,7 @@ def long_run_variance(values: FloatArray, horizon: int) -> float:
     count = len(values)
     lags = newey_west_lags(count, horizon)
     # All lags at once: the power spectrum of the series, padded so that its ends do not meet.
-    spectrum = np.fft.rfft(values - values.mean(), 1 << (count + lags - 1).bit_length())
+    spectrum = np.fft.rfft(values - values.mean(), 1 << max(count + lags - 1, 1).bit_length())
     gamma = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[: lags + 1] / count
     weights = 1.0 - np.arange(1, lags + 1) / (lags + 1.0)
     newey_west = float(gamma[0] + 2.0 * (weights @ gamma[1:]))

@@ -18,7 +18,6 @@ import numpy as np
 
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
-from core.errors import UserError
 from core.jobs import JobChannel, Json, stop_if_asked
 from ml.api import CHECKPOINT_FILE, SPEC_FILE, ForecastMetrics, ResourceSpec, TrainingProgress, spec_hash
 from ml.baselines import chosen_baselines
@@ -189,17 +188,13 @@ class _Runner:
             target_std=float(data.log_return[train, 0].std()),
             seeds=tuple(seeds),
             seconds=seconds,
+            still=data.still,
         )
         return save_fold(folder, record, blocks)
 
     def _block(self, data: ForecastDataset, part: Part, members: Sequence[SequenceForecaster]) -> Block:
         alone = self._forecasts(members, data, part)
         test = _mean(alone)
-        if len(test.rows) < 2:
-            raise UserError(
-                "A fold holds no stretch without a gap that is longer than the burn-in.",
-                "Use a shorter burn-in, fewer folds or data with fewer gaps.",
-            )
         pairs = judged_pairs(
             data,
             self._frame,

@@ -169,6 +169,7 @@ class _Search:
         )
         self._workers = stack.enter_context(closing(_Workers(worker, job.run_id, job.spec.processes, channel)))
         self._failures = 0
+        self._ending = ""  # what there is to say about an end before all trials
         self._limited_from = self._begun
         self._took = [result.seconds for result in self._study.results() if result.seconds]
 
@@ -190,10 +191,20 @@ class _Search:
                 planned = None if self._out_of_time() else self._study.ask()
                 if planned is None:
                     wanted = False
+                    self._say_if_exhausted()
                 else:
                     self._workers.submit(self._task(planned))
             for report in self._workers.reports():
                 self._take(report)
+
+    def _say_if_exhausted(self) -> None:
+        if self._study.exhausted:
+            self._ending = (
+                f"No further combination was found that can be trained and is new: the search ends after "
+                f"{len(self._study.results()):,} of {self._spec.trials:,} trials."
+            )
+            self._channel.log("WARNING", self._ending)
+            self._tell()
 
     def _out_of_time(self) -> bool:
         limit = self._spec.timeout_min * 60.0
@@ -237,11 +248,18 @@ class _Search:
 
     def _repeat_best(self) -> tuple[FinalistResult, ...]:
         """Train the best configurations again with seeds that had no part in their being the best."""
-        best = best_trials(self._study.results(), self._spec.finalists)
+        results = self._study.results()
+        best = best_trials(results, self._spec.finalists)
+        failed = [result for result in results if result.status == FAILED]
+        if not best and failed:
+            raise UserError(
+                f"No trial came to an end; the last that failed said: {failed[-1].message}",
+                "Change the range of the search, or the base configuration.",
+            )
         if not best:
             raise UserError("No trial came to an end, so there is nothing to choose from.", "Search longer.")
         pending = [trial.number for trial in best if self._study.finalist(trial.number) is None]
-        self._progress = replace(self._progress, phase="finalists", finalists=len(best), eta_s=None, note="")
+        self._progress = replace(self._progress, phase="finalists", finalists=len(best), eta_s=None, note=self._ending)
         self._show(finalists_done=len(best) - len(pending))
         while pending or self._workers.keys:
             self._check_stop()
@@ -345,7 +363,8 @@ class _Search:
         by_status = [result.status for result in results if result.status != CANCELLED]
         best = best_trials(results, 1)
         left = self._spec.trials - len(by_status)
-        eta = left * float(np.mean(self._took)) / self._spec.processes if self._took else None
+        known = self._took and not self._ending
+        eta = left * float(np.mean(self._took)) / self._spec.processes if known else None
         self._progress = replace(
             self._progress,
             phase="searching",
@@ -356,7 +375,7 @@ class _Search:
             best_trial=best[0].number if best else None,
             eta_s=eta,
             scores=tuple(result.crps for result in results),
-            note=note,
+            note=note or self._ending,
         )
         self._show()
 

@@ -163,8 +163,14 @@ def test_a_time_limit_ends_the_trials_but_not_the_search(data_dir: Path) -> None
     assert len(result.finalists) == 1
 
 
-def test_trials_that_fail_one_after_the_other_end_the_search(data_dir: Path) -> None:
-    hungry = replace(SPEC, space=(parse_range("training.segment_length", "choice 1024 2048"),), trials=30)
+@pytest.mark.parametrize(
+    ("lengths", "trials", "said"),
+    [("int 1024 2048 step 64", 10, "10 trials failed one after the other"), ("choice 1024 2048", 2, "No trial came")],
+)
+def test_trials_that_fail_one_after_the_other_end_the_search(
+    data_dir: Path, lengths: str, trials: int, said: str
+) -> None:
+    hungry = replace(SPEC, space=(parse_range("training.segment_length", lengths),), groups=(), trials=30)
     with JobSupervisor() as supervisor:
         start(supervisor, data_dir, hungry)
         events: list[JobEvent] = []
@@ -172,8 +178,9 @@ def test_trials_that_fail_one_after_the_other_end_the_search(data_dir: Path) -> 
             events += supervisor.poll(0.2)
     assert isinstance(events[-1], JobFailed)
     assert events[-1].user_error
+    assert events[-1].message.startswith(said)
     assert "bars are too few" in events[-1].message
-    assert {record.status for record in TrialLedger(data_dir / "trials.sqlite").records()} == {"failed"}
+    assert [record.status for record in TrialLedger(data_dir / "trials.sqlite").records()] == ["failed"] * trials
 
 
 CONFIG = """

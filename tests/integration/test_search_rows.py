@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from core.data.data_storage import CandleStore
 from core.domain.data_origin import BINANCE
 from core.job_supervisor import JobSupervisor
-from core.jobs import JobEvent, JobFailed, JobFinished
+from core.jobs import JobEvent, JobFailed, JobFinished, JobLog, JobProgress
 from ml.dataset import build_dataset, load_history
 from ml.feature_spec import FeatureSpec, warm_up_bars
 from ml.features import bars_since_gap
-from ml.search_results import SEARCH_JOB, SearchResult, search_job
+from ml.search_results import SEARCH_JOB, SearchProgress, SearchResult, search_job
 from ml.search_spec import FeatureGroup, SearchSpec, parse_range
 from ml.spec import ForecastSpec, ModelSpec, ResourceSpec, TrainingSpec
 from ml.trial_ledger import TrialLedger
@@ -39,21 +40,21 @@ SPEC = SearchSpec(
 )
 
 
-def search(folder: Path, frame_gaps: tuple[int, ...]) -> JobEvent:
+def search(folder: Path, frame_gaps: tuple[int, ...], spec: SearchSpec = SPEC) -> list[JobEvent]:
     CandleStore(folder / "candles").write(
         BINANCE, frame_from_returns(ar1_returns(3_200, 0.3, 1), missing=frame_gaps), "import"
     )
-    job = search_job(SPEC, run_id="run-1", candles_dir=folder / "candles", runs_dir=folder / "runs")
+    job = search_job(spec, run_id="run-1", candles_dir=folder / "candles", runs_dir=folder / "runs")
     events: list[JobEvent] = []
     with JobSupervisor() as supervisor:
         supervisor.start("run-1", SEARCH_JOB, job, threads=1)
         while supervisor.running:
             events += supervisor.poll(0.2)
-    return events[-1]
+    return events
 
 
 def test_all_trials_are_judged_on_the_rows_of_the_longest_look_back(tmp_path: Path) -> None:
-    last = search(tmp_path, GAPS)
+    *_, last = search(tmp_path, GAPS)
     assert isinstance(last, JobFinished), last
     trials = SearchResult.from_json(last.result).trials
     assert [trial.message for trial in trials] == [""] * SPEC.trials
@@ -79,8 +80,21 @@ def test_all_trials_are_judged_on_the_rows_of_the_longest_look_back(tmp_path: Pa
 
 
 def test_too_many_gaps_are_said_before_the_first_trial(tmp_path: Path) -> None:
-    last = search(tmp_path, tuple(range(1_000, 3_200, 60)))
+    *_, last = search(tmp_path, tuple(range(1_000, 3_200, 60)))
     assert isinstance(last, JobFailed), last
     assert last.user_error
     assert "longest look-back" in last.message
     assert TrialLedger(tmp_path / "trials.sqlite").count() == 0
+
+
+def test_a_search_that_has_tried_everything_ends_and_says_so(tmp_path: Path) -> None:
+    spec = replace(SPEC, finalists=3, space=(parse_range("model.kind", "choice lstm gru"),), groups=())
+    events = search(tmp_path, (), spec)
+    assert isinstance(events[-1], JobFinished), events[-1]
+    result = SearchResult.from_json(events[-1].result)
+    assert sorted(entry.value for trial in result.trials for entry in trial.parameters) == ["gru", "lstm"]
+    assert {finalist.number for finalist in result.finalists} == {0, 1}
+    told = [SearchProgress.from_json(event.payload) for event in events if isinstance(event, JobProgress)]
+    (warning,) = [event.message for event in events if isinstance(event, JobLog) and event.level == "WARNING"]
+    assert warning.endswith("the search ends after 2 of 6 trials.")
+    assert {progress.note for progress in told if progress.phase in ("finalists", "done")} == {warning}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.data.data_storage import CandleStore
+from core.data.frame import CandleFrame
 from core.errors import UserError
 from ml.api import (
     DataRange,
@@ -18,7 +19,16 @@ from ml.api import (
     TrainingSpec,
     parse_column,
 )
-from ml.dataset import Part, build_dataset, contiguous_stretches, load_bars, load_history, make_segments, split_rows
+from ml.dataset import (
+    Part,
+    build_dataset,
+    contiguous_stretches,
+    load_bars,
+    load_history,
+    make_segments,
+    prepare_bars,
+    split_rows,
+)
 from ml.features import MarketHistory
 from ml.model_storage import data_lineage, history_lineage
 from tests.unit.ml.helpers import HOUR, frame_from_returns, noise_returns
@@ -226,3 +236,41 @@ def test_a_part_may_have_holes_and_no_segment_crosses_one() -> None:
         assert segment.max() < 800 or segment.min() >= 1_000
     whole = make_segments(data, Part(300, 800), length=64, burn_in=8, offset=5)
     np.testing.assert_array_equal(segments.rows[: len(whole.rows)], whole.rows)
+
+
+def gaps_from(first: int, every: int) -> CandleFrame:
+    return frame_from_returns(noise_returns(3_000, 5), missing=tuple(range(first, 3_000, every)))
+
+
+@pytest.mark.parametrize("first", [300, 1_490, 2_390])  # in all parts, from the validation on, in the test alone
+def test_a_part_without_bars_behind_a_burn_in_is_refused_before_training(first: int) -> None:
+    dates = [str(np.datetime64(int(FRAME.time_ns[row]), "ns").astype("datetime64[s]")) for row in (1_500, 2_400)]
+    spec = replace(
+        SPEC, training=replace(SPEC.training, burn_in=16), split=SplitSpec(valid_from=dates[0], test_from=dates[1])
+    )
+    every = prepare_bars(FRAME, SPEC).pipeline.warm_up + 16 + 3  # which leaves bars with a target, but none to judge
+    with pytest.raises(UserError, match=r"has only [0-9]+ bars that follow (16|32) complete bars"):
+        build_dataset(gaps_from(first, every), spec)
+    data = build_dataset(gaps_from(2_390, 100), spec)
+    assert len(data.rows(data.test)) > 300
+
+
+@pytest.mark.parametrize(("part", "before"), [("valid", 0), ("test", 32)])
+def test_rows_behind_a_burn_in_are_those_that_are_forecast(part: str, before: int) -> None:
+    prepared, data = prepare_bars(FRAME, SPEC), build_dataset(FRAME, SPEC)
+    chosen: Part = getattr(data, part)
+    found = prepared.led_in_rows(chosen, 8, before)
+    assert set(found.tolist()) <= set(data.rows(chosen).tolist())
+    wanted = [row for row in data.rows(chosen) if row - 8 >= max(0, chosen.start - before)]
+    assert found.tolist() == [row for row in wanted if data.has_input[row - 8 : row].all()]
+
+
+@pytest.mark.parametrize(
+    ("returns", "horizons", "same"),
+    [(np.where(np.arange(3_000) % 2, 0.01, -0.01), (1, 2), 2), (np.full(3_000, 0.001), (3, 5), 3)],
+)
+def test_a_price_that_always_moves_alike_is_not_said_to_stand_still(
+    returns: np.ndarray, horizons: tuple[int, ...], same: int
+) -> None:
+    with pytest.raises(UserError, match=f"At the horizon of {same} all price changes"):
+        build_dataset(frame_from_returns(returns), replace(SPEC, model=ModelSpec(horizons=horizons)))

@@ -268,6 +268,19 @@ def test_classes_survive_the_folder(tmp_path: Path) -> None:
     assert (again.metrics, again.folds) == (result.metrics, result.folds)
 
 
+@pytest.mark.parametrize(("plan", "first"), [(WALK, 2_000), (GROUPS, 2_500)])
+def test_gaps_in_the_last_fold_are_said_before_the_first_is_trained(
+    tmp_path: Path, plan: EvaluationPlan, first: int
+) -> None:
+    every = prepare_bars(FRAME, SPEC).pipeline.warm_up + SPEC.training.burn_in + 4
+    frame = frame_from_returns(ar1_returns(3_600, 0.5, 1), missing=tuple(range(first, 3_600, every)))
+    channel = RecordingChannel()
+    with pytest.raises(UserError, match="complete bars without a gap"):
+        run(job(tmp_path, plan, frame=frame), channel)
+    assert {told["phase"] for told in channel.messages} == {"loading", "features"}
+    assert TrialLedger(tmp_path / "trials.sqlite").count() == 0
+
+
 @pytest.mark.parametrize(
     "plan",
     [replace(WALK, folds=60), replace(WALK, train_share=0.1, embargo=0.1), replace(GROUPS, groups=16, test_groups=8)],

@@ -74,6 +74,21 @@ def test_seeds_are_judged_alone_and_summed_up(data: ForecastDataset) -> None:
     assert ForecastMetrics.from_json(metrics.to_json()) == metrics
 
 
+def test_a_market_that_often_stands_still_is_said_to(data: ForecastDataset, tmp_path: Path) -> None:
+    assert data.still == 0.0
+    assert "ended where it began" not in judged(data, 0.1).verdict
+    returns = noise_returns(4_000, 14)
+    returns[np.random.default_rng(2).random(4_000) < 0.3] = 0.0
+    frame = frame_from_returns(returns)
+    quiet = build_dataset(frame, SPEC)
+    assert quiet.still == pytest.approx(0.3, abs=0.03)
+    column = quiet.pipeline.names.index("return_1")
+    metrics = judge(quiet, SPEC, frame, Linear(column, 0.1), [SeedForecaster(1, 3, 2, 0.5, Linear(column, 0.1))])
+    assert metrics.still == quiet.still
+    for found in (metrics, count_trials(TrialLedger(tmp_path / "t"), metrics, SPEC, "run-1", ("bars", "spec"), 1)):
+        assert found.verdict.count(f"In {quiet.still:.0%} of the training bars the price ended where it began") == 1
+
+
 def test_test_rows_are_those_of_the_test_part_and_inputs_before_it_only_build_up_the_state(
     data: ForecastDataset,
 ) -> None:

@@ -81,3 +81,9 @@ def test_equal_forecasts_are_told_apart_as_seldom_as_promised(horizon: int, coun
         a, b = (np.convolve(rng.normal(size=count + horizon), np.ones(horizon), "valid")[:count] for _ in range(2))
         claims += diebold_mariano(a**2, b**2, horizon).p_value < 0.05
     assert 0.02 <= claims / seeds <= 0.075
+
+
+def test_one_target_proves_nothing() -> None:
+    assert long_run_variance(np.array([0.3]), 1) == 0.0
+    result = diebold_mariano(np.array([1.0]), np.array([2.0]), 1)
+    assert (result.mean_difference, result.statistic, result.p_value) == (-1.0, 0.0, 1.0)

@@ -109,3 +109,21 @@ def test_what_is_exported_passes_the_check_of_foreign_packages(pair: tuple[Ensem
     other = ForecastSpec(model=network.spec, evaluation=EvaluationSpec(seeds=3))
     with pytest.raises(UserError, match="do not fit"):
         check_graph(exported, other, 7, weights)
+
+
+def test_a_market_that_often_stands_still_is_exported_with_its_jump() -> None:
+    torch.manual_seed(3)
+    values = np.random.default_rng(3).normal(size=(5_000, 1))
+    values[::3] = 0.0
+    members = [RecurrentForecaster(7, ModelSpec(head="classes", hidden_size=12)) for _ in range(2)]
+    for member in members:
+        member.start_from(values)
+        torch.nn.init.normal_(member.output.weight, std=0.1)
+    network = EnsembleForecaster(members).eval()
+    exported = export_onnx(network)
+    spec = ForecastSpec(model=network.spec, evaluation=EvaluationSpec(seeds=2))
+    check_graph(exported, spec, 7, read_weights(safetensors.torch.save(network.state_dict())))
+    check_behaviour(exported, spec, 7)
+    forecaster = OnnxForecaster(exported)
+    forecasts, _ = forecaster.run(np.zeros((40, 7), np.float32), forecaster.initial_state())
+    assert (forecasts.quantiles[:, 0, 2] == 0.0).all()

@@ -7,6 +7,8 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import UserError
 from ml.api import HEADS, MODEL_KINDS, ModelSpec
@@ -100,6 +102,53 @@ def test_quantiles_of_classes_are_those_of_the_mixture() -> None:
     np.testing.assert_allclose(head.quantiles(raw)[0, 0, 0].numpy(), np.quantile(drawn, LEVELS), atol=0.04)
     labels = head.classes(torch.tensor([-0.6, -0.5, 0.0, 0.5, 0.6]))
     assert labels.tolist() == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("still", [0.004, 0.03, 0.1, 0.3, 0.5, 0.9])
+def test_where_the_price_often_stands_still_quantiles_of_classes_are_exactly_that(still: float) -> None:
+    rng = np.random.default_rng(7)
+    values = rng.standard_t(4, 20_000)
+    values[rng.random(20_000) < still] = 0.0
+    values = (values / values.std()).astype(np.float32).astype(np.float64)
+    levels = (0.02, 0.25, float((values < 0.0).mean() + still / 2.0), 0.75, 0.98)
+    head = ClassHead(ModelSpec(head="classes", quantile_levels=levels))
+    (bias,) = head.start_from(values[:, None])
+    found = head.quantiles(torch.from_numpy(bias).float().view(1, 1, 1, 3))[0, 0, 0].numpy()
+    wanted = np.quantile(values, levels)
+    assert found[2] == wanted[2] == 0.0
+    assert ((found == 0.0) == (wanted == 0.0)).all()  # a range does not end beside it either
+    np.testing.assert_allclose(found, wanted, atol=0.03, rtol=0.03)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chances=st.tuples(*[st.floats(0.02, 1.0)] * 3),
+    atoms=st.lists(st.sampled_from([-2.0, -1.0, -0.25, 0.0, 0.1, 0.25, 1.5]), min_size=1, max_size=7, unique=True),
+    share=st.floats(0.05, 0.9),
+)
+def test_quantiles_of_classes_with_jumps_are_those_of_the_mixture(
+    chances: tuple[float, float, float], atoms: list[float], share: float
+) -> None:
+    rng = np.random.default_rng(8)
+    values = rng.normal(size=8_000)
+    jumps = rng.random(8_000) < share
+    values[jumps] = rng.choice(atoms, int(jumps.sum()))
+    head = ClassHead(ModelSpec(head="classes", flat_band=0.25))
+    head.start_from(values[:, None])
+    parts = np.array(chances) / sum(chances)
+    found = head.quantiles(torch.from_numpy(np.log(parts)).float().view(1, 1, 1, 3))[0, 0, 0].double().numpy()
+    label = head.classes(torch.from_numpy(values)).numpy()
+    weights = (parts / np.bincount(label, minlength=3))[label]
+    order = np.argsort(values, kind="stable")
+    ascending, cumulated = values[order], np.cumsum(weights[order])
+    for level, quantile in zip(LEVELS, found, strict=True):
+        below, behind = (np.searchsorted(ascending, quantile + off, "right") for off in (-0.06, 0.06))
+        assert cumulated[behind - 1] >= level - 1e-6
+        assert below == 0 or cumulated[below - 1] <= level + 1e-6
+    for atom in atoms:
+        before, after = (float(weights[values < atom].sum()), float(weights[values <= atom].sum()))
+        inside = [q for level, q in zip(LEVELS, found, strict=True) if before + 1e-5 < level < after - 1e-5]
+        assert inside == [pytest.approx(atom, abs=1e-7)] * len(inside)
 
 
 def test_a_class_that_never_occurs_is_one_sentence() -> None:

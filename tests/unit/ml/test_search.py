@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
 from core.errors import UserError
-from ml.search import SearchStudy, best_trials, distribution, overfitting
-from ml.search_results import SeedOutcome, TrialResult
+from ml.search import SearchStudy, _values, best_trials, distribution, overfitting
+from ml.search_results import ParameterValue, SeedOutcome, TrialResult
 from ml.search_spec import SearchSpec, parse_range
 from ml.search_tasks import returns_file
 from ml.spec import ForecastSpec, TrainingSpec
@@ -114,6 +116,104 @@ def test_a_search_that_is_stopped_keeps_what_was_under_way_for_later(tmp_path: P
     study.close()
 
 
+SMALL = (
+    parse_range("model.kind", "choice lstm gru"),
+    parse_range("training.segment_length", "choice 64 128"),
+    parse_range("training.burn_in", "choice 16 48"),  # does not go together with segments of 64
+    parse_range("model.dropout", "float 0 0.3 step 0.1"),
+)
+SOUND = 2 * 3 * 4
+
+
+def planned(study: SearchStudy) -> list[ForecastSpec]:
+    """Ask for configurations to the end; every other one lags behind."""
+    found = []
+    while (trial := study.ask()) is not None:
+        found.append(trial.spec)
+        study.finish(trial.number, "finished", outcome(0.5 + trial.number % 2), 1.0)
+    return found
+
+
+def test_every_trial_is_another_configuration_that_can_be_trained(tmp_path: Path) -> None:
+    study = SearchStudy(tmp_path / "s.sqlite", replace(search(trials=18), space=SMALL))
+    found = planned(study)
+    assert len(found) == len(set(found)) == 18
+    assert all(spec.validate() == spec for spec in found)
+    assert not study.exhausted
+    study.close()
+
+
+def test_a_space_that_is_used_up_ends_the_search_also_when_it_goes_on(tmp_path: Path) -> None:
+    spec = replace(search(trials=100), space=SMALL)
+    study = SearchStudy(tmp_path / "s.sqlite", spec)
+    found = planned(study)
+    assert len(found) == len(set(found)) == SOUND
+    assert study.exhausted
+    study.close()
+    study = SearchStudy(tmp_path / "s.sqlite", spec)
+    assert study.recover() == ()
+    assert study.ask() is None
+    assert study.exhausted
+    assert [trial.number for trial in study.results()] == list(range(SOUND))
+    study.close()
+
+
+def test_drawing_anew_is_the_same_when_a_search_is_interrupted_at_every_turn(tmp_path: Path) -> None:
+    spec = replace(search(trials=100), space=SMALL)
+    whole = SearchStudy(tmp_path / "whole.sqlite", spec)
+    expected = planned(whole)
+    whole.close()
+    found, ended = [], False
+    while not ended:
+        study = SearchStudy(tmp_path / "parts.sqlite", spec)  # as if killed after each choice
+        study.recover()
+        trial = study.ask()
+        ended = trial is None
+        if trial is not None and (not found or found[-1] != trial.spec):
+            found.append(trial.spec)
+        elif trial is not None:
+            study.finish(trial.number, "finished", outcome(0.5 + trial.number % 2), 1.0)
+        study.close()
+    assert found == expected
+
+
+@pytest.mark.parametrize("size", ["choice 16 32", "int 8 128", "log 1e-4 1e-2"])
+def test_a_search_that_nothing_can_be_trained_in_says_so(tmp_path: Path, size: str) -> None:
+    name = "training.learning_rate" if size.startswith("log") else "model.hidden_size"
+    space = (
+        parse_range("training.segment_length", "choice 64"),
+        parse_range("training.burn_in", "choice 60"),
+        parse_range(name, size),
+    )
+    study = SearchStudy(tmp_path / "s.sqlite", replace(search(), space=space))
+    with pytest.raises(UserError, match="None of the combinations"):
+        study.ask()
+    study.close()
+
+
+def test_where_few_of_countless_combinations_can_be_trained_these_are_found(tmp_path: Path) -> None:
+    space = (
+        parse_range("training.segment_length", "int 64 512"),
+        parse_range("training.burn_in", "int 0 480"),
+        parse_range("training.learning_rate", "log 1e-4 1e-2"),
+    )
+    base = ForecastSpec(training=TrainingSpec(segment_length=512, burn_in=400))
+    study = SearchStudy(tmp_path / "s.sqlite", replace(search(trials=12), base=base, space=space))
+    found = planned(study)
+    assert len(set(found)) == 12
+    assert all(spec.validate() == spec for spec in found)
+    study.close()
+
+
+def test_values_are_counted_as_they_are_drawn() -> None:
+    for text in ("float 0 0.5 step 0.1", "float 0.05 0.4 step 0.05", "int 8 64 step 8"):
+        found = distribution(parse_range("x", text))
+        sampler = optuna.samplers.RandomSampler(seed=1)
+        study = optuna.create_study(sampler=sampler)
+        drawn = {study.ask({"x": found}).params["x"] for _ in range(200)}
+        assert drawn == set(_values(found))
+
+
 def test_the_median_pruner_gives_up_the_worst_and_never_the_best(tmp_path: Path) -> None:
     study = SearchStudy(tmp_path / "s.sqlite", search(trials=30, pruner="median"))
     run_on(study)
@@ -168,13 +268,17 @@ def test_a_step_that_misses_the_end_stops_before_it() -> None:
     assert part.high == pytest.approx(0.4)  # type: ignore[attr-defined]
 
 
-def finished(number: int, crps: float) -> TrialResult:
-    return TrialResult(number, "finished", crps, 1.0, ())
+def finished(number: int, crps: float, value: int | None = None) -> TrialResult:
+    """Return a trial with a configuration of its own, unless given one."""
+    parameter = ParameterValue("model.hidden_size", str(number if value is None else value))
+    return TrialResult(number, "finished", crps, 1.0, (parameter,))
 
 
 def test_the_best_are_those_with_the_lowest_score() -> None:
     trials = [finished(0, 0.5), finished(1, 0.3), TrialResult(2, "pruned", None, 1.0, ()), finished(3, 0.3)]
     assert [trial.number for trial in best_trials(trials, 2)] == [1, 3]
+    repeated = [*trials, finished(4, 0.2, 1), finished(5, 0.4, 3)]
+    assert [trial.number for trial in best_trials(repeated, 3)] == [4, 3, 0]
 
 
 def keep(folder: Path, number: int, returns: np.ndarray, first_row: int = 0) -> None:
@@ -196,6 +300,9 @@ def test_overfitting_is_certain_for_luck_and_absent_for_skill(tmp_path: Path) ->
     skill = overfitting(tmp_path, [finished(number, 0.5) for number in range(13)])
     assert skill is not None
     assert skill.pbo == 0.0
+    keep(tmp_path, 13, rng.normal(0.01, 0.01, 1_600))
+    again = overfitting(tmp_path, [*(finished(number, 0.5) for number in range(13)), finished(13, 0.5, 12)])
+    assert again == skill  # the same configuration once more is no other strategy
 
 
 def test_overfitting_needs_two_finished_trials_and_enough_bars(tmp_path: Path) -> None:

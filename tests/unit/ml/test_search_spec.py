@@ -148,6 +148,12 @@ def one(text: str, name: str = "model.hidden_size", **changes: Any) -> SearchSpe
         (SearchSpec(space=()), "nothing to vary"),
         (SearchSpec(space=(*DEFAULT_SPACE, DEFAULT_SPACE[0])), "twice"),
         (replace(SearchSpec(), groups=(FeatureGroup("x", ("NONSENSE",)),)), "NONSENSE"),
+        (
+            SearchSpec(
+                groups=(FeatureGroup("a", ("RSI(timeperiod=5.0)",)), FeatureGroup("b", ("ADX", "RSI(timeperiod=5)")))
+            ),
+            r"groups a and b both hold RSI\(timeperiod=5\)",
+        ),
         (SearchSpec(base=ForecastSpec(model=ModelSpec(layers=0))), "number of layers"),
     ],
 )
