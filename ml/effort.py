@@ -48,17 +48,24 @@ def minimum_bars(spec: ForecastSpec) -> int:
     return int(warm_up + borders + max(by_part, by_segment)) + 1
 
 
-def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
-    """Estimate targets and duration of a run over `bars` bars from measured costs.
+def estimate(spec: ForecastSpec, *bars: int) -> TrainingEstimate:
+    """Estimate targets and duration of a run from measured costs.
+
+    The targets are those of `ml.dataset` where the split is by shares.
+
+    Args:
+        spec: the run.
+        bars: how many bars each stretch without a gap has.
 
     Raises:
         UserError: there is no such feature column.
     """
     warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
-    usable = max(0, bars - warm_up - 2 * (spec.split.purge_bars + spec.model.reach))
-    train = int(usable * spec.split.train_fraction)
-    valid = int(usable * spec.split.valid_fraction)
-    test = usable - train - valid
+    count = sum(max(0, stretch - warm_up - spec.model.reach) for stretch in bars)
+    gap = spec.split.purge_bars + spec.model.reach
+    first = int(count * spec.split.train_fraction)
+    second = int(count * (spec.split.train_fraction + spec.split.valid_fraction))
+    train, valid, test = max(0, first - gap), max(0, second - first - gap), count - second
     columns, judged = len(column_names(spec.features)), spec.evaluation
     training = judged.seeds * _training_us(spec, train, valid)
     # Every column is shuffled so often, and the networks of all seeds forecast the validation part each time.
@@ -66,7 +73,7 @@ def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
     forward = _FORWARD_SHARE * _target_us(spec.model, spec.training.batch_segments)
     judging = judged.seeds * forward * (passes * valid + 2 * test)
     seconds = _FIXED_SECONDS + (training + judging + _boosting_us(spec, train, columns)) / 1e6
-    return TrainingEstimate(train, valid, test, seconds, bars >= minimum_bars(spec))
+    return TrainingEstimate(train, valid, test, seconds, sum(bars) >= minimum_bars(spec))
 
 
 def _target_us(model: ModelSpec, segments: int) -> float:

@@ -328,6 +328,30 @@ class ForecastSpec(JsonValue):
         self._check_columns()
         return self
 
+    def unused_data(self) -> tuple[str, ...]:
+        """Return the other markets and side series that no feature column looks at.
+
+        Raises:
+            UserError: there is no such column.
+        """
+        used = {*needed_markets(self.features), *needed_series(self.features)}
+        named = (*self.data.markets, *(source.name for source in self.data.series))
+        return tuple(name for name in named if name not in used)
+
+    def with_used_data(self) -> Self:
+        """Return the same run without what `unused_data` names: it would only have to be there wherever the model is.
+
+        Raises:
+            UserError: there is no such column.
+        """
+        markets, series = needed_markets(self.features), needed_series(self.features)
+        data = replace(
+            self.data,
+            markets=tuple(symbol for symbol in self.data.markets if symbol in markets),
+            series=tuple(source for source in self.data.series if source.name in series),
+        )
+        return replace(self, data=data)
+
     def _check_columns(self) -> None:
         """Raise `UserError` where a feature column looks at something the data does not hold."""
         own = Timeframe(self.data.timeframe)

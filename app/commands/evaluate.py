@@ -110,6 +110,7 @@ def evaluate(
     elif config is not None:
         run_id, chosen = new_run_id().replace("run-", "evaluation-", 1), replace(EvaluationPlan(), **_given(plan))
         spec = _configured(paths, read_mapping(config), data, options, span, {"seeds": seeds}, {"epochs": epochs})
+        spec = spec.with_used_data()
     outcome = _evaluate_folds(paths, run_id, spec, chosen)
     emit(outcome.to_json(), as_json=as_json, text=_folds_text(outcome))
 
@@ -123,12 +124,17 @@ def _evaluate_model(
     included: dict[str, bool],
 ) -> ModelResult:
     stored = load_model(paths.models, find_model(paths.models, beginning))
-    own = stored.spec.data
+    own = stored.spec.with_used_data().data
     base = DataRange(own.venue, own.symbol, own.timeframe, markets=own.markets, series=own.series)
     # A file says itself what it holds; bars of the store are the model's own market's unless another is named.
     data = data_range(paths, base, file, own.to_json() if file is None else {}, options)
     data = replace(data, markets=() if file is not None else data.markets)
     data = replace(data, start_ns=span["start_ns"], end_ns=span["end_ns"])
+    if data.symbol in data.markets:
+        raise UserError(
+            f"The model looks at {data.symbol} beside the market it forecasts: it cannot be judged on that market.",
+            "Name another market.",
+        )
     data.validate()
     if (data.venue, data.symbol) != (own.venue, own.symbol):
         say(f"ANOTHER MARKET: the model was trained on {own.venue} {own.symbol}, not on {data.venue} {data.symbol}.")
