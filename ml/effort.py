@@ -15,6 +15,7 @@ _US_PER_UNIT = {"lstm": 0.0117, "gru": 0.028}  # times the hidden size
 _US_PER_UNIT_SQUARED = {"lstm": 2.7e-4, "gru": 2.5e-4}  # times its square
 # Torch has no fused kernel for a GRU: every bar of a batch of segments is some calls of its own.
 _US_PER_STEP = {"lstm": 0.0, "gru": 83.0}
+_AUTOMATIC_SEGMENTS = 16  # of a processor
 _FORWARD_SHARE = 0.35  # of forward, backward and optimiser together
 _BOOSTING_US_PER_CELL = 1.0  # training rows times columns, for as many rounds as there may be; the same for each class
 _CLASSES = 3
@@ -48,20 +49,20 @@ def minimum_bars(spec: ForecastSpec) -> int:
     return int(warm_up + borders + max(by_part, by_segment)) + 1
 
 
-def estimate(spec: ForecastSpec, *bars: int) -> TrainingEstimate:
+def estimate(spec: ForecastSpec, bars: int, targets: int | None = None) -> TrainingEstimate:
     """Estimate targets and duration of a run from measured costs.
 
-    The targets are those of `ml.dataset` where the split is by shares.
-
     Args:
-        spec: the run.
-        bars: how many bars each stretch without a gap has.
+        spec: the run; its split by shares.
+        bars: how many there are.
+        targets: how many of them have complete features and a target; None for bars without a gap, which have all that
+            their features look at.
 
     Raises:
         UserError: there is no such feature column.
     """
     warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
-    count = sum(max(0, stretch - warm_up - spec.model.reach) for stretch in bars)
+    count = max(0, bars - warm_up - spec.model.reach) if targets is None else targets
     gap = spec.split.purge_bars + spec.model.reach
     first = int(count * spec.split.train_fraction)
     second = int(count * (spec.split.train_fraction + spec.split.valid_fraction))
@@ -73,14 +74,14 @@ def estimate(spec: ForecastSpec, *bars: int) -> TrainingEstimate:
     forward = _FORWARD_SHARE * _target_us(spec.model, spec.training.batch_segments)
     judging = judged.seeds * forward * (passes * valid + 2 * test)
     seconds = _FIXED_SECONDS + (training + judging + _boosting_us(spec, train, columns)) / 1e6
-    return TrainingEstimate(train, valid, test, seconds, sum(bars) >= minimum_bars(spec))
+    return TrainingEstimate(train, valid, test, seconds, bars >= minimum_bars(spec))
 
 
 def _target_us(model: ModelSpec, segments: int) -> float:
     """Return the microseconds of a network's forward, backward and optimiser step per bar of a batch of segments."""
     kind, hidden = model.kind, model.hidden_size
     layer = _US_PER_TARGET[kind] + _US_PER_UNIT[kind] * hidden + _US_PER_UNIT_SQUARED[kind] * hidden * hidden
-    return model.layers * (layer + _US_PER_STEP[kind] / segments)
+    return model.layers * (layer + _US_PER_STEP[kind] / (segments or _AUTOMATIC_SEGMENTS))
 
 
 def _training_us(spec: ForecastSpec, train: int, valid: int) -> float:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWizard
 from pytestqt.qtbot import QtBot
 
-from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SourceKind, device_options
+from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SeriesExtent, SourceKind, device_options
 from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.ui.wizards.fields import Expander
 from app.ui.wizards.step_page import StepPage
@@ -35,6 +36,11 @@ def dataset(
     gap = DatasetGap(START + 50 * HOUR, START + 60 * HOUR, 10)
     last = START + (bars - 1) * HOUR
     return Dataset(kind, origin, symbol, Timeframe.H1, START, last, bars - 10, (gap,), (1.0, 3.0, 2.0), path)
+
+
+def extent(first_ns: int = START, days: int = 400, per_day: int = 3) -> SeriesExtent:
+    """Return the times of a series that is known so often a day."""
+    return SeriesExtent(first_ns + np.arange(days * per_day, dtype=np.int64) * (24 * HOUR // per_day))
 
 
 @cache
@@ -65,9 +71,12 @@ class FakeSources:
         else:
             done(dataset("ETH/USDT", SourceKind.FILE, path=str(path)))
 
-    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
+    def inspect_series(self, source: SeriesSource, done: Callable[[SeriesExtent | UserError], None]) -> None:
         self.read.append(source)
-        done(UserError(f"{source.path} is damaged.", "Get the file again.") if "bad" in source.path else None)
+        if "bad" in source.path:
+            done(UserError(f"{source.path} is damaged.", "Get the file again."))
+        else:
+            done(extent(START + 40_000 * HOUR if "later" in source.path else START))
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         self.waiting.append(done)

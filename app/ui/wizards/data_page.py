@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 from shiboken6 import isValid
 
-from app.flows.datasets import Dataset, SourceKind, TrainingSources, date_text
+from app.flows.datasets import Dataset, SeriesExtent, SourceKind, TrainingSources, date_text
 from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.flows.training_flow import Step, TrainingFlow
@@ -315,9 +315,9 @@ class DataPage(StepPage):
             self.refresh()
             self.edited.emit()
 
-    def _take_series(self, source: SeriesSource, problem: UserError | None) -> None:
+    def _take_series(self, source: SeriesSource, content: SeriesExtent | UserError) -> None:
         if isValid(self):
-            self._flow.set_series(source, problem)
+            self._flow.set_series(source, content)
             self.refresh()
             self.edited.emit()
 

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from app.flows.datasets import Dataset, DatasetGap, SourceKind, dataset_from_frame, date_text, device_options
+from app.flows.datasets import (
+    Dataset,
+    DatasetGap,
+    SeriesExtent,
+    SourceKind,
+    dataset_from_frame,
+    date_text,
+    device_options,
+)
 from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.flows.training_draft import (
     QUANTILE_PRESETS,
@@ -44,6 +52,11 @@ def dataset(
     path: str = "",
 ) -> Dataset:
     return Dataset(kind, origin, symbol, timeframe, START, START + (bars - 1) * timeframe.ns, bars, path=path)
+
+
+def extent(first_ns: int = START, days: int = 400) -> SeriesExtent:
+    """Return the times of a series that is known every eight hours."""
+    return SeriesExtent(first_ns + np.arange(3 * days, dtype=np.int64) * 8 * HOUR)
 
 
 @cache
@@ -113,7 +126,13 @@ def test_walks_forward_and_back_without_losing_anything() -> None:
         (Step.FEATURES, {"columns": ("RSI(timeperiod=1)",)}, "timeperiod cannot be 1"),
         (Step.FEATURES, {"columns": ("RSI", "RSI")}, "is there twice"),
         (Step.FEATURES, {"columns": ("RSI@5m",)}, "cannot be made of bars of 1h"),
-        (Step.FEATURES, {"columns": ("RSI@SOL/USDT",)}, "RSI@SOL/USDT looks at SOL/USDT: tick it"),
+        (
+            Step.FEATURES,
+            {"columns": ("RSI@SOL/USDT",)},
+            "looks at SOL/USDT, of which no 1h bars are stored",
+        ),
+        (Step.FEATURES, {"columns": ("RSI@BTC/USDT",)}, "write the column without @BTC/USDT"),
+        (Step.FEATURES, {"columns": ("RSI(timeperiod=14)@1d",)}, "with it these settings need 8,508 bars"),
         (Step.FEATURES, {"columns": ("funding",)}, "needs the series “funding”"),
         (Step.DATA, {"markets": ("SOL/USDT",)}, "No 1h bars of SOL/USDT are stored"),
         (Step.DATA, {"series": (SeriesSource("funding", "f.csv"),)}, "“funding” is being read"),
@@ -165,7 +184,8 @@ def test_walks_forward_and_back_without_losing_anything() -> None:
         (Step.TRAINING, {"patience": 0}, "1 to 10,000"),
         (Step.TRAINING, {"seed": -1}, "The seed must be"),
         (Step.TRAINING, {"learning_rate": "0"}, "0.000001 to 1"),
-        (Step.TRAINING, {"learning_rate": "1e-3"}, "exponent"),
+        (Step.TRAINING, {"learning_rate": "1e-9"}, "0.000001 to 1"),
+        (Step.TRAINING, {"learning_rate": "1e-"}, "exponent"),
         (Step.TRAINING, {"clip_norm": "0"}, "0.001 to 1000"),
         (Step.TRAINING, {"weight_decay": "11"}, "0 to 10"),
         (Step.TRAINING, {"batch_segments": 5_000}, "0 to 4,096"),
@@ -388,9 +408,11 @@ def test_other_markets_are_those_stored_beside_the_own_one() -> None:
     assert built.other_markets() == ("ETH/USDT",)
     built.update(markets=("ETH/USDT",), columns=("log_return@ETH/USDT",))
     assert built.spec().data.markets == ("ETH/USDT",)
+    built.update(markets=())
+    assert "log_return@ETH/USDT looks at ETH/USDT: tick it" in sentence(built, Step.FEATURES)
     built.update(source=SourceKind.PRACTICE)
     assert built.other_markets() == ()
-    assert "tick it" in sentence(built, Step.FEATURES)
+    assert "stored candles" in sentence(built, Step.FEATURES)
     built.update(columns=())
     assert built.spec().data.markets == ()
 
@@ -401,13 +423,140 @@ def test_series_are_checked_once_and_named_once() -> None:
     assert built.unchecked_series() == (funding,)
     built.set_series(funding, UserError("f.csv is damaged.", "Get it again."))
     assert sentence(built, Step.DATA) == "f.csv is damaged. Get it again."
-    built.set_series(funding, None)
+    built.set_series(funding, extent())
     assert built.unchecked_series() == ()
     assert built.spec().data.series == (funding,)
     twice = dataclasses.replace(funding, path="g.csv")
-    built.set_series(twice, None)
+    built.set_series(twice, extent())
     built.update(series=(funding, twice))
     assert "twice" in sentence(built, Step.DATA)
+
+
+def test_a_market_is_ticked_as_long_as_a_column_looks_at_it() -> None:
+    built = flow(dataset(), dataset("ETH/USDT"), dataset("SOL/USDT"), markets=("SOL/USDT",))
+    assert built.add_column("log_return@ETH/USDT") is None
+    assert built.add_column("RSI(timeperiod=14)@ETH/USDT") is None
+    assert built.draft.markets == ("SOL/USDT", "ETH/USDT")
+    assert built.spec().data.markets == ("ETH/USDT",)  # what nothing looks at would have to be there for ever
+    built.update(columns=built.draft.columns[:1])
+    assert built.draft.markets == ("SOL/USDT", "ETH/USDT")
+    built.update(columns=())
+    assert built.draft.markets == ("SOL/USDT",)
+    assert built.spec().data.markets == ()
+    loaded = dataclasses.replace(built.spec(), data=dataclasses.replace(built.spec().data, markets=("DOGE/USDT",)))
+    built.load(loaded)
+    assert sentence(built, Step.REVIEW) == ""
+
+
+FUNDED = SeriesSource("funding", "f.csv", "rate", 60.0)
+Z_SCORE = "funding(window=21).zscore"
+
+
+@pytest.mark.parametrize(
+    ("first_day", "words"),
+    [
+        (430, "known from 2025-03-06 to 2026-04-09, and the chosen bars are of 2024-01-01 to 2024-11-29: choose"),
+        (-900, "known from 2021-07-15 to 2022-08-18, and the chosen"),
+    ],
+)
+def test_a_series_that_no_bar_meets_is_told_where_it_is_given(first_day: int, words: str) -> None:
+    built = flow(series=(FUNDED,))
+    built.set_series(FUNDED, extent(START + first_day * 24 * HOUR))
+    assert words in sentence(built, Step.DATA)
+    problem = built.problem(Step.DATA)
+    assert problem is not None
+    assert problem.field == "series"
+    built.set_series(FUNDED, extent())
+    assert sentence(built, Step.DATA) == ""
+
+
+def test_bars_without_a_value_of_the_series_are_no_targets() -> None:
+    whole = flow(series=(FUNDED,))
+    whole.set_series(FUNDED, extent())
+    assert whole.add_column(Z_SCORE) is None
+    half = flow(series=(FUNDED,))
+    half.set_series(FUNDED, extent(START + 180 * 24 * HOUR))
+    assert half.add_column(Z_SCORE) is None
+    full, part = whole.estimate(), half.estimate()
+    assert full is not None
+    assert part is not None
+    covered = (8_000 - 180 * 24) / 8_000
+    assert part.train_targets == pytest.approx(full.train_targets * covered, rel=0.03)
+    (train, *_), usable = half.split(), half.usable()
+    assert usable is not None
+    assert date_text(train.start_ns or 0) == date_text(usable.first_ns or 0) == "2024-06-29"
+    few = flow(series=(FUNDED,))
+    few.set_series(FUNDED, extent(START + 310 * 24 * HOUR))
+    problem = few.add_column(Z_SCORE)
+    assert problem is not None
+    assert problem.text() == (
+        "The series “funding” is known from 2024-11-06 to 2025-12-10: that leaves 540 of 8,000 bars; these settings "
+        "need 830."
+    )
+    assert few.draft.columns == ()
+    few.update(columns=(Z_SCORE,))
+    for step in (Step.FEATURES, Step.EVALUATION, Step.REVIEW):
+        few.go_to(step)
+        assert sentence(few, step) == problem.text()
+
+
+def test_a_value_too_old_for_its_column_is_none() -> None:
+    built = flow(series=(FUNDED,))
+    built.set_series(FUNDED, extent())
+    assert built.add_column("funding(max_age_hours=6).level") is None
+    full, part = flow().estimate(), built.estimate()
+    assert full is not None
+    assert part is not None
+    assert part.train_targets == pytest.approx(full.train_targets * 7 / 8, rel=0.01)
+    problem = built.add_column("funding(max_age_hours=1).zscore")
+    assert problem is not None
+    assert "that leaves" in problem.text()
+
+
+def test_another_market_of_another_time_leaves_few_bars() -> None:
+    other = dataset("ETH/USDT")
+    late = dataclasses.replace(other, first_ns=START + 7_700 * HOUR, last_ns=START + 15_700 * HOUR)
+    built = flow(dataset(), late)
+    problem = built.add_column("log_return@ETH/USDT")
+    assert problem is not None
+    assert problem.text().startswith("The bars of ETH/USDT are of 2024-11-16 to 2025-10-16: that leaves 298 of 8,000")
+    slow = flow(dataset(), other).add_column("RSI(timeperiod=200)@ETH/USDT@4h")
+    assert slow is not None
+    assert slow.text().startswith(
+        "RSI(timeperiod=200)@ETH/USDT@4h needs 20,483 bars of ETH/USDT before its first value"
+    )
+
+
+def test_a_slow_column_is_refused_where_it_is_chosen_and_data_stay_open() -> None:
+    built = flow(dataset(bars=5_980))
+    problem = built.add_column("RSI(timeperiod=14)@1d")
+    assert problem is not None
+    assert problem.field == "columns"
+    assert "RSI(timeperiod=14)@1d needs 7,726 bars before its first value" in problem.text()
+    built.update(columns=("RSI(timeperiod=14)@1d",))
+    assert sentence(built, Step.DATA) == ""
+    assert "RSI(timeperiod=14)@1d" in sentence(built, Step.FEATURES)
+    holes = tuple(
+        DatasetGap(at, at + HOUR, 1) for at in range(START + 4_000 * HOUR, START + 30_000 * HOUR, 4_000 * HOUR)
+    )
+    gappy = flow(dataclasses.replace(dataset(bars=30_000), gaps=holes, bars=30_000 - len(holes)))
+    problem = gappy.add_column("RSI(timeperiod=14)@1d")
+    assert problem is not None
+    assert "without a gap before its first value" in problem.text()
+
+
+def test_a_batch_left_to_the_machine_can_be_estimated() -> None:
+    assert flow(batch_segments=0, kind="gru").estimate() is not None
+
+
+def test_exponents_are_numbers() -> None:
+    spec = flow(learning_rate="1e-3", weight_decay="5E-4").spec()
+    assert (spec.training.learning_rate, spec.training.weight_decay) == (0.001, 0.0005)
+
+
+def test_shares_that_leave_nothing_have_no_dates() -> None:
+    built = flow(train_percent="90", valid_percent="15")
+    assert [(part.start_ns, part.end_ns) for part in built.split()] == [(None, None)] * 3
 
 
 def test_dates_are_suggested_by_the_shares_and_kept() -> None:
@@ -461,7 +610,14 @@ VALID: dict[str, st.SearchStrategy[object]] = {
         lambda bars: ", ".join(str(bar) for bar in sorted(bars))
     ),
     "window": st.integers(8, 100),
-    "columns": st.sampled_from([(), ("SMA(timeperiod=30)",), ("log_return@4h", "BBANDS(timeperiod=10).upperband")]),
+    "columns": st.sampled_from(
+        [
+            (),
+            ("SMA(timeperiod=30)",),
+            ("log_return@4h", "BBANDS(timeperiod=10).upperband"),
+            ("funding(window=3).zscore",),
+        ]
+    ),
     "kind": st.sampled_from(["lstm", "gru"]),
     "head": st.sampled_from(["quantile", "student_t", "classes"]),
     "horizons": st.sampled_from(["1", "1, 4, 24", "12"]),
@@ -500,7 +656,7 @@ VALID: dict[str, st.SearchStrategy[object]] = {
 
 def _everything(draft: TrainingDraft | None = None) -> TrainingFlow:
     built = TrainingFlow((*STORED, PRACTISED), device_options([]), draft, catalogue())
-    built.set_series(FUNDING, None)
+    built.set_series(FUNDING, extent())
     return built
 
 
@@ -510,7 +666,7 @@ def _meant(draft: TrainingDraft) -> TrainingDraft:
         draft = dataclasses.replace(draft, whole_range=True, start_date="", end_date="")
     if not draft.by_date:
         draft = dataclasses.replace(draft, valid_from="", test_from="")
-    return draft
+    return draft if "funding" in str(draft.columns) else dataclasses.replace(draft, series=())
 
 
 def test_every_entry_of_a_draft_is_tried() -> None:
@@ -530,9 +686,11 @@ def test_any_valid_entries_make_a_specification_that_reloads_into_the_same_entri
         built.update(**{name: value})
     # Of two dates one may stand before the other's proposal; that is told, and no specification.
     assume(not built.draft.by_date or instant_of(built.draft.valid_from) < instant_of(built.draft.test_from))
+    assume(built.draft.series or "funding" not in str(built.draft.columns))
     assert sentence(built, Step.REVIEW) == ""
     spec = built.spec()
     assert spec.validate() == spec
+    assert spec.unused_data() == ()
     for full in (False, True):
         assert spec_from_toml(spec_to_toml(spec, full=full)) == spec
     again = _everything()

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import UserError
 from ml.api import EvaluationSpec, FeatureColumn, FeatureSpec, ForecastSpec, ModelSpec, SplitSpec, TrainingSpec
-from ml.dataset import build_dataset
+from ml.dataset import build_dataset, prepare_bars
 from ml.effort import estimate, minimum_bars
 from tests.unit.ml.helpers import frame_from_returns, noise_returns
 
@@ -79,5 +79,5 @@ def test_the_targets_told_are_those_of_the_run(spec: ForecastSpec, gap: int | No
     frame = frame_from_returns(noise_returns(4_000, 5), missing=missing)
     data = build_dataset(frame, spec)
     counted = tuple(len(data.rows(part)) for part in (data.train, data.valid, data.test))
-    told = estimate(spec, *((len(frame),) if gap is None else (gap, len(frame) - gap)))
+    told = estimate(spec, len(frame), None if gap is None else len(prepare_bars(frame, spec).target_rows()))
     assert (told.train_targets, told.valid_targets, told.test_targets) == counted
