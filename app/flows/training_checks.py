@@ -35,11 +35,13 @@ class Problem:
         sentence: for the person.
         field: the entry of `TrainingDraft` it is about; "" for what no field can mend.
         elsewhere: the entry is right; what it lacks has to be given on another page.
+        passing: something is still being read; nothing has to be mended.
     """
 
     sentence: Sentence
     field: str = ""
     elsewhere: bool = False
+    passing: bool = False
 
     def text(self) -> str:
         """Return the sentence in the present language."""
@@ -84,7 +86,7 @@ def features_problem(
     if catalogue_error is not None:
         return Problem(CoreSentence(str(catalogue_error)), "columns")
     if not catalogue_read:
-        return Problem(Sentence(mark("The list of indicators is being read.")), "columns")
+        return Problem(Sentence(mark("The list of indicators is being read.")), "columns", passing=True)
     return _columns_problem(draft, places)
 
 

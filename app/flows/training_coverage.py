@@ -290,7 +290,9 @@ def _open_times(dataset: Dataset, chosen: RangeSummary) -> IntArray:
     """Return the open times of the bars there are, shape (n,)."""
     if chosen.first_ns is None or chosen.last_ns is None:
         return np.zeros(0, np.int64)
-    times = np.arange(chosen.first_ns, chosen.last_ns + 1, dataset.timeframe.ns, dtype=np.int64)
+    slots = (chosen.last_ns - chosen.first_ns) // dataset.timeframe.ns + 1
+    # Not numpy.arange over the times: it counts its steps in floating point, which ns UTC are too large for.
+    times = chosen.first_ns + np.arange(slots, dtype=np.int64) * dataset.timeframe.ns
     there = np.ones(len(times), np.bool_)
     for gap in dataset.gaps:
         start, stop = np.searchsorted(times, (gap.start_ns, gap.end_ns))

@@ -20,6 +20,7 @@ from core.errors import UserError
 from ml.api import (
     FEATURE_SETS,
     EvaluationSpec,
+    FeatureColumn,
     FeatureSpec,
     ForecastSpec,
     ModelSpec,
@@ -172,14 +173,25 @@ def without_unused_markets(draft: TrainingDraft, before: tuple[str, ...]) -> Tra
     return replace(draft, markets=tuple(market for market in draft.markets if market not in gone))
 
 
+def unused_inputs(draft: TrainingDraft) -> frozenset[str]:
+    """Return the other markets and the series that no column looks at: a run leaves them out."""
+    given = {*draft.markets, *(source.name for source in draft.series)}
+    columns = _parsed(draft.columns)
+    return frozenset(given - {column.symbol for column in columns} - {column.name for column in columns})
+
+
 def _symbols(columns: tuple[str, ...]) -> set[str]:
-    found = set()
+    return {column.symbol for column in _parsed(columns)} - {""}
+
+
+def _parsed(columns: tuple[str, ...]) -> list[FeatureColumn]:
+    found = []
     for text in columns:
         try:
-            found.add(parse_column(text).symbol)
+            found.append(parse_column(text))
         except UserError:
             continue  # of a column that cannot be read nobody knows what it looks at
-    return found - {""}
+    return found
 
 
 def feature_spec(draft: TrainingDraft) -> FeatureSpec:

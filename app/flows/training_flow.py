@@ -377,7 +377,9 @@ class TrainingFlow:
         if draft.source is SourceKind.FILE and self._file is None:
             if not draft.file_path:
                 return Problem(Sentence(mark("Choose a CSV, Feather or Parquet file with candles.")), "file_path")
-            return Problem(self._file_problem or Sentence(mark("The file is being read.")), "file_path")
+            if self._file_problem is not None:
+                return Problem(self._file_problem, "file_path")
+            return Problem(Sentence(mark("The file is being read.")), "file_path", passing=True)
         if not self.has_source(draft.source):
             if draft.source is SourceKind.STORE:
                 return Problem(Sentence(mark("No candles are stored yet: use the practice exchange or a file.")))
@@ -427,7 +429,8 @@ class TrainingFlow:
                 )
         for source in draft.series:
             if source not in self._series:
-                return Problem(Sentence(mark("The file of “{name}” is being read."), {"name": source.name}), "series")
+                reading = Sentence(mark("The file of “{name}” is being read."), {"name": source.name})
+                return Problem(reading, "series", passing=True)
             content = self._series[source]
             if isinstance(content, UserError):
                 return Problem(CoreSentence(str(content)), "series")

@@ -324,7 +324,7 @@ def test_series_are_added_checked_replaced_and_removed(qtbot: QtBot, wizard: Tra
     qtbot.keyClick(path, Qt.Key.Key_Return)
     assert wizard.flow.draft.series == (SeriesSource("funding", "/data/untold.csv"),)
     chosen = child(page, ShortList, "series_list")
-    assert chosen.item(0).text() == "funding: untold.csv, column value"
+    assert chosen.item(0).text() == "funding: untold.csv, column value · 2024-01-01 to 2025-02-03"
     path.setText("/data/bad.csv")
     delay.setText("1,5")
     qtbot.mouseClick(add, Qt.MouseButton.LeftButton)
@@ -340,7 +340,7 @@ def test_series_are_added_checked_replaced_and_removed(qtbot: QtBot, wizard: Tra
     assert problem(wizard) == ""
     (source,) = wizard.flow.draft.series
     assert source.path == "/data/good.csv"
-    assert chosen.item(0).text() == "funding: good.csv, column rate, known after 1.5 s"
+    assert chosen.item(0).text() == "funding: good.csv, column rate, known after 1.5 s · 2024-01-01 to 2025-02-03"
     chosen.setCurrentRow(0)
     qtbot.mouseClick(child(page, QPushButton, "series_remove_button"), Qt.MouseButton.LeftButton)
     assert wizard.flow.draft.series == ()

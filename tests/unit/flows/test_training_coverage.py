@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.flows.datasets import SeriesExtent, SourceKind, dataset_from_frame
+from app.flows.datasets import Dataset, SeriesExtent, SourceKind, dataset_from_frame
 from app.flows.training_coverage import coverage, side_columns
 from core.domain.data_origin import BINANCE
 from core.errors import UserError
@@ -61,4 +59,11 @@ def test_a_range_is_cut_as_the_store_cuts_it(limits: tuple[int | None, int | Non
     assert list(found.times) == list(frame.between(start, end).time_ns)
     assert found.usable == found.chosen.bars == found.summary().bars
     assert found.targets(0, 0) == found.chosen.bars
-    assert replace(found.chosen) == found.summary()
+    assert found.chosen == found.summary()
+
+
+@pytest.mark.parametrize("bars", [1, 2, 8_999, 9_000, 58_419])
+def test_not_a_bar_of_a_long_history_is_lost(bars: int) -> None:
+    start = 1_704_067_200_000_000_000
+    history = Dataset(SourceKind.STORE, BINANCE, "BTC/USDT", HOUR, start, start + (bars - 1) * HOUR.ns, bars)
+    assert coverage(history, (None, None)).usable == bars

@@ -490,7 +490,7 @@ def test_bars_without_a_value_of_the_series_are_no_targets() -> None:
     problem = few.add_column(Z_SCORE)
     assert problem is not None
     assert problem.text() == (
-        "The series “funding” is known from 2024-11-06 to 2025-12-10: that leaves 540 of 8,000 bars; these settings "
+        "The series “funding” is known from 2024-11-06 to 2025-12-10: that leaves 541 of 8,000 bars; these settings "
         "need 830."
     )
     assert few.draft.columns == ()
@@ -519,7 +519,7 @@ def test_another_market_of_another_time_leaves_few_bars() -> None:
     built = flow(dataset(), late)
     problem = built.add_column("log_return@ETH/USDT")
     assert problem is not None
-    assert problem.text().startswith("The bars of ETH/USDT are of 2024-11-16 to 2025-10-16: that leaves 298 of 8,000")
+    assert problem.text().startswith("The bars of ETH/USDT are of 2024-11-16 to 2025-10-16: that leaves 299 of 8,000")
     slow = flow(dataset(), other).add_column("RSI(timeperiod=200)@ETH/USDT@4h")
     assert slow is not None
     assert slow.text().startswith(
