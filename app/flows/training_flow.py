@@ -317,6 +317,13 @@ class TrainingFlow:
         found = self.coverage()
         return None if found is None else found.summary()
 
+    def lacking(self) -> Coverage | None:
+        """Return how much of the range can be used where its columns lack more than the warm-up hides, else None."""
+        found, warm_up = self.coverage(), self.warm_up()
+        if found is None or warm_up is None or bool(found.covered[warm_up:].all()):
+            return None
+        return found
+
     def split(self) -> tuple[SplitPart, ...]:
         """Return the three parts with the dates at which they begin and end, borders without purge."""
         return split_parts(self._draft, self.usable())

@@ -174,11 +174,11 @@ def _data_group(flow: TrainingFlow) -> ReviewGroup:
         MISSING if dataset is None else f"{dataset.symbol} · {dataset.timeframe.value} · {origin_title(dataset.origin)}"
     )
     first = last = bars = MISSING
-    found = flow.coverage()
+    found = flow.lacking()
     if summary is not None and summary.first_ns is not None and summary.last_ns is not None:
         first, last = date_text(summary.first_ns), date_text(summary.last_ns)
         bars = format_number(summary.bars)
-        if found is not None and found.lacks:
+        if found is not None:
             usable = format_number(found.usable)
             bars = tr("{bars}, of which {usable} have all that the columns look at", bars=bars, usable=usable)
     markets = draft.markets if draft.source is SourceKind.STORE else ()

@@ -144,19 +144,23 @@ def test_a_series_of_another_time_is_told_at_once_and_no_targets_are_promised(
     assert child(wizard, ShortList, "series_list").item(0).text().endswith("· 2028-07-24 to 2029-08-28")
     click(qtbot, wizard, NEXT)
     assert wizard.flow.step is Step.DATA
-    add_series(qtbot, wizard, "/data/funding.csv")
+    add_series(qtbot, wizard, "/data/half.csv")
     assert problem(wizard) == ""
     walk(qtbot, wizard, Step.FEATURES)
     assert add_column(qtbot, wizard, Z_SCORE) == ""
-    assert "bars have all that the columns look at" in child(wizard, QLabel, "warm_up_label").text()
+    assert "4,981 of 8,990 bars have all that the columns" in child(wizard, QLabel, "warm_up_label").text()
     walk(qtbot, wizard, Step.REVIEW)
     page = wizard.currentPage()
     assert isinstance(page, ReviewPage)
     lines = dict(page.lines)
     assert lines["Series"] == "funding"
-    assert lines["Bars"] == "8,990, of which 8,970 have all that the columns look at"
+    assert lines["Bars"] == "8,990, of which 4,981 have all that the columns look at"
     assert lines["Targets"].startswith("about ")
     assert lines["Networks"] == "5"
+    walk(qtbot, wizard, Step.DATA)
+    add_series(qtbot, wizard, "/data/funding.csv")
+    walk(qtbot, wizard, Step.REVIEW)
+    assert dict(page.lines)["Bars"] == "8,990"  # the first bars lack the series no longer than they warm up
 
 
 def test_a_series_that_is_filled_in_but_not_added_is_not_lost(qtbot: QtBot, wizard: TrainingWizard) -> None:

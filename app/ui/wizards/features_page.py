@@ -95,13 +95,13 @@ class FeaturesPage(StepPage):
         self._editor.set_sources(self._flow.catalogue, chosen_timeframe(self._flow), self._flow.other_markets())
 
     def show_derived(self) -> None:
-        bars, found = self._flow.warm_up(), self._flow.coverage()
+        bars, found = self._flow.warm_up(), self._flow.lacking()
         self._warm_up.setVisible(bars is not None)
         if bars is None:
             return
         needed = bars_text(bars, chosen_timeframe(self._flow))
         text = tr("Needs {bars} before the first row is complete, and after each gap.", bars=needed)
-        if found is not None and found.lacks:
+        if found is not None:
             values = {"usable": format_number(found.usable), "bars": format_number(found.chosen.bars)}
             text += " " + tr("{usable} of {bars} bars have all that the columns look at.", **values)
         self._warm_up.setText(text)
