@@ -57,15 +57,15 @@ class Coverage:
 
     Attributes:
         chosen: what the range holds.
-        step_ns: length of a bar.
         times: open times of its bars, ns UTC, shape (n,).
+        since: how many bars precede each without a gap, shape (n,).
         covered: which of them have all that the columns look at beside the own bars, shape (n,).
         lacks: what not every bar has, the scarcest first.
     """
 
     chosen: RangeSummary
-    step_ns: int
     times: IntArray
+    since: IntArray
     covered: BoolArray
     lacks: tuple[Lack, ...]
 
@@ -89,10 +89,9 @@ class Coverage:
             warm_up: bars without a gap that must precede a complete row.
             reach: bars without a gap that must follow it.
         """
-        since = bars_since_gap(self.times, self.step_ns)
-        known = np.zeros(len(self.times), np.bool_)
-        known[: len(known) - reach] = since[reach:] >= reach
-        return int(np.count_nonzero(self.covered & known & (since >= warm_up)))
+        last = max(0, len(self.times) - reach)
+        complete = self.covered[:last] & (self.since[:last] >= warm_up) & (self.since[reach:] >= reach)
+        return int(np.count_nonzero(complete))
 
 
 def side_columns(columns: Sequence[BoundColumn]) -> tuple[BoundColumn, ...]:
@@ -131,14 +130,15 @@ def coverage(
         else:
             beside = _open_times(span, span.between(*limits))
             index, fresh = match_times(times, beside)
-            since = bars_since_gap(beside, step) if len(beside) else np.zeros(1, np.int64)
+            warm = bars_since_gap(beside, step) if len(beside) else np.zeros(1, np.int64)
             needed = _warm_up(bound, dataset.timeframe)
-            there = fresh & (since[index] >= needed)
+            there = fresh & (warm[index] >= needed)
             warm_up = needed if np.count_nonzero(fresh & ~there) > np.count_nonzero(~fresh) else 0
         covered &= there
         if (bars := int(np.count_nonzero(there))) < len(times):
             lacks.append(Lack(str(bound.column), name, bound.is_series, span.first_ns, span.last_ns, bars, warm_up))
-    return Coverage(chosen, step, times, covered, tuple(sorted(lacks, key=lambda lack: lack.bars)))
+    since = bars_since_gap(times, step)
+    return Coverage(chosen, times, since, covered, tuple(sorted(lacks, key=lambda lack: lack.bars)))
 
 
 def _looked_at(
@@ -159,7 +159,7 @@ def apart_sentence(name: str, extent: SeriesExtent, chosen: RangeSummary | None)
     return Sentence(
         mark(
             "The series “{name}” is known from {first} to {last}, and the chosen bars are of {start} to {end}: "
-            "choose another range or another file."
+            "choose another range or another file, or remove it."
         ),
         {
             "name": name,

@@ -205,8 +205,9 @@ class SeriesField(QWidget):
         self._list.clear()
         for source in self._series:
             span = self._spans.get(source.name, "")
-            self._list.addItem(_row_text(source) + (f" · {span}" if span else ""))
-            self._list.item(self._list.count() - 1).setToolTip(source.path)
+            text = _row_text(source) + (f" · {span}" if span else "")
+            self._list.addItem(text)
+            self._list.item(self._list.count() - 1).setToolTip(f"{text}\n{source.path}")
         self._list.setCurrentRow(min(row, self._list.count() - 1))
         self._list.fit()
         self._list.setVisible(bool(self._series))
