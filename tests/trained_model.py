@@ -59,7 +59,8 @@ class Trained:
     logs: tuple[str, ...]
 
 
-def _train(spec: ForecastSpec, frame: CandleFrame, folder: Path) -> dict[str, object]:
+def train_into(spec: ForecastSpec, frame: CandleFrame, folder: Path) -> dict[str, object]:
+    """Train a model in this process, in a data folder of its own."""
     from ml.worker.forecast import run  # torch
 
     CandleStore(folder / "candles").write("binance", frame, "import")
@@ -91,7 +92,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     told = folder / "told.json"
     with FileLock(folder / "lock"):
         if not told.exists():
-            told.write_text(json.dumps(_train(spec, frame, folder)), encoding="utf-8")
+            told.write_text(json.dumps(train_into(spec, frame, folder)), encoding="utf-8")
     content = json.loads(told.read_text(encoding="utf-8"))
     result = TrainingResult.from_json(content["result"])
     return Trained(spec, frame, folder / "models", result, tuple(content["messages"]), tuple(content["logs"]))
