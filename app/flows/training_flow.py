@@ -363,7 +363,9 @@ class TrainingFlow:
             return training_problem(draft)
         if step is Step.EVALUATION:
             found = self._evaluation_problem()
-            return found if found is not None or self.dataset is None else self._bars_problem(self._present_spec())
+            if found is not None or self.dataset is None:
+                return found
+            return self._reach_problem("") or self._bars_problem(self._present_spec())
         if step is Step.RESOURCES:
             return resources_problem(draft, self.device)
         return next((found for earlier in STEPS[:-1] if (found := self.problem(earlier)) is not None), None)
@@ -412,8 +414,6 @@ class TrainingFlow:
         field = "end_date" if self._step is Step.DATA and not self._draft.whole_range else ""
         if summary is None or summary.bars == 0:
             return Problem(Sentence(mark("There are no bars in this range.")), field)
-        if self._step is not Step.DATA and (reach := self._reach_problem("")) is not None:
-            return reach
         needed = minimum_bars(self._by_shares(spec))
         if summary.bars < needed:
             return Problem(
