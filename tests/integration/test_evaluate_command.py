@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,10 +14,11 @@ from core.data.atomic_file import exclusive_lock, write_atomically
 from core.data.data_storage import CandleStore
 from ml.api import EvaluationSpec, parse_column
 from ml.evaluation_plan import EvaluationPlan, FoldsResult, ModelResult
-from tests.trained_model import Trained, train_into
+from ml.evaluation_records import SavedEvaluation, saved_evaluations
+from tests.integration.learning_commands import cli, interrupted, last_json
+from tests.trained_model import Trained, train
 from tests.unit.ml.test_evaluate import earlier
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 [features]
 name = "price"
@@ -46,29 +43,18 @@ def data_dir(tmp_path: Path, trained: Trained) -> Path:
     return tmp_path
 
 
-def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "main.py", *arguments, "--data-dir", str(data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=150)
-
-
-def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    lines = done.stdout.splitlines()
-    assert len(lines) == 1, (done.stdout, done.stderr)
-    result: dict[str, Any] = json.loads(lines[0])
-    return result
-
-
 def test_a_stored_model_is_judged_and_the_result_kept(data_dir: Path, trained: Trained) -> None:
     package = {path: path.read_bytes() for path in (data_dir / "models").rglob("*") if path.is_file()}
     done = cli("evaluate", trained.result.model_id[:6], "--save", "--json", data_dir=data_dir)
     assert done.returncode == 0, done.stderr
     answer = last_json(done)
-    saved = json.loads(Path(answer.pop("saved")).read_bytes())
+    saved = Path(answer.pop("saved"))
     result = ModelResult.from_json(answer)
     assert result.own_test == result.judged == trained.result.metrics.targets
     assert result.metrics.model == trained.result.metrics.model
-    assert (saved.pop("format"), saved.pop("created_ns") > 0) == (1, True)
-    assert ModelResult.from_json(saved) == result
+    (kept,) = saved_evaluations(data_dir / "models", trained.result.model_id)
+    assert isinstance(kept, SavedEvaluation)
+    assert (saved, kept.result) == (data_dir / "models" / "evaluations" / kept.file, result)
     assert {path: path.read_bytes() for path in package} == package
     listed = last_json(cli("models", "list", "--json", data_dir=data_dir))
     assert [model["problem"] for model in listed["models"]] == [""]
@@ -93,7 +79,8 @@ def test_another_market_counts_only_where_a_column_looks_at_it(
         training=replace(trained.spec.training, epochs=1),
         evaluation=EvaluationSpec(1, False, 0),
     )
-    train_into(spec, frame, tmp_path)
+    CandleStore(tmp_path / "candles").write("binance", frame, "import")
+    train(spec, tmp_path)
     (model,) = (folder.name for folder in (tmp_path / "models").iterdir() if folder.is_dir())
     on_ether = cli("evaluate", model, "--symbol", "ETH/USDT", "--json", data_dir=tmp_path)
     for folder in list((tmp_path / "candles").rglob("ETH*")):
@@ -193,16 +180,5 @@ def test_bad_input_is_one_sentence_and_exit_code_two(
 def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
     config = data_dir / "long.toml"
     config.write_text(CONFIG.replace("epochs = 2", "epochs = 9000\npatience = 9000"))
-    command = [sys.executable, "main.py", "evaluate", "--config", str(config), "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
-        assert process.stderr is not None
-        seen = ""
-        while "fold 1/" not in seen:
-            line = process.stderr.readline()
-            assert line, seen
-            seen += line
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and child
-        rest = process.stderr.read()
-        assert process.wait(30) == 1
-    assert "Traceback" not in seen + rest
+    rest = interrupted("evaluate", "--config", str(config), data_dir=data_dir, at="fold 1/")
     assert "Continue with: evaluate --resume evaluation-" in rest

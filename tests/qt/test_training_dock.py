@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QPushButton, QSpinBox
+from PySide6.QtWidgets import QPushButton, QSpinBox
 
 from app import i18n
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
@@ -29,43 +29,10 @@ from ml.api import (
     TrainingProgress,
     TrainingResult,
 )
+from tests.qt.training_kit import Trainer, shown_dock
 
 BEGUN = from_datetime(datetime.now().astimezone().replace(hour=12, minute=30, second=5, microsecond=0))
 PRACTICE = practice_origin("synthetic-1")
-
-
-class Trainer:
-    def __init__(self) -> None:
-        self.cancelled: list[str] = []
-        self.resumed: list[str] = []
-        self.asked: list[tuple[Any, ...]] = []
-
-    def plan_after(self, run_id: str) -> None:
-        self.asked.append(("after", run_id))
-
-    def pause_training(self, run_id: str) -> None:
-        self.asked.append(("pause", run_id))
-
-    def continue_training(self, run_id: str) -> None:
-        self.asked.append(("continue", run_id))
-
-    def move_training(self, run_id: str, by: int) -> None:
-        self.asked.append(("move", run_id, by))
-
-    def forget_training(self, run_id: str) -> None:
-        self.asked.append(("forget", run_id))
-
-    def set_training_slots(self, slots: int) -> None:
-        self.asked.append(("slots", slots))
-
-    def start_training(self, spec: dict[str, Any]) -> str:
-        raise AssertionError("the panel starts runs through the wizard only")
-
-    def cancel_training(self, run_id: str) -> None:
-        self.cancelled.append(run_id)
-
-    def resume_training(self, run_id: str) -> None:
-        self.resumed.append(run_id)
 
 
 @pytest.fixture
@@ -74,17 +41,9 @@ def trainer() -> Trainer:
 
 
 @pytest.fixture
-def dock(qapp: QApplication, trainer: Trainer) -> Iterator[TrainingDock]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    panel = TrainingDock(trainer, theme)
-    panel.resize(400, 600)
-    panel.show()
-    qapp.processEvents()
-    yield panel
-    panel.close()
-    panel.deleteLater()
-    qapp.setStyleSheet("")
+def dock(trainer: Trainer, theme: ThemeManager) -> Iterator[TrainingDock]:
+    with shown_dock(trainer, theme) as panel:
+        yield panel
 
 
 def progress(epoch: int, run_id: str = "r1", phase: str = "training", **values: Any) -> TrainingProgress:
@@ -119,7 +78,7 @@ def result(run_id: str = "r1", *, edge: bool = False) -> TrainingResult:
         edge,
         0.001,
         0.006,
-        "No evidence of an edge over persistence.",
+        "No evidence of an edge over naive forecasts.",
     )
     epochs = tuple(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 8))
     return TrainingResult(run_id, "abc", "BTC/USDT", "1h", 7, 5, True, 31.2, 150_000.0, "CPU", epochs, metrics)
@@ -190,7 +149,7 @@ def test_progress_draws_both_curves_and_the_figures(dock: TrainingDock) -> None:
 def test_result_shows_the_model_beside_persistence_and_the_verdict(dock: TrainingDock, qtbot) -> None:
     queue(dock, "r1", "BTC/USDT", "1h")
     dock.on_result(result())
-    assert dock.details.note.text() == "No evidence of an edge over persistence."
+    assert dock.details.note.text() == "No evidence of an edge over naive forecasts."
     assert dock.details.note.property("role") == "warning"
     texts = dock.details.metrics.texts()
     assert {"This model", "Price stays", "Linear (ridge)", "+0.30\u00a0%", "51.2\u00a0%"} <= set(texts)
@@ -386,7 +345,7 @@ def test_invented_bars_are_called_so_in_both_languages(dock: TrainingDock) -> No
     dock.on_result(result(edge=True))
     assert rows(dock) == ["BTC/USDT 1h · practice market · 12:30 · finished"]
     assert dock.details.note.text() == (
-        "No evidence of an edge over persistence. Invented practice market: this says nothing about a real one."
+        "No evidence of an edge over naive forecasts. Invented practice market: this says nothing about a real one."
     )
     assert dock.details.note.property("role") == "warning"  # no success where nothing real was learnt
     i18n.set_language(i18n.Language.KOREAN)
