@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.flows.training_queue import is_run_id
 from app.i18n import tr
-from app.ui.docks.training_runs import RunState, TrainingRun, data_of
+from app.ui.docks.training_networks import Network, network_of
+from app.ui.docks.training_runs import RunState, TrainingRun, begun_ns, data_of
 from core.errors import UserError
 from ml.api import CHECKPOINT_FILE, EpochRecord, TrainingResult
 from ml.search_results import STUDY_FILE, SearchResult
@@ -32,12 +34,12 @@ def past_runs(store: Store, runs_dir: Path) -> tuple[TrainingRun, ...]:
 
 def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
     """Return one ended run with what is left of it; what an older program wrote otherwise is left out."""
-    run = TrainingRun(record.run_id, state=RunState(record.state), begun_ns=record.started_ns)
+    run = TrainingRun(record.run_id, state=RunState(record.state))
+    run.begun_ns = begun_ns(record.run_id, record.started_ns)
     run.data = data_of(record.spec)
     if run.data is not None:  # else the id stays its title, and it cannot go on
         run.spec = record.spec
     run.message = record.message
-    run.former_seeds = [{epoch.epoch: epoch.valid_loss for epoch in done} for done in seed_histories(run_dir)]
     if run.state is RunState.FINISHED:
         try:
             if run.is_search:
@@ -47,7 +49,7 @@ def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
         except UserError as exc:
             run.message = exc.message
         return run
-    run.take_history(checkpoint_history(run_dir))
+    run.networks = kept_networks(run_dir)
     run.resumable = run.spec is not None and can_go_on(run_dir)
     return run
 
@@ -71,29 +73,27 @@ def forget_run(store: Store, run_dir: Path) -> None:
         raise UserError(message, tr("Check the permissions of the folder.")) from exc
 
 
-def checkpoint_history(run_dir: Path) -> tuple[EpochRecord, ...]:
-    """Return the epochs a run's checkpoint holds; none where there is no readable checkpoint."""
-    return _history(run_dir / CHECKPOINT_FILE)
+def kept_networks(run_dir: Path) -> list[Network]:
+    """Return the networks of a run that have finished an epoch, in the order of their seeds.
 
-
-def seed_histories(run_dir: Path) -> tuple[tuple[EpochRecord, ...], ...]:
-    """Return the epochs of a run's repetitions that are done, in the order of their seeds."""
-    found = []
-    for file in run_dir.glob("member-*.json"):
-        seed = file.stem.removeprefix("member-")
-        if seed.isdecimal() and (history := _history(file)):
-            found.append((int(seed), history))
-    return tuple(history for _, history in sorted(found))
+    The checkpoint is of the network that was trained last; one that is done has a file of its own beside it.
+    """
+    files = (run_dir / CHECKPOINT_FILE, *run_dir.glob("member-*.json"))
+    kept = {seed: network for file in files for seed, network in _network(file)}
+    return [kept[seed] for seed in sorted(kept)]
 
 
 def can_go_on(run_dir: Path) -> bool:
     """Return whether a run has finished an epoch, or a search has begun a trial, that a later one can go on from."""
-    return bool(checkpoint_history(run_dir) or seed_histories(run_dir)) or (run_dir / STUDY_FILE).exists()
+    return bool(kept_networks(run_dir)) or (run_dir / STUDY_FILE).exists()
 
 
-def _history(file: Path) -> tuple[EpochRecord, ...]:
+def _network(file: Path) -> Iterator[tuple[int, Network]]:
+    """Yield the network a file of the trainer is about, with its seed."""
     try:
-        index = json.loads(file.read_bytes())
-        return tuple(EpochRecord.from_json(epoch) for epoch in index["state"]["history"])
+        state = json.loads(file.read_bytes())["state"]
+        history = [EpochRecord.from_json(epoch) for epoch in state["history"]]
+        if history:
+            yield int(state["seed"]), network_of(history, int(state["best_epoch"]))
     except (OSError, ValueError, KeyError, TypeError, UserError):
-        return ()  # the trainer itself says what is wrong with it, should anyone insist
+        return  # the trainer itself says what is wrong with it, should anyone insist

@@ -20,8 +20,8 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from app import training_reads
-from app.flows.model_words import first_sentence
 from app.flows.origin_text import data_title
+from app.flows.run_text import finished_text
 from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
 from app.language import LanguageManager
@@ -34,7 +34,7 @@ from app.workers.training import TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.candles import Timeframe
-from core.domain.data_origin import DataOrigin, with_caution
+from core.domain.data_origin import DataOrigin, caution
 from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from app.ui.wizards.training_wizard import TrainingWizard
     from app.workers.history import HistoryWorker, OpenLink
     from core.data.collector import FetchProgress
+
+_log = logging.getLogger(__name__)
 
 LAST_CONFIGURATION = "last_training.toml"  # in the data folder
 PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
@@ -495,7 +497,8 @@ class TrainingDesk(QObject):
             self._dock.on_result(result)
         data = ForecastSpec.from_json(self._specs[result.run_id]).data
         title = tr("Training finished: {market}", market=data_title(data))
-        self._tell(Severity.SUCCESS, title, with_caution(first_sentence(result.metrics.verdict), data.origin))
+        severity = Severity.SUCCESS if result.metrics.edge else Severity.INFO
+        self._tell(severity, title, finished_text(result.metrics, caution(data.origin)))
         self.refresh()
 
     def _on_search_finished(self, result: SearchResult) -> None:
@@ -509,6 +512,7 @@ class TrainingDesk(QObject):
         kept = self._has_checkpoint(event.job_id)
         if self._dock is not None:
             self._dock.on_failed(event.job_id, event.message, event.remedy, resumable=kept)
+        _log.error("%s failed: %s\n%s", event.job_id, event.message, event.details)
         self._tell(Severity.ERROR, tr("Training failed"), f"{event.message} {event.remedy}".strip())
 
     @Slot(object)

@@ -138,7 +138,9 @@ class PipeChannel:
             self.send({"type": BEAT})
 
 
-def child_main(connection: Connection, target: str, spec_json: str, parent_pid: int, threads: int) -> None:
+def child_main(
+    connection: Connection, target: str, spec_json: str, parent_pid: int, threads: int, output: str = ""
+) -> None:
     """Run the job `target` and report over `connection`; never returns.
 
     Args:
@@ -147,7 +149,10 @@ def child_main(connection: Connection, target: str, spec_json: str, parent_pid: 
         spec_json: the job's specification.
         parent_pid: to notice a parent that died before this line.
         threads: for numerical libraries; 0 leaves one core free.
+        output: file for what this process and its libraries print; "" leaves it to standard error.
     """
+    if output:
+        _print_to(output)
     _settle(parent_pid, threads)
     channel = PipeChannel(connection)
     for name, body in (("job-watch", channel.watch), ("job-beat", channel.beat)):
@@ -207,6 +212,16 @@ def _bug(exc: BaseException) -> Json:
 def thread_count(requested: int) -> int:
     """Return `requested`, or for 0 all cores but one."""
     return requested if requested > 0 else max(1, (os.cpu_count() or 2) - 1)
+
+
+def _print_to(output: str) -> None:
+    """Let standard error be a file; where that cannot be written it stays what it is."""
+    with contextlib.suppress(OSError):
+        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(file, 2)
+        os.close(file)
+        if sys.stderr is None:  # a windowed program has none
+            sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
 
 
 def _settle(parent_pid: int, threads: int) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Self
 
 from core.job_child import (
@@ -51,6 +52,7 @@ from core.jobs import (
 from core.secrets.environment import seal_environment
 
 _TICK_SECONDS = 0.1
+_LAST_WORDS = 8_192  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class JobSupervisor:
     def __init__(self, policy: StopPolicy | None = None) -> None:
         self._policy = policy or StopPolicy()
         self._job_id = ""
+        self._output: Path | None = None
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()  # guards the sending side and the stop time
@@ -108,7 +111,9 @@ class JobSupervisor:
         """Id of the current or last job."""
         return self._job_id
 
-    def start(self, job_id: str, target: str, spec: Mapping[str, Any], *, threads: int = 0) -> None:
+    def start(
+        self, job_id: str, target: str, spec: Mapping[str, Any], *, threads: int = 0, output: Path | None = None
+    ) -> None:
         """Spawn a child that runs `target`.
 
         Args:
@@ -116,6 +121,7 @@ class JobSupervisor:
             target: "module:function" of the job.
             spec: JSON object for the job; large data goes by path.
             threads: for numerical libraries in the child; 0 leaves one core free.
+            output: file for what the child prints, for a program whose standard error nobody sees.
 
         Raises:
             RuntimeError: a job is already running.
@@ -127,7 +133,7 @@ class JobSupervisor:
         parent_end, child_end = context.Pipe()
         process = context.Process(
             target=child_main,
-            args=(child_end, target, json.dumps(spec, allow_nan=False), os.getpid(), threads),
+            args=(child_end, target, json.dumps(spec, allow_nan=False), os.getpid(), threads, str(output or "")),
             name=f"maru-job-{job_id}",
             daemon=True,
         )
@@ -140,7 +146,7 @@ class JobSupervisor:
         finally:
             child_end.close()
         with self._lock:
-            self._job_id = job_id
+            self._job_id, self._output = job_id, output
             self._stop_at, self._force_step = None, 0
             self._last_seen = time.monotonic()
             self._process, self._connection = process, parent_end
@@ -271,14 +277,20 @@ class JobSupervisor:
                 self._job_id,
                 f"The job's process was ended from outside ({name}).",
                 "Often the memory ran out: use fewer bars or a smaller batch. The last checkpoint is kept.",
-                details=f"exit code {exit_code}",
+                details=self._last_words(exit_code),
             )
-        return JobFailed(
-            self._job_id,
-            "The job's process ended without a result.",
-            "Its output on standard error says why.",
-            details=f"exit code {exit_code}",
-        )
+        message, remedy = "The job's process ended without a result.", "Its output on standard error says why."
+        if self._output is not None:
+            remedy = f"What it printed last is in {self._output}."
+        return JobFailed(self._job_id, message, remedy, details=self._last_words(exit_code))
+
+    def _last_words(self, exit_code: int | None) -> str:
+        """Return the exit code and the end of what the child printed."""
+        printed = b""
+        if self._output is not None:
+            with contextlib.suppress(OSError):
+                printed = self._output.read_bytes()[-_LAST_WORDS:]
+        return f"exit code {exit_code}\n{printed.decode('utf-8', 'replace')}".rstrip()
 
     def _reap(self) -> int | None:
         """Wait for the child, by force if it lingers, and free the pipe and the process handle."""

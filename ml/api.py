@@ -6,14 +6,17 @@ become JSON through `to_json` / `from_json`; nothing here imports torch, pandas 
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
+import re
 import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ml.effort import TrainingEstimate, estimate, minimum_bars
+from core.clock import NS_PER_S
+from ml.effort import TrainingEstimate, estimate, judging_share, minimum_bars
 from ml.feature_columns import FeatureColumn, Parameter, parse_column
 from ml.feature_spec import (
     FEATURE_SETS,
@@ -106,10 +109,12 @@ __all__ = [
     "estimate",
     "feature_sets",
     "forecast_job",
+    "judging_share",
     "log_training_progress",
     "minimum_bars",
     "new_run_id",
     "parse_column",
+    "run_begun_ns",
     "spec_from_mapping",
     "spec_hash",
     "warm_up_bars",
@@ -144,6 +149,17 @@ def spec_hash(spec: ForecastSpec) -> str:
 def new_run_id() -> str:
     """Return a fresh run id that sorts by time."""
     return f"run-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+
+
+def run_begun_ns(run_id: str) -> int | None:
+    """Return when a run id was made, ns UTC to the second; None where it is not from `new_run_id`."""
+    found = re.fullmatch(r"run-(\d{8}-\d{6})-[0-9a-f]{6}", run_id)
+    if found is None:
+        return None
+    try:
+        return calendar.timegm(time.strptime(found[1], "%Y%m%d-%H%M%S")) * NS_PER_S
+    except ValueError:
+        return None
 
 
 def forecast_job(

@@ -116,6 +116,18 @@ def load_member(folder: Path, fingerprint: str, seed: int) -> tuple[TrainingStat
     return _read(folder, name, fingerprint) if (folder / name).exists() else None
 
 
+def kept_seconds(folder: Path) -> float:
+    """Return how long the networks in checkpoint and finished seeds were trained; damaged files count nothing."""
+    seconds: dict[int, float] = {}
+    for file in (folder / CHECKPOINT_FILE, *folder.glob("member-*.json")):  # the last seed may be in both
+        try:
+            state = decode(_Index, json.loads(file.read_bytes())).state
+        except (OSError, ValueError, UserError):
+            continue
+        seconds[state.seed] = state.seconds
+    return sum(seconds.values())
+
+
 def _write(folder: Path, index_name: str, file: str, state: TrainingState, tensors: dict[str, Tensor]) -> None:
     # Clones: safetensors refuses tensors that share memory, as best and newest may.
     data = safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})

@@ -15,10 +15,11 @@ _US_PER_UNIT = {"lstm": 0.0117, "gru": 0.028}  # times the hidden size
 _US_PER_UNIT_SQUARED = {"lstm": 2.7e-4, "gru": 2.5e-4}  # times its square
 # Torch has no fused kernel for a GRU: every bar of a batch of segments is some calls of its own.
 _US_PER_STEP = {"lstm": 0.0, "gru": 83.0}
-_AUTOMATIC_SEGMENTS = 16  # of a processor
+_CHOSEN_SEGMENTS = 16  # what a processor gets where the batch is left to the program
 _FORWARD_SHARE = 0.35  # of forward, backward and optimiser together
 _BOOSTING_US_PER_CELL = 1.0  # training rows times columns, for as many rounds as there may be; the same for each class
 _CLASSES = 3
+_MANY = 1_000_000  # bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +68,41 @@ def estimate(spec: ForecastSpec, bars: int, targets: int | None = None) -> Train
     first = int(count * spec.split.train_fraction)
     second = int(count * (spec.split.train_fraction + spec.split.valid_fraction))
     train, valid, test = max(0, first - gap), max(0, second - first - gap), count - second
-    columns, judged = len(column_names(spec.features)), spec.evaluation
-    training = judged.seeds * _training_us(spec, train, valid)
-    # Every column is shuffled so often, and the networks of all seeds forecast the validation part each time.
-    passes = columns * judged.permutation_repeats + 1
-    forward = _FORWARD_SHARE * _target_us(spec.model, spec.training.batch_segments)
-    judging = judged.seeds * forward * (passes * valid + 2 * test)
-    seconds = _FIXED_SECONDS + (training + judging + _boosting_us(spec, train, columns)) / 1e6
+    seconds = _FIXED_SECONDS + (_learning_us(spec, train, valid) + _judging_us(spec, train, valid, test)) / 1e6
     return TrainingEstimate(train, valid, test, seconds, bars >= minimum_bars(spec))
+
+
+def judging_share(spec: ForecastSpec) -> float:
+    """Return how long judging takes, baselines included, as a share of the learning of every epoch of every seed.
+
+    It hardly depends on the number of bars.
+    """
+    train, valid = int(_MANY * spec.split.train_fraction), int(_MANY * spec.split.valid_fraction)
+    return _judging_us(spec, train, valid, _MANY - train - valid) / _learning_us(spec, train, valid)
 
 
 def _target_us(model: ModelSpec, segments: int) -> float:
     """Return the microseconds of a network's forward, backward and optimiser step per bar of a batch of segments."""
     kind, hidden = model.kind, model.hidden_size
     layer = _US_PER_TARGET[kind] + _US_PER_UNIT[kind] * hidden + _US_PER_UNIT_SQUARED[kind] * hidden * hidden
-    return model.layers * (layer + _US_PER_STEP[kind] / (segments or _AUTOMATIC_SEGMENTS))
+    return model.layers * (layer + _US_PER_STEP[kind] / (segments or _CHOSEN_SEGMENTS))
 
 
-def _training_us(spec: ForecastSpec, train: int, valid: int) -> float:
-    """Return the microseconds of all epochs of one seed."""
+def _learning_us(spec: ForecastSpec, train: int, valid: int) -> float:
+    """Return the microseconds of all epochs of all seeds."""
     options = spec.training
     overhead = options.segment_length / max(1, options.segment_length - options.burn_in)
     bars = train * overhead + _FORWARD_SHARE * valid
-    return options.epochs * bars * _target_us(spec.model, options.batch_segments)
+    return spec.evaluation.seeds * options.epochs * bars * _target_us(spec.model, options.batch_segments)
+
+
+def _judging_us(spec: ForecastSpec, train: int, valid: int, test: int) -> float:
+    """Return the microseconds of everything that is measured once the networks have learned."""
+    columns, judged = len(column_names(spec.features)), spec.evaluation
+    # Every column is shuffled so often, and the networks of all seeds forecast the validation part each time.
+    passes = columns * judged.permutation_repeats + 1
+    forward = _FORWARD_SHARE * _target_us(spec.model, spec.training.batch_segments)
+    return judged.seeds * forward * (passes * valid + 2 * test) + _boosting_us(spec, train, columns)
 
 
 def _boosting_us(spec: ForecastSpec, train: int, columns: int) -> float:

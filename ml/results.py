@@ -106,8 +106,10 @@ class TrainingResult(JsonValue):
         seconds: wall time of training alone.
         targets_per_s: training throughput.
         device: what computed, with the reason.
-        history: one record per epoch.
+        history: one record per epoch of every network, one network after the other.
         metrics: on the test part.
+        total_s: from the start of the process to the result, less pauses; of earlier sessions of a run that went on
+            only the training counts. 0 where it was not written down.
     """
 
     run_id: str
@@ -122,6 +124,7 @@ class TrainingResult(JsonValue):
     device: str
     history: tuple[EpochRecord, ...]
     metrics: ForecastMetrics
+    total_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

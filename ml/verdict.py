@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ml.metric_results import Comparison, ForecastMetrics, HorizonMetrics, PointMetrics, RangeMetrics
+from ml.metric_results import Comparison, ForecastMetrics, HorizonMetrics, PointMetrics, RangeMetrics, SeedScore
 from ml.statistic_results import ForecastEarnings
 
 SIGNIFICANCE = 0.05
@@ -109,6 +110,19 @@ def with_earnings(metrics: ForecastMetrics) -> ForecastMetrics:
     if metrics.earnings is None:
         return metrics
     return replace(metrics, verdict=f"{metrics.verdict} {earnings_sentence(metrics.earnings)}".rstrip())
+
+
+def idle_sentence(seeds: Sequence[SeedScore]) -> str:
+    """Say which networks learned nothing that helps on the validation part; they are in the model all the same."""
+    idle = [str(number) for number, seed in enumerate(seeds, start=1) if seed.best_epoch == 0]
+    if not idle:
+        return ""
+    if len(idle) == len(seeds):
+        return "Nothing that was learned helps on the validation part: the stored model is an untrained one."
+    count, networks, which = len(idle), len(seeds), ", ".join(idle)
+    return (
+        f"{count} of {networks} networks stayed untrained, nothing they learned helped in validation: number {which}."
+    )
 
 
 def _range_sentences(metrics: HorizonMetrics) -> list[str]:

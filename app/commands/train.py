@@ -32,6 +32,7 @@ from ml.api import (
     spec_from_mapping,
 )
 from ml.spec_file import read_mapping, write_spec
+from ml.verdict import idle_sentence
 
 app = typer.Typer(help="Train models.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -115,8 +116,9 @@ def describe_result(result: TrainingResult, origin: DataOrigin) -> str:
         f"(best {result.best_epoch}) in {result.seconds:.1f} s, {result.targets_per_s:,.0f} targets/s, {result.device}",
         *metrics_lines(result.metrics),
         with_caution(result.metrics.verdict, origin),
+        idle_sentence(result.metrics.seeds),
     ]
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def _write_config(path: Path, spec: ForecastSpec, file: Path | None, told: ForecastSpec, *, as_json: bool) -> None:

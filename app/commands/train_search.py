@@ -71,7 +71,7 @@ def search(
 
 
 def describe_search(result: SearchResult) -> str:
-    """Return the outcome of a search for a person."""
+    """Return the outcome of a search for a person, who counts trials from one."""
     count = len(result.trials)
     lines = [
         f"{count} trials for {result.symbol} {result.timeframe} in {result.seconds:.0f} s; the best {_SHOWN}, "
@@ -87,7 +87,7 @@ def describe_search(result: SearchResult) -> str:
     lines.append("The best again, with other seeds:")
     for finalist in result.finalists:
         lines.append(
-            f"{finalist.number:6d}{finalist.crps:10.5f} ± {finalist.crps_std:.5f}  ({len(finalist.seeds)} seeds)"
+            f"{finalist.number + 1:6d}{finalist.crps:10.5f} ± {finalist.crps_std:.5f}  ({len(finalist.seeds)} seeds)"
         )
     if result.importance:
         lines.append("What made the difference:")
@@ -100,7 +100,7 @@ def describe_search(result: SearchResult) -> str:
             f"Probability of backtest overfitting: {found.pbo:.0%} ({found.strategies} trials, {found.bars} bars of "
             f"the validation part); the best by returns loses money out of sample in {found.probability_of_loss:.0%}."
         )
-    lines.append(f"Train the winner, trial {result.winner}: train forecast --config {result.config_file}")
+    lines.append(f"Train the winner, trial {result.winner + 1}: train forecast --config {result.config_file}")
     return "\n".join(lines)
 
 
@@ -113,7 +113,7 @@ def _progress_line(progress: SearchProgress) -> str:
     parts = [f"trial {progress.done}/{progress.trials}"]
     parts += [f"{count} {word}" for count, word in ((progress.pruned, "pruned"), (progress.failed, "failed")) if count]
     if progress.best is not None:
-        parts.append(f"best CRPS {progress.best:.5f} (trial {progress.best_trial})")
+        parts.append(f"best CRPS {progress.best:.5f} (trial {(progress.best_trial or 0) + 1})")
     if progress.eta_s is not None:
         parts.append(f"{progress.eta_s:.0f} s left")
     return " · ".join(parts)
@@ -124,7 +124,7 @@ def _trial_line(trial: TrialResult) -> str:
     sharpe = figure_text(sum(sharpes) / len(sharpes) if sharpes else None, "+.4f")
     epochs = "/".join(str(seed.epochs) for seed in trial.seeds)
     values = " ".join(f"{entry.name.partition('.')[2]}={_short(entry.value)}" for entry in trial.parameters)
-    return f"{trial.number:6d}{trial.crps:10.5f}{sharpe:>12}{epochs:>8}  {values}"
+    return f"{trial.number + 1:6d}{trial.crps:10.5f}{sharpe:>12}{epochs:>8}  {values}"
 
 
 def _short(value: str) -> str:

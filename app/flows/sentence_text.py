@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -23,7 +23,7 @@ from app.flows.amount import Sentence
 from app.i18n import TRANSLATIONS, Language, current_language
 
 # Where a text may be taken apart; strongest first. Behind a colon or a bracket often stands what somebody else said.
-_JOINTS = (". ", "; ", ", ", ": ")
+_JOINTS = (". ", "; ", ", ", ": ", " · ")
 # A line with more characters or joints is a dump, not a sentence; taking it apart would hold up the window.
 _LONGEST, _MOST_JOINTS, _MOST_SENTENCES = 400, 16, 12
 _BETWEEN_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
@@ -31,7 +31,7 @@ _IN_BRACKETS = re.compile(r"(.+) (\(.+\))")
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """One way to understand a text: what it says in the language, and how many characters of it were recognised."""
 
     text: str
@@ -73,9 +73,17 @@ class Catalogue:
         sentences: English template → translation; places are `{0}`, `{1}` … in the order of the English.
         words: what may stand in a place or alone and is no sentence: the state of an order, the reason an operating
             system gives.
+        readable: whether a text can be of the language that is read, English by default; a number or a translation
+            is not.
     """
 
-    def __init__(self, sentences: dict[str, str], words: dict[str, str]) -> None:
+    def __init__(
+        self,
+        sentences: dict[str, str],
+        words: dict[str, str],
+        readable: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._readable = readable or _has_english
         self._fixed = {source: text for source, text in sentences.items() if "{" not in source}
         self._words = words
         self._templates = [_Template(source, text) for source, text in sentences.items() if "{" in source]
@@ -84,6 +92,10 @@ class Catalogue:
     def translate(self, text: str) -> str:
         """Return the text with every sentence that is known translated, line by line."""
         return "\n".join(self._translated(line) for line in text.split("\n"))
+
+    def read(self, text: str) -> Reading:
+        """Return the best reading of one line; one that is no sentence but a dump is left as it is."""
+        return Reading(text) if _is_dump(text) else self._read_value(text)
 
     def _translated(self, line: str) -> str:
         """Return a line, or each of its sentences where it is too long to be read in one: a verdict has up to seven."""
@@ -94,42 +106,42 @@ class Catalogue:
             return line
         return " ".join(self._read_value(sentence).text for sentence in sentences)
 
-    def _best(self, text: str) -> _Reading:
+    def _best(self, text: str) -> Reading:
         """Return the reading that recognises most; of two that recognise the same, the one with shorter sentences."""
-        if not any(char.isascii() and char.isalpha() for char in text):  # a number, or translated already
-            return _Reading(text)
+        if not self._readable(text):
+            return Reading(text)
         if text in self._fixed:
-            return _Reading(self._fixed[text], len(text))
-        best = _Reading(text)
+            return Reading(self._fixed[text], len(text))
+        best = Reading(text)
         for reading in (*self._taken_apart(text), *self._as_whole(text)):
             if reading.known > best.known:
                 best = reading
         return best
 
-    def _as_whole(self, text: str) -> Iterator[_Reading]:
+    def _as_whole(self, text: str) -> Iterator[Reading]:
         for template in self._templates:
             for values in template.values(text):
                 readings = [self._read_value(value) for value in values]
                 filled = template.translation.format(*(reading.text for reading in readings))
-                yield _Reading(filled, template.known + sum(reading.known for reading in readings))
+                yield Reading(filled, template.known + sum(reading.known for reading in readings))
 
-    def _read_value(self, value: str) -> _Reading:
+    def _read_value(self, value: str) -> Reading:
         """Return the reading of what stands alone or in a place; a value may bring a space of its own (" bars")."""
         core = value.strip(" ")
         if core in self._words:
-            return _Reading(value.replace(core, self._words[core]), len(core))
+            return Reading(value.replace(core, self._words[core]), len(core))
         if core == value:
             return self._read(value)
         reading = self._read(core)
-        return _Reading(value.replace(core, reading.text, 1) if core else value, reading.known)
+        return Reading(value.replace(core, reading.text, 1) if core else value, reading.known)
 
-    def _taken_apart(self, text: str) -> Iterator[_Reading]:
+    def _taken_apart(self, text: str) -> Iterator[Reading]:
         if text.endswith("."):
             inner = self._read(text[:-1])
-            yield _Reading(inner.text + ".", inner.known)
+            yield Reading(inner.text + ".", inner.known)
         elif text.startswith("(") and text.endswith(")"):
             inner = self._read(text[1:-1])
-            yield _Reading(f"({inner.text})", inner.known)
+            yield Reading(f"({inner.text})", inner.known)
         for joint in _JOINTS:
             start = text.find(joint)
             while start >= 0:
@@ -140,11 +152,15 @@ class Catalogue:
         if brackets is not None:
             yield from self._joined(brackets[1], brackets[2], " ")
 
-    def _joined(self, head: str, tail: str, joint: str) -> Iterator[_Reading]:
+    def _joined(self, head: str, tail: str, joint: str) -> Iterator[Reading]:
         first, second = self._read(head), self._read(tail)
         if joint in ("; ", ", ") and not (first.known and second.known):
             return  # half a sentence translated reads worse than none
-        yield _Reading(first.text + joint.lstrip(".") + second.text, first.known + second.known)
+        yield Reading(first.text + joint.lstrip(".") + second.text, first.known + second.known)
+
+
+def _has_english(text: str) -> bool:
+    return any(char.isascii() and char.isalpha() for char in text)
 
 
 def _is_dump(line: str) -> bool:

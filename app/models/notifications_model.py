@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QObject
 
-from app.flows.sentence_text import local_text
+from app.flows.notice_text import notice_text
 from app.i18n import format_time, mark, tr
 from app.models.record_model import Column, RecordModel, Tone
 from core.clock import NS_PER_S
@@ -49,12 +49,12 @@ class NoticeRow:
 
     def title(self) -> str:
         """Return the title in the present language, with how often it came."""
-        title = local_text(self.notice.title)
+        title = notice_text(self.notice.title)
         return title if self.count == 1 else f"{title}  ×{self.count}"
 
     def text(self) -> str:
         """Return the text in the present language."""
-        return local_text(self.notice.text)
+        return notice_text(self.notice.text)
 
 
 class NotificationsModel(RecordModel[NoticeRow]):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QObject
 
+from app.flows.model_words import p_text
 from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_duration, format_number, format_percent, mark, tr
 from app.models.record_model import Column, RecordModel, Tone
@@ -43,6 +45,16 @@ class ComparedRun:
         return local_text(f"{self.result.metrics.verdict} {self.caution}".rstrip())
 
     @property
+    def seconds(self) -> float:
+        """From its start to its model; of the learning where no more was written down."""
+        return self.result.total_s or self.result.seconds
+
+    @property
+    def epochs(self) -> int:
+        """Of all networks together."""
+        return len(self.result.history)
+
+    @property
     def edge(self) -> bool:
         """Whether there is an edge that counts: none does on invented bars."""
         return self.result.metrics.edge and not self.caution
@@ -59,7 +71,7 @@ def compared_run(
     return ComparedRun(run_id, name, parsed, result, caution, order)
 
 
-def _figure(key: str, title: str, value: str, decimals: int, width: int = 9) -> _Column:
+def _figure(key: str, title: str, value: str, write: Callable[[float], str], width: int = 9) -> _Column:
     """Return a column of a figure that may be missing, named by its path below the run's attributes."""
 
     def read(row: ComparedRun) -> float | None:
@@ -71,11 +83,19 @@ def _figure(key: str, title: str, value: str, decimals: int, width: int = 9) -> 
     return _Column(
         key,
         title,
-        lambda row: MISSING if (found := read(row)) is None else format_number(found, decimals),
+        lambda row: MISSING if (found := read(row)) is None else write(found),
         lambda row: -math.inf if (found := read(row)) is None else found,
         numeric=True,
         width=width,
     )
+
+
+def _plain(decimals: int, *, sign: bool = False) -> Callable[[float], str]:
+    return lambda value: format_number(value, decimals, sign=sign)
+
+
+def _share(decimals: int, *, sign: bool = False) -> Callable[[float], str]:
+    return lambda value: format_percent(value, decimals, sign=sign)
 
 
 def _word(key: str, title: str, part: str, name: str, width: int) -> _Column:
@@ -105,29 +125,24 @@ class TrainingCompareModel(RecordModel[ComparedRun]):
                 tone=lambda row: Tone.SUCCESS if row.edge else Tone.MUTED,
                 width=9,
             ),
-            _figure("pinball", mark("Pinball"), "result.metrics.pinball", 4),
-            _figure("crps", mark("CRPS"), "result.metrics.crps", 5),
-            _figure("r2", mark("R²"), "result.metrics.model.r2", 4),
-            _figure("ic", mark("IC"), "result.metrics.model.ic", 4),
-            _Column(
-                "skill",
-                mark("Skill"),
-                lambda row: format_percent(row.result.metrics.model.skill, 2, sign=True),
-                lambda row: row.result.metrics.model.skill,
-                numeric=True,
-                width=9,
-            ),
-            _figure("p_value", mark("p-value"), "result.metrics.edge_p_value", 3),
+            # Returns and shares in %, as on the model card; curves are in units of volatility and say so.
+            _figure("pinball", mark("Pinball"), "result.metrics.pinball", _share(4)),
+            _figure("crps", mark("CRPS"), "result.metrics.crps", _share(4)),
+            _figure("r2", mark("R²"), "result.metrics.model.r2", _share(2, sign=True)),
+            _figure("ic", mark("IC"), "result.metrics.model.ic", _plain(3, sign=True)),
+            _figure("skill", mark("Skill"), "result.metrics.model.skill", _share(2, sign=True)),
+            _figure("p_value", mark("p-value"), "result.metrics.edge_p_value", p_text),
             _word("kind", mark("Model"), "model", "kind", 8),
-            _figure("hidden", mark("Hidden"), "spec.model.hidden_size", 0, 8),
+            _figure("hidden", mark("Hidden"), "spec.model.hidden_size", _plain(0), 8),
             _word("features", mark("Features"), "features", "name", 12),
-            _figure("seed", mark("Seed"), "spec.training.seed", 0, 7),
-            _figure("epochs", mark("Epochs"), "result.epochs_run", 0, 8),
+            _figure("seed", mark("Seed"), "spec.training.seed", _plain(0), 7),
+            _figure("networks", mark("Networks"), "spec.evaluation.seeds", _plain(0), 9),
+            _figure("epochs", mark("Epochs"), "epochs", _plain(0), 8),
             _Column(
                 "duration",
                 mark("Duration"),
-                lambda row: format_duration(row.result.seconds),
-                lambda row: row.result.seconds,
+                lambda row: format_duration(row.seconds),
+                lambda row: row.seconds,
                 numeric=True,
                 width=10,
             ),

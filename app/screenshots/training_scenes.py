@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from PySide6.QtGui import QPixmap
 
+from app.flows.training_queue import QueuedRun, TrainingQueue
 from app.screenshots.market import NOW_NS
 from app.screenshots.studio import Studio, settle
 from app.screenshots.training import FINISHED, PAUSED, RUNNING, progress, queue, result
@@ -15,7 +17,7 @@ from app.theme import GRID
 from app.ui.docks.training_dock import MINIMUM_WIDTH, TrainingDock
 from core.clock import NS_PER_S
 from core.domain.data_origin import BINANCE
-from ml.api import DataRange
+from ml.api import DataRange, ForecastSpec
 
 Take = Callable[[Studio], QPixmap]
 
@@ -47,7 +49,10 @@ def _panel(studio: Studio, width: int = _WIDE) -> Iterator[TrainingDock]:
     dock.resize(width, _HIGH)
     for number, name in enumerate((FINISHED, "run-former")):
         begun_ns = NOW_NS - (50 - 30 * number) * 60 * NS_PER_S
-        dock.on_run_queued(name, DataRange(BINANCE, "BTC/USDT", "1h"), begun_ns)
+        spec = ForecastSpec(data=DataRange(BINANCE, "BTC/USDT", "1h"))
+        if number:
+            spec = replace(spec, model=replace(spec.model, kind="gru", head="student_t"))
+        dock.on_queue(TrainingQueue((QueuedRun(name, spec.to_json(), begun_ns),)))
         dock.on_result(result(name, shift=0.004 * number))
     dock.on_queue(queue())
     for name, epochs in ((RUNNING, 17), (PAUSED, 9)):

@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, QRectF, QSize, Qt, QTimer, Signal, SignalIns
 from PySide6.QtGui import QAction, QColor, QIcon, QPainter, QPixmap
 from PySide6.QtWidgets import QMenu, QSystemTrayIcon
 
-from app.flows.sentence_text import local_text
+from app.flows.notice_text import notice_text
 from app.i18n import mark, tr
 from app.language import LanguageManager
 from app.notifications import FILL_BATCH_NS, FillBatch, Notification
@@ -144,7 +144,7 @@ class Tray(QObject):
     def show_message(self, notice: Notice) -> None:
         """Pop up a message where there is a tray; the notification list has it in any case."""
         if self.available() and QSystemTrayIcon.supportsMessages():
-            title, text = local_text(notice.title), local_text(notice.text)
+            title, text = notice_text(notice.title), notice_text(notice.text)
             self._icon.showMessage(title, text, _MESSAGE_ICON[notice.severity], _MESSAGE_MS)
 
     @Slot()

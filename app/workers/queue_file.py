@@ -23,6 +23,11 @@ class QueueFile:
         self._path = path
         self._written: TrainingQueue | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Where it is, and the folders of the runs beside it."""
+        return self._path.parent
+
     def load(self) -> TrainingQueue:
         """Return what an earlier session left, an empty queue where there is nothing.
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from core.job_supervisor import JobSupervisor
 
 PROGRESS_INTERVAL_S = 0.2
+OUTPUT_FILE = "output.txt"  # in the folder of a run
 _POLL_S = 0.1
 _FLUSH_TIMEOUT_S = 20.0
 
@@ -102,7 +103,8 @@ class TrainingWorker(WorkerThread):
         queue_changed: `queue` is another one.
         queue_failed: UserError: the queue could not be read or written.
         run_started: `JobStarted`.
-        run_progressed: `JobProgress`, at most five per second and run, the newest and always the last.
+        run_progressed: `JobProgress`, at most five per second and run, the newest and always the last; besides, the
+            last of every epoch, so that curves have no gaps.
         run_paused, run_resumed: `JobPaused`, `JobResumed`.
         run_logged: `JobLog`.
         run_finished, run_failed, run_cancelled: `JobFinished`, `JobFailed`, `JobCancelled`; one of them ends each run.
@@ -324,7 +326,7 @@ class TrainingWorker(WorkerThread):
         try:
             plan = self._plan_of(active.spec)
             job = plan.make(run_id, active.spec, active.resume)
-            active.supervisor.start(run_id, plan.target, job)
+            active.supervisor.start(run_id, plan.target, job, output=self._output_file(run_id))
         except UserError as exc:  # queued by another version of the program
             self._conclude(active, JobFailed(run_id, exc.message, exc.remedy, user_error=True))
         except OSError as exc:  # no memory or no process left for a child
@@ -333,6 +335,15 @@ class TrainingWorker(WorkerThread):
             active.spawned = True
             with self._changed:  # what was asked for while there was no child to tell
                 _tell(active.supervisor, None, self._queue.find(run_id))
+
+    def _output_file(self, run_id: str) -> Path | None:
+        """Return where the child of a run prints to; None where its folder cannot be made, which the child will say."""
+        folder = self._file.folder / run_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return None
+        return folder / OUTPUT_FILE
 
     def _stop_all(self) -> None:
         """End the children; their runs can go on in a later session, those that wait stay in the queue."""
@@ -345,6 +356,8 @@ class TrainingWorker(WorkerThread):
 
     def _deliver(self, active: _Run, event: JobEvent) -> None:
         if isinstance(event, JobProgress):
+            if active.progress is not None and _epoch(active.progress) != _epoch(event):
+                self._release_progress(active, force=True)
             active.progress = event
             return
         self._release_progress(active, force=not isinstance(event, JobStarted))
@@ -381,6 +394,11 @@ class TrainingWorker(WorkerThread):
         if active.progress is not None and (force or now - active.progress_at >= PROGRESS_INTERVAL_S):
             self.run_progressed.emit(active.progress)
             active.progress, active.progress_at = None, now
+
+
+def _epoch(progress: JobProgress) -> tuple[Any, ...]:
+    """Return the epoch a message of a training run is about; the same for all messages of other jobs."""
+    return tuple(progress.payload.get(key) for key in ("phase", "seed_index", "epoch"))
 
 
 def _tell(supervisor: JobSupervisor, before: QueuedRun | None, now: QueuedRun | None) -> None:

@@ -6,11 +6,13 @@ Bars come by path, the model goes to disk, only numbers travel over the pipe.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import safetensors.torch
 import torch
 
@@ -20,6 +22,7 @@ from core.data.frame import CandleFrame
 from core.jobs import JobChannel, Json, stop_if_asked
 from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
 from ml.arrays import Float32Array
+from ml.checkpoint import kept_seconds
 from ml.dataset import ForecastDataset, build_dataset
 from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
@@ -54,8 +57,11 @@ def run(spec: Json, channel: JobChannel) -> Json:
 
 
 def _run(job: ForecastJob, channel: JobChannel) -> Json:
+    age_s = time.time() - psutil.Process().create_time()  # importing torch takes longer than a short training
+    started, earlier = channel.clock() - age_s, 0.0
     if job.resume:
         require_unfinished(Path(job.models_dir), job.run_id)
+        earlier = kept_seconds(Path(job.run_dir))
     else:
         write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
     _phase(job, channel, "loading")
@@ -94,6 +100,7 @@ def _run(job: ForecastJob, channel: JobChannel) -> Json:
         device=trained.device.description,
         history=trained.history,
         metrics=metrics,
+        total_s=earlier + channel.clock() - started,
     ).to_json()
 
 

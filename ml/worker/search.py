@@ -231,7 +231,7 @@ class _Search:
                 f"{_MOST_FAILURES} trials failed one after the other; the last one said: {report.message}",
                 "Change the range of the search, or the base configuration.",
             )
-        self._tell(f"Trial {number} failed: {report.message}" if report.status == FAILED else "")
+        self._tell(f"Trial {number + 1} failed: {report.message}" if report.status == FAILED else "")
 
     # --- finalists ------------------------------------------------------------------------------------------------
 
@@ -265,7 +265,9 @@ class _Search:
         number = int(report.key.removeprefix(_FINALIST))
         self._book(report.key, self._finalist_spec(number), report.status, report.seeds)
         if report.status != FINISHED:
-            raise UserError(f"Trial {number} could not be repeated: {report.message}", "Continue the search to retry.")
+            raise UserError(
+                f"Trial {number + 1} could not be repeated: {report.message}", "Continue the search to retry."
+            )
         scores = [seed.crps for seed in report.seeds]
         self._study.keep_finalist(
             FinalistResult(number, float(np.mean(scores)), float(np.std(scores, ddof=1)), report.seeds)

@@ -77,7 +77,8 @@ def told(person: Person, title: str) -> bool:
 
 
 def is_finished(row: str) -> bool:
-    return re.fullmatch(re.escape(MARKET) + r" · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · finished", row) is not None
+    when = r"(\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d"
+    return re.fullmatch(rf"{re.escape(MARKET)} · (LSTM|GRU) \d+ · {when} · finished", row) is not None
 
 
 def open_pnl(person: Person) -> str:

@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from app.commands.models import app as models_app
 from app.flows.datasets import SeriesExtent, date_text
+from app.flows.run_text import finished_text
 from app.i18n import Language, set_language
 from app.language import LanguageManager
-from app.past_runs import checkpoint_history
+from app.past_runs import kept_networks
 from app.runtime import open_market_link
 from app.theme import ThemeManager
 from app.training_desk import TrainingDesk
@@ -58,6 +59,11 @@ from tests.trained_model import Trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LIMIT = 120_000
+
+
+def kept_epochs(run_dir: Path) -> int:
+    """Return how many epochs a run of one network has on disk."""
+    return max((network.epochs for network in kept_networks(run_dir)), default=0)
 
 
 class Heard(QObject):
@@ -156,23 +162,23 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
     spec = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
     with session() as first:
         run_id = first.desk.start_training(spec.to_json())
-        qtbot.waitUntil(lambda: bool(first.dock.runs[0].valid), timeout=LIMIT)
+        qtbot.waitUntil(lambda: first.dock.runs[0].last_epoch > 0, timeout=LIMIT)
         qtbot.mouseClick(first.button("training_cancel"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
         assert first.button("training_resume").isVisible()
-    epochs = len(checkpoint_history(paths.runs / run_id))
+    epochs = kept_epochs(paths.runs / run_id)
     assert epochs >= 1
 
     with session() as second:
         qtbot.waitUntil(lambda: len(second.rows()) == 1, timeout=LIMIT)
         (row,) = second.rows()
-        assert re.match(r"BTC/USDT 1h · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · ", row)
+        assert re.match(r"BTC/USDT 1h · LSTM \d+ · (\d{4}-\d\d-\d\d\u00a0)?\d\d:\d\d · ", row)
         assert row.endswith(" · cancelled")
-        assert len(second.dock.runs[0].valid) == epochs
+        assert second.dock.runs[0].last_epoch == epochs
         assert not second.button("training_use").isVisible()
         qtbot.mouseClick(second.button("training_resume"), Qt.MouseButton.LeftButton)
         second.desk.resume_training(run_id)  # a second click
-        qtbot.waitUntil(lambda: len(second.dock.runs[0].valid) > epochs, timeout=LIMIT)
+        qtbot.waitUntil(lambda: second.dock.runs[0].last_epoch > epochs, timeout=LIMIT)
         assert len(second.rows()) == 1
         assert second.desk.busy == 1
         assert second.desk.close_warnings() == [
@@ -180,7 +186,7 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
         ]
         qtbot.mouseClick(second.button("training_cancel"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: second.dock.runs[0].state is RunState.CANCELLED, timeout=LIMIT)
-        assert len(checkpoint_history(paths.runs / run_id)) > epochs
+        assert kept_epochs(paths.runs / run_id) > epochs
 
 
 def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkpoint(
@@ -195,14 +201,14 @@ def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkp
         follower = first.desk.start_training(short.to_json(), after=running)
         held = first.desk.start_training(short.to_json())
         first.desk.pause_training(held)
-        qtbot.waitUntil(lambda: bool(first.dock.runs[0].valid), timeout=LIMIT)
+        qtbot.waitUntil(lambda: first.dock.runs[0].last_epoch > 0, timeout=LIMIT)
         assert [run.run_id for run in first.dock.runs] == [running, follower, held]
         first.dock.list.setCurrentRow(0)
         qtbot.mouseClick(first.button("training_pause"), Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: first.dock.runs[0].state is RunState.PAUSED, timeout=LIMIT)
-        epochs = len(checkpoint_history(paths.runs / running))
+        epochs = kept_epochs(paths.runs / running)
         qtbot.wait(1_000)
-        assert len(checkpoint_history(paths.runs / running)) == epochs  # nothing is learnt meanwhile
+        assert kept_epochs(paths.runs / running) == epochs  # nothing is learnt meanwhile
         assert first.desk.close_warnings() == [
             "1 training run ends now; it can go on later from its last finished epoch.",
             "2 training runs wait in the queue; they have their turn after the next start.",
@@ -216,7 +222,7 @@ def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkp
         assert (states[running], second.dock._runs[running].resumable) == (RunState.CANCELLED, True)
         second.desk.cancel_training(held)
         second.desk.resume_training(running)
-        qtbot.waitUntil(lambda: len(second.dock._runs[running].valid) > epochs, timeout=LIMIT)
+        qtbot.waitUntil(lambda: second.dock._runs[running].last_epoch > epochs, timeout=LIMIT)
         second.desk.cancel_training(running)
         qtbot.waitUntil(lambda: second.dock._runs[running].state is RunState.CANCELLED, timeout=LIMIT)
         second.desk.forget_training(running)
@@ -355,11 +361,13 @@ def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
             qtbot.waitUntil(lambda: bool(now.dock.runs) and now.dock.runs[0].result is not None, timeout=LIMIT)
             result = now.dock.runs[0].result
             assert isinstance(result, TrainingResult)
-            assert now.dock.findChild(QLabel, note).text() == f"{result.metrics.verdict} {CAUTION}"
+            whole = finished_text(result.metrics, CAUTION)
+            assert whole.startswith(result.metrics.verdict)
+            assert whole.endswith(f". {CAUTION}")
+            assert now.dock.findChild(QLabel, note).text() == whole
             (notice,) = now.heard.notices
             assert notice.title == "Training finished: BTC/USDT 1h · practice market, seed 7"
-            first = result.metrics.verdict.split(". ")[0].removesuffix(".")
-            assert notice.text == f"{first}. {CAUTION}"
+            assert notice.text == whole  # what trading would have lost is not left out
             offers = now.heard.models  # listed after the download as well, when there is no model yet
             qtbot.waitUntil(lambda: bool(offers) and bool(offers[-1]), timeout=LIMIT)
             assert [(choice.model_id, choice.origin) for choice in offers[-1]] == [(result.model_id, origin)]

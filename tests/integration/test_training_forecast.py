@@ -113,6 +113,7 @@ def test_a_paused_run_learns_exactly_what_an_undisturbed_one_does(data_dir: Path
     losses = [[(epoch.train_loss, epoch.valid_loss) for epoch in result.history] for result in results]
     assert losses[0] == losses[1]
     assert paused.metrics == undisturbed.metrics
+    assert paused.total_s < undisturbed.total_s + 2.5
     assert paused.seconds < undisturbed.seconds + 1.5  # of at least 3 it waited: no epoch seems to take that long
 
 
@@ -144,6 +145,7 @@ def test_the_command_line_trains_lists_and_shows(data_dir: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = TrainingResult.from_json(last_json(done))
     assert result.epochs_run == 2
+    assert result.total_s > result.seconds + 1.0  # the start of the process and the judging
     assert "epoch 2/2" in done.stderr
     listed = last_json(cli("models", "list", "--json", data_dir=data_dir))
     assert [model["model_id"] for model in listed["models"]] == [result.model_id]

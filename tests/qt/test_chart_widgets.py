@@ -15,8 +15,8 @@ from tests.qt.test_chart_view import pixels
 DARK = palette(ThemeName.DARK, UpDown.WESTERN)
 
 
-def curve(*y: float, colour: CurveColour = CurveColour.ACCENT) -> Curve:
-    return Curve("validation", tuple(float(i + 1) for i in range(len(y))), y, colour)
+def curve(*y: float, colour: CurveColour = CurveColour.ACCENT, name: str = "validation", **more: float) -> Curve:
+    return Curve(name, tuple(float(i + 1) for i in range(len(y))), y, colour, **more)
 
 
 def test_curve_plot_draws_its_curves_and_says_so(qtbot) -> None:
@@ -27,11 +27,28 @@ def test_curve_plot_draws_its_curves_and_says_so(qtbot) -> None:
     plot.set_curves([])
     assert plot.accessibleDescription() == "Nothing yet."
     assert pixels(plot.grab().toImage(), DARK.accent) == 0
-    plot.set_curves([curve(0.6, 0.5, 0.45), curve(0.7, 0.4, 0.3, colour=CurveColour.WARNING)], mark=2)
+    plot.set_curves([curve(0.6, 0.5, 0.45), curve(0.7, 0.4, 0.3, colour=CurveColour.WARNING, name="training")])
     shown = plot.grab().toImage()
     assert pixels(shown, DARK.accent) > 100
     assert pixels(shown, DARK.warning) > 100
-    assert plot.accessibleDescription() == "validation 0.4500, validation 0.3000"
+    assert plot.accessibleDescription() == "validation 0.4500, training 0.3000"
+
+
+def test_curves_of_one_name_share_an_entry_and_a_mark_and_a_title_are_drawn(qtbot) -> None:
+    plot = CurvePlot(DARK)
+    qtbot.addWidget(plot)
+    plot.resize(300, 200)
+    lines = [curve(0.6, 0.5, 0.45), curve(0.7, 0.4, 0.3), curve(0.9, 0.9, 0.9, name="")]
+    plot.set_curves(lines)
+    assert plot.accessibleDescription() == "validation 0.3000 … 0.4500"
+    plain = plot.grab().toImage()
+    plot.set_x_title("epoch")
+    titled = plot.grab().toImage()
+    assert titled != plain
+    plot.set_curves([curve(0.6, 0.5, 0.45, mark=2.0), *lines[1:]])
+    assert pixels(plot.grab().toImage(), DARK.accent) > pixels(titled, DARK.accent)
+    plot.set_curves([curve(0.6, 0.5, 0.45, mark=0.0), *lines[1:]])  # no epoch is the best
+    assert plot.grab().toImage() == titled
 
 
 def test_curve_plot_stands_constant_missing_and_extreme_values(qtbot) -> None:

@@ -10,7 +10,7 @@ from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
 from app.flows.sample_session import sample_events, sample_instruments, sample_order, sample_tickers
-from app.i18n import Language, set_language
+from app.i18n import Language, set_language, tr
 from app.models.format import age, machine, milliseconds, signed, signed_percent
 from app.models.hub import WindowModels
 from app.models.log_model import LOG_LIMIT, LogLevel, LogModel, level_of
@@ -309,6 +309,21 @@ def test_the_trading_state_reaches_the_ticket(models: WindowModels) -> None:
     models.apply(TradingStateChanged(TradingState.HALTED, "stopped with STOP", "2 cancelled"))
     assert models.ticket_context("BTC/USDT").trading_state is TradingState.HALTED
     assert models.notifications.records()[0].notice.title == "Trading is halted"
+
+
+@pytest.mark.parametrize(("first", "then"), [(Language.ENGLISH, Language.KOREAN), (Language.KOREAN, Language.ENGLISH)])
+def test_titles_of_notices_follow_a_switch_of_the_language(first: Language, then: Language) -> None:
+    titles = {Language.ENGLISH: "Training finished: BTC/USDT 1h", Language.KOREAN: "학습 완료: BTC/USDT 1h"}
+    set_language(first)
+    model = NotificationsModel()
+    body = "No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.310)."
+    model.add(Notice(Severity.INFO, tr("Training finished: {market}", market="BTC/USDT 1h"), body), 1)
+    model.flush()
+    set_language(then)
+    model.retranslate()
+    title, text = (model.index(0, model.column_index(name)).data() for name in ("title", "text"))
+    assert title == titles[then]
+    assert (text == body) == (then is Language.ENGLISH)
 
 
 def test_repeated_notices_are_folded(qtbot: QtBot) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,22 +14,29 @@ from PySide6.QtWidgets import QPushButton, QSpinBox
 
 from app import i18n
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
+from app.past_runs import past_run
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.docks.training_curves import loss_curves
 from app.ui.docks.training_details import headline
 from app.ui.docks.training_dock import TrainingDock
-from app.ui.docks.training_runs import MOST_SAMPLES, RunState, Series, TrainingRun
+from app.ui.docks.training_list import name_text
+from app.ui.docks.training_networks import Series, network_of
+from app.ui.docks.training_runs import MOST_SAMPLES, RunState, TrainingRun
 from core.clock import NS_PER_S, from_datetime
 from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
+from core.persistence.store import RunRecord
 from ml.api import (
     DataRange,
     EpochRecord,
     ForecastMetrics,
     ForecastSpec,
+    ModelSpec,
     PointMetrics,
     TrainingProgress,
     TrainingResult,
 )
+from ml.metric_results import SeedScore
 from tests.qt.training_kit import Trainer, shown_dock
 
 BEGUN = from_datetime(datetime.now().astimezone().replace(hour=12, minute=30, second=5, microsecond=0))
@@ -138,11 +146,15 @@ def test_progress_draws_both_curves_and_the_figures(dock: TrainingDock) -> None:
     for epoch in range(1, 5):
         tell(dock, progress(epoch))
     assert [c.x for c in dock.details.plot._curves] == [(1.0, 2.0, 3.0, 4.0)] * 2
-    assert dock.details.plot._mark == 4
+    assert [c.mark for c in dock.details.plot._curves] == [4, None]
     assert dock.details.figures[0].text() == "4 / 10"
-    assert dock.details.figures[1].text() == "42 s"
+    assert dock.runs[0].left_s is not None
+    left = round(dock.runs[0].left_s)
+    assert 42 + 3 < left < 42 + 40  # what comes after the learning counts too
+    assert dock.details.figures[1].text() == f"{left} s"
     assert dock.details.bar.value() == 400
-    assert dock.list.item(0).text() == f"BTC/USDT 1h · {i18n.format_minute(BEGUN)} · epoch 4 of 10 · 42 s left"
+    begun = i18n.format_minute(BEGUN)
+    assert dock.list.item(0).text() == f"BTC/USDT 1h · LSTM 32 · {begun} · epoch 4 of 10 · {left} s left"
     assert "validation" in dock.details.plot.accessibleDescription()
 
 
@@ -225,7 +237,7 @@ def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, tra
     queue(dock, "new", "ETH/USDT", "4h")
     begun_ns = 1_760_000_000_000_000_000
     stopped = TrainingRun("old", DataRange(), RunState.INTERRUPTED, spec={}, resumable=True, begun_ns=begun_ns)
-    stopped.take_history(EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 4))
+    stopped.networks = [network_of((EpochRecord(n, 1.0 / n, 1.2 / n, 2.0) for n in range(1, 4)), 3)]
     dock.restore([stopped, TrainingRun("new", DataRange(symbol="NOT/THIS"))])
     assert [run.run_id for run in dock.runs] == ["old", "new"]
     assert dock.list.currentRow() == 1
@@ -235,7 +247,7 @@ def test_earlier_runs_stand_before_those_of_this_session(dock: TrainingDock, tra
         "BTC/USDT 1h · " + i18n.format_moment(begun_ns, "%Y-%m-%d\u00a0%H:%M") + " · interrupted"
     )
     assert dock.details.note.text() == "The program ended before this run did. Its checkpoint is kept."
-    assert dock.details.plot._mark == 3
+    assert dock.details.plot._curves[0].mark == 3
     qtbot.mouseClick(button(dock, "training_resume"), Qt.MouseButton.LeftButton)
     assert trainer.resumed == ["old"]
     queue(dock, "old", "BTC/USDT", "1h")
@@ -275,7 +287,7 @@ def test_run_shares() -> None:
     run.take_progress(progress(5, "r"))
     assert run.share == 0.5
     run.take_result(result("r"))
-    assert (run.share, run.best_epoch) == (1.0, 5)
+    assert (run.share, run.networks[0].best_epoch) == (1.0, 5)
 
 
 def test_bars_read_are_not_called_epochs(dock: TrainingDock) -> None:
@@ -324,7 +336,7 @@ def test_runs_of_one_market_are_told_apart_by_their_time(dock: TrainingDock) -> 
     tell(dock, progress(3, "r2"))
     assert rows(dock) == [
         "BTC/USDT 1h · 12:30 · finished",
-        "BTC/USDT 1h · 13:30 · epoch 3 of 10 · 42 s left",
+        "BTC/USDT 1h · 13:30 · epoch 3 of 10 · 45 s left",
         "ETH/USDT 1h · 12:30 · waiting",
     ]
     queue(dock, "r4", "BTC/USDT", "1h", later_s=20)
@@ -332,6 +344,22 @@ def test_runs_of_one_market_are_told_apart_by_their_time(dock: TrainingDock) -> 
         "BTC/USDT 1h · 12:30:05 · finished",
         "BTC/USDT 1h · 12:30:25 · waiting",
     ]
+
+
+def test_a_run_keeps_its_name_over_a_restart_and_says_what_kind_of_network_it_is(dock: TrainingDock) -> None:
+    asked = replace(ForecastSpec(), model=ModelSpec(kind="gru", head="student_t", hidden_size=16))
+    run_id = "run-20261126-164913-0a1b2c"
+    queued = QueuedRun(run_id, asked.to_json(), BEGUN)
+    dock.on_queue(TrainingQueue((queued,)))
+    (row,) = rows(dock)
+    when = i18n.format_minute(from_datetime(datetime(2026, 11, 26, 16, 49, 13, tzinfo=UTC)))
+    assert row == f"BTC/USDT 1h · GRU 16, Student's t · {when} · waiting"
+    # When its process began, or when it went on, does not change what it is called.
+    record = RunRecord(run_id, "forecast", "cancelled", asked.to_json(), {}, "", BEGUN + 16 * NS_PER_S, None)
+    again = past_run(record, Path("nowhere"))
+    assert name_text(again, [again]) == name_text(dock.runs[0], dock.runs)
+    again.take_queued(QueuedRun(run_id, asked.to_json(), BEGUN + 60 * NS_PER_S, resume=True))
+    assert name_text(again, [again]) == name_text(dock.runs[0], dock.runs)
 
 
 def test_a_run_of_another_day_has_its_date(dock: TrainingDock) -> None:
@@ -448,6 +476,7 @@ def test_the_number_of_runs_at_a_time_is_chosen_and_shown(dock: TrainingDock, tr
     spin = dock.findChild(QSpinBox, "training_slots")
     dock.on_queue(TrainingQueue(slots=3))
     assert (spin.value(), trainer.asked) == (3, [])
+    assert spin.lineEdit().textMargins().left() > 0
     spin.setValue(2)
     assert trainer.asked == [("slots", 2)]
 
@@ -455,7 +484,7 @@ def test_the_number_of_runs_at_a_time_is_chosen_and_shown(dock: TrainingDock, tr
 def test_a_run_that_follows_another_says_so(dock: TrainingDock, trainer: Trainer) -> None:
     first, second = in_queue("a", "b", a=QueueState.RUNNING).runs
     dock.on_queue(TrainingQueue((first, replace(second, after="a"))))
-    assert dock.details.phase.text() == f"Starts when BTC/USDT 1h · {i18n.format_minute(BEGUN)} has ended"
+    assert dock.details.phase.text() == f"Starts when BTC/USDT 1h · LSTM 32 · {i18n.format_minute(BEGUN)} has ended"
     action = next(action for action in dock.list.actions() if action.data() == "after")
     assert action.isVisible()
     action.trigger()
@@ -484,20 +513,20 @@ def test_curves_of_one_run_and_of_several(dock: TrainingDock, qtbot) -> None:
     dock.list.setCurrentRow(0)
     plots = dock.curves.plots
     assert [key for key, made in plots.items() if made.plot.isVisible()] == [
-        "valid",
+        "loss",
         "crps",
         "rate",
         "speed",
         "load",
         "memory",
     ]
-    assert [curve.name for curve in plots["valid"].plot._curves] == ["validation", "training"]
+    assert [curve.name for curve in plots["loss"].plot._curves] == ["validation", "training"]
     assert plots["rate"].plot._curves[0].y == (0.001, 0.002, 0.003)
     assert [curve.name for curve in plots["load"].plot._curves] == ["CPU"]  # there is no GPU
     dock.list.selectAll()
     names = [f"{n + 1} · BTC/USDT 1h · {i18n.format_minute(BEGUN + n * 60 * NS_PER_S)}" for n in (0, 1)]
-    assert [curve.name for curve in plots["valid"].plot._curves] == names
-    assert len({curve.colour for curve in plots["valid"].plot._curves}) == 2
+    assert [curve.name for curve in plots["loss"].plot._curves] == names
+    assert len({curve.colour for curve in plots["loss"].plot._curves}) == 2
     assert plots["crps"].plot._curves[1].y == (0.5, 0.25, 0.5 / 3)
     dock.list.setCurrentRow(1)
     assert not plots["load"].plot.isVisible()  # nothing was measured
@@ -518,7 +547,7 @@ def test_finished_runs_are_compared_and_sorted(dock: TrainingDock) -> None:
     header, *lines = (line.split("\t") for line in dock.table.tsv().splitlines())
     first = dict(zip(header, lines[0], strict=True))
     assert (first["Model"], first["Hidden"], first["Features"], first["Seed"]) == ("lstm", "32", "market", "1")
-    assert (first["R²"], first["IC"], first["CRPS"]) == ("-0.0100", i18n.MISSING, i18n.MISSING)
+    assert (first["R²"], first["IC"], first["CRPS"]) == ("-1.00%", i18n.MISSING, i18n.MISSING)
     dock.table.row_activated.emit(dock.table.proxy.record_at(0))
     assert dock.list.current_id() == "b"
     assert dock.pages.currentWidget() is dock.details
@@ -526,18 +555,93 @@ def test_finished_runs_are_compared_and_sorted(dock: TrainingDock) -> None:
     assert dock.table.proxy.rowCount() == 1
 
 
-def test_a_new_repetition_keeps_the_former_curve_in_the_background() -> None:
+def several(*losses: tuple[float, ...], best: tuple[int, ...]) -> TrainingResult:
+    """Return the result of a run of several networks: their validation losses, and whose weights they have."""
+    made = result("r")
+    records = tuple(
+        EpochRecord(epoch, loss, loss, 2.0, seed=seed)
+        for seed, of_seed in enumerate(losses, start=7)
+        for epoch, loss in enumerate(of_seed, start=1)
+    )
+    scores = tuple(
+        SeedScore(seed, len(of_seed), epoch, min(of_seed), 0.1, 0.0, None, None, None, None)
+        for seed, (of_seed, epoch) in enumerate(zip(losses, best, strict=True), start=7)
+    )
+    return replace(made, history=records, metrics=replace(made.metrics, seeds=scores))
+
+
+def valid(run: TrainingRun) -> list[dict[int, float]]:
+    return [network.curves[Series.VALID] for network in run.networks]
+
+
+def test_each_network_of_a_run_has_its_own_curves() -> None:
     run = TrainingRun("r")
     for seed in (0, 1):
         for epoch in (1, 2):
             run.take_progress(replace(progress(epoch, "r"), seed_index=seed, seeds=2))
-    assert run.former_seeds == [{1: 1.2, 2: 0.6}]
-    assert run.valid == {1: 1.2, 2: 0.6}
-    assert headline(run) == "Training, repetition 2 of 2"
+    assert valid(run) == [{1: 1.2, 2: 0.6}] * 2
+    assert headline(run) == "Training, network 2 of 2"
     assert run.share == 0.6  # all of the first, and 2 epochs of 10
-    run.take_result(result("r"))
-    assert run.former_seeds == [{1: 1.2, 2: 0.6}] * 2
-    assert len(run.valid) == 7
+    # What comes after the training sums up the first network; it must not reach anybody's curves.
+    for phase in ("exporting", "testing", "done"):
+        run.take_progress(replace(progress(2, "r", phase), valid_loss=9.0, best_epoch=1))
+    assert valid(run) == [{1: 1.2, 2: 0.6}] * 2
+    assert [network.best_epoch for network in run.networks] == [2, 2]
+
+
+def test_a_finished_run_shows_what_a_restart_shows_whatever_was_heard_of_it() -> None:
+    came = several((0.9, 0.8, 0.85), (0.7, 0.75), (0.95,), best=(2, 1, 0))
+    heard, restored = TrainingRun("r"), TrainingRun("r")
+    heard.take_progress(replace(progress(1, "r"), seeds=3))  # and then nothing until network 3
+    heard.take_progress(replace(progress(1, "r"), seed_index=2, seeds=3))
+    heard.take_progress(progress(1, "r", "testing"))
+    for run in (heard, restored):
+        run.take_result(came)
+        assert valid(run) == [{1: 0.9, 2: 0.8, 3: 0.85}, {1: 0.7, 2: 0.75}, {1: 0.95}]
+    assert heard.networks == restored.networks
+    named = [(curve.name, curve.y[-1], curve.mark) for curve in loss_curves(heard) if curve.name]
+    assert named == [("network 1", 0.85, 2), ("network 2", 0.75, 1), ("network 3", 0.95, 0)]
+
+
+def test_a_network_that_learned_nothing_is_said(dock: TrainingDock) -> None:
+    dock.on_result(several((0.9, 0.8, 0.85), (0.7, 0.75), (0.95,), best=(2, 1, 0)))
+    assert dock.details.phase.text() == "Finished: 3 networks with 6 epochs in all, 31 s of learning"
+    dock.on_result(replace(result("r2"), total_s=61.0))
+    dock.list.setCurrentRow(1)
+    assert dock.details.phase.text() == "Finished in 1 min 01 s: 7 epochs, stopped early, 31 s of learning"
+    dock.list.setCurrentRow(0)
+    figures = [label.full_text() for label in dock.details.figures]
+    assert (figures[0], figures[4]) == ("3, 2, 1", "2, 1, 0")
+    assert dock.details.note.text().endswith("helped in validation: number 3.")
+    assert "network 1 0.8500, network 2 0.7500, network 3 0.9500" in dock.details.plot.accessibleDescription()
+    dock.on_result(several((0.9, 0.8), (0.7,), best=(2, 1)))
+    assert "untrained" not in dock.details.note.text()
+    dock.on_result(several((0.9, 0.8), (0.7,), best=(0, 0)))
+    assert "the stored model is an untrained one" in dock.details.note.text()
+
+
+def test_losses_of_different_kinds_are_kept_apart(dock: TrainingDock) -> None:
+    spec = ForecastSpec(data=DataRange(BINANCE, "BTC/USDT", "1h"))
+    student = replace(spec, model=replace(spec.model, head="student_t"))
+    specs = {"a": spec, "b": student, "c": spec}
+    for run_id, asked in specs.items():
+        dock.on_queue(TrainingQueue((QueuedRun(run_id, asked.to_json(), BEGUN),)))
+        dock.on_result(replace(result(run_id), run_id=run_id))
+    dock.on_queue(TrainingQueue())
+    dock.pages.setCurrentWidget(dock.curves)
+    dock.list.selectAll()
+    plots = {key: made for key, made in dock.curves.plots.items() if made.plot.isVisible()}
+    assert {"loss_quantile", "loss_student_t"} <= set(plots)
+    assert "loss" not in plots
+    described = plots["loss_quantile"].plot.accessibleDescription()
+    assert [part[:4] for part in described.split(", ")] == ["1 · ", "3 · "]
+    assert plots["loss_student_t"].plot.accessibleDescription().startswith("2 · ")
+    assert plots["loss_quantile"].caption.text() == "Pinball loss by epoch, in units of volatility"
+    assert dock.curves.note.text().endswith("cannot be compared; their CRPS can.")
+    dock.list.clearSelection()
+    dock.list.item(0).setSelected(True)
+    dock.list.item(2).setSelected(True)
+    assert "cannot be compared" not in dock.curves.note.text()
 
 
 def test_the_load_is_thinned_out_as_it_grows() -> None:
@@ -551,10 +655,9 @@ def test_the_load_is_thinned_out_as_it_grows() -> None:
     assert len(gaps) <= 2
 
 
-def test_the_history_of_a_run_brings_its_curves_back() -> None:
-    run = TrainingRun("r")
-    run.take_history([EpochRecord(1, 1.0, 1.1, 2.0), EpochRecord(2, 0.9, 1.0, 2.0, 0.003, 0.4, 1e5)])
-    assert run.curves[Series.RATE] == {2: 0.003}
-    assert run.curves[Series.CRPS] == {2: 0.4}
-    assert run.curves[Series.SPEED] == {2: 1e5}
-    assert run.curves[Series.VALID] == {1: 1.1, 2: 1.0}
+def test_the_history_of_a_network_brings_its_curves_back() -> None:
+    network = network_of([EpochRecord(1, 1.0, 1.1, 2.0), EpochRecord(2, 0.9, 1.0, 2.0, 0.003, 0.4, 1e5)])
+    assert network.curves[Series.RATE] == {2: 0.003}
+    assert network.curves[Series.CRPS] == {2: 0.4}
+    assert network.curves[Series.SPEED] == {2: 1e5}
+    assert network.curves[Series.VALID] == {1: 1.1, 2: 1.0}

@@ -147,6 +147,33 @@ def test_runs_take_turns_and_are_booked(qtbot: QtBot, counting: TrainingWorker, 
     assert counting.active_runs() == ()
 
 
+def test_the_last_message_of_every_epoch_is_heard_however_fast_they_are(qtbot: QtBot, make: Make) -> None:
+    worker = make("learns")
+    panel = Panel(worker)
+    worker.start()
+    run_id = worker.start_training({"epochs": 20})
+    qtbot.waitUntil(lambda: panel.ended() == [run_id], timeout=LIMIT)
+    heard = [event.payload for event in panel.of(JobProgress)]
+    ends = [(said["seed_index"], said["epoch"]) for said in heard if said["batch"] == 4]
+    assert ends == [(index, epoch) for index in range(3) for epoch in range(21)]
+    assert len(heard) < 2 * len(ends)  # of five times as many
+
+
+def test_what_a_child_printed_before_it_died_is_in_the_folder_of_its_run(
+    qtbot: QtBot, make: Make, queue_file: Path
+) -> None:
+    worker = make("dies")
+    panel = Panel(worker)
+    worker.start()
+    run_id = worker.start_training({})
+    qtbot.waitUntil(lambda: panel.ended() == [run_id], timeout=LIMIT)
+    (failed,) = panel.of(JobFailed)
+    output = queue_file.parent / run_id / "output.txt"
+    assert failed.remedy == f"What it printed last is in {output}."
+    assert output.read_text() == "cannot go on\n"
+    assert failed.details == "exit code 9\ncannot go on"
+
+
 def test_cancelling_the_running_and_the_waiting_run(qtbot: QtBot, waiting: TrainingWorker, books: Books) -> None:
     panel = Panel(waiting)
     waiting.start()

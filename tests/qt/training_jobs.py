@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import Any
 
@@ -16,6 +18,15 @@ def counts(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     return {"steps": spec["steps"], "resume": spec["resume"]}
 
 
+def learns(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Three networks with fast epochs of many messages each."""
+    for index in range(3):
+        for epoch in range(spec["epochs"] + 1):
+            for batch in range(5):
+                channel.progress({"phase": "training", "seed_index": index, "epoch": epoch, "batch": batch})
+    return {}
+
+
 def waits(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     channel.progress({"run_id": spec["run_id"]})
     while not channel.should_stop():
@@ -25,6 +36,12 @@ def waits(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
 
 def fails(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     raise UserError("There are no bars.", "Fetch some.")
+
+
+def dies(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """End as a crash in a library does."""
+    print("cannot go on", file=sys.stderr, flush=True)
+    os._exit(9)
 
 
 def ticks(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:

@@ -70,6 +70,17 @@ def vanishes(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     return {}
 
 
+def grumbles(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """End without a word to the parent."""
+    print("어디가 아파요", file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+def faults(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return {}
+
+
 def stops_dead(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGSTOP)
     return {}

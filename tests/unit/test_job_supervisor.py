@@ -223,6 +223,37 @@ def test_a_killed_child_is_explained(supervisor: JobSupervisor) -> None:
     assert "SIGKILL" in last.message
 
 
+def test_what_a_child_printed_last_is_kept_where_somebody_can_read_it(
+    supervisor: JobSupervisor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output.txt"
+    output.write_text("of the session before")
+    supervisor.start("j", f"{JOBS}:grumbles", {}, output=output)
+    last = run_to_end(supervisor)[-1]
+    assert isinstance(last, JobFailed)
+    assert last.remedy == f"What it printed last is in {output}."
+    assert last.details == "exit code 7\n어디가 아파요"
+    assert "아파요" not in capfd.readouterr().err
+    supervisor.start("j", f"{JOBS}:grumbles", {})
+    last = run_to_end(supervisor)[-1]
+    assert isinstance(last, JobFailed)
+    assert (last.remedy, last.details) == ("Its output on standard error says why.", "exit code 7")
+    assert "아파요" in capfd.readouterr().err
+
+
+@POSIX
+def test_where_a_child_broke_is_kept(supervisor: JobSupervisor, tmp_path: Path) -> None:
+    supervisor.start("j", f"{JOBS}:faults", {}, output=tmp_path / "output.txt")
+    last = run_to_end(supervisor)[-1]
+    assert isinstance(last, JobFailed)
+    assert "SIGSEGV" in last.message
+    assert "in faults" in last.details
+    supervisor.start("j", f"{JOBS}:vanishes", {}, output=tmp_path / "no folder" / "output.txt")
+    last = run_to_end(supervisor)[-1]
+    assert isinstance(last, JobFailed)  # that file cannot be written; the job runs all the same
+    assert "SIGKILL" in last.message
+
+
 @POSIX
 def test_a_dead_child_is_noticed_though_its_pipe_stays_open(supervisor: JobSupervisor) -> None:
     supervisor.start("j", f"{JOBS}:leaves_a_heir", {})

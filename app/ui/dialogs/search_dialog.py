@@ -12,6 +12,7 @@ from app.flows.origin_text import data_title
 from app.i18n import tr
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
 from app.ui.widgets.fit import fit_height
+from app.ui.widgets.spin_box import indent_text
 from ml.api import ForecastSpec
 from ml.search_spec import MAX_PROCESSES, SearchSpec
 
@@ -65,6 +66,7 @@ class SearchDialog(QDialog):
         box.setObjectName(name)
         box.setRange(low, high)
         box.setValue(value)
+        indent_text(box)
         return box
 
     def _lay_out(self) -> None:

@@ -10,12 +10,20 @@ from PySide6.QtWidgets import QLabel, QWidget
 
 from app.i18n import mark, tr
 from app.theme import ThemeManager, set_look
-from app.ui.docks.training_runs import LoadSample, Series, TrainingRun
+from app.ui.docks.training_networks import Network, Series
+from app.ui.docks.training_runs import LoadSample, TrainingRun
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from app.ui.widgets.scroll_column import ScrollColumn
 
 OVERLAY = (CurveColour.ACCENT, CurveColour.WARNING, CurveColour.SUCCESS, CurveColour.VIOLET, CurveColour.MUTED)
 _MEGABYTE = 1e6
+# By what the network forecasts, "" where that is not known. They are no figures of one kind: each has its own plot.
+LOSSES = {
+    "quantile": mark("Pinball loss by epoch, in units of volatility"),
+    "student_t": mark("Student loss by epoch, a negative log likelihood"),
+    "classes": mark("Cross entropy by epoch"),
+    "": mark("Loss by epoch"),
+}
 
 
 def by_epoch(values: Mapping[int, float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -25,16 +33,46 @@ def by_epoch(values: Mapping[int, float]) -> tuple[tuple[float, ...], tuple[floa
 
 
 def loss_curves(run: TrainingRun) -> list[Curve]:
-    """Return the losses of one run; of repetitions that are done, the validation loss stays in the background."""
-    former = [
-        Curve(tr("repetition {n}", n=number), *by_epoch(values), CurveColour.MUTED)
-        for number, values in enumerate(run.former_seeds, start=1)
-    ]
+    """Return validation and training loss of each network of a run; the best epoch stands out."""
+    if not run.several:
+        return [
+            curve
+            for network in run.networks
+            for curve in (
+                _curve(tr("validation"), network, Series.VALID, CurveColour.ACCENT),
+                _curve(tr("training"), network, Series.TRAIN, CurveColour.WARNING, dashed=True),
+            )
+        ]
+    curves = []
+    for number, network in enumerate(run.networks):
+        colour = OVERLAY[number % len(OVERLAY)]
+        curves.append(_curve(tr("network {n}", n=number + 1), network, Series.VALID, colour))
+        curves.append(_curve("", network, Series.TRAIN, colour, dashed=True))
+    return curves
+
+
+def network_curves(run: TrainingRun, series: Series) -> list[Curve]:
+    """Return a figure of each network of a run."""
     return [
-        Curve(tr("validation"), *by_epoch(run.valid), CurveColour.ACCENT),
-        Curve(tr("training"), *by_epoch(run.train), CurveColour.WARNING, dashed=True),
-        *former,
+        _curve(
+            tr("network {n}", n=number + 1) if run.several else tr("this run"),
+            network,
+            series,
+            OVERLAY[number % len(OVERLAY)],
+        )
+        for number, network in enumerate(run.networks)
     ]
+
+
+def loss_title(head: str, *, several: bool = False) -> str:
+    """Return what a plot of losses shows: which loss, in what unit and, of several networks, which line is which."""
+    title = tr(LOSSES.get(head, LOSSES[""]))
+    return " · ".join((title, tr("solid: validation, dashed: training"))) if several else title
+
+
+def _curve(name: str, network: Network, series: Series, colour: CurveColour, *, dashed: bool = False) -> Curve:
+    best = network.best_epoch if series is Series.VALID else None
+    return Curve(name, *by_epoch(network.curves[series]), colour, dashed=dashed, mark=best)
 
 
 def load_curves(
@@ -58,17 +96,28 @@ def _gpu_memory(sample: LoadSample) -> float | None:
     return None if sample.gpu_memory_bytes is None else sample.gpu_memory_bytes / _MEGABYTE
 
 
-def _overlaid(runs: Sequence[tuple[TrainingRun, str]], series: Series) -> list[Curve]:
-    """Return one curve per run; the names stand above the first plot, the numbers before them above every one."""
+def _overlaid(runs: Sequence[_Drawn], series: Series) -> list[Curve]:
+    """Return the networks of each run in one colour; names stand above losses, the numbers before them elsewhere."""
     return [
-        Curve(
-            f"{number} · {name}" if series is Series.VALID else str(number),
-            *by_epoch(run.curves[series]),
-            OVERLAY[number - 1],
-            dashed=number % 2 == 0,
+        _curve(
+            f"{drawn.number} · {drawn.name}" if series is Series.VALID else str(drawn.number),
+            network,
+            series,
+            OVERLAY[drawn.number - 1],
+            dashed=drawn.number % 2 == 0,
         )
-        for number, (run, name) in enumerate(runs, start=1)
+        for drawn in runs
+        for network in drawn.run.networks
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A run among several; its number gives the colour."""
+
+    number: int
+    run: TrainingRun
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +128,7 @@ class _Plot:
 
 
 _BY_EPOCH: dict[str, str] = {
-    Series.VALID: mark("Loss by epoch"),
-    Series.CRPS: mark("CRPS by epoch"),
+    Series.CRPS: mark("CRPS by epoch, in units of volatility"),
     Series.RATE: mark("Learning rate by epoch"),
     Series.SPEED: mark("Targets per second, by epoch"),
 }
@@ -101,9 +149,11 @@ class RunCurves(ScrollColumn):
         set_look(self.note, "role", "small")
         layout.addWidget(self.note)
         self.plots: dict[str, _Plot] = {}
-        for key, title in {**_BY_EPOCH, **_OVER_TIME}.items():
+        losses = {_loss_key(head): title for head, title in LOSSES.items()}
+        for key, title in {**losses, **_BY_EPOCH, **_OVER_TIME}.items():
             made = self.plots[key] = _Plot(title, QLabel(body), CurvePlot(theme.palette, body))
             set_look(made.caption, "role", "small")
+            made.caption.setWordWrap(True)
             made.plot.setObjectName(f"training_curve_{key}")
             layout.addWidget(made.caption)
             layout.addWidget(made.plot, 1)
@@ -116,24 +166,21 @@ class RunCurves(ScrollColumn):
             current: whose load is shown, and the only one where no others are selected.
             others: the selected runs with their names, the current one among them; fewer than two are no overlay.
         """
-        drawn = tuple(others[: len(OVERLAY)])
+        drawn = [_Drawn(number, *other) for number, other in enumerate(others[: len(OVERLAY)], start=1)]
         self._write_note(current, others)
-        for series in _BY_EPOCH:
-            if len(others) > 1:
-                curves = _overlaid(drawn, Series(series))
-            elif series == Series.VALID:
-                curves = loss_curves(current)
-            else:
-                curves = [Curve(tr("this run"), *by_epoch(current.curves[Series(series)]), CurveColour.ACCENT)]
-            self._draw(series, curves, always=series == Series.VALID)
+        self._draw_losses(current, drawn)
+        for key in _BY_EPOCH:
+            series = Series(key)
+            self._draw(key, _overlaid(drawn, series) if len(drawn) > 1 else network_curves(current, series))
         self._draw(_LOAD, load_curves(current, lambda s: s.cpu_percent, lambda s: s.gpu_percent))
         self._draw(_MEMORY, load_curves(current, _memory, _gpu_memory))
 
     def retranslate(self) -> None:
         """Write the fixed texts in the present language."""
-        for made in self.plots.values():
+        for key, made in self.plots.items():
             made.caption.setText(tr(made.title))
             made.plot.setAccessibleName(tr(made.title))
+            made.plot.set_x_title(tr("minute") if key in _OVER_TIME else tr("epoch"))
             made.plot.set_empty_text(tr("The loss appears after the first epoch."))
 
     def refresh_look(self) -> None:
@@ -148,8 +195,20 @@ class RunCurves(ScrollColumn):
         elif len(others) > 1:
             name = next((name for run, name in others if run is current), current.title)
             text = tr("Validation losses of the selected runs; load and memory are those of {run}.", run=name)
+            if len({run.head for run, _ in others}) > 1:
+                text += "\n" + tr("Their losses are of different kinds and cannot be compared; their CRPS can.")
         if self.note.text() != text:
             self.note.setText(text)
+
+    def _draw_losses(self, current: TrainingRun, drawn: Sequence[_Drawn]) -> None:
+        """Draw each kind of loss on axes of its own."""
+        alone = len(drawn) < 2
+        for head in LOSSES:
+            curves = _overlaid([one for one in drawn if one.run.head == head], Series.VALID)
+            if alone:
+                curves = loss_curves(current) if current.head == head else []
+            self._draw(_loss_key(head), curves, always=alone and current.head == head)
+        self.plots[_loss_key(current.head)].caption.setText(loss_title(current.head, several=alone and current.several))
 
     def _draw(self, key: str, curves: list[Curve], *, always: bool = False) -> None:
         made = self.plots[key]
@@ -158,4 +217,8 @@ class RunCurves(ScrollColumn):
         made.plot.setVisible(shown)
         if shown:
             last = max((curve.x[-1] for curve in curves if curve.x), default=0.0)
-            made.plot.set_curves(curves, x_range=(1.0, max(2.0, last)) if key in _BY_EPOCH else None)
+            made.plot.set_curves(curves, x_range=None if key in _OVER_TIME else (1.0, max(2.0, last)))
+
+
+def _loss_key(head: str) -> str:
+    return f"loss_{head}" if head else "loss"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
+from app.flows.run_text import finished_text
 from app.flows.sentence_text import local_text
-from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr
+from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr, tr_count
 from app.theme import SPACE_M, SPACE_XS, ThemeManager, set_look
 from app.ui.docks.run_page import RunPage
-from app.ui.docks.training_curves import loss_curves
+from app.ui.docks.training_curves import loss_curves, loss_title
+from app.ui.docks.training_list import left_text
 from app.ui.docks.training_metrics import MetricsTable
+from app.ui.docks.training_networks import Network
 from app.ui.docks.training_runs import RunState, TrainingRun
 from app.ui.widgets.curve_plot import CurvePlot
 from app.ui.widgets.elided_label import ElidedLabel
+from ml.api import TrainingResult
 
-_DEVICE = 3  # which of the figures names the device
+_DEVICE, _BEST = 3, 4  # which of the figures these are
 _PHASE_WORDS = {
     "loading": mark("Reading bars"),
     "features": mark("Computing features"),
@@ -32,18 +38,13 @@ def headline(run: TrainingRun, after: str = "") -> str:
         if run.progress.seeds <= 1:
             return phase
         return tr(
-            "{phase}, repetition {number} of {total}",
+            "{phase}, network {number} of {total}",
             phase=phase,
             number=run.progress.seed_index + 1,
             total=run.progress.seeds,
         )
     if run.state is RunState.FINISHED and run.result is not None:
-        key = (
-            mark("Stopped early after {n} epochs, {time} of learning")
-            if run.result.stopped_early
-            else mark("Finished after {n} epochs, {time} of learning")
-        )
-        return tr(key, n=run.result.epochs_run, time=format_duration(run.result.seconds))
+        return _finished_headline(run, run.result)
     if run.state is RunState.QUEUED and after:
         return tr("Starts when {run} has ended", run=after)
     words = {
@@ -61,14 +62,37 @@ def headline(run: TrainingRun, after: str = "") -> str:
     return words.get(run.state, tr("Finished"))
 
 
+def _finished_headline(run: TrainingRun, result: TrainingResult) -> str:
+    """Return how much was learnt, in what time: that of everything, or of the learning where no more is known."""
+    if run.several:
+        epochs = tr(
+            "{networks} networks with {n} epochs in all",
+            networks=len(run.networks),
+            n=sum(network.epochs for network in run.networks),
+        )
+    else:
+        epochs = tr_count("{n} epoch", "{n} epochs", result.epochs_run)
+    if result.stopped_early and not run.several:
+        epochs = tr("{epochs}, stopped early", epochs=epochs)
+    learning = tr("{time} of learning", time=format_duration(result.seconds))
+    if not result.total_s:
+        return tr("Finished: {epochs}, {time}", epochs=epochs, time=learning)
+    return tr(
+        "Finished in {total}: {epochs}, {learning}",
+        total=format_duration(result.total_s),
+        epochs=epochs,
+        learning=learning,
+    )
+
+
 def note_text(run: TrainingRun) -> tuple[str, str]:
     """Return the verdict, the failure with its remedy, what a state means, or nothing; and the role of its look."""
     if run.state is RunState.FAILED:
         return f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
     if run.result is not None:
         metrics = run.result.metrics
-        verdict = f"{metrics.verdict} {run.caution}".rstrip()
-        return local_text(verdict), "success" if metrics.edge and not run.caution else "warning"
+        text = local_text(finished_text(metrics, run.caution))
+        return text, "success" if metrics.edge and not run.caution else "warning"
     if run.state is RunState.CANCELLED:
         kept = tr("The run stopped at your request. Its checkpoint is kept.")
         return kept if run.resumable else tr("The run stopped at your request, before its first epoch."), "muted"
@@ -90,17 +114,23 @@ def note_text(run: TrainingRun) -> tuple[str, str]:
 def figure_texts(run: TrainingRun) -> tuple[str, ...]:
     """Return epoch, time left, speed, device, best epoch and learning rate as written."""
     progress, result = run.progress, run.result
-    best = format_number(run.best_epoch)
+    best = by_network(run, lambda network: network.best_epoch)
     if result is not None:
         speed = tr("{n} targets/s", n=format_compact(result.targets_per_s))
-        return format_number(result.epochs_run), MISSING, speed, device_texts(run)[0], best, MISSING
+        epochs = by_network(run, lambda network: network.epochs)
+        return epochs, MISSING, speed, device_texts(run)[0], best, MISSING
     if progress is None:
         return (MISSING,) * 6
-    left = format_duration(progress.eta_s) if progress.eta_s is not None and not run.state.is_over else MISSING
+    left = left_text(run.left_s) if run.left_s is not None and not run.state.is_over else MISSING
     speed = tr("{n} targets/s", n=format_compact(progress.targets_per_s)) if progress.targets_per_s else MISSING
     rate = format_number(progress.learning_rate, 5) if progress.learning_rate else MISSING
     epoch = f"{progress.epoch} / {progress.epochs}" if run.learns else MISSING
     return epoch, left, speed, device_texts(run)[0] or MISSING, best, rate
+
+
+def by_network(run: TrainingRun, figure: Callable[[Network], int | None]) -> str:
+    """Return a figure of each network, in their order."""
+    return ", ".join(format_number(figure(network)) for network in run.networks) or MISSING
 
 
 def device_texts(run: TrainingRun) -> tuple[str, str]:
@@ -116,9 +146,12 @@ class RunDetails(RunPage):
     def __init__(self, theme: ThemeManager, parent: QWidget) -> None:
         super().__init__("training", parent)
         self._theme = theme
-        self.plot = CurvePlot(theme.palette, self.body)
+        self.plot_caption, self.plot = QLabel(self.body), CurvePlot(theme.palette, self.body)
+        set_look(self.plot_caption, "role", "small")
+        self.plot_caption.setWordWrap(True)
         self.metrics = MetricsTable(self.body)
         self.column.addLayout(self._build_figures(self.body))
+        self.column.addWidget(self.plot_caption)
         self.column.addWidget(self.plot, 1)
         self.column.addWidget(self.metrics)
         self.column.addStretch()  # takes the room of a plot that has nothing to show
@@ -130,10 +163,14 @@ class RunDetails(RunPage):
             if label.full_text() != figure:
                 label.set_full_text(figure)
         self.figures[_DEVICE].set_hint(device_texts(run)[1])
+        of_best = tr("Of each network, in their order; 0: no epoch was better than the untrained network")
+        self.figures[_BEST].set_hint(of_best if run.networks else "")
         epochs = run.progress.epochs if run.progress is not None and run.learns else 0
-        last = max([*run.train, *run.valid, 1 if run.result is not None else epochs, 2])
-        self.plot.set_curves(loss_curves(run), x_range=(1.0, float(last)), mark=run.best_epoch)
-        self.plot.setVisible(bool(run.train) or not run.state.is_over)
+        last = max(run.last_epoch, 1 if run.result is not None else epochs, 2)
+        self.plot_caption.setText(loss_title(run.head, several=run.several))
+        self.plot.set_curves(loss_curves(run), x_range=(1.0, float(last)))
+        for part in (self.plot_caption, self.plot):
+            part.setVisible(bool(run.last_epoch) or not run.state.is_over)
         self.metrics.setVisible(run.result is not None)
         if run.result is not None:
             self.metrics.show_metrics(run.result.metrics)
@@ -141,6 +178,7 @@ class RunDetails(RunPage):
     def retranslate(self) -> None:
         """Write the fixed texts in the present language."""
         self.plot.setAccessibleName(tr("Loss by epoch"))
+        self.plot.set_x_title(tr("epoch"))
         self.plot.set_empty_text(tr("The loss appears after the first epoch."))
         captions = (tr("Epoch"), tr("Time left"), tr("Speed"), tr("Device"), tr("Best epoch"), tr("Learning rate"))
         for label, text in zip(self.captions, captions, strict=True):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QSignalBlocker, QTimer, Signal, Slot
-from PySide6.QtGui import QShowEvent
+from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QSpinBox, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from app.flows.training_queue import MAX_SLOTS, TrainingQueue
@@ -29,10 +29,12 @@ from app.ui.docks.training_tools import Deed, RunTools, deeds_for
 from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import Panel, ToolRow
+from app.ui.widgets.spin_box import indent_text
 from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult
 from ml.search_results import SearchProgress, SearchResult
 
-MINIMUM_WIDTH = 82 * GRID  # the table of figures fits, with a scroll bar beside it
+_TICK_MS = 1_000
+MINIMUM_WIDTH = 87 * GRID  # the table of figures fits, with a scroll bar beside it
 
 
 class TrainingDock(Panel):
@@ -70,6 +72,9 @@ class TrainingDock(Panel):
         self._frame.setSingleShot(True)
         self._frame.setInterval(FRAME_MS)
         self._frame.timeout.connect(self._on_frame)
+        self._clock = QTimer(self)
+        self._clock.setInterval(_TICK_MS)
+        self._clock.timeout.connect(self._on_tick)
         self.empty = EmptyState(theme, "brain", self)
         self.empty.triggered.connect(self._on_wizard)
         self._stack = QStackedWidget(self)
@@ -134,7 +139,12 @@ class TrainingDock(Panel):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        self._clock.start()
         self._refresh()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        self._clock.stop()
 
     @Slot(object)
     def on_result(self, result: TrainingResult) -> None:
@@ -222,6 +232,7 @@ class TrainingDock(Panel):
         self.slots = QSpinBox(page)
         self.slots.setObjectName("training_slots")
         self.slots.setRange(1, MAX_SLOTS)
+        indent_text(self.slots)
         self.slots.valueChanged.connect(self._on_slots)
         top.add(self.slots)
         self.list = RunList(self.theme, page)
@@ -282,6 +293,17 @@ class TrainingDock(Panel):
         if touched:
             self._write_chosen()
         self._frame.start()
+
+    @Slot()
+    def _on_tick(self) -> None:
+        """Let the time left of the runs at work run down: one that is judged sends no messages."""
+        now_s = self._now_s()
+        for run in self._runs.values():
+            if run.state is RunState.RUNNING and run.left_s is not None:
+                run.tick(now_s)
+                self._stale.add(run.run_id)
+        if self._stale and not self._frame.isActive():
+            self._on_frame()
 
     def _write_chosen(self) -> None:
         """Write what belongs to the chosen runs: buttons, details, curves."""

@@ -62,18 +62,24 @@ _STATE_TONES = {
 
 
 def when_text(run: TrainingRun, runs: Sequence[TrainingRun]) -> str:
-    """Return when a run began, to the second where another one of its market would look the same."""
+    """Return when a run was asked for, to the second where another one would look the same."""
     if run.begun_ns is None:
         return ""
     minute = format_minute(run.begun_ns)
-    others = [other for other in runs if other is not run and other.title == run.title]
+    named = (run.title, run.setup)
+    others = [other for other in runs if other is not run and (other.title, other.setup) == named]
     twins = any(other.begun_ns is not None and format_minute(other.begun_ns) == minute for other in others)
     return format_minute(run.begun_ns, seconds=True) if twins else minute
 
 
 def name_text(run: TrainingRun, runs: Sequence[TrainingRun]) -> str:
-    """Return market and time of a run: what tells it from the others."""
-    return " · ".join(filter(None, (run.title, when_text(run, runs))))
+    """Return market, network and time of a run: what tells it from the others."""
+    return " · ".join(filter(None, (run.title, run.setup, when_text(run, runs))))
+
+
+def left_text(seconds: float) -> str:
+    """Return a time left as written; nobody knows it to less than a second."""
+    return format_duration(max(1.0, seconds))
 
 
 def state_text(run: TrainingRun) -> str:
@@ -84,11 +90,13 @@ def state_text(run: TrainingRun) -> str:
     if run.progress is None or not run.learns or run.state.is_over or run.state is RunState.CANCELLING:
         return words
     epoch = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
+    if run.progress.phase != "training":
+        epoch = tr("testing")
     if run.state is not RunState.RUNNING:
         return f"{epoch} · {words}"
-    if run.progress.eta_s is None:
+    if run.left_s is None:
         return epoch
-    return f"{epoch} · {tr('{time} left', time=format_duration(run.progress.eta_s))}"
+    return f"{epoch} · {tr('{time} left', time=left_text(run.left_s))}"
 
 
 def _search_text(run: TrainingRun, words: str) -> str:
@@ -98,12 +106,12 @@ def _search_text(run: TrainingRun, words: str) -> str:
         return words
     if progress.phase != "searching":
         return tr("searching") if run.state is RunState.RUNNING else words
-    trial = tr("trial {n} of {total}", n=progress.done, total=progress.trials)
+    trial = tr("{n} of {total} trials done", n=progress.done, total=progress.trials)
     if run.state is not RunState.RUNNING:
         return f"{trial} · {words}"
-    if progress.eta_s is None:
+    if run.search_left_s is None:
         return trial
-    return f"{trial} · {tr('{time} left', time=format_duration(progress.eta_s))}"
+    return f"{trial} · {tr('{time} left', time=left_text(run.search_left_s))}"
 
 
 class _RunDelegate(QStyledItemDelegate):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from app.flows.model_words import forecaster_name
+from app.flows.model_words import forecaster_name, p_text
 from app.i18n import MISSING, format_number, format_percent, tr
 from app.theme import SPACE_S, SPACE_XS, set_look
 from ml.api import ForecastMetrics, PointMetrics
@@ -47,7 +47,7 @@ class MetricsTable(QWidget):
                 "p-value of an edge over naive forecasts: {p}. {n} test bars.",
                 inside=format_percent(metrics.coverage, 1),
                 wanted=format_percent(metrics.nominal_coverage, 0),
-                p=format_number(metrics.edge_p_value, 3),
+                p=p_text(metrics.edge_p_value),
                 n=format_number(metrics.targets),
             )
         )
@@ -71,8 +71,8 @@ def metric_texts(point: PointMetrics) -> tuple[str, ...]:
     hit = format_percent(point.hit_rate, 1) if point.hit_rate is not None else MISSING
     return (
         forecaster_name(point.name),
-        format_number(point.mae, 5),
+        format_percent(point.mae, 3),
         format_percent(point.skill, 2, sign=True),
-        format_number(point.r2, 4),
+        format_percent(point.r2, 2, sign=True),
         hit,
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from app.flows.model_words import HEADS
 from app.flows.origin_text import data_title
+from app.flows.time_left import TimeLeft
 from app.flows.training_queue import QueuedRun, QueueState
 from app.i18n import tr
+from app.ui.docks.training_networks import Network, histories, network_of
 from core.domain.data_origin import caution
 from core.errors import UserError
-from ml.api import DataRange, EpochRecord, ForecastSpec, TrainingProgress, TrainingResult
+from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult, judging_share, run_begun_ns
 from ml.search_results import SearchProgress, SearchResult, is_search
 from ml.search_spec import SearchSpec
 
@@ -60,16 +62,6 @@ _OF_QUEUE = {
 }
 
 
-class Series(StrEnum):
-    """What is drawn by epoch."""
-
-    VALID = "valid"
-    TRAIN = "train"
-    CRPS = "crps"
-    RATE = "rate"
-    SPEED = "speed"
-
-
 @dataclass(frozen=True, slots=True)
 class LoadSample:
     """How busy the machine was with a run.
@@ -111,8 +103,7 @@ class TrainingRun:
     data: DataRange | None = None
     state: RunState = RunState.QUEUED
     progress: TrainingProgress | None = None
-    curves: dict[Series, dict[int, float]] = field(default_factory=lambda: {series: {} for series in Series})
-    former_seeds: list[dict[int, float]] = field(default_factory=list)
+    networks: list[Network] = field(default_factory=list)
     load: list[LoadSample] = field(default_factory=list)
     result: TrainingResult | None = None
     message: str = ""
@@ -123,18 +114,25 @@ class TrainingRun:
     after: str = ""
     searched: SearchProgress | None = None
     found: SearchResult | None = None
+    left_s: float | None = None
+    _time_left: TimeLeft | None = None
     _load_from_s: float | None = None
     _load_gap_s: float = 1.0
 
     @property
-    def train(self) -> dict[int, float]:
-        """Training loss by epoch."""
-        return self.curves[Series.TRAIN]
+    def head(self) -> str:
+        """What its networks forecast, see `ml.spec.ModelSpec`; "" where that is not known."""
+        return "" if self.spec is None or self.is_search else str(self.spec.get("model", {}).get("head", ""))
 
     @property
-    def valid(self) -> dict[int, float]:
-        """Validation loss by epoch."""
-        return self.curves[Series.VALID]
+    def several(self) -> bool:
+        """Whether it trains several networks."""
+        return len(self.networks) > 1 or (self.progress is not None and self.progress.seeds > 1)
+
+    @property
+    def last_epoch(self) -> int:
+        """The highest number of an epoch that any network has finished."""
+        return max((network.epochs for network in self.networks), default=0)
 
     @property
     def title(self) -> str:
@@ -143,6 +141,15 @@ class TrainingRun:
             return self.run_id
         market = data_title(self.data)
         return tr("Search for {market}", market=market) if self.is_search else market
+
+    @property
+    def setup(self) -> str:
+        """The network in a few words, in the present language; "" where it is not known, and for a search."""
+        if self.spec is None or self.is_search:
+            return ""
+        model = self.spec.get("model", {})
+        network = f"{model.get('kind', '')} {model.get('hidden_size', '')}".upper().strip()
+        return network if self.head in ("", "quantile") else f"{network}, {tr(HEADS.get(self.head, self.head))}"
 
     @property
     def is_search(self) -> bool:
@@ -164,6 +171,7 @@ class TrainingRun:
     def begin_again(self) -> None:
         """Wait for its turn once more; the losses of the finished epochs stay."""
         self.state, self.progress, self.result = RunState.QUEUED, None, None
+        self.left_s = self._time_left = None
         self.message = self.remedy = ""
         self.resumable = False
         self.searched = self.found = None
@@ -171,24 +179,14 @@ class TrainingRun:
     def take_queued(self, queued: QueuedRun) -> None:
         """Take its place in the queue, again where it had ended before."""
         if self.spec is None or self.state.is_over:
-            self.spec, self.data, self.begun_ns = queued.spec, data_of(queued.spec), queued.queued_ns
+            self.spec, self.data = queued.spec, data_of(queued.spec)
+            self.begun_ns = begun_ns(self.run_id, queued.queued_ns)
         if self.state.is_over:
             self.begin_again()
         self.after = queued.after
         silent = self.progress is None and self.searched is None
         running = RunState.STARTING if silent else RunState.RUNNING
         self.state = _OF_QUEUE.get(queued.state, running)
-
-    def take_history(self, history: Iterable[EpochRecord]) -> None:
-        """Take the figures of finished epochs in place of what progress messages told."""
-        records = tuple(history)
-        self.curves = {
-            Series.TRAIN: {record.epoch: record.train_loss for record in records},
-            Series.VALID: {record.epoch: record.valid_loss for record in records},
-            Series.CRPS: {record.epoch: record.crps for record in records if record.crps is not None},
-            Series.RATE: {record.epoch: record.learning_rate for record in records if record.learning_rate},
-            Series.SPEED: {record.epoch: record.targets_per_s for record in records if record.targets_per_s},
-        }
 
     def take_progress(self, progress: TrainingProgress, now_s: float = 0.0) -> None:
         """Add a progress message, heard at `now_s` on any clock; it revives no run that ended or is being stopped."""
@@ -199,12 +197,26 @@ class TrainingRun:
             self.state = RunState.RUNNING
         if self.state in (RunState.RUNNING, RunState.PAUSED) and progress.paused is not was_paused:
             self.state = RunState.PAUSED if progress.paused else RunState.RUNNING
-        if self.progress is not None and progress.seed_index != self.progress.seed_index:
-            self.former_seeds.append(self.valid)
-            self.curves = {series: {} for series in Series}
         self.progress = progress
-        self._take_figures(progress)
+        if progress.phase == "training" and progress.epochs:  # what comes after it sums up the first network
+            while len(self.networks) <= progress.seed_index:
+                self.networks.append(Network())
+            self.networks[progress.seed_index].take(progress)
+        if self._time_left is None:
+            self._time_left = TimeLeft(self._judging_share())
+        self._time_left.hear(progress, now_s)
+        self.tick(now_s)
         self._take_load(progress, now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Let time pass until `now_s`, on the clock of its messages."""
+        self.left_s = None if self._time_left is None or self.state.is_over else self._time_left.left(now_s)
+
+    def _judging_share(self) -> float:
+        try:
+            return 0.0 if self.spec is None else judging_share(ForecastSpec.from_json(self.spec))
+        except UserError:  # another version of the program wrote it
+            return 0.0
 
     def take_search_progress(self, progress: SearchProgress) -> None:
         """Add a message of a search; it revives none that ended or is being stopped."""
@@ -217,25 +229,6 @@ class TrainingRun:
     def take_search_result(self, result: SearchResult) -> None:
         """Finish a search."""
         self.state, self.found = RunState.FINISHED, result
-
-    def _take_figures(self, progress: TrainingProgress) -> None:
-        """Keep what a message says of its last finished epoch; rate and speed are those at its end."""
-        found = {
-            Series.TRAIN: progress.train_loss,
-            Series.VALID: progress.valid_loss,
-            Series.CRPS: progress.crps,
-            Series.RATE: progress.learning_rate or None,
-            Series.SPEED: progress.targets_per_s or None,
-        }
-        if not self.learns or progress.epoch < 1:
-            return
-        for series, value in found.items():
-            if value is None:
-                continue
-            if series in (Series.RATE, Series.SPEED):
-                self.curves[series].setdefault(progress.epoch, value)
-            else:
-                self.curves[series][progress.epoch] = value
 
     def _take_load(self, progress: TrainingProgress, now_s: float) -> None:
         figures = (progress.cpu_percent, progress.gpu_percent, progress.rss_bytes, progress.gpu_memory_bytes)
@@ -254,18 +247,11 @@ class TrainingRun:
     def take_result(self, result: TrainingResult) -> None:
         """Finish; the result's own history replaces what progress messages may have skipped."""
         self.state, self.result = RunState.FINISHED, result
-        if self.progress is not None and self.progress.seed_index:
-            self.former_seeds.append(self.valid)  # the result's history is that of the first repetition
-        self.take_history(result.history)
-
-    @property
-    def best_epoch(self) -> int | None:
-        """Epoch with the lowest validation loss."""
-        if self.result is not None:
-            return self.result.best_epoch or None
-        if self.progress is not None:
-            return self.progress.best_epoch or None
-        return min(self.valid, key=self.valid.__getitem__) if self.valid else None
+        best = [seed.best_epoch for seed in result.metrics.seeds] or [result.best_epoch]
+        self.networks = [
+            network_of(history, best[number] if number < len(best) else None)
+            for number, history in enumerate(histories(result.history))
+        ]
 
     @property
     def learns(self) -> bool:
@@ -278,11 +264,44 @@ class TrainingRun:
         if self.state is RunState.FINISHED:
             return 1.0
         if self.searched is not None and self.searched.trials:
-            return min(1.0, self.searched.done / self.searched.trials)
+            return self._search_share(self.searched)
         if self.progress is None or self.progress.epochs <= 0 or not (self.learns or self.progress.epoch):
             return None
         of_seed = min(1.0, self.progress.epoch / self.progress.epochs)
         return min(1.0, (self.progress.seed_index + of_seed) / max(1, self.progress.seeds))
+
+    @property
+    def search_left_s(self) -> float | None:
+        """Seconds to the end of a search, the repetitions of the best included; None while that is not known."""
+        searched = self.searched
+        if searched is None or searched.eta_s is None or searched.done >= searched.trials:
+            return None
+        return searched.eta_s * (1.0 + self._repetitions() / (searched.trials - searched.done))
+
+    def _repetitions(self) -> float:
+        """Return as how many trials the repetitions of the best count."""
+        asked = self.spec or {}
+        networks = asked.get("finalists", 0) * asked.get("finalist_seeds", 1)
+        return float(networks / max(1, asked.get("seeds", 1)))
+
+    def _search_share(self, searched: SearchProgress) -> float:
+        """Return how much of a search is done, the repetitions of the best included."""
+        repetitions = self._repetitions()
+        trials = searched.done / searched.trials if searched.phase in ("loading", "searching") else 1.0
+        repeated = searched.finalists_done / searched.finalists if searched.finalists else 0.0
+        whole = searched.trials + repetitions
+        return min(1.0, (searched.trials * trials + repetitions * repeated) / whole)
+
+
+def begun_ns(run_id: str, known_ns: int) -> int:
+    """Return when a run was asked for, which its id says to the second: the same in every session.
+
+    Args:
+        run_id: of the run.
+        known_ns: when it was queued or started, for ids that are not made of a time; ns UTC.
+    """
+    told = run_begun_ns(run_id)
+    return known_ns if told is None else told
 
 
 def data_of(spec: dict[str, Any]) -> DataRange | None:

@@ -23,6 +23,7 @@ from app.ui.charts.ticks import price_ticks
 _DECIMALS = 12
 _ROOM = 0.08
 _MARK_GAP = 12 * GRID
+_MARK_SIZE = 7
 
 
 class CurveColour(StrEnum):
@@ -40,10 +41,11 @@ class Curve:
     """One line.
 
     Attributes:
-        name: shown in the legend.
+        name: shown in the legend, once for all curves of that name; "" is left out there.
         x / y: equal length; a y that is not finite interrupts the line.
         colour: role in the palette.
         dashed: a second cue beside the colour.
+        mark: x of a point on it that stands out, e.g. the best epoch.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Curve:
     y: tuple[float, ...]
     colour: CurveColour
     dashed: bool = False
+    mark: float | None = None
 
     def points(self) -> list[tuple[float, float]]:
         """Return the finite points."""
@@ -65,25 +68,26 @@ class CurvePlot(QWidget):
         self._palette = colours
         self._style = ChartStyle.from_palette(colours)
         self._curves: tuple[Curve, ...] = ()
-        self._mark: float | None = None
         self._x_range: tuple[float, float] | None = None
-        self._empty = ""
+        self._empty = self._x_title = ""
         self._hover: QPoint | None = None
         self.setMouseTracking(True)
 
-    def set_curves(
-        self, curves: Sequence[Curve], *, x_range: tuple[float, float] | None = None, mark: float | None = None
-    ) -> None:
+    def set_curves(self, curves: Sequence[Curve], *, x_range: tuple[float, float] | None = None) -> None:
         """Show curves.
 
         Args:
             curves: what to draw, the first one on top.
             x_range: fixed horizontal range; None fits the data.
-            mark: x of a vertical line, e.g. the best epoch.
         """
-        self._curves, self._x_range, self._mark = tuple(curves), x_range, mark
-        newest = [f"{c.name} {_short(points[-1][1])}" for c in self._curves if (points := c.points())]
+        self._curves, self._x_range = tuple(curves), x_range
+        newest = [f"{entry[0].name} {_values_text([c.points()[-1][1] for c in entry])}" for entry in self._entries()]
         self.setAccessibleDescription(", ".join(newest) or self._empty)
+        self.update()
+
+    def set_x_title(self, text: str) -> None:
+        """Set what the horizontal axis counts; it stands at its right end."""
+        self._x_title = text
         self.update()
 
     def set_empty_text(self, text: str) -> None:
@@ -134,7 +138,7 @@ class CurvePlot(QWidget):
         ticks = price_ticks(low, high, height, PRICE_GAP * 0.75, _DECIMALS)
         decimals = _needed_decimals(ticks)
         labels = [format_number(value, decimals) for value in ticks]
-        axis = max((metrics.horizontalAdvance(label) for label in labels), default=0) + SPACE_S
+        axis = max(metrics.horizontalAdvance(label) for label in (*labels, self._x_title)) + SPACE_S
         area = QRect(
             SPACE_XS, max(1, len(legend)) * line + SPACE_S, max(1, self.width() - axis - SPACE_S), max(1, height)
         )
@@ -149,10 +153,6 @@ class CurvePlot(QWidget):
         x_low, x_high = self._x_range or (min(x for x, _ in points), max(x for x, _ in points))
         across = area.width() / ((x_high - x_low) or 1.0)
         self._paint_x_marks(painter, area, x_low, x_high, across)
-        if self._mark is not None and x_low <= self._mark <= x_high:
-            x = area.left() + round((self._mark - x_low) * across)
-            painter.setPen(hairline(self._style.muted, Qt.PenStyle.DotLine))
-            painter.drawLine(x, area.top(), x, area.bottom())
         for curve in reversed(self._curves):
             self._paint_curve(painter, curve, area, scale, x_low, across)
         self._paint_legend(painter, area, x_low, across, legend)
@@ -166,6 +166,8 @@ class CurvePlot(QWidget):
             width = painter.fontMetrics().horizontalAdvance(text)
             left = min(max(x - width // 2, area.left()), area.right() - width)
             painter.drawText(QRect(left, area.bottom() + SPACE_XS, width + 1, line), Qt.AlignmentFlag.AlignCenter, text)
+        corner = QRect(area.right(), area.bottom() + SPACE_XS, self.width() - area.right() - SPACE_XS, line)
+        painter.drawText(corner, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self._x_title)
 
     def _paint_curve(
         self, painter: QPainter, curve: Curve, area: QRect, scale: Scale, x_low: float, across: float
@@ -177,41 +179,51 @@ class CurvePlot(QWidget):
             painter.fillRect(QRect(points[0] - QPoint(1, 1), QSize(3, 3)), self._colour(curve))
         else:
             painter.drawPolyline(points)
+        for point, (x, _) in zip(points, curve.points(), strict=True):
+            if x == curve.mark:
+                around = QPoint(_MARK_SIZE // 2, _MARK_SIZE // 2)
+                painter.fillRect(QRect(point - around, QSize(_MARK_SIZE, _MARK_SIZE)), self._colour(curve))
 
-    def _legend_rows(self, metrics: QFontMetrics) -> list[list[Curve]]:
-        """Divide the curves that have a point into rows that fit beside each other."""
-        rows: list[list[Curve]] = []
-        free = 0
+    def _entries(self) -> list[list[Curve]]:
+        """Return the curves of each entry of the legend: those of one name that have a point."""
+        found: dict[str, list[Curve]] = {}
         for curve in self._curves:
-            if not curve.points():
-                continue
-            width = metrics.horizontalAdvance(_legend_text(curve, curve.points()[-1][1])) + SPACE_M
+            if curve.name and curve.points():
+                found.setdefault(curve.name, []).append(curve)
+        return list(found.values())
+
+    def _legend_rows(self, metrics: QFontMetrics) -> list[list[list[Curve]]]:
+        """Divide the entries of the legend into rows that fit beside each other."""
+        rows: list[list[list[Curve]]] = []
+        free = 0
+        for entry in self._entries():
+            newest = [curve.points()[-1][1] for curve in entry]
+            width = metrics.horizontalAdvance(_legend_text(entry[0], newest)) + SPACE_M
             if not rows or width > free:
                 rows.append([])
                 free = self.width() - SPACE_XS + SPACE_M
-            rows[-1].append(curve)
+            rows[-1].append(entry)
             free -= width
         return rows
 
     def _paint_legend(
-        self, painter: QPainter, area: QRect, x_low: float, across: float, rows: list[list[Curve]]
+        self, painter: QPainter, area: QRect, x_low: float, across: float, rows: list[list[list[Curve]]]
     ) -> None:
         """Write names and values: the newest ones, or those under the mouse."""
         line = painter.fontMetrics().height()
         for number, row in enumerate(rows):
             x = area.left()
             baseline = area.top() - SPACE_S - (len(rows) - 1 - number) * line
-            for curve in row:
-                points = curve.points()
-                shown = points[-1]
+            for entry in row:
+                shown = [curve.points()[-1] for curve in entry]
                 if self._hover is not None:
                     wanted = x_low + (self._hover.x() - area.left()) / across
-                    shown = min(points, key=lambda point: abs(point[0] - wanted))
-                    column = area.left() + round((shown[0] - x_low) * across)
+                    shown = [min(curve.points(), key=lambda point: abs(point[0] - wanted)) for curve in entry]
                     painter.setPen(hairline(self._style.muted, Qt.PenStyle.DashLine))
-                    painter.drawLine(column, area.top(), column, area.bottom())
-                painter.setPen(self._colour(curve))
-                text = _legend_text(curve, shown[1])
+                    for column in {area.left() + round((x_shown - x_low) * across) for x_shown, _ in shown}:
+                        painter.drawLine(column, area.top(), column, area.bottom())
+                painter.setPen(self._colour(entry[0]))
+                text = _legend_text(entry[0], [value for _, value in shown])
                 painter.drawText(QPoint(x, baseline), text)
                 x += painter.fontMetrics().horizontalAdvance(text) + SPACE_M
 
@@ -219,8 +231,14 @@ class CurvePlot(QWidget):
         return QColor(getattr(self._palette, curve.colour.value))
 
 
-def _legend_text(curve: Curve, value: float) -> str:
-    return f"{'╌' if curve.dashed else '─'} {curve.name} {_short(value)}"
+def _legend_text(curve: Curve, values: Sequence[float]) -> str:
+    return f"{'╌' if curve.dashed else '─'} {curve.name} {_values_text(values)}"
+
+
+def _values_text(values: Sequence[float]) -> str:
+    """Return a value, or the lowest and the highest of several."""
+    low, high = _short(min(values)), _short(max(values))
+    return low if low == high else f"{low} … {high}"
 
 
 def _short(value: float) -> str:

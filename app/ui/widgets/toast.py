@@ -17,6 +17,7 @@ from core.events import Severity
 TOAST_WIDTH = 72 * GRID  # not wider than the order ticket, below whose fields they appear
 MAX_TOASTS = 3
 _SHOWN_MS = {Severity.INFO: 4_000, Severity.SUCCESS: 4_000, Severity.WARNING: 7_000, Severity.ERROR: 10_000}
+_READ_MS = 30  # for each character of the text: a whole verdict takes longer than a sentence
 _ICON = {
     Severity.INFO: "info",
     Severity.SUCCESS: "circle-check",
@@ -74,7 +75,7 @@ class Toast(QFrame):
         icon = self._theme.icon(_ICON[notice.severity], colour)
         self._picture.setPixmap(icon.pixmap(ICON_SIZE_M, ICON_SIZE_M))
         self.retranslate()
-        self._timer.start(_SHOWN_MS[notice.severity])
+        self._timer.start(_SHOWN_MS[notice.severity] + _READ_MS * len(notice.text))
 
     def retranslate(self) -> None:
         """Write the notice in the present language; its time goes on."""

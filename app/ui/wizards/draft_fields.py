@@ -13,7 +13,8 @@ from PySide6.QtCore import QDate, Qt, Signal, SignalInstance, Slot
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDateEdit, QLineEdit, QSpinBox
 
 from app.theme import number_font
-from app.ui.wizards.fields import FIELD_WIDTH, indent_text
+from app.ui.widgets.spin_box import indent_text
+from app.ui.wizards.fields import FIELD_WIDTH
 
 
 class DraftField(Protocol):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Slot
 from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import (
-    QAbstractSpinBox,
     QFrame,
     QGridLayout,
     QLabel,
@@ -55,13 +54,6 @@ class WheelGuard(QObject):
         """Guard a field; it takes focus by click and Tab only."""
         field.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         field.installEventFilter(self)
-
-
-def indent_text(box: QAbstractSpinBox) -> None:
-    """Indent the text like that of other fields; style sheets do not reach the line inside such a box."""
-    line = box.lineEdit()
-    if line is not None:
-        line.setTextMargins(SPACE_S - GRID // 2, 0, 0, 0)
 
 
 def keep_return(event: QKeyEvent) -> None:

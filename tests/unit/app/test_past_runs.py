@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.past_runs import forget_run, past_runs
+from app.ui.docks.training_networks import Series
 from core.config import DataPaths
 from core.errors import UserError
 from core.persistence.schema import ensure_migrated
@@ -41,12 +42,12 @@ def test_a_forgotten_run_is_gone_from_the_books_and_the_disk(paths: DataPaths) -
     store.close()
 
 
-def history(*losses: float) -> str:
+def kept(seed: int, *losses: float, best: int = 1) -> str:
     epochs = [EpochRecord(n, loss, loss, 2.0).to_json() for n, loss in enumerate(losses, start=1)]
-    return json.dumps({"state": {"history": epochs}})
+    return json.dumps({"state": {"seed": seed, "best_epoch": best, "history": epochs}})
 
 
-def test_a_run_cut_off_between_two_repetitions_goes_on_with_the_curves_of_those_that_are_done(paths: DataPaths) -> None:
+def test_a_run_cut_off_between_two_networks_goes_on_with_the_curves_of_those_that_are_done(paths: DataPaths) -> None:
     store = Store(paths.store_db)
     store.begin_run("run-1", "forecast", ForecastSpec().to_json(), 5)
     store.interrupt_runs(6)
@@ -54,15 +55,19 @@ def test_a_run_cut_off_between_two_repetitions_goes_on_with_the_curves_of_those_
     folder.mkdir(parents=True)
     (run,) = past_runs(store, paths.runs)
     assert not run.resumable
-    (folder / "checkpoint.json").write_text(history())  # of a repetition without a finished epoch
-    (folder / "member-10.json").write_text(history(0.7))
-    (folder / "member-9.json").write_text(history(0.9, 0.8))
-    (folder / "member-odd.json").write_text(history(0.1))
+    (folder / "checkpoint.json").write_text(kept(11))  # of a network without a finished epoch
+    (folder / "member-10.json").write_text(kept(10, 0.7, best=0))
+    (folder / "member-9.json").write_text(kept(9, 0.9, 0.8, best=2))
+    (folder / "member-odd.json").write_text('{"state": {"seed": "odd", "best_epoch": 0, "history": [1]}}')
     (folder / "member-11.json").write_text("{")
     (run,) = past_runs(store, paths.runs)
     assert run.resumable
-    assert run.former_seeds == [{1: 0.9, 2: 0.8}, {1: 0.7}]
-    assert run.valid == {}
+    assert [network.curves[Series.VALID] for network in run.networks] == [{1: 0.9, 2: 0.8}, {1: 0.7}]
+    assert [network.best_epoch for network in run.networks] == [2, 0]
+    (folder / "checkpoint.json").write_text(kept(10, 0.7, best=0))  # of the one that was done last
+    assert len(past_runs(store, paths.runs)[0].networks) == 2
+    (folder / "checkpoint.json").write_text(kept(11, 0.6))
+    assert [network.epochs for network in past_runs(store, paths.runs)[0].networks] == [2, 1, 1]
     store.close()
 
 

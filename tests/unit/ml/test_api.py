@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.clock import NS_PER_S
 from core.errors import UserError
 from ml.api import (
     DataRange,
@@ -23,6 +25,7 @@ from ml.api import (
     log_training_progress,
     new_run_id,
     parse_column,
+    run_begun_ns,
     spec_from_mapping,
 )
 
@@ -125,6 +128,16 @@ def test_a_job_holds_paths_and_is_validated(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         forecast_job(ForecastSpec(training=TrainingSpec(epochs=0)), run_id="run-1", **folders)
     assert new_run_id() != new_run_id()
+
+
+def test_a_run_id_says_when_it_was_made() -> None:
+    before = time.time_ns()
+    made = run_begun_ns(new_run_id())
+    assert made is not None
+    assert before - NS_PER_S < made <= time.time_ns()
+    assert run_begun_ns("run-20261126-164913-0a1b2c") == 1_795_711_753 * NS_PER_S
+    for other in ("run-1", "download-0a1b2c3d", "run-20261126-164913-0a1b2", "run-20261326-164913-0a1b2c", ""):
+        assert run_begun_ns(other) is None
 
 
 def test_progress_reads_well() -> None:

@@ -59,6 +59,12 @@ def test_importance_and_boosting_cost_what_their_columns_cost() -> None:
         assert added[1] > 1.5 * added[0] > 0
 
 
+def test_a_batch_that_is_left_to_the_program_has_a_duration_too() -> None:
+    gru = replace(SINGLE, model=replace(SINGLE.model, kind="gru"))
+    left = replace(gru, training=replace(gru.training, batch_segments=0))
+    assert estimate(left, 50_000).seconds == pytest.approx(estimate(gru, 50_000).seconds)
+
+
 def test_a_column_that_does_not_exist_is_said() -> None:
     with pytest.raises(UserError):
         estimate(replace(SINGLE, features=FeatureSpec("custom", columns=(FeatureColumn("NO_SUCH"),))), 50_000)

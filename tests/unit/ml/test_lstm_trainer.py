@@ -14,6 +14,7 @@ from core.data.frame import CandleFrame
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml.api import EvaluationSpec, FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingProgress, TrainingSpec
+from ml.checkpoint import kept_seconds
 from ml.dataset import ForecastDataset, Segments, build_dataset
 from ml.evaluators import evaluate_forecast
 from ml.gpu_utils import Precision
@@ -246,6 +247,8 @@ def test_several_seeds_become_one_network_that_forecasts_their_mean(data: Foreca
     assert np.std(alone, axis=0).max() > 1e-6
     assert [state.seed for state in trained.states] == [1, 2, 3]
     assert {record.seed for record in trained.history} == {1, 2, 3}
+    assert kept_seconds(tmp_path / "several") == pytest.approx(trained.seconds)  # the last seed counts once
+    assert kept_seconds(tmp_path / "nothing") == 0.0
 
 
 @pytest.mark.parametrize("stop_after", [70, 120])

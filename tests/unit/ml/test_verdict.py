@@ -10,8 +10,9 @@ from app.i18n import Language, set_language
 from ml.api import Comparison, HorizonMetrics
 from ml.baselines import BaselineForecast
 from ml.evaluators import HorizonForecast, judge_horizon
+from ml.metric_results import SeedScore
 from ml.metrics.distributions import normal_ppf
-from ml.verdict import coverage_is_off, verdict
+from ml.verdict import coverage_is_off, idle_sentence, verdict
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SPREAD = normal_ppf(LEVELS)
@@ -113,6 +114,31 @@ def test_coverage_off_by_chance_is_not_held_against_it() -> None:
     assert not coverage_is_off(ranges, 100)
     assert coverage_is_off(ranges, 1_000)
     assert not coverage_is_off(replace(ranges, coverage=0.88), 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("best", "words"),
+    [
+        ((), ""),
+        ((3, 1), ""),
+        (
+            (6, 1, 0),
+            "1 of 3 networks stayed untrained, nothing they learned helped in validation: number 3.",
+        ),
+        (
+            (0, 1, 0),
+            "2 of 3 networks stayed untrained, nothing they learned helped in validation: number 1, 3.",
+        ),
+        ((0, 0), "Nothing that was learned helps on the validation part: the stored model is an untrained one."),
+        ((0,), "Nothing that was learned helps on the validation part: the stored model is an untrained one."),
+    ],
+)
+def test_networks_that_stayed_untrained_are_named(best: tuple[int, ...], words: str) -> None:
+    seeds = [SeedScore(seed, 6, epoch, 0.2, 0.1, 0.0, None, None, None, None) for seed, epoch in enumerate(best)]
+    assert idle_sentence(seeds) == words
+    set_language(Language.KOREAN)
+    assert not words or "검증" in local_text(words)
+    set_language(Language.ENGLISH)
 
 
 def test_every_sentence_of_a_verdict_is_shown_in_korean() -> None:

@@ -1,0 +1,52 @@
+"""Settings that a search varies, in words. Qt-free, pure, any thread."""
+
+from __future__ import annotations
+
+from app.flows.model_words import HEADS
+from app.flows.training_review import FEATURE_TEXTS, SCHEDULE_TITLES
+from app.i18n import format_number, mark, tr
+from ml.search_spec import GROUP, OFF, ON
+
+SETTINGS = {
+    "features.name": mark("Feature set"),
+    "features.window": mark("Window"),
+    "model.kind": mark("Network"),
+    "model.head": mark("Forecast"),
+    "model.hidden_size": mark("Hidden size"),
+    "model.layers": mark("Layers"),
+    "model.dropout": mark("Dropout"),
+    "model.layer_norm": mark("Layer norm"),
+    "model.flat_band": mark("Flat band"),
+    "training.learning_rate": mark("Learning rate"),
+    "training.schedule": mark("Schedule"),
+    "training.clip_norm": mark("Gradient limit"),
+    "training.batch_segments": mark("Batch"),
+    "training.segment_length": mark("Segment length"),
+    "training.burn_in": mark("Burn-in"),
+    "training.weight_decay": mark("Weight decay"),
+}
+_ON_OFF = {"true": mark("on"), "false": mark("off"), ON: mark("on"), OFF: mark("off")}
+_DIGITS = 3
+
+
+def setting_name(name: str) -> str:
+    """Return what a setting is called, in the present language; one of another version keeps its own name."""
+    if name.startswith(GROUP):
+        return tr("Group {name}", name=name.removeprefix(GROUP))
+    return tr(SETTINGS[name]) if name in SETTINGS else name
+
+
+def setting_value(name: str, value: str) -> str:
+    """Return the value of a setting as written, numbers with three significant digits."""
+    if name == "features.name":
+        return next((tr(texts[0]) for (known, _), texts in FEATURE_TEXTS.items() if known == value), value)
+    if name == "model.kind":
+        return value.upper()
+    words = {"model.head": HEADS, "training.schedule": SCHEDULE_TITLES}.get(name, _ON_OFF)
+    if value.lower() in words:
+        return tr(words[value.lower()])
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return format_number(int(number) if number.is_integer() else float(f"{number:.{_DIGITS}g}"))
