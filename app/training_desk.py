@@ -43,7 +43,7 @@ from ml.search_results import SearchProgress, SearchResult, is_search
 from ml.search_spec import SearchSpec
 
 if TYPE_CHECKING:
-    from app.flows.datasets import Dataset, DeviceOption
+    from app.flows.datasets import Dataset, DeviceOption, SeriesExtent
     from app.flows.feature_catalogue import FeatureCatalogue
     from app.flows.training_flow import TrainingDraft
     from app.model_desk import ModelDesk
@@ -238,9 +238,11 @@ class TrainingDesk(QObject):
 
         self._queries.ask(lambda _: training_reads.inspect(path), take)
 
-    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
-        """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
-        self._queries.ask(lambda _: training_reads.read_series(source), lambda answer: done(answer.error))
+    def inspect_series(self, source: SeriesSource, done: Callable[[SeriesExtent | UserError], None]) -> None:
+        """Read a side series in the background and call `done` on the GUI thread with its times or what is wrong."""
+        self._queries.ask(
+            lambda _: training_reads.read_series(source), lambda answer: done(answer.error or answer.value)
+        )
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""

@@ -13,10 +13,11 @@ from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.workers.store import StoreBackend
 from core.domain.data_origin import BINANCE, DataOrigin
+from core.errors import UserError
 from ml.api import ForecastSpec, SeriesSource
 
 if TYPE_CHECKING:
-    from app.flows.datasets import Dataset
+    from app.flows.datasets import Dataset, SeriesExtent
     from app.flows.feature_catalogue import FeatureCatalogue
 
 
@@ -100,11 +101,20 @@ def write_configuration(path: Path, spec: ForecastSpec) -> None:
     write_spec(path, spec, full=True)
 
 
-def read_series(source: SeriesSource) -> None:
-    """Raise `UserError` where a file of a side series cannot be used."""
+def read_series(source: SeriesSource) -> SeriesExtent:
+    """Return when the values of a side series became known.
+
+    Raises:
+        UserError: its file cannot be used.
+    """
+    from app.flows.datasets import SeriesExtent
     from ml.feature_sources import load_point_series
 
-    load_point_series(Path(source.path), source.name, source.column, source.delay_s)
+    path = Path(source.path)
+    known_ns = load_point_series(path, source.name, source.column, source.delay_s).known_ns
+    if not len(known_ns):
+        raise UserError(f"{path.name} holds no rows.", "Choose another file.")
+    return SeriesExtent(known_ns)
 
 
 def load_catalogue() -> FeatureCatalogue:

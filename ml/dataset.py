@@ -22,6 +22,7 @@ from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import STORE_SOURCE, DataRange, ForecastSpec, SplitSpec, minimum_bars
 from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from ml.feature_sources import sample_points
 from ml.features import (
     FeaturePipeline,
     MarketHistory,
@@ -255,7 +256,7 @@ def prepare_bars(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Prepa
         spec: the run.
 
     Raises:
-        UserError: values that are no prices or volumes.
+        UserError: values that are no prices or volumes, or a series or another market that no bar has.
     """
     history = bars if isinstance(bars, MarketHistory) else MarketHistory(bars)
     frame = history.frame
@@ -265,9 +266,42 @@ def prepare_bars(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Prepa
     log_return, known = _targets(frame, horizons)
     if not np.isfinite(matrix[has_input]).all():
         raise UserError("The bars hold values that are no valid prices or volumes.", "Check them with `data check`.")
+    if not (has_input & known).any():
+        _require_side_data(history, pipeline)
     volatility = np.where(has_input, pipeline.volatility(matrix), 1.0)
     matrix[~has_input] = np.nan
     return PreparedBars(frame, matrix, has_input, has_input & known, log_return, volatility, pipeline, horizons)
+
+
+def _require_side_data(history: MarketHistory, pipeline: FeaturePipeline) -> None:
+    """Raise `UserError` where a series or another market is not there at the times of most bars."""
+    frame = history.frame
+    closes = frame.time_ns + frame.timeframe.ns
+    for key in pipeline.samples:
+        points = history.points(key.name)
+        known = 0 if points is None else np.count_nonzero(np.isfinite(sample_points(points, closes, key.max_age_ns)))
+        if points is not None and 2 * known < len(frame):
+            remedy = "Choose a range that the series covers, or another file."
+            if not len(points.known_ns):  # or cut off at the last bar
+                raise UserError(
+                    f"No value of the series {key.name!r} was known by {_day(int(closes[-1]))}, the end of the bars.",
+                    remedy,
+                )
+            first, last = _day(int(points.known_ns[0])), _day(int(points.known_ns[-1]))
+            raise UserError(
+                f"The series {key.name!r} is known from {first} to {last}: "
+                f"only {known:,} of the {len(frame):,} bars have a value of it.",
+                remedy,
+            )
+    for symbol in pipeline.markets:
+        other = history.market(symbol)
+        shared = 0 if other is None else np.count_nonzero(np.isin(frame.time_ns, other.time_ns))
+        if other is not None and 2 * shared < len(frame):
+            raise UserError(
+                f"The bars of {symbol} are of {_day(int(other.time_ns[0]))} to {_day(int(other.time_ns[-1]))}: "
+                f"only {shared:,} of the {len(frame):,} bars have one beside them.",
+                "Choose a range that both markets have.",
+            )
 
 
 def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> ForecastDataset:
@@ -280,11 +314,15 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
     Raises:
         UserError: too few bars, also between the gaps, or prices that never move.
     """
-    frame = bars.frame if isinstance(bars, MarketHistory) else bars
-    require_bars(frame, spec)
-    prepared = prepare_bars(bars, spec)
-    train, valid, test = split_rows(prepared.target_rows(), spec.split, spec.model.reach, frame.time_ns)
-    prepared.require_led_in(train, valid, (test,), spec.training.burn_in)
+    history = bars if isinstance(bars, MarketHistory) else MarketHistory(bars)
+    require_bars(history.frame, spec)
+    prepared = prepare_bars(history, spec)
+    try:
+        train, valid, test = split_rows(prepared.target_rows(), spec.split, spec.model.reach, history.frame.time_ns)
+        prepared.require_led_in(train, valid, (test,), spec.training.burn_in)
+    except UserError:
+        _require_side_data(history, prepared.pipeline)  # what is missing says more than that too little is left
+        raise
     return prepared.divided(train, valid, test, prepared.scaling(train))
 
 
@@ -296,6 +334,10 @@ def require_bars(frame: CandleFrame, spec: ForecastSpec) -> None:
             f"{len(frame):,} bars are too few: this configuration needs at least {needed:,}.",
             "Choose a longer range, a shorter timeframe or shorter segments.",
         )
+
+
+def _day(time_ns: int) -> str:
+    return to_datetime(time_ns).date().isoformat()
 
 
 def _target_unit(volatility: FloatArray, log_return: FloatArray, horizons: tuple[int, ...]) -> TargetUnit:

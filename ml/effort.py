@@ -50,17 +50,24 @@ def minimum_bars(spec: ForecastSpec) -> int:
     return int(warm_up + borders + max(by_part, by_segment)) + 1
 
 
-def estimate(spec: ForecastSpec, bars: int) -> TrainingEstimate:
-    """Estimate targets and duration of a run over `bars` bars from measured costs.
+def estimate(spec: ForecastSpec, bars: int, targets: int | None = None) -> TrainingEstimate:
+    """Estimate targets and duration of a run from measured costs.
+
+    Args:
+        spec: the run; its split by shares.
+        bars: how many there are.
+        targets: how many of them have complete features and a target; None for bars without a gap, which have all that
+            their features look at.
 
     Raises:
         UserError: there is no such feature column.
     """
     warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
-    usable = max(0, bars - warm_up - 2 * (spec.split.purge_bars + spec.model.reach))
-    train = int(usable * spec.split.train_fraction)
-    valid = int(usable * spec.split.valid_fraction)
-    test = usable - train - valid
+    count = max(0, bars - warm_up - spec.model.reach) if targets is None else targets
+    gap = spec.split.purge_bars + spec.model.reach
+    first = int(count * spec.split.train_fraction)
+    second = int(count * (spec.split.train_fraction + spec.split.valid_fraction))
+    train, valid, test = max(0, first - gap), max(0, second - first - gap), count - second
     seconds = _FIXED_SECONDS + (_learning_us(spec, train, valid) + _judging_us(spec, train, valid, test)) / 1e6
     return TrainingEstimate(train, valid, test, seconds, bars >= minimum_bars(spec))
 

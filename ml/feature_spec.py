@@ -156,7 +156,7 @@ def warm_up_bars(features: FeatureSpec, timeframe: Timeframe | None = None) -> i
     Raises:
         UserError: there is no such column, or its timeframe is not a multiple of the own one.
     """
-    return max([base_warm_up(features), *(_own_bars(bound, timeframe) for bound in bound_columns(features))])
+    return max([base_warm_up(features), *(own_bars(bound, timeframe) for bound in bound_columns(features))])
 
 
 def base_warm_up(features: FeatureSpec) -> int:
@@ -181,7 +181,12 @@ def bars_per_longer(own: Timeframe, longer: Timeframe) -> int:
     return count
 
 
-def _own_bars(bound: BoundColumn, timeframe: Timeframe | None) -> int:
+def own_bars(bound: BoundColumn, timeframe: Timeframe | None) -> int:
+    """Return how many bars of the own market must precede a value of a column.
+
+    Raises:
+        UserError: its timeframe is not a multiple of the own one.
+    """
     column = bound.column
     per_bar = 1
     if column.timeframe:

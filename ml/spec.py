@@ -333,6 +333,20 @@ class ForecastSpec(JsonValue):
         self._check_columns()
         return self
 
+    def unused_data(self) -> tuple[str, ...]:
+        """Return the other markets and side series that no feature column looks at."""
+        used = self.with_used_data().data
+        named, kept = ((*data.markets, *(each.name for each in data.series)) for data in (self.data, used))
+        return tuple(name for name in named if name not in kept)
+
+    def with_used_data(self) -> Self:
+        """Return the same run without what `unused_data` names, which would have to be there wherever the model is."""
+        columns = self.features.columns
+        symbols, names = {column.symbol for column in columns}, {column.name for column in columns}
+        markets = tuple(symbol for symbol in self.data.markets if symbol in symbols)
+        series = tuple(source for source in self.data.series if source.name in names)
+        return replace(self, data=replace(self.data, markets=markets, series=series))
+
     def _check_columns(self) -> None:
         """Raise `UserError` where a feature column looks at something the data does not hold."""
         own = Timeframe(self.data.timeframe)

@@ -141,19 +141,24 @@ def _judge_folds(paths: DataPaths, config: Path | None, resume: str | None, aske
     else:
         assert config is not None
         run_id, plan = new_run_id().replace("run-", "evaluation-", 1), replace_given(EvaluationPlan(), asked.plan)
-        spec = _configured(paths, read_mapping(config), asked)
+        spec = _configured(paths, read_mapping(config), asked).with_used_data()
     result = _evaluate_folds(paths, run_id, spec, plan)
     emit(result.to_json(), as_json=as_json, text=_folds_text(result))
 
 
 def _evaluate_model(paths: DataPaths, beginning: str, asked: _Asked) -> ModelResult:
     stored = load_model(paths.models, find_model(paths.models, beginning))
-    own = stored.spec.data
+    own = stored.spec.with_used_data().data
     base = DataRange(own.venue, own.symbol, own.timeframe, markets=own.markets, series=own.series)
     # A file says itself what it holds; bars of the store are the model's own market's unless another is named.
     data = data_range(paths, base, asked.file, own.to_json() if asked.file is None else {}, asked.market)
     data = replace(data, markets=() if asked.file is not None else data.markets)
     data = replace(data, start_ns=asked.span["start_ns"], end_ns=asked.span["end_ns"])
+    if data.symbol in data.markets:
+        raise UserError(
+            f"The model looks at {data.symbol} beside the market it forecasts: it cannot be judged on that market.",
+            "Name another market.",
+        )
     data.validate()
     if (data.venue, data.symbol) != (own.venue, own.symbol):
         say(f"ANOTHER MARKET: the model was trained on {own.venue} {own.symbol}, not on {data.venue} {data.symbol}.")

@@ -93,6 +93,9 @@ def forecast(
     if write_config is not None:
         _write_config(write_config, spec, data, base, as_json=as_json)
         return
+    if resume is None and (unused := spec.unused_data()):
+        say(f"Left out, because no feature column looks at it: {', '.join(unused)}.")
+        spec = spec.with_used_data()
     job = forecast_job(
         spec,
         run_id=run_id,

@@ -23,6 +23,7 @@ from core.domain.candles import Timeframe
 from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 from ml.api import SeriesSource
+from ml.arrays import BoolArray, IntArray
 
 PREVIEW_POINTS = 240  # closes kept for the small picture of a data set
 
@@ -109,6 +110,32 @@ class RangeSummary:
     missing: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesExtent:
+    """When the values of a side series became known.
+
+    Attributes:
+        known_ns: ns UTC, ascending, shape (m,), at least one.
+    """
+
+    known_ns: IntArray
+
+    @property
+    def first_ns(self) -> int:
+        """When the first value was known."""
+        return int(self.known_ns[0])
+
+    @property
+    def last_ns(self) -> int:
+        """When the last value was known."""
+        return int(self.known_ns[-1])
+
+    def fresh(self, close_ns: IntArray, max_age_ns: int) -> BoolArray:
+        """Return at which closes, shape (n,), a value is known that is not older than `max_age_ns`."""
+        index = np.searchsorted(self.known_ns, close_ns, side="right") - 1
+        return (index >= 0) & (close_ns - self.known_ns[index] <= max_age_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceOption:
     """A device a run can compute on.
@@ -140,8 +167,8 @@ class TrainingSources(Protocol):
         """Look into a file in the background and call `done` on the GUI thread with what it holds or what is wrong."""
         ...
 
-    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
-        """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
+    def inspect_series(self, source: SeriesSource, done: Callable[[SeriesExtent | UserError], None]) -> None:
+        """Read a side series in the background and call `done` on the GUI thread with its times or what is wrong."""
         ...
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.flows.indicator_titles import INDICATOR_TITLES
 from app.i18n import mark, tr
 from core.indicators.parameters import ParameterInfo
 from ml.api import FeatureColumn, Parameter
@@ -34,7 +35,7 @@ class CatalogueEntry:
 
     Attributes:
         name: as it is written.
-        title: in English words; the program's own kinds have translated ones in `NATIVE_TITLES`.
+        title: in English words; `NATIVE_TITLES` and `INDICATOR_TITLES` have translated ones.
         parameters: in the order they are shown.
         outputs: what it gives; a single one needs no name.
         own_bars_only: it has neither another market nor another bar length.
@@ -49,7 +50,13 @@ class CatalogueEntry:
     @property
     def words(self) -> str:
         """Its title in the present language."""
-        return tr(NATIVE_TITLES[self.name]) if self.name in NATIVE_TITLES else self.title
+        title = NATIVE_TITLES.get(self.name) or INDICATOR_TITLES.get(self.name)
+        return self.title if title is None else tr(title)
+
+    @property
+    def sought(self) -> str:
+        """What a search looks through: names and words, and the words once more without spaces."""
+        return f"{self.name} {self.words} {self.title} {self.words.replace(' ', '')}".casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +68,7 @@ class FeatureCatalogue:
     def search(self, text: str) -> tuple[CatalogueEntry, ...]:
         """Return the entries in whose name or title every word of `text` occurs; those whose name begins so first."""
         words = text.casefold().split()
-        found = [
-            entry
-            for entry in self.entries
-            if all(word in f"{entry.name} {entry.words} {entry.title}".casefold() for word in words)
-        ]
+        found = [entry for entry in self.entries if all(word in entry.sought for word in words)]
         if words:
             found.sort(key=lambda entry: not entry.name.casefold().startswith(words[0]))
         return tuple(found)

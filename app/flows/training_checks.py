@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from app.flows.amount import AmountError, Sentence, parse_amount
-from app.flows.datasets import DeviceOption
+from app.flows.amount import AmountError, Sentence
+from app.flows.datasets import DeviceOption, SourceKind
 from app.flows.sentence_text import CoreSentence
-from app.flows.training_draft import TrainingDraft, feature_spec, instant_of, model_spec, parse_bars
+from app.flows.training_draft import TrainingDraft, feature_spec, instant_of, model_spec, parse_bars, parse_number
 from app.i18n import format_number, mark
 from core.domain.candles import Timeframe
 from core.errors import UserError
@@ -34,24 +34,43 @@ class Problem:
     Attributes:
         sentence: for the person.
         field: the entry of `TrainingDraft` it is about; "" for what no field can mend.
+        elsewhere: the entry is right; what it lacks has to be given on another page.
+        passing: something is still being read; nothing has to be mended.
     """
 
     sentence: Sentence
     field: str = ""
+    elsewhere: bool = False
+    passing: bool = False
 
     def text(self) -> str:
         """Return the sentence in the present language."""
         return self.sentence.text()
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Whose bars feature columns can look at.
+
+    Attributes:
+        timeframe: of the model's own bars, None where nothing is chosen yet.
+        own: the market that is forecast.
+        others: the markets stored beside it.
+    """
+
+    timeframe: Timeframe | None = None
+    own: str = ""
+    others: tuple[str, ...] = ()
+
+
 def features_problem(
-    draft: TrainingDraft, timeframe: Timeframe | None, catalogue_read: bool, catalogue_error: UserError | None = None
+    draft: TrainingDraft, places: Places, catalogue_read: bool, catalogue_error: UserError | None = None
 ) -> Problem | None:
     """Return what is wrong with the features.
 
     Args:
         draft: the entries.
-        timeframe: of the model's own bars, None where nothing is chosen yet.
+        places: whose bars there are.
         catalogue_read: whether columns can be looked up without holding the window up.
         catalogue_error: why they cannot.
     """
@@ -67,8 +86,8 @@ def features_problem(
     if catalogue_error is not None:
         return Problem(CoreSentence(str(catalogue_error)), "columns")
     if not catalogue_read:
-        return Problem(Sentence(mark("The list of indicators is being read.")), "columns")
-    return _columns_problem(draft, timeframe)
+        return Problem(Sentence(mark("The list of indicators is being read.")), "columns", passing=True)
+    return _columns_problem(draft, places)
 
 
 def needs_catalogue(draft: TrainingDraft) -> bool:
@@ -76,7 +95,7 @@ def needs_catalogue(draft: TrainingDraft) -> bool:
     return bool(draft.columns) or draft.feature_set == "technical"
 
 
-def _columns_problem(draft: TrainingDraft, timeframe: Timeframe | None) -> Problem | None:
+def _columns_problem(draft: TrainingDraft, places: Places) -> Problem | None:
     from ml.feature_spec import bars_per_longer, bound_columns
 
     try:
@@ -84,23 +103,45 @@ def _columns_problem(draft: TrainingDraft, timeframe: Timeframe | None) -> Probl
         spec.validate()
         bound = bound_columns(spec)
         for each in bound:
-            if each.column.timeframe and timeframe is not None:
-                bars_per_longer(timeframe, Timeframe(each.column.timeframe))
+            if each.column.timeframe and places.timeframe is not None:
+                bars_per_longer(places.timeframe, Timeframe(each.column.timeframe))
     except UserError as exc:
         return Problem(CoreSentence(str(exc)), "columns")
     given = {source.name for source in draft.series}
     for each in bound:
-        values = {"column": str(each.column), "market": each.column.symbol, "series": each.column.name}
-        if each.column.symbol and each.column.symbol not in draft.markets:
-            return Problem(
-                Sentence(mark("{column} looks at {market}: tick it on the page Data range."), values), "columns"
-            )
+        market = each.column.symbol
+        if market and (market not in draft.markets or market == places.own):
+            return Problem(_market_sentence(draft, places, str(each.column), market), "columns")
         if each.is_series and each.column.name not in given:
+            values = {"column": str(each.column), "series": each.column.name}
             return Problem(
                 Sentence(mark("{column} needs the series “{series}”: add its file on the page Data range."), values),
-                "series",
+                "columns",
+                elsewhere=True,
             )
     return None
+
+
+def _market_sentence(draft: TrainingDraft, places: Places, column: str, market: str) -> Sentence:
+    """Say why a column cannot look at a market, and what to do about it."""
+    values = {"column": column, "market": market}
+    if market == places.own:
+        return Sentence(mark("{market} is the market the model forecasts: write the column without @{market}."), values)
+    if draft.source is not SourceKind.STORE:
+        return Sentence(
+            mark("{column} looks at {market}: that is possible only where the page Data range takes stored candles."),
+            values,
+        )
+    if market in places.others:
+        return Sentence(mark("{column} looks at {market}: tick it on the page Data range."), values)
+    length = "" if places.timeframe is None else places.timeframe.value
+    return Sentence(
+        mark(
+            "{column} looks at {market}, of which no {timeframe} bars are stored from the same exchange: fetch or "
+            "import them first."
+        ),
+        {**values, "timeframe": length},
+    )
 
 
 def model_problem(draft: TrainingDraft) -> Problem | None:
@@ -190,7 +231,7 @@ def evaluation_problem(draft: TrainingDraft, first_ns: int | None, last_ns: int 
         first_ns / last_ns: of the chosen bars, None where there are none (yet).
     """
     return first(
-        _borders_problem(draft, first_ns, last_ns) if draft.by_date else _shares_problem(draft),
+        _borders_problem(draft, first_ns, last_ns) if draft.by_date else shares_problem(draft),
         whole(draft.purge_bars, 0, MAX_PURGE, mark("The purge must be {low} to {high} bars."), field="purge_bars"),
         whole(draft.seeds, 1, MAX_SEEDS, mark("Train {low} to {high} networks."), field="seeds"),
         number(
@@ -210,7 +251,8 @@ def evaluation_problem(draft: TrainingDraft, first_ns: int | None, last_ns: int 
     )
 
 
-def _shares_problem(draft: TrainingDraft) -> Problem | None:
+def shares_problem(draft: TrainingDraft) -> Problem | None:
+    """Return what is wrong with the shares of the parts."""
     found = first(
         number(
             draft.train_percent,
@@ -271,7 +313,7 @@ def resources_problem(draft: TrainingDraft, device: DeviceOption | None) -> Prob
 def left_for_test(draft: TrainingDraft) -> Decimal:
     """Return what is left for the test part, 0 while a share cannot be read."""
     try:
-        shares = [parse_amount(text) for text in (draft.train_percent, draft.valid_percent)]
+        shares = [parse_number(text) for text in (draft.train_percent, draft.valid_percent)]
     except AmountError:
         return Decimal(0)
     return max(Decimal(0), Decimal(100) - sum((share or Decimal(0) for share in shares), Decimal(0)))
@@ -292,7 +334,7 @@ def whole(value: int, low: int, high: int, template: str, *, field: str) -> Prob
 def number(text: str, low: str, high: str, template: str, *, field: str) -> Problem | None:
     """Return the sentence where a text is no number or out of its limits."""
     try:
-        value = parse_amount(text)
+        value = parse_number(text)
     except AmountError as exc:
         return Problem(exc.sentence, field)
     if value is None or not Decimal(low) <= value <= Decimal(high):

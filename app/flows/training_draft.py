@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from app.flows.amount import AmountError, parse_amount
@@ -19,6 +20,7 @@ from core.errors import UserError
 from ml.api import (
     FEATURE_SETS,
     EvaluationSpec,
+    FeatureColumn,
     FeatureSpec,
     ForecastSpec,
     ModelSpec,
@@ -38,6 +40,7 @@ QUANTILE_PRESETS: tuple[tuple[float, ...], ...] = (
     (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975),
 )
 
+_EXPONENT = re.compile(r"(\d+\.?\d*|\.\d+)[eE]([+-]?\d{1,2})")
 _DEFAULT = ForecastSpec()
 _ANY_ORIGIN = DataOrigin("")
 
@@ -55,14 +58,23 @@ def percent_text(share: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def parse_number(text: str) -> Decimal | None:
+    """Parse a number that is no amount of money: as `parse_amount` does, and with an exponent ("1e-3").
+
+    Raises:
+        AmountError: as `parse_amount`.
+    """
+    return Decimal(text.strip()) if _EXPONENT.fullmatch(text.strip()) else parse_amount(text)
+
+
 def number_of(text: str) -> float:
     """Return the number of a text that was found right."""
-    return float(parse_amount(text) or 0)
+    return float(parse_number(text) or 0)
 
 
 def share_of(text: str) -> float:
     """Return the share of a percentage that was found right."""
-    return float((parse_amount(text) or Decimal(0)) / 100)
+    return float((parse_number(text) or Decimal(0)) / 100)
 
 
 def list_text(values: tuple[int, ...]) -> str:
@@ -153,6 +165,33 @@ class TrainingDraft:
 
 
 DEFAULT_DRAFT = TrainingDraft()
+
+
+def without_unused_markets(draft: TrainingDraft, before: tuple[str, ...]) -> TrainingDraft:
+    """Untick the markets that columns of `before` looked at and none does any more."""
+    gone = _symbols(before) - _symbols(draft.columns)
+    return replace(draft, markets=tuple(market for market in draft.markets if market not in gone))
+
+
+def unused_inputs(draft: TrainingDraft) -> frozenset[str]:
+    """Return the other markets and the series that no column looks at: a run leaves them out."""
+    given = {*draft.markets, *(source.name for source in draft.series)}
+    columns = _parsed(draft.columns)
+    return frozenset(given - {column.symbol for column in columns} - {column.name for column in columns})
+
+
+def _symbols(columns: tuple[str, ...]) -> set[str]:
+    return {column.symbol for column in _parsed(columns)} - {""}
+
+
+def _parsed(columns: tuple[str, ...]) -> list[FeatureColumn]:
+    found = []
+    for text in columns:
+        try:
+            found.append(parse_column(text))
+        except UserError:
+            continue  # of a column that cannot be read nobody knows what it looks at
+    return found
 
 
 def feature_spec(draft: TrainingDraft) -> FeatureSpec:

@@ -6,17 +6,17 @@ specification; it also takes a specification apart again, so that a saved one fi
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.flows.amount import Sentence
-from app.flows.datasets import Dataset, DeviceOption, RangeSummary, SourceKind
+from app.flows.datasets import Dataset, DeviceOption, RangeSummary, SeriesExtent, SourceKind
 from app.flows.feature_catalogue import FeatureCatalogue
 from app.flows.sentence_text import CoreSentence
 from app.flows.training_checks import (
+    Places,
     Problem,
     evaluation_problem,
     features_problem,
@@ -24,6 +24,7 @@ from app.flows.training_checks import (
     resources_problem,
     training_problem,
 )
+from app.flows.training_coverage import Coverage, apart_sentence, coverage, reach_problem, side_columns
 from app.flows.training_draft import (
     QUANTILE_PRESETS,
     TrainingDraft,
@@ -36,12 +37,13 @@ from app.flows.training_draft import (
     split_spec,
     start_of,
     training_spec,
+    without_unused_markets,
 )
+from app.flows.training_place import first_draft, with_existing_market, with_range_of
 from app.flows.training_split import PartName, SplitPart, by_shares, split_parts, with_borders
 from app.i18n import format_number, mark
-from core.clock import NS_PER_S
 from core.domain.candles import Timeframe
-from core.domain.data_origin import DataOrigin, is_practice
+from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 from ml.api import (
     STORE_SOURCE,
@@ -54,7 +56,11 @@ from ml.api import (
     parse_column,
     warm_up_bars,
 )
+from ml.feature_spec import bound_columns
 from ml.network_size import parameter_count
+
+if TYPE_CHECKING:
+    from ml.column_kinds import BoundColumn
 
 __all__ = [
     "QUANTILE_PRESETS",
@@ -66,8 +72,6 @@ __all__ = [
     "TrainingDraft",
     "TrainingFlow",
 ]
-
-WORTHWHILE_BARS = 5_000  # fewer stored bars are not offered first
 
 
 class Step(StrEnum):
@@ -113,10 +117,11 @@ class TrainingFlow:
         self._catalogue_error: UserError | None = None
         self._file: Dataset | None = None
         self._file_problem: Sentence | None = None
-        self._series: dict[SeriesSource, UserError | None] = {}
+        self._series: dict[SeriesSource, UserError | SeriesExtent] = {}
+        self._covered: tuple[tuple[object, ...], Coverage] | None = None  # of the entries it was counted for
         self._loaded = False  # market and range stand in a configuration: nothing is put in their place
         self._step = Step.DATA
-        self._draft = draft or self._first_draft()
+        self._draft = draft or first_draft(self._of_source(SourceKind.STORE), self._of_source(SourceKind.PRACTICE))
         if self._draft.source is not SourceKind.FILE and self.dataset is None:
             self._draft = self._with_existing_market(self._draft)
 
@@ -152,6 +157,8 @@ class TrainingFlow:
         self._draft = replace(before, **changes)
         if before.source is not self._draft.source and "origin" not in changes:
             self._draft = replace(self._draft, origin=_ANY_ORIGIN)  # invented bars chosen there are no wish for here
+        if before.columns != self._draft.columns:
+            self._draft = without_unused_markets(self._draft, before.columns)
         moved = _place(before) != _place(self._draft)
         if moved:
             self._loaded = False
@@ -164,7 +171,7 @@ class TrainingFlow:
         if moved and self._draft.by_date and self._evaluation_problem() is not None:
             self._draft = replace(self._draft, valid_from="", test_from="")  # borders of another history
         if self._draft.by_date and (moved or not before.by_date):
-            self._draft = with_borders(self._draft, self.summary())
+            self._draft = with_borders(self._draft, self.usable())
 
     def add_column(self, text: str) -> Problem | None:
         """Add a feature column by its text form, and the market it looks at; return why not where it cannot be."""
@@ -177,14 +184,15 @@ class TrainingFlow:
             markets = (*markets, column.symbol)
         before = self._draft
         self._draft = replace(before, columns=(*before.columns, str(column)), markets=markets)
-        problem = self._features_problem()
-        if problem is not None and problem.field == "columns":
+        problem = self._features_problem() or self._reach_problem("columns")
+        if problem is not None and problem.field == "columns" and not problem.elsewhere:
             self._draft = before
             return problem
         return None
 
     def load(self, spec: ForecastSpec) -> None:
         """Take every entry from a specification; its files are looked into again."""
+        spec = spec.with_used_data()
         source, whole_range = self._source_of(spec.data)
         self._file = self._file_problem = None
         self._loaded = True
@@ -194,7 +202,7 @@ class TrainingFlow:
 
     def set_datasets(self, datasets: Sequence[Dataset]) -> None:
         """Replace the known histories, for example after a fetch; the entries stay."""
-        self._datasets = tuple(datasets)
+        self._datasets, self._covered = tuple(datasets), None
         if self._draft.source is not SourceKind.FILE and self.dataset is None and not self._loaded:
             self._draft = self._with_full_range(self._with_existing_market(self._draft))
 
@@ -209,9 +217,14 @@ class TrainingFlow:
         if not self._loaded or self._draft.whole_range:
             self._draft = self._with_full_range(self._draft)
 
-    def set_series(self, source: SeriesSource, problem: UserError | None) -> None:
-        """Take whether the file of a side series can be used."""
-        self._series[source] = problem
+    def set_series(self, source: SeriesSource, content: SeriesExtent | UserError) -> None:
+        """Take when the values of a side series were known, or why its file cannot be used."""
+        self._series[source] = content
+
+    def extents(self) -> dict[str, SeriesExtent]:
+        """Return when the values of the side series were known, of those whose files were read."""
+        found = {source.name: self._series.get(source) for source in self._draft.series}
+        return {name: extent for name, extent in found.items() if isinstance(extent, SeriesExtent)}
 
     def unchecked_series(self) -> tuple[SeriesSource, ...]:
         """Return the side series whose files nobody looked into yet."""
@@ -257,12 +270,7 @@ class TrainingFlow:
         draft = self._draft
         if draft.source is not SourceKind.STORE:
             return ()
-        wanted = (draft.origin, draft.timeframe)
-        return tuple(
-            item.symbol
-            for item in self._of_source(SourceKind.STORE)
-            if (item.origin, item.timeframe.value) == wanted and item.symbol != draft.symbol
-        )
+        return tuple(item.symbol for item in self._beside() if item.symbol != draft.symbol)
 
     def has_source(self, kind: SourceKind) -> bool:
         """Return whether a source offers anything."""
@@ -291,15 +299,42 @@ class TrainingFlow:
             return None
         return dataset.between(*limits)
 
+    def coverage(self) -> Coverage | None:
+        """Return how much of the chosen range has all that the columns look at, None without history or range."""
+        dataset, limits = self.dataset, self._range_ns()
+        if dataset is None or limits is None:
+            return None
+        columns = () if self._features_problem() is not None else self._side_columns()
+        extents = self.extents()
+        key = (dataset, limits, columns and self._draft.columns, tuple(extents.values()))
+        if self._covered is None or self._covered[0] != key:  # pages ask again and again while somebody types
+            others = {item.symbol: item for item in self._beside()} if columns else {}
+            self._covered = key, coverage(dataset, limits, columns, extents, others)
+        return self._covered[1]
+
+    def usable(self) -> RangeSummary | None:
+        """Return what the bars span that have all the columns look at, None without history or range."""
+        found = self.coverage()
+        return None if found is None else found.summary()
+
+    def lacking(self) -> Coverage | None:
+        """Return how much of the range can be used where its columns lack more than the warm-up hides, else None."""
+        found, warm_up = self.coverage(), self.warm_up()
+        if found is None or warm_up is None or bool(found.covered[warm_up:].all()):
+            return None
+        return found
+
     def split(self) -> tuple[SplitPart, ...]:
         """Return the three parts with the dates at which they begin and end, borders without purge."""
-        return split_parts(self._draft, self.summary())
+        return split_parts(self._draft, self.usable())
 
     def estimate(self) -> TrainingEstimate | None:
         """Return the effort of the run, None while something is wrong."""
-        summary = self.summary()
-        spec = self._spec_or_none()
-        return None if summary is None or spec is None else estimate(self._by_shares(spec), summary.bars)
+        found, spec = self.coverage(), self._spec_or_none()
+        if found is None or spec is None:
+            return None
+        warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
+        return estimate(self._by_shares(spec), found.chosen.bars, found.targets(warm_up, spec.model.reach))
 
     def parameters(self) -> int | None:
         """Return how many numbers each network learns, None while something is wrong."""
@@ -321,14 +356,16 @@ class TrainingFlow:
         if step is Step.DATA:
             return self._data_problem()
         if step is Step.FEATURES:
-            return self._features_problem()
+            return self._features_problem() or self._reach_problem("columns")
         if step is Step.MODEL:
             return model_problem(draft)
         if step is Step.TRAINING:
             return training_problem(draft)
         if step is Step.EVALUATION:
             found = self._evaluation_problem()
-            return found if found is not None or self.dataset is None else self._bars_problem()
+            if found is not None or self.dataset is None:
+                return found
+            return self._reach_problem("") or self._bars_problem(self._present_spec())
         if step is Step.RESOURCES:
             return resources_problem(draft, self.device)
         return next((found for earlier in STEPS[:-1] if (found := self.problem(earlier)) is not None), None)
@@ -349,7 +386,9 @@ class TrainingFlow:
         if draft.source is SourceKind.FILE and self._file is None:
             if not draft.file_path:
                 return Problem(Sentence(mark("Choose a CSV, Feather or Parquet file with candles.")), "file_path")
-            return Problem(self._file_problem or Sentence(mark("The file is being read.")), "file_path")
+            if self._file_problem is not None:
+                return Problem(self._file_problem, "file_path")
+            return Problem(Sentence(mark("The file is being read.")), "file_path", passing=True)
         if not self.has_source(draft.source):
             if draft.source is SourceKind.STORE:
                 return Problem(Sentence(mark("No candles are stored yet: use the practice exchange or a file.")))
@@ -364,15 +403,18 @@ class TrainingFlow:
             )
         if self._range_ns() is None:
             return Problem(Sentence(mark("The range ends before it starts.")), "end_date")
-        return self._bars_problem() or self._others_problem()
+        # What only the columns need more is said where they are chosen: from here nobody could take them back.
+        spec = self._present_spec()
+        plain = replace(spec, features=replace(spec.features, columns=()))
+        return self._bars_problem(plain) or self._others_problem()
 
-    def _bars_problem(self) -> Problem | None:
-        """Say whether the range holds bars enough for the present settings."""
+    def _bars_problem(self, spec: ForecastSpec) -> Problem | None:
+        """Say whether the range holds bars enough for a specification."""
         summary = self.summary()
         field = "end_date" if self._step is Step.DATA and not self._draft.whole_range else ""
         if summary is None or summary.bars == 0:
             return Problem(Sentence(mark("There are no bars in this range.")), field)
-        needed = minimum_bars(self._by_shares(self._spec_or_none() or self._default_spec()))
+        needed = minimum_bars(self._by_shares(spec))
         if summary.bars < needed:
             return Problem(
                 Sentence(
@@ -394,10 +436,14 @@ class TrainingFlow:
                 )
         for source in draft.series:
             if source not in self._series:
-                return Problem(Sentence(mark("The file of “{name}” is being read."), {"name": source.name}), "series")
-            error = self._series[source]
-            if error is not None:
-                return Problem(CoreSentence(str(error)), "series")
+                reading = Sentence(mark("The file of “{name}” is being read."), {"name": source.name})
+                return Problem(reading, "series", passing=True)
+            content = self._series[source]
+            if isinstance(content, UserError):
+                return Problem(CoreSentence(str(content)), "series")
+            sentence = apart_sentence(source.name, content, self.summary())
+            if sentence is not None:
+                return Problem(sentence, "series")
         try:
             self._data_range().validate()
         except UserError as exc:
@@ -405,61 +451,45 @@ class TrainingFlow:
         return None
 
     def _features_problem(self) -> Problem | None:
-        timeframe = None if self.dataset is None else self.dataset.timeframe
+        dataset = self.dataset
+        places = Places() if dataset is None else Places(dataset.timeframe, dataset.symbol, self.other_markets())
         draft = replace(self._draft, markets=self._markets())
-        return features_problem(draft, timeframe, self._catalogue is not None, self._catalogue_error)
+        return features_problem(draft, places, self._catalogue is not None, self._catalogue_error)
+
+    def _reach_problem(self, field: str) -> Problem | None:
+        """Say which column, series or market leaves too few bars; the problem is told at `field`."""
+        found = self.coverage()
+        if found is None or found.chosen.bars == 0 or self._features_problem() is not None:
+            return None
+        sentence = reach_problem(self._by_shares(self._present_spec()), found)
+        return None if sentence is None else Problem(sentence, field)
 
     def _evaluation_problem(self) -> Problem | None:
-        summary = self.summary()
+        summary = self.usable()
         limits = (None, None) if summary is None else (summary.first_ns, summary.last_ns)
         return evaluation_problem(self._draft, *limits)
 
     # --------------------------------------------------------------------------------------------- construction
 
+    def _beside(self) -> tuple[Dataset, ...]:
+        """Return the stored histories of the same origin and bar length, the chosen one among them."""
+        wanted = (self._draft.origin, self._draft.timeframe)
+        stored = self._of_source(SourceKind.STORE)
+        return tuple(item for item in stored if (item.origin, item.timeframe.value) == wanted)
+
+    def _side_columns(self) -> tuple[BoundColumn, ...]:
+        """Return the columns that look at a series or another market; the features were found right."""
+        return side_columns(bound_columns(feature_spec(self._draft))) if self._draft.columns else ()
+
     def _of_source(self, kind: SourceKind) -> tuple[Dataset, ...]:
         return tuple(item for item in self._datasets if item.kind is kind)
 
-    def _first_draft(self) -> TrainingDraft:
-        stored, practice = self._of_source(SourceKind.STORE), self._of_source(SourceKind.PRACTICE)
-        # The few live bars of the last sessions are a history, too, but not one to learn from; and of the practice
-        # market the exchange has more than was stored.
-        worthwhile = [item for item in stored if item.bars >= WORTHWHILE_BARS and not is_practice(item.origin)]
-        if worthwhile or (stored and not practice):
-            best = max(worthwhile or stored, key=lambda item: item.bars)
-        elif practice:
-            best = _usual(practice)
-        else:
-            return TrainingDraft()
-        draft = TrainingDraft(source=best.kind, symbol=best.symbol, timeframe=best.timeframe.value, origin=best.origin)
-        return self._range_of(draft, best)
-
     def _with_existing_market(self, draft: TrainingDraft) -> TrainingDraft:
-        """Keep symbol, origin and bar length where the source has them, else take the nearest there is."""
-        found = self._of_source(draft.source)
-        if not found:
-            return draft
-        if draft.symbol not in {item.symbol for item in found}:
-            draft = replace(draft, symbol=_usual(found).symbol)
-        same = [item for item in found if item.symbol == draft.symbol]
-        if draft.origin not in {item.origin for item in same}:
-            real = [item for item in same if not is_practice(item.origin)]
-            draft = replace(draft, origin=_usual(real or same).origin)
-        same = [item for item in same if item.origin == draft.origin]
-        if draft.timeframe not in {item.timeframe.value for item in same}:
-            draft = replace(draft, timeframe=_usual(same).timeframe.value)
-        return draft
+        return with_existing_market(draft, self._of_source(draft.source))
 
     def _with_full_range(self, draft: TrainingDraft) -> TrainingDraft:
         dataset = self.dataset
-        return draft if dataset is None else self._range_of(draft, dataset)
-
-    @staticmethod
-    def _range_of(draft: TrainingDraft, dataset: Dataset) -> TrainingDraft:
-        return replace(
-            draft,
-            start_date=_date(dataset.first_ns).isoformat(),
-            end_date=_date(dataset.last_ns).isoformat(),
-        )
+        return draft if dataset is None else with_range_of(draft, dataset)
 
     def _source_of(self, data: DataRange) -> tuple[SourceKind, bool]:
         """Return where the bars of a specification come from, and whether its range is all there is."""
@@ -488,16 +518,20 @@ class TrainingFlow:
         return None if start is not None and end is not None and start >= end else (start, end)
 
     def _by_shares(self, spec: ForecastSpec) -> ForecastSpec:
-        return by_shares(spec, self._draft, self.summary())
+        warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe)) if self._draft.by_date else 0
+        return by_shares(spec, self._draft, self.usable(), warm_up)
 
     def _spec_or_none(self) -> ForecastSpec | None:
         """Return the specification without its data checks, None while something cannot be read."""
-        steps = (Step.FEATURES, Step.MODEL, Step.TRAINING, Step.RESOURCES)
-        wrong = any(self.problem(step) is not None for step in steps) or self._evaluation_problem() is not None
+        steps = (Step.MODEL, Step.TRAINING, Step.RESOURCES)
+        found = (self._features_problem(), *(self.problem(step) for step in steps), self._evaluation_problem())
+        wrong = any(problem is not None for problem in found)
         return None if wrong or self._range_ns() is None else self._build()
 
-    def _default_spec(self) -> ForecastSpec:
-        return replace(_DEFAULT, data=self._data_range())
+    def _present_spec(self) -> ForecastSpec:
+        """Return the specification, or the usual one with the present features while something of it is wrong."""
+        spec = self._spec_or_none() or replace(_DEFAULT, data=self._data_range())
+        return spec if self._features_problem() is not None else replace(spec, features=feature_spec(self._draft))
 
     def _data_range(self) -> DataRange:
         start_ns, end_ns = self._range_ns() or (None, None)
@@ -530,18 +564,9 @@ class TrainingFlow:
             training=training_spec(draft),
             evaluation=evaluation_spec(draft),
             resources=resource_spec(draft),
-        )
+        ).with_used_data()
 
 
 def _place(draft: TrainingDraft) -> tuple[SourceKind, str, DataOrigin, str, str]:
     """Return what names the bars; where it changes, the range begins anew."""
     return draft.source, draft.symbol, draft.origin, draft.timeframe, draft.file_path
-
-
-def _usual(found: Sequence[Dataset]) -> Dataset:
-    """Return the hourly history where there is one: long enough to learn from, quick to train on."""
-    return next((item for item in found if item.timeframe is Timeframe.H1), found[0])
-
-
-def _date(time_ns: int) -> dt.date:
-    return dt.datetime.fromtimestamp(time_ns // NS_PER_S, dt.UTC).date()

@@ -8,11 +8,11 @@ from app.flows.datasets import SourceKind, date_text
 from app.flows.origin_text import origin_title
 from app.flows.sentence_text import local_text
 from app.flows.training_checks import MAX_HORIZON, MAX_HORIZONS
-from app.flows.training_draft import parse_bars
+from app.flows.training_draft import parse_bars, unused_inputs
 from app.flows.training_flow import PartName, SplitPart, TrainingFlow
 from app.i18n import MISSING, format_duration, format_number, mark, tr, tr_count
 from core.domain.candles import Timeframe
-from ml.api import FeatureSetInfo
+from ml.api import FeatureSetInfo, TrainingEstimate
 
 # The titles of ml.api in translatable form.
 FEATURE_TEXTS: dict[tuple[str, int], tuple[str, str]] = {
@@ -143,6 +143,16 @@ def duration_text(flow: TrainingFlow) -> str:
     return MISSING if effort is None else tr("up to {duration}", duration=format_duration(effort.seconds))
 
 
+def targets_text(effort: TrainingEstimate) -> str:
+    """Return how many targets the three parts have; gaps within a part can make it a few less."""
+    return tr(
+        "about {train} / {valid} / {test}",
+        train=format_number(effort.train_targets),
+        valid=format_number(effort.valid_targets),
+        test=format_number(effort.test_targets),
+    )
+
+
 def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:
     """Return everything that was chosen, in the order of the steps."""
     return (
@@ -164,9 +174,16 @@ def _data_group(flow: TrainingFlow) -> ReviewGroup:
         MISSING if dataset is None else f"{dataset.symbol} · {dataset.timeframe.value} · {origin_title(dataset.origin)}"
     )
     first = last = bars = MISSING
+    found = flow.lacking()
     if summary is not None and summary.first_ns is not None and summary.last_ns is not None:
         first, last = date_text(summary.first_ns), date_text(summary.last_ns)
         bars = format_number(summary.bars)
+        if found is not None:
+            usable = format_number(found.usable)
+            bars = tr("{bars}, of which {usable} have all that the columns look at", bars=bars, usable=usable)
+    markets = draft.markets if draft.source is SourceKind.STORE else ()
+    series = tuple(source.name for source in draft.series)
+    unused = unused_inputs(draft)
     return ReviewGroup(
         tr("Data"),
         (
@@ -174,10 +191,16 @@ def _data_group(flow: TrainingFlow) -> ReviewGroup:
             (tr("Market"), market),
             (tr("Range (UTC)"), tr("{first} to {last}", first=first, last=last)),
             (tr("Bars"), bars),
-            (tr("Other markets"), listed(draft.markets if draft.source is SourceKind.STORE else ())),
-            (tr("Series"), listed(tuple(source.name for source in draft.series))),
+            (tr("Other markets"), _inputs(markets, unused)),
+            (tr("Series"), _inputs(series, unused)),
         ),
     )
+
+
+def _inputs(names: tuple[str, ...], unused: frozenset[str]) -> str:
+    """Return other markets or series with what becomes of those that no column looks at."""
+    left_out = tr("left out, no column looks at it")
+    return listed(tuple(f"{name} ({left_out})" if name in unused else name for name in names))
 
 
 def _features_group(flow: TrainingFlow) -> ReviewGroup:
@@ -259,9 +282,7 @@ def _evaluation_group(flow: TrainingFlow) -> ReviewGroup:
     draft, effort = flow.draft, flow.estimate()
     counts = MISSING
     if effort is not None:
-        counts = " / ".join(
-            format_number(value) for value in (effort.train_targets, effort.valid_targets, effort.test_targets)
-        )
+        counts = targets_text(effort)
     compared = [tr("simple forecasts")] + ([tr("gradient boosting")] if draft.boosting else [])
     shuffles = (
         tr("left out")
@@ -274,7 +295,7 @@ def _evaluation_group(flow: TrainingFlow) -> ReviewGroup:
             (tr("Split in time"), ", ".join(part_title(part) for part in flow.split())),
             (tr("Targets"), counts),
             (tr("Purge"), tr("{bars} bars at each border", bars=format_number(draft.purge_bars))),
-            (tr("Networks"), tr_count("{n} seed", "{n} seeds", draft.seeds)),
+            (tr("Networks"), format_number(draft.seeds)),
             (tr("Compared with"), ", ".join(compared)),
             (tr("Importance"), shuffles),
             (tr("Cost"), tr("{percent} % per change", percent=draft.cost_percent)),

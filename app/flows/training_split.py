@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from app.flows.amount import AmountError
 from app.flows.datasets import RangeSummary, date_text
-from app.flows.training_checks import evaluation_problem, left_for_test
+from app.flows.training_checks import evaluation_problem, left_for_test, shares_problem
 from app.flows.training_draft import DEFAULT_DRAFT, TrainingDraft, instant_of, share_of
 from ml.api import ForecastSpec, SplitSpec
 
@@ -28,7 +28,7 @@ class SplitPart:
 
     Attributes:
         share: of all bars, 0 to 1.
-        start_ns / end_ns: about when it begins and ends, ns UTC; None without bars.
+        start_ns / end_ns: about when it begins and ends, ns UTC; None without bars or with shares that make no split.
     """
 
     name: PartName
@@ -48,7 +48,7 @@ def split_parts(draft: TrainingDraft, summary: RangeSummary | None) -> tuple[Spl
     position = 0.0
     for name, share in zip(PartName, _shares(draft, summary), strict=True):
         start = end = None
-        if summary is not None and summary.first_ns is not None and summary.last_ns is not None:
+        if share and summary is not None and summary.first_ns is not None and summary.last_ns is not None:
             span = summary.last_ns - summary.first_ns
             start = summary.first_ns + int(span * position)
             end = summary.first_ns + int(span * min(1.0, position + share))
@@ -67,11 +67,22 @@ def with_borders(draft: TrainingDraft, summary: RangeSummary | None) -> Training
     return replace(draft, valid_from=draft.valid_from or valid, test_from=draft.test_from or test)
 
 
-def by_shares(spec: ForecastSpec, draft: TrainingDraft, summary: RangeSummary | None) -> ForecastSpec:
-    """Return a specification that divides by shares as the dates of the draft do; the estimates know shares only."""
+def by_shares(spec: ForecastSpec, draft: TrainingDraft, summary: RangeSummary | None, warm_up: int = 0) -> ForecastSpec:
+    """Return a specification that divides by shares as the dates of the draft do; the estimates know shares only.
+
+    Args:
+        spec: the specification.
+        draft: the entries.
+        summary: of the usable bars, None where there are none (yet).
+        warm_up: bars before the first target, which shares do not divide and dates do.
+    """
     if spec.split.borders_ns is None:
         return spec
     train, valid, _ = _shares(draft, summary)
+    bars = 0 if summary is None else summary.bars
+    targets = bars - warm_up - spec.model.reach
+    if targets > 0:
+        train, valid = (train * bars - warm_up) / targets, valid * bars / targets
     train = min(1.0 - 2 * _SMALLEST, max(_SMALLEST, train))
     valid = min(1.0 - _SMALLEST - train, max(_SMALLEST, valid))
     return replace(spec, split=SplitSpec(train, valid, spec.split.purge_bars))
@@ -83,6 +94,8 @@ def _shares(draft: TrainingDraft, summary: RangeSummary | None) -> tuple[float, 
         try:
             train, valid = share_of(draft.train_percent), share_of(draft.valid_percent)
         except AmountError:
+            return (0.0, 0.0, 0.0)
+        if shares_problem(draft) is not None:
             return (0.0, 0.0, 0.0)
         return (train, valid, float(left_for_test(draft)) / 100)
     if summary is None or summary.first_ns is None or summary.last_ns is None:

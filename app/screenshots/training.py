@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from app.flows.datasets import Dataset, DeviceOption, SourceKind, dataset_from_frame, device_options
+from app.flows.datasets import Dataset, DeviceOption, SeriesExtent, SourceKind, dataset_from_frame, device_options
 from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
@@ -62,9 +62,10 @@ class PictureSources:
         """Answer that the file is damaged: the picture shows what a person then reads."""
         done(UserError(f"{path.name} has no column for volume (it has: date, open, high, low, close).", _RENAME))
 
-    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
-        """Answer that the series is right."""
-        done(None)
+    def inspect_series(self, source: SeriesSource, done: Callable[[SeriesExtent | UserError], None]) -> None:
+        """Answer that the series is known all the time."""
+        bars = self._stored[0]
+        done(SeriesExtent(np.arange(bars.first_ns, bars.last_ns, 8 * Timeframe.H1.ns, dtype=np.int64)))
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns at once."""

@@ -39,6 +39,9 @@ _COINS = ("BTC", "ETH", "BNB")  # that others are priced in too
 _VENUES = ("BINANCE", "UPBIT", "BITHUMB", "BYBIT", "OKX", "KRAKEN", "COINBASE", "BITFINEX")
 _TIMEFRAME = re.compile(r"(?<![0-9A-Za-z])(\d{1,2}[mhdw])(?![0-9A-Za-z])")
 _SYMBOL = re.compile(r"[0-9A-Z.\-]+/[0-9A-Z.\-]+(:[0-9A-Z.\-]+)?")
+_RIGHT_LENGTH = (
+    "Give the right bar length in the file's name, like BTC_USDT-1h.csv, or with --timeframe on the command line."
+)
 # Each unit's range covers the years 1990 to 2255; they do not overlap.
 _UNITS = ((9_000_000_000, 1_000_000_000), (9_000_000_000_000, 1_000_000), (9_000_000_000_000_000, 1_000))
 
@@ -87,7 +90,7 @@ def import_candles(
     if market is None:
         raise UserError(
             f"The market cannot be told from the name {path.name}.",
-            "Name the file like BTC_USDT-1h.csv, or the market with --symbol, e.g. BTC/USDT.",
+            "Name the file like BTC_USDT-1h.csv, or give --symbol on the command line, e.g. BTC/USDT.",
         )
     if not _SYMBOL.fullmatch(market):
         raise UserError(f"{market!r} is no market name.", "Write it like BTC/USDT.")
@@ -250,7 +253,8 @@ def _timeframe_of(times: IntArray, path: Path) -> Timeframe:
         if timeframe.ns == common:
             return timeframe
     raise UserError(
-        f"The bar length of {path.name} cannot be told from its rows.", "Name it with --timeframe, e.g. 1h."
+        f"The bar length of {path.name} cannot be told from its rows.",
+        "Name the file like BTC_USDT-1h.csv, or give --timeframe on the command line, e.g. 1h.",
     )
 
 
@@ -259,9 +263,7 @@ def _check_spacing(times: IntArray, timeframe: Timeframe, path: Path) -> None:
     steps = np.diff(np.unique(times))
     if len(steps) >= 2 and int(steps.min()) > timeframe.ns:
         apart = next((t.value for t in Timeframe if t.ns == int(steps.min())), f"{int(steps.min()) / 1e9:g} s")
-        raise UserError(
-            f"The bars of {path.name} are {apart} apart, not {timeframe.value}.", "Give the right --timeframe."
-        )
+        raise UserError(f"The bars of {path.name} are {apart} apart, not {timeframe.value}.", _RIGHT_LENGTH)
 
 
 def _check_values(times: IntArray, prices: dict[str, FloatArray], timeframe: Timeframe, path: Path) -> None:
@@ -272,7 +274,7 @@ def _check_values(times: IntArray, prices: dict[str, FloatArray], timeframe: Tim
             raise UserError(f"Row {row + 1} of {path.name} ({when} UTC) {what}.", remedy)
 
     offset = (times - timeframe.floor(0)) % timeframe.ns
-    refuse(offset != 0, f"does not open on a multiple of {timeframe.value}", "Give the right --timeframe.")
+    refuse(offset != 0, f"does not open on a multiple of {timeframe.value}", _RIGHT_LENGTH)
     for name in ("open", "high", "low", "close"):
         refuse(~(np.isfinite(prices[name]) & (prices[name] > 0)), f"has no valid {name} price", "Repair the file.")
     volume = prices["volume"]

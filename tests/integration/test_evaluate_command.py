@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.data.atomic_file import exclusive_lock, write_atomically
 from core.data.data_storage import CandleStore
+from ml.api import EvaluationSpec, parse_column
 from ml.evaluation_plan import EvaluationPlan, FoldsResult, ModelResult
 from ml.evaluation_records import SavedEvaluation, saved_evaluations
 from tests.integration.learning_commands import cli, interrupted, last_json
-from tests.trained_model import Trained
+from tests.trained_model import Trained, train
 from tests.unit.ml.test_evaluate import earlier
 
 CONFIG = """
@@ -59,6 +61,37 @@ def test_a_stored_model_is_judged_and_the_result_kept(data_dir: Path, trained: T
     text = cli("evaluate", trained.result.model_id[:6], data_dir=data_dir).stdout
     assert "! " in text
     assert result.metrics.verdict in text
+
+
+@pytest.mark.parametrize("columns", [(), ("log_return@ETH/USDT",)], ids=["ticked for nothing", "looked at"])
+def test_another_market_counts_only_where_a_column_looks_at_it(
+    tmp_path: Path, trained: Trained, columns: tuple[str, ...]
+) -> None:
+    """Models of earlier versions name markets that no column looks at."""
+    frame = trained.frame
+    prices = {name: getattr(frame, name) * 2 for name in ("open", "high", "low", "close")}
+    ether = replace(frame, symbol="ETH/USDT", **prices)
+    CandleStore(tmp_path / "candles").write("binance", ether, "import")
+    spec = replace(
+        trained.spec,
+        data=replace(trained.spec.data, markets=("ETH/USDT",)),
+        features=replace(trained.spec.features, columns=tuple(map(parse_column, columns))),
+        training=replace(trained.spec.training, epochs=1),
+        evaluation=EvaluationSpec(1, False, 0),
+    )
+    CandleStore(tmp_path / "candles").write("binance", frame, "import")
+    train(spec, tmp_path)
+    (model,) = (folder.name for folder in (tmp_path / "models").iterdir() if folder.is_dir())
+    on_ether = cli("evaluate", model, "--symbol", "ETH/USDT", "--json", data_dir=tmp_path)
+    for folder in list((tmp_path / "candles").rglob("ETH*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    alone = cli("evaluate", model, "--json", data_dir=tmp_path)
+    if not columns:
+        assert (on_ether.returncode, alone.returncode) == (0, 0), on_ether.stderr + alone.stderr
+        return
+    assert (on_ether.returncode, alone.returncode) == (2, 2)
+    assert "looks at ETH/USDT beside the market it forecasts" in last_json(on_ether)["error"]
+    assert "no closed 1h bars of ETH/USDT" in last_json(alone)["error"]
 
 
 def test_bars_before_the_training_need_an_option(data_dir: Path, trained: Trained) -> None:

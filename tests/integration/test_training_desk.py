@@ -19,6 +19,7 @@ from pytestqt.qtbot import QtBot
 from typer.testing import CliRunner
 
 from app.commands.models import app as models_app
+from app.flows.datasets import SeriesExtent, date_text
 from app.flows.run_text import finished_text
 from app.i18n import Language, set_language
 from app.language import LanguageManager
@@ -294,7 +295,9 @@ def test_wizard_reads_in_the_background_and_remembers_what_it_asked_for(
         now.desk.inspect_series(SeriesSource("funding", str(dated), "rate"), answers.append)
         now.desk.inspect_series(SeriesSource("funding", str(dated), "rate", 0.0), answers.append)
         qtbot.waitUntil(lambda: len(answers) == 4, timeout=LIMIT)
-        assert answers[0] is answers[3] is None
+        for extent in (answers[0], answers[3]):
+            assert isinstance(extent, SeriesExtent)
+            assert (date_text(extent.first_ns), len(extent.known_ns)) == ("2024-01-01", 2)
         assert "bad.csv needs the columns known_at and rate" in str(answers[1])
         assert "does not say when its values became known" in str(answers[2])
 

@@ -188,12 +188,12 @@ def test_a_column_is_found_set_and_added(qtbot: QtBot, wizard: TrainingWizard) -
     assert text.text() == "RSI"
     period = child(page, QLineEdit, "parameter_timeperiod")
     period.selectAll()
-    qtbot.keyClicks(period, "200")
+    qtbot.keyClicks(period, "20")
     child(page, QComboBox, "column_timeframe_box").setCurrentText("4h")
     child(page, QComboBox, "column_market_box").setCurrentText("ETH/USDT")
-    assert text.text() == "RSI(timeperiod=200)@ETH/USDT@4h"
+    assert text.text() == "RSI(timeperiod=20)@ETH/USDT@4h"
     qtbot.mouseClick(child(page, QPushButton, "column_add_button"), Qt.MouseButton.LeftButton)
-    assert wizard.flow.draft.columns == ("RSI(timeperiod=200)@ETH/USDT@4h",)
+    assert wizard.flow.draft.columns == ("RSI(timeperiod=20)@ETH/USDT@4h",)
     assert wizard.flow.draft.markets == ("ETH/USDT",)  # what it looks at is ticked with it
     text.setText("SMA(timeperiod=300)")
     qtbot.keyClick(text, Qt.Key.Key_Return)
@@ -292,9 +292,10 @@ def test_markets_are_ticked(qtbot: QtBot, wizard: TrainingWizard) -> None:
     assert [markets.item(row).text() for row in range(markets.count())] == ["ETH/USDT"]
     markets.setCurrentRow(0)
     qtbot.keyClick(markets, Qt.Key.Key_Space)
-    assert wizard.flow.spec().data.markets == ("ETH/USDT",)
+    assert wizard.flow.draft.markets == ("ETH/USDT",)
+    assert wizard.flow.spec().data.markets == ()  # no column looks at it
     qtbot.keyClick(markets, Qt.Key.Key_Space)
-    assert wizard.flow.spec().data.markets == ()
+    assert wizard.flow.draft.markets == ()
 
 
 def test_series_are_added_checked_replaced_and_removed(qtbot: QtBot, wizard: TrainingWizard) -> None:
@@ -310,7 +311,7 @@ def test_series_are_added_checked_replaced_and_removed(qtbot: QtBot, wizard: Tra
     qtbot.keyClick(path, Qt.Key.Key_Return)
     assert wizard.flow.draft.series == (SeriesSource("funding", "/data/untold.csv"),)
     chosen = child(page, ShortList, "series_list")
-    assert chosen.item(0).text() == "funding: untold.csv, column value"
+    assert chosen.item(0).text() == "funding: untold.csv, column value · 2024-01-01 to 2025-02-03"
     path.setText("/data/bad.csv")
     delay.setText("1,5")
     qtbot.mouseClick(add, Qt.MouseButton.LeftButton)
@@ -324,9 +325,9 @@ def test_series_are_added_checked_replaced_and_removed(qtbot: QtBot, wizard: Tra
     path.setText("/data/good.csv")
     qtbot.keyClick(path, Qt.Key.Key_Return)
     assert problem(wizard) == ""
-    (source,) = wizard.flow.spec().data.series
+    (source,) = wizard.flow.draft.series
     assert source.path == "/data/good.csv"
-    assert chosen.item(0).text() == "funding: good.csv, column rate, known after 1.5 s"
+    assert chosen.item(0).text() == "funding: good.csv, column rate, known after 1.5 s · 2024-01-01 to 2025-02-03"
     chosen.setCurrentRow(0)
     qtbot.mouseClick(child(page, QPushButton, "series_remove_button"), Qt.MouseButton.LeftButton)
     assert wizard.flow.draft.series == ()

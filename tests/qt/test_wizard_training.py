@@ -208,7 +208,7 @@ def test_review_lists_the_choices(qtbot: QtBot, wizard: TrainingWizard) -> None:
     lines = dict(page.lines)
     assert lines["Market"] == "BTC/USDT · 1h · binance"
     assert lines["Horizons"] == "1 bar (1 h)"
-    assert lines["Networks"] == "5 seeds"
+    assert lines["Networks"] == "5"
     assert lines["Learned numbers"] == "7,044"
     assert len(page.lines) == 33
     assert lines["Split in time"] == "Training 70\u00a0%, Validation 15\u00a0%, Test 15\u00a0%"

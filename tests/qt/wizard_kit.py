@@ -7,11 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget, QWizard
 from pytestqt.qtbot import QtBot
 
-from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SourceKind, device_options
+from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SeriesExtent, SourceKind, device_options
 from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.language import LanguageManager
 from app.theme import ThemeManager
@@ -42,6 +43,11 @@ def dataset(
     return Dataset(kind, origin, symbol, Timeframe.H1, START, last, bars - 10, (gap,), (1.0, 3.0, 2.0), path)
 
 
+def extent(first_ns: int = START, days: int = 400, per_day: int = 3) -> SeriesExtent:
+    """Return the times of a series that is known so often a day."""
+    return SeriesExtent(first_ns + np.arange(days * per_day, dtype=np.int64) * (24 * HOUR // per_day))
+
+
 @cache
 def catalogue() -> FeatureCatalogue:
     return load_catalogue()
@@ -70,9 +76,13 @@ class FakeSources:
         else:
             done(dataset("ETH/USDT", SourceKind.FILE, path=str(path)))
 
-    def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
+    def inspect_series(self, source: SeriesSource, done: Callable[[SeriesExtent | UserError], None]) -> None:
         self.read.append(source)
-        done(UserError(f"{source.path} is damaged.", "Get the file again.") if "bad" in source.path else None)
+        if "bad" in source.path:
+            done(UserError(f"{source.path} is damaged.", "Get the file again."))
+        else:
+            begins = {"later.csv": 40_000, "half.csv": 4_000}.get(Path(source.path).name, 0)
+            done(extent(START + begins * HOUR))
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         self.waiting.append(done)

@@ -98,6 +98,10 @@ class ColumnEditor(QWidget):
             widget.setFixedWidth(_LIST_WIDTH)
             left.addWidget(widget)
         self._results.setFixedHeight(_LIST_HEIGHT)
+        self._nothing = wrapped_label("small")
+        self._nothing.setObjectName("column_nothing_label")
+        within = QVBoxLayout(self._results)
+        within.addWidget(self._nothing, 0, Qt.AlignmentFlag.AlignTop)
         row.addLayout(left)
         self._details = ColumnDetails(self._guard)
         self._details.changed.connect(self._on_details_changed)
@@ -159,6 +163,10 @@ class ColumnEditor(QWidget):
         for row, entry in enumerate(self._found):
             self._results.item(row).setToolTip(entry.words)
         self._results.blockSignals(False)
+        nothing = self._catalogue is not None and not self._found
+        self._nothing.setVisible(nothing)
+        if nothing:
+            self._nothing.setText(tr("No indicator of this name. Try a shorter word, or its usual abbreviation."))
 
     # ---------------------------------------------------------------------------------------------------- slots
 

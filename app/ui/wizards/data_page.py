@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 from shiboken6 import isValid
 
-from app.flows.datasets import Dataset, SourceKind, TrainingSources, date_text
+from app.flows.datasets import Dataset, SeriesExtent, SourceKind, TrainingSources, date_text
 from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.flows.training_flow import Step, TrainingFlow
@@ -199,6 +199,7 @@ class DataPage(StepPage):
         super().fill()
         self._markets.set_offered(tuple(dict.fromkeys((*self._flow.other_markets(), *draft.markets))))
         self._markets.show_value(draft.markets)
+        self._series.set_extents(self._flow.extents())
         is_file = draft.source is SourceKind.FILE
         for row in (self._symbol_row, self._timeframe_row):
             row.set_visible(not is_file)
@@ -210,6 +211,13 @@ class DataPage(StepPage):
     def refresh(self) -> None:
         super().refresh()
         self._look_into_files()
+
+    def validatePage(self) -> bool:
+        if self._series.refuse_unfinished():
+            if self._advanced is not None:
+                self._advanced.set_open(True)
+            return False
+        return super().validatePage()
 
     def _market_names(self) -> list[str]:
         """Name the markets; of the practice source the heading of the choice says already whose they are."""
@@ -244,14 +252,19 @@ class DataPage(StepPage):
         self._preview.setSizePolicy(policy.Preferred, policy.Expanding if drawn else policy.Maximum)
         self.body.setStretch(self.body.indexOf(self._preview), int(drawn))
         self.body.setStretch(self.body.count() - 1, int(not drawn))  # the empty rest
-        if dataset is None or summary is None or summary.first_ns is None or summary.last_ns is None:
-            self._line.set_values(() if dataset is None else dataset.closes, 0.0, 0.0)
+        if dataset is None:
+            self._line.set_values(())
+            return
+        days = (date_text(dataset.first_ns), date_text(dataset.last_ns))
+        if summary is None or summary.first_ns is None or summary.last_ns is None:
+            self._line.set_values(dataset.closes, 0.0, 0.0, days)
             return
         span = max(1, dataset.last_ns - dataset.first_ns)
         self._line.set_values(
             dataset.closes,
             (summary.first_ns - dataset.first_ns) / span,
             (summary.last_ns - dataset.first_ns) / span,
+            days,
         )
 
     # ---------------------------------------------------------------------------------------------------- slots
@@ -313,9 +326,9 @@ class DataPage(StepPage):
             self.refresh()
             self.edited.emit()
 
-    def _take_series(self, source: SeriesSource, problem: UserError | None) -> None:
+    def _take_series(self, source: SeriesSource, content: SeriesExtent | UserError) -> None:
         if isValid(self):
-            self._flow.set_series(source, problem)
+            self._flow.set_series(source, content)
             self.refresh()
             self.edited.emit()
 

@@ -9,7 +9,7 @@ from app.flows.training_checks import MAX_LOOK_BACK, MAX_WINDOW, MIN_WINDOW
 from app.flows.training_draft import CUSTOM_SET, parse_bars
 from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import bars_as_time, bars_text, chosen_timeframe, feature_texts
-from app.i18n import MISSING, tr
+from app.i18n import MISSING, format_number, tr
 from app.theme import SPACE_XL
 from app.ui.wizards.column_editor import ColumnEditor
 from app.ui.wizards.draft_fields import NumberField, TextField
@@ -95,9 +95,16 @@ class FeaturesPage(StepPage):
         self._editor.set_sources(self._flow.catalogue, chosen_timeframe(self._flow), self._flow.other_markets())
 
     def show_derived(self) -> None:
-        bars = self._flow.warm_up()
-        needed = MISSING if bars is None else bars_text(bars, chosen_timeframe(self._flow))
-        self._warm_up.setText(tr("Needs {bars} before the first row is complete, and after each gap.", bars=needed))
+        bars, found = self._flow.warm_up(), self._flow.lacking()
+        self._warm_up.setVisible(bars is not None)
+        if bars is None:
+            return
+        needed = bars_text(bars, chosen_timeframe(self._flow))
+        text = tr("Needs {bars} before the first row is complete, and after each gap.", bars=needed)
+        if found is not None:
+            values = {"usable": format_number(found.usable), "bars": format_number(found.chosen.bars)}
+            text += " " + tr("{usable} of {bars} bars have all that the columns look at.", **values)
+        self._warm_up.setText(text)
 
     @Slot(int, bool)
     def _on_set_toggled(self, index: int, checked: bool) -> None:

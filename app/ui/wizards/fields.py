@@ -21,9 +21,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.i18n import tr, tr_count
+from app.i18n import format_price, tr, tr_count
 from app.theme import (
     CONTROL_HEIGHT,
+    FONT_SIZE_S,
     GRID,
     RADIUS,
     SPACE_L,
@@ -245,14 +246,19 @@ class Figure(QWidget):
 
 
 class HistoryLine(QWidget):
-    """A price history as one thin line; the part outside the chosen range is muted."""
+    """A price history as one thin line between its highest and lowest price, with the first and the last day.
+
+    The part outside the chosen range is muted.
+    """
 
     def __init__(self, palette: Palette, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._palette = palette
         self._values: tuple[float, ...] = ()
         self._range = (0.0, 1.0)
-        self.setMinimumHeight(16 * GRID)
+        self._days = ("", "")
+        self.setFont(number_font(FONT_SIZE_S))
+        self.setMinimumHeight(20 * GRID)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
     def set_palette(self, palette: Palette) -> None:
@@ -260,17 +266,22 @@ class HistoryLine(QWidget):
         self._palette = palette
         self.update()
 
-    def set_values(self, values: Sequence[float], start: float = 0.0, end: float = 1.0) -> None:
-        """Show evenly spaced prices, of which the share from `start` to `end` is chosen."""
-        self._values, self._range = tuple(values), (start, end)
+    def set_values(
+        self, values: Sequence[float], start: float = 0.0, end: float = 1.0, days: tuple[str, str] = ("", "")
+    ) -> None:
+        """Show evenly spaced prices from the first to the second day; the share from `start` to `end` is chosen."""
+        self._values, self._range, self._days = tuple(values), (start, end), days
+        if values:
+            low, high = (format_price(price) for price in (min(values), max(values)))
+            self.setAccessibleName(tr("Closes from {low} to {high}", low=low, high=high))
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if len(self._values) < 2:
             return
         painter = QPainter(self)
-        area = QRectF(self.rect()).adjusted(1, GRID, -1, -GRID)
         low, high = min(self._values), max(self._values)
+        area = self._paint_axes(painter, low, high)
         scale = area.height() / (high - low) if high > low else 0.0
         step = area.width() / (len(self._values) - 1)
         points = [
@@ -284,6 +295,25 @@ class HistoryLine(QWidget):
         painter.setPen(QPen(QColor(self._palette.accent), 1))
         painter.drawPolyline(QPolygonF(points[first : last + 1]))
         painter.end()
+
+    def _paint_axes(self, painter: QPainter, low: float, high: float) -> QRectF:
+        """Paint prices on the right and days below, and return what is left for the line."""
+        metrics = painter.fontMetrics()
+        prices = [format_price(price) for price in ((high, low) if high > low else (high,))]
+        width = max(metrics.horizontalAdvance(price) for price in prices) + SPACE_S
+        area = QRectF(self.rect()).adjusted(1, metrics.height() / 2, -width, -metrics.height() - SPACE_XS)
+        painter.setPen(QPen(QColor(mix(self._palette.surface, self._palette.line, 0.5)), 1))
+        for top in (area.top(), area.bottom()):
+            painter.drawLine(QPointF(area.left(), top), QPointF(area.right(), top))
+        painter.setPen(QColor(self._palette.muted))
+        align = Qt.AlignmentFlag
+        for price, top in zip(prices, (area.top(), area.bottom()), strict=False):
+            box = QRectF(area.right(), top - metrics.height() / 2, width, metrics.height())
+            painter.drawText(box, align.AlignRight | align.AlignVCenter, price)
+        below = QRectF(area.left(), area.bottom() + SPACE_XS, area.width(), metrics.height())
+        painter.drawText(below, align.AlignLeft | align.AlignVCenter, self._days[0])
+        painter.drawText(below, align.AlignRight | align.AlignVCenter, self._days[1])
+        return area
 
 
 class SplitBar(QWidget):

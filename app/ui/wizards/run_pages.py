@@ -13,6 +13,7 @@ from app.flows.training_review import (
     duration_text,
     part_caption,
     part_title,
+    targets_text,
 )
 from app.i18n import MISSING, format_number, tr
 from app.theme import Palette, number_font, set_look
@@ -189,10 +190,5 @@ class ResourcesPage(StepPage):
         self._duration.set_texts(tr("Estimated duration if every epoch is used"), duration_text(self._flow))
         targets = MISSING
         if effort is not None:
-            targets = tr(
-                "{train} / {valid} / {test}",
-                train=format_number(effort.train_targets),
-                valid=format_number(effort.valid_targets),
-                test=format_number(effort.test_targets),
-            )
+            targets = targets_text(effort)
         self._targets.set_texts(tr("Training / validation / test targets"), targets)

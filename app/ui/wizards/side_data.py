@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.amount import AmountError, parse_amount
+from app.flows.datasets import SeriesExtent, date_text
 from app.flows.feature_catalogue import SERIES_NAMES
 from app.flows.sentence_text import local_text
 from app.flows.training_draft import plain_text
@@ -133,6 +135,7 @@ class SeriesField(QWidget):
         super().__init__()
         self.setObjectName("series_field")
         self._series: tuple[SeriesSource, ...] = ()
+        self._spans: dict[str, str] = {}
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(SPACE_S)
@@ -181,6 +184,7 @@ class SeriesField(QWidget):
         self._add.clicked.connect(self._on_add)
         for line in (self._path, self._column, self._delay):
             line.returnPressed.connect(self._on_add)
+            line.textEdited.connect(self._on_typed)
         self._list.removed.connect(self._remove_row)
 
     def retranslate(self) -> None:
@@ -202,18 +206,42 @@ class SeriesField(QWidget):
             self._series = value
             self._show_list()
 
+    def set_extents(self, extents: Mapping[str, SeriesExtent]) -> None:
+        """Say of each series when its values are known, where its file was read."""
+        spans = {
+            name: tr("{first} to {last}", first=date_text(extent.first_ns), last=date_text(extent.last_ns))
+            for name, extent in extents.items()
+        }
+        if spans != self._spans:
+            self._spans = spans
+            self._show_list()
+
+    def refuse_unfinished(self) -> bool:
+        """Return whether a series is filled in and not added, and say so: leaving would lose it."""
+        if not self._path.text().strip():
+            return False
+        self._refuse(self._refusal.text() or tr("This series is not added yet: press Add, or empty the field File."))
+        self._path.setFocus()
+        return True
+
     def _show_list(self) -> None:
         row = self._list.currentRow()
         self._list.clear()
         for source in self._series:
-            self._list.addItem(_row_text(source))
-            self._list.item(self._list.count() - 1).setToolTip(source.path)
+            span = self._spans.get(source.name, "")
+            text = _row_text(source) + (f" · {span}" if span else "")
+            self._list.addItem(text)
+            self._list.item(self._list.count() - 1).setToolTip(f"{text}\n{source.path}")
         self._list.setCurrentRow(min(row, self._list.count() - 1))
         self._list.rows_changed()
 
     def _refuse(self, text: str) -> None:
         self._refusal.setText(text)
         self._refusal.setVisible(bool(text))
+
+    @Slot()
+    def _on_typed(self) -> None:
+        self._refuse("")
 
     @Slot()
     def _on_browse(self) -> None:
@@ -228,7 +256,9 @@ class SeriesField(QWidget):
         try:
             amount = parse_amount(self._delay.text())
         except AmountError as exc:
-            self._refuse(exc.sentence.text())
+            before = self._delay.text().strip().startswith("-")
+            early = tr("A value cannot be known before its own time: write 0 or more seconds.")
+            self._refuse(early if before else exc.sentence.text())
             self._delay.setFocus()
             return
         source = SeriesSource(

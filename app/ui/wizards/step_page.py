@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QLabel, QScrollArea, QVBoxLayout, QWidget, QWizardPage
+from shiboken6 import isValid
 
 from app.flows.training_checks import Problem
 from app.flows.training_draft import DEFAULT_DRAFT
@@ -33,6 +34,7 @@ class StepPage(QWizardPage):
         self.setObjectName(f"training_{step.value}_page")
         self._step, self._flow, self._guard = step, flow, guard
         self._filling = False
+        self._leaving = False  # the person wants to go on as soon as what is being read was found right
         self._fields: dict[str, DraftField] = {}
         self.rows: dict[str, FormRow] = {}
         self._advanced: Expander | None = None
@@ -130,6 +132,7 @@ class StepPage(QWizardPage):
         """Take entries from the fields; called by the page's own slots."""
         if self._filling:
             return
+        self._leaving = False
         self._flow.update(**changes)
         self.refresh()
         self.edited.emit()
@@ -159,6 +162,7 @@ class StepPage(QWizardPage):
 
     def validatePage(self) -> bool:
         problem = self._flow.problem(self._step)
+        self._leaving = problem is not None and problem.passing
         if problem is not None:
             self.show_problem(problem)
             self._show_state()
@@ -167,15 +171,30 @@ class StepPage(QWizardPage):
     def initializePage(self) -> None:
         self.retranslate()
         self.refresh()
+        problem = self._flow.problem(self._step)
+        if problem is not None and not problem.passing and problem.field in self._advanced_names:
+            self.show_problem(problem)
+            self._show_state()
 
     def cleanupPage(self) -> None:
         """Going back keeps every entry; Qt's default would reset the fields."""
+        self._leaving = False
+
+    @Slot()
+    def _go_on(self) -> None:
+        """Follow the wish to leave that had to wait."""
+        if isValid(self) and self.wizard() is not None and self.wizard().currentPage() is self:
+            self.wizard().next()
 
     def _show_state(self) -> None:
         for name, (label, note) in self.row_texts().items():
             self.rows[name].set_texts(label, note)
         self.show_derived()
         problem = self._flow.problem(self._step)
+        if self._leaving and (problem is None or not problem.passing):
+            self._leaving = False
+            if problem is None:
+                QTimer.singleShot(0, self._go_on)
         placed = False
         for name, row in self.rows.items():
             here = problem is not None and problem.field == name

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.flows.feature_catalogue import NATIVE_TITLES, SERIES_NAMES, FeatureCatalogue, column_text, load_catalogue
+from app.flows.indicator_titles import INDICATOR_TITLES
+from app.i18n import Language, set_language
 from core.indicators.catalogue import catalogue
 from ml.api import parse_column
 from ml.column_kinds import bind, native_kinds
@@ -21,6 +23,20 @@ def test_holds_every_kind_once(every: FeatureCatalogue) -> None:
     assert set(names) == {*native_kinds(), *(info.name for info in catalogue() if not info.chart_only)}
     assert set(native_kinds()) == set(NATIVE_TITLES)
     assert set(SERIES_NAMES) | {"onchain"} == {entry.name for entry in every.entries[4:] if entry.name in NATIVE_TITLES}
+
+
+def test_translated_titles_are_those_of_the_catalogue(every: FeatureCatalogue) -> None:
+    titles = {entry.name: entry.title for entry in every.entries}
+    assert {name: titles.get(name) for name in INDICATOR_TITLES} == INDICATOR_TITLES
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"), [("볼린저", "BBANDS"), ("지수 이동 평균", "EMA"), ("이동평균", "SMA"), ("펀딩", "funding")]
+)
+def test_search_in_korean(every: FeatureCatalogue, typed: str, name: str) -> None:
+    set_language(Language.KOREAN)
+    assert name in {entry.name for entry in every.search(typed)}
+    assert "BBANDS" in {entry.name for entry in every.search("bollinger")}
 
 
 def test_search_by_name_and_by_words(every: FeatureCatalogue) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import date
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from app.flows.datasets import Dataset, DatasetGap, SourceKind, dataset_from_frame, date_text, device_options
-from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
+from app.flows.datasets import (
+    DatasetGap,
+    SourceKind,
+    dataset_from_frame,
+    date_text,
+    device_options,
+)
 from app.flows.training_draft import (
     QUANTILE_PRESETS,
     TrainingDraft,
@@ -25,41 +29,11 @@ from app.flows.training_split import PartName
 from app.i18n import Language, set_language
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
-from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
+from core.domain.data_origin import BINANCE, practice_origin
 from core.errors import UserError
 from ml.api import DataRange, ForecastSpec, SeriesSource, minimum_bars
 from ml.spec_file import spec_from_toml, spec_to_toml
-
-HOUR = Timeframe.H1.ns
-PRACTICE = practice_origin("synthetic-1")
-START = 1_704_067_200_000_000_000  # 2024-01-01 00:00 UTC
-
-
-def dataset(
-    symbol: str = "BTC/USDT",
-    timeframe: Timeframe = Timeframe.H1,
-    bars: int = 8_000,
-    kind: SourceKind = SourceKind.STORE,
-    origin: DataOrigin = BINANCE,
-    path: str = "",
-) -> Dataset:
-    return Dataset(kind, origin, symbol, timeframe, START, START + (bars - 1) * timeframe.ns, bars, path=path)
-
-
-@cache
-def catalogue() -> FeatureCatalogue:
-    return load_catalogue()
-
-
-def flow(*datasets: Dataset, **changes: object) -> TrainingFlow:
-    built = TrainingFlow(datasets or (dataset(),), device_options([]), catalogue=catalogue())
-    built.update(**changes)
-    return built
-
-
-def sentence(built: TrainingFlow, step: Step) -> str:
-    problem = built.problem(step)
-    return "" if problem is None else problem.text()
+from tests.unit.flows.training_kit import HOUR, PRACTICE, START, catalogue, dataset, extent, flow, sentence
 
 
 def test_defaults_are_complete_and_equal_the_default_specification() -> None:
@@ -113,7 +87,13 @@ def test_walks_forward_and_back_without_losing_anything() -> None:
         (Step.FEATURES, {"columns": ("RSI(timeperiod=1)",)}, "timeperiod cannot be 1"),
         (Step.FEATURES, {"columns": ("RSI", "RSI")}, "is there twice"),
         (Step.FEATURES, {"columns": ("RSI@5m",)}, "cannot be made of bars of 1h"),
-        (Step.FEATURES, {"columns": ("RSI@SOL/USDT",)}, "RSI@SOL/USDT looks at SOL/USDT: tick it"),
+        (
+            Step.FEATURES,
+            {"columns": ("RSI@SOL/USDT",)},
+            "looks at SOL/USDT, of which no 1h bars are stored",
+        ),
+        (Step.FEATURES, {"columns": ("RSI@BTC/USDT",)}, "write the column without @BTC/USDT"),
+        (Step.FEATURES, {"columns": ("RSI(timeperiod=14)@1d",)}, "with it these settings need 8,508 bars"),
         (Step.FEATURES, {"columns": ("funding",)}, "needs the series “funding”"),
         (Step.DATA, {"markets": ("SOL/USDT",)}, "No 1h bars of SOL/USDT are stored"),
         (Step.DATA, {"series": (SeriesSource("funding", "f.csv"),)}, "“funding” is being read"),
@@ -165,7 +145,8 @@ def test_walks_forward_and_back_without_losing_anything() -> None:
         (Step.TRAINING, {"patience": 0}, "1 to 10,000"),
         (Step.TRAINING, {"seed": -1}, "The seed must be"),
         (Step.TRAINING, {"learning_rate": "0"}, "0.000001 to 1"),
-        (Step.TRAINING, {"learning_rate": "1e-3"}, "exponent"),
+        (Step.TRAINING, {"learning_rate": "1e-9"}, "0.000001 to 1"),
+        (Step.TRAINING, {"learning_rate": "1e-"}, "exponent"),
         (Step.TRAINING, {"clip_norm": "0"}, "0.001 to 1000"),
         (Step.TRAINING, {"weight_decay": "11"}, "0 to 10"),
         (Step.TRAINING, {"batch_segments": 5_000}, "0 to 4,096"),
@@ -388,9 +369,11 @@ def test_other_markets_are_those_stored_beside_the_own_one() -> None:
     assert built.other_markets() == ("ETH/USDT",)
     built.update(markets=("ETH/USDT",), columns=("log_return@ETH/USDT",))
     assert built.spec().data.markets == ("ETH/USDT",)
+    built.update(markets=())
+    assert "log_return@ETH/USDT looks at ETH/USDT: tick it" in sentence(built, Step.FEATURES)
     built.update(source=SourceKind.PRACTICE)
     assert built.other_markets() == ()
-    assert "tick it" in sentence(built, Step.FEATURES)
+    assert "stored candles" in sentence(built, Step.FEATURES)
     built.update(columns=())
     assert built.spec().data.markets == ()
 
@@ -401,11 +384,11 @@ def test_series_are_checked_once_and_named_once() -> None:
     assert built.unchecked_series() == (funding,)
     built.set_series(funding, UserError("f.csv is damaged.", "Get it again."))
     assert sentence(built, Step.DATA) == "f.csv is damaged. Get it again."
-    built.set_series(funding, None)
+    built.set_series(funding, extent())
     assert built.unchecked_series() == ()
     assert built.spec().data.series == (funding,)
     twice = dataclasses.replace(funding, path="g.csv")
-    built.set_series(twice, None)
+    built.set_series(twice, extent())
     built.update(series=(funding, twice))
     assert "twice" in sentence(built, Step.DATA)
 
@@ -461,7 +444,14 @@ VALID: dict[str, st.SearchStrategy[object]] = {
         lambda bars: ", ".join(str(bar) for bar in sorted(bars))
     ),
     "window": st.integers(8, 100),
-    "columns": st.sampled_from([(), ("SMA(timeperiod=30)",), ("log_return@4h", "BBANDS(timeperiod=10).upperband")]),
+    "columns": st.sampled_from(
+        [
+            (),
+            ("SMA(timeperiod=30)",),
+            ("log_return@4h", "BBANDS(timeperiod=10).upperband"),
+            ("funding(window=3).zscore",),
+        ]
+    ),
     "kind": st.sampled_from(["lstm", "gru"]),
     "head": st.sampled_from(["quantile", "student_t", "classes"]),
     "horizons": st.sampled_from(["1", "1, 4, 24", "12"]),
@@ -500,7 +490,7 @@ VALID: dict[str, st.SearchStrategy[object]] = {
 
 def _everything(draft: TrainingDraft | None = None) -> TrainingFlow:
     built = TrainingFlow((*STORED, PRACTISED), device_options([]), draft, catalogue())
-    built.set_series(FUNDING, None)
+    built.set_series(FUNDING, extent())
     return built
 
 
@@ -510,7 +500,7 @@ def _meant(draft: TrainingDraft) -> TrainingDraft:
         draft = dataclasses.replace(draft, whole_range=True, start_date="", end_date="")
     if not draft.by_date:
         draft = dataclasses.replace(draft, valid_from="", test_from="")
-    return draft
+    return draft if "funding" in str(draft.columns) else dataclasses.replace(draft, series=())
 
 
 def test_every_entry_of_a_draft_is_tried() -> None:
@@ -530,9 +520,11 @@ def test_any_valid_entries_make_a_specification_that_reloads_into_the_same_entri
         built.update(**{name: value})
     # Of two dates one may stand before the other's proposal; that is told, and no specification.
     assume(not built.draft.by_date or instant_of(built.draft.valid_from) < instant_of(built.draft.test_from))
+    assume(built.draft.series or "funding" not in str(built.draft.columns))
     assert sentence(built, Step.REVIEW) == ""
     spec = built.spec()
     assert spec.validate() == spec
+    assert spec.unused_data() == ()
     for full in (False, True):
         assert spec_from_toml(spec_to_toml(spec, full=full)) == spec
     again = _everything()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ from core.clock import NS_PER_S
 from core.errors import UserError
 from ml.api import (
     DataRange,
+    FeatureSpec,
     ForecastJob,
     ForecastSpec,
     ModelSpec,
+    SeriesSource,
     TrainingProgress,
     TrainingSpec,
     forecast_job,
     log_training_progress,
     new_run_id,
+    parse_column,
     run_begun_ns,
     spec_from_mapping,
 )
@@ -154,3 +158,15 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_markets_and_series_that_no_column_looks_at_are_left_out() -> None:
+    funding, spread = SeriesSource("funding", "f.csv"), SeriesSource("spread", "s.csv")
+    data = DataRange(markets=("ETH/USDT", "SOL/USDT"), series=(funding, spread))
+    columns = (parse_column("log_return@SOL/USDT"), parse_column("funding.level"))
+    spec = ForecastSpec(data, FeatureSpec("custom", columns=columns)).validate()
+    assert spec.unused_data() == ("ETH/USDT", "spread")
+    used = spec.with_used_data()
+    assert (used.data.markets, used.data.series) == (("SOL/USDT",), (funding,))
+    assert used.validate().unused_data() == ()
+    assert replace(used, data=data) == spec

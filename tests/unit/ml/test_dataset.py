@@ -29,7 +29,7 @@ from ml.dataset import (
     prepare_bars,
     split_rows,
 )
-from ml.features import MarketHistory
+from ml.features import MarketHistory, PointSeries
 from ml.model_storage import data_lineage, history_lineage
 from tests.unit.ml.helpers import HOUR, frame_from_returns, noise_returns
 
@@ -274,3 +274,34 @@ def test_a_price_that_always_moves_alike_is_not_said_to_stand_still(
 ) -> None:
     with pytest.raises(UserError, match=f"At the horizon of {same} all price changes"):
         build_dataset(frame_from_returns(returns), replace(SPEC, model=ModelSpec(horizons=horizons)))
+
+
+@pytest.mark.parametrize(
+    ("first_day", "words"),
+    [
+        (0, None),
+        (400, "No value of the series 'funding' was known by 2021-01-16, the end of the bars. Choose a range"),
+        (-200, "'funding' is known from 2020-02-26 to 2020-06-30: only 0 of the 2,997 bars have a value"),
+        (120, "'funding' is known from 2021-01-11 to 2021-01-16: only 121"),
+    ],
+)
+def test_a_series_of_another_time_is_named(tmp_path: Path, first_day: int, words: str | None) -> None:
+    day = 24 * HOUR.ns
+    known = int(FRAME.time_ns[0]) + first_day * day + np.arange(0, 125 * 3) * (day // 3)
+    known = known[known <= FRAME.time_ns[-1] + HOUR.ns]  # what a run keeps of a series
+    series = PointSeries("funding", known, np.sin(np.arange(len(known))))
+    spec = replace(SPEC, features=replace(SPEC.features, columns=(parse_column("funding.level"),)))
+    history = MarketHistory(FRAME, series=(series,))
+    if words is None:
+        assert len(build_dataset(history, spec).rows(Part(0, len(FRAME)))) > 2_000
+        return
+    with pytest.raises(UserError) as caught:
+        build_dataset(history, spec)
+    assert words in str(caught.value)
+
+
+def test_another_market_of_another_time_is_named() -> None:
+    later = replace(FRAME, time_ns=FRAME.time_ns + 2_950 * HOUR.ns, symbol="ETH/USDT")
+    spec = replace(SPEC, features=replace(SPEC.features, columns=(parse_column("log_return@ETH/USDT"),)))
+    with pytest.raises(UserError, match="ETH/USDT are of 2021-01-14 to 2021-05-19: only 50 of the 2,997 bars"):
+        build_dataset(MarketHistory(FRAME, others=(later,)), spec)

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from core.errors import UserError
-from ml.api import EvaluationSpec, FeatureColumn, FeatureSpec, ForecastSpec, ModelSpec, TrainingSpec
+from ml.api import EvaluationSpec, FeatureColumn, FeatureSpec, ForecastSpec, ModelSpec, SplitSpec, TrainingSpec
+from ml.dataset import build_dataset, prepare_bars
 from ml.effort import estimate, minimum_bars
+from tests.unit.ml.helpers import frame_from_returns, noise_returns
 
 SINGLE = ForecastSpec(
     model=ModelSpec(horizons=(1, 4, 24)), evaluation=EvaluationSpec(seeds=1), training=TrainingSpec(epochs=10)
@@ -66,3 +68,22 @@ def test_a_batch_that_is_left_to_the_program_has_a_duration_too() -> None:
 def test_a_column_that_does_not_exist_is_said() -> None:
     with pytest.raises(UserError):
         estimate(replace(SINGLE, features=FeatureSpec("custom", columns=(FeatureColumn("NO_SUCH"),))), 50_000)
+
+
+@pytest.mark.parametrize("gap", [None, 700], ids=["whole", "with a gap"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ForecastSpec(),
+        replace(SINGLE, split=SplitSpec(0.6, 0.2, 48)),
+        replace(SINGLE, features=FeatureSpec("technical"), model=ModelSpec(horizons=(1, 12))),
+    ],
+    ids=["defaults", "long horizon", "technical"],
+)
+def test_the_targets_told_are_those_of_the_run(spec: ForecastSpec, gap: int | None) -> None:
+    missing = () if gap is None else (gap, gap + 1)
+    frame = frame_from_returns(noise_returns(4_000, 5), missing=missing)
+    data = build_dataset(frame, spec)
+    counted = tuple(len(data.rows(part)) for part in (data.train, data.valid, data.test))
+    told = estimate(spec, len(frame), None if gap is None else len(prepare_bars(frame, spec).target_rows()))
+    assert (told.train_targets, told.valid_targets, told.test_targets) == counted
