@@ -28,6 +28,7 @@ from app.language import LanguageManager, system_language
 from app.lifecycle import FaultWatchdog, Lifecycle, Stage, worker_stage
 from app.live import LIVE_VENUES, ask_venue, asked_venues
 from app.log_bridge import LogBridge
+from app.look_desk import LookDesk, connect_look
 from app.models.keys_model import KeysModel
 from app.notifications import NotificationManager
 from app.past_notices import PastNotices
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from app.ui.docks.chart_dock import ChartDock
     from app.ui.docks.order_book_dock import OrderBookDock
     from app.ui.docks.training_dock import TrainingDock
+    from app.workers.history import HistoryRequest, HistoryWorker
 
 STALE_AFTER_S = 5.0
 # The panels that need arrays, in pieces small enough for one turn of the event loop each.
@@ -112,6 +114,7 @@ class Application(QObject):
         window: the main window.
         executor, market, training, store, practice, keys: the workers.
         desk: training as the window sees it.
+        look: the stored model on the chart that nobody trades with.
         lifecycle: call `lifecycle.quit()` to end.
         stalls: measures the longest stall of the GUI thread.
 
@@ -177,6 +180,7 @@ class Application(QObject):
                 version=VERSION,
             )
         )
+        self.look = LookDesk(paths, self._symbols, lambda: self.market.origin, self._download, self)
         self.past_notices = PastNotices(self.store, self.window.models.notifications, self._clock, self)
         self.tray = Tray(self.theme, self.language, self._clock, self)
         self.stalls = StallWatch(parent=self)
@@ -388,6 +392,7 @@ class Application(QObject):
         window.market_requested.connect(chart.show_market)
         window.models.mode_changed.connect(chart.forget_books)
         window.models.mode_changed.connect(book.forget)
+        connect_look(self.look, chart, self.market, self.desk, window)
         chart.show_market(*window.market)
 
     # --- slots ------------------------------------------------------------------------------------------------
@@ -424,6 +429,7 @@ class Application(QObject):
     def _on_instruments(self, instruments: tuple[Instrument, ...]) -> None:
         self.window.set_instruments(instruments)
         self.desk.set_markets([instrument.symbol for instrument in instruments], self.market.origin)
+        self.window.strategies.set_origin(self.market.origin)
         if self.chart is not None:
             self.chart.set_instruments(instruments)
             self._on_market_changed(*self.window.market)
@@ -534,12 +540,20 @@ class Application(QObject):
     def _tray_mode(self) -> TradingMode:
         return self.window.models.mode or TradingMode.PRACTICE
 
+    def _symbols(self) -> set[str]:
+        return {instrument.symbol for instrument in self.window.models.instruments}
+
+    def _download(self, request: HistoryRequest) -> HistoryWorker:
+        from app.workers.history import HistoryWorker
+
+        return HistoryWorker(self._links.open_history, request, self.paths.candles, self.store)
+
     def _stop_downloads(self) -> None:
-        for worker in self.desk.workers():
+        for worker in (*self.desk.workers(), *self.look.workers()):
             worker.request_stop()
 
     def _downloads_stopped(self) -> bool:
-        return not self.desk.workers()
+        return not self.desk.workers() and not self.look.workers()
 
     def _close_window(self) -> None:
         self._second.stop()

@@ -189,3 +189,11 @@ class ModelCommands(Protocol):
     def remove_model(self, model_id: str) -> None:
         """Delete a model for good, where nothing protects it."""
         ...
+
+    def judge_model(self, model_id: str) -> None:
+        """Judge a model on the bars that came after its own and keep the result; one at work changes nothing."""
+        ...
+
+    def cancel_judging(self, model_id: str) -> None:
+        """Stop that."""
+        ...

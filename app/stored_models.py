@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from app.flows.origin_text import market_title
+from app.i18n import MISSING, format_moment
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
 from core.config import DataPaths
 from core.errors import UserError
+from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
-from ml.model_storage import StoredModel, list_models, load_model, remove_files
+from ml.model_storage import StoredModel, list_models, load_model, remove_files, run_of
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
-from ml.overfitting import probabilistic_sharpe
-from ml.statistic_results import SharpeMoments
+from ml.overfitting import sharpe_probability
+from ml.trial_claims import with_todays_trials
 
 
 def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
@@ -35,7 +38,7 @@ def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
 def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
     """Verify a model and return all about it, or why it cannot be shown."""
     try:
-        stored = load_model(paths.models, model_id)
+        stored = as_of_today(paths, load_model(paths.models, model_id))
         return ModelCard(
             model_id=model_id,
             created_ns=int(stored.manifest["created_ns"]),
@@ -44,26 +47,29 @@ def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
             metrics=stored.metrics,
             lineage=_lineage(stored),
             marks=ModelTags(paths.models).of(model_id),
-            sharpe_probability=_probability(stored.metrics.sharpe),
+            sharpe_probability=sharpe_probability(stored.metrics.sharpe),
             used_by=users_of(paths, model_id),
+            evaluations=saved_evaluations(paths.models, model_id),
         )
     except UserError as exc:
         return CardProblem(model_id, exc.message, exc.remedy)
 
 
-def compared_models(models_dir: Path, model_ids: Sequence[str]) -> ComparedModels:
+def compared_models(paths: DataPaths, model_ids: Sequence[str]) -> ComparedModels:
     """Put models side by side.
 
     Raises:
         UserError: one of them cannot be read.
     """
-    models = [load_model(models_dir, model_id) for model_id in model_ids]
+    models = [as_of_today(paths, load_model(paths.models, model_id)) for model_id in model_ids]
     table = compare_models(models)
     return ComparedModels(
         model_ids=table.model_ids,
         titles=tuple(_title(model) for model in models),
         metrics=tuple(table.metrics.items()),
-        differences=tuple((name, tuple(_word(value) for value in row)) for name, row in table.differences.items()),
+        differences=tuple(
+            (name, tuple(_word(name, value) for value in row)) for name, row in table.differences.items()
+        ),
         not_comparable=table.not_comparable,
     )
 
@@ -110,6 +116,11 @@ def users_of(paths: DataPaths, model_id: str) -> tuple[str, ...]:
         return tuple(record.spec.title for record in journal.strategies() if record.spec.model_id == model_id)
 
 
+def as_of_today(paths: DataPaths, stored: StoredModel) -> StoredModel:
+    """Return the model with what is left of its earnings after all trials up to now, so that two of them compare."""
+    return replace(stored, metrics=with_todays_trials(stored.metrics, stored.spec.data, paths.trials))
+
+
 def _lineage(stored: StoredModel) -> ModelLineage:
     manifest = stored.manifest
     data, split = manifest["data"], manifest["split"]
@@ -122,7 +133,7 @@ def _lineage(stored: StoredModel) -> ModelLineage:
         valid=_part(split["valid"]),
         test=_part(split["test"]),
         code_version=str(manifest["code_version"]),
-        run_id=str(manifest.get("run", {}).get("id", "")),
+        run_id=run_of(manifest),
     )
 
 
@@ -130,17 +141,17 @@ def _part(part: dict[str, Any]) -> PartRange:
     return PartRange(int(part["first_open_ns"]), int(part["last_open_ns"]), int(part["targets"]))
 
 
-def _probability(sharpe: SharpeMoments | None) -> float | None:
-    try:
-        return None if sharpe is None else probabilistic_sharpe(sharpe)
-    except ValueError:  # of a foreign package: moments no sample can have
-        return None
-
-
 def _title(model: StoredModel) -> str:
     data = model.spec.data
     return f"{market_title(data.symbol, data.timeframe, data.origin)} · {model.model_id[:8]}"
 
 
-def _word(value: Any) -> str:
+def _word(name: str, value: Any) -> str:
+    """Return a value of a specification as a person reads it."""
+    if value is None or value in ([], ""):
+        return MISSING
+    if name.endswith("_ns"):
+        return format_moment(int(value), "%Y-%m-%d %H:%M")
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(str(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

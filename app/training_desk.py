@@ -26,9 +26,10 @@ from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
 from app.language import LanguageManager
 from app.past_runs import can_go_on, forget_run, past_runs
+from app.store_queries import StoreQueries
 from app.theme import ThemeManager
 from app.workers.base import WorkerThread
-from app.workers.store import QueryAnswer, StoreBackend, StoreWorker
+from app.workers.store import QueryAnswer, StoreWorker
 from app.workers.training import TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
@@ -67,6 +68,7 @@ class TrainingDesk(QObject):
     Signals:
         noticed(object): a `Notice` for the person.
         models_changed(object): tuple of `ModelChoice`, newest first.
+        look_wanted(str): this model id shall forecast on the chart.
         strategy_wanted(str): a strategy shall be made of this model id.
         training_wanted: a person left the wizard with a run to be watched.
         logged(int, str, str): a line for the log: level, source, text.
@@ -74,6 +76,7 @@ class TrainingDesk(QObject):
 
     noticed = Signal(object)
     models_changed = Signal(object)
+    look_wanted = Signal(str)
     strategy_wanted = Signal(str)
     training_wanted = Signal()
     logged = Signal(int, str, str)
@@ -101,6 +104,7 @@ class TrainingDesk(QObject):
         """
         super().__init__(parent)
         self._paths, self._training, self._store = paths, training, store
+        self._queries = StoreQueries(store, self)
         self._open_link, self._theme, self._language, self._now_ns = open_link, theme, language, now_ns
         self._dock: TrainingDock | None = None
         self._wizard: TrainingWizard | None = None
@@ -113,9 +117,7 @@ class TrainingDesk(QObject):
         self._gpus: tuple[str, ...] = ()
         self._specs: dict[str, dict[str, Any]] = {}  # of runs that may go on
         self._known_models: frozenset[str] = frozenset()
-        self._answers: dict[int, Callable[[QueryAnswer], None]] = {}
         self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec, str]] = {}  # with the run it shall follow
-        store.answered.connect(self._on_answered)
         training.queue_changed.connect(self._on_queue_changed)
         training.queue_failed.connect(self._on_queue_failed)
         training.run_paused.connect(self._on_paused)
@@ -146,18 +148,18 @@ class TrainingDesk(QObject):
     def refresh(self) -> None:
         """Read again, in the background, which models there are and what is stored."""
         self._ask_models("")  # first: it takes a moment, while the description of all stored prices may take seconds
-        self._ask(training_reads.describe_stored, self._take_stored)
+        self._queries.ask(training_reads.describe_stored, self._take_stored)
         if self._models is not None:
             self._models.refresh()
 
     def restore_runs(self) -> None:
         """Put the runs of earlier sessions on the panel's list."""
         runs_dir = self._paths.runs
-        self._ask(lambda backend: past_runs(backend.store, runs_dir), self._take_past_runs)
+        self._queries.ask(lambda backend: past_runs(backend.store, runs_dir), self._take_past_runs)
 
     def detect_devices(self) -> None:
         """Look for GPUs in the background; asks the driver, which can take seconds."""
-        self._ask(lambda _: training_reads.gpus(), self._take_gpus)
+        self._queries.ask(lambda _: training_reads.gpus(), self._take_gpus)
 
     @property
     def busy(self) -> int:
@@ -175,12 +177,13 @@ class TrainingDesk(QObject):
             unkept_searches=ending[True, False],
             downloads=len(self._downloads),
             waiting=len(queue.waiting),
+            evaluations=0 if self._models is None else self._models.judging,
         ).sentences()
 
     def workers(self) -> list[WorkerThread]:
-        """Return the downloads and imports under way, for the shutdown."""
-        imports = [] if self._models is None else self._models.workers()
-        return [*(worker for worker, _, _ in self._downloads.values()), *imports]
+        """Return the downloads, imports and evaluations under way, for the shutdown."""
+        of_models = [] if self._models is None else self._models.workers()
+        return [*(worker for worker, _, _ in self._downloads.values()), *of_models]
 
     def close_windows(self) -> None:
         """Close the wizard and the window of models."""
@@ -200,6 +203,7 @@ class TrainingDesk(QObject):
             self._models = ModelDesk(self._paths, self._store, self._theme, self._language, SystemClock(), self)
             self._models.noticed.connect(self.noticed)
             self._models.changed.connect(self.refresh)
+            self._models.look_requested.connect(self.look_wanted)
             self._models.strategy_requested.connect(self._on_strategy_requested)
             self._models.training_requested.connect(self.open_wizard)
         return self._models
@@ -232,15 +236,15 @@ class TrainingDesk(QObject):
         def take(answer: QueryAnswer) -> None:
             done(answer.error if answer.error is not None else answer.value)
 
-        self._ask(lambda _: training_reads.inspect(path), take)
+        self._queries.ask(lambda _: training_reads.inspect(path), take)
 
     def inspect_series(self, source: SeriesSource, done: Callable[[UserError | None], None]) -> None:
         """Read a side series in the background and call `done` on the GUI thread with what is wrong with it."""
-        self._ask(lambda _: training_reads.read_series(source), lambda answer: done(answer.error))
+        self._queries.ask(lambda _: training_reads.read_series(source), lambda answer: done(answer.error))
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
-        self._ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
+        self._queries.ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
 
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
@@ -292,7 +296,7 @@ class TrainingDesk(QObject):
         run_dir = self._paths.runs / run_id
         if self._training.queue.find(run_id) is None:
             take = functools.partial(self._take_forgotten, run_id)
-            self._ask(lambda backend: forget_run(backend.store, run_dir), take)
+            self._queries.ask(lambda backend: forget_run(backend.store, run_dir), take)
 
     def _take_forgotten(self, run_id: str, answer: QueryAnswer) -> None:
         if answer.error is not None:
@@ -356,7 +360,7 @@ class TrainingDesk(QObject):
             if answer.error is not None:
                 self.logged.emit(logging.WARNING, "training", str(answer.error))
 
-        self._ask(lambda _: training_reads.write_configuration(path, kept), take)
+        self._queries.ask(lambda _: training_reads.write_configuration(path, kept), take)
 
     @Slot(object)
     def _on_training_requested(self, spec: ForecastSpec) -> None:
@@ -527,15 +531,6 @@ class TrainingDesk(QObject):
 
     # --- answers of the store ---------------------------------------------------------------------------------
 
-    def _ask(self, read: Callable[[StoreBackend], Any], take: Callable[[QueryAnswer], None]) -> None:
-        self._answers[self._store.query(read)] = take
-
-    @Slot(object)
-    def _on_answered(self, answer: QueryAnswer) -> None:
-        take = self._answers.pop(answer.number, None)
-        if take is not None:
-            take(answer)
-
     def _take_stored(self, answer: QueryAnswer) -> None:
         if answer.error is not None:
             self._tell(Severity.ERROR, tr("Stored prices cannot be read"), str(answer.error))
@@ -546,7 +541,9 @@ class TrainingDesk(QObject):
     def _ask_models(self, wanted: str) -> None:
         """Read which models there are; a strategy of the model `wanted`, where one is named, is offered then."""
         models = self._paths.models
-        self._ask(lambda _: training_reads.model_offer(models, wanted), functools.partial(self._take_models, wanted))
+        self._queries.ask(
+            lambda _: training_reads.model_offer(models, wanted), functools.partial(self._take_models, wanted)
+        )
 
     def _take_models(self, wanted: str, answer: QueryAnswer) -> None:
         if answer.error is not None:

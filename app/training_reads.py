@@ -68,6 +68,8 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
             edge=row.edge,
             origin=DataOrigin(row.venue),
             foreign=marks.get(row.model_id, NO_MARKS).foreign,
+            kind=row.kind,
+            tags=tuple(marks.get(row.model_id, NO_MARKS).tags),
         )
         for row in rows
         if not row.other_inputs

@@ -1,4 +1,4 @@
-"""Where data lives and which limits hold. Plain values, any thread; no I/O but directory creation.
+"""Where data lives and which limits hold. Plain values, any thread; no I/O but for the folder itself.
 
 The data folder holds everything the program writes: `--data-dir`, else `MARU_DATA_DIR`, else the platform's own place.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
+from core.user_path import user_path
 
 APP_NAME = "Maru"
 VERSION = "0.1.0"
@@ -105,12 +106,16 @@ class DataPaths:
 
 
 def data_paths(override: Path | None = None) -> DataPaths:
-    """Return the data folder layout for `override`, `MARU_DATA_DIR` or the platform default, without creating it."""
+    """Return the data folder layout for `override`, `MARU_DATA_DIR` or the platform default, without creating it.
+
+    Raises:
+        UserError: there can be no such folder.
+    """
     if override is not None:
-        return DataPaths(override.expanduser().resolve())
+        return DataPaths(user_path(override))
     env = os.environ.get("MARU_DATA_DIR")
     if env:
-        return DataPaths(Path(env).expanduser().resolve())
+        return DataPaths(user_path(Path(env)))
     # Imported here: the GUI start path must not pay for it when the folder is given.
     from platformdirs import user_data_path
 

@@ -41,6 +41,12 @@ class JobChannel(Protocol):
         ...
 
 
+def stop_if_asked(channel: JobChannel) -> None:
+    """Raise `JobStopped` where the job was asked to stop; waits while it is paused."""
+    if channel.should_stop():
+        raise JobStopped
+
+
 class TaskChannel(JobChannel, Protocol):
     """The channel of a job that is given its work piece by piece."""
 

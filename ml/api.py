@@ -140,8 +140,9 @@ class ForecastJob(JsonValue):
 
 
 def spec_hash(spec: ForecastSpec) -> str:
-    """Return the identity of what is tried: the specification without seed and resources."""
-    same = replace(spec, training=replace(spec.training, seed=0), resources=ResourceSpec())
+    """Return the identity of what is tried: the specification without seed and resources, wherever its files lie."""
+    training = replace(spec.training, seed=0)
+    same = replace(spec, data=spec.data.without_folders(), training=training, resources=ResourceSpec())
     return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 

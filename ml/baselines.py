@@ -198,6 +198,11 @@ BASELINES: dict[str, Callable[[BaselineInputs], BaselineForecast]] = {
 }
 
 
+def chosen_baselines(*, boosting: bool) -> list[str]:
+    """Return the names of all baselines; boosting, which takes longest, only where it is wanted."""
+    return [name for name in BASELINES if boosting or name != "boosting"]
+
+
 def _around(point: FloatArray, errors: FloatArray, inputs: BaselineInputs) -> FloatArray:
     """Return quantiles around a point forecast from errors in units of volatility, shape (n, Q)."""
     quantiles: FloatArray = point[:, None] + inputs.unit_test[:, None] * np.quantile(errors, inputs.levels)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.arrays import FloatArray, IntArray
+from ml.arrays import FloatArray, IntArray, finite_series
 from ml.jsonvalues import JsonValue
 from ml.statistic_results import BootstrapInterval, SeedSummary
 
@@ -20,6 +20,7 @@ CIRCULAR = "circular"
 METHODS = (STATIONARY, CIRCULAR)
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
+_FEWEST_SEEDS = 5  # that an interval is made of
 _CELLS = 4_000_000  # resampled values held at once
 
 Statistic = Callable[[FloatArray], FloatArray]
@@ -51,7 +52,7 @@ def optimal_block_length(values: FloatArray) -> BlockLength:
     Raises:
         ValueError: fewer than ten values, or one that is not finite.
     """
-    count = len(_checked(values))
+    count = len(finite_series(values))
     if count < 10:
         raise ValueError("at least ten values")
     centred = values - values.mean()
@@ -156,7 +157,7 @@ def paired_interval(
     """
     if first.shape != second.shape:
         raise ValueError("the series differ in length")
-    _checked(first), _checked(second)
+    finite_series(first), finite_series(second)
     length = _block(first - second, method, block)
 
     def resampled(indices: IntArray) -> FloatArray:
@@ -171,6 +172,9 @@ def seed_summary(
 ) -> SeedSummary:
     """Summarise one figure over independent seeds; the intervals resample the seeds, percentile method.
 
+    Below five seeds there is no interval: even from the lowest to the highest of n the median lies with probability
+    1 − 2 · 0.5ⁿ only, 75 % of three and 94 % of five.
+
     Args:
         values: one per seed, shape (n,), at least one.
         seed: of the resampling.
@@ -179,13 +183,13 @@ def seed_summary(
     Raises:
         ValueError: no value, or one that is not finite.
     """
-    count = len(_checked(values))
+    count = len(finite_series(values))
     if not count:
         raise ValueError("no seed has finished")
     tail = (1.0 - confidence) / 2.0
     median: tuple[float | None, float | None] = (None, None)
     middle: tuple[float | None, float | None] = (None, None)
-    if count > 1:
+    if count >= _FEWEST_SEEDS:
         drawn = values[np.random.default_rng(seed).integers(0, count, (resamples, count))]
         median = _percentiles(np.median(drawn, axis=1), tail)
         middle = _percentiles(interquartile_mean(drawn), tail)
@@ -267,7 +271,7 @@ def _batches(n: int, method: str, block: float, resamples: int, rng: np.random.G
 def _block(values: FloatArray, method: str, block: float | None) -> float:
     if method not in METHODS:
         raise ValueError(f"no bootstrap named {method}")
-    if len(_checked(values)) < 10:
+    if len(finite_series(values)) < 10:
         raise ValueError("at least ten values")
     chosen = block
     if chosen is None:
@@ -286,9 +290,3 @@ def _percentiles(values: FloatArray, tail: float) -> tuple[float, float]:
 
 def _varies(values: FloatArray, centred: FloatArray) -> bool:
     return float(np.abs(centred).max()) > 1e-12 * float(np.abs(values).max())
-
-
-def _checked(values: FloatArray) -> FloatArray:
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("a series of finite numbers is needed")
-    return values

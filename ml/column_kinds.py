@@ -15,7 +15,8 @@ import numpy as np
 
 from core.errors import UserError
 from core.indicators import indicators as ind
-from core.indicators.catalogue import ParameterInfo, columns_needed, indicator_info, scale_free, warm_up
+from core.indicators.catalogue import columns_needed, indicator_info, scale_free, warm_up
+from core.indicators.parameters import ParameterInfo, complete_values
 from core.indicators.rolling import rolling_zscore
 from ml.arrays import FloatArray
 from ml.feature_columns import FeatureColumn
@@ -157,26 +158,13 @@ def native_kinds() -> tuple[str, ...]:
 
 
 def _complete_values(kind: ColumnKind, column: FeatureColumn) -> dict[str, float]:
-    """Return all parameters of a column, defaults included.
+    """Return all parameters of a column, defaults included, whole numbers as such.
 
     Raises:
         UserError: an unknown parameter or one out of range.
     """
-    known = {info.name: info for info in kind.parameters}
-    given = column.values
-    for name, value in given.items():
-        info = known.get(name)
-        if info is None:
-            raise UserError(f"{column.name} has no parameter {name!r}.", f"It knows: {', '.join(known) or 'none'}.")
-        if not info.low <= value <= info.high or (info.whole and not float(value).is_integer()):
-            raise UserError(
-                f"{column.name}: {name} cannot be {value:g}.",
-                f"Choose a whole number from {info.low:g} to {info.high:g}."
-                if info.whole
-                else f"Choose a number from {info.low:g} to {info.high:g}.",
-            )
-    values = {name: given.get(name, info.default) for name, info in known.items()}
-    return {name: int(value) if known[name].whole else float(value) for name, value in values.items()}
+    values = complete_values(column.name, kind.parameters, column.values)
+    return {info.name: int(values[info.name]) if info.whole else values[info.name] for info in kind.parameters}
 
 
 def _outputs_of(kind: ColumnKind, column: FeatureColumn) -> tuple[str, ...]:

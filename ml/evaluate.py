@@ -20,26 +20,25 @@ from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.api import DataRange, ForecastMetrics, ForecastSpec, spec_hash
 from ml.arrays import BoolArray, IntArray
-from ml.baselines import BASELINES
-from ml.conformal import conformity_scores
+from ml.baselines import chosen_baselines
 from ml.dataset import ForecastDataset, Part, PreparedBars, contiguous_stretches, prepare_bars
-from ml.evaluate_folds import deflated
-from ml.evaluation_plan import ModelResult
+from ml.evaluation_plan import FEWEST_JUDGED, ModelResult
 from ml.evaluators import evaluate_forecast
 from ml.features import MarketHistory, pipeline_for
 from ml.inference import Forecasts, OnnxForecaster, SequenceForecaster
-from ml.judge import PartForecasts, conformal_metrics, part_forecasts
+from ml.judge import PartForecasts, conformal_metrics, outer_scores, part_forecasts
 from ml.metric_results import ConformalMetrics
 from ml.model_storage import StoredModel, data_lineage
-from ml.overfitting import sharpe_moments
-from ml.trading_metrics import forecast_earnings, forecast_strategy_returns
+from ml.run_metrics import with_trading
+from ml.trial_claims import settle_claims
 from ml.trial_ledger import EVALUATION, FINISHED, TrialLedger, TrialRecord
-from ml.verdict import earnings_sentence
 
-_FEWEST = 30  # judged bars
 _FEWEST_FOR_YARDSTICKS = 300
 _SET_ASIDE = 0.3  # of the judged bars, where no others can tell the yardsticks how wide ranges must be
 _SIMPLE = ("zero", "persistence", "climatology")
+# What takes long, in seconds per training row of a horizon and per judged bar, measured on one core; other steps count
+# as one that takes a moment.
+_BOOSTING_S, _EARNINGS_S, _MOMENT_S = 1.5e-4, 3.6e-4, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,30 @@ class _Layout:
     note: str
 
 
+class _Effort:
+    """Tells before each step how much work lies behind and ahead, in seconds of the machine it was measured on."""
+
+    def __init__(self, on_step: Callable[[float, float], None]) -> None:
+        self._on_step = on_step
+        self._costs: dict[str, float] = {}
+        self._left = self._done = self._pending = 0.0
+
+    def plan(self, baselines: Sequence[str], horizons: int, train: int, judged: int) -> None:
+        """Estimate what the steps will take: every baseline for every horizon, then the earnings."""
+        self._costs = {"boosting": _BOOSTING_S * train, "earnings": _EARNINGS_S * judged}
+        self._left = horizons * sum(map(self._cost, baselines)) + self._cost("earnings")
+
+    def before(self, step: str) -> None:
+        """Report; the step before is over."""
+        self._done += self._pending
+        self._left = max(0.0, self._left - self._pending)
+        self._pending = self._cost(step)
+        self._on_step(self._done, self._left)
+
+    def _cost(self, step: str) -> float:
+        return self._costs.get(step, 0.0) + _MOMENT_S
+
+
 def evaluate_model(
     stored: StoredModel,
     history: MarketHistory,
@@ -97,7 +120,7 @@ def evaluate_model(
     *,
     include_training: bool = False,
     include_earlier: bool = False,
-    check_stop: Callable[[], None] = lambda: None,
+    on_step: Callable[[float, float], None] = lambda done, left: None,
 ) -> ModelResult:
     """Judge a stored model, unless told otherwise on what came after its training and validation only.
 
@@ -108,7 +131,8 @@ def evaluate_model(
         data: whose bars these are, and the range to judge.
         include_training: judge also bars the model was trained on, which flatters it.
         include_earlier: judge also bars before those, though it learnt from what came after them.
-        check_stop: called between the steps; raises to stop.
+        on_step: called between the steps with the work that is done and that is left, in seconds of some machine;
+            raises to stop.
 
     Raises:
         UserError: another bar length, features computed differently, or too few bars behind those of its training.
@@ -128,9 +152,9 @@ def evaluate_model(
     judged = Part.of([(part.start, part.stop) for part in layout.judged])
     dataset = prepared.divided(layout.train, layout.valid, judged, stored.scaling)
     test = _forecasts(whole, dataset, layout.judged, spec)
-    if len(test.rows) < _FEWEST:
-        raise UserError(f"Only {len(test.rows)} bars can be judged.", "Choose a longer range or data with fewer gaps.")
-    metrics = _judged(stored, dataset, frame, layout, test, whole, check_stop)
+    if len(test.rows) < FEWEST_JUDGED:
+        raise _only(len(test.rows))
+    metrics = _judged(stored, dataset, frame, layout, test, whole, _Effort(on_step))
     times = frame.time_ns[test.rows]
     own = int(_spans(stored)[1].mask(times).sum()) if same else 0
     return ModelResult(
@@ -175,7 +199,7 @@ def count_evaluation(result: ModelResult, spec: ForecastSpec, ledger: TrialLedge
         )
     )
     judged_on = replace(spec, data=replace(spec.data, venue=result.venue, symbol=result.symbol))
-    return replace(result, metrics=deflated(result.metrics, ledger, judged_on))
+    return replace(result, metrics=settle_claims(result.metrics, ledger, judged_on))
 
 
 def _spans(stored: StoredModel) -> tuple[_Span, _Span, int]:
@@ -218,26 +242,36 @@ def _choice(
 
 def _too_few(usable: int, choice: _Choice) -> UserError:
     """Return why hardly anything can be judged, and what would help."""
-    left_out, options = [], []
-    if choice.trained_on and not choice.with_training:
-        left_out.append(f"{choice.trained_on:,} bars of that range were trained on")
-        options.append("--include-training")
-    if choice.earlier and not choice.with_earlier:
-        left_out.append(f"{choice.earlier:,} {'' if left_out else 'bars of that range '}lie before its training")
-        options.append("--include-earlier")
-    if not left_out:
-        return UserError(f"Only {usable:,} bars can be judged.", "Choose a longer range or data with fewer gaps.")
-    return UserError(
-        f"{' and '.join(left_out)}, which leaves {usable:,} to judge.",
-        f"Choose newer bars, or add {' and '.join(options)} to judge them all the same.",
-    )
+    trained_on = 0 if choice.with_training else choice.trained_on
+    earlier = 0 if choice.with_earlier else choice.earlier
+    if trained_on and earlier:
+        return UserError(
+            f"{trained_on:,} bars of that range were trained on and {earlier:,} lie before its training, which leaves "
+            f"{usable:,} to judge.",
+            "Choose newer bars, or add --include-training and --include-earlier to judge them all the same.",
+        )
+    if trained_on:
+        return UserError(
+            f"{trained_on:,} bars of that range were trained on, which leaves {usable:,} to judge.",
+            "Choose newer bars, or add --include-training to judge them all the same.",
+        )
+    if earlier:
+        return UserError(
+            f"{earlier:,} bars of that range lie before its training, which leaves {usable:,} to judge.",
+            "Choose newer bars, or add --include-earlier to judge them all the same.",
+        )
+    return _only(usable)
+
+
+def _only(bars: int) -> UserError:
+    return UserError(f"Only {bars:,} bars can be judged.", "Choose a longer range or data with fewer gaps.")
 
 
 def _layout(stored: StoredModel, prepared: PreparedBars, choice: _Choice, *, same: bool) -> _Layout:
     """Decide which rows the yardsticks learn from, and cut the others into stretches."""
     allowed = choice.allowed
     usable = np.flatnonzero(allowed & prepared.has_target)
-    if len(usable) < _FEWEST:
+    if len(usable) < FEWEST_JUDGED:
         raise _too_few(len(usable), choice)
     stretches = _stretches(allowed, prepared)
     if same and _has_training_bars(stored, prepared.frame):
@@ -258,7 +292,7 @@ def _layout(stored: StoredModel, prepared: PreparedBars, choice: _Choice, *, sam
     kept[: cut + reach] = False
     stretches = _stretches(kept, prepared)
     aside = Part(int(usable[0]), cut)
-    if not stretches or int(prepared.has_target[aside.start : aside.stop].sum()) < _FEWEST:
+    if not stretches or int(prepared.has_target[aside.start : aside.stop].sum()) < FEWEST_JUDGED:
         raise UserError("There are too few bars to judge and to compare with.", "Choose a longer range.")
     note = (
         f"The bars it was trained on are not at hand: its yardsticks come from the first {_SET_ASIDE:.0%} of the range."
@@ -304,10 +338,11 @@ def _judged(
     layout: _Layout,
     test: PartForecasts,
     whole: SequenceForecaster,
-    check_stop: Callable[[], None],
+    effort: _Effort,
 ) -> ForecastMetrics:
     spec = stored.spec
-    learned = [name for name in BASELINES if spec.evaluation.boosting or name != "boosting"]
+    baselines = chosen_baselines(boosting=spec.evaluation.boosting) if layout.own else _SIMPLE
+    effort.plan(baselines, len(data.horizons), len(data.rows(data.train)), len(test.rows))
     metrics = evaluate_forecast(
         data,
         frame,
@@ -316,25 +351,12 @@ def _judged(
         spec.model.quantile_levels,
         forecast_std=stored.metrics.forecast_std,
         flat_band=spec.model.flat_band,
-        baselines=learned if layout.own else _SIMPLE,
-        before_baseline=lambda _: check_stop(),
+        baselines=baselines,
+        before_baseline=effort.before,
     )
-    check_stop()
-    held = data.held(test.rows, data.test)
-    earnings = forecast_earnings(
-        test.median,
-        held.log_return,
-        cost=spec.evaluation.cost,
-        bars_per_year=held.bars_per_year,
-        bootstrap_seed=spec.training.seed,
-    )
-    return replace(
-        metrics,
-        verdict=f"{metrics.verdict} {earnings_sentence(earnings)}".rstrip(),
-        conformal=_conformal(stored, data, layout, test, whole),
-        earnings=earnings,
-        sharpe=sharpe_moments(forecast_strategy_returns(test.median, held.log_return).returns),
-    )
+    effort.before("earnings")
+    traded = with_trading(metrics, test.median, data.held(test.rows, data.test), spec)
+    return replace(traded, conformal=_conformal(stored, data, layout, test, whole))
 
 
 def _conformal(
@@ -352,8 +374,7 @@ def _conformal(
         if horizon not in offsets:
             continue
         outcome, unit = data.log_return[:, column], data.unit[:, column]
-        known = valid.forecasts.quantiles[:, column]
-        scores = conformity_scores(known[:, 0], known[:, -1], outcome[valid.rows], unit[valid.rows])
+        scores = outer_scores(data, column, valid)
         if len(valid.rows) and int(valid.rows[-1]) + horizon > int(test.rows[0]):
             scores = scores[:0]
         seen = test.forecasts.quantiles[:, column]
@@ -373,7 +394,7 @@ def _notes(
             f"{data.venue} {data.symbol}."
         )
     trained, _, _ = _spans(stored)
-    when = f"{to_datetime(trained.first_ns):%Y-%m-%d} to {to_datetime(trained.last_ns):%Y-%m-%d}"
+    when = f"{to_datetime(trained.first_ns):%Y-%m-%d} – {to_datetime(trained.last_ns):%Y-%m-%d}"
     judged_earlier = int((times < trained.first_ns).sum())
     if judged_earlier and choice.with_earlier:
         notes.append(

@@ -15,7 +15,7 @@ import numpy as np
 
 from core.errors import UserError
 from ml.api import ForecastMetrics, ForecastSpec
-from ml.arrays import FloatArray, IntArray
+from ml.arrays import IntArray
 from ml.bootstrap import seed_summary
 from ml.dataset import ForecastDataset, Part, PreparedBars
 from ml.evaluation_plan import COMBINATORIAL, EvaluationPlan, FoldScore, PathScore, Spread
@@ -25,16 +25,9 @@ from ml.held_moves import held_apart, held_on
 from ml.metric_results import HorizonMetrics, SeedScore
 from ml.metrics.point import point_metrics
 from ml.metrics.quantile import crps_of_quantiles
-from ml.overfitting import sharpe_moments
+from ml.run_metrics import sign_sharpe, with_seeds, with_trading
 from ml.statistic_results import SeedSummary
-from ml.trading_metrics import (
-    forecast_earnings,
-    forecast_strategy_returns,
-    sharpe_per_bar,
-    trading_metrics,
-)
-from ml.trial_claims import settle_claims
-from ml.trial_ledger import TrialLedger
+from ml.trading_metrics import forecast_strategy_returns, trading_metrics
 from ml.validation import (
     CombinatorialSplits,
     Fold,
@@ -43,7 +36,7 @@ from ml.validation import (
     walk_forward,
     with_validation,
 )
-from ml.verdict import earnings_sentence, with_earnings
+from ml.verdict import SIGNIFICANCE, has_edge, luck_sentence
 
 _FEWEST = 30  # targets in a part, as in an ordinary split
 
@@ -139,9 +132,16 @@ def fold_score(number: int, outcome: FoldOutcome, spec: ForecastSpec) -> FoldSco
 
 
 def path_scores(
-    outcomes: Sequence[FoldOutcome], splits: CombinatorialSplits, spec: ForecastSpec
+    outcomes: Sequence[FoldOutcome], splits: CombinatorialSplits, spec: ForecastSpec, tries: int
 ) -> tuple[PathScore, ...]:
-    """Judge every path of the combinatorial scheme at the first horizon, as a walk-forward series is judged."""
+    """Judge every path of the combinatorial scheme at the first horizon, as a walk-forward series is judged.
+
+    Args:
+        outcomes: of the folds.
+        splits: which folds make a path.
+        spec: of the evaluation.
+        tries: see `ml.trial_claims.judged_tries`.
+    """
     scores = []
     for number, path in enumerate(splits.paths, start=1):
         blocks = [outcomes[fold].blocks[splits.tested[fold].index(group)] for group, fold in enumerate(path)]
@@ -158,7 +158,7 @@ def path_scores(
                 sharpe=sharpe,
                 net_return=earned,
                 edge_p_value=judged.edge_p_value,
-                edge=judged.edge,
+                edge=has_edge(judged, tries),
                 range_edge=judged.range_edge,
             )
         )
@@ -222,29 +222,8 @@ def walk_forward_metrics(
         forecast_std=float(np.mean([record.forecast_std for record in records])),
         target_std=float(np.mean([record.target_std for record in records])),
     )
-    seeds = _seed_scores(block, outcomes)
-    earnings = forecast_earnings(
-        block.first.centre,
-        block.held.log_return,
-        cost=spec.evaluation.cost,
-        bars_per_year=block.held.bars_per_year,
-        bootstrap_seed=spec.training.seed,
-    )
-    return replace(
-        metrics,
-        verdict=f"{metrics.verdict} {earnings_sentence(earnings)}".rstrip(),
-        seeds=seeds,
-        seed_crps=_summary([score.crps for score in seeds], spec.training.seed),
-        seed_r2=_summary([score.r2 for score in seeds], spec.training.seed),
-        seed_ic=_summary([score.ic for score in seeds if score.ic is not None], spec.training.seed),
-        earnings=earnings,
-        sharpe=sharpe_moments(forecast_strategy_returns(block.first.centre, block.held.log_return).returns),
-    )
-
-
-def deflated(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastSpec) -> ForecastMetrics:
-    """Return metrics that claim no more than all trials of the market that were ever run allow."""
-    return with_earnings(settle_claims(metrics, ledger, spec))
+    seeded = with_seeds(metrics, _seed_scores(block, outcomes), spec)
+    return with_trading(seeded, block.first.centre, block.held, spec)
 
 
 def walk_forward_verdict(metrics: ForecastMetrics, folds: Sequence[FoldScore]) -> str:
@@ -256,7 +235,7 @@ def walk_forward_verdict(metrics: ForecastMetrics, folds: Sequence[FoldScore]) -
     )
 
 
-def paths_verdict(spread_: Spread, paths: Sequence[PathScore]) -> str:
+def paths_verdict(spread_: Spread, paths: Sequence[PathScore], tries: int) -> str:
     """Return what the paths of the combinatorial scheme allow to say: only what each of them was tested for."""
     assert spread_.r2 is not None
     r2, count, shown = spread_.r2, len(paths), sum(path.edge for path in paths)
@@ -267,6 +246,8 @@ def paths_verdict(spread_: Spread, paths: Sequence[PathScore]) -> str:
         sentences = [f"E{what} on {shown} of {count} paths ({figures}){steady}."]
     else:
         sentences = [f"No e{what} on any of {count} paths ({figures})."]
+    if shown < count and any(path.edge_p_value < SIGNIFICANCE and not path.edge for path in paths) and tries > 1:
+        sentences.append(luck_sentence(tries))
     ranges = sum(path.range_edge for path in paths)
     sentences += [
         f"Evidence that its ranges beat those of past volatility on {ranges} of {count}.",
@@ -277,11 +258,6 @@ def paths_verdict(spread_: Spread, paths: Sequence[PathScore]) -> str:
             f"Trading its sign at every bar loses money on {spread_.probability_of_loss:.0%} of the paths."
         )
     return " ".join(sentences)
-
-
-def sign_sharpe(centre: FloatArray, moved: FloatArray) -> float | None:
-    """Return the Sharpe ratio per bar of holding the forecast's sign, before costs; None where it is constant."""
-    return sharpe_per_bar(forecast_strategy_returns(centre, moved).returns)
 
 
 def _validated(fold: Fold, plan: EvaluationPlan, guard: Guard) -> Fold:

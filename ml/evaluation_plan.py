@@ -20,8 +20,8 @@ COMBINATORIAL = "combinatorial"
 SCHEMES = (WALK_FORWARD, COMBINATORIAL)
 MODES = ("expanding", "rolling")
 
+FEWEST_JUDGED = 30  # bars a stored model is judged on
 PLAN_FILE = "plan.json"  # beside spec.json in the folder of an evaluation
-EVALUATIONS_FOLDER = "evaluations"  # in the models folder; packages themselves never change
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class EvaluationProgress(JsonValue):
         fold / folds: which fold, from 1; 0 before the first.
         seed_index / seeds / epoch / epochs: within the fold.
         eta_s: seconds to the end if every epoch is used; None while unknown.
+        share: of the work that is done, where a stored model is judged; None while unknown.
     """
 
     phase: str
@@ -112,6 +113,7 @@ class EvaluationProgress(JsonValue):
     epoch: int = 0
     epochs: int = 0
     eta_s: float | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,24 +159,24 @@ class SwappablePredictor:
             self._dismiss(standby)
             raise
 
-    def swap(self, model_id: str) -> str:
+    def swap(self, model_id: str) -> Forecast:
         """Let the prepared model answer from the next bar on. Any thread.
 
         Args:
             model_id: the one that was prepared: another one that stands by meanwhile is not taken.
 
         Returns:
-            Id of the model that was at work.
+            What the new one forecasts at the newest bar.
 
         Raises:
             UserError: it is not ready; nothing was changed.
         """
         with self._turn:
             standby = self._standby
-            if standby is None or standby.predictor is None or self.ready != model_id:
+            if standby is None or standby.predictor is None or standby.answer is None or self.ready != model_id:
                 raise UserError("No model is ready to take over.", _REMEDY)
-            former, self._active, self._standby = self._active.model_id, standby.predictor, None
-            return former
+            self._active, self._standby = standby.predictor, None
+            return standby.answer
 
     def give_up(self) -> None:
         """Forget a model that stands by. Any thread."""

@@ -8,7 +8,7 @@ A predictor may be fed from any thread: bars take their turns, so that no state 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,10 @@ from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.dataset import ForecastDataset, contiguous_stretches
 from ml.features import StreamingFeatures, bars_since_gap, pipeline_for, row_hash
 from ml.model_storage import StoredModel, load_model
+
+# Bars given to a network at once, and to nothing but these: what a foreign network was seen to need for so many bars
+# is what it will ever need. Larger pieces are no faster.
+PIECES = (256, 16, 1)
 
 _SMALLEST_STD = 1e-12
 _CANNOT_BE_RUN = ("The network of this model cannot be run.", "Train it again.")
@@ -64,6 +68,22 @@ def open_session(onnx: bytes) -> Any:
         raise UserError(*_CANNOT_BE_RUN) from exc
 
 
+def pieces(bars: int) -> Iterator[tuple[int, int]]:
+    """Yield first and one past the last bar of each piece that a network is given at once."""
+    start = 0
+    for size in PIECES:
+        while bars - start >= size:
+            yield start, start + size
+            start += size
+
+
+def _joined(parts: Sequence[Forecasts]) -> Forecasts:
+    if len(parts) == 1:  # as for every bar of live trading
+        return parts[0]
+    chances = [part.probabilities for part in parts if part.probabilities is not None]
+    return Forecasts(np.concatenate([part.quantiles for part in parts]), np.concatenate(chances) if chances else None)
+
+
 class OnnxForecaster:
     """An exported network in ONNX Runtime with one thread."""
 
@@ -89,15 +109,22 @@ class OnnxForecaster:
         return tuple(np.zeros(self._state_shape, np.float32) for _ in self._state_names)
 
     def run(self, inputs: Float32Array, state: RecurrentState) -> tuple[Forecasts, RecurrentState]:
-        """Forecast contiguous bars.
+        """Forecast contiguous bars, in `PIECES` with the state carried.
 
         Args:
-            inputs: scaled features, shape (T, F).
+            inputs: scaled features, shape (T, F), at least one bar.
             state: before the first of them.
 
         Returns:
             Forecasts in units of `TargetUnit`, and the state after the last bar.
         """
+        parts: list[Forecasts] = []
+        for start, stop in pieces(len(inputs)):
+            part, state = self._run_piece(inputs[start:stop], state)
+            parts.append(part)
+        return _joined(parts), state
+
+    def _run_piece(self, inputs: Float32Array, state: RecurrentState) -> tuple[Forecasts, RecurrentState]:
         given = {"x": inputs[None], **dict(zip(self._state_names, state, strict=True))}
         results = self._session.run(self._outputs, given)
         forecasts = 2 if self._has_probabilities else 1
@@ -244,6 +271,8 @@ class OnnxPredictor:
             raise ValueError(f"bar {candle.open_time_ns} gives features that are not finite")
         inputs = self._stored.scaling.inputs.transform(row[None])
         forecasts, self._state = self._forecaster.run(inputs, self._state)
+        if not np.isfinite(forecasts.quantiles).all():
+            raise ValueError(f"bar {candle.open_time_ns} gives forecasts that are not finite")
         self._rows_seen += 1
         if self._rows_seen <= self._stored.spec.training.burn_in:
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any, Self, TypeVar
 from core.errors import UserError
 
 Json = dict[str, Any]
+_LONGEST_SHOWN = 60
 T = TypeVar("T")
 
 
@@ -25,10 +27,10 @@ class JsonValue:
     __slots__ = ()
 
     def to_json(self) -> Json:
-        """Return plain JSON types; floats that are not finite become null where the field may be null.
+        """Return plain JSON types.
 
         Raises:
-            ValueError: a required number is not finite.
+            ValueError: a number is not finite: where there may be none, None says so.
         """
         encoded: Json = encode(self)
         return encoded
@@ -106,9 +108,10 @@ def _decode_value(hint: Any, value: Any, path: str) -> Any:
 def _decode_scalar(hint: type, value: Any, path: str) -> Any:
     # bool is an int in Python, but not in JSON.
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and is_number and math.isfinite(value):
+    is_number = is_number and abs(value) <= sys.float_info.max  # a whole number may be larger than any other
+    if hint is float and is_number:
         return float(value)
-    if hint is int and is_number and float(value).is_integer():
+    if hint is int and is_number and value == int(value):
         return int(value)
     if hint in (str, bool) and isinstance(value, hint):
         return value
@@ -117,7 +120,16 @@ def _decode_scalar(hint: type, value: Any, path: str) -> Any:
 
 
 def _misfit(path: str, wanted: str, value: Any) -> UserError:
-    return UserError(f"The entry {path} must be {wanted}, not {value!r}.", "")
+    return UserError(f"The entry {path} must be {wanted}, not {_shown(value)}.", "")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it was written, as far as it fits into a sentence."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits has no text
+        text = "one that long"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _join(path: str, name: str) -> str:

@@ -13,8 +13,7 @@ import numpy as np
 
 from ml.api import ForecastMetrics, ForecastSpec
 from ml.arrays import FloatArray, IntArray
-from ml.baselines import BASELINES
-from ml.bootstrap import seed_summary
+from ml.baselines import chosen_baselines
 from ml.conformal import (
     AdaptiveConformal,
     AdaptiveOptions,
@@ -30,12 +29,10 @@ from ml.inference import Forecasts, SequenceForecaster, forecast_rows
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.metrics.point import point_metrics
 from ml.metrics.quantile import crps_of_quantiles
-from ml.overfitting import sharpe_moments
-from ml.statistic_results import ConformalOffset, SeedSummary
-from ml.trading_metrics import forecast_earnings, forecast_strategy_returns, sharpe_per_bar
+from ml.run_metrics import sign_sharpe, with_seeds, with_trading
+from ml.statistic_results import ConformalOffset
 from ml.trial_claims import settle_claims
-from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord
-from ml.verdict import with_earnings
+from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, trial_record
 
 _CONFORMAL_ROWS = 50  # fewer validation bars say nothing about an interval
 
@@ -109,35 +106,17 @@ def judge(
         spec.model.quantile_levels,
         forecast_std=float(valid.median.std()),
         flat_band=spec.model.flat_band,
-        baselines=[name for name in BASELINES if spec.evaluation.boosting or name != "boosting"],
+        baselines=chosen_baselines(boosting=spec.evaluation.boosting),
         before_baseline=lambda _: check_stop(),
     )
-    scores = tuple(_seed_score(data, spec, seed) for seed in seeds)
+    scores = [_seed_score(data, spec, seed) for seed in seeds]
     check_stop()
-    held = data.held(test.rows, data.test)
-    earnings = forecast_earnings(
-        test.median,
-        held.log_return,
-        cost=spec.evaluation.cost,
-        bars_per_year=held.bars_per_year,
-        bootstrap_seed=spec.training.seed,
-    )
-    judged = replace(
-        metrics,
-        seeds=scores,
-        seed_crps=_summary(spec, [score.crps for score in scores]),
-        seed_r2=_summary(spec, [score.r2 for score in scores]),
-        seed_ic=_summary(spec, [score.ic for score in scores if score.ic is not None]),
+    traded = with_trading(with_seeds(metrics, scores, spec), test.median, data.held(test.rows, data.test), spec)
+    return replace(
+        traded,
         conformal=_conformal(data, spec, valid, test),
         importance=feature_importance(data, spec, whole, check_stop),
-        earnings=earnings,
-        sharpe=sharpe_moments(forecast_strategy_returns(test.median, held.log_return).returns),
     )
-    return with_earnings(judged)
-
-
-def _summary(spec: ForecastSpec, values: list[float]) -> SeedSummary | None:
-    return seed_summary(np.array(values), seed=spec.training.seed) if values else None
 
 
 def _seed_score(data: ForecastDataset, spec: ForecastSpec, seed: SeedForecaster) -> SeedScore:
@@ -155,14 +134,9 @@ def _seed_score(data: ForecastDataset, spec: ForecastSpec, seed: SeedForecaster)
         r2=point.r2,
         ic=point.ic,
         hit_rate=point.hit_rate,
-        valid_sharpe=_sign_sharpe(data, data.valid, valid),
-        test_sharpe=_sign_sharpe(data, data.test, test),
+        valid_sharpe=sign_sharpe(valid.median, data.held(valid.rows, data.valid).log_return),
+        test_sharpe=sign_sharpe(test.median, data.held(test.rows, data.test).log_return),
     )
-
-
-def _sign_sharpe(data: ForecastDataset, part: Part, found: PartForecasts) -> float | None:
-    moved = data.held(found.rows, part).log_return
-    return sharpe_per_bar(forecast_strategy_returns(found.median, moved).returns)
 
 
 def _conformal(
@@ -177,9 +151,15 @@ def _conformal(
         known, seen = valid.forecasts.quantiles[:, column], test.forecasts.quantiles[:, column]
         outcome, unit = data.log_return[:, column], data.unit[:, column]
         offsets = calibrate_quantiles(known, levels, outcome[valid.rows], unit[valid.rows])
-        scores = conformity_scores(known[:, 0], known[:, -1], outcome[valid.rows], unit[valid.rows])
+        scores = outer_scores(data, column, valid)
         reports.append(conformal_metrics(horizon, levels, seen, outcome[test.rows], unit[test.rows], offsets, scores))
     return tuple(reports)
+
+
+def outer_scores(data: ForecastDataset, column: int, known: PartForecasts) -> FloatArray:
+    """Return how far outcomes lie outside the outer interval of one horizon, which is negative inside, shape (n,)."""
+    quantiles, rows = known.forecasts.quantiles[:, column], known.rows
+    return conformity_scores(quantiles[:, 0], quantiles[:, -1], data.log_return[rows, column], data.unit[rows, column])
 
 
 def conformal_metrics(
@@ -276,7 +256,7 @@ def count_trials(
     """
     ledger.append_all(
         replace(
-            trial_record(spec, run_id, hashes, score.seed, FINISHED, now_ns),
+            trial_record(TRAINING, spec, run_id, hashes, score.seed, FINISHED, now_ns),
             valid_sharpe=score.valid_sharpe,
             test_sharpe=score.test_sharpe,
             score=score.crps,
@@ -284,25 +264,4 @@ def count_trials(
         )
         for score in metrics.seeds
     )
-    settled = settle_claims(metrics, ledger, spec)
-    return with_earnings(settled)
-
-
-def trial_record(
-    spec: ForecastSpec, run_id: str, hashes: tuple[str, str], seed: int, status: str, now_ns: int
-) -> TrialRecord:
-    """Return the record of one seed of a training run, whatever came of it; see `count_trials`."""
-    data = spec.data
-    return TrialRecord(
-        trial_id=f"{run_id}/{seed}",
-        created_ns=now_ns,
-        kind=TRAINING,
-        venue=data.venue,
-        symbol=data.symbol,
-        timeframe=data.timeframe,
-        data_hash=hashes[0],
-        spec_hash=hashes[1],
-        seed=seed,
-        status=status,
-        run_id=run_id,
-    )
+    return settle_claims(metrics, ledger, spec)

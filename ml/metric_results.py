@@ -288,7 +288,7 @@ class ForecastMetrics(JsonValue):
         pinball / pinball_baseline: mean pinball loss of the quantiles, and that of the zero baseline.
         coverage / nominal_coverage: share of outcomes inside the outer quantiles, and what it should be.
         edge_p_value: one-sided p-value that squared errors are smaller than those of every naive forecast.
-        edge: whether there is evidence of an edge over persistence of the price and of the return.
+        edge: whether there is evidence of an edge over every naive forecast, given `tries`.
         forecast_std: standard deviation of the validation medians; the unit of `Forecast.z_score`.
         target_std: standard deviation of the training targets.
         verdict: one or more sentences for a person.
@@ -299,6 +299,7 @@ class ForecastMetrics(JsonValue):
         importance: of the features, the greatest first; empty where it was not measured.
         earnings: what holding the sign of the forecast would have earned on the test part.
         sharpe: of that, per bar, before costs; deflated: what remains of it after all trials of the market so far.
+        tries: configurations judged on the market so far, this one included; a claim must stand up to as many.
     """
 
     targets: int
@@ -327,3 +328,4 @@ class ForecastMetrics(JsonValue):
     earnings: ForecastEarnings | None = None
     sharpe: SharpeMoments | None = None
     deflated: DeflatedSharpe | None = None
+    tries: int = 1

@@ -17,6 +17,9 @@ _MORE_IS_BETTER = frozenset(
     {"skill", "r2", "ic", "rank_ic", "hit_rate", "hit_low", "hit_high", "edge", "auc", "mcc", "targets"}
     | {"effective_targets"}
 )
+# Those that people rank models by; there are hundreds of others.
+_RANKING = ("crps", "pinball", "coverage", "r2", "skill", "ic", "rank_ic", "hit_rate", "mae", "rmse")
+_LONGEST_SHOWN = 40
 _COVERAGE, _NOMINAL = "coverage", "nominal_coverage"
 
 
@@ -61,7 +64,11 @@ def _ranked(models: Sequence[StoredModel], metric: str, reasons: tuple[str, ...]
     metrics = _metrics(models)
     name = metric if metric in metrics else f"model.{metric}"
     if name not in metrics:
-        raise UserError(f"The models have no metric {metric!r}.", f"Use one of {', '.join(metrics)}.")
+        known = ", ".join(known for known in _RANKING if known in metrics or f"model.{known}" in metrics)
+        raise UserError(
+            f"The models have no metric {metric[:_LONGEST_SHOWN]!r}.",
+            f"Use {known}, or another name from the answer of `models compare --json`.",
+        )
     if reasons:
         raise UserError(f"The models cannot be ranked: {reasons[0]}", "Compare them without --sort.")
     keys = [_rank(name, value, row) for value, row in zip(metrics[name], _rows(models), strict=True)]

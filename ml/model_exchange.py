@@ -93,7 +93,12 @@ def import_model(models_dir: Path, source: Path, check_network: CheckNetwork, cl
         # Marked first: a model from elsewhere is never seen without its mark.
         name = source.name if is_plain(source.name) else "a file"
         ModelTags(models_dir).mark_imported(model.model_id, name, clock.now_ns())
-    store_files(models_dir, files, instead=here)
+    try:
+        store_files(models_dir, files, instead=here)
+    except UserError:
+        if summarise(models_dir, model.model_id).problem:
+            raise
+        return Imported(model.model_id, already_here=True)  # another program was first
     return Imported(model.model_id, already_here=False)
 
 

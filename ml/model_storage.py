@@ -243,6 +243,12 @@ def read_manifest(data: bytes) -> Json:
     return manifest
 
 
+def run_of(manifest: Json) -> str:
+    """Return the id of the run that made a package; empty where the manifest, which may be foreign, names none."""
+    run = manifest.get("run")
+    return str(run.get("id", "")) if isinstance(run, dict) else ""
+
+
 def parse_package(files: Mapping[str, bytes], folder: Path) -> StoredModel:
     """Build a model from the verified files of its package.
 
@@ -300,10 +306,10 @@ def require_unfinished(models_dir: Path, run_id: str) -> None:
     """Raise `UserError` where a run has become a model: going on with it would store another."""
     for model_id in stored_ids(models_dir):
         try:
-            run = read_manifest((models_dir / model_id / MANIFEST).read_bytes()).get("run")
+            run = run_of(read_manifest((models_dir / model_id / MANIFEST).read_bytes()))
         except (OSError, UserError):  # a damaged one says nothing about runs
             continue
-        if isinstance(run, dict) and run.get("id") == run_id:
+        if run == run_id:
             raise UserError(f"The run {run_id} has ended: it became model {model_id}.", "Start the training anew.")
 
 

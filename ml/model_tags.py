@@ -188,7 +188,8 @@ def checked_tag(text: str) -> str:
     if not _TAG.fullmatch(tag) or not is_plain(tag):
         raise UserError(
             f"{text!r} is no tag.",
-            "Use up to 40 letters, digits, spaces and the signs . : + -, beginning with a letter.",
+            "Use up to 40 letters, digits, spaces and the signs . : + -, "
+            "with a letter or digit first and no : or - last.",
         )
     return tag
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ml.api import ForecastSpec
 from ml.arrays import Float32Array
-from ml.inference import open_session
+from ml.inference import PIECES, open_session
 from ml.package_check import refused
 
 DOMAINS = frozenset({"", "ai.onnx"})
@@ -36,7 +36,9 @@ _OLDEST_OPSET = 13
 _ITEM_BYTES = {1: 4, 6: 4, 7: 8, 9: 1, 11: 8}  # float32, int32, int64, bool, float64
 _CROSSING = 1e-6  # by which neighbouring quantiles may cross in float32
 _STEPPING = 1e-4  # by which bar by bar may differ from all bars at once
-_BARS, _DRAWS = 24, 4
+_DRAWS = 4
+# Operators whose inputs behind the first say how large their result is.
+_SIZED = frozenset({"Expand", "Reshape", "Slice", "Split", "Unsqueeze", "Squeeze", "ReduceSum", "ReduceMean"})
 
 
 _Values = dict[str, Float32Array]
@@ -90,23 +92,27 @@ def check_graph(onnx: bytes, spec: ForecastSpec, features: int, weights: Mapping
     except Exception as exc:
         # The checker raises what its C++ half throws, of half a dozen types without a common public base.
         raise refused("its network does not pass the ONNX checker") from exc
+    _check_sizes(model.graph)
     _check_weights([onnx_package.numpy_helper.to_array(tensor) for tensor in tensors if tensor.data_type == 1], weights)
 
 
 def check_behaviour(onnx: bytes, spec: ForecastSpec, features: int) -> None:
-    """Run a network on zeros and on random bars.
+    """Run a network on zeros and on random bars, as many at once as it will ever be given.
 
     Raises:
         UserError: it cannot be run, or its answers are none.
     """
     session = open_session(onnx)
     random = np.random.default_rng(0)
-    draws = [random.normal(0.0, scale, (_BARS, features)) for scale in np.geomspace(0.1, 6.0, _DRAWS)]
-    for bars in (np.zeros((_BARS, features)), *draws):
+    longest, shorter, shortest = PIECES
+    draws = [random.normal(0.0, scale, (shorter, features)) for scale in np.geomspace(0.1, 6.0, _DRAWS)]
+    cases = [(bars, shortest) for bars in (np.zeros((shorter, features)), *draws)]
+    cases.append((random.normal(0.0, 1.0, (longest, features)), shorter))
+    for bars, step in cases:
         x = bars.astype(np.float32)[None]
         try:
             at_once = _answers(session, spec, x)
-            one_by_one = _bar_by_bar(session, spec, x)
+            one_by_one = _in_steps(session, spec, x, step)
         except MemoryError as exc:
             raise refused("its network needs more memory than any forecaster") from exc
         except Exception as exc:
@@ -147,11 +153,11 @@ def _answers(session: Any, spec: ForecastSpec, x: Float32Array, state: _Values |
     return dict(zip(outputs, session.run(outputs, {"x": x, **before}), strict=True))
 
 
-def _bar_by_bar(session: Any, spec: ForecastSpec, x: Float32Array) -> _Values:
-    """Return what `_answers` does, as live trading asks for it: one bar at a time, with the state carried."""
+def _in_steps(session: Any, spec: ForecastSpec, x: Float32Array, size: int) -> _Values:
+    """Return what `_answers` does, as live trading asks for it: some bars at a time, with the state carried."""
     steps: list[_Values] = []
-    for index in range(x.shape[1]):
-        steps.append(_answers(session, spec, x[:, index : index + 1], steps[-1] if steps else None))
+    for start in range(0, x.shape[1], size):
+        steps.append(_answers(session, spec, x[:, start : start + size], steps[-1] if steps else None))
     carried = STATES[spec.model.kind]
     return {
         name: last if name in carried else np.concatenate([step[name] for step in steps], axis=1)
@@ -176,6 +182,19 @@ def _check_model(model: Any) -> None:
             for entry in node.attribute
         ):
             raise refused("its network holds another graph")
+
+
+def _check_sizes(graph: Any) -> None:
+    """Refuse a graph in which a number, and not only how many there are, decides how large something becomes.
+
+    What the network needs in memory is then the same for all bars, so that having run it once says all.
+    """
+    numbers = {value.name for value in graph.input}
+    for node in graph.node:  # each behind those whose results it takes
+        if node.op_type in _SIZED and numbers.intersection(node.input[1:]):
+            raise refused("its network decides by the bars how large its parts are")
+        if node.op_type != "Shape" and numbers.intersection(node.input):
+            numbers.update(node.output)
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

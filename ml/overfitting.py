@@ -9,19 +9,18 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from ml.arrays import BoolArray, FloatArray
 from ml.jsonvalues import JsonValue
+from ml.metrics.distributions import normal_cdf, normal_ppf
 from ml.statistic_results import DeflatedSharpe, SharpeMoments
 
 BLOCKS = 16
 _EULER = 0.5772156649015329
 _CONSTANT = 1e-12  # a variance below this share of the mean square is rounding
 _CELLS = 2_000_000  # split x strategy values held at once
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +42,6 @@ class BacktestOverfitting(JsonValue):
     logits: tuple[float, ...]
     slope: float | None
     probability_of_loss: float
-
-
-def normal_cdf(z: float) -> float:
-    """Return the standard normal distribution function, exact in both tails."""
-    return 0.5 * math.erfc(-z / math.sqrt(2.0))
-
-
-def normal_quantile(probability: float) -> float:
-    """Return the inverse of `normal_cdf`; raises `ValueError` outside (0, 1)."""
-    if not 0.0 < probability < 1.0:
-        raise ValueError("a probability lies between 0 and 1")
-    return _NORMAL.inv_cdf(probability)
 
 
 def sharpe_moments(returns: FloatArray) -> SharpeMoments | None:
@@ -94,7 +81,18 @@ def probabilistic_sharpe(moments: SharpeMoments, benchmark: float = 0.0) -> floa
         ValueError: moments no sample can have.
     """
     deviation = math.sqrt(_variance_factor(moments))
-    return normal_cdf((moments.sharpe - benchmark) * math.sqrt(moments.count - 1) / deviation)
+    return float(normal_cdf((moments.sharpe - benchmark) * math.sqrt(moments.count - 1) / deviation))
+
+
+def sharpe_probability(moments: SharpeMoments | None) -> float | None:
+    """Return the probability that the true Sharpe ratio is above 0; None for moments no sample has.
+
+    Those come from a package of somebody else.
+    """
+    try:
+        return None if moments is None else probabilistic_sharpe(moments)
+    except ValueError:
+        return None
 
 
 def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confidence: float = 0.95) -> float | None:
@@ -105,7 +103,16 @@ def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confide
     excess = moments.sharpe - benchmark
     if excess <= 0.0:
         return None
-    return 1.0 + _variance_factor(moments) * (normal_quantile(confidence) / excess) ** 2
+    return 1.0 + _variance_factor(moments) * (float(normal_ppf(confidence)) / excess) ** 2
+
+
+def is_possible(moments: SharpeMoments) -> bool:
+    """Return whether a sample can have such moments: the kurtosis of n numbers is at most n."""
+    try:
+        _variance_factor(moments)
+    except ValueError:
+        return False
+    return moments.kurtosis <= moments.count
 
 
 def _variance_factor(moments: SharpeMoments) -> float:
@@ -124,12 +131,12 @@ def expected_maximum_sharpe(trials: float, trial_std: float) -> float:
     Raises:
         ValueError: fewer than one trial, or a negative deviation.
     """
-    if trials < 1.0 or not trial_std >= 0.0:
+    if not trials >= 1.0 or not trial_std >= 0.0:
         raise ValueError("at least one trial and no negative deviation")
     if trials == 1.0:
         return 0.0
-    first = normal_quantile(1.0 - 1.0 / trials)
-    second = normal_quantile(1.0 - 1.0 / (trials * math.e))
+    first = float(normal_ppf(1.0 - 1.0 / trials))
+    second = float(normal_ppf(1.0 - 1.0 / (trials * math.e)))
     # Between one and two trials the approximation dips below zero: picking never makes a ratio less remarkable.
     return trial_std * max(0.0, (1.0 - _EULER) * first + _EULER * second)
 
@@ -139,47 +146,11 @@ def deflated_sharpe(moments: SharpeMoments, trials: float, trial_std: float) -> 
 
     Args:
         moments: of the trial that was picked.
-        trials: all that were ever run, or their effective number.
+        trials: all that were ever run.
         trial_std: standard deviation of the trials' Sharpe ratios per bar.
     """
     threshold = expected_maximum_sharpe(trials, trial_std)
     return DeflatedSharpe(float(trials), float(trial_std), threshold, probabilistic_sharpe(moments, threshold))
-
-
-def deflated_by_trials(moments: SharpeMoments, trials: float, sharpes: FloatArray) -> DeflatedSharpe:
-    """Return the deflated Sharpe ratio where the deviation has to be measured from the trials.
-
-    Where fewer than two of several trials were measured, their deviation is that of worthless normal returns over as
-    many bars, 1/√T: not knowing it must not flatter the one that was picked.
-
-    Args:
-        moments: of the trial that was picked.
-        trials: all that were ever run, at least one.
-        sharpes: per bar, of those that were measured, shape (m,).
-    """
-    std = float(sharpes.std(ddof=1)) if len(sharpes) > 1 else 1.0 / math.sqrt(moments.count)
-    return deflated_sharpe(moments, max(1.0, trials, len(sharpes)), std)
-
-
-def effective_trials(returns: FloatArray) -> float:
-    """Return how many independent trials correlated ones amount to: ρ̄ + (1 − ρ̄) N, ρ̄ their mean correlation.
-
-    Bailey & López de Prado (2014), appendix 3. A negative ρ̄ counts as 0, so the result lies between 1 and N; constant
-    columns count as uncorrelated.
-
-    Args:
-        returns: of each trial on the same bars, shape (T, N).
-    """
-    count = int(_checked(returns).shape[1])
-    if count == 1:
-        return 1.0
-    centred = returns - returns.mean(axis=0)
-    norm = np.sqrt((centred**2).sum(axis=0))
-    scaled = centred / np.where(norm > 0.0, norm, 1.0)
-    # The sum of all correlations is the squared length of the sum of the unit columns: no N x N matrix is needed.
-    total = float((scaled.sum(axis=1) ** 2).sum()) - float(np.count_nonzero(norm > 0.0))
-    mean = min(1.0, max(0.0, total / (count * (count - 1))))
-    return mean + (1.0 - mean) * count
 
 
 def backtest_overfitting(returns: FloatArray, blocks: int = BLOCKS) -> BacktestOverfitting:

@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.arrays import Float32Array
 from ml.features import Scaling, pipeline_for
 from ml.jsonvalues import Json
+from ml.metric_results import ForecastMetrics, HorizonMetrics
 from ml.model_storage import (
     CONFIG,
     FILES,
@@ -34,6 +36,8 @@ from ml.model_storage import (
     read_manifest,
 )
 from ml.model_tags import is_plain
+from ml.overfitting import is_possible
+from ml.verdict import SIGNIFICANCE
 
 # Largest sizes in bytes. The largest network a specification allows has 270 MB of weights.
 MOST_BYTES = {
@@ -117,6 +121,7 @@ def check_package(files: Mapping[str, bytes]) -> StoredModel:
     _check_config(stored, contents[CONFIG]["feature_names"])
     _check_lineage(stored, manifest)
     _check_metrics(contents[METRICS])
+    _check_claims(stored)
     read_weights(files[WEIGHTS])
     return stored
 
@@ -192,6 +197,9 @@ def _check_manifest(manifest: Json) -> None:
         _check_entries(manifest["split"].get(part), _PART_ENTRIES)
     if not 0 < manifest["created_ns"] < _LARGEST_NS:
         raise refused("it says that it was made at a time that cannot be")
+    # Nothing else of the run is read, and what an earlier version wrote may lack it.
+    if "run" in manifest:
+        _check_entries(manifest["run"], {"id": str})
 
 
 def _check_entries(where: Any, entries: Mapping[str, type]) -> None:
@@ -209,10 +217,11 @@ def _check_paths(stored: StoredModel) -> None:
 
 
 def _check_config(stored: StoredModel, feature_names: Any) -> None:
-    names = pipeline_for(stored.spec.features, stored.feature_digest).names
+    spec = stored.spec
+    names = pipeline_for(spec.features, stored.feature_digest, Timeframe(spec.data.timeframe)).names
     if feature_names != list(names):
         raise refused("its features are not those of its feature set")
-    check_scaling(stored.scaling, names, stored.spec.model.horizons)
+    check_scaling(stored.scaling, names, spec.model.horizons)
 
 
 def check_scaling(scaling: Scaling, names: tuple[str, ...], horizons: tuple[int, ...]) -> None:
@@ -253,6 +262,22 @@ def _check_metrics(metrics: Json) -> None:
     # The unit of a signal's strength: a tiny one would turn every forecast into the strongest of signals.
     if 0.0 < metrics["forecast_std"] < _SMALLEST_STD:
         raise refused("its metrics cannot be: forecast_std is too small to be one")
+
+
+def _check_claims(stored: StoredModel) -> None:
+    """Refuse metrics that contradict the network's specification or themselves."""
+    metrics, model = stored.metrics, stored.spec.model
+    pairs = len(model.quantile_levels) // 2
+    horizons = [report.horizon for report in metrics.conformal]
+    if [report.horizon for report in metrics.horizons] != list(model.horizons):
+        raise refused("its metrics are not of the horizons it forecasts")
+    if horizons and (horizons != list(model.horizons) or any(len(r.offsets) != pairs for r in metrics.conformal)):
+        raise refused("its measured intervals are not those it forecasts")
+    claims: tuple[ForecastMetrics | HorizonMetrics, ...] = (metrics, *metrics.horizons)
+    if any(claim.edge and claim.edge_p_value >= SIGNIFICANCE for claim in claims):
+        raise refused("its metrics claim an edge that they do not show")
+    if metrics.sharpe is not None and not is_possible(metrics.sharpe):
+        raise refused("its metrics cannot be: no returns have such a Sharpe ratio, skew and kurtosis")
 
 
 def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

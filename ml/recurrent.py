@@ -90,8 +90,7 @@ class RecurrentForecaster(nn.Module):
 
     def initial_state(self, batch: int, device: torch.device) -> tuple[Tensor, ...]:
         """Return the zero state for `batch` sequences."""
-        shape = (self.state_layers, batch, self.spec.hidden_size)
-        return tuple(torch.zeros(shape, device=device) for _ in STATE_NAMES[self.spec.kind])
+        return _zero_state(self.spec, self.state_layers, batch, device)
 
     def flatten(self) -> None:
         """Lay each layer's weights in one piece, as cuDNN wants them; called after moving to a device."""
@@ -139,8 +138,12 @@ class EnsembleForecaster(nn.Module):
 
     def initial_state(self, batch: int, device: torch.device) -> tuple[Tensor, ...]:
         """Return the zero state for `batch` sequences."""
-        shape = (self.state_layers, batch, self.spec.hidden_size)
-        return tuple(torch.zeros(shape, device=device) for _ in STATE_NAMES[self.spec.kind])
+        return _zero_state(self.spec, self.state_layers, batch, device)
+
+
+def _zero_state(spec: ModelSpec, layers: int, batch: int, device: torch.device) -> tuple[Tensor, ...]:
+    shape = (layers, batch, spec.hidden_size)
+    return tuple(torch.zeros(shape, device=device) for _ in STATE_NAMES[spec.kind])
 
 
 def weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from ml.feature_spec import (
     with_parsed_columns,
 )
 from ml.jsonvalues import JsonValue, decode, encode
+from ml.model_tags import is_plain
 
 STORE_SOURCE = "store"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -31,6 +32,7 @@ MODEL_KINDS = ("lstm", "gru")
 HEADS = ("quantile", "student_t", "classes")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 MAX_SEEDS = 100
+_LONGEST_NAME = 80  # bytes of a market's; the folder of its bars spells one in up to three, and 255 are possible
 _NUMBERED_GPU = re.compile(r"cuda:\d{1,2}")
 
 
@@ -97,6 +99,9 @@ class DataRange(JsonValue):
         """Raise `UserError` where the range cannot exist."""
         require(bool(self.venue), "A venue is needed.", "Choose where the data comes from.")
         require(bool(self.symbol), "A market is needed.", "Choose a symbol such as BTC/USDT.")
+        for name in (self.venue, self.symbol, *self.markets):
+            if not is_plain(name) or len(name.encode()) > _LONGEST_NAME:
+                raise UserError(f"{name[:40]!r} is no name of a market or venue.", "Write a market like BTC/USDT.")
         if self.timeframe not in tuple(Timeframe):
             raise UserError(
                 f"The timeframe {self.timeframe!r} is not known.", f"Use one of {', '.join(tuple(Timeframe))}."

@@ -65,12 +65,14 @@ def mapping_from_toml(text: str, name: str = "The configuration") -> dict[str, A
     """Return what a configuration says, for `ml.spec.spec_from_mapping`.
 
     Raises:
-        UserError: the text is no TOML, or lists in it lie in lists without end.
+        UserError: the text is no TOML, a number is too long, or lists in it lie in lists without end.
     """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise UserError(f"{name} is no valid TOML: {exc}.", "Repair the file.") from exc
+    except ValueError as exc:  # of thousands of digits
+        raise UserError(f"{name} holds a number that is too long.", "Repair the file.") from exc
     except RecursionError as exc:
         raise UserError(f"{name} is nested too deeply.", "Repair the file.") from exc
     return {section: _without_dates(entries) for section, entries in values.items()}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.arrays import FloatArray
+from ml.arrays import FloatArray, finite_series
 from ml.bootstrap import bootstrap_interval, sharpe
-from ml.overfitting import normal_quantile
+from ml.metrics.distributions import normal_ppf
 from ml.statistic_results import (
     BootstrapInterval,
     CostPoint,
@@ -58,7 +58,7 @@ def simple_from_log(log_returns: FloatArray) -> FloatArray:
 
 def sharpe_per_bar(returns: FloatArray) -> float | None:
     """Return mean / standard deviation (n − 1), not annualised; None for constant returns or fewer than two."""
-    if len(_checked(returns)) < 2:
+    if len(finite_series(returns)) < 2:
         return None
     deviation = float(returns.std(ddof=1))
     return float(returns.mean()) / deviation if deviation > _FLAT * float(np.abs(returns).max()) else None
@@ -66,7 +66,7 @@ def sharpe_per_bar(returns: FloatArray) -> float | None:
 
 def sharpe_interval(ratio: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the interval of a Sharpe ratio per bar of independent returns (Lo 2002): SR ± z √((1 + SR²/2) / T)."""
-    half = normal_quantile(0.5 + confidence / 2.0) * math.sqrt((1.0 + 0.5 * ratio * ratio) / count)
+    half = float(normal_ppf(0.5 + confidence / 2.0)) * math.sqrt((1.0 + 0.5 * ratio * ratio) / count)
     return ratio - half, ratio + half
 
 
@@ -98,7 +98,7 @@ def trading_metrics(
     Raises:
         ValueError: fewer than two returns, one that is not finite, or one below −1.
     """
-    if len(_checked(returns)) < 2 or float(returns.min()) < -1.0:
+    if len(finite_series(returns)) < 2 or float(returns.min()) < -1.0:
         raise ValueError("at least two returns, none below -1")
     year = math.sqrt(bars_per_year)
     depth = drawdowns(returns)
@@ -141,7 +141,7 @@ def trading_metrics(
 
 def position_metrics(positions: FloatArray, *, bars_per_year: float) -> PositionMetrics:
     """Describe positions held over each bar, shape (n,), n >= 1; the account is flat before and after."""
-    if not len(_checked(positions)):
+    if not len(finite_series(positions)):
         raise ValueError("at least one position")
     sign = np.sign(positions)
     stretches = [run for side in (1.0, -1.0) for run in _runs(sign == side)]
@@ -164,9 +164,9 @@ def relative_metrics(returns: FloatArray, hold: FloatArray, *, bars_per_year: fl
     Raises:
         ValueError: different or too short series, or values that are not finite.
     """
-    if returns.shape != hold.shape or len(_checked(returns)) < 2:
+    if returns.shape != hold.shape or len(finite_series(returns)) < 2:
         raise ValueError("two series of the same length, two bars at least")
-    _checked(hold)
+    finite_series(hold)
     difference = sharpe_per_bar(returns - hold)
     alpha = beta = correlation = None
     if sharpe_per_bar(hold) is not None:
@@ -202,11 +202,11 @@ def forecast_strategy_returns(
     Raises:
         ValueError: different lengths, no bar, values that are not finite, a negative cost or delay.
     """
-    if median.shape != outcome.shape or not len(_checked(median)):
+    if median.shape != outcome.shape or not len(finite_series(median)):
         raise ValueError("one outcome for every forecast, and at least one")
     if not cost >= 0.0 or delay < 0:
         raise ValueError("no negative cost or delay")
-    _checked(outcome)
+    finite_series(outcome)
     positions = np.zeros(len(median))
     positions[delay:] = np.sign(median[: max(0, len(median) - delay)])
     changes = np.abs(np.diff(positions, prepend=0.0))
@@ -292,9 +292,3 @@ def _shape(returns: FloatArray) -> tuple[float, float]:
 def _runs(flags: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
     return [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _checked(values: FloatArray) -> FloatArray:
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("a series of finite numbers is needed")
-    return values

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from ml.api import ForecastMetrics, ForecastSpec
+from ml.api import DataRange, ForecastMetrics, ForecastSpec
 from ml.overfitting import deflated_sharpe
 from ml.trial_ledger import EVALUATION, TrialLedger, TrialRecord, TrialScope
-from ml.verdict import SIGNIFICANCE, verdict
+from ml.verdict import has_edge, verdict, with_earnings
 
 
 def settle_claims(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastSpec) -> ForecastMetrics:
@@ -26,20 +27,48 @@ def settle_claims(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastS
         ledger: of the data folder.
         spec: of the run; its market and bar length say which trials were rivals.
     """
-    data = spec.data
-    # Whoever tries other bar lengths tries as well; their ratios per bar are of another size.
-    count = ledger.count(TrialScope(venue=data.venue, symbol=data.symbol))
-    rivals = ledger.records(TrialScope(venue=data.venue, symbol=data.symbol, timeframe=data.timeframe))
-    judged = len({row.spec_hash for row in rivals if row.test_sharpe is not None})
-    tries = max(1, judged)
-    main = metrics.horizons[0]
-    settled = replace(
-        metrics, edge=metrics.edge and main.edge_p_value < SIGNIFICANCE / tries, verdict=verdict(main, tries)
-    )
+    main, tries = metrics.horizons[0], judged_tries(ledger, spec.data)
+    judged = replace(metrics, edge=has_edge(main, tries), verdict=verdict(main, tries), tries=tries)
+    return deflate(with_earnings(judged), ledger, spec.data)
+
+
+def judged_tries(ledger: TrialLedger, data: DataRange) -> int:
+    """Return how often something was judged on a market, whatever the bar length; at least 1.
+
+    The networks of one run count once, and so does the same again: the same configuration with the same seeds on the
+    same bars. Other seeds, bars and bar lengths are tries of their own, since the best of those is chosen too.
+    """
+    seeds: dict[tuple[str, ...], int] = {}
+    for row in ledger.records(TrialScope(venue=data.venue, symbol=data.symbol)):
+        if row.test_sharpe is not None:
+            run = (row.run_id or row.trial_id, row.timeframe, row.spec_hash, row.data_hash)
+            seeds[run] = min(row.seed, seeds.get(run, row.seed))
+    return max(1, len({(run[1:], seed) for run, seed in seeds.items()}))
+
+
+def deflate(metrics: ForecastMetrics, ledger: TrialLedger, data: DataRange) -> ForecastMetrics:
+    """Return metrics whose Sharpe ratio is deflated by all trials of the market so far, which grow after a run as well.
+
+    A model from elsewhere may know of more trials than this ledger; then those count.
+    """
     if metrics.sharpe is None:
-        return settled
+        return metrics
+    # Whoever tries other bar lengths tries as well; their ratios per bar are of another size.
+    count = max(1, ledger.count(TrialScope(venue=data.venue, symbol=data.symbol)))
+    rivals = ledger.records(TrialScope(venue=data.venue, symbol=data.symbol, timeframe=data.timeframe))
     deviation = trial_deviation(rivals, metrics.sharpe.count)
-    return replace(settled, deflated=deflated_sharpe(metrics.sharpe, max(1, count), deviation))
+    if metrics.deflated is not None and metrics.deflated.trials > count:
+        return metrics
+    return replace(metrics, deflated=deflated_sharpe(metrics.sharpe, count, deviation))
+
+
+def with_todays_trials(metrics: ForecastMetrics, data: DataRange, trials_file: Path) -> ForecastMetrics:
+    """Return stored metrics deflated by the trials up to now; a folder without a ledger knows of none.
+
+    Raises:
+        UserError: the ledger is damaged.
+    """
+    return deflate(metrics, TrialLedger(trials_file), data) if trials_file.exists() else metrics
 
 
 def trial_deviation(rivals: Iterable[TrialRecord], bars: int) -> float:

@@ -23,6 +23,7 @@ import numpy as np
 
 from core.data.atomic_file import exclusive_lock
 from core.errors import UserError
+from ml.api import ForecastSpec
 from ml.arrays import FloatArray
 from ml.jsonvalues import JsonValue
 
@@ -117,6 +118,41 @@ class TrialRecord(JsonValue):
             self.spec_hash,
             self.seed,
         )
+
+
+def trial_record(
+    kind: str,
+    spec: ForecastSpec,
+    run_id: str,
+    hashes: tuple[str, str],
+    seed: int,
+    status: str,
+    now_ns: int,
+    *,
+    part: str = "",
+) -> TrialRecord:
+    """Return the record of one seed of a run, without figures.
+
+    Args:
+        kind: of `KINDS`.
+        spec / run_id: of the run; its market is the trial's.
+        hashes: of the bars and of what is tried, its seed left out.
+        seed / status / now_ns: of the record.
+        part: the fold or the trial of a run that has several of them.
+    """
+    return TrialRecord(
+        trial_id=f"{run_id}/{part}/{seed}" if part else f"{run_id}/{seed}",
+        created_ns=now_ns,
+        kind=kind,
+        venue=spec.data.venue,
+        symbol=spec.data.symbol,
+        timeframe=spec.data.timeframe,
+        data_hash=hashes[0],
+        spec_hash=hashes[1],
+        seed=seed,
+        status=status,
+        run_id=run_id,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from ml.statistic_results import ForecastEarnings
 
 SIGNIFICANCE = 0.05
 IMPLAUSIBLE_R2 = 0.02  # on returns of bars, more has been a leak in all but invented markets
+_TINY = 1e-9  # of a p-value: whatever is smaller comes to the same
 _COVERAGE_OFF = 0.03  # a difference that matters to a person
 _LEARNED = ("ridge", "boosting")
 
@@ -17,20 +19,31 @@ _LEARNED = ("ridge", "boosting")
 def verdict(metrics: HorizonMetrics, tries: int = 1) -> str:
     """Return sentences that do not promise more than the figures of a horizon.
 
+    The naive forecasts are an unchanged price, the last return once more, and the mean of the past; R² is measured
+    against the first of them, the p-value is the largest of the three.
+
     Args:
         metrics: of the horizon.
         tries: configurations judged on the same market so far, this one included.
     """
     model, p_value = metrics.model, metrics.edge_p_value
-    figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p = {p_value:.3f}"
-    if p_value < 0.001:
-        figures = f"R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p < 0.001"
-    edge = metrics.edge and p_value < SIGNIFICANCE / tries
+    # Where a smaller p-value is needed than the usual digits show, it is said in full.
+    shown = f"{p_value:.3f}" if p_value >= 0.001 else _small(p_value)
+    figures = f"horizon {metrics.horizon}: R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p = {shown}"
+    if p_value < 0.001 and (SIGNIFICANCE / tries >= 0.001 or p_value < _TINY):
+        bound = "0.001" if SIGNIFICANCE / tries >= 0.001 else _small(_TINY)
+        figures = f"horizon {metrics.horizon}: R² {model.r2:+.2%} on {metrics.targets:,} unseen bars, p < {bound}"
+    edge = has_edge(metrics, tries)
     sentences = [_edge_sentence(metrics, figures)] if edge else _no_edge_sentences(metrics, figures, tries)
     if edge and model.r2 > IMPLAUSIBLE_R2:
         sentences.append("An R² that high on returns looks like a leak: check the features.")
     sentences += _range_sentences(metrics)
     return " ".join(sentences)
+
+
+def has_edge(metrics: HorizonMetrics, tries: int) -> bool:
+    """Whether there is evidence of an edge that stands up to so many configurations judged on the same market."""
+    return metrics.edge and metrics.edge_p_value < SIGNIFICANCE / tries
 
 
 def _edge_sentence(metrics: HorizonMetrics, figures: str) -> str:
@@ -39,18 +52,19 @@ def _edge_sentence(metrics: HorizonMetrics, figures: str) -> str:
     better = max(rivals, key=lambda row: row.r2, default=None)
     if better is not None and better.r2 >= metrics.model.r2:
         if better.name == "ridge":
-            return f"Evidence of an edge over persistence before costs ({figures}); a ridge regression does as well."
-        return f"Evidence of an edge over persistence before costs ({figures}); gradient boosting does as well."
+            return (
+                f"Evidence of an edge over naive forecasts before costs ({figures}); a ridge regression does as well."
+            )
+        return f"Evidence of an edge over naive forecasts before costs ({figures}); gradient boosting does as well."
     if any(_squared(metrics, row).p_better >= SIGNIFICANCE for row in rivals):
-        return f"Evidence of an edge over persistence before costs ({figures}), not shown over simpler models."
-    return f"Evidence of an edge over persistence before costs ({figures})."
+        return f"Evidence of an edge over naive forecasts before costs ({figures}), not shown over simpler models."
+    return f"Evidence of an edge over naive forecasts before costs ({figures})."
 
 
 def _no_edge_sentences(metrics: HorizonMetrics, figures: str, tries: int) -> list[str]:
-    sentences = [f"No evidence of an edge over persistence ({figures})."]
+    sentences = [f"No evidence of an edge over naive forecasts ({figures})."]
     if metrics.edge:
-        needed = f"{SIGNIFICANCE / tries:.4f}"
-        sentences.append(f"The best of {tries} tried on this market looks as good by luck: p below {needed} is needed.")
+        sentences.append(luck_sentence(tries))
     if any(_beats(metrics, row) for row in metrics.baselines if row.name in _LEARNED):
         sentences.append("A simpler model is significantly better on the same bars.")
     model, always = metrics.model, _always_one_sign(metrics)
@@ -59,6 +73,17 @@ def _no_edge_sentences(metrics: HorizonMetrics, figures: str, tries: int) -> lis
         share, chance = f"{model.hit_rate:.1%}", f"{always:.1%}"
         sentences.append(f"Its sign is right in {share} of the bars, where always the same one is right in {chance}.")
     return sentences
+
+
+def luck_sentence(tries: int) -> str:
+    """Say why a p-value that would do for one try is not enough."""
+    needed = _small(SIGNIFICANCE / tries)
+    return f"The best of {tries:,} tried on this market looks as good by luck: p below {needed} is needed."
+
+
+def _small(value: float) -> str:
+    """Return a small positive number with two digits that count, never as zero."""
+    return f"{value:.{max(3, 1 - math.floor(math.log10(max(value, _TINY))))}f}"
 
 
 def _always_one_sign(metrics: HorizonMetrics) -> float:

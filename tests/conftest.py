@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+    from app.language import LanguageManager
+    from app.theme import ThemeManager
 
 # Before anything imports Qt.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -41,3 +48,21 @@ def _english() -> Iterator[None]:
     set_language(Language.ENGLISH)
     yield
     set_language(Language.ENGLISH)
+
+
+@pytest.fixture
+def theme(qapp: QApplication) -> Iterator[ThemeManager]:
+    """The dark theme; the test after this one finds an application without a style."""
+    from app.theme import ThemeChoice, ThemeManager, UpDown
+
+    manager = ThemeManager(qapp)
+    manager.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+    yield manager
+    qapp.setStyleSheet("")
+
+
+@pytest.fixture
+def language(qapp: QApplication) -> LanguageManager:
+    from app.language import LanguageManager
+
+    return LanguageManager()

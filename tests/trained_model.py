@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,29 +22,9 @@ from ml.api import (
     ResourceSpec,
     TrainingResult,
     TrainingSpec,
-    forecast_job,
 )
+from tests.job_kit import RecordingChannel, training_job
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
-
-
-class _RecordingChannel:
-    """A job channel that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[Json] = []
-        self.logs: list[str] = []
-
-    def progress(self, payload: Json) -> None:
-        self.messages.append(dict(payload))
-
-    def log(self, level: str, message: str) -> None:
-        self.logs.append(message)
-
-    def should_stop(self) -> bool:
-        return False
-
-    def clock(self) -> float:
-        return time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -58,20 +38,17 @@ class Trained:
     messages: tuple[Json, ...]
     logs: tuple[str, ...]
 
+    def copy_to(self, models_dir: Path) -> None:
+        """Put the package into another folder of models."""
+        shutil.copytree(self.models_dir / self.result.model_id, models_dir / self.result.model_id)
 
-def _train(spec: ForecastSpec, frame: CandleFrame, folder: Path) -> dict[str, object]:
+
+def train(spec: ForecastSpec, folder: Path) -> dict[str, Json]:
+    """Train in this process on what the candle store in a folder holds, and return the result and what was told."""
     from ml.worker.forecast import run  # torch
 
-    CandleStore(folder / "candles").write("binance", frame, "import")
-    channel = _RecordingChannel()
-    job = forecast_job(
-        spec,
-        run_id="run-1",
-        candles_dir=folder / "candles",
-        models_dir=folder / "models",
-        runs_dir=folder / "runs",
-    )
-    return {"result": run(job, channel), "messages": channel.messages, "logs": channel.logs}
+    channel = RecordingChannel()
+    return {"result": run(training_job(folder, spec), channel), "messages": channel.messages, "logs": channel.logs}
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +68,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     told = folder / "told.json"
     with FileLock(folder / "lock"):
         if not told.exists():
-            told.write_text(json.dumps(_train(spec, frame, folder)), encoding="utf-8")
+            CandleStore(folder / "candles").write("binance", frame, "import")
+            told.write_text(json.dumps(train(spec, folder)), encoding="utf-8")
     content = json.loads(told.read_text(encoding="utf-8"))
     result = TrainingResult.from_json(content["result"])
     return Trained(spec, frame, folder / "models", result, tuple(content["messages"]), tuple(content["logs"]))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from app.commands.cli import CommandFailed, JsonOption, command, counted, emit, say
+from core.user_path import user_path
 
 app = typer.Typer(add_completion=False)
 
@@ -33,7 +34,7 @@ def demo(
     """
     from app.demo import DemoOptions, run_demo
 
-    result = run_demo(DemoOptions(data, minutes, out.expanduser().resolve(), seed, epochs, pictures), say)
+    result = run_demo(DemoOptions(data, minutes, user_path(out), seed, epochs, pictures), say)
     matched = bool(result["orders_match"] and result["positions_match"])
     books = "The books equal the exchange." if matched else "THE BOOKS DIFFER FROM THE EXCHANGE."
     traded = f"{counted(result['orders'], 'order')}, {counted(result['fills'], 'fill')}"

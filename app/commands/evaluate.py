@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,21 +12,19 @@ import typer
 
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
 from app.commands.data import parse_time
-from app.commands.forecast_text import metrics_lines, summary_text
-from app.commands.job_run import ProgressLine, explain_end, run_folder, run_job
+from app.commands.forecast_text import figure_text, metrics_lines, summary_text
+from app.commands.job_run import ProgressLine, job_result, run_folder
 from app.commands.models import find_model
-from app.commands.train import data_range
+from app.commands.train import data_range, replace_given
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
-from core.data.atomic_file import write_atomically
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
-from core.jobs import JobFinished, Json
+from core.jobs import Json
 from ml.api import SPEC_FILE, DataRange, ForecastSpec, new_run_id, spec_from_mapping
 from ml.evaluation_plan import (
     EVALUATE_FOLDS_JOB,
     EVALUATE_MODEL_JOB,
-    EVALUATIONS_FOLDER,
     PLAN_FILE,
     EvaluationPlan,
     EvaluationProgress,
@@ -37,12 +35,11 @@ from ml.evaluation_plan import (
     PathScore,
     folds_job,
 )
+from ml.evaluation_records import save_evaluation
 from ml.model_storage import load_model
 from ml.spec_file import read_mapping
 
 app = typer.Typer(rich_markup_mode=None)
-
-_RECORD_FORMAT = 1
 
 
 @app.command()
@@ -80,94 +77,118 @@ def evaluate(
 ) -> None:
     """Judge a stored MODEL on what came after its training, or a configuration by training it anew in every fold."""
     paths = data_paths(data_dir)
-    options = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
-    plan = {
-        "scheme": scheme,
-        "folds": folds,
-        "mode": mode,
-        "train_share": train_share,
-        "groups": groups,
-        "test_groups": test_groups,
-        "embargo": embargo,
-    }
-    span = {
-        "start_ns": None if start is None else parse_time(start),
-        "end_ns": None if end is None else parse_time(end),
-    }
+    asked = _Asked(
+        file=data,
+        market={"venue": venue, "symbol": symbol, "timeframe": timeframe},
+        span={"start_ns": _time_ns(start), "end_ns": _time_ns(end)},
+        included={"include_training": include_training, "include_earlier": include_earlier},
+        plan={
+            "scheme": scheme,
+            "folds": folds,
+            "mode": mode,
+            "train_share": train_share,
+            "groups": groups,
+            "test_groups": test_groups,
+            "embargo": embargo,
+        },
+        runs={"seeds": seeds, "epochs": epochs},
+    )
     if sum(given is not None for given in (model, config, resume)) != 1:
         raise UserError("Say what to evaluate.", "Name a stored model, or --config with a file, or --resume.")
     if model is not None:
-        _refuse({**plan, "seeds": seeds, "epochs": epochs}, "a configuration")
-        included = {"include_training": include_training, "include_earlier": include_earlier}
-        result = _evaluate_model(paths, model, data, options, span, included)
-        _tell_model(result, _save(paths, result) if save else None, as_json=as_json)
-        return
-    of_model = {"include_training": include_training, "include_earlier": include_earlier, "save": save}
-    _refuse({name: given or None for name, given in of_model.items()}, "a stored model")
-    run_id, spec, chosen = _resumed(paths, resume) if resume is not None else ("", ForecastSpec(), EvaluationPlan())
+        _judge_model(paths, model, asked, save=save, as_json=as_json)
+    else:
+        _refuse({name: given or None for name, given in {**asked.included, "save": save}.items()}, "a stored model")
+        _judge_folds(paths, config, resume, asked, as_json=as_json)
+
+
+def _time_ns(text: str | None) -> int | None:
+    return None if text is None else parse_time(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the options said; None where one was not given.
+
+    Attributes:
+        file: to read the bars from instead of the store.
+        market / span: which bars.
+        included: which of a stored model's bars are judged all the same.
+        plan: how a configuration is divided into folds.
+        runs: how it is trained in each.
+    """
+
+    file: Path | None
+    market: dict[str, str | None]
+    span: dict[str, int | None]
+    included: dict[str, bool]
+    plan: dict[str, Any]
+    runs: dict[str, int | None]
+
+
+def _judge_model(paths: DataPaths, beginning: str, asked: _Asked, *, save: bool, as_json: bool) -> None:
+    """Judge a stored model and say how it did."""
+    _refuse({**asked.plan, **asked.runs}, "a configuration")
+    result = _evaluate_model(paths, beginning, asked)
+    _tell_model(result, save_evaluation(paths.models, result, SystemClock()) if save else None, as_json=as_json)
+
+
+def _judge_folds(paths: DataPaths, config: Path | None, resume: str | None, asked: _Asked, *, as_json: bool) -> None:
+    """Judge a configuration, or go on with one, and say how it did."""
     if resume is not None:
-        _refuse({**plan, **options, **span, "data": data, "seeds": seeds, "epochs": epochs}, "a new evaluation")
-    elif config is not None:
-        run_id, chosen = new_run_id().replace("run-", "evaluation-", 1), replace(EvaluationPlan(), **_given(plan))
-        spec = _configured(paths, read_mapping(config), data, options, span, {"seeds": seeds}, {"epochs": epochs})
-    outcome = _evaluate_folds(paths, run_id, spec, chosen)
-    emit(outcome.to_json(), as_json=as_json, text=_folds_text(outcome))
+        run_id, spec, plan = _resumed(paths, resume)
+        _refuse({**asked.plan, **asked.market, **asked.span, "data": asked.file, **asked.runs}, "a new evaluation")
+    else:
+        assert config is not None
+        run_id, plan = new_run_id().replace("run-", "evaluation-", 1), replace_given(EvaluationPlan(), asked.plan)
+        spec = _configured(paths, read_mapping(config), asked)
+    result = _evaluate_folds(paths, run_id, spec, plan)
+    emit(result.to_json(), as_json=as_json, text=_folds_text(result))
 
 
-def _evaluate_model(
-    paths: DataPaths,
-    beginning: str,
-    file: Path | None,
-    options: dict[str, str | None],
-    span: dict[str, int | None],
-    included: dict[str, bool],
-) -> ModelResult:
+def _evaluate_model(paths: DataPaths, beginning: str, asked: _Asked) -> ModelResult:
     stored = load_model(paths.models, find_model(paths.models, beginning))
     own = stored.spec.data
     base = DataRange(own.venue, own.symbol, own.timeframe, markets=own.markets, series=own.series)
     # A file says itself what it holds; bars of the store are the model's own market's unless another is named.
-    data = data_range(paths, base, file, own.to_json() if file is None else {}, options)
-    data = replace(data, markets=() if file is not None else data.markets)
-    data = replace(data, start_ns=span["start_ns"], end_ns=span["end_ns"])
+    data = data_range(paths, base, asked.file, own.to_json() if asked.file is None else {}, asked.market)
+    data = replace(data, markets=() if asked.file is not None else data.markets)
+    data = replace(data, start_ns=asked.span["start_ns"], end_ns=asked.span["end_ns"])
     data.validate()
     if (data.venue, data.symbol) != (own.venue, own.symbol):
         say(f"ANOTHER MARKET: the model was trained on {own.venue} {own.symbol}, not on {data.venue} {data.symbol}.")
     job = ModelJob(
         model_id=stored.model_id,
         data=data,
-        include_training=included["include_training"],
-        include_earlier=included["include_earlier"],
+        include_training=asked.included["include_training"],
+        include_earlier=asked.included["include_earlier"],
         candles_dir=str(paths.candles),
         models_dir=str(paths.models),
         trials_file=str(paths.create().trials),
     )
-    return ModelResult.from_json(_run("evaluation", EVALUATE_MODEL_JOB, job.to_json(), continue_with=""))
+    done = job_result("evaluation", EVALUATE_MODEL_JOB, job.to_json(), _show, what="evaluation")
+    return ModelResult.from_json(done)
 
 
 def _evaluate_folds(paths: DataPaths, run_id: str, spec: ForecastSpec, plan: EvaluationPlan) -> FoldsResult:
     paths.create()
     job = folds_job(spec, plan, run_id=run_id, candles_dir=paths.candles, runs_dir=paths.runs)
     say(f"Evaluating {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
-    return FoldsResult.from_json(_run(run_id, EVALUATE_FOLDS_JOB, job, continue_with=f"evaluate --resume {run_id}"))
+    continue_with = f"evaluate --resume {run_id}"
+    done = job_result(run_id, EVALUATE_FOLDS_JOB, job, _show, what="evaluation", continue_with=continue_with)
+    return FoldsResult.from_json(done)
 
 
-def _run(job_id: str, target: str, job: Json, *, continue_with: str) -> Json:
-    with ProgressLine() as line:
-
-        def show(payload: Json) -> None:
-            progress = EvaluationProgress.from_json(payload)
-            line.show(progress_text(progress), (progress.phase, progress.fold, progress.seed_index))
-
-        last = run_job(job_id, target, job, show, line)
-    if isinstance(last, JobFinished):
-        return last.result
-    explain_end(last, "evaluation", continue_with)
+def _show(line: ProgressLine, payload: Json) -> None:
+    progress = EvaluationProgress.from_json(payload)
+    line.show(progress_text(progress), (progress.phase, progress.fold, progress.seed_index))
 
 
 def progress_text(progress: EvaluationProgress) -> str:
     """Return one line for a person."""
     if not progress.fold:
-        return f"{progress.phase} …"
+        left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
+        return f"{progress.phase} …{left}"
     parts = [f"fold {progress.fold}/{progress.folds}"]
     if progress.seeds > 1 and progress.epochs:
         parts.append(f"seed {progress.seed_index + 1}/{progress.seeds}")
@@ -177,23 +198,15 @@ def progress_text(progress: EvaluationProgress) -> str:
     return " · ".join(parts)
 
 
-def _configured(
-    paths: DataPaths,
-    values: dict[str, Any],
-    file: Path | None,
-    options: dict[str, str | None],
-    span: dict[str, int | None],
-    evaluation: dict[str, Any],
-    training: dict[str, Any],
-) -> ForecastSpec:
+def _configured(paths: DataPaths, values: dict[str, Any], asked: _Asked) -> ForecastSpec:
     """Return the configuration with the options that override it."""
     spec = spec_from_mapping(values)
-    data = data_range(paths, spec.data, file, values.get("data", {}), options)
+    data = data_range(paths, spec.data, asked.file, values.get("data", {}), asked.market)
     return replace(
         spec,
-        data=replace(data, **_given(span)),
-        evaluation=replace(spec.evaluation, **_given(evaluation)),
-        training=replace(spec.training, **_given(training)),
+        data=replace_given(data, asked.span),
+        evaluation=replace_given(spec.evaluation, {"seeds": asked.runs["seeds"]}),
+        training=replace_given(spec.training, {"epochs": asked.runs["epochs"]}),
     )
 
 
@@ -205,16 +218,6 @@ def _resumed(paths: DataPaths, run_id: str) -> tuple[str, ForecastSpec, Evaluati
     except (OSError, ValueError) as exc:
         raise UserError(f"There is no evaluation {run_id!r} to go on with.", "Start a new one.") from exc
     return run_id, spec, plan
-
-
-def _save(paths: DataPaths, result: ModelResult) -> Path:
-    """Write the result beside the packages, which never change."""
-    now = SystemClock().now_ns()
-    stamp = to_datetime(now).strftime("%Y%m%d-%H%M%S")
-    path = paths.models / EVALUATIONS_FOLDER / f"{result.model_id}-{stamp}-{result.data_sha256[:6]}.json"
-    record = {"format": _RECORD_FORMAT, "created_ns": now, **result.to_json()}
-    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-    return path
 
 
 def _tell_model(result: ModelResult, saved: Path | None, *, as_json: bool) -> None:
@@ -285,12 +288,10 @@ def _path_row(path: PathScore) -> str:
 
 
 def _figures(row: FoldScore | PathScore) -> str:
-    ic, sharpe, net = (_or_none(row.ic, "+.3f"), _or_none(row.sharpe, "+.2f"), _or_none(row.net_return, "+.1%"))
+    ic, sharpe, net = (
+        figure_text(value, form) for value, form in ((row.ic, "+.3f"), (row.sharpe, "+.2f"), (row.net_return, "+.1%"))
+    )
     return f"{row.crps_skill:+9.2%}{row.r2:+9.2%}{ic:>8}{sharpe:>8}{net:>9}"
-
-
-def _or_none(value: float | None, form: str) -> str:
-    return "–" if value is None else f"{value:{form}}"
 
 
 def _day(time_ns: int) -> str:
@@ -298,12 +299,8 @@ def _day(time_ns: int) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
-
-
 def _refuse(options: dict[str, Any], what: str) -> None:
     """Raise `UserError` for options that mean nothing here."""
-    for name in _given(options):
+    for name in (name for name, given in options.items() if given is not None):
         shown = name.removesuffix("_ns").replace("_", "-")
         raise UserError(f"--{shown} belongs to the evaluation of {what}.", "Leave it out.")

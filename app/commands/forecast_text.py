@@ -10,7 +10,7 @@ from ml.metric_results import (
     PointMetrics,
     RangeMetrics,
 )
-from ml.statistic_results import CostPoint, ForecastEarnings, SeedSummary
+from ml.statistic_results import CostPoint, ForecastEarnings, SeedSummary, TradingMetrics
 
 _NONE = "–"
 
@@ -87,20 +87,17 @@ def earnings_lines(earnings: ForecastEarnings) -> list[str]:
     for point in earnings.points:
         if point.delay == 0:
             lines.append(_cost_row(point, late.get(point.multiple)))
-    hold = earnings.hold
-    return [
-        *lines,
-        f"  {'holding':14}{_share(hold.total_return):>12}{_number(hold.sharpe):>9}{hold.max_drawdown:10.1%}",
-    ]
+    return [*lines, f"  {'holding':14}{_earned(earnings.hold)}"]
 
 
 def luck_lines(metrics: ForecastMetrics) -> list[str]:
     """Return how probable it is that the Sharpe ratio is no luck, alone and among all trials."""
-    if metrics.sharpe is None:
-        return []
-    from ml.overfitting import probabilistic_sharpe  # numpy
+    from ml.overfitting import sharpe_probability  # numpy
 
-    text = f"Sharpe ratio above 0 before costs: probability {probabilistic_sharpe(metrics.sharpe):.1%}"
+    probability = sharpe_probability(metrics.sharpe)
+    if probability is None:
+        return []
+    text = f"Sharpe ratio above 0 before costs: probability {probability:.1%}"
     if (deflated := metrics.deflated) is not None:
         text += f", {deflated.probability:.1%} after {deflated.trials:,.0f} trials on this market"
     return [text]
@@ -108,34 +105,31 @@ def luck_lines(metrics: ForecastMetrics) -> list[str]:
 
 def _row(point: PointMetrics, ranges: RangeMetrics | None) -> str:
     crps, inside = (f"{ranges.crps:.6f}", f"{ranges.coverage:.1%}") if ranges is not None else (_NONE, _NONE)
-    hits = f"{point.hit_rate:.1%}" if point.hit_rate is not None else _NONE
+    ic, rank_ic, hits = (
+        figure_text(value, form)
+        for value, form in ((point.ic, "+.3f"), (point.rank_ic, "+.3f"), (point.hit_rate, ".1%"))
+    )
     return (
-        f"  {point.name:12}{point.mae:10.6f}{point.rmse:10.6f}{point.r2:+9.2%}{_signed(point.ic):>8}"
-        f"{_signed(point.rank_ic):>9}{hits:>8}{crps:>11}{inside:>8}"
+        f"  {point.name:12}{point.mae:10.6f}{point.rmse:10.6f}{point.r2:+9.2%}{ic:>8}"
+        f"{rank_ic:>9}{hits:>8}{crps:>11}{inside:>8}"
     )
 
 
 def _class_row(row: ClassMetrics) -> str:
-    auc = f"{row.auc:.3f}" if row.auc is not None else _NONE
+    auc = figure_text(row.auc, ".3f")
     return f"  {row.name:12}{row.accuracy:10.1%}{auc:>8}{row.mcc:+8.3f}{row.brier:8.3f}{row.ece:8.3f}"
 
 
 def _cost_row(point: CostPoint, late: CostPoint | None) -> str:
-    figures = point.metrics
-    after = _share(late.metrics.total_return) if late is not None else _NONE
-    return (
-        f"  {f'{point.multiple:g} x':14}{_share(figures.total_return):>12}{_number(figures.sharpe):>9}"
-        f"{figures.max_drawdown:10.1%}{after:>14}"
-    )
+    after = figure_text(late.metrics.total_return if late is not None else None, "+.1%")
+    return f"  {f'{point.multiple:g} x':14}{_earned(point.metrics)}{after:>14}"
 
 
-def _signed(value: float | None) -> str:
-    return f"{value:+.3f}" if value is not None else _NONE
+def _earned(metrics: TradingMetrics) -> str:
+    total, sharpe = figure_text(metrics.total_return, "+.1%"), figure_text(metrics.sharpe, "+.2f")
+    return f"{total:>12}{sharpe:>9}{metrics.max_drawdown:10.1%}"
 
 
-def _share(value: float | None) -> str:
-    return f"{value:+.1%}" if value is not None else _NONE
-
-
-def _number(value: float | None) -> str:
-    return f"{value:+.2f}" if value is not None else _NONE
+def figure_text(value: float | None, form: str) -> str:
+    """Return a figure in a format, or a dash where there is none."""
+    return f"{value:{form}}" if value is not None else _NONE

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from app.commands.cli import CommandFailed, say
 from app.flows.training_queue import is_run_id
@@ -70,24 +70,41 @@ def run_folder(runs_dir: Path, run_id: str, kind: str = "run") -> Path:
     return runs_dir / run_id
 
 
-def explain_end(event: JobEnd, what: str, continue_with: str) -> NoReturn:
-    """Say how a job ended without a result.
+def job_result(
+    job_id: str,
+    target: str,
+    job: dict[str, Any],
+    show: Callable[[ProgressLine, Json], None],
+    *,
+    what: str,
+    continue_with: str = "",
+    kept: Path | None = None,
+    threads: int = 0,
+) -> Json:
+    """Run a job to its end with a line that says how far it is, and return its result.
 
     Args:
-        event: its last.
-        what: it did, such as "training".
-        continue_with: the command that goes on where it was cancelled; empty where nothing was kept.
+        job_id / target / job / threads: see `core.job_supervisor.JobSupervisor.start`.
+        show: called with the line and every progress message.
+        what: it does, such as "training".
+        continue_with: the command that goes on where it is cancelled; empty where nothing is kept.
+        kept: the file without which nothing goes on.
 
     Raises:
         UserError: it failed for a reason the user can repair.
         CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
     """
-    if isinstance(event, JobFailed) and event.user_error:
-        raise UserError(event.message, event.remedy)
-    if isinstance(event, JobFailed):
-        say(event.details)
-        raise CommandFailed(f"The {what} failed: {event.message}", event.remedy)
-    raise CommandFailed(f"The {what} was cancelled.", f"Continue with: {continue_with}" if continue_with else "")
+    with ProgressLine() as line:
+        end = run_job(job_id, target, job, lambda payload: show(line, payload), line, threads=threads)
+    if isinstance(end, JobFinished):
+        return end.result
+    if isinstance(end, JobFailed) and end.user_error:
+        raise UserError(end.message, end.remedy)
+    if isinstance(end, JobFailed):
+        say(end.details)
+        raise CommandFailed(f"The {what} failed: {end.message}", end.remedy)
+    goes_on = continue_with and (kept is None or kept.exists())
+    raise CommandFailed(f"The {what} was cancelled.", f"Continue with: {continue_with}" if goes_on else "")
 
 
 @contextmanager

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
+from app.stored_models import as_of_today, require_unused
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
+from core.user_path import user_path
 from ml.api import ModelSummary, PointMetrics
 from ml.model_compare import Comparison, compare_models
 from ml.model_exchange import export_model, import_model
@@ -93,11 +95,12 @@ def compare(
     data_dir: DataDirOption = None,
 ) -> None:
     """Show models side by side: how they were made and how they did."""
-    folder = data_paths(data_dir).models
+    paths = data_paths(data_dir)
+    folder = paths.models
     found = list(dict.fromkeys(find_model(folder, beginning) for beginning in model_ids))
     if len(found) < 2:
         raise UserError("One model alone cannot be compared.", "Name two or more.")
-    comparison = compare_models([load_model(folder, model_id) for model_id in found], sort)
+    comparison = compare_models([as_of_today(paths, load_model(folder, model_id)) for model_id in found], sort)
     result = {
         "models": list(comparison.model_ids),
         "differences": {name: list(row) for name, row in comparison.differences.items()},
@@ -162,7 +165,7 @@ def export(
     """Write a model as one file to give away. It holds no tags, notes, keys or paths."""
     folder = data_paths(data_dir).models
     found = find_model(folder, model_id)
-    path = export_model(folder, found, (target or Path()).expanduser())
+    path = export_model(folder, found, user_path(target or Path()))
     result = {"model_id": found, "file": str(path), "size_bytes": path.stat().st_size}
     emit(result, as_json=as_json, text=f"Model {found} was written to {path}.")
 
@@ -179,7 +182,7 @@ def import_command(
 
     paths = data_paths(data_dir).create()
     say("Checking the package …")
-    done = import_model(paths.models, source.expanduser(), check_in_child, SystemClock())
+    done = import_model(paths.models, user_path(source), check_in_child, SystemClock())
     result = {"model_id": done.model_id, "already_here": done.already_here}
     told = f"Model {done.model_id} is already here." if done.already_here else f"Model {done.model_id} was imported."
     emit(result, as_json=as_json, text=told)
@@ -221,7 +224,6 @@ def _refuse_if_used(paths: DataPaths, model_id: str) -> None:
     if not paths.journal_db.exists():
         return
     from app.runtime import prepare_data
-    from app.stored_models import require_unused
 
     prepare_data(paths.root)
     require_unused(paths, model_id)
@@ -291,7 +293,7 @@ def _page(stored: StoredModel, marks: ModelMarks) -> str:
         f"market    {data['venue']} {data['symbol']} {data['timeframe']}, {data['bars']:,} bars "
         f"{to_datetime(int(data['first_open_ns'])):%Y-%m-%d} to {to_datetime(int(data['last_open_ns'])):%Y-%m-%d}",
         f"network   {spec.model.kind}, {spec.model.layers} x {spec.model.hidden_size}, "
-        f"{spec.model.horizon_bars} bar(s) ahead, features {spec.features.name} {spec.features.version}, "
+        f"{_ahead(spec.model.horizons)} ahead, features {spec.features.name} (version {spec.features.version}), "
         f"seed {spec.training.seed}",
         f"test      {metrics.targets:,} targets, pinball {metrics.pinball:.6f} against {metrics.pinball_baseline:.6f}, "
         f"coverage {metrics.coverage:.1%} of {metrics.nominal_coverage:.0%}",
@@ -299,6 +301,10 @@ def _page(stored: StoredModel, marks: ModelMarks) -> str:
         with_caution(metrics.verdict, spec.data.origin),
     ]
     return "\n".join(lines)
+
+
+def _ahead(horizons: tuple[int, ...]) -> str:
+    return counted(horizons[0], "bar") if len(horizons) == 1 else f"{', '.join(map(str, horizons))} bars"
 
 
 def _marks_lines(marks: ModelMarks) -> list[str]:
@@ -319,6 +325,12 @@ def _metrics_row(row: PointMetrics) -> str:
     return f"  {row.name:12} MAE {row.mae:.6f}, RMSE {row.rmse:.6f}, R² {row.r2:+.2%}{ic}{hits}"
 
 
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.6g}"
+
+
 def _table(comparison: Comparison) -> str:
     count = len(comparison.model_ids)
     rows: list[tuple[str, tuple[str, ...]]] = [("", comparison.model_ids)]
@@ -326,7 +338,7 @@ def _table(comparison: Comparison) -> str:
     metrics = [
         (name, row) for name, row in comparison.metrics.items() if name.partition(".")[0] in _SHOWN or "." not in name
     ]
-    rows += [(name, tuple("–" if value is None else f"{value:.6g}" for value in row)) for name, row in metrics]
+    rows += [(name, tuple(map(_cell, row))) for name, row in metrics]
     widths = [max(len(row[1][column]) for row in rows) for column in range(count)]
     first = max(len(name) for name, _ in rows)
     lines = [

@@ -38,6 +38,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+# Why the validator behind the command line refuses a value, by its name for that.
+_REASONS = {
+    "int_parsing": "a whole number is needed",
+    "int_parsing_size": "the number is too long",
+    "float_parsing": "a number is needed",
+    "finite_number": "a number is needed",
+    "greater_than_equal": "at least {ge:,g} is needed",
+    "less_than_equal": "at most {le:,g} is possible",
+}
+
+
 class LazyGroup(TyperGroup):
     """A group that imports a subcommand's module when it is called."""
 
@@ -80,9 +91,18 @@ def run_cli(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _plain_reason(error: Any) -> str:
+    """Return why a value was refused, in words for people: the validator's are for programmers."""
+    message = str(error.message)
+    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # of a value that was read and judged
+    reason = _REASONS.get(found[0]["type"]) if found else None
+    return reason.format_map(found[0].get("ctx", {})) if reason else message.removeprefix("Value error, ")
+
+
 def _explain(error: Any, *, as_json: bool) -> None:
     """Say in one sentence what is wrong with a command line."""
     context = error.ctx
+    error.message = _plain_reason(error)
     message = error.format_message().strip()
     path = context.command_path if context is not None else "main.py"
     if "extra argument" in message:  # the parser would repeat them, and one may be a key

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, emit, say
-from app.commands.job_run import ProgressLine, explain_end, run_job
+from app.commands.job_run import ProgressLine, job_result
 from core.config import data_paths
-from core.jobs import JobFinished, Json
+from core.jobs import Json
 from ml.selftest import (
     FEWEST_SEEDS,
     SELFTEST_JOB,
@@ -68,29 +68,21 @@ def forecast(
 
 
 def _run(job: SelftestJob, *, as_json: bool) -> SelftestResult:
-    """Run the job to its end; results are printed as they come: on standard output, unless that is kept for JSON.
+    """Run the job to its end; results are printed as they come: on standard output, unless that is kept for JSON."""
 
-    Raises:
-        UserError: it failed for a reason the user can repair.
-        CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
-    """
-    with ProgressLine() as line:
+    def show(line: ProgressLine, payload: Json) -> None:
+        progress = SelftestProgress.from_json(payload)
+        if progress.finished is not None:
+            line.finish()
+            row = _row(progress.finished)
+            say(row) if as_json else emit({}, as_json=False, text=row)
+            return
+        left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
+        text = f"{progress.done:4.0%} · task {progress.task}: {progress.step}{left}"
+        line.show(text, int(time.monotonic() / _SHOW_SECONDS))
 
-        def show(payload: Json) -> None:
-            progress = SelftestProgress.from_json(payload)
-            if progress.finished is not None:
-                line.finish()
-                row = _row(progress.finished)
-                say(row) if as_json else emit({}, as_json=False, text=row)
-                return
-            left = "" if progress.eta_s is None else f" · {progress.eta_s:.0f} s left"
-            text = f"{progress.done:4.0%} · task {progress.task}: {progress.step}{left}"
-            line.show(text, int(time.monotonic() / _SHOW_SECONDS))
-
-        event = run_job("selftest", SELFTEST_JOB, job.to_json(), show, line, threads=job.threads)
-    if isinstance(event, JobFinished):
-        return SelftestResult.from_json(event.result)
-    explain_end(event, "self-test", "")
+    done = job_result("selftest", SELFTEST_JOB, job.to_json(), show, what="self-test", threads=job.threads)
+    return SelftestResult.from_json(done)
 
 
 def _row(task: TaskResult) -> str:

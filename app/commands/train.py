@@ -11,11 +11,12 @@ import typer
 
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
 from app.commands.forecast_text import metrics_lines
-from app.commands.job_run import ProgressLine, explain_end, run_folder, run_job
+from app.commands.job_run import ProgressLine, job_result, run_folder
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
-from core.jobs import JobFinished, Json
+from core.jobs import Json
+from core.user_path import user_path
 from ml.api import (
     CHECKPOINT_FILE,
     SPEC_FILE,
@@ -101,7 +102,7 @@ def forecast(
         resume=resume is not None,
     )
     say(f"Training {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
-    result = TrainingResult.from_json(_run(run_id, job))
+    result = _run(run_id, job)
     emit(result.to_json(), as_json=as_json, text=describe_result(result, spec.data.origin))
 
 
@@ -136,24 +137,22 @@ def _whole_numbers(text: str | None) -> tuple[int, ...] | None:
         raise UserError(f"{text!r} is no list of horizons.", "Write them like 1,4,24.") from exc
 
 
-def _run(run_id: str, job: dict[str, Any]) -> dict[str, Any]:
-    """Run the job to its end and return its result.
+def _run(run_id: str, job: Json) -> TrainingResult:
+    done = job_result(
+        run_id,
+        TRAIN_FORECAST_JOB,
+        job,
+        _show,
+        what="training",
+        continue_with=f"train forecast --resume {run_id}",
+        kept=Path(job["run_dir"]) / CHECKPOINT_FILE,
+    )
+    return TrainingResult.from_json(done)
 
-    Raises:
-        UserError: the run failed for a reason the user can repair.
-        CommandFailed: it was cancelled, or failed by a bug whose traceback was printed.
-    """
-    with ProgressLine() as line:
 
-        def show(payload: Json) -> None:
-            progress = TrainingProgress.from_json(payload)
-            line.show(log_training_progress(progress), (progress.phase, progress.seed_index, progress.epoch))
-
-        last = run_job(run_id, TRAIN_FORECAST_JOB, job, show, line)
-    if isinstance(last, JobFinished):
-        return last.result
-    kept = (Path(job["run_dir"]) / CHECKPOINT_FILE).exists()
-    explain_end(last, "training", f"train forecast --resume {run_id}" if kept else "")
+def _show(line: ProgressLine, payload: Json) -> None:
+    progress = TrainingProgress.from_json(payload)
+    line.show(log_training_progress(progress), (progress.phase, progress.seed_index, progress.epoch))
 
 
 def data_range(
@@ -163,16 +162,20 @@ def data_range(
 
     For a file, market and bar length come from the options, else the configuration, else the file's name: never from
     the defaults, which would put a wrong label on somebody's bars.
+
+    Raises:
+        UserError: there is no such file, or it is not said which market is meant.
     """
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if file is None and base.source == STORE_SOURCE:
         wanted = replace(base, **given)
+        _require_market(wanted.symbol)
         if "venue" in given or "venue" in told:
             return wanted
         return replace(wanted, venue=_stored_origin(paths, wanted))
     from core.data.importer import guess_symbol, guess_timeframe
 
-    path = (file if file is not None else Path(base.source)).expanduser().resolve()
+    path = user_path(file if file is not None else Path(base.source))
     if not path.is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
     guesses = {"symbol": guess_symbol(path.name), "timeframe": guess_timeframe(path.name)}
@@ -182,7 +185,20 @@ def data_range(
         if guess is None:
             raise UserError(f"The {key} cannot be told from the name {path.name}.", f"Name it with --{key}.")
         given[key] = str(guess)
-    return replace(base, source=str(path), **given)
+    wanted = replace(base, source=str(path), **given)
+    _require_market(wanted.symbol)
+    return wanted
+
+
+def _require_market(symbol: str) -> None:
+    """Raise `UserError` for a name without its currency set apart: bars are kept and asked for under the other."""
+    if "/" in symbol:
+        return
+    from core.data.importer import guess_symbol
+
+    meant = guess_symbol(symbol)
+    remedy = f"{meant} is meant: write it like that." if meant else "Write it like BTC/USDT."
+    raise UserError(f"{symbol[:40]!r} is no market.", remedy)
 
 
 def _stored_origin(paths: DataPaths, wanted: DataRange) -> DataOrigin:

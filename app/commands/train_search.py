@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
-from app.commands.job_run import ProgressLine, explain_end, run_folder, run_job
+from app.commands.forecast_text import figure_text
+from app.commands.job_run import ProgressLine, job_result, run_folder
 from app.commands.train import app, data_range, replace_given
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import with_caution
 from core.errors import UserError
-from core.jobs import JobFinished, Json
+from core.jobs import Json
 from ml.api import new_run_id
 from ml.search_results import (
     SEARCH_FILE,
@@ -53,8 +54,20 @@ def search(
     spec = replace_given(spec, {"trials": trials, "processes": processes, "timeout_min": timeout})
     run_id = resume if resume is not None else new_run_id()
     job = search_job(spec, run_id=run_id, candles_dir=paths.candles, runs_dir=paths.runs)
-    result = _run(run_id, job, spec)
-    emit(result.to_json(), as_json=as_json, text=with_caution(describe_search(result), spec.base.data.origin))
+    market = spec.base.data
+    say(f"Searching settings for {market.symbol} {market.timeframe} as {run_id} …")
+    done = job_result(
+        run_id,
+        SEARCH_JOB,
+        job,
+        _show,
+        what="search",
+        continue_with=f"train search --resume {run_id}",
+        kept=Path(job["run_dir"]) / STUDY_FILE,
+        threads=1,
+    )
+    result = SearchResult.from_json(done)
+    emit(result.to_json(), as_json=as_json, text=with_caution(describe_search(result), market.origin))
 
 
 def describe_search(result: SearchResult) -> str:
@@ -108,7 +121,7 @@ def _progress_line(progress: SearchProgress) -> str:
 
 def _trial_line(trial: TrialResult) -> str:
     sharpes = [seed.valid_sharpe for seed in trial.seeds if seed.valid_sharpe is not None]
-    sharpe = f"{sum(sharpes) / len(sharpes):+.4f}" if sharpes else "–"
+    sharpe = figure_text(sum(sharpes) / len(sharpes) if sharpes else None, "+.4f")
     epochs = "/".join(str(seed.epochs) for seed in trial.seeds)
     values = " ".join(f"{entry.name.partition('.')[2]}={_short(entry.value)}" for entry in trial.parameters)
     return f"{trial.number + 1:6d}{trial.crps:10.5f}{sharpe:>12}{epochs:>8}  {values}"
@@ -122,26 +135,9 @@ def _short(value: str) -> str:
         return value
 
 
-def _run(run_id: str, job: dict[str, Any], spec: SearchSpec) -> SearchResult:
-    """Run the job to its end.
-
-    Raises:
-        UserError: the search failed for a reason the user can repair.
-        CommandFailed: it was stopped, or failed by a bug whose traceback was printed.
-    """
-    data = spec.base.data
-    say(f"Searching settings for {data.symbol} {data.timeframe} as {run_id} …")
-    with ProgressLine() as line:
-
-        def show(payload: Json) -> None:
-            progress = SearchProgress.from_json(payload)
-            line.show(_progress_line(progress), (progress.phase, progress.done, progress.finalists_done))
-
-        last = run_job(run_id, SEARCH_JOB, job, show, line, threads=1)
-    if isinstance(last, JobFinished):
-        return SearchResult.from_json(last.result)
-    kept = (Path(job["run_dir"]) / STUDY_FILE).exists()
-    explain_end(last, "search", f"train search --resume {run_id}" if kept else "")
+def _show(line: ProgressLine, payload: Json) -> None:
+    progress = SearchProgress.from_json(payload)
+    line.show(_progress_line(progress), (progress.phase, progress.done, progress.finalists_done))
 
 
 def _fresh(paths: DataPaths, config: Path | None, file: Path | None) -> SearchSpec:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from app.i18n import mark, tr
+from core.indicators.parameters import ParameterInfo
 from ml.api import FeatureColumn, Parameter
-
-if TYPE_CHECKING:
-    from core.indicators.catalogue import ParameterInfo
 
 NATIVE_TITLES: dict[str, str] = {
     "log_return": mark("Log return"),
@@ -32,18 +29,6 @@ SERIES_NAMES = ("funding", "spread", "book_imbalance", "flow_imbalance", "open_i
 
 
 @dataclass(frozen=True, slots=True)
-class ParameterEntry:
-    """A number of a column with its limits, and the names of its values where they are choices."""
-
-    name: str
-    default: float
-    low: float
-    high: float
-    whole: bool
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class CatalogueEntry:
     """One kind of column.
 
@@ -57,7 +42,7 @@ class CatalogueEntry:
 
     name: str
     title: str
-    parameters: tuple[ParameterEntry, ...]
+    parameters: tuple[ParameterInfo, ...]
     outputs: tuple[str, ...]
     own_bars_only: bool
 
@@ -111,14 +96,13 @@ def load_catalogue() -> FeatureCatalogue:
     for name in native_kinds():
         kind = kind_of("onchain:any" if name == "onchain" else name)
         alone = not isinstance(kind, BarKind) or kind.calendar
-        parameters = tuple(_parameter(each) for each in kind.parameters)
-        own.append(CatalogueEntry(name, NATIVE_TITLES.get(name, name), parameters, kind.outputs, alone))
+        own.append(CatalogueEntry(name, NATIVE_TITLES.get(name, name), kind.parameters, kind.outputs, alone))
     own.sort(key=lambda entry: (entry.own_bars_only, entry.name))
     indicators = [
         CatalogueEntry(
             info.name,
             info.title,
-            tuple(_parameter(each) for each in info.parameters),
+            info.parameters,
             info.outputs,
             info.inputs == ("time_ns",),
         )
@@ -126,7 +110,3 @@ def load_catalogue() -> FeatureCatalogue:
         if not info.chart_only
     ]
     return FeatureCatalogue((*own, *indicators))
-
-
-def _parameter(info: ParameterInfo) -> ParameterEntry:
-    return ParameterEntry(info.name, info.default, info.low, info.high, info.whole, info.choices)

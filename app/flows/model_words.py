@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 
+from app.flows.origin_text import origin_title
 from app.flows.sentence_text import local_text
-from app.i18n import MISSING, format_number, format_percent, mark, tr, tr_count
+from app.i18n import MISSING, format_moment, format_number, format_percent, mark, tr, tr_count
 from app.models.model_choice import ModelChoice
-from core.domain.data_origin import with_caution
+from core.domain.data_origin import DataOrigin, with_caution
 from ml.api import HorizonMetrics, PointMetrics, RangeMetrics
 from ml.statistic_results import DeflatedSharpe, SharpeMoments
 
@@ -45,7 +46,24 @@ def foreign_sentence() -> str:
 def offered_verdict(choice: ModelChoice) -> str:
     """Return what is known of a model where it is about to be given money; whose word it is comes first."""
     verdict = local_text(with_caution(choice.verdict, choice.origin))
-    return f"{foreign_sentence()} {verdict}" if choice.foreign else verdict
+    others = other_bars_sentence(choice.origin, choice.traded_on)
+    return " ".join(text for text in (foreign_sentence() if choice.foreign else "", verdict, others) if text)
+
+
+def other_bars_sentence(learned: DataOrigin, shown: DataOrigin | None) -> str:
+    """Say that a model learned from another market than the one here; "" where it did not, or that is not known."""
+    if shown is None or shown == learned:
+        return ""
+    values = {"learned": origin_title(learned), "shown": origin_title(shown)}
+    return tr("It learned from other bars: {learned}, not {shown}.", **values)
+
+
+def choice_title(choice: ModelChoice) -> str:
+    """Return what tells a model from the others of its market in a list."""
+    when = format_moment(choice.created_ns, "%Y-%m-%d %H:%M")
+    return " · ".join(
+        text for text in (choice.kind.upper(), choice.model_id[:10], when, ", ".join(choice.tags)) if text
+    )
 
 
 def forecaster_name(name: str) -> str:

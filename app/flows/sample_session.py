@@ -37,7 +37,7 @@ from core.events import (
 VENUE = "binance"
 PRACTICE = practice_origin(f"synthetic-{DEFAULT_SEED}")
 # As the evaluation writes it: every text here is one the core could have written, so that pictures speak each language.
-SAMPLE_VERDICT = "No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.310)."
+SAMPLE_VERDICT = "No evidence of an edge over naive forecasts (horizon 1: R² +0.04% on 1,333 unseen bars, p = 0.310)."
 MODEL_IDS = ("9f41c07be2d34a1c", "1b7e55d20c8f4e93", "c3a8802f6be14d07")
 
 

@@ -16,6 +16,7 @@ class TrainingStakes:
         searches / unkept_searches: searches at work that have begun a trial, and those that have not.
         downloads: of histories that a training is to follow; that wish is kept nowhere.
         waiting: runs and searches in the queue.
+        evaluations: of stored models on newer bars.
     """
 
     kept: int = 0
@@ -24,6 +25,7 @@ class TrainingStakes:
     unkept_searches: int = 0
     downloads: int = 0
     waiting: int = 0
+    evaluations: int = 0
 
     def sentences(self) -> list[str]:
         """Return one translated sentence for each kind there is."""
@@ -34,6 +36,7 @@ class TrainingStakes:
             (self.unkept_searches, _unkept_searches),
             (self.downloads, _downloads),
             (self.waiting, _waiting),
+            (self.evaluations, _evaluations),
         )
         return [say(count) for count, say in told if count]
 
@@ -82,5 +85,13 @@ def _waiting(count: int) -> str:
     return tr_count(
         "{n} training run waits in the queue; it has its turn after the next start.",
         "{n} training runs wait in the queue; they have their turn after the next start.",
+        count,
+    )
+
+
+def _evaluations(count: int) -> str:
+    return tr_count(
+        "{n} evaluation of a model ends now; nothing of it is kept.",
+        "{n} evaluations of models end now; nothing of them is kept.",
         count,
     )

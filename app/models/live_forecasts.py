@@ -43,3 +43,7 @@ class LiveForecasts:
         running = set(self._running.values())
         found = [event for key, event in self._newest.items() if key in running and key[1:] == (symbol, timeframe)]
         return max(found, key=lambda event: event.forecast.bar_open_ns, default=None)
+
+    def uses(self, model_id: str) -> bool:
+        """Return whether a running strategy trades with a model."""
+        return any(model == model_id for model, _, _ in self._running.values())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.domain.data_origin import DataOrigin, caution
+from core.domain.data_origin import DataOrigin, caution, with_caution
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
+from ml.evaluation_plan import EvaluationProgress
+from ml.evaluation_records import DamagedEvaluation, SavedEvaluation
 from ml.model_tags import ModelMarks
+from ml.verdict import has_edge, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class ModelCard:
         sharpe_probability: that the true Sharpe ratio of holding the forecast's sign is above zero, were it the only
             one ever tried; None where it is not known.
         used_by: titles of the strategies that trade with it.
+        evaluations: what it was judged on since and kept, as `ml.evaluation_records.saved_evaluations` orders it.
     """
 
     model_id: str
@@ -91,6 +95,7 @@ class ModelCard:
     marks: ModelMarks
     sharpe_probability: float | None = None
     used_by: tuple[str, ...] = ()
+    evaluations: tuple[SavedEvaluation | DamagedEvaluation, ...] = ()
 
     @property
     def caution(self) -> str:
@@ -100,7 +105,43 @@ class ModelCard:
     @property
     def edge(self) -> bool:
         """Whether there is an edge that counts: measured here, and not on invented bars."""
-        return self.metrics.edge and not self.marks.foreign and not self.caution
+        return self.metrics.edge and self._counts
+
+    def verdict_at(self, index: int) -> tuple[str, bool]:
+        """Return what may be said of one horizon, in English, and whether there is an edge that counts.
+
+        What trading would have come to was measured at the first horizon only.
+        """
+        if index == 0:
+            return with_caution(self.metrics.verdict, self.spec.data.origin), self.edge
+        horizon, tries = self.metrics.horizons[index], self.metrics.tries
+        text = with_caution(verdict(horizon, tries), self.spec.data.origin)
+        return text, has_edge(horizon, tries) and self._counts
+
+    @property
+    def _counts(self) -> bool:
+        return not self.marks.foreign and not self.caution
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How far it is that a model is judged on newer bars, or why that failed.
+
+    Attributes:
+        progress: the newest; None before the first.
+        stopping: whether it was told to stop.
+        message / remedy: why it failed, and what helps; "" while it is at work.
+    """
+
+    progress: EvaluationProgress | None = None
+    stopping: bool = False
+    message: str = ""
+    remedy: str = ""
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it has not ended."""
+        return not self.message
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class ModelChoice:
         edge: whether the evaluation found evidence of an edge.
         origin: whose market its bars were of.
         foreign: whether it was made elsewhere, so that its verdict is its maker's word.
+        kind / tags: what tells it from others of the same market.
+        traded_on: whose market it would trade; None while that is not known.
     """
 
     model_id: str
@@ -29,6 +31,9 @@ class ModelChoice:
     edge: bool = False
     origin: DataOrigin = BINANCE
     foreign: bool = False
+    kind: str = ""
+    tags: tuple[str, ...] = ()
+    traded_on: DataOrigin | None = None
 
     @property
     def proven(self) -> bool:

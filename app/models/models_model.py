@@ -26,7 +26,9 @@ def _state(row: ModelRow) -> str:
         return f"× {tr('damaged')}"
     if row.edge:
         return f"● {tr('yes')}"
-    return f"○ {tr('claimed')}" if row.claimed else f"○ {tr('no')}"
+    if row.claimed:
+        return f"○ {tr('claimed')}"
+    return f"○ {tr('invented market')}" if row.summary.edge else f"○ {tr('no')}"
 
 
 def _state_tone(row: ModelRow) -> Tone:
@@ -40,8 +42,8 @@ class ModelsModel(RecordModel[ModelRow]):
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
-            _Column("market", mark("Market"), row_title, row_title, width=15),
-            _Column("edge", mark("Edge"), _state, _state, tone=_state_tone, width=10),
+            _Column("market", mark("Market"), row_title, row_title, width=20),
+            _Column("edge", mark("Edge"), _state, _state, tone=_state_tone, width=12),
             _Column(
                 "r2",
                 mark("R²"),

@@ -105,16 +105,22 @@ def _word(key: str, title: str, part: str, name: str, width: int) -> _Column:
     return _Column(key, title, read, read, width=width)
 
 
+def _edge_text(row: ComparedRun) -> str:
+    if row.edge:
+        return f"● {tr('yes')}"
+    return f"○ {tr('invented market')}" if row.result.metrics.edge else f"○ {tr('no')}"
+
+
 class TrainingCompareModel(RecordModel[ComparedRun]):
     """One row per finished run."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
-            _Column("run", mark("Run"), lambda row: row.name, lambda row: row.order, width=32),
+            _Column("run", mark("Run"), lambda row: row.name, lambda row: row.order, width=44),
             _Column(
                 "verdict",
                 mark("Edge"),
-                lambda row: f"● {tr('yes')}" if row.edge else f"○ {tr('no')}",
+                _edge_text,
                 lambda row: int(row.edge),
                 tone=lambda row: Tone.SUCCESS if row.edge else Tone.MUTED,
                 width=9,

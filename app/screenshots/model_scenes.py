@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtGui import QPixmap
 
 from app.flows.sample_session import MODEL_IDS
-from app.models.model_card import CardProblem, ModelCard
+from app.models.model_card import CardProblem, Judging, ModelCard
+from app.models.model_look import ModelLook
 from app.screenshots import models
 from app.screenshots.session import BARS, BTC
 from app.screenshots.studio import Studio, settle
 from app.ui.dialogs.models_dialog import ModelsDialog
 from app.ui.layouts import DockName
-from core.domain.signals import Forecast, HorizonRange
 from core.events import ForecastMade
+from ml.evaluation_plan import EvaluationProgress
 
 Take = Callable[[Studio], QPixmap]
 
 _PAGES = ("overview", "accuracy", "calibration", "features", "trading")
-_LEVELS, _STEPS = (0.05, 0.25, 0.5, 0.75, 0.95), (-1.64, -0.67, 0.2, 0.67, 1.64)
 
 
 class _NoModels:
@@ -50,11 +50,27 @@ class _NoModels:
     def remove_model(self, model_id: str) -> None:
         """Ignore a removal."""
 
+    def judge_model(self, model_id: str) -> None:
+        """Ignore the wish for an evaluation."""
+
+    def cancel_judging(self, model_id: str) -> None:
+        """Ignore its cancellation."""
+
 
 def model_scenes() -> dict[str, Take]:
     """Return the pictures by name."""
     return {
         **{f"models_{name}": partial(_card, models.sound_card(), number) for number, name in enumerate(_PAGES)},
+        "models_judged_again": partial(_judged, None),
+        "models_judging": partial(_judged, Judging(EvaluationProgress("judging", eta_s=41.0, share=0.63))),
+        "models_not_judged": partial(
+            _judged,
+            Judging(
+                message="No stored bar of BTC/USDT 1h is newer than 2026-08-20 09:00 UTC, the model's last.",
+                remedy="Import newer ones with `data import`, or keep this market in the chart: bars are stored as "
+                "they close.",
+            ),
+        ),
         "models_chances": partial(_card, models.class_card(), 2),
         "models_foreign": partial(_card, models.class_card(), 1),
         "models_without_figures": partial(_card, models.bare_card(), 4),
@@ -63,6 +79,11 @@ def model_scenes() -> dict[str, Take]:
         "models_loading": _loading,
         "models_none": _none,
         "dock_chart_forecast": _forecast,
+        "dock_chart_looked": partial(_looked, models.sound_look()),
+        "dock_chart_looked_beside": partial(_looked, models.foreign_look(), beside=True),
+        "dock_chart_looked_too_early": partial(_looked, models.early_look()),
+        "dock_chart_looked_elsewhere": partial(_looked, models.waiting_look()),
+        "dock_chart_looked_failed": partial(_looked, models.failed_look()),
     }
 
 
@@ -82,6 +103,19 @@ def _card(found: ModelCard | CardProblem, page: int, studio: Studio) -> QPixmap:
         dialog.on_rows(models.rows())
         dialog.on_card(found)
         dialog.card.pages.setCurrentIndex(page)
+        return studio.shoot(dialog)
+
+
+def _judged(judging: Judging | None, studio: Studio) -> QPixmap:
+    """Take the page of later evaluations; while one is at work, or after it failed, on a model without any."""
+    found = models.judged_card() if judging is None else models.sound_card()
+    with _window(studio) as dialog:
+        dialog.choose(found.model_id)
+        dialog.on_rows(models.rows())
+        dialog.on_card(found)
+        dialog.card.pages.setCurrentWidget(dialog.card.evaluations)
+        if judging is not None:
+            dialog.set_judging({found.model_id: judging})
         return studio.shoot(dialog)
 
 
@@ -106,12 +140,35 @@ def _none(studio: Studio) -> QPixmap:
 
 def _forecast(studio: Studio) -> QPixmap:
     """Take the chart with what the running strategy's model expects."""
+    with _traded_fan(studio):
+        return studio.dock_picture(DockName.CHART)
+
+
+def _looked(look: ModelLook, studio: Studio, *, beside: bool = False) -> QPixmap:
+    """Take the chart with a model that is only looked at, where wanted beside the running strategy's."""
+    chart = studio.chart
     frame = studio.materials.market.history(BTC, BARS).finals()
-    ranges = tuple(
-        HorizonRange(bars, tuple(0.0035 * math.sqrt(bars) * step for step in _STEPS)) for bars in (1, 4, 12, 24)
-    )
-    forecast = Forecast(BTC, int(frame.time_ns[-1]), 1, _LEVELS, ranges[0].quantiles, 0.3, MODEL_IDS[0], "", ranges)
-    studio.chart.chart.set_forecast(ForecastMade(forecast, BARS.value, float(frame.close[-1])))
-    taken = studio.dock_picture(DockName.CHART)
-    studio.chart.chart.set_forecast(None)
+    outlook = look.outlook
+    if outlook is not None and outlook.forecast is not None:
+        forecast = replace(outlook.forecast, bar_open_ns=int(frame.time_ns[-1]))
+        look = replace(look, outlook=replace(outlook, close=float(frame.close[-1]), forecast=forecast))
+    chart.show_look(look)
+    settle()
+    if beside:
+        with _traded_fan(studio):
+            taken = studio.dock_picture(DockName.CHART)
+    else:
+        taken = studio.dock_picture(DockName.CHART)
+    chart.show_look(None)
+    settle()
     return taken
+
+
+@contextmanager
+def _traded_fan(studio: Studio) -> Iterator[None]:
+    """Have the forecast of a running strategy's model on the chart."""
+    frame = studio.materials.market.history(BTC, BARS).finals()
+    forecast = models.forecast(MODEL_IDS[0], int(frame.time_ns[-1]), 0.2)
+    studio.chart.chart.set_forecast(ForecastMade(forecast, BARS.value, float(frame.close[-1])))
+    yield
+    studio.chart.chart.set_forecast(None)

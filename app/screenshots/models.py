@@ -7,9 +7,13 @@ from dataclasses import replace
 
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
+from app.models.model_look import ModelLook
 from app.screenshots.market import NOW_NS
+from app.screenshots.session import BARS, BTC
 from core.clock import NS_PER_S
 from core.domain.data_origin import BINANCE
+from core.domain.signals import Forecast, HorizonRange
+from core.errors import UserError
 from ml.api import (
     Calibration,
     CalibrationPoint,
@@ -27,8 +31,11 @@ from ml.api import (
     RegimeMetrics,
     ReliabilityPoint,
 )
+from ml.evaluation_plan import ModelResult
+from ml.evaluation_records import DamagedEvaluation, SavedEvaluation
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.model_tags import NO_MARKS, ModelMarks
+from ml.outlook import LookedAt, Outcomes, Outlook
 from ml.statistic_results import (
     CostPoint,
     DeflatedSharpe,
@@ -123,6 +130,51 @@ def bare_card() -> ModelCard:
     return replace(card, metrics=metrics, sharpe_probability=None, marks=NO_MARKS, used_by=())
 
 
+def judged_card() -> ModelCard:
+    """Return the card of a model that was judged again twice, and once more into a record that was damaged since."""
+    card = sound_card()
+    later = _judged(card, 61, 1_440, 0.006, 0.0021, 0.22), _judged(card, 30, 696, -0.019, -0.0043, 0.81)
+    name = f"{card.model_id}-20260819-071502-4c0d1e.json"
+    broken = DamagedEvaluation(
+        name, f"The evaluation {name} is damaged.", "Judge the model again, or restore the file from a backup."
+    )
+    return replace(card, evaluations=(broken, *later))
+
+
+def _judged(card: ModelCard, days: int, targets: int, ic: float, r2: float, p_value: float) -> SavedEvaluation:
+    horizons = tuple(
+        replace(
+            each,
+            targets=targets,
+            model=replace(each.model, r2=r2, ic=ic, ic_low=ic - 0.05, ic_high=ic + 0.05, hit_rate=0.5 + ic / 2),
+            edge_p_value=p_value,
+        )
+        for each in card.metrics.horizons
+    )
+    figures = f"horizon 1: R² {r2:+.2%} on {targets:,} unseen bars, p = {p_value:.3f}"
+    verdict = f"No evidence of an edge over naive forecasts ({figures})."
+    note = "The bars it was trained on are not at hand: its yardsticks come from 6,190 earlier bars."
+    last_ns = card.lineage.last_ns + days * _DAY
+    result = ModelResult(
+        model_id=card.model_id,
+        venue=BINANCE,
+        symbol="BTC/USDT",
+        timeframe="1h",
+        data_sha256=card.lineage.data_sha256,
+        first_ns=card.lineage.last_ns,
+        last_ns=last_ns,
+        judged=targets,
+        trained_on=0,
+        included=False,
+        earlier=0,
+        included_earlier=False,
+        own_test=0,
+        notes=(note,) if r2 < 0 else (),
+        metrics=replace(card.metrics, horizons=horizons, verdict=verdict),
+    )
+    return SavedEvaluation(f"{card.model_id}-{days}.json", last_ns + _DAY // 4, result)
+
+
 def damaged() -> CardProblem:
     """Return a package that cannot be read."""
     return CardProblem(
@@ -166,6 +218,52 @@ def compared() -> ComparedModels:
         (("model.kind", ("lstm", "gru")), ("model.head", ("quantile", "classes"))),
         (),
     )
+
+
+def forecast(model_id: str, bar_open_ns: int, middle: float, deviation: float = 0.0035) -> Forecast:
+    """Return what a model expects over four horizons.
+
+    Args:
+        middle: of its median, in deviations.
+        deviation: of the return over one bar.
+    """
+    steps = (-1.64, -0.67, middle, 0.67, 1.64)
+    ranges = tuple(
+        HorizonRange(bars, tuple(deviation * math.sqrt(bars) * step for step in steps)) for bars in (1, 4, 12, 24)
+    )
+    return Forecast(BTC, bar_open_ns, 1, _LEVELS, ranges[0].quantiles, 0.3, model_id, "", ranges)
+
+
+def sound_look() -> ModelLook:
+    """Return a model that is looked at on bars like those it learned from."""
+    outlook = Outlook(NOW_NS, 1.0, forecast(MODEL_IDS[2], NOW_NS, -0.5), 211, 211, Outcomes(143, 131, 0.9, 1))
+    return ModelLook(LookedAt(MODEL_IDS[2], BTC, BARS.value, PRACTICE, foreign=False), True, PRACTICE, outlook)
+
+
+def foreign_look() -> ModelLook:
+    """Return one that was made elsewhere, from other bars."""
+    look = sound_look()
+    outlook = Outlook(NOW_NS, 1.0, forecast(MODEL_IDS[2], NOW_NS, -0.5, 0.0022), 211, 211)
+    return replace(look, model=replace(look.model, origin=BINANCE, foreign=True), outlook=outlook)
+
+
+def early_look() -> ModelLook:
+    """Return one for which there are too few bars."""
+    return replace(sound_look(), outlook=Outlook(NOW_NS, 1.0, None, 1_000, 1_467))
+
+
+def waiting_look() -> ModelLook:
+    """Return one whose market is not on the chart."""
+    return ModelLook(LookedAt(MODEL_IDS[2], "SOL/USDT", "4h", PRACTICE, foreign=False))
+
+
+def failed_look() -> ModelLook:
+    """Return one that could not go on."""
+    problem = UserError(
+        f"Model {MODEL_IDS[2]} failed on a bar of the chart.",
+        "The log says how. Take the model off the chart, or look at another one.",
+    )
+    return replace(sound_look(), outlook=None, problem=problem)
 
 
 def _summary(card: ModelCard) -> ModelSummary:

@@ -61,7 +61,7 @@ _FEE_RATE: Final = Decimal("0.001")
 _NOT_CONVERTED: Final = None
 _LATENCY_MS = {"market": 14.0, "orders": 18.0}
 # The sentences are the core's own, word for word: what the pictures show is translated as in a real session.
-_VERDICT = "No evidence of an edge over persistence (R² {} on 1,333 unseen bars, p = {})."
+_VERDICT = "No evidence of an edge over naive forecasts (horizon 1: R² {} on 1,333 unseen bars, p = {})."
 _TOO_LARGE = "order value 24901.23 is above the limit 5000"
 _NEVER_ARRIVED = "proven never to have reached the venue; it was not sent again"
 WOULD_TRADE = "Order would immediately match and take. (-2010)"

@@ -22,6 +22,7 @@ from core.data.arrow import to_numpy
 from core.data.frame import PRICE_COLUMNS, CandleFrame, FloatArray, IntArray
 from core.domain.candles import Timeframe
 from core.errors import UserError
+from core.user_path import user_path
 
 SUFFIXES = (".csv", ".csv.gz", ".feather", ".parquet")
 
@@ -133,7 +134,7 @@ def read_table(path: Path) -> Any:
         UserError: no such file, of another type, or damaged.
     """
     name = path.name.lower()
-    if not path.is_file():
+    if not user_path(path).is_file():
         raise UserError(f"There is no file {path}.", "Check the path.")
     if not name.endswith(SUFFIXES):
         raise UserError(f"{path.name} is no file type that can be imported.", "Use CSV, Feather or Parquet.")

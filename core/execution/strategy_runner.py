@@ -220,7 +220,7 @@ class StrategyRunner:
                 last_bar_ns=record.last_bar_ns,
                 last_target=record.last_target,
             )
-            warm = strategy.warm_up(await self._history(strategy, record.spec, self._market.now_ns()))
+            strategy.warm_up(await self._history(strategy, record.spec, self._market.now_ns()))
         except (UserError, GatewayError) as exc:
             await self._fail(entry, strategy, exc.message)
             return
@@ -231,11 +231,7 @@ class StrategyRunner:
         if entry.strategy is not strategy:
             return  # stopped meanwhile
         self._tell_forecast(strategy)
-        if warm:
-            self._change(entry, StrategyState.RUNNING)
-        else:
-            needed = strategy.warm_up_bars
-            self._change(entry, StrategyState.WARMING_UP, f"the model needs {needed} closed bars without a gap")
+        self._tell_warmth(entry, strategy)
         self._follow(entry.feed)
 
     async def change_model(self, strategy_id: str, model_id: str) -> None:
@@ -270,9 +266,9 @@ class StrategyRunner:
         except UserError:
             strategy.predictor.give_up()
             raise
-        strategy.predictor.swap(model_id)
-        strategy.spec = spec
+        strategy.change_model(spec)
         self._announce(entry)
+        self._tell_forecast(strategy)
 
     def _require_same(self, entry: _Entry, strategy: ModelStrategy | None) -> None:
         """Raise `UserError` where a strategy was started, stopped or removed while its new model was made ready."""
@@ -422,17 +418,19 @@ class StrategyRunner:
             return
         try:
             history: list[Candle] | None = None
-            if not strategy.follows(candle):
+            while not strategy.follows(candle):
+                needed = strategy.warm_up_bars
                 history = await self._history(strategy, spec, candle.open_time_ns)
                 if entry.strategy is not strategy:
                     return  # stopped while the history was read
+                if strategy.warm_up_bars <= needed:
+                    break  # else another model took over meanwhile, for which this is too short
             holding = self._path.position(spec.symbol, spec.strategy_id).quantity
             decision = strategy.on_bar(candle, holding, self._wall.now_ns(), history)
             self._tell_forecast(strategy)
+            self._tell_warmth(entry, strategy)
             if decision is None:
                 return
-            if entry.state is StrategyState.WARMING_UP:
-                self._change(entry, StrategyState.RUNNING)
             # Before the order: a crash between the two loses a decision, it never makes it twice.
             target = decision.signal.target_weight
             self._save(entry, replace(entry.record, last_bar_ns=candle.open_time_ns, last_target=target))
@@ -451,6 +449,15 @@ class StrategyRunner:
         except Exception as exc:  # noqa: BLE001 - one strategy's bug must not stop the others; it is logged
             _log.exception("strategy %s failed", spec.strategy_id)
             await self._fail(entry, strategy, f"{type(exc).__name__}: {exc}")
+
+    def _tell_warmth(self, entry: _Entry, strategy: ModelStrategy) -> None:
+        """Say whether the model forecasts or needs more bars: after a gap it may warm up again."""
+        if strategy.newest is not None:
+            if entry.state is not StrategyState.RUNNING:
+                self._change(entry, StrategyState.RUNNING)
+        elif entry.state is not StrategyState.WARMING_UP or not entry.detail:
+            needed = strategy.warm_up_bars
+            self._change(entry, StrategyState.WARMING_UP, f"the model needs {needed} closed bars without a gap")
 
     def _tell_forecast(self, strategy: ModelStrategy) -> None:
         """Let a person see what the model forecasts, after the order that the bar brings.

@@ -22,18 +22,17 @@ from core.indicators.description import (
     Definition,
     IndicatorInfo,
     Outputs,
-    ParameterInfo,
     Scale,
     Values,
 )
 from core.indicators.own_rules import own_definitions
+from core.indicators.parameters import complete_values
 from core.indicators.rolling import FloatArray, on_grid, rolling_sum
 from core.indicators.scales import VOLUME_WINDOW, columns_of_scale, scaled
 from core.indicators.talib_indicators import TalibFunction, talib_call, talib_functions, talib_lookback
 
 __all__ = [
     "IndicatorInfo",
-    "ParameterInfo",
     "Scale",
     "catalogue",
     "columns_needed",
@@ -134,21 +133,6 @@ def _definition(name: str) -> Definition:
     return definition
 
 
-def _complete(info: IndicatorInfo, parameters: Mapping[str, float]) -> dict[str, float]:
-    known = {parameter.name: parameter for parameter in info.parameters}
-    for name, value in parameters.items():
-        if name not in known:
-            raise UserError(f"{info.name} has no parameter {name!r}.", f"It knows: {', '.join(known) or 'none'}.")
-        rule = known[name]
-        if not rule.low <= value <= rule.high or (rule.whole and value != int(value)):
-            low, high = f"{rule.low:g}", f"{rule.high:g}"
-            remedy = (
-                f"Give a whole number from {low} to {high}." if rule.whole else f"Give a number from {low} to {high}."
-            )
-            raise UserError(f"{info.name}: {name} cannot be {value:g}.", remedy)
-    return {name: float(parameters.get(name, rule.default)) for name, rule in known.items()}
-
-
 def _feature(name: str) -> Definition:
     definition = _definition(name)
     if definition.info.chart_only:
@@ -239,5 +223,5 @@ def feature_request(name: str, parameters: Mapping[str, float]) -> tuple[Definit
         UserError: unknown name or parameter, or an indicator that is no feature.
     """
     definition = _feature(name)
-    values = _complete(definition.info, parameters)
+    values = complete_values(definition.info.name, definition.info.parameters, parameters)
     return definition, values, _memory(definition, values)

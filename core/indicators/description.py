@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from core.indicators.parameters import ParameterInfo
 from core.indicators.rolling import FloatArray
 
 Columns = Mapping[str, FloatArray]
@@ -44,27 +45,6 @@ class Scale(Enum):
     PRICE_PER_VOLUME = auto()  # value * that mean volume / close
     KURTOSIS = auto()  # 3 for a normal distribution: (value - 3) / (value + 3)
     ILLIQUIDITY = auto()  # log(1 + value * close * that mean volume)
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterInfo:
-    """One parameter of an indicator.
-
-    Attributes:
-        name: as it is spelled in requests.
-        default: the value where none is given.
-        low: the smallest allowed value.
-        high: the largest allowed value.
-        whole: True where only whole numbers make sense.
-        choices: names of the values 0, 1, 2 …; empty for a plain number.
-    """
-
-    name: str
-    default: float
-    low: float
-    high: float
-    whole: bool
-    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

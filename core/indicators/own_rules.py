@@ -13,11 +13,11 @@ from core.indicators.description import (
     Definition,
     IndicatorInfo,
     Outputs,
-    ParameterInfo,
     Scale,
     Values,
     period,
 )
+from core.indicators.parameters import ParameterInfo
 from core.indicators.rolling import FloatArray, rolling_zscore
 
 _OHLC = ("open", "high", "low", "close")

@@ -12,7 +12,6 @@ from core.indicators import talib_windowed as own
 from core.indicators.description import (
     Columns,
     Outputs,
-    ParameterInfo,
     Scale,
     Values,
     ema_decay,
@@ -20,6 +19,7 @@ from core.indicators.description import (
     settling,
     wilder_decay,
 )
+from core.indicators.parameters import ParameterInfo
 
 # TA-Lib's codes of the moving averages offered. MAMA is left out: it would need the guard of `MEASURED`. KAMA adapts to
 # sums of price changes, which are exact on the grid; over anything but prices their rounding would decide its speed.

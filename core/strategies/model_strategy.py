@@ -88,6 +88,17 @@ class ModelStrategy:
         self.newest = (closed[-1], forecast) if closed and forecast is not None else None
         return forecast is not None
 
+    def change_model(self, spec: StrategySpec) -> None:
+        """Let the prepared model of `spec` decide from the next bar on; what it says of the last one is for the eye.
+
+        Raises:
+            UserError: it is not ready; nothing was changed.
+        """
+        forecast = self._predictor.swap(spec.model_id)
+        self.spec = spec
+        fed = self.newest is not None and self.newest[0].open_time_ns == forecast.bar_open_ns
+        self.newest = (self.newest[0], forecast) if self.newest is not None and fed else None
+
     def follows(self, candle: Candle) -> bool:
         """Return whether `candle` is the bar right after the last one fed."""
         return self._seen_ns is not None and candle.open_time_ns == self._seen_ns + self._timeframe.ns

@@ -76,8 +76,8 @@ class ChangeablePredictor(Predictor, Protocol):
         """
         ...
 
-    def swap(self, model_id: str) -> str:
-        """Let the prepared model answer from the next bar on and return the id of the former one.
+    def swap(self, model_id: str) -> Forecast:
+        """Let the prepared model answer from the next bar on and return what it forecasts at the newest one.
 
         Raises:
             UserError: it is not ready; nothing was changed.

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.clock import SystemClock
 from core.jobs import JobStopped
 from ml.api import ForecastSpec, spec_hash
-from ml.trial_ledger import BEGUN, CANCELLED, FAILED, SEARCH, TrialLedger, TrialRecord
+from ml.trial_ledger import BEGUN, CANCELLED, FAILED, SEARCH, TrialLedger, TrialRecord, trial_record
 
 
 class Beginnings:
@@ -56,16 +56,5 @@ def counted(trials_file: Path, record: Callable[[int, str], TrialRecord]) -> Ite
 
 def search_record(run_id: str, key: str, spec: ForecastSpec, data_hash: str, seed: int, status: str) -> TrialRecord:
     """Return the record of one network of a search's trial, without figures."""
-    return TrialRecord(
-        trial_id=f"{run_id}/{key}/{seed}",
-        created_ns=SystemClock().now_ns(),
-        kind=SEARCH,
-        venue=spec.data.venue,
-        symbol=spec.data.symbol,
-        timeframe=spec.data.timeframe,
-        data_hash=data_hash,
-        spec_hash=spec_hash(spec),
-        seed=seed,
-        status=status,
-        run_id=run_id,
-    )
+    hashes = data_hash, spec_hash(spec)
+    return trial_record(SEARCH, spec, run_id, hashes, seed, status, SystemClock().now_ns(), part=key)

@@ -19,20 +19,18 @@ import numpy as np
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
-from core.jobs import JobChannel, JobStopped, Json
+from core.jobs import JobChannel, Json, stop_if_asked
 from ml.api import CHECKPOINT_FILE, SPEC_FILE, ForecastMetrics, ResourceSpec, TrainingProgress, spec_hash
-from ml.baselines import BASELINES
+from ml.baselines import chosen_baselines
 from ml.dataset import ForecastDataset, Part, PreparedBars, prepare_bars
 from ml.evaluate_folds import (
     Folds,
-    deflated,
     fold_dataset,
     fold_score,
     judged_parts,
     path_scores,
     paths_verdict,
     plan_folds,
-    sign_sharpe,
     spread,
     walk_forward_metrics,
     walk_forward_verdict,
@@ -46,8 +44,10 @@ from ml.inference import Forecasts, SequenceForecaster
 from ml.judge import PartForecasts, part_forecasts
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import history_lineage
+from ml.run_metrics import sign_sharpe
 from ml.run_resources import arithmetic
-from ml.trial_ledger import EVALUATION, FINISHED, TrialLedger, TrialRecord
+from ml.trial_claims import judged_tries, settle_claims
+from ml.trial_ledger import EVALUATION, FINISHED, TrialLedger, TrialRecord, trial_record
 from ml.validation import Fold
 from ml.worker.counting import counted
 from ml.worker.forecast import NetworkForecaster
@@ -120,8 +120,7 @@ class _Runner:
 
     def check_stop(self) -> None:
         """Raise `JobStopped` where that is wanted."""
-        if self._channel.should_stop():
-            raise JobStopped
+        stop_if_asked(self._channel)
 
     def tell(self, phase: str, number: int, progress: TrainingProgress | None = None, spent_s: float = 0.0) -> None:
         """Report progress within a fold."""
@@ -201,7 +200,6 @@ class _Runner:
                 "A fold holds no stretch without a gap that is longer than the burn-in.",
                 "Use a shorter burn-in, fewer folds or data with fewer gaps.",
             )
-        evaluation = self._spec.evaluation
         pairs = judged_pairs(
             data,
             self._frame,
@@ -209,7 +207,7 @@ class _Runner:
             test.forecasts,
             self._spec.model.quantile_levels,
             flat_band=self._spec.model.flat_band,
-            baselines=[name for name in BASELINES if evaluation.boosting or name != "boosting"],
+            baselines=chosen_baselines(boosting=self._spec.evaluation.boosting),
             before_baseline=lambda _: self.check_stop(),
         )
         first = np.stack([own.forecasts.quantiles[:, 0] for own in alone])
@@ -222,20 +220,10 @@ class _Runner:
 
     def _trial(self, number: int, index: int, status: str) -> TrialRecord:
         """Return the record of one seed in one fold, whatever came of it."""
-        data, seed = self._spec.data, self._spec.training.seed + index
-        return TrialRecord(
-            trial_id=f"{self._job.run_id}/fold-{number:03d}/{seed}",
-            created_ns=SystemClock().now_ns(),
-            kind=EVALUATION,
-            venue=data.venue,
-            symbol=data.symbol,
-            timeframe=data.timeframe,
-            data_hash=self._data_hash,
-            spec_hash=plan_hash(spec_hash(self._spec), self._job.plan),
-            seed=seed,
-            status=status,
-            run_id=self._job.run_id,
-        )
+        job, seed = self._job, self._spec.training.seed + index
+        hashes = self._data_hash, plan_hash(spec_hash(self._spec), job.plan)
+        now_ns, part = SystemClock().now_ns(), f"fold-{number:03d}"
+        return trial_record(EVALUATION, self._spec, job.run_id, hashes, seed, status, now_ns, part=part)
 
     def _finished_trials(self, number: int, outcome: FoldOutcome) -> list[TrialRecord]:
         levels = self._spec.model.quantile_levels
@@ -266,17 +254,19 @@ def _result(
 ) -> FoldsResult:
     spec = job.spec
     folds = tuple(fold_score(number, outcome, spec) for number, outcome in enumerate(outcomes, start=1))
+    ledger = TrialLedger(Path(job.trials_file))
     metrics: ForecastMetrics | None = None
     paths: tuple[PathScore, ...] = ()
     if layout.splits is None:
         metrics = walk_forward_metrics(outcomes, spec, check_stop=check_stop)
-        metrics = deflated(metrics, TrialLedger(Path(job.trials_file)), spec)
+        metrics = settle_claims(metrics, ledger, spec)
         over = spread(folds, spec.training.seed)
         verdict = walk_forward_verdict(metrics, folds)
     else:
-        paths = path_scores(outcomes, layout.splits, spec)
+        tries = judged_tries(ledger, spec.data)
+        paths = path_scores(outcomes, layout.splits, spec, tries)
         over = spread(paths, None)
-        verdict = paths_verdict(over, paths)
+        verdict = paths_verdict(over, paths, tries)
     return FoldsResult(
         run_id=job.run_id,
         symbol=spec.data.symbol,

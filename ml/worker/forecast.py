@@ -19,19 +19,19 @@ import torch
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
-from core.jobs import JobChannel, JobStopped, Json
+from core.jobs import JobChannel, Json, stop_if_asked
 from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
 from ml.arrays import Float32Array
 from ml.checkpoint import kept_seconds
 from ml.dataset import ForecastDataset, build_dataset
 from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
-from ml.judge import SeedForecaster, count_trials, judge, trial_record
+from ml.judge import SeedForecaster, count_trials, judge
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.model_storage import PackageContent, data_lineage, history_lineage, require_unfinished, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
-from ml.trial_ledger import TrialLedger, TrialRecord
+from ml.trial_ledger import TRAINING, TrialLedger, TrialRecord, trial_record
 from ml.worker.counting import Beginnings, counted
 from ml.worker.pinned_bars import load_pinned_history
 from ml.worker.run_lock import run_lock
@@ -106,8 +106,7 @@ def _run(job: ForecastJob, channel: JobChannel) -> Json:
 
 def _phase(job: ForecastJob, channel: JobChannel, name: str, trained: TrainedForecaster | None = None) -> None:
     """Announce a phase, or stop before it."""
-    if channel.should_stop():
-        raise JobStopped
+    stop_if_asked(channel)
     progress = TrainingProgress(job.run_id, name, epochs=job.spec.training.epochs)
     _report(channel, _summary(job, trained, name) if trained else progress)
 
@@ -135,7 +134,7 @@ def _report(channel: JobChannel, progress: TrainingProgress, begin: Beginnings |
 
 def _trial(job: ForecastJob, frame: CandleFrame, index: int, status: str) -> TrialRecord:
     seed = job.spec.training.seed + index
-    return trial_record(job.spec, job.run_id, _hashes(job, frame), seed, status, SystemClock().now_ns())
+    return trial_record(TRAINING, job.spec, job.run_id, _hashes(job, frame), seed, status, SystemClock().now_ns())
 
 
 def _hashes(job: ForecastJob, frame: CandleFrame) -> tuple[str, str]:
@@ -173,11 +172,6 @@ def _judge(
     channel: JobChannel,
 ) -> ForecastMetrics:
     """Judge the exported network, the very thing that will trade, as it will be run live."""
-
-    def check_stop() -> None:
-        if channel.should_stop():
-            raise JobStopped
-
     seeds = [
         SeedForecaster(state.seed, len(state.history), state.best_epoch, state.best_loss, NetworkForecaster(member))
         for member, state in zip(trained.members, trained.states, strict=True)
@@ -188,7 +182,7 @@ def _judge(
         frame,
         OnnxForecaster(onnx),
         seeds,
-        check_stop=check_stop,
+        check_stop=partial(stop_if_asked, channel),
     )
     return count_trials(
         TrialLedger(Path(job.trials_file)), metrics, job.spec, job.run_id, _hashes(job, frame), SystemClock().now_ns()

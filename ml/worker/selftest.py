@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.jobs import JobChannel, JobStopped, Json
+from core.jobs import JobChannel, Json, stop_if_asked
 from ml.selftest import SelftestJob, SelftestProgress, SelftestResult, TaskResult, planned_seconds
 from ml.selftest_checks import CHECKS
 from ml.selftest_lab import Lab, LabHooks
@@ -39,8 +39,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
             done = (before + share * plan[task]) / whole
             channel.progress(SelftestProgress(task, step, done, _left(channel.clock() - begun, done)).to_json())
 
-        if channel.should_stop():
-            raise JobStopped
+        stop_if_asked(channel)
         found = CHECKS[task](Lab(job, LabHooks(tell, channel.should_stop, channel.clock)))
         result = replace(found, seconds=channel.clock() - started)
         results.append(result)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.data.atomic_file import exclusive_lock, write_atomically
 from core.data.data_storage import CandleStore
 from ml.evaluation_plan import EvaluationPlan, FoldsResult, ModelResult
+from ml.evaluation_records import SavedEvaluation, saved_evaluations
+from tests.integration.learning_commands import cli, interrupted, last_json
 from tests.trained_model import Trained
 from tests.unit.ml.test_evaluate import earlier
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 [features]
 name = "price"
@@ -44,29 +41,18 @@ def data_dir(tmp_path: Path, trained: Trained) -> Path:
     return tmp_path
 
 
-def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "main.py", *arguments, "--data-dir", str(data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=150)
-
-
-def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    lines = done.stdout.splitlines()
-    assert len(lines) == 1, (done.stdout, done.stderr)
-    result: dict[str, Any] = json.loads(lines[0])
-    return result
-
-
 def test_a_stored_model_is_judged_and_the_result_kept(data_dir: Path, trained: Trained) -> None:
     package = {path: path.read_bytes() for path in (data_dir / "models").rglob("*") if path.is_file()}
     done = cli("evaluate", trained.result.model_id[:6], "--save", "--json", data_dir=data_dir)
     assert done.returncode == 0, done.stderr
     answer = last_json(done)
-    saved = json.loads(Path(answer.pop("saved")).read_bytes())
+    saved = Path(answer.pop("saved"))
     result = ModelResult.from_json(answer)
     assert result.own_test == result.judged == trained.result.metrics.targets
     assert result.metrics.model == trained.result.metrics.model
-    assert (saved.pop("format"), saved.pop("created_ns") > 0) == (1, True)
-    assert ModelResult.from_json(saved) == result
+    (kept,) = saved_evaluations(data_dir / "models", trained.result.model_id)
+    assert isinstance(kept, SavedEvaluation)
+    assert (saved, kept.result) == (data_dir / "models" / "evaluations" / kept.file, result)
     assert {path: path.read_bytes() for path in package} == package
     listed = last_json(cli("models", "list", "--json", data_dir=data_dir))
     assert [model["problem"] for model in listed["models"]] == [""]
@@ -161,16 +147,5 @@ def test_bad_input_is_one_sentence_and_exit_code_two(
 def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
     config = data_dir / "long.toml"
     config.write_text(CONFIG.replace("epochs = 2", "epochs = 9000\npatience = 9000"))
-    command = [sys.executable, "main.py", "evaluate", "--config", str(config), "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
-        assert process.stderr is not None
-        seen = ""
-        while "fold 1/" not in seen:
-            line = process.stderr.readline()
-            assert line, seen
-            seen += line
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and child
-        rest = process.stderr.read()
-        assert process.wait(30) == 1
-    assert "Traceback" not in seen + rest
+    rest = interrupted("evaluate", "--config", str(config), data_dir=data_dir, at="fold 1/")
     assert "Continue with: evaluate --resume evaluation-" in rest

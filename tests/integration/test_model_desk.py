@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QPushButton
+from PySide6.QtWidgets import QPushButton
 
 from app.language import LanguageManager
 from app.model_desk import ModelDesk
-from app.runtime import prepare_data
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.models_dialog import ModelsDialog
-from app.workers.store import StoreBackend, StoreWorker
-from core.clock import ManualClock, SystemClock
+from app.workers.store import StoreWorker
 from core.config import DataPaths
-from core.data.data_storage import CandleStore
 from core.domain.orders import TradingMode
+from core.errors import UserError
 from core.events import Notice, Severity
 from core.execution.assembly import open_journal
 from core.execution.records import StrategyRecord
-from core.persistence.store import Store
 from core.strategies.spec import StrategySpec
+from tests.integration.model_desk_kit import folder_with_a_model, opened, running_desk, running_store
 from tests.trained_model import Trained
 
 IMPORT_MS = 90_000  # a child starts, loads the network and runs it
@@ -34,10 +31,13 @@ IMPORT_MS = 90_000  # a child starts, loads the network and runs it
 
 @pytest.fixture
 def paths(tmp_path: Path, trained: Trained) -> DataPaths:
-    made = DataPaths(tmp_path / "data").create()
-    prepare_data(made.root)
-    shutil.copytree(trained.models_dir / trained.result.model_id, made.models / trained.result.model_id)
-    return made
+    return folder_with_a_model(tmp_path / "data", trained)
+
+
+@pytest.fixture
+def store(paths: DataPaths) -> Iterator[StoreWorker]:
+    with running_store(paths) as made:
+        yield made
 
 
 @pytest.fixture
@@ -46,32 +46,13 @@ def heard() -> list[Notice]:
 
 
 @pytest.fixture
-def desk(qapp: QApplication, paths: DataPaths, heard: list[Notice]) -> Iterator[ModelDesk]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-
-    def open_store() -> StoreBackend:
-        return StoreBackend(Store(paths.store_db), CandleStore(paths.candles))
-
-    store = StoreWorker(open_store, SystemClock())
-    made = ModelDesk(paths, store, theme, LanguageManager(), ManualClock(1_700_000_000_000_000_000))
-    made.noticed.connect(heard.append)
-    made.changed.connect(made.refresh)
-    store.start()
-    yield made
-    for worker in made.workers():
-        assert worker.stop(20)
-    assert store.stop(20)
-    made.close()
-    qapp.setStyleSheet("")
-
-
-def opened(desk: ModelDesk, qtbot) -> ModelsDialog:
-    desk.show()
-    dialog = desk.dialog
-    assert dialog is not None
-    qtbot.waitUntil(lambda: dialog.stack.currentWidget() is dialog.card, timeout=10_000)
-    return dialog
+def desk(
+    paths: DataPaths, store: StoreWorker, theme: ThemeManager, language: LanguageManager, heard: list[Notice]
+) -> Iterator[ModelDesk]:
+    with running_desk(paths, store, theme, language) as made:
+        made.noticed.connect(heard.append)
+        made.changed.connect(made.refresh)
+        yield made
 
 
 def remove(dialog: ModelsDialog, qtbot) -> None:
@@ -138,6 +119,19 @@ def test_the_model_of_a_strategy_is_not_removed(
     assert "'Calm one' uses model" in heard[0].text
     assert (paths.models / trained.result.model_id).exists()
     journal.close()
+
+
+def test_a_model_that_cannot_be_shown_on_the_chart_is_told_in_the_window_of_models(
+    desk: ModelDesk, trained: Trained, heard: list[Notice], qtbot
+) -> None:
+    dialog = opened(desk, qtbot)
+    asked: list[str] = []
+    desk.look_requested.connect(asked.append)
+    qtbot.mouseClick(dialog.look_button, Qt.MouseButton.LeftButton)
+    assert asked == [trained.result.model_id]
+    desk.refuse_look(UserError("The file model.onnx of model x is damaged.", "Train it again."))
+    assert dialog.message.text().startswith("The model cannot be shown on the chart. The file model.onnx of model x is")
+    assert heard[-1].severity is Severity.ERROR
 
 
 def test_the_window_closes_while_something_is_read(desk: ModelDesk, qtbot) -> None:

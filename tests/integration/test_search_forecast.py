@@ -24,9 +24,9 @@ from ml.search_results import SEARCH_FILE, SEARCH_JOB, STUDY_FILE, SearchProgres
 from ml.search_spec import FeatureGroup, SearchSpec, parse_range
 from ml.spec import FeatureSpec, ForecastSpec, ModelSpec, ResourceSpec, TrainingSpec, spec_from_mapping
 from ml.trial_ledger import TrialLedger
+from tests.integration.learning_commands import ROOT, cli, command, last_json
 from tests.unit.ml.helpers import appended, ar1_returns, frame_from_returns
 
-ROOT = Path(__file__).parents[2]
 BARS = 2_500
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -196,23 +196,16 @@ model.hidden_size = "choice 2 4"
 """
 
 
-def command(data_dir: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "main.py", "train", "search", *arguments, "--data-dir", str(data_dir)]
-
-
 def test_the_command_searches_and_the_winner_can_be_trained(data_dir: Path) -> None:
     config = data_dir / "search.toml"
     config.write_text(CONFIG, encoding="utf-8")
-    done = subprocess.run(
-        command(data_dir, "--config", str(config), "--json"), cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = cli("train", "search", "--config", str(config), "--json", data_dir=data_dir)
     assert done.returncode == 0, done.stderr
-    result = SearchResult.from_json(json.loads(done.stdout))
+    result = SearchResult.from_json(last_json(done))
     assert len(result.trials) == 4
     assert "trial 4/4" in done.stderr
-    again = subprocess.run(
-        command(data_dir, "--resume", result.run_id), cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    again = cli("train", "search", "--resume", result.run_id, data_dir=data_dir)
+    assert again.returncode == 0, again.stderr
     assert f"train forecast --config {result.config_file}" in again.stdout
     assert "by CRPS on the validation part" in again.stdout
 
@@ -222,7 +215,7 @@ def test_ctrl_c_keeps_the_trials(data_dir: Path) -> None:
     config = data_dir / "search.toml"
     config.write_text(CONFIG.replace("trials = 4", "trials = 400"), encoding="utf-8")
     with subprocess.Popen(
-        command(data_dir, "--config", str(config)), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        command(data_dir, "train", "search", "--config", str(config)), cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -251,7 +244,7 @@ def test_ctrl_c_keeps_the_trials(data_dir: Path) -> None:
 def test_a_mistake_is_one_sentence(data_dir: Path, arguments: tuple[str, ...], message: str) -> None:
     search = SearchSpec().to_json()
     write_atomically(data_dir / "runs" / "run-7" / SEARCH_FILE, json.dumps(search).encode())
-    done = subprocess.run(command(data_dir, *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = cli("train", "search", *arguments, data_dir=data_dir)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import QObject, Qt, Slot
-from PySide6.QtWidgets import QApplication, QLabel, QListWidget, QPushButton
+from PySide6.QtWidgets import QLabel, QListWidget, QPushButton
 from pytestqt.qtbot import QtBot
 from typer.testing import CliRunner
 
@@ -24,7 +24,7 @@ from app.i18n import Language, set_language
 from app.language import LanguageManager
 from app.past_runs import kept_networks
 from app.runtime import open_market_link
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.training_desk import TrainingDesk
 from app.training_plans import search_plan
 from app.ui.dialogs.search_dialog import SearchDialog
@@ -116,10 +116,7 @@ def paths(tmp_path: Path, trained: Trained) -> DataPaths:
 
 
 @pytest.fixture
-def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-
+def session(paths: DataPaths, theme: ThemeManager, language: LanguageManager) -> Callable[[], Any]:
     def make(run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
         folders = {"candles_dir": paths.candles, "models_dir": paths.models, "runs_dir": paths.runs}
         return forecast_job(ForecastSpec.from_json(spec), run_id=run_id, resume=resume, **folders)
@@ -137,7 +134,7 @@ def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]
         store = StoreWorker(open_store, SystemClock())
         plan = JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, make)
         training = TrainingWorker(plan, paths.runs / QUEUE_FILE, store, search=search_plan(paths))
-        desk = TrainingDesk(paths, training, store, open_link, theme, LanguageManager(), lambda: 0)
+        desk = TrainingDesk(paths, training, store, open_link, theme, language, lambda: 0)
         dock = TrainingDock(desk, theme)
         dock.resize(500, 700)
         dock.show()
@@ -155,8 +152,7 @@ def session(qapp: QApplication, paths: DataPaths) -> Iterator[Callable[[], Any]]
             dock.close()
             dock.deleteLater()
 
-    yield start
-    qapp.setStyleSheet("")
+    return start
 
 
 def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
@@ -503,3 +499,17 @@ def test_a_search_queues_with_the_runs_goes_on_after_a_restart_and_its_winner_is
         again = next(run for run in third.dock.runs if run.is_search and run.run_id != run_id)
         assert SearchSpec.from_json(again.spec).base == base
         third.desk.cancel_training(again.run_id)
+
+
+def test_an_evaluation_of_a_model_is_at_stake_and_ends_with_the_window(
+    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+) -> None:
+    shutil.copytree(trained.models_dir, paths.models)
+    with session() as now:
+        assert now.desk.close_warnings() == []
+        now.desk.models.judge_model(trained.result.model_id)
+        assert now.desk.close_warnings() == ["1 evaluation of a model ends now; nothing of it is kept."]
+        (worker,) = now.desk.workers()
+        worker.request_stop()  # as the shutdown does
+        qtbot.waitUntil(lambda: now.desk.workers() == [], timeout=LIMIT)
+        assert now.desk.close_warnings() == []

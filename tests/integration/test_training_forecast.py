@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,15 +28,15 @@ from ml.api import (
     TrainingProgress,
     TrainingResult,
     TrainingSpec,
-    forecast_job,
 )
 from ml.inference import load_predictor
 from ml.spec_file import read_spec
 from ml.trial_ledger import TrialLedger
+from tests.integration.learning_commands import cli, interrupted, last_json
+from tests.job_kit import training_job
 from tests.trained_model import Trained
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
 
-ROOT = Path(__file__).parents[2]
 BTC = Path("ohlcv_binance_btc_2017_2024") / "BTC_USDT-1h.feather"
 
 LONG = ForecastSpec(
@@ -58,15 +54,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def start(supervisor: JobSupervisor, data_dir: Path, spec: ForecastSpec, *, resume: bool = False) -> None:
-    job = forecast_job(
-        spec,
-        run_id="run-1",
-        candles_dir=data_dir / "candles",
-        models_dir=data_dir / "models",
-        runs_dir=data_dir / "runs",
-        resume=resume,
-    )
-    supervisor.start("run-1", TRAIN_FORECAST_JOB, job, threads=1)
+    supervisor.start("run-1", TRAIN_FORECAST_JOB, training_job(data_dir, spec, resume=resume), threads=1)
 
 
 def drain(supervisor: JobSupervisor) -> list[JobEvent]:
@@ -144,18 +132,6 @@ def test_a_run_at_work_or_paused_is_not_begun_a_second_time(data_dir: Path) -> N
         assert drain(supervisor)[-1] == JobCancelled("run-1", forced=False)
         start(supervisor, data_dir, LONG, resume=True)  # whoever held it has gone
         wait_for_epoch(supervisor, 3)
-
-
-def cli(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "main.py", *arguments, "--data-dir", str(data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=150)
-
-
-def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    lines = done.stdout.splitlines()
-    assert len(lines) == 1, (done.stdout, done.stderr)
-    result: dict[str, Any] = json.loads(lines[0])
-    return result
 
 
 def test_the_command_line_trains_lists_and_shows(data_dir: Path) -> None:
@@ -244,7 +220,7 @@ def test_a_person_reads_every_table_of_the_judgement(data_dir: Path) -> None:
         *("0 x", "1 x", "2 x", "3 x", "holding"),
         "probability",
         "trials on this market",
-        "edge over persistence",
+        "edge over naive forecasts",
     ):
         assert text in done.stdout, done.stdout
     assert "constant quantiles" not in done.stdout
@@ -302,18 +278,7 @@ def test_the_only_stored_bars_are_taken_and_several_have_to_be_named(tmp_path: P
 def test_ctrl_c_cancels_and_says_how_to_continue(data_dir: Path) -> None:
     config = data_dir / "run.toml"
     config.write_text("[training]\nepochs = 9000\npatience = 9000\nsegment_length = 64\n[model]\nhidden_size = 8\n")
-    command = [sys.executable, "main.py", "train", "forecast", "--config", str(config), "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
-        assert process.stderr is not None
-        seen = ""
-        while "epoch 2/" not in seen:
-            line = process.stderr.readline()
-            assert line, seen
-            seen += line
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and child
-        rest = process.stderr.read()
-        assert process.wait(30) == 1
-    assert "Traceback" not in seen + rest
+    rest = interrupted("train", "forecast", "--config", str(config), data_dir=data_dir, at="epoch 2/")
     run_id = rest.rsplit("--resume ", 1)[1].strip()
     resumed = cli("train", "forecast", "--resume", run_id, "--epochs", "3", "--json", data_dir=data_dir)
     assert resumed.returncode == 2

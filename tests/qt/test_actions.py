@@ -89,6 +89,20 @@ def test_a_confirm_dialog_answers_once_and_esc_is_safe(qtbot: QtBot) -> None:
     assert answers == ["cancel"]
 
 
+@pytest.mark.parametrize(("focus", "subjects"), [("cancel", []), ("delete", [["a", "b"]])])
+def test_a_deed_brings_back_what_it_was_offered_for(qtbot: QtBot, focus: str, subjects: list[list[str]]) -> None:
+    dialog = ConfirmDialog(None, name="question", title="Delete?", text="Really?")
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(dialog)
+    agreed: list[object] = []
+    dialog.agreed.connect(agreed.append)
+    dialog.offer("delete", "Delete", keep="Keep", subject=["a", "b"])
+    dialog.show()
+    assert dialog.findChild(QPushButton, "cancel").isDefault()
+    qtbot.mouseClick(dialog.findChild(QPushButton, focus), Qt.MouseButton.LeftButton)
+    assert agreed == subjects
+
+
 @pytest.mark.parametrize(("focus", "answer"), [("cancel", "cancel"), ("sell", "sell")])
 def test_enter_presses_the_button_it_is_on(qtbot: QtBot, focus: str, answer: str) -> None:
     dialog = ConfirmDialog(None, name="question", title="Sell?", text="Really?")

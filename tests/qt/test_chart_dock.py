@@ -14,7 +14,7 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QToolButton
 
 from app import i18n
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.charts.states import ChartState
 from app.ui.docks.chart_dock import TIMEFRAMES, ChartDock, net_position
 from app.ui.widgets import price_readout
@@ -59,9 +59,7 @@ def watcher() -> Watcher:
 
 
 @pytest.fixture
-def dock(qapp: QApplication, watcher: Watcher) -> Iterator[ChartDock]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+def dock(qapp: QApplication, theme: ThemeManager, watcher: Watcher) -> Iterator[ChartDock]:
     panel = ChartDock(watcher, theme, ZoneInfo("UTC"))
     panel.set_instruments([instrument("ETH/USDT"), instrument("BTC/USDT"), instrument("SOL/USDT", "0.0001")])
     panel.resize(900, 500)
@@ -71,7 +69,6 @@ def dock(qapp: QApplication, watcher: Watcher) -> Iterator[ChartDock]:
     panel.shutdown()
     panel.close()
     panel.deleteLater()
-    qapp.setStyleSheet("")
 
 
 def test_it_starts_empty_with_a_next_step(dock: ChartDock) -> None:

@@ -11,14 +11,14 @@ from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 
 from app.models.live_forecasts import LiveForecasts
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.charts.fan import Fan
 from app.ui.charts.view import ChartView
 from app.ui.docks.chart_dock import ChartDock
 from core.domain.signals import Forecast, HorizonRange
 from core.events import AccountOpened, ForecastMade, StrategyState, StrategyStatus
 from tests.qt.test_chart_dock import Watcher, frame
-from tests.qt.test_chart_view import COLOURS, HOUR, START, history
+from tests.qt.test_chart_view import COLOURS, HOUR, START, history, shown_chart
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 CLOSE = 100.0
@@ -39,22 +39,13 @@ def status(state: StrategyState, strategy: str = "s1", model: str = "m1") -> Str
 
 @pytest.fixture
 def view(qapp: QApplication) -> Iterator[ChartView]:
-    chart = ChartView(COLOURS, ZoneInfo("UTC"))
-    chart.resize(800, 500)
-    chart.set_instrument("BTC/USDT", "1h", 2)
-    chart.show()
-    qapp.processEvents()
-    chart.set_history(*history(60))
-    yield chart
-    chart.shutdown()
-    chart.close()
-    chart.deleteLater()
+    with shown_chart() as chart:
+        chart.set_history(*history(60))
+        yield chart
 
 
 @pytest.fixture
-def dock(qapp: QApplication) -> Iterator[ChartDock]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+def dock(theme: ThemeManager) -> Iterator[ChartDock]:
     panel = ChartDock(Watcher(), theme, ZoneInfo("UTC"))
     panel.resize(800, 500)
     panel.show()
@@ -64,7 +55,6 @@ def dock(qapp: QApplication) -> Iterator[ChartDock]:
     panel.shutdown()
     panel.close()
     panel.deleteLater()
-    qapp.setStyleSheet("")
 
 
 def accent_pixels(view: ChartView) -> int:

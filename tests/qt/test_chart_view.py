@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -32,17 +33,23 @@ def history(n: int, scale: float = 100.0, seed: int = 1) -> tuple[np.ndarray, ..
     return START + np.arange(n) * HOUR, open_, high, low, close, rng.random(n) * 10
 
 
-@pytest.fixture
-def view(qapp: QApplication) -> Iterator[ChartView]:
+@contextmanager
+def shown_chart() -> Iterator[ChartView]:
     chart = ChartView(COLOURS, ZoneInfo("UTC"))
     chart.resize(800, 500)
     chart.set_instrument("BTC/USDT", "1h", 2)
     chart.show()
-    qapp.processEvents()
+    QApplication.processEvents()
     yield chart
     chart.shutdown()
     chart.close()
     chart.deleteLater()
+
+
+@pytest.fixture
+def view(qapp: QApplication) -> Iterator[ChartView]:
+    with shown_chart() as chart:
+        yield chart
 
 
 def pixels(image: QImage, colour: str) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtWidgets import QApplication
 
-from app.theme import ThemeChoice, ThemeManager, ThemeName, UpDown, palette
+from app.theme import ThemeManager, ThemeName, UpDown, palette
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.sparkline import Sparkline
@@ -89,9 +88,7 @@ def test_sparkline_takes_the_colour_of_the_net_change(qtbot) -> None:
     assert pixels(line.grab().toImage(), DARK.up) > 50
 
 
-def test_empty_state_hides_what_it_has_no_words_for(qapp: QApplication, qtbot) -> None:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+def test_empty_state_hides_what_it_has_no_words_for(theme: ThemeManager, qtbot) -> None:
     state = EmptyState(theme, "brain")
     qtbot.addWidget(state)
     state.set_text("Nothing here.")
@@ -100,4 +97,3 @@ def test_empty_state_hides_what_it_has_no_words_for(qapp: QApplication, qtbot) -
     state.set_text("Nothing here.", "Do it", "Because.")
     with qtbot.waitSignal(state.triggered):
         qtbot.mouseClick(state.button, Qt.MouseButton.LeftButton)
-    qapp.setStyleSheet("")

@@ -24,7 +24,9 @@ def test_torch_and_its_like_stay_out_of_a_window_that_trades(trained: Trained, t
     loaded = {moment: set(names) for moment, names in json.loads(done.stdout).items()}
     assert loaded["first_window"] & (NEVER | NOT_BEFORE_THE_WINDOW) == set()
     assert loaded["connected"] & NEVER == set()
+    assert loaded["looking"] & NEVER == set()
     assert loaded["trading"] & NEVER == set()
     # Else the moments above were not what they claim to be.
     assert loaded["connected"] >= {"ccxt", "sqlalchemy"}
+    assert loaded["looking"] >= {"onnxruntime", "numpy"}
     assert loaded["trading"] >= {"onnxruntime", "numpy"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import QObject, Qt, Slot
-from PySide6.QtWidgets import QApplication, QLabel, QLineEdit
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.models.keys_model import KeyAnswer, KeysModel
@@ -128,6 +128,23 @@ def test_removing_needs_an_answer(dialog: KeysDialog, rig: Rig, qtbot: QtBot) ->
     assert question is not None
     qtbot.keyClick(question, Qt.Key.Key_Return)  # the safe button
     assert [record.name for record in rig.bench.book.records()] == ["main"]
+
+
+def test_the_key_that_was_asked_about_is_removed(dialog: KeysDialog, rig: Rig, qtbot: QtBot) -> None:
+    enter(dialog, "main").add.click()
+    settled(qtbot, rig)
+    rig.bench.book.add("other", "binance", OTHER, StoreKind.KEYRING)
+    rig.model.refresh()
+    settled(qtbot, rig)
+    names = [row[0] for row in cells(dialog)]
+    dialog.table.selectRow(names.index("main"))
+    dialog.remove.click()
+    question = dialog.findChild(ConfirmDialog)
+    assert question is not None
+    dialog.table.selectRow(names.index("other"))  # while the question stands
+    question.findChild(QPushButton, "remove").click()
+    settled(qtbot, rig)
+    assert [row[0] for row in cells(dialog)] == ["other"]
 
 
 def test_no_store_is_called_on_the_windows_thread(dialog: KeysDialog, rig: Rig, qtbot: QtBot) -> None:

@@ -43,11 +43,6 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> Messages:
 
 
 @pytest.fixture
-def language(qapp: QApplication) -> LanguageManager:
-    return LanguageManager()
-
-
-@pytest.fixture
 def tray(qapp: QApplication, language: LanguageManager) -> Iterator[Tray]:
     made = Tray(ThemeManager(qapp), language, ManualClock())
     yield made

@@ -20,7 +20,7 @@ from app.language import LanguageManager
 from app.models.model_card import CardProblem, ModelCard
 from app.models.models_model import ModelsModel
 from app.stored_models import change_marks, compared_models, model_card, model_rows, remove_model
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.models_dialog import ModelsDialog
 from app.ui.model_card.calibration import interval_rows
@@ -34,6 +34,7 @@ from ml.metric_results import ConformalMetrics
 from ml.model_storage import METRICS
 from ml.model_tags import ModelTags
 from ml.statistic_results import DeflatedSharpe, SharpeMoments
+from ml.trial_ledger import FINISHED, SEARCH, TrialLedger, TrialRecord
 from tests.trained_model import Trained
 
 
@@ -56,7 +57,7 @@ class Shelf:
 
     def compare_models(self, model_ids: Sequence[str]) -> None:
         assert self.dialog is not None
-        self.dialog.on_comparison(compared_models(self.paths.models, model_ids))
+        self.dialog.on_comparison(compared_models(self.paths, model_ids))
 
     def set_marks(self, model_id: str, tags: Sequence[str], note: str) -> None:
         change_marks(self.paths.models, model_id, tags, note)
@@ -72,11 +73,17 @@ class Shelf:
         remove_model(self.paths, model_id)
         self.list_models()
 
+    def judge_model(self, model_id: str) -> None:
+        self.asked.append(("judge", model_id))
+
+    def cancel_judging(self, model_id: str) -> None:
+        self.asked.append(("cancel", model_id))
+
 
 @pytest.fixture
 def paths(tmp_path: Path, trained: Trained) -> DataPaths:
     made = DataPaths(tmp_path).create()
-    shutil.copytree(trained.models_dir / trained.result.model_id, made.models / trained.result.model_id)
+    trained.copy_to(made.models)
     return made
 
 
@@ -86,16 +93,13 @@ def shelf(paths: DataPaths) -> Shelf:
 
 
 @pytest.fixture
-def dialog(qapp: QApplication, shelf: Shelf) -> Iterator[ModelsDialog]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    window = ModelsDialog(shelf, theme, LanguageManager(), None)
+def dialog(qapp: QApplication, theme: ThemeManager, language: LanguageManager, shelf: Shelf) -> Iterator[ModelsDialog]:
+    window = ModelsDialog(shelf, theme, language, None)
     shelf.dialog = window
     window.show()
     qapp.processEvents()
     yield window
     window.close()
-    qapp.setStyleSheet("")
 
 
 @pytest.fixture
@@ -187,7 +191,7 @@ def test_each_plot_says_in_words_what_it_draws(dialog: ModelsDialog, shelf: Shel
     assert all(row.name in importance for row in card.metrics.importance[:5])
     assert pages.calibration.pit.accessibleDescription().count("of outcomes") == 10
     assert "holding" in pages.trading.plot.accessibleDescription()
-    assert pages.trading.table.texts()[4] == "Holding the market"
+    assert pages.trading.table.texts()[4] == "Holding the market, cost 0.10\u00a0%"
     for number in range(pages.pages.count()):
         pages.pages.setCurrentIndex(number)
         assert not pages.grab().isNull()
@@ -250,6 +254,24 @@ def test_a_model_is_removed_after_a_question_only(dialog: ModelsDialog, shelf: S
     assert "Choose a model" in state_text(dialog)
 
 
+def test_the_chosen_model_is_asked_for_on_the_chart_by_button_and_by_menu(
+    dialog: ModelsDialog, shelf: Shelf, card: ModelCard, qtbot
+) -> None:
+    asked: list[tuple[str, str]] = []
+    dialog.look_requested.connect(lambda model_id: asked.append(("look", model_id)))
+    dialog.strategy_requested.connect(lambda model_id: asked.append(("strategy", model_id)))
+    assert not dialog.look_button.isEnabled()
+    shelf.list_models()
+    qtbot.mouseClick(dialog.look_button, Qt.MouseButton.LeftButton)
+    actions = {action.text(): action for action in dialog._menu()}
+    assert list(actions) == ["Show on the chart", "Make a strategy…", "Export…", "Remove…"]
+    actions["Show on the chart"].trigger()
+    actions["Make a strategy…"].trigger()
+    assert asked == [("look", card.model_id), ("look", card.model_id), ("strategy", card.model_id)]
+    dialog.table.view.clearSelection()
+    assert not any(action.isEnabled() for action in dialog._menu())
+
+
 def test_a_damaged_package_says_what_to_do(dialog: ModelsDialog, shelf: Shelf, card: ModelCard) -> None:
     file = shelf.paths.models / card.model_id / METRICS
     file.write_bytes(file.read_bytes().replace(b"0", b"1", 1))
@@ -257,6 +279,7 @@ def test_a_damaged_package_says_what_to_do(dialog: ModelsDialog, shelf: Shelf, c
     assert "is damaged" in state_text(dialog)
     assert "Train it again or restore it from a backup." in state_text(dialog)
     assert not dialog.use_button.isEnabled()
+    assert not dialog.look_button.isEnabled()
     assert not dialog.export_button.isEnabled()
     assert dialog.remove_button.isEnabled()
 
@@ -334,6 +357,41 @@ def test_horizons_are_chosen_one_at_a_time(dialog: ModelsDialog, card: ModelCard
     assert [dialog.card.horizon.itemText(n) for n in range(2)] == ["1 bar ahead", "4 bars ahead"]
     dialog.card.horizon.setCurrentIndex(1)
     assert "4.000\u00a0%" in dialog.card.accuracy.table.texts()
+
+
+def test_the_verdict_on_top_is_that_of_the_horizon_chosen(dialog: ModelsDialog, card: ModelCard) -> None:
+    main = card.metrics.horizons[0]
+    sure = replace(main, horizon=4, edge=True, edge_p_value=0.001)
+    several = replace(
+        card,
+        spec=replace(card.spec, data=replace(card.spec.data, venue="binance")),
+        metrics=replace(card.metrics, horizons=(main, sure), tries=10),
+    )
+    dialog.card.show_card(several)
+    assert dialog.card.verdict.text() == several.metrics.verdict
+    dialog.card.horizon.setCurrentIndex(1)
+    assert dialog.card.verdict.text().startswith("Evidence of an edge over naive forecasts before costs (horizon 4: R²")
+    assert dialog.card.verdict.property("role") == "success"
+    # With more tries the same p-value is luck, at every horizon.
+    many = replace(several, metrics=replace(several.metrics, tries=100))
+    dialog.card.show_card(many)
+    assert dialog.card.verdict.text().startswith("No evidence of an edge over naive forecasts (horizon 4: R²")
+    assert dialog.card.verdict.property("role") == "warning"
+
+
+def test_tries_after_the_training_count_on_the_card(paths: DataPaths, card: ModelCard) -> None:
+    assert card.metrics.deflated is not None
+    ledger = TrialLedger(paths.trials)
+    data = card.spec.data
+    record = TrialRecord("t", 1, SEARCH, data.venue, data.symbol, data.timeframe, "b", "s", 1, FINISHED)
+    ledger.append_all(replace(record, trial_id=f"t{number}") for number in range(500))
+    later = model_card(paths, card.model_id)
+    assert isinstance(later, ModelCard)
+    assert later.metrics.deflated is not None
+    assert later.metrics.deflated.trials == 500
+    assert later.metrics.deflated.probability < card.metrics.deflated.probability
+    compared = dict(compared_models(paths, [card.model_id, card.model_id]).metrics)
+    assert compared["deflated.probability"] == (later.metrics.deflated.probability,) * 2
 
 
 def test_chances_have_their_table_and_their_reliability(dialog: ModelsDialog, card: ModelCard) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QEnterEvent
 from PySide6.QtWidgets import QApplication
 
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.docks.ladder import LadderWidget, ladder_rows
 from app.ui.docks.order_book_dock import OrderBookDock
 from app.ui.docks.tape import KEPT
@@ -29,9 +29,7 @@ def trade(number: int, symbol: str = "BTC/USDT") -> PublicTrade:
 
 
 @pytest.fixture
-def dock(qapp: QApplication) -> Iterator[OrderBookDock]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
+def dock(qapp: QApplication, theme: ThemeManager) -> Iterator[OrderBookDock]:
     panel = OrderBookDock(theme)
     panel.resize(320, 700)
     panel.set_instrument("BTC/USDT", 2, 4)
@@ -41,7 +39,6 @@ def dock(qapp: QApplication) -> Iterator[OrderBookDock]:
     panel.shutdown()
     panel.close()
     panel.deleteLater()
-    qapp.setStyleSheet("")
 
 
 def enter(ladder: LadderWidget) -> None:

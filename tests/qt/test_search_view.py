@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QPushButton, QTabWidget
+from PySide6.QtWidgets import QPushButton, QTabWidget
 from pytestqt.qtbot import QtBot
 
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.dialogs.search_dialog import SearchDialog
 from app.ui.docks.search_view import importance_text, trial_curves
 from app.ui.docks.training_dock import TrainingDock
@@ -27,7 +27,7 @@ from ml.search_results import (
     TrialResult,
 )
 from ml.search_spec import SearchSpec
-from tests.qt.test_training_dock import Trainer
+from tests.qt.training_kit import Trainer, shown_dock
 
 SETTINGS = (
     ParameterValue("features.name", "technical"),
@@ -55,17 +55,9 @@ def starter() -> Starter:
 
 
 @pytest.fixture
-def dock(qapp: QApplication, starter: Starter) -> Iterator[TrainingDock]:
-    theme = ThemeManager(qapp)
-    theme.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    panel = TrainingDock(starter, theme)
-    panel.resize(420, 700)
-    panel.show()
-    qapp.processEvents()
-    yield panel
-    panel.close()
-    panel.deleteLater()
-    qapp.setStyleSheet("")
+def dock(starter: Starter, theme: ThemeManager) -> Iterator[TrainingDock]:
+    with shown_dock(starter, theme) as panel:
+        yield panel
 
 
 def queue_up(dock: TrainingDock) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QCoreApplication, QEvent, Qt
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
+from app.flows.model_words import choice_title
 from app.i18n import Language, set_language
 from app.models.model_choice import ModelChoice
 from app.models.precision import Precision
@@ -15,7 +17,7 @@ from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog, strategy_id_fo
 from app.ui.dialogs.change_model_dialog import ChangeModelDialog
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.docks.strategies_dock import StrategiesDock
-from core.domain.data_origin import practice_origin
+from core.domain.data_origin import BINANCE, practice_origin
 from core.events import StrategyState, StrategyStatus
 from tests.qt.window_kit import NOW_NS, Recorder, make_theme
 
@@ -184,6 +186,24 @@ def test_the_form_says_whose_bars_a_model_was_trained_on(qtbot: QtBot) -> None:
     qtbot.addWidget(korean)
     assert korean.model.itemText(0).startswith("BTC/USDT 1h · 연습 시장 ·")
     assert "가상으로 만든 연습 시장입니다." in korean.verdict.text()
+
+
+def test_a_model_of_another_market_says_so_before_it_gets_money(desk: Desk) -> None:
+    desk.dock.set_models(CHOICES)
+    for origin, said in ((practice_origin("synthetic-1"), True), (BINANCE, False)):
+        desk.dock.set_origin(origin)
+        desk.dock.open_add_dialog()
+        form = desk.dock.window().findChild(AddStrategyDialog)
+        assert form is not None
+        assert form.verdict.text().endswith("It learned from other bars: binance, not practice market.") is said
+        form.close()
+        QCoreApplication.sendPostedEvents(form, QEvent.Type.DeferredDelete)
+
+
+def test_models_of_one_market_can_be_told_apart() -> None:
+    first = replace(CHOICES[0], kind="lstm", tags=("champion", "keep"))
+    assert choice_title(first).startswith("LSTM · 9f41c07be2 · ")
+    assert choice_title(first).endswith(" · champion, keep")
 
 
 def test_a_model_made_elsewhere_is_offered_with_its_makers_word_and_never_in_green(qtbot: QtBot) -> None:

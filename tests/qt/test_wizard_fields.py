@@ -31,7 +31,7 @@ from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
 from app.i18n import Language
 from app.language import LanguageManager
-from app.theme import ThemeChoice, ThemeManager, UpDown
+from app.theme import ThemeManager
 from app.ui.wizards.fields import Expander
 from app.ui.wizards.side_data import ShortList
 from app.ui.wizards.step_page import StepPage
@@ -49,7 +49,16 @@ from ml.api import (
     parse_column,
 )
 from ml.spec_file import read_spec, write_spec
-from tests.qt.wizard_kit import PRACTICE, FakeSources, catalogue, click, dataset, open_advanced, problem
+from tests.qt.wizard_kit import (
+    FakeSources,
+    catalogue,
+    child,
+    click,
+    dataset,
+    open_advanced,
+    problem,
+    shown_wizard,
+)
 
 NEXT = QWizard.WizardButton.NextButton
 FUNDING = SeriesSource("funding", "/data/funding.csv", "rate", 60.0)
@@ -77,24 +86,8 @@ EVERYTHING = ForecastSpec(
 
 
 @pytest.fixture
-def theme(qapp: QApplication) -> ThemeManager:
-    manager = ThemeManager(qapp)
-    manager.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    return manager
-
-
-@pytest.fixture
-def language(qapp: QApplication) -> LanguageManager:
-    return LanguageManager()
-
-
-@pytest.fixture
 def wizard(qtbot: QtBot, theme: ThemeManager, language: LanguageManager) -> TrainingWizard:
-    practice = dataset(kind=SourceKind.PRACTICE, origin=PRACTICE)
-    built = TrainingWizard(FakeSources(dataset(), dataset("ETH/USDT"), practice), theme, language)
-    qtbot.addWidget(built)
-    built.show()
-    return built
+    return shown_wizard(qtbot, theme, language)
 
 
 def go_to(qtbot: QtBot, wizard: TrainingWizard, step: Step) -> StepPage:
@@ -105,12 +98,6 @@ def go_to(qtbot: QtBot, wizard: TrainingWizard, step: Step) -> StepPage:
     page = wizard.currentPage()
     assert isinstance(page, StepPage)
     return page
-
-
-def child(page: QWidget, kind: type, name: str) -> QWidget:
-    found = page.findChild(kind, name)
-    assert found is not None, name
-    return found
 
 
 # --- problems -----------------------------------------------------------------------------------------------------

@@ -29,35 +29,12 @@ from app.ui.wizards.review_page import ReviewPage
 from app.ui.wizards.training_wizard import TrainingWizard
 from core.domain.data_origin import BINANCE, practice_origin
 from ml.api import ForecastSpec
-from tests.qt.wizard_kit import PRACTICE, FakeSources, click, dataset, open_advanced, problem
-
-
-@pytest.fixture
-def theme(qapp: QApplication) -> ThemeManager:
-    manager = ThemeManager(qapp)
-    manager.set_theme(ThemeChoice.DARK, UpDown.WESTERN)
-    return manager
-
-
-@pytest.fixture
-def language(qapp: QApplication) -> LanguageManager:
-    return LanguageManager()
+from tests.qt.wizard_kit import PRACTICE, FakeSources, child, click, dataset, open_advanced, problem, shown_wizard
 
 
 @pytest.fixture
 def wizard(qtbot: QtBot, theme: ThemeManager, language: LanguageManager) -> TrainingWizard:
-    built = TrainingWizard(
-        FakeSources(dataset(), dataset("ETH/USDT"), dataset(kind=SourceKind.PRACTICE, origin=PRACTICE)), theme, language
-    )
-    qtbot.addWidget(built)
-    built.show()
-    return built
-
-
-def field(wizard: TrainingWizard, kind: type, name: str) -> object:
-    found = wizard.findChild(kind, name)
-    assert found is not None, name
-    return found
+    return shown_wizard(qtbot, theme, language)
 
 
 def test_defaults_lead_to_a_specification(qtbot: QtBot, wizard: TrainingWizard) -> None:
@@ -107,10 +84,8 @@ def test_entries_by_keyboard_survive_going_back(qtbot: QtBot, wizard: TrainingWi
     for _ in range(2):
         click(qtbot, wizard, QWizard.WizardButton.NextButton)
     open_advanced(wizard)
-    hidden = field(wizard, QSpinBox, "hidden_size_box")
-    dropout = field(wizard, QLineEdit, "dropout_edit")
-    assert isinstance(hidden, QSpinBox)
-    assert isinstance(dropout, QLineEdit)
+    hidden = child(wizard, QSpinBox, "hidden_size_box")
+    dropout = child(wizard, QLineEdit, "dropout_edit")
     hidden.selectAll()
     qtbot.keyClicks(hidden, "48")
     dropout.selectAll()
@@ -134,8 +109,7 @@ def test_range_and_preview(qtbot: QtBot, wizard: TrainingWizard) -> None:
     assert "8,990" in (texts := [label.text() for label in page.findChildren(QLabel)])
     assert "1 (10 bars)" in texts
     qtbot.mouseClick(page.findChild(QWidget, "whole_range_box"), Qt.MouseButton.LeftButton, pos=QPoint(8, 14))
-    end = field(wizard, QDateEdit, "end_edit")
-    assert isinstance(end, QDateEdit)
+    end = child(wizard, QDateEdit, "end_edit")
     assert end.isVisible()
     end.setDate(end.date().addYears(-3))
     assert "ends before" in problem(wizard)
@@ -145,11 +119,10 @@ def test_range_and_preview(qtbot: QtBot, wizard: TrainingWizard) -> None:
 
 
 def test_other_market_and_source(qtbot: QtBot, wizard: TrainingWizard) -> None:
-    symbols = field(wizard, QComboBox, "symbol_box")
-    assert isinstance(symbols, QComboBox)
+    symbols = child(wizard, QComboBox, "symbol_box")
     symbols.setCurrentText("ETH/USDT")
     assert wizard.flow.draft.symbol == "ETH/USDT"
-    practice = field(wizard, QRadioButton, "source_practice")
+    practice = child(wizard, QRadioButton, "source_practice")
     qtbot.keyClick(practice, Qt.Key.Key_Space)
     assert wizard.flow.draft.source is SourceKind.PRACTICE
     assert symbols.currentText() == "BTC/USDT"
@@ -160,10 +133,9 @@ def test_other_market_and_source(qtbot: QtBot, wizard: TrainingWizard) -> None:
 
 
 def test_file_good_and_bad(qtbot: QtBot, wizard: TrainingWizard) -> None:
-    qtbot.keyClick(field(wizard, QRadioButton, "source_file"), Qt.Key.Key_Space)
+    qtbot.keyClick(child(wizard, QRadioButton, "source_file"), Qt.Key.Key_Space)
     assert "Choose a CSV" in problem(wizard)
-    path = field(wizard, QLineEdit, "file_edit")
-    assert isinstance(path, QLineEdit)
+    path = child(wizard, QLineEdit, "file_edit")
     path.setText("bad.csv")
     qtbot.keyClick(path, Qt.Key.Key_Return)
     assert problem(wizard) == "bad.csv is damaged. Get the file again."
@@ -176,8 +148,8 @@ def test_file_good_and_bad(qtbot: QtBot, wizard: TrainingWizard) -> None:
 
 
 def test_file_dialog_opens_without_blocking(qtbot: QtBot, wizard: TrainingWizard) -> None:
-    qtbot.keyClick(field(wizard, QRadioButton, "source_file"), Qt.Key.Key_Space)
-    qtbot.mouseClick(field(wizard, QWidget, "browse_button"), Qt.MouseButton.LeftButton)
+    qtbot.keyClick(child(wizard, QRadioButton, "source_file"), Qt.Key.Key_Space)
+    qtbot.mouseClick(child(wizard, QWidget, "browse_button"), Qt.MouseButton.LeftButton)
     dialog = wizard.findChild(QWidget, "candle_file_dialog")
     assert dialog is not None
     with qtbot.waitSignal(dialog.destroyed):

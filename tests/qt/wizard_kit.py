@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QWizard
+from PySide6.QtWidgets import QWidget, QWizard
 from pytestqt.qtbot import QtBot
 
 from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SourceKind, device_options
 from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
+from app.language import LanguageManager
+from app.theme import ThemeManager
 from app.ui.wizards.fields import Expander
 from app.ui.wizards.step_page import StepPage
 from app.ui.wizards.training_wizard import TrainingWizard
@@ -19,6 +22,8 @@ from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE, DataOrigin, practice_origin
 from core.errors import UserError
 from ml.api import SeriesSource
+
+W = TypeVar("W", bound=QWidget)
 
 START = 1_704_067_200_000_000_000
 HOUR = Timeframe.H1.ns
@@ -73,6 +78,22 @@ class FakeSources:
         self.waiting.append(done)
         if self.answer_at_once:
             done(catalogue())
+
+
+def shown_wizard(qtbot: QtBot, theme: ThemeManager, language: LanguageManager) -> TrainingWizard:
+    """Return a wizard over two stored histories and one of the practice exchange."""
+    practice = dataset(kind=SourceKind.PRACTICE, origin=PRACTICE)
+    built = TrainingWizard(FakeSources(dataset(), dataset("ETH/USDT"), practice), theme, language)
+    qtbot.addWidget(built)
+    built.show()
+    return built
+
+
+def child(parent: QWidget, kind: type[W], name: str) -> W:
+    """Return the child with this object name."""
+    found = parent.findChild(kind, name)
+    assert found is not None, name
+    return found
 
 
 def click(qtbot: QtBot, wizard: TrainingWizard, which: QWizard.WizardButton) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPolygonF
 
-from app.i18n import format_percent, tr, tr_count
+from app.i18n import format_percent, mark, tr, tr_count
 from app.ui.charts.axes import PriceAxis
-from app.ui.charts.pane import PaneItem
+from app.ui.charts.pane import ViewItem
 from app.ui.charts.primitives import FloatArray, PixelMap, draw_polyline
 from app.ui.charts.series import BarSeries
 from app.ui.charts.style import ChartStyle, hairline
@@ -21,7 +21,10 @@ from core.events import ForecastMade
 
 STALE_BARS = 2  # a forecast that so many later bars have closed on says nothing about now
 _OPACITY = 0.16  # of one band; inner ones lie on outer ones
+_LOOKED_OPACITY = 0.09
 _ID_LENGTH = 10
+_WORDS = mark("Forecast {model}, {made}: +{n} bars {median} ({share}: {low} – {high})")
+_LOOKED_WORDS = mark("Looked at: {model}, {made}: +{n} bars {median} ({share}: {low} – {high})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,15 @@ class Fan:
         return min(range(1, len(self.bars)), key=lambda place: abs(self.bars[place] - bars))
 
 
-class FanItem(PaneItem):
-    """One fan; nothing is painted while it is hidden, stale or not on these bars."""
+class FanItem(ViewItem):
+    """One fan; nothing is painted while it is hidden, stale or not on these bars.
 
-    def __init__(self, style: ChartStyle) -> None:
+    That of a model that trades has the colour of what is at work; one that is only looked at is grey and dashed.
+    """
+
+    def __init__(self, style: ChartStyle, *, looked: bool = False) -> None:
         super().__init__()
-        self._style = style
+        self._style, self._looked = style, looked
         self._series: BarSeries | None = None
         self._fan: Fan | None = None
         self._wanted = True
@@ -79,6 +85,11 @@ class FanItem(PaneItem):
     def fan(self) -> Fan | None:
         """What is painted now."""
         return self._fan if self._wanted and self._index() is not None else None
+
+    @property
+    def colour(self) -> QColor:
+        """Of its median and its words."""
+        return self._style.text if self._looked else self._style.accent
 
     @property
     def ahead(self) -> int:
@@ -123,8 +134,9 @@ class FanItem(PaneItem):
         row = fan.prices[place]
         age = self._age(index)
         made = tr("from the last close") if age <= 0 else tr_count("{n} bar old", "{n} bars old", age)
+        template = _LOOKED_WORDS if self._looked else _WORDS
         return tr(
-            "Forecast {model}, {made}: +{n} bars {median} ({share}: {low} – {high})",
+            template,
             model=fan.model_id[:_ID_LENGTH],
             made=made,
             n=fan.bars[place],
@@ -134,16 +146,6 @@ class FanItem(PaneItem):
             high=axis.text(row[-1]),
         )
 
-    def boundingRect(self) -> QRectF:
-        # As with markers: the view is the only bound that never has to be told of a change.
-        if self.parentItem() is None:
-            return QRectF()
-        (left, right), (low, high) = self.pane.x_range, self.pane.y_range
-        return QRectF(left, low, right - left, high - low)
-
-    def range_changed(self) -> None:
-        self.prepareGeometryChange()
-
     def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
         fan, index = self.fan, self._index()
         if fan is None or index is None:
@@ -152,14 +154,18 @@ class FanItem(PaneItem):
         pixels = PixelMap.enter(painter)
         x = pixels.x(np.array(fan.bars) + float(index))
         rows = pixels.y(np.array(fan.prices))
-        shade = QColor(self._style.accent)
-        shade.setAlphaF(_OPACITY)
+        shade = QColor(self.colour)
+        shade.setAlphaF(_LOOKED_OPACITY if self._looked else _OPACITY)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(shade)
         for pair in range(len(fan.levels) // 2):
             painter.drawPolygon(_band(x, rows[:, pair], rows[:, -1 - pair]))
-        painter.setPen(hairline(self._style.accent))
+        painter.setPen(hairline(self.colour, Qt.PenStyle.DashLine if self._looked else Qt.PenStyle.SolidLine))
         draw_polyline(painter, x, rows[:, len(fan.levels) // 2])
+        if self._looked:  # its edge is seen on that of another fan, too
+            painter.setPen(hairline(self._style.muted, Qt.PenStyle.DotLine))
+            for end in (0, -1):
+                draw_polyline(painter, x, rows[:, end])
         painter.restore()
 
     def _index(self) -> int | None:

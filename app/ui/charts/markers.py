@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF
+from PySide6.QtCore import QPointF
 from PySide6.QtGui import QPainter, QPolygonF
 
 from app.theme import GRID
-from app.ui.charts.pane import PaneItem
+from app.ui.charts.pane import ViewItem
 from app.ui.charts.primitives import PixelMap
 from app.ui.charts.series import BarSeries
 from app.ui.charts.style import ChartStyle, hairline
@@ -25,7 +25,7 @@ _HEIGHT = 2 * GRID + 1
 _GAP = GRID - 1
 
 
-class FillMarkersItem(PaneItem):
+class FillMarkersItem(ViewItem):
     """All fills of the market in one item; only those in view are painted, one per pixel cell."""
 
     def __init__(self, style: ChartStyle) -> None:
@@ -68,16 +68,6 @@ class FillMarkersItem(PaneItem):
         """Return the fills within a bar, oldest first."""
         first, last = np.searchsorted(self._x, [index, index + 1])
         return self._fills[first:last]
-
-    def boundingRect(self) -> QRectF:
-        # Triangles have a size in pixels; the view is the only honest bound in data units.
-        if self.parentItem() is None:
-            return QRectF()
-        (left, right), (low, high) = self.pane.x_range, self.pane.y_range
-        return QRectF(left, low, right - left, high - low)
-
-    def range_changed(self) -> None:
-        self.prepareGeometryChange()
 
     def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
         if len(self._x) == 0:

@@ -87,3 +87,20 @@ class PaneItem(QGraphicsItem):
 
     def range_changed(self) -> None:
         """Take note that the visible range is about to change; for items whose extent depends on it."""
+
+
+class ViewItem(PaneItem):
+    """Base of items bounded by what is visible.
+
+    For those drawn in pixels it is the only honest bound in data units, and it never has to be told of a change of what
+    they show.
+    """
+
+    def boundingRect(self) -> QRectF:
+        if self.parentItem() is None:
+            return QRectF()
+        (left, right), (low, high) = self.pane.x_range, self.pane.y_range
+        return QRectF(left, low, right - left, high - low)
+
+    def range_changed(self) -> None:
+        self.prepareGeometryChange()

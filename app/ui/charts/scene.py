@@ -88,9 +88,10 @@ class ChartScene:
         self._candles, self._forming = CandleItem(style), FormingBarItem(style)
         self._volume = VolumeItem(style)
         self._markers = FillMarkersItem(style)
-        self.fan = FanItem(style)
+        self.fan, self.looked_fan = FanItem(style), FanItem(style, looked=True)
+        self.fans = (self.looked_fan, self.fan)
         self.averages = {period: MovingAverageItem(period, i, style) for i, period in enumerate(MOVING_AVERAGES)}
-        for item in (self.fan, self._candles, self._forming, *self.averages.values(), self._markers):
+        for item in (*self.fans, self._candles, self._forming, *self.averages.values(), self._markers):
             self._price_pane.add(item)
         self._volume_pane.add(self._volume)
         for item in self.averages.values():
@@ -103,7 +104,8 @@ class ChartScene:
         self.series = series
         for item in (self._candles, self._forming, self._volume, *self.averages.values()):
             item.set_series(series)
-        self.fan.set_series(series)
+        for fan in self.fans:
+            fan.set_series(series)
         self._markers.set_fills(series, [])
         self.price.auto = True
 
@@ -142,7 +144,8 @@ class ChartScene:
         """Take the colours of another theme."""
         self.style = style
         self._markers.set_style(style)
-        self.fan.set_style(style)
+        for fan in self.fans:
+            fan.set_style(style)
         for item in (self._candles, self._forming, self._volume, *self.averages.values()):
             item.set_style(style)
         self._canvas.viewport().update()
@@ -160,6 +163,11 @@ class ChartScene:
             self._canvas.scene().removeItem(pane)
 
     # -- geometry ---------------------------------------------------------------------------------------------------
+
+    @property
+    def ahead(self) -> int:
+        """Bars beyond the newest that forecasts need."""
+        return max(fan.ahead for fan in self.fans)
 
     @property
     def plot_width(self) -> int:
@@ -247,9 +255,10 @@ class ChartScene:
         if found is None:
             return
         low, high = found
-        ahead = self.fan.y_range(self.window.first, self.window.last)
-        if ahead is not None:
-            low, high = min(low, ahead[0]), max(high, ahead[1])
+        for fan in self.fans:
+            ahead = fan.y_range(self.window.first, self.window.last)
+            if ahead is not None:
+                low, high = min(low, ahead[0]), max(high, ahead[1])
         span = high - low
         if span <= 0:
             # One price only: a range of a few ticks around it.
@@ -352,8 +361,8 @@ class ChartScene:
         fills = self._markers.fills_at(bar.index)
         if fills and hovered is not None:
             second.append(Word(tr_count("{n} fill", "{n} fills", len(fills)), self.style.text, self.style.small))
-        expected = self.fan.words(self.price_axis, hovered)
-        return [*rows, second, [Word(expected, self.style.accent, self.style.small)]] if expected else [*rows, second]
+        expected = [(fan.words(self.price_axis, hovered), fan.colour) for fan in (self.fan, self.looked_fan)]
+        return [*rows, second, *([Word(words, colour, self.style.small)] for words, colour in expected if words)]
 
     def _title_words(self) -> list[Word]:
         return [Word(self.title, self.style.text, self.style.bold)]

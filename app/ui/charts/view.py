@@ -118,7 +118,8 @@ class ChartView(QWidget):
         self._scene.price_axis.decimals = price_decimals
         self._scene.title = f"{symbol} · {self._timeframe.value}"
         self._scene.set_series(None)
-        self._scene.fan.set_fan(None)
+        for fan in self._scene.fans:
+            fan.set_fan(None)
         self._fills = []
         self._scene.order_lines.set_orders([])
         self._scene.order_lines.set_position(None)
@@ -157,7 +158,7 @@ class ChartView(QWidget):
             self._set_state(ChartState.EMPTY, text)
             return
         self._scene.refresh()
-        self._scene.window.set_ahead(self._scene.fan.ahead)
+        self._scene.window.set_ahead(self._scene.ahead)
         self._scene.window.reset(series.total, self._scene.plot_width / _PIXELS_PER_BAR)
         self._set_state(ChartState.READY, StateText(""))
 
@@ -202,20 +203,29 @@ class ChartView(QWidget):
         self._canvas.viewport().update()
 
     def set_forecast(self, event: ForecastMade | None) -> None:
-        """Show what a model expects ahead of the last bar; one of another market or bar length shows nothing."""
-        own = event is not None and (event.forecast.symbol, event.timeframe) == (self._symbol, self._timeframe.value)
-        self._scene.fan.set_fan(Fan.of(event) if event is not None and own else None)
+        """Show what a strategy's model expects ahead of the last bar; of another market or bar length shows nothing."""
+        self._scene.fan.set_fan(self._fan_of(event))
+        self._make_room()
+
+    def set_looked(self, event: ForecastMade | None) -> None:
+        """Show what a model expects that nobody trades with; of another market or bar length shows nothing."""
+        self._scene.looked_fan.set_fan(self._fan_of(event))
         self._make_room()
 
     def set_fan_shown(self, shown: bool) -> None:
-        """Show or hide forecasts."""
+        """Show or hide forecasts of strategies."""
         self._scene.fan.set_wanted(shown)
         self._make_room()
 
     @property
     def fan(self) -> Fan | None:
-        """The forecast drawn now; None where there is none, or it is hidden or stale."""
+        """The forecast of a strategy drawn now; None where there is none, or it is hidden or stale."""
         return self._scene.fan.fan
+
+    @property
+    def looked_fan(self) -> Fan | None:
+        """The forecast drawn now of a model that is only looked at; None where there is none, or it is stale."""
+        return self._scene.looked_fan.fan
 
     def set_stale(self, seconds: float | None) -> None:
         """Say on the chart that the newest data is `seconds` old; None while it is fresh."""
@@ -349,9 +359,13 @@ class ChartView(QWidget):
         assert self._scene.series is not None
         return self._scene.series
 
+    def _fan_of(self, event: ForecastMade | None) -> Fan | None:
+        own = event is not None and (event.forecast.symbol, event.timeframe) == (self._symbol, self._timeframe.value)
+        return Fan.of(event) if event is not None and own else None
+
     def _make_room(self) -> None:
         """Leave room for the forecast beyond the newest bar, and draw."""
-        self._scene.window.set_ahead(self._scene.fan.ahead)
+        self._scene.window.set_ahead(self._scene.ahead)
         self._describe()
         self._moved()
 
@@ -377,7 +391,8 @@ class ChartView(QWidget):
         if self._scene.state is ChartState.READY and series is not None:
             close = self._scene.price_axis.text(series.last_close or 0.0)
             text = tr("{title}, {n} bars, last price {price}", title=self._scene.title, n=series.total, price=close)
-            text = f"{text}. {self._scene.fan.words(self._scene.price_axis, None)}".removesuffix(". ")
+            fans = (self._scene.fan, self._scene.looked_fan)
+            text = ". ".join(filter(None, (text, *(fan.words(self._scene.price_axis, None) for fan in fans))))
         else:
             shown = self._scene.text.shown()
             text = f"{shown.title} {shown.detail}".strip()

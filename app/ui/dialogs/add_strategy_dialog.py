@@ -18,9 +18,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.flows.model_words import offered_verdict
+from app.flows.model_words import choice_title, offered_verdict
 from app.flows.origin_text import market_title
-from app.i18n import format_moment, format_number, tr
+from app.i18n import format_number, tr
 from app.models.model_choice import ModelChoice
 from app.services import StrategySpec
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
@@ -72,9 +72,8 @@ class AddStrategyDialog(QDialog):
         self.model = QComboBox(self)
         self.model.setObjectName("model_choice")
         for choice in models:
-            when = format_moment(choice.created_ns, "%Y-%m-%d %H:%M")
             market = market_title(choice.symbol, choice.timeframe, choice.origin)
-            self.model.addItem(f"{market} · {choice.model_id[:10]} · {when}")
+            self.model.addItem(f"{market} · {choice_title(choice)}")
         self.verdict = QLabel(self)
         self.verdict.setWordWrap(True)
         self.name = QLineEdit(self)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from app.flows.model_words import offered_verdict
-from app.i18n import format_moment, tr
+from app.flows.model_words import choice_title, offered_verdict
+from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
 from core.events import StrategyStatus
@@ -45,7 +45,7 @@ class ChangeModelDialog(QDialog):
         self.model.setObjectName("new_model_choice")
         self.model.setAccessibleName(tr("Model"))
         for choice in models:
-            self.model.addItem(f"{choice.model_id[:10]} · {format_moment(choice.created_ns, '%Y-%m-%d %H:%M')}")
+            self.model.addItem(choice_title(choice))
         self.verdict = QLabel(self)
         self.verdict.setWordWrap(True)
         hint = QLabel(

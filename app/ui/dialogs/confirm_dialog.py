@@ -24,9 +24,11 @@ class ConfirmDialog(QDialog):
 
     Signals:
         answered: the name of the button pressed, "cancel" otherwise. Emitted exactly once.
+        agreed(object): the deed of `offer` was chosen; what it was offered for.
     """
 
     answered = Signal(str)
+    agreed = Signal(object)
 
     def __init__(
         self, parent: QWidget | None, *, name: str, title: str, text: str, stakes: tuple[str, ...] = ()
@@ -38,6 +40,8 @@ class ConfirmDialog(QDialog):
         self.setMinimumWidth(100 * GRID)
         self._answer = "cancel"
         self._answered = False
+        self._deed = ""
+        self._subject: object = None
         heading = QLabel(title, self)
         set_look(heading, "role", "heading")
         heading.setWordWrap(True)
@@ -77,6 +81,24 @@ class ConfirmDialog(QDialog):
         if default:
             button.setFocus()
         return button
+
+    def offer(self, deed: str, text: str, *, keep: str, subject: object) -> None:
+        """Append the buttons of a deed and of leaving everything as it is, which is the default.
+
+        Args:
+            deed: the answer of its button, which looks dangerous.
+            text / keep: on the two buttons.
+            subject: what `agreed` brings.
+        """
+        self._deed, self._subject = deed, subject
+        self.add_button("cancel", keep, default=True)
+        self.add_button(deed, text, variant="danger")
+        self.answered.connect(self._on_answered)
+
+    @Slot(str)
+    def _on_answered(self, answer: str) -> None:
+        if answer == self._deed:
+            self.agreed.emit(self._subject)
 
     @Slot()
     def _on_pressed(self) -> None:

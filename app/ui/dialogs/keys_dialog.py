@@ -172,16 +172,13 @@ class KeysDialog(QDialog):
             title=tr("Remove the key {name}?", name=record.name),
             text=tr("It is forgotten on this computer. On the venue's page it stays valid: delete it there as well."),
         )
-        dialog.add_button("cancel", tr("Keep it"), default=True)
-        dialog.add_button("remove", tr("Remove"), variant="danger")
-        dialog.answered.connect(self._on_remove_answered)
+        dialog.offer("remove", tr("Remove"), keep=tr("Keep it"), subject=record.name)
+        dialog.agreed.connect(self._on_remove_agreed)
         dialog.show()
 
-    @Slot(str)
-    def _on_remove_answered(self, answer: str) -> None:
-        record = self.selected()
-        if answer == "remove" and record is not None:
-            self._model.remove(record.name, self._take_passphrase())
+    @Slot(object)
+    def _on_remove_agreed(self, name: str) -> None:
+        self._model.remove(name, self._take_passphrase())
 
     def _take_passphrase(self) -> str:
         text = self.passphrase.text()

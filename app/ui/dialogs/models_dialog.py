@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QFileDialog, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QDialog, QFileDialog, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
-from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelRow
+from app.models.model_card import CardProblem, ComparedModels, Judging, ModelCard, ModelRow
 from app.models.models_model import ModelsModel, row_title
 from app.services import ModelCommands
 from app.theme import GRID, SPACE_M, ThemeManager, set_look
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.dialogs.file_picker import existing_file_picker, file_picker
 from app.ui.model_card.card import CardView
 from app.ui.model_card.comparison import ComparisonPage
 from app.ui.model_card.page import sentence
@@ -25,7 +27,7 @@ from app.ui.widgets.panel import ToolRow
 
 SIZE = (316 * GRID, 190 * GRID)
 SUFFIX = ".maru-model"  # as `ml.model_exchange` writes it
-_LIST_WIDTH = 114 * GRID
+_LIST_WIDTH = 126 * GRID
 _MOST_COMPARED = 6
 
 
@@ -33,10 +35,12 @@ class ModelsDialog(QDialog):
     """Lists the stored models and shows one, or several side by side; what takes time is asked of `commands`.
 
     Signals:
+        look_requested(str): this model id shall forecast on the chart, without trading.
         strategy_requested(str): a strategy shall be made of this model id.
         training_requested: there is no model and a person wants one.
     """
 
+    look_requested = Signal(str)
     strategy_requested = Signal(str)
     training_requested = Signal()
 
@@ -47,6 +51,7 @@ class ModelsDialog(QDialog):
         self._commands, self._theme = commands, theme
         self._wanted = ""  # the model to show once it is in the list
         self._asked: tuple[str, ...] = ()  # what is being read
+        self._actions: dict[QPushButton, QAction] = {}  # of the list's menu, by the button that does the same
         self.setObjectName("models_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.resize(*SIZE)
@@ -66,6 +71,8 @@ class ModelsDialog(QDialog):
         self.table.selection_changed.connect(self._on_selection)
         self.table.empty.triggered.connect(self._on_train)
         self.card.marks_changed.connect(self._on_marks)
+        self.card.judge_requested.connect(self._on_judge)
+        self.card.cancel_requested.connect(self._on_cancel_judging)
         theme.changed.connect(self.refresh_look)
         language.changed.connect(self.retranslate)
         self.table.sort_by("created", Qt.SortOrder.DescendingOrder)
@@ -123,6 +130,15 @@ class ModelsDialog(QDialog):
         if importing:
             self.say(tr("Checking the model from elsewhere …"))
 
+    def set_judging(self, judging: Mapping[str, Judging]) -> None:
+        """Show which models are being judged on newer bars, by id, and how far that is."""
+        self.card.set_judging(judging)
+
+    def on_judged(self, model_id: str) -> None:
+        """Have a model read again that was judged: its card shows the result."""
+        if self._asked == (model_id,):
+            self._ask(self._asked)
+
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a line below everything."""
         self.message.setText(text)
@@ -138,8 +154,12 @@ class ModelsDialog(QDialog):
         self.import_button.setToolTip(tr("Take in a model that somebody else exported; it is checked first"))
         self.export_button.setText(tr("Export…"))
         self.export_button.setToolTip(tr("Write this model as one file to give away, without tags and notes"))
+        self.look_button.setText(tr("Show on the chart"))
+        self.look_button.setToolTip(tr("See what this model forecasts at each closed bar; nothing trades with it"))
         self.use_button.setText(tr("Make a strategy…"))
         self.remove_button.setText(tr("Remove…"))
+        for button, action in self._actions.items():
+            action.setText(button.text())
         self._model.retranslate()
         self.card.retranslate()
         self.comparison.retranslate()
@@ -157,6 +177,7 @@ class ModelsDialog(QDialog):
         for button, name in (
             (self.import_button, "download"),
             (self.export_button, "upload"),
+            (self.look_button, "eye"),
             (self.use_button, "bot"),
             (self.remove_button, "trash-2"),
         ):
@@ -168,14 +189,22 @@ class ModelsDialog(QDialog):
         tools = ToolRow(self)
         self.import_button = tools.button("models_import")
         tools.add_stretch()
+        self.look_button = tools.button("models_look")
         self.use_button = tools.button("models_use")
         self.export_button = tools.button("models_export")
         self.remove_button = tools.button("models_remove")
         tools.serve(self.table)
         self.import_button.clicked.connect(self._on_import)
-        self.use_button.clicked.connect(self._on_use)
-        self.export_button.clicked.connect(self._on_export)
-        self.remove_button.clicked.connect(self._on_remove)
+        for button, slot in (
+            (self.look_button, self._on_look),
+            (self.use_button, self._on_use),
+            (self.export_button, self._on_export),
+            (self.remove_button, self._on_remove),
+        ):
+            action = self._actions[button] = QAction(self)
+            button.clicked.connect(slot)
+            action.triggered.connect(slot)
+        self.table.set_menu(self._menu)
         splitter = QSplitter(Qt.Orientation.Horizontal, self)
         splitter.addWidget(self.table)
         splitter.addWidget(self.stack)
@@ -198,6 +227,7 @@ class ModelsDialog(QDialog):
         chosen = self.table.selected()
         sound = [row for row in chosen if not row.summary.problem]
         one = len(chosen) == 1
+        self.look_button.setEnabled(one and bool(sound))
         self.use_button.setEnabled(one and bool(sound))
         self.export_button.setEnabled(one and bool(sound))
         protected = one and chosen[0].marks.protected
@@ -205,6 +235,11 @@ class ModelsDialog(QDialog):
         self.remove_button.setToolTip(
             tr("The tag “keep” protects this model; take it away first.") if protected else tr("Delete this model")
         )
+
+    def _menu(self) -> list[QAction]:
+        for button, action in self._actions.items():
+            action.setEnabled(button.isEnabled())
+        return list(self._actions.values())
 
     def _show_idle(self) -> None:
         if not self._asked:
@@ -261,14 +296,28 @@ class ModelsDialog(QDialog):
             self._commands.set_marks(self.card.card.model_id, tags, note)
 
     @Slot()
+    def _on_look(self) -> None:
+        for row in self.table.selected()[:1]:
+            self.look_requested.emit(row.model_id)
+
+    @Slot()
+    def _on_judge(self) -> None:
+        if self.card.card is not None:
+            self._commands.judge_model(self.card.card.model_id)
+
+    @Slot()
+    def _on_cancel_judging(self) -> None:
+        if self.card.card is not None:
+            self._commands.cancel_judging(self.card.card.model_id)
+
+    @Slot()
     def _on_use(self) -> None:
         for row in self.table.selected()[:1]:
             self.strategy_requested.emit(row.model_id)
 
     @Slot()
     def _on_import(self) -> None:
-        picker = self._picker("models_import_file", tr("Import a model"))
-        picker.setFileMode(QFileDialog.FileMode.ExistingFile)
+        picker = existing_file_picker(self, "models_import_file", tr("Import a model"), _model_files())
         picker.fileSelected.connect(self._on_import_chosen)
         picker.open()
 
@@ -279,7 +328,7 @@ class ModelsDialog(QDialog):
     @Slot()
     def _on_export(self) -> None:
         for row in self.table.selected()[:1]:
-            picker = self._picker("models_export_file", tr("Export the model"))
+            picker = file_picker(self, "models_export_file", tr("Export the model"), _model_files())
             picker.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
             picker.setOption(QFileDialog.Option.DontConfirmOverwrite)  # what exists is refused, not replaced
             picker.setDefaultSuffix(SUFFIX.removeprefix("."))
@@ -294,13 +343,6 @@ class ModelsDialog(QDialog):
         if picker is not None:
             self._commands.export_model(str(picker.property("model_id")), Path(name))
 
-    def _picker(self, name: str, title: str) -> QFileDialog:
-        picker = QFileDialog(self, title)
-        picker.setObjectName(name)
-        picker.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        picker.setNameFilter(f"{tr('Models')} (*{SUFFIX})")
-        return picker
-
     @Slot()
     def _on_remove(self) -> None:
         for row in self.table.selected()[:1]:
@@ -311,14 +353,14 @@ class ModelsDialog(QDialog):
                 text=tr("A strategy that uses it could not start again. A file you exported stays."),
                 stakes=(f"{row_title(row)} · {row.model_id}",),
             )
-            dialog.setProperty("model_id", row.model_id)
-            dialog.add_button("cancel", tr("Keep"), default=True)
-            dialog.add_button("remove", tr("Delete"), variant="danger")
-            dialog.answered.connect(self._on_remove_answered)
+            dialog.offer("remove", tr("Delete"), keep=tr("Keep"), subject=row.model_id)
+            dialog.agreed.connect(self._on_remove_agreed)
             dialog.show()
 
-    @Slot(str)
-    def _on_remove_answered(self, answer: str) -> None:
-        dialog = self.sender()
-        if answer == "remove" and dialog is not None:
-            self._commands.remove_model(str(dialog.property("model_id")))
+    @Slot(object)
+    def _on_remove_agreed(self, model_id: str) -> None:
+        self._commands.remove_model(model_id)
+
+
+def _model_files() -> str:
+    return f"{tr('Models')} (*{SUFFIX})"

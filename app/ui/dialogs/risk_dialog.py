@@ -219,18 +219,12 @@ class RiskDialog(QDialog):
             text=tr("These limits protect less than before:"),
             stakes=looser,
         )
-        question.add_button("cancel", tr("Keep the limits"), default=True)
-        question.add_button("loosen", tr("Loosen them"), variant="danger")
-        question.answered.connect(self._on_answered)
+        question.offer("loosen", tr("Loosen them"), keep=tr("Keep the limits"), subject=entered)
+        question.agreed.connect(self._send)
         question.setModal(True)  # what is confirmed is what stands in the form
         question.show()
 
-    @Slot(str)
-    def _on_answered(self, answer: str) -> None:
-        entered = self.entered()
-        if answer == "loosen" and entered is not None:
-            self._send(entered)
-
+    @Slot(object)
     def _send(self, settings: RiskSettings) -> None:
         self.accepted_settings.emit(settings)
         self.accept()

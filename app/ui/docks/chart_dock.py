@@ -17,11 +17,13 @@ from PySide6.QtWidgets import QButtonGroup, QComboBox, QMenu, QToolButton, QVBox
 
 from app.i18n import mark, tr
 from app.models.live_forecasts import LiveForecasts
+from app.models.model_look import ModelLook
 from app.services import MarketCommands
 from app.theme import SPACE_L, SPACE_XS, ThemeManager, set_look
 from app.ui.charts.overlays import MOVING_AVERAGES
 from app.ui.charts.states import ChartState
 from app.ui.charts.view import ChartView
+from app.ui.docks.look_strip import LookStrip
 from app.ui.widgets.panel import Panel, ToolRow
 from app.ui.widgets.price_readout import PriceReadout
 from core.domain.candles import Candle, Timeframe
@@ -71,7 +73,10 @@ class ChartDock(Panel):
         self._positions: dict[tuple[str, str], Position] = {}
         self._forecasts = LiveForecasts()
         self._forecast: ForecastMade | None = None  # on the chart
+        self._look: ModelLook | None = None
+        self._looked: ForecastMade | None = None  # on the chart
         self.chart = ChartView(theme.palette, zone, self)
+        self.look = LookStrip(theme, self)
         self.setFocusProxy(self.chart)
         self.tools = ToolRow(self)
         # The row hides what has no room; it must not keep the window from becoming narrow.
@@ -81,6 +86,7 @@ class ChartDock(Panel):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.tools)
+        layout.addWidget(self.look)
         layout.addWidget(self.chart, 1)
         self.chart.follow_changed.connect(self._on_follow_changed)
         self.chart.price_clicked.connect(self._on_price_clicked)
@@ -123,13 +129,15 @@ class ChartDock(Panel):
         """Switch to a market, ask for its data and say so on the chart."""
         self._symbol, self._timeframe = symbol, Timeframe(timeframe)
         self._pending, self._newest_ns = [], 0
-        self._forecast = None  # the chart forgets it with the bars
+        self._forecast = self._looked = None  # the chart forgets them with the bars
         with QSignalBlocker(self.markets):
             if self.markets.findText(symbol) < 0:
                 self.markets.addItem(symbol)
             self.markets.setCurrentText(symbol)
+        self._timeframe_group.setExclusive(False)  # no button is checked where none has this bar length
         for button, choice in self._timeframe_buttons.items():
             button.setChecked(choice is self._timeframe)
+        self._timeframe_group.setExclusive(True)
         decimals = self._decimals
         self.chart.set_instrument(symbol, self._timeframe, decimals)
         self.readout.reset(decimals)
@@ -194,6 +202,12 @@ class ChartDock(Panel):
     def set_stale(self, seconds: float | None) -> None:
         """Say on the chart how old its newest data is; None while it is fresh."""
         self.chart.set_stale(seconds)
+
+    @Slot(object)
+    def show_look(self, look: ModelLook | None) -> None:
+        """Show a model that is looked at and what it expects, None for none."""
+        self._look = look
+        self._overlay_timer.start()
 
     # -- own orders, fills, positions -------------------------------------------------------------------------------
 
@@ -268,6 +282,7 @@ class ChartDock(Panel):
             button.setToolTip(tr("{timeframe} bars (key {key})", timeframe=timeframe.value, key=number))
             button.setAccessibleName(tr("{timeframe} bars", timeframe=timeframe.value))
         self.chart.retranslate()
+        self.look.retranslate()
         if not self._symbol:
             self.chart.clear(tr("No market chosen."), tr("Choose one in the list at the top left."))
         self._fit_tools()
@@ -275,6 +290,7 @@ class ChartDock(Panel):
     def refresh_look(self) -> None:
         self.chart.set_palette(self.theme.palette)
         self.readout.set_palette(self.theme.palette)
+        self.look.refresh_look()
         self.indicators.setIcon(self.theme.icon("activity"))
         self._draw_follow()
 
@@ -371,6 +387,19 @@ class ChartDock(Panel):
         if forecast is not self._forecast:
             self._forecast = forecast
             self.chart.set_forecast(forecast)
+        self._show_look(forecast)
+
+    def _show_look(self, traded: ForecastMade | None) -> None:
+        """Show the model that is looked at; what a strategy's own forecast says already is not drawn twice."""
+        look = self._look
+        self.look.show_look(look, look is not None and self._forecasts.uses(look.model.model_id))
+        looked = None if look is None else look.forecast
+        drawn = traded.forecast.model_id if traded is not None and self.fan_action.isChecked() else ""
+        if looked is not None and looked.forecast.model_id == drawn:
+            looked = None
+        if looked != self._looked:
+            self._looked = looked
+            self.chart.set_looked(looked)
 
     def _fit_tools(self) -> None:
         """Hide timeframes for which there is no room; the chosen one stays."""
@@ -406,6 +435,7 @@ class ChartDock(Panel):
     def _on_indicator(self, action: QAction) -> None:
         if action is self.fan_action:
             self.chart.set_fan_shown(action.isChecked())
+            self._show_own()
         elif action in self._average_actions.values():
             self.chart.set_average(int(action.data()), action.isChecked())
 

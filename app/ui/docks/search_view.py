@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QLabel, QProgressBar, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton, QWidget
 
 from app.flows.sentence_text import local_text
 from app.flows.setting_words import setting_name, setting_value
 from app.i18n import format_duration, format_number, format_percent, mark, tr
 from app.theme import ROW_HEIGHT, SPACE_M, SPACE_S, SPACE_XS, Palette, ThemeManager, set_look
+from app.ui.docks.run_page import RunPage
 from app.ui.docks.training_list import left_text
 from app.ui.docks.training_runs import RunState, TrainingRun
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from ml.search_results import ParameterImportance, SearchProgress, SearchResult
 
-_PERMILLE = 1_000
 _DECIMALS = 5
 _FEW_TRIALS, _TRIALS_PER_SETTING = 30, 3
 _PHASE_WORDS = {
@@ -195,7 +195,7 @@ class ImportanceBars(QWidget):
         painter.end()
 
 
-class SearchView(QScrollArea):
+class SearchView(RunPage):
     """Headline, note, progress, trials, importance, and what to do with the winner.
 
     Signals:
@@ -205,17 +205,10 @@ class SearchView(QScrollArea):
     train_requested = Signal(object)
 
     def __init__(self, theme: ThemeManager, parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__("search", parent)
         self._theme = theme
         self._result: SearchResult | None = None
-        body = QWidget(self)
-        self.phase, self.note, self.bar = QLabel(body), QLabel(body), QProgressBar(body)
-        set_look(self.phase, "role", "heading")
-        self.note.setWordWrap(True)
-        self.note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.bar.setObjectName("search_progress")
-        self.bar.setTextVisible(False)
-        set_look(self.bar, "variant", "thin")
+        body, layout = self.body, self.column
         self.trials_caption, self.importance_caption = QLabel(body), QLabel(body)
         for caption in (self.trials_caption, self.importance_caption):
             set_look(caption, "role", "small")
@@ -234,11 +227,7 @@ class SearchView(QScrollArea):
         self.train.setObjectName("search_train")
         set_look(self.train, "variant", "primary")
         self.train.clicked.connect(self._on_train)
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_M)
-        layout.setSpacing(SPACE_S)
-        for widget in (self.phase, self.note, self.bar, self.trials_caption):
-            layout.addWidget(widget)
+        layout.addWidget(self.trials_caption)
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.importance_caption)
         layout.addWidget(self.importance)
@@ -246,24 +235,11 @@ class SearchView(QScrollArea):
             layout.addWidget(label)
         layout.addWidget(self.train, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch()
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(body)
-        body.setAutoFillBackground(False)
-        self.viewport().setAutoFillBackground(False)
 
     def show_run(self, run: TrainingRun) -> None:
         """Write everything about a search."""
         self._result = run.found
-        self.phase.setText(search_headline(run))
-        text, role = search_note(run)
-        self.note.setVisible(bool(text))
-        self.note.setText(text)
-        set_look(self.note, "role", role)
-        share = run.share
-        self.bar.setVisible(not run.state.is_over)
-        self.bar.setRange(0, _PERMILLE if share is not None or run.state.waits else 0)
-        self.bar.setValue(round((share or 0.0) * _PERMILLE))
+        self.show_state(run, search_headline(run), *search_note(run))
         self.plot.set_curves(trial_curves(run.scores), x_range=(1.0, float(max(2, len(run.scores)))))
         entries = run.found.importance if run.found is not None else ()
         self.importance.set_entries(entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -18,6 +19,7 @@ from app.ui.dialogs.change_model_dialog import ChangeModelDialog, fitting_models
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.panel import Panel, ToolRow, column
+from core.domain.data_origin import DataOrigin
 from core.events import StrategyStatus
 
 
@@ -51,6 +53,7 @@ class StrategiesDock(Panel):
         self._equity = equity
         self._trading = trading
         self._choices: tuple[ModelChoice, ...] = ()
+        self._origin: DataOrigin | None = None
         self._form: AddStrategyDialog | None = None
         self._added = ""  # id of a strategy made here that the executor has not shown yet
         tools = ToolRow(self)
@@ -88,9 +91,14 @@ class StrategiesDock(Panel):
         self.refresh_buttons()
 
     @Slot(object)
+    def set_origin(self, origin: DataOrigin | None) -> None:
+        """Take whose market is traded; None while that is not known."""
+        self._origin = origin
+        self._choices = tuple(replace(choice, traded_on=origin) for choice in self._choices)
+
     def set_models(self, models: Sequence[ModelChoice]) -> None:
         """Set the models a strategy can be made of, best or newest first."""
-        self._choices = tuple(models)
+        self._choices = tuple(replace(choice, traded_on=self._origin) for choice in models)
         self._write_empty()
         self.refresh_buttons()
 
@@ -214,18 +222,13 @@ class StrategiesDock(Panel):
             text=tr("Their orders, fills and positions stay in the books."),
             stakes=tuple(s.title for s in chosen),
         )
-        dialog.setProperty("strategy_ids", [s.strategy_id for s in chosen])
-        dialog.add_button("cancel", tr("Keep"), default=True)
-        dialog.add_button("remove", tr("Remove"), variant="danger")
-        dialog.answered.connect(self._on_remove_answered)
+        dialog.offer("remove", tr("Remove"), keep=tr("Keep"), subject=[s.strategy_id for s in chosen])
+        dialog.agreed.connect(self._on_remove_agreed)
         dialog.show()
 
-    @Slot(str)
-    def _on_remove_answered(self, answer: str) -> None:
-        dialog = self.sender()
-        if answer != "remove" or dialog is None:
-            return
-        for strategy_id in dialog.property("strategy_ids"):
+    @Slot(object)
+    def _on_remove_agreed(self, strategy_ids: Sequence[str]) -> None:
+        for strategy_id in strategy_ids:
             self._trading.remove_strategy(strategy_id)
             self._model.discard(strategy_id)
 

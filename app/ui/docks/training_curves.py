@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from app.i18n import mark, tr
-from app.theme import SPACE_M, SPACE_S, ThemeManager, set_look
+from app.theme import ThemeManager, set_look
 from app.ui.docks.training_networks import Network, Series
 from app.ui.docks.training_runs import LoadSample, TrainingRun
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.scroll_column import ScrollColumn
 
 OVERLAY = (CurveColour.ACCENT, CurveColour.WARNING, CurveColour.SUCCESS, CurveColour.VIOLET, CurveColour.MUTED)
 _MEGABYTE = 1e6
@@ -135,16 +136,14 @@ _LOAD, _MEMORY = "load", "memory"
 _OVER_TIME: dict[str, str] = {_LOAD: mark("Load in %, over minutes"), _MEMORY: mark("Memory in MB, over minutes")}
 
 
-class RunCurves(QScrollArea):
+class RunCurves(ScrollColumn):
     """Plots below each other; one that nothing was measured for is left out."""
 
     def __init__(self, theme: ThemeManager, parent: QWidget) -> None:
         super().__init__(parent)
         self._theme = theme
-        body = QWidget(self)
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_M)
-        layout.setSpacing(SPACE_S)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        body, layout = self.body, self.column
         self.note = QLabel(body)
         self.note.setWordWrap(True)
         set_look(self.note, "role", "small")
@@ -159,11 +158,6 @@ class RunCurves(QScrollArea):
             layout.addWidget(made.caption)
             layout.addWidget(made.plot, 1)
         layout.addStretch()
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(body)
-        body.setAutoFillBackground(False)
-        self.viewport().setAutoFillBackground(False)
 
     def show_runs(self, current: TrainingRun, others: Sequence[tuple[TrainingRun, str]]) -> None:
         """Draw one run, or several selected ones with their names on top of each other.

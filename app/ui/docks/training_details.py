@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from app.flows.run_text import finished_text
 from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_compact, format_duration, format_number, mark, tr, tr_count
-from app.theme import SPACE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
+from app.theme import SPACE_M, SPACE_XS, ThemeManager, set_look
+from app.ui.docks.run_page import RunPage
 from app.ui.docks.training_curves import loss_curves, loss_title
 from app.ui.docks.training_list import left_text
 from app.ui.docks.training_metrics import MetricsTable
@@ -20,7 +20,6 @@ from app.ui.widgets.curve_plot import CurvePlot
 from app.ui.widgets.elided_label import ElidedLabel
 from ml.api import TrainingResult
 
-_PERMILLE = 1_000
 _DEVICE, _BEST = 3, 4  # which of the figures these are
 _PHASE_WORDS = {
     "loading": mark("Reading bars"),
@@ -141,54 +140,25 @@ def device_texts(run: TrainingRun) -> tuple[str, str]:
     return local_text(title), local_text(reason.removesuffix(")"))
 
 
-class RunDetails(QScrollArea):
+class RunDetails(RunPage):
     """Headline, note, progress, six figures, loss by epoch and test figures of one run."""
 
     def __init__(self, theme: ThemeManager, parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__("training", parent)
         self._theme = theme
-        body = QWidget(self)
-        self.phase, self.bar = QLabel(body), QProgressBar(body)
-        set_look(self.phase, "role", "heading")
-        self.phase.setWordWrap(True)
-        self.bar.setObjectName("training_progress")
-        self.bar.setTextVisible(False)
-        set_look(self.bar, "variant", "thin")
-        self.note = QLabel(body)
-        self.note.setObjectName("training_note")
-        self.note.setWordWrap(True)
-        self.note.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.plot_caption, self.plot = QLabel(body), CurvePlot(theme.palette, body)
+        self.plot_caption, self.plot = QLabel(self.body), CurvePlot(theme.palette, self.body)
         set_look(self.plot_caption, "role", "small")
         self.plot_caption.setWordWrap(True)
-        self.metrics = MetricsTable(body)
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_M)
-        layout.setSpacing(SPACE_S)
-        for widget in (self.phase, self.note, self.bar):
-            layout.addWidget(widget)
-        layout.addLayout(self._build_figures(body))
-        layout.addWidget(self.plot_caption)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(self.metrics)
-        layout.addStretch()  # takes the room of a plot that has nothing to show
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(body)
-        body.setAutoFillBackground(False)
-        self.viewport().setAutoFillBackground(False)
+        self.metrics = MetricsTable(self.body)
+        self.column.addLayout(self._build_figures(self.body))
+        self.column.addWidget(self.plot_caption)
+        self.column.addWidget(self.plot, 1)
+        self.column.addWidget(self.metrics)
+        self.column.addStretch()  # takes the room of a plot that has nothing to show
 
     def show_run(self, run: TrainingRun, after: str = "") -> None:
         """Write everything about a run; `after` names the run it waits for."""
-        self.phase.setText(headline(run, after))
-        text, role = note_text(run)
-        self.note.setVisible(bool(text))
-        self.note.setText(text)
-        set_look(self.note, "role", role)
-        share = run.share
-        self.bar.setVisible(not run.state.is_over)
-        self.bar.setRange(0, _PERMILLE if share is not None or run.state.waits else 0)
-        self.bar.setValue(round((share or 0.0) * _PERMILLE))  # of the run shown, not of the one shown before
+        self.show_state(run, headline(run, after), *note_text(run))
         for label, figure in zip(self.figures, figure_texts(run), strict=True):
             if label.full_text() != figure:
                 label.set_full_text(figure)

@@ -425,15 +425,11 @@ class TrainingDock(Panel):
             text=tr("Their figures and checkpoints are deleted. The models they made stay."),
             stakes=tuple(name_text(run, self.runs) for run in runs),
         )
-        dialog.setProperty("run_ids", [run.run_id for run in runs])
-        dialog.add_button("cancel", tr("Keep"), default=True)
-        dialog.add_button("remove", tr("Delete"), variant="danger")
-        dialog.answered.connect(self._on_remove_answered)
+        dialog.offer("remove", tr("Delete"), keep=tr("Keep"), subject=[run.run_id for run in runs])
+        dialog.agreed.connect(self._on_remove_agreed)
         dialog.show()
 
-    @Slot(str)
-    def _on_remove_answered(self, answer: str) -> None:
-        dialog = self.sender()
-        if answer == "remove" and dialog is not None:
-            for run_id in dialog.property("run_ids"):
-                self._commands.forget_training(run_id)
+    @Slot(object)
+    def _on_remove_agreed(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            self._commands.forget_training(run_id)

@@ -44,7 +44,7 @@ class MetricsTable(QWidget):
         self._ranges.setText(
             tr(
                 "{inside} of outcomes inside the forecast range (should be {wanted}). "
-                "p-value of an edge over persistence: {p}. {n} test bars.",
+                "p-value of an edge over naive forecasts: {p}. {n} test bars.",
                 inside=format_percent(metrics.coverage, 1),
                 wanted=format_percent(metrics.nominal_coverage, 0),
                 p=p_text(metrics.edge_p_value),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
 
@@ -9,15 +11,15 @@ from app.flows.model_words import foreign_sentence
 from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.i18n import tr
-from app.models.model_card import ModelCard
+from app.models.model_card import Judging, ModelCard
 from app.theme import SPACE_M, SPACE_S, ThemeManager, set_look
 from app.ui.model_card.accuracy import AccuracyPage
 from app.ui.model_card.calibration import CalibrationPage
+from app.ui.model_card.evaluations import EvaluationsPage
 from app.ui.model_card.features import FeaturesPage
 from app.ui.model_card.overview import OverviewPage
 from app.ui.model_card.page import sentence
 from app.ui.model_card.trading import TradingPage
-from core.domain.data_origin import with_caution
 
 
 class CardView(QWidget):
@@ -25,14 +27,19 @@ class CardView(QWidget):
 
     Signals:
         marks_changed(object, str): tags (a tuple) and note to be kept for the model shown.
+        judge_requested: the model shown shall be judged on newer bars.
+        cancel_requested: that shall stop.
     """
 
     marks_changed = Signal(object, str)
+    judge_requested = Signal()
+    cancel_requested = Signal()
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("model_card")
         self._card: ModelCard | None = None
+        self._judging: Mapping[str, Judging] = {}
         self.title = sentence(self, "heading")
         self.verdict = sentence(self, "warning")
         self.verdict.setObjectName("model_verdict")
@@ -49,7 +56,11 @@ class CardView(QWidget):
         self.calibration = CalibrationPage(theme, self.pages)
         self.features = FeaturesPage(theme, self.pages)
         self.trading = TradingPage(theme, self.pages)
-        self._all = (self.overview, self.accuracy, self.calibration, self.features, self.trading)
+        self.evaluations = EvaluationsPage(theme, self.pages)
+        self._all = (
+            *(self.overview, self.accuracy, self.calibration, self.features, self.trading),
+            self.evaluations,
+        )
         for page in self._all:
             self.pages.addTab(page, "")
         head = QHBoxLayout()
@@ -66,6 +77,8 @@ class CardView(QWidget):
         layout.addWidget(self.pages, 1)
         self.horizon.currentIndexChanged.connect(self._write)
         self.overview.marks_changed.connect(self.marks_changed)
+        self.evaluations.judge_requested.connect(self.judge_requested)
+        self.evaluations.cancel_requested.connect(self.cancel_requested)
         self.retranslate()
 
     @property
@@ -83,10 +96,19 @@ class CardView(QWidget):
             self.horizon.blockSignals(False)
         self._card = card
         self._write()
+        self._write_judging()
+
+    def set_judging(self, judging: Mapping[str, Judging]) -> None:
+        """Show how far evaluations are, by model id, where one is of the model shown."""
+        self._judging = judging
+        self._write_judging()
 
     def retranslate(self) -> None:
         """Write every text in the present language."""
-        texts = (tr("Overview"), tr("Accuracy"), tr("Calibration"), tr("Features"), tr("Trading"))
+        texts = (
+            *(tr("Overview"), tr("Accuracy"), tr("Calibration"), tr("Features"), tr("Trading")),
+            tr("Judged again"),
+        )
         for page, text in zip(self._all, texts, strict=True):
             page.retranslate()
             self.pages.setTabText(self.pages.indexOf(page), text)
@@ -110,6 +132,10 @@ class CardView(QWidget):
     def _ahead(bars: int) -> str:
         return tr("{n} bars ahead", n=bars) if bars > 1 else tr("{n} bar ahead", n=bars)
 
+    def _write_judging(self) -> None:
+        if self._card is not None:
+            self.evaluations.show_judging(self._judging.get(self._card.model_id))
+
     @Slot()
     def _write(self) -> None:
         card = self._card
@@ -117,8 +143,9 @@ class CardView(QWidget):
             return
         data = card.spec.data
         self.title.setText(f"{market_title(data.symbol, data.timeframe, data.origin)} · {card.model_id}")
-        self.verdict.setText(local_text(with_caution(card.metrics.verdict, data.origin)))
-        set_look(self.verdict, "role", "success" if card.edge else "warning")
+        text, edge = card.verdict_at(max(0, self.horizon.currentIndex()))
+        self.verdict.setText(local_text(text))
+        set_look(self.verdict, "role", "success" if edge else "warning")
         self.foreign.setVisible(card.marks.foreign)
         self.foreign.setText(foreign_sentence())
         several = self.horizon.count() > 1

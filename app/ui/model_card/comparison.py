@@ -39,7 +39,7 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "edge_p_value": (mark("p-value"), p_text),
     "seed_r2.median": (mark("R², median of the seeds"), _share(2, sign=True)),
     "sharpe.sharpe": (mark("Sharpe ratio per bar"), _plain(4, sign=True)),
-    "deflated.probability": (mark("Probability that it is no luck"), share_text),
+    "deflated.probability": (mark("Deflated Sharpe ratio (probability)"), share_text),
 }
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLayout, QVBoxLayout, QWidget
 
 from app.models.model_card import ModelCard
 from app.theme import SPACE_L, SPACE_M, SPACE_S, ThemeManager, set_look
+from app.ui.widgets.scroll_column import ScrollColumn
 
 
-class CardPage(QScrollArea):
+class CardPage(ScrollColumn):
     """Base of the pages: subclasses add parts, write a card into them and follow language and theme."""
 
     def __init__(self, theme: ThemeManager, parent: QWidget) -> None:
-        super().__init__(parent)
+        super().__init__(parent, top=SPACE_M)
         self.theme = theme
-        self.body = QWidget(self)
-        self._column = QVBoxLayout(self.body)
-        self._column.setContentsMargins(SPACE_M, SPACE_M, SPACE_M, SPACE_M)
-        self._column.setSpacing(SPACE_S)
         self._captions: dict[QLabel, str] = {}
-        self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setWidget(self.body)
-        self.body.setAutoFillBackground(False)
-        self.viewport().setAutoFillBackground(False)
 
     def show_card(self, card: ModelCard, horizon: int) -> None:
         """Write a model; `horizon` numbers the one of its horizons that is looked at."""
@@ -38,29 +31,29 @@ class CardPage(QScrollArea):
     def add(self, part: QWidget | QLayout, stretch: int = 0) -> None:
         """Append a part."""
         if isinstance(part, QLayout):
-            self._column.addLayout(part, stretch)
+            self.column.addLayout(part, stretch)
         else:
-            self._column.addWidget(part, stretch)
+            self.column.addWidget(part, stretch)
 
     def add_caption(self) -> QLabel:
         """Append the heading of what follows."""
-        if self._column.count():
-            self._column.addSpacing(SPACE_S)
+        if self.column.count():
+            self.column.addSpacing(SPACE_S)
         label = QLabel(self.body)
         set_look(label, "role", "strong")
         label.setWordWrap(True)
-        self._column.addWidget(label)
+        self.column.addWidget(label)
         return label
 
     def add_sentence(self, role: str = "small") -> QLabel:
         """Append a sentence."""
         label = sentence(self.body, role)
-        self._column.addWidget(label)
+        self.column.addWidget(label)
         return label
 
     def end(self) -> None:
         """Leave the rest of the height empty."""
-        self._column.addStretch(1)
+        self.column.addStretch(1)
 
 
 def sentence(parent: QWidget, role: str = "small") -> QLabel:

@@ -29,12 +29,12 @@ def cost_curves(earnings: ForecastEarnings) -> list[Curve]:
             Curve(_delay_name(delay), multiples, returns, _COLOURS[number % len(_COLOURS)], dashed=number % 2 == 1)
         )
     held = tuple(_percent(earnings.hold) for _ in multiples)
-    return [*curves, Curve(tr("holding"), multiples, held, CurveColour.MUTED)]
+    return [*curves, Curve(tr("holding, bought and sold once"), multiples, held, CurveColour.MUTED)]
 
 
 def earnings_rows(earnings: ForecastEarnings) -> list[tuple[str, ...]]:
     """Return holding and every cost and delay as rows: name, return, Sharpe ratio, deepest fall."""
-    rows = [_row(tr("Holding the market"), earnings.hold)]
+    rows = [_row(tr("Holding the market, cost {cost}", cost=format_percent(earnings.cost, 2)), earnings.hold)]
     for point in earnings.points:
         cost = format_percent(point.multiple * earnings.cost, 2)
         rows.append(_row(tr("{delay}, cost {cost}", delay=_delay_name(point.delay), cost=cost), point.metrics))

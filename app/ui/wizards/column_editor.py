@@ -20,13 +20,14 @@ from PySide6.QtWidgets import (
 )
 
 from app.flows.amount import AmountError, parse_amount
-from app.flows.feature_catalogue import CatalogueEntry, FeatureCatalogue, ParameterEntry, column_text
+from app.flows.feature_catalogue import CatalogueEntry, FeatureCatalogue, column_text
 from app.flows.training_draft import plain_text
 from app.i18n import format_number, tr
 from app.theme import CONTROL_HEIGHT, GRID, SPACE_M, SPACE_S, SPACE_XS, number_font, set_look
-from app.ui.wizards.fields import EntryLine, WheelGuard, wrapped_label
-from app.ui.wizards.side_data import ShortList
+from app.ui.wizards.fields import EntryLine, WheelGuard, keep_return, wrapped_label
+from app.ui.wizards.side_data import ChosenList
 from core.domain.candles import Timeframe
+from core.indicators.parameters import ParameterInfo
 
 _LIST_HEIGHT = 52 * GRID
 _LIST_WIDTH = 64 * GRID
@@ -67,17 +68,16 @@ class ColumnEditor(QWidget):
         self._answer = wrapped_label("warning")
         self._answer.setObjectName("column_answer")
         layout.addWidget(self._answer)
-        self._list, self._remove = ShortList("columns_list"), QPushButton()
+        self._remove = QPushButton()
         self._remove.setObjectName("column_remove_button")
+        self._list = ChosenList("columns_list", self._remove)
         layout.addWidget(self._list)
         layout.addWidget(self._remove, 0, Qt.AlignmentFlag.AlignRight)
         self.setFocusProxy(self._text)
         self._text.returnPressed.connect(self._on_add)
         self._text.textEdited.connect(self._on_text_edited)
         self._add.clicked.connect(self._on_add)
-        self._remove.clicked.connect(self._on_remove)
         self._list.removed.connect(self._remove_row)
-        self._list.currentRowChanged.connect(self._show_buttons)
         self.show_answer("")
 
     def _build_catalogue(self) -> QHBoxLayout:
@@ -143,9 +143,7 @@ class ColumnEditor(QWidget):
             self._chosen = value
             self._list.clear()
             self._list.addItems(list(value))
-        self._list.fit()
-        self._list.setVisible(bool(value))
-        self._show_buttons()
+        self._list.rows_changed()
 
     def show_answer(self, refusal: str) -> None:
         """Say why the column was not added; "" where it was."""
@@ -161,11 +159,6 @@ class ColumnEditor(QWidget):
         for row, entry in enumerate(self._found):
             self._results.item(row).setToolTip(entry.words)
         self._results.blockSignals(False)
-
-    @Slot()
-    def _show_buttons(self) -> None:
-        self._remove.setVisible(bool(self._chosen))
-        self._remove.setEnabled(self._list.currentRow() >= 0)
 
     # ---------------------------------------------------------------------------------------------------- slots
 
@@ -194,10 +187,6 @@ class ColumnEditor(QWidget):
         if self._text.text().strip():
             self.added.emit(self._text.text().strip())
 
-    @Slot()
-    def _on_remove(self) -> None:
-        self._remove_row(self._list.currentRow())
-
     @Slot(int)
     def _remove_row(self, row: int) -> None:
         if 0 <= row < len(self._chosen):
@@ -209,8 +198,7 @@ class ResultList(QListWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         super().keyPressEvent(event)
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            event.accept()
+        keep_return(event)
 
 
 class ColumnDetails(QWidget):
@@ -328,7 +316,7 @@ class ColumnDetails(QWidget):
         for row_number in range(number + 8):
             self._grid.setRowStretch(row_number, 1 if row_number == number else 0)
 
-    def _field(self, info: ParameterEntry) -> QWidget:
+    def _field(self, info: ParameterInfo) -> QWidget:
         field: QWidget
         if info.choices:
             field = box = QComboBox()
@@ -359,9 +347,7 @@ class ColumnDetails(QWidget):
                 values[info.name] = field.currentData()
             elif isinstance(field, QLineEdit):
                 value = _number(field.text())
-                right = value is not None and info.low <= value <= info.high
-                right = right and (not info.whole or float(value or 0).is_integer())
-                set_look(field, "invalid", not right)
+                set_look(field, "invalid", value is None or not info.allows(value))
                 if value is not None:
                     values[info.name] = value
         self.changed.emit(
@@ -386,7 +372,7 @@ def _number(text: str) -> float | None:
     return None if value is None else float(-value if negative else value)
 
 
-def _range_text(info: ParameterEntry) -> str:
+def _range_text(info: ParameterInfo) -> str:
     if info.choices:
         return ""
     low, high = format_number(float(info.low)), format_number(float(info.high))

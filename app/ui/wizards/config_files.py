@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.flows.sentence_text import local_text
 from app.i18n import tr
+from app.ui.dialogs.file_picker import file_picker
 from core.errors import UserError
 from ml.api import ForecastSpec
 from ml.spec_file import read_spec, write_spec
@@ -82,8 +83,5 @@ class ConfigFiles(QObject):
         self.told.emit(tr("Loaded: {file}", file=Path(path).name), "success")
 
     def _dialog(self, title: str, name: str) -> QFileDialog:
-        dialog = QFileDialog(self._window, title)
-        dialog.setObjectName(name)
-        dialog.setNameFilter(tr("Training configurations ({patterns})", patterns=f"*.{_ENDING}"))
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        return dialog
+        files = tr("Training configurations ({patterns})", patterns=f"*.{_ENDING}")
+        return file_picker(self._window, name, title, files)

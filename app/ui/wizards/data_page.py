@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -27,6 +27,7 @@ from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
+from app.ui.dialogs.file_picker import DATA_FILES, existing_file_picker
 from app.ui.wizards.draft_fields import DayField, SwitchField
 from app.ui.wizards.fields import FIELD_WIDTH, EntryLine, Figure, Form, HistoryLine, WheelGuard, card, wrapped_label
 from app.ui.wizards.side_data import MarketsField, SeriesField
@@ -279,11 +280,8 @@ class DataPage(StepPage):
 
     @Slot()
     def _on_browse_clicked(self) -> None:
-        dialog = QFileDialog(self, tr("Choose a file with candles"))
-        dialog.setObjectName("candle_file_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilter(tr("Candles ({patterns})", patterns="*.csv *.csv.gz *.feather *.parquet"))
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        files = tr("Candles ({patterns})", patterns=DATA_FILES)
+        dialog = existing_file_picker(self, "candle_file_dialog", tr("Choose a file with candles"), files)
         dialog.fileSelected.connect(self.choose_file)
         dialog.open()
 

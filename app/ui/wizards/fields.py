@@ -55,13 +55,18 @@ class WheelGuard(QObject):
         field.installEventFilter(self)
 
 
+def keep_return(event: QKeyEvent) -> None:
+    """Keep the return key from the window, whose default button it would press as well."""
+    if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+        event.accept()
+
+
 class EntryLine(QLineEdit):
     """A line whose return key takes the text and does not press the window's default button as well."""
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         super().keyPressEvent(event)
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            event.accept()
+        keep_return(event)
 
 
 @dataclass(slots=True)

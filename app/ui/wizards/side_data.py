@@ -9,7 +9,6 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -25,6 +24,7 @@ from app.flows.sentence_text import local_text
 from app.flows.training_draft import plain_text
 from app.i18n import tr
 from app.theme import CONTROL_HEIGHT, GRID, ROW_HEIGHT, SPACE_S, SPACE_XS, number_font
+from app.ui.dialogs.file_picker import DATA_FILES, existing_file_picker
 from app.ui.wizards.fields import FIELD_WIDTH, EntryLine, wrapped_label
 from core.errors import UserError
 from ml.api import SeriesSource
@@ -59,6 +59,32 @@ class ShortList(QListWidget):
             self.removed.emit(self.currentRow())
         else:
             super().keyPressEvent(event)
+
+
+class ChosenList(ShortList):
+    """Rows a person can take away: by key, or by a button that is there while there are any."""
+
+    def __init__(self, name: str, button: QPushButton) -> None:
+        super().__init__(name)
+        self._button = button
+        button.clicked.connect(self._on_button)
+        self.currentRowChanged.connect(self._show_button)
+
+    def rows_changed(self) -> None:
+        """Follow other rows in height; without any, list and button are hidden."""
+        self.fit()
+        self.setVisible(self.count() > 0)
+        self._show_button()
+
+    @Slot()
+    def _show_button(self) -> None:
+        self._button.setVisible(self.count() > 0)
+        self._button.setEnabled(self.currentRow() >= 0)
+
+    @Slot()
+    def _on_button(self) -> None:
+        if self.currentRow() >= 0:
+            self.removed.emit(self.currentRow())
 
 
 class MarketsField(ShortList):
@@ -148,16 +174,14 @@ class SeriesField(QWidget):
         self._refusal.setObjectName("series_refusal")
         self._refusal.hide()
         grid.addWidget(self._refusal, 3, 0, 1, 4)
-        self._list = ShortList("series_list")
+        self._list = ChosenList("series_list", self._remove)
         grid.addWidget(self._list, 4, 0, 1, 4)
         self.setFocusProxy(self._path)
         self._browse.clicked.connect(self._on_browse)
         self._add.clicked.connect(self._on_add)
         for line in (self._path, self._column, self._delay):
             line.returnPressed.connect(self._on_add)
-        self._remove.clicked.connect(self._on_remove)
         self._list.removed.connect(self._remove_row)
-        self._list.currentRowChanged.connect(self._show_buttons)
 
     def retranslate(self) -> None:
         """Set every visible text again."""
@@ -185,14 +209,7 @@ class SeriesField(QWidget):
             self._list.addItem(_row_text(source))
             self._list.item(self._list.count() - 1).setToolTip(source.path)
         self._list.setCurrentRow(min(row, self._list.count() - 1))
-        self._list.fit()
-        self._list.setVisible(bool(self._series))
-        self._show_buttons()
-
-    @Slot()
-    def _show_buttons(self) -> None:
-        self._remove.setVisible(bool(self._series))
-        self._remove.setEnabled(self._list.currentRow() >= 0)
+        self._list.rows_changed()
 
     def _refuse(self, text: str) -> None:
         self._refusal.setText(text)
@@ -200,11 +217,8 @@ class SeriesField(QWidget):
 
     @Slot()
     def _on_browse(self) -> None:
-        dialog = QFileDialog(self, tr("Choose a file with a series"))
-        dialog.setObjectName("series_file_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilter(tr("Series ({patterns})", patterns="*.csv *.csv.gz *.feather *.parquet"))
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        files = tr("Series ({patterns})", patterns=DATA_FILES)
+        dialog = existing_file_picker(self, "series_file_dialog", tr("Choose a file with a series"), files)
         dialog.fileSelected.connect(self._path.setText)
         dialog.open()
 
@@ -233,10 +247,6 @@ class SeriesField(QWidget):
         self._path.clear()
         kept = tuple(each for each in self._series if each.name != source.name)
         self.edited.emit("series", (*kept, source))
-
-    @Slot()
-    def _on_remove(self) -> None:
-        self._remove_row(self._list.currentRow())
 
     @Slot(int)
     def _remove_row(self, row: int) -> None:

@@ -40,11 +40,9 @@ UNSEEN = {
     "ml.selftest_lab": "the selftest command",
     "ml.selftest_tasks": "the selftest command",
     "ml.worker.selftest": "the selftest command",
-    "ml.evaluate": "the evaluate command",
     "ml.evaluate_folds": "the evaluate command",
-    "ml.evaluation_plan": "the evaluate command",
+    "ml.evaluation_plan": "the evaluate command, of configurations",
     "ml.fold_store": "the evaluate command",
-    "ml.worker.evaluate": "the evaluate command",
     "ml.worker.folds": "the evaluate command",
     "core.logger": "raised before the window is there, and log lines stay English",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -66,12 +67,18 @@ def test_tags_and_notes(folder: Path, model_id: str, capsys: pytest.CaptureFixtu
     ]
     assert "[shadow, for btc]  the good one" in read(capsys, folder, "list")
     assert "note      the good one" in read(capsys, folder, "show", model_id)
+    assert "1 bar ahead, features market (version 1), seed 1" in read(capsys, folder, "show", model_id)
     assert ask(capsys, folder, "untag", model_id, "shadow")["tags"] == ["for btc"]
     assert ask(capsys, folder, "list", "--tag", "shadow")["models"] == []
     assert "is no tag" in ask(capsys, folder, "tag", model_id, "keep", "a/b", code=2)["error"]
     assert "no tag" in ask(capsys, folder, "untag", model_id, "for btc", "never", code=2)["error"]
     assert ask(capsys, folder, "tag", model_id)["tags"] == ["for btc"]
     assert "no model" in ask(capsys, folder, "tag", "ffff", "a", code=2)["error"]
+
+
+def test_a_place_that_cannot_be(folder: Path, model_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for target in ("~no-such-user/x", "a" * 5_000):
+        assert "cannot be used" in ask(capsys, folder, "export", model_id, target, code=2)["error"]
 
 
 def test_the_list_can_be_sorted(folder: Path, model_id: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +144,7 @@ def test_models_side_by_side(folder: Path, model_id: str, capsys: pytest.Capture
     assert (table["models"], table["differences"], table["not_comparable"]) == ([model_id, twin], {}, [])
     r2 = load_model(folder / "models", model_id).metrics.model.r2
     assert table["metrics"]["model.r2"] == [r2, r2]
+    assert re.search(r"^edge +(yes|no) +(yes|no)$", read(capsys, folder, "compare", model_id, twin), re.MULTILINE)
     assert "were made in the same way" in read(capsys, folder, "compare", model_id, twin, "--sort", "r2")
     assert "no metric" in ask(capsys, folder, "compare", model_id, twin, "--sort", "luck", code=2)["error"]
     assert "cannot be compared" in ask(capsys, folder, "compare", model_id, model_id[:5], code=2)["error"]
@@ -194,3 +202,7 @@ def test_a_damaged_tags_file_is_one_sentence(folder: Path, model_id: str, capsys
     (folder / "models" / "tags.json").write_bytes(b"{")
     for words in (("list",), ("show", model_id), ("tag", model_id, "a"), ("remove", model_id, "--yes")):
         assert "damaged" in ask(capsys, folder, *words, code=2)["error"]
+
+
+def test_how_far_ahead_a_model_looks() -> None:
+    assert [models._ahead(horizons) for horizons in ((1,), (4,), (1, 4, 24))] == ["1 bar", "4 bars", "1, 4, 24 bars"]

@@ -133,8 +133,9 @@ def test_every_entry_is_recognised_with_its_values() -> None:
         ("buy order of 0.1 BTC/USDT (accepted)", "BTC/USDT 0.1 매수 주문 (미체결)"),
         ("stopped with STOP\n/data/reports/kill-1.json", "긴급 정지\n/data/reports/kill-1.json"),
         (
-            "No evidence of an edge over persistence (R² +0.04% on 1,333 unseen bars, p = 0.310).",
-            "지속 예측 대비 우위의 증거 없음 (처음 보는 봉 1,333개에서 R²\u00a0+0.04%, p\u00a0=\u00a00.310).",
+            "No evidence of an edge over naive forecasts (horizon 1: R² +0.04% on 1,333 unseen bars, p = 0.310).",
+            "단순 예측 대비 우위의 증거 없음 "
+            "(예측 지평 1: 처음 보는 봉 1,333개에서 R²\u00a0+0.04%, p\u00a0=\u00a00.310).",
         ),
         (
             "Row 7 of a.csv (2024-01-01 00:00 UTC) has no valid open price.",
@@ -179,7 +180,7 @@ def test_what_is_left_out_exists() -> None:
 @pytest.mark.usefixtures("_speaking_korean")
 def test_a_verdict_of_many_sentences_is_read_sentence_by_sentence() -> None:
     verdict = (
-        "Evidence of an edge over persistence before costs (R² +3.57% on 446 unseen bars, p < 0.001); "
+        "Evidence of an edge over naive forecasts before costs (horizon 1: R² +3.57% on 446 unseen bars, p < 0.001); "
         "a ridge regression does as well. An R² that high on returns looks like a leak: check the features. "
         "The forecast ranges beat those of past volatility (CRPS +2.9%). Trading its sign at every bar would have "
         "earned 506.2% after costs, and holding -3.4%. Invented practice market: this says nothing about a real one."

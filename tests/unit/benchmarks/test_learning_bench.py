@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,24 +13,9 @@ from app.benchmarks.learning_bench import measure_gpu, network_step_us, sixteen_
 from core.data.data_storage import CandleStore
 from ml.api import ForecastSpec, ResourceSpec, TrainingSpec
 from ml.feature_spec import column_names
+from tests.job_kit import RecordingChannel
 
 BARS = 3_000
-
-
-class DeafChannel:
-    """Nobody listens and nobody asks to stop."""
-
-    def progress(self, payload: Mapping[str, Any]) -> None:
-        pass
-
-    def log(self, level: str, message: str) -> None:
-        pass
-
-    def should_stop(self) -> bool:
-        return False
-
-    def clock(self) -> float:
-        return time.monotonic()
 
 
 def small(device: str = "cpu") -> ForecastSpec:
@@ -47,7 +30,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run jobs here instead of in a child."""
 
     def run(target: str, job: dict[str, Any], *, threads: int) -> dict[str, Any]:
-        return dict(getattr(training_job, target.rpartition(":")[2])(job, DeafChannel()))
+        return dict(getattr(training_job, target.rpartition(":")[2])(job, RecordingChannel()))
 
     monkeypatch.setattr(learning_bench, "run_job", run)
 
@@ -66,7 +49,7 @@ def test_trainer_and_peers_are_measured_and_the_networks_can_be_run(
     spec = small()
     CandleStore(tmp_path / "candles").write(spec.data.origin, minutes_of_prices(BARS), "import")
     job = {"spec": spec.to_json(), "folder": str(tmp_path), "peer_s": 0.01, "ensemble": 2}
-    result = training_job.throughput(job, DeafChannel())
+    result = training_job.throughput(job, RecordingChannel())
     assert set(result["peers"]) == {"window DataLoader, batch 16", "window DataLoader, batch 32"}
     for row in (result["ours"], *result["peers"].values()):
         assert row["cpu_per_s"] > 0

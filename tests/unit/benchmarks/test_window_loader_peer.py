@@ -7,15 +7,12 @@ import pytest
 import torch
 
 from app.benchmarks.window_loader_peer import WindowDataset, WindowForecaster, WindowTrainer, measure_window_loader
+from tests.unit.ml.helpers import ar1_returns
 
 
 def autoregression(rows: int, share: float = 0.8) -> tuple[torch.Tensor, torch.Tensor]:
     """An AR(1) series of unit variance: each value as input, the next one as target."""
-    rng = np.random.default_rng(3)
-    noise = rng.normal(0.0, np.sqrt(1.0 - share**2), rows + 1)
-    values = np.zeros(rows + 1)
-    for index in range(1, rows + 1):
-        values[index] = share * values[index - 1] + noise[index]
+    values = ar1_returns(rows + 1, share, seed=3, sigma=np.sqrt(1.0 - share**2))
     return torch.tensor(values[:-1, None], dtype=torch.float32), torch.tensor(values[1:], dtype=torch.float32)
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -548,6 +549,8 @@ async def test_another_model_decides_from_the_next_bar_on(trading: Desk, model: 
     await executor.change_model("s1", "other")
     assert trading.said(StrategyStatus)[-1].model_id == "other"
     assert trading.said(StrategyStatus)[-1].state is StrategyState.RUNNING
+    await until(lambda: trading.said(ForecastMade)[-1].forecast.model_id == "other")  # at once, for the eye
+    assert trading.said(ForecastMade)[-1].forecast.bar_open_ns == T0 + MINUTE
     trading.venue.push_candle(bar(2))
     await until(lambda: len(trading.said(SignalEmitted)) == 2)
     first, second = (event.signal for event in trading.said(SignalEmitted))
@@ -558,6 +561,50 @@ async def test_another_model_decides_from_the_next_bar_on(trading: Desk, model: 
     await task
     again = await trading.start()
     assert [spec.model_id for spec in again.strategies] == ["other"]
+
+
+async def test_a_model_that_takes_over_while_a_gap_is_repaired_gets_all_it_needs(
+    trading: Desk, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = NamedModel("other", {3: 1.0})
+    other.warm_up_bars = 40
+    trading.load_predictor = changeable(model, other)
+    trading.venue.candles = [bar(i) for i in range(-60, 1)]
+    executor, _ = await running(trading)
+    plain, asked, go_on = trading.venue.fetch_candles, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        if not asked.is_set():
+            asked.set()
+            await go_on.wait()
+        return await plain(*args, **options)
+
+    monkeypatch.setattr(trading.venue, "fetch_candles", slow)
+    trading.venue.candles += [bar(1), bar(2), bar(3)]
+    trading.venue.clock.set(T0 + 4 * MINUTE)
+    trading.venue.push_candle(bar(3))  # bars 1 and 2 never came by stream
+    await asked.wait()
+    await executor.change_model("s1", "other")
+    go_on.set()
+    await until(lambda: bool(trading.said(SignalEmitted)))
+    assert trading.said(SignalEmitted)[0].signal.model_id == "other"
+    assert len(other.seen) >= 40
+    assert states(trading)[-1] is StrategyState.RUNNING
+
+
+async def test_a_model_that_a_gap_has_cooled_says_that_it_warms_up(trading: Desk, model: ScriptedModel) -> None:
+    await running(trading)
+    trading.venue.candles = [bar(2)]  # the venue has no more of what was missed
+    trading.venue.clock.set(T0 + 4 * MINUTE)
+    trading.venue.push_candle(bar(3))
+    await until(lambda: states(trading)[-1] is StrategyState.WARMING_UP)
+    assert trading.said(StrategyStatus)[-1].detail == "the model needs 5 closed bars without a gap"
+    for index in range(4, 8):
+        trading.venue.push_candle(bar(index))
+    trading.venue.candles = [bar(index) for index in range(2, 8)]
+    trading.venue.push_candle(bar(9))
+    await until(lambda: states(trading)[-1] is StrategyState.RUNNING)
+    assert trading.said(StrategyStatus)[-1].detail == ""
 
 
 async def test_a_stopped_strategy_gets_another_model_too(trading: Desk, model: ScriptedModel) -> None:

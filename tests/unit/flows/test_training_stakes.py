@@ -29,6 +29,7 @@ from app.i18n import Language, set_language
                 "2 training runs wait in the queue; they have their turn after the next start.",
             ],
         ),
+        (TrainingStakes(evaluations=2), ["2 evaluations of models end now; nothing of them is kept."]),
     ],
 )
 def test_each_kind_has_its_own_sentence(stakes: TrainingStakes, told: list[str]) -> None:
@@ -38,8 +39,8 @@ def test_each_kind_has_its_own_sentence(stakes: TrainingStakes, told: list[str])
 def test_korean_has_all_of_them() -> None:
     set_language(Language.KOREAN)
     try:
-        told = TrainingStakes(1, 1, 1, 1, 1, 1).sentences()
+        told = TrainingStakes(1, 1, 1, 1, 1, 1, 1).sentences()
     finally:
         set_language(Language.ENGLISH)
-    assert len(told) == 6
+    assert len(told) == 7
     assert not any("now" in sentence or "queue" in sentence for sentence in told)

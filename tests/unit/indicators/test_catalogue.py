@@ -100,10 +100,10 @@ def test_scale_free_values_do_not_know_the_unit_of_price_and_volume(name: str) -
         ("MACDD", {}, "not known. Did you mean MACD?"),
         ("xyzzy", {}, "not known. The catalogue"),
         ("RSI", {"period": 3}, "no parameter 'period'. It knows: timeperiod"),
-        ("RSI", {"timeperiod": 1}, "timeperiod cannot be 1. Give a whole number from 2 to 1000"),
+        ("RSI", {"timeperiod": 1}, "timeperiod cannot be 1. Choose a whole number from 2 to 1000"),
         ("RSI", {"timeperiod": 2.5}, "timeperiod cannot be 2.5"),
         ("RSI", {"timeperiod": float("nan")}, "timeperiod cannot be nan"),
-        ("BBANDS", {"nbdevup": 11}, "nbdevup cannot be 11. Give a number from 0.1 to 10"),
+        ("BBANDS", {"nbdevup": 11}, "nbdevup cannot be 11. Choose a number from 0.1 to 10"),
         ("SAR", {}, "SAR cannot be a feature: it turns on crossings"),
     ],
 )

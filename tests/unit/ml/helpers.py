@@ -5,33 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
+from ml.arrays import FloatArray
+from ml.selftest_tasks import autoregression, bars_of_returns, noise
 
 START_NS = 1_600_000_000_000_000_000 // Timeframe.H1.ns * Timeframe.H1.ns
 HOUR = Timeframe.H1
 
 
-def frame_from_returns(returns: NDArray[np.float64], seed: int = 0, missing: tuple[int, ...] = ()) -> CandleFrame:
+def frame_from_returns(returns: FloatArray, seed: int = 0, missing: tuple[int, ...] = ()) -> CandleFrame:
     """Return hourly bars whose closes have the given log returns; rows listed in `missing` are left out."""
-    rng = np.random.default_rng(seed)
-    close = 100.0 * np.exp(np.cumsum(returns))
-    open_ = np.concatenate([[100.0], close[:-1]])
-    spread = np.abs(rng.normal(0, 0.002, (2, len(returns))))
-    keep = np.setdiff1d(np.arange(len(returns)), missing)
-    return CandleFrame(
-        time_ns=(START_NS + np.arange(len(returns), dtype=np.int64) * HOUR.ns)[keep],
-        open=open_[keep],
-        high=(np.maximum(open_, close) * (1 + spread[0]))[keep],
-        low=(np.minimum(open_, close) * (1 - spread[1]))[keep],
-        close=close[keep],
-        volume=rng.lognormal(3, 0.5, len(returns))[keep],
-        final=np.ones(len(keep), np.bool_),
-        symbol="BTC/USDT",
-        timeframe=HOUR,
-    )
+    rows = np.arange(len(returns), dtype=np.int64)
+    whole = replace(bars_of_returns(returns, seed), time_ns=START_NS + rows * HOUR.ns, symbol="BTC/USDT")
+    return whole.select(np.setdiff1d(rows, missing))
 
 
 def appended(frame: CandleFrame, bars: int = 50) -> CandleFrame:
@@ -50,17 +38,9 @@ def appended(frame: CandleFrame, bars: int = 50) -> CandleFrame:
     )
 
 
-def noise_returns(size: int, seed: int, sigma: float = 0.01) -> NDArray[np.float64]:
-    """Return independent normal returns."""
-    return np.random.default_rng(seed).normal(0, sigma, size)
+noise_returns = noise
 
 
-def ar1_returns(size: int, phi: float, seed: int, sigma: float = 0.01) -> NDArray[np.float64]:
+def ar1_returns(size: int, phi: float, seed: int, sigma: float = 0.01) -> FloatArray:
     """Return r' = phi r + sigma e."""
-    shocks = noise_returns(size, seed, sigma)
-    values = np.empty(size)
-    last = 0.0
-    for index, shock in enumerate(shocks):
-        last = phi * last + shock
-        values[index] = last
-    return values
+    return autoregression(np.full(size, phi), seed, sigma)

@@ -22,13 +22,13 @@ from ml.api import (
     ModelSpec,
     ResourceSpec,
     TrainingSpec,
-    forecast_job,
 )
 from ml.evaluation_plan import EVALUATE_FOLDS_JOB, EvaluationPlan, folds_job
 from ml.search_results import SEARCH_JOB, search_job
 from ml.search_spec import SearchSpec, parse_range
 from ml.trial_ledger import BEGUN, TRAINING, TrialLedger, TrialRecord
 from ml.worker.counting import counted
+from tests.job_kit import training_job
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
 
 ENDLESS = ForecastSpec(
@@ -88,15 +88,7 @@ def test_what_breaks_down_is_completed(tmp_path: Path, error: type[BaseException
 
 
 def training(folder: Path, *, resume: bool) -> tuple[str, Json]:
-    job = forecast_job(
-        ENDLESS,
-        run_id="run-1",
-        candles_dir=folder / "candles",
-        models_dir=folder / "models",
-        runs_dir=folder / "runs",
-        resume=resume,
-    )
-    return TRAIN_FORECAST_JOB, job
+    return TRAIN_FORECAST_JOB, training_job(folder, ENDLESS, resume=resume)
 
 
 def folds(folder: Path, *, resume: bool) -> tuple[str, Json]:

@@ -13,9 +13,10 @@ from core.data.data_storage import CandleStore
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
 from core.errors import UserError
+from core.jobs import JobStopped
 from ml.api import DataRange
 from ml.evaluate import count_evaluation, evaluate_model
-from ml.evaluation_plan import ModelJob, ModelResult
+from ml.evaluation_plan import EvaluationProgress, ModelJob, ModelResult
 from ml.features import MarketHistory
 from ml.judge import conformal_metrics
 from ml.metric_results import ConformalMetrics
@@ -23,9 +24,9 @@ from ml.model_storage import StoredModel, load_model
 from ml.model_tags import ModelTags
 from ml.trial_ledger import TrialLedger
 from ml.worker.evaluate import run
+from tests.job_kit import RecordingChannel
 from tests.trained_model import Trained
 from tests.unit.ml.helpers import HOUR, ar1_returns, frame_from_returns
-from tests.unit.ml.test_evaluate_folds import Channel
 
 SIMPLE = {"zero", "persistence", "climatology"}
 
@@ -241,8 +242,19 @@ def test_the_job_reads_bars_before_the_range_and_knows_who_made_the_model(
         models_dir=str(tmp_path / "models"),
         trials_file=str(tmp_path / "trials.sqlite"),
     ).to_json()
-    result = ModelResult.from_json(json.loads(json.dumps(run(job, Channel()))))
+    channel = RecordingChannel()
+    result = ModelResult.from_json(json.loads(json.dumps(run(job, channel))))
     assert (result.first_ns, result.judged, result.notes) == (start, 499, ())
+    heard = [EvaluationProgress.from_json(message) for message in channel.messages]
+    assert [told.phase for told in heard[:2]] == ["loading", "features"]
+    shares = [told.share for told in heard[2:]]
+    assert shares[0] == 0.0
+    assert shares == sorted(shares)  # type: ignore[type-var]
+    assert len(set(shares)) == 6  # five yardsticks and the earnings
+    times_left = [told.eta_s for told in heard[2:]]
+    assert all(eta is not None and eta > 0.0 for eta in times_left)
+    with pytest.raises(JobStopped):
+        run(job, RecordingChannel(lambda told: (told["share"] or 0.0) > 0.0))
     ModelTags(tmp_path / "models").mark_imported(stored.model_id, "gift.maru", 1)
-    (note,) = ModelResult.from_json(run(job, Channel())).notes
+    (note,) = ModelResult.from_json(run(job, RecordingChannel())).notes
     assert "its maker's word" in note

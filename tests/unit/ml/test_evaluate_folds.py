@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +40,7 @@ from ml.lstm_trainer import train_lstm_model
 from ml.trial_ledger import TrialLedger
 from ml.validation import Fold, Guard, Interval, combinatorial_purged
 from ml.worker.folds import run
+from tests.job_kit import RecordingChannel
 from tests.unit.ml.helpers import appended, ar1_returns, frame_from_returns, noise_returns
 
 SPEC = ForecastSpec(
@@ -57,34 +56,13 @@ GROUPS = EvaluationPlan(COMBINATORIAL, groups=4, test_groups=2)
 FRAME = frame_from_returns(ar1_returns(3_000, 0.5, 1), missing=(1_700,))
 
 
-class Channel:
-    """Keeps what it is told and asks to stop once `stop` says so."""
-
-    def __init__(self, stop: Callable[[EvaluationProgress], bool] = lambda _: False) -> None:
-        self.told: list[EvaluationProgress] = []
-        self._stop, self._stopping = stop, False
-
-    def progress(self, payload: Any) -> None:
-        self.told.append(EvaluationProgress.from_json(payload))
-        self._stopping = self._stopping or self._stop(self.told[-1])
-
-    def log(self, level: str, message: str) -> None:
-        raise AssertionError(message)
-
-    def should_stop(self) -> bool:
-        return self._stopping
-
-    def clock(self) -> float:
-        return time.monotonic()
-
-
 def job(folder: Path, plan: EvaluationPlan, spec: ForecastSpec = SPEC, frame: CandleFrame = FRAME) -> Json:
     CandleStore(folder / "candles").write("binance", frame, "import")
     return folds_job(spec, plan, run_id="run-1", candles_dir=folder / "candles", runs_dir=folder / "runs")
 
 
 def evaluate(folder: Path, plan: EvaluationPlan, spec: ForecastSpec = SPEC, frame: CandleFrame = FRAME) -> FoldsResult:
-    return FoldsResult.from_json(json.loads(json.dumps(run(job(folder, plan, spec, frame), Channel()))))
+    return FoldsResult.from_json(json.loads(json.dumps(run(job(folder, plan, spec, frame), RecordingChannel()))))
 
 
 @pytest.mark.parametrize("plan", [WALK, replace(WALK, mode="rolling"), GROUPS])
@@ -232,10 +210,10 @@ def test_what_only_a_label_across_the_border_tells_gives_no_edge(tmp_path: Path)
 def test_a_cancelled_evaluation_goes_on_with_the_fold_it_was_in(tmp_path: Path) -> None:
     whole = evaluate(tmp_path / "whole", WALK)
     spec = job(tmp_path, WALK)
-    channel = Channel(lambda told: told.fold == 2 and told.seed_index == 1 and told.eta_s is not None)
+    channel = RecordingChannel(lambda told: told["fold"] == 2 and told["seed_index"] == 1 and told["eta_s"] is not None)
     with pytest.raises(JobStopped):
         run(spec, channel)
-    assert channel.told[-1].eta_s is not None
+    assert channel.messages[-1]["eta_s"] is not None
     ledger = TrialLedger(tmp_path / "trials.sqlite")
     assert [(record.trial_id, record.status) for record in ledger.records()] == [
         ("run-1/fold-001/1", "begun"),
@@ -248,10 +226,11 @@ def test_a_cancelled_evaluation_goes_on_with_the_fold_it_was_in(tmp_path: Path) 
         ("run-1/fold-002/2", "cancelled"),
     ]
     CandleStore(tmp_path / "candles").write("binance", appended(FRAME), "import")  # which belong to a new evaluation
-    channel = Channel()
+    channel = RecordingChannel()
     result = FoldsResult.from_json(run(spec, channel))
-    assert 1 not in {told.fold for told in channel.told}
-    assert {told.seed_index for told in channel.told if (told.phase, told.fold) == ("training", 2)} == {1}
+    heard = [EvaluationProgress.from_json(message) for message in channel.messages]
+    assert 1 not in {told.fold for told in heard}
+    assert {told.seed_index for told in heard if (told.phase, told.fold) == ("training", 2)} == {1}
     assert result.folds == whole.folds
     assert result.metrics == whole.metrics
     assert ledger.count() == 6
@@ -347,7 +326,7 @@ def test_paths_say_no_more_than_they_allow(
     paths = [path(number, one, two, edge=three) for number, (one, two, three) in enumerate(values, start=1)]
     over = spread(paths, None)
     assert over.probability_of_loss == loss
-    verdict = paths_verdict(over, paths)
+    verdict = paths_verdict(over, paths, 1)
     assert sentence in verdict
     assert ("no steady edge" in verdict) == (0 < sum(edge) < len(edge))
     assert ("loses money" in verdict) == (loss is not None)
@@ -369,7 +348,7 @@ def test_paths_have_a_spread_and_no_interval() -> None:
 LEVELS = (0.05, 0.5, 0.95)
 
 
-def drift_paths(signal: float) -> tuple[PathScore, ...]:
+def drift_paths(signal: float, tries: int = 1) -> tuple[PathScore, ...]:
     """Return the paths of forecasts of a drift and a share of what is known of the next return."""
     rng = np.random.default_rng(1)
     size, sigma = 6_000, 0.01
@@ -405,14 +384,14 @@ def drift_paths(signal: float) -> tuple[PathScore, ...]:
             held = HeldMoves.between(closes, times, rows)
             blocks.append(Block(((forecast, naive),), held, quantiles[None]))
         outcomes.append(FoldOutcome(FoldRecord("", "", 0, 0, 0, 0, 0.0, 0.0, (), 0.0), tuple(blocks)))
-    return path_scores(outcomes, splits, SPEC)
+    return path_scores(outcomes, splits, SPEC, tries)
 
 
 def test_a_forecast_of_the_drift_alone_is_no_edge_on_any_path() -> None:
     paths = drift_paths(signal=0.0)
     assert all(path.r2 > 0.0 for path in paths)  # a price that stays is no yardstick where the market rises
     assert not any(path.edge or path.range_edge for path in paths)
-    verdict = paths_verdict(spread(paths, None), paths)
+    verdict = paths_verdict(spread(paths, None), paths, 1)
     assert verdict.startswith("No evidence of an edge over every naive forecast")
     assert "better" not in verdict
 
@@ -420,7 +399,16 @@ def test_a_forecast_of_the_drift_alone_is_no_edge_on_any_path() -> None:
 def test_what_is_known_beyond_the_drift_is_an_edge_on_every_path() -> None:
     paths = drift_paths(signal=1.0)
     assert all(path.edge and path.range_edge and path.edge_p_value < 0.01 for path in paths)
-    assert "on 3 of 3 paths" in paths_verdict(spread(paths, None), paths)
+    assert "on 3 of 3 paths" in paths_verdict(spread(paths, None), paths, 1)
+
+
+def test_paths_must_stand_up_to_the_number_of_tries_too() -> None:
+    alone, counted = drift_paths(signal=0.03), drift_paths(signal=0.03, tries=10_000)
+    assert any(path.edge for path in alone)
+    assert not any(path.edge for path in counted)
+    verdict = paths_verdict(spread(counted, None), counted, 10_000)
+    assert verdict.startswith("No evidence of an edge")
+    assert "The best of 10,000 tried on this market looks as good by luck: p below 0.0000050 is needed." in verdict
 
 
 def test_each_path_takes_every_group_from_another_network(tmp_path: Path) -> None:
@@ -432,7 +420,7 @@ def test_each_path_takes_every_group_from_another_network(tmp_path: Path) -> Non
     fingerprint = json.loads((folders[0] / "fold.json").read_bytes())["fingerprint"]
     outcomes = [load_fold(folder, fingerprint, SPEC.model.quantile_levels) for folder in folders]
     found = [outcome for outcome in outcomes if outcome is not None]
-    scores = path_scores(found, splits, SPEC)
+    scores = path_scores(found, splits, SPEC, 1)
     assert len({score.r2 for score in scores}) == len(scores) == 3
     for path in splits.paths:
         blocks = [found[fold].blocks[splits.tested[fold].index(g)] for g, fold in enumerate(path)]

@@ -82,7 +82,8 @@ def test_the_next_bar_is_the_new_models(
         other.update(candle)
         assert forecast is not None
         assert forecast.model_id == FIRST
-    assert predictor.swap(SECOND) == FIRST
+    told = predictor.swap(SECOND)
+    assert (told.model_id, told.bar_open_ns) == (SECOND, candles[START + 4].open_time_ns)
     assert (predictor.model_id, predictor.ready) == (SECOND, None)
     for candle in candles[START + 5 : START + 50]:
         assert same(predictor.update(candle), other.update(candle))

@@ -15,7 +15,16 @@ from ml.api import parse_column
 from ml.arrays import Float32Array
 from ml.dataset import build_dataset
 from ml.features import FeaturePipeline
-from ml.inference import Forecasts, OnnxForecaster, OnnxPredictor, RecurrentState, forecast_rows, load_predictor
+from ml.inference import (
+    PIECES,
+    Forecasts,
+    OnnxForecaster,
+    OnnxPredictor,
+    RecurrentState,
+    forecast_rows,
+    load_predictor,
+    open_session,
+)
 from ml.model_storage import load_model
 from tests.trained_model import Trained
 
@@ -72,6 +81,39 @@ def test_a_warm_start_equals_feeding_bar_by_bar(predictor: Predictor, trained: T
         assert a is not None
         assert b is not None
         np.testing.assert_allclose(a.quantiles, b.quantiles, atol=1e-7)
+
+
+@pytest.mark.parametrize("bars", [1, 15, 16, 255, 256, 257, 1_000])
+def test_bars_in_pieces_give_the_numbers_of_all_at_once(bars: int, trained: Trained) -> None:
+    forecaster = OnnxForecaster(load_model(trained.models_dir, trained.result.model_id).onnx)
+    x = np.random.default_rng(0).normal(size=(bars, forecaster.features)).astype(np.float32)
+    given: list[int] = []
+    whole = open_session(load_model(trained.models_dir, trained.result.model_id).onnx)
+    start = forecaster.initial_state()
+    quantiles, *state = whole.run(None, {"x": x[None], "h0": start[0], "c0": start[1]})
+    session = forecaster._session
+
+    class Watched:
+        def run(self, outputs: list[str], values: dict[str, Float32Array]) -> list[Float32Array]:
+            given.append(values["x"].shape[1])
+            answers: list[Float32Array] = session.run(outputs, values)
+            return answers
+
+    forecaster._session = Watched()
+    forecasts, after = forecaster.run(x, start)
+    assert sum(given) == bars
+    assert set(given) <= set(PIECES)  # what a foreign network was checked with
+    np.testing.assert_allclose(forecasts.quantiles, quantiles[0], rtol=0, atol=1e-6)
+    for got, wanted in zip(after, state, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+
+
+def test_a_network_that_runs_out_of_numbers_trades_nothing(trained: Trained, candles: list[Candle]) -> None:
+    predictor = OnnxPredictor(load_model(trained.models_dir, trained.result.model_id))
+    predictor.warm_up(candles[:200])
+    predictor._state = tuple(np.full_like(part, np.nan) for part in predictor._state)
+    with pytest.raises(ValueError, match="forecasts that are not finite"):
+        predictor.update(candles[200])
 
 
 def test_exactly_warm_up_bars_are_needed(predictor: Predictor, candles: list[Candle]) -> None:

@@ -69,7 +69,7 @@ def test_seeds_are_judged_alone_and_summed_up(data: ForecastDataset) -> None:
     assert metrics.seeds[1].crps == pytest.approx(wanted)
     assert metrics.seed_r2 is not None
     assert metrics.seed_r2.median == np.median([row.r2 for row in metrics.seeds])
-    assert metrics.seed_r2.low <= metrics.seed_r2.median <= metrics.seed_r2.high
+    assert (metrics.seed_r2.low, metrics.seed_r2.high) == (None, None)  # three are too few for an interval
     assert metrics.edge
     assert ForecastMetrics.from_json(metrics.to_json()) == metrics
 

@@ -43,6 +43,12 @@ def test_the_normal_equals_scipy() -> None:
     np.testing.assert_allclose(own.normal_pdf(z), stats.norm.pdf(z), rtol=1e-12)
     p = np.linspace(0.001, 0.999, 97)
     np.testing.assert_allclose(own.normal_ppf(p), stats.norm.ppf(p), rtol=1e-12, atol=1e-14)
+    far, ends = np.array([-37.0, -30.0, -8.5, 8.5]), np.array([1e-12, 1e-6, 1 - 1e-6, 1 - 1e-9])
+    np.testing.assert_allclose(own.normal_cdf(far), stats.norm.cdf(far), rtol=1e-10)
+    np.testing.assert_allclose(own.normal_ppf(ends), stats.norm.ppf(ends), rtol=1e-9)
+    for wrong in (0.0, 1.0, -1.0):
+        with pytest.raises(ValueError, match=r"0\.0 < p < 1\.0"):
+            own.normal_ppf(wrong)
 
 
 def test_kolmogorov_equals_scipy() -> None:

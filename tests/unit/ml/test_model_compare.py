@@ -102,5 +102,13 @@ def test_figures_of_different_bars_are_not_ranked(
 
 
 def test_a_metric_that_nobody_has(model: StoredModel) -> None:
-    with pytest.raises(UserError, match="no metric 'luck'"):
+    with pytest.raises(UserError, match="no metric 'luck'") as caught:
         compare_models([model, model], "luck")
+    assert len(str(caught.value)) < 300
+    assert caught.value.remedy.startswith("Use crps, pinball, coverage, r2, skill, ic, ")
+    names = caught.value.remedy.removeprefix("Use ").partition(", or ")[0].split(", ")
+    for name in names:
+        compare_models([model, model], name)
+    with pytest.raises(UserError) as caught:
+        compare_models([model, model], "x" * 10_000)
+    assert len(caught.value.message) < 100

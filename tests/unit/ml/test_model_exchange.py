@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from core.clock import ManualClock
 from core.errors import UserError
 from ml.model_exchange import archive, export_model, import_model, read_archive
-from ml.model_storage import FILES, MANIFEST, load_model, package_files, stored_ids
+from ml.model_storage import FILES, MANIFEST, load_model, package_files, stored_ids, summarise
 from ml.model_tags import ModelTags
 from ml.package_check import MOST_BYTES, check_package
 from tests.trained_model import Trained
@@ -60,6 +60,31 @@ def test_there_and_back(trained: Trained, exported: Path, tmp_path: Path) -> Non
     again = import_model(models, exported, never, ManualClock(10))
     assert again.already_here
     assert ModelTags(models).of(model_id).imported_ns == 9
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_programs_take_in_one_file(damaged: bool, exported: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    if damaged:
+        (models / exported.stem).mkdir(parents=True)
+
+    def overtaken(folder: Path) -> None:
+        """Let another program finish the same import while this one looks at the network."""
+        assert not import_model(models, exported, nothing, ManualClock(9)).already_here
+
+    assert import_model(models, exported, overtaken, ManualClock(10)).already_here is not damaged
+    assert not summarise(models, exported.stem).problem
+    assert [path.name for path in models.iterdir() if path.is_dir()] == [exported.stem]
+
+
+def test_a_folder_that_cannot_be_written_is_said(exported: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+
+    def blocked(folder: Path) -> None:
+        (models / exported.stem / "x").mkdir(parents=True)  # something else lies where the package belongs
+
+    with pytest.raises(UserError, match="could not be stored"):
+        import_model(models, exported, blocked, ManualClock(9))
 
 
 def test_our_own_model_does_not_become_foreign(trained: Trained, exported: Path) -> None:

@@ -25,6 +25,7 @@ from ml.model_storage import (
     list_models,
     load_model,
     remove_files,
+    run_of,
     save_model,
     stored_ids,
     summarise,
@@ -188,3 +189,10 @@ def test_a_full_disk_leaves_nothing_behind(trained: Trained, tmp_path: Path, mon
 def test_a_run_keeps_what_it_takes_to_resume_it(trained: Trained) -> None:
     kept = trained.models_dir.parent / "runs" / "run-1" / SPEC_FILE
     assert ForecastSpec.from_json(json.loads(kept.read_bytes())) == trained.spec
+
+
+@pytest.mark.parametrize(
+    ("manifest", "run"), [({"run": {"id": "r-1"}}, "r-1"), ({}, ""), ({"run": "x"}, ""), ({"run": None}, "")]
+)
+def test_the_run_that_a_manifest_names(manifest: dict[str, object], run: str) -> None:
+    assert run_of(manifest) == run

@@ -178,6 +178,20 @@ def test_graphs_that_no_forecaster_has(
         check(model.SerializeToString(), files, trained.spec)
 
 
+@pytest.mark.parametrize("through", ["x", "h0"])
+def test_numbers_that_say_how_large_something_becomes(through: str, files: dict[str, bytes], trained: Trained) -> None:
+    """It would need little for the bars of the check and all memory for one of the year after."""
+    model = graph_of(files)
+    constant(model, "everything", np.int64([-1]))
+    constant(model, "one", np.float32([1.0]))
+    model.graph.node.append(helper.make_node("Reshape", [through, "everything"], ["flat"]))
+    model.graph.node.append(helper.make_node("Cast", ["flat"], ["size"], to=TensorProto.INT64))
+    check_graph(model.SerializeToString(), trained.spec, features_of(model), read_weights(files[WEIGHTS]))
+    model.graph.node.append(helper.make_node("Expand", ["one", "size"], ["unused"]))
+    with pytest.raises(UserError, match="decides by the bars"):
+        check_graph(model.SerializeToString(), trained.spec, features_of(model), read_weights(files[WEIGHTS]))
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"\0" * 100, b"junk" * 1_000, pickle.dumps([1, 2]), b"\x80\x04cos\nsystem\n", b"\x0a" * 5_000],
@@ -229,9 +243,31 @@ def looks_ahead(model: Any) -> None:
     )
 
 
+def looks_ahead_over_many_bars(model: Any) -> None:
+    """As above, from the hundredth bar on."""
+    constant(model, "from", np.int64([99]))
+    constant(model, "until", np.int64([1 << 40]))
+    constant(model, "bars", np.int64([1]))
+    constant(model, "axis", np.int64([1, 2]))
+    after_output(
+        model,
+        "quantiles",
+        lambda before: [
+            helper.make_node("Slice", ["x", "from", "until", "bars"], ["later"]),
+            helper.make_node("ReduceSum", ["later", "axis"], ["all_bars"], keepdims=1),
+            helper.make_node("Add", [before, "all_bars"], ["quantiles"]),
+        ],
+    )
+
+
 @pytest.mark.parametrize(
     ("attack", "match"),
-    [(infinite, "not finite"), (descending, "ascending"), (looks_ahead, "bar by bar")],
+    [
+        (infinite, "not finite"),
+        (descending, "ascending"),
+        (looks_ahead, "bar by bar"),
+        (looks_ahead_over_many_bars, "bar by bar"),
+    ],
 )
 def test_networks_that_answer_nonsense(
     attack: Callable[[Any], None], match: str, files: dict[str, bytes], trained: Trained
@@ -283,6 +319,32 @@ def test_a_network_that_swells_is_ended(files: dict[str, bytes], tmp_path: Path)
     constant(model, "zero", np.float32([0.0]))
     constant(model, "size", np.int64([1 << 31]))
     constant(model, "axis", np.int64([0]))
+    after_output(model, "quantiles", swelling)
+    with pytest.raises(UserError, match="refused"):
+        check_in_child(laid_out(forged(files, model=model.SerializeToString()), tmp_path))
+
+
+def test_a_network_that_swells_with_the_bars_is_ended(files: dict[str, bytes], tmp_path: Path) -> None:
+    """A table of all pairs of pairs of bars: nothing for 16 bars, seventeen gigabytes for the most it is given."""
+
+    def swelling(before: str) -> list[Any]:
+        return [
+            helper.make_node("ReduceSum", ["x", "outer"], ["per_bar"], keepdims=0),
+            helper.make_node("Reshape", ["per_bar", "tall"], ["column"]),
+            helper.make_node("Reshape", ["per_bar", "wide"], ["row"]),
+            helper.make_node("Mul", ["column", "row"], ["pairs"]),
+            helper.make_node("Reshape", ["pairs", "tall"], ["pair_column"]),
+            helper.make_node("Reshape", ["pairs", "wide"], ["pair_row"]),
+            helper.make_node("Mul", ["pair_column", "pair_row"], ["table"]),
+            helper.make_node("ReduceSum", ["table", "both"], ["sum"], keepdims=0),
+            helper.make_node("Mul", ["sum", "nothing"], ["zero"]),
+            helper.make_node("Add", [before, "zero"], ["quantiles"]),
+        ]
+
+    model = graph_of(files)
+    for name, values in (("outer", [0, 2]), ("tall", [-1, 1]), ("wide", [1, -1]), ("both", [0, 1])):
+        constant(model, name, np.int64(values))
+    constant(model, "nothing", np.float32(0.0))
     after_output(model, "quantiles", swelling)
     with pytest.raises(UserError, match="refused"):
         check_in_child(laid_out(forged(files, model=model.SerializeToString()), tmp_path))

@@ -7,21 +7,21 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from ml.overfitting import (
     BacktestOverfitting,
     SharpeMoments,
     backtest_overfitting,
-    deflated_by_trials,
     deflated_sharpe,
-    effective_trials,
     expected_maximum_sharpe,
+    is_possible,
     minimum_track_record,
-    normal_cdf,
-    normal_quantile,
     probabilistic_sharpe,
     sharpe_moments,
+    sharpe_probability,
 )
 
 EXAMPLE = SharpeMoments(sharpe=0.1, count=500, skew=-0.5, kurtosis=5.0)
@@ -32,16 +32,6 @@ def test_published_values() -> None:
     deflated = deflated_sharpe(EXAMPLE, trials=100, trial_std=0.05)
     assert deflated.threshold == pytest.approx(0.12653, abs=5e-6)
     assert deflated.probability == pytest.approx(0.28244, abs=5e-6)
-
-
-def test_normal_functions_equal_scipy() -> None:
-    for z in (-30.0, -8.0, -1.0, 0.0, 0.3, 6.0):
-        assert normal_cdf(z) == pytest.approx(stats.norm.cdf(z), rel=1e-12)
-    for p in (1e-12, 0.01, 0.5, 0.9, 1 - 1e-9):
-        assert normal_quantile(p) == pytest.approx(stats.norm.ppf(p), rel=1e-9, abs=1e-12)
-    for wrong in (0.0, 1.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            normal_quantile(wrong)
 
 
 def test_moments_equal_scipy() -> None:
@@ -63,6 +53,17 @@ def test_what_has_no_ratio() -> None:
     for wrong in (SharpeMoments(0.1, 500, 3.0, 3.0), SharpeMoments(0.1, 1, 0.0, 3.0), SharpeMoments(2.0, 9, 1.0, 2.0)):
         with pytest.raises(ValueError, match="no sample"):
             probabilistic_sharpe(wrong)
+        assert sharpe_probability(wrong) is None
+        assert not is_possible(wrong)
+    assert sharpe_probability(None) is None
+    assert sharpe_probability(EXAMPLE) == probabilistic_sharpe(EXAMPLE)
+    assert not is_possible(SharpeMoments(0.1, 500, 0.0, 501.0))
+
+
+@given(st.lists(st.integers(-100, 100), min_size=3, max_size=40))
+def test_what_was_measured_is_possible(percent: list[int]) -> None:
+    moments = sharpe_moments(np.array(percent) / 100.0)
+    assert moments is None or is_possible(moments)
 
 
 def test_minimum_track_record_is_where_the_probability_reaches_the_confidence() -> None:
@@ -92,23 +93,13 @@ def test_expected_maximum_equals_simulation() -> None:
     assert expected_maximum_sharpe(1, 0.05) == 0.0
     assert expected_maximum_sharpe(1.001, 0.05) == 0.0
     assert expected_maximum_sharpe(50, 0.0) == 0.0
-    for trials, deviation in ((0.5, 0.1), (5, -0.1), (5, math.nan)):
+    for trials, deviation in ((0.5, 0.1), (5, -0.1), (5, math.nan), (math.nan, 0.1)):
         with pytest.raises(ValueError, match="at least one trial"):
             expected_maximum_sharpe(trials, deviation)
 
 
 def test_one_trial_is_not_deflated() -> None:
     assert deflated_sharpe(EXAMPLE, 1, 0.05).probability == probabilistic_sharpe(EXAMPLE)
-
-
-def test_deflating_by_measured_trials() -> None:
-    sharpes = np.array([0.0, 0.1, 0.05, -0.05])
-    assert deflated_by_trials(EXAMPLE, 100, sharpes) == deflated_sharpe(EXAMPLE, 100, float(sharpes.std(ddof=1)))
-    assert deflated_by_trials(EXAMPLE, 1, sharpes).trials == 4, "what was measured was run"
-    unknown = deflated_by_trials(EXAMPLE, 100, sharpes[:1])
-    assert unknown == deflated_sharpe(EXAMPLE, 100, 1 / math.sqrt(500))
-    assert unknown.probability < probabilistic_sharpe(EXAMPLE)
-    assert deflated_by_trials(EXAMPLE, 0, sharpes[:0]).probability == probabilistic_sharpe(EXAMPLE)
 
 
 def test_picking_the_best_of_noise_is_no_discovery() -> None:
@@ -121,23 +112,9 @@ def test_picking_the_best_of_noise_is_no_discovery() -> None:
         moments = sharpe_moments(returns[:, sharpes.argmax()])
         assert moments is not None
         plain += probabilistic_sharpe(moments) > 0.95
-        deflated += deflated_by_trials(moments, 50, sharpes).probability > 0.95
+        deflated += deflated_sharpe(moments, 50, float(sharpes.std(ddof=1))).probability > 0.95
     assert plain > 250
     assert deflated <= 15
-
-
-def test_effective_trials() -> None:
-    rng = np.random.default_rng(4)
-    common, own = rng.normal(0, 1, (2_000, 1)), rng.normal(0, 1, (2_000, 20))
-    assert effective_trials(own) == pytest.approx(20.0, rel=0.05)
-    assert effective_trials(np.repeat(common, 20, axis=1)) == pytest.approx(1.0)
-    mixed = common + own
-    correlation = np.corrcoef(mixed.T)
-    mean = (correlation.sum() - 20) / (20 * 19)
-    assert effective_trials(mixed) == pytest.approx(mean + (1 - mean) * 20, rel=1e-9)
-    assert effective_trials(np.column_stack([own[:, 0], -own[:, 0]])) == 2.0
-    assert effective_trials(np.column_stack([own[:, 0], np.zeros(2_000)])) == 2.0
-    assert effective_trials(own[:, :1]) == 1.0
 
 
 def reference_pbo(returns: np.ndarray, blocks: int) -> tuple[list[float], list[float], list[float]]:
@@ -217,4 +194,4 @@ def test_wrong_matrices() -> None:
     with pytest.raises(ValueError, match="shape"):
         backtest_overfitting(np.zeros(100))
     with pytest.raises(ValueError, match="not finite"):
-        effective_trials(np.array([[1.0, math.nan], [0.0, 1.0]]))
+        backtest_overfitting(np.array([[1.0, math.nan], [0.0, 1.0]]))

@@ -112,6 +112,10 @@ def ways(content: Any) -> list[tuple[Any, ...]]:
         ("manifest", ("split", "test"), 3),
         ("manifest", ("split", "test", "first_open_ns"), -5),
         ("manifest", ("seed",), 99),
+        ("manifest", ("run",), "x"),
+        ("manifest", ("run",), []),
+        ("manifest", ("run",), None),
+        ("manifest", ("run", "id"), 7),
         ("config", ("code",), "import os"),
         ("config", ("feature_digest",), "0" * 16),
         ("config", ("feature_names",), ["x"]),
@@ -139,12 +143,35 @@ def ways(content: Any) -> list[tuple[Any, ...]]:
         ("metrics", ("model", "ic"), 2.0),
         ("metrics", ("model", "mae"), 1e6),
         ("metrics", ("baselines", 0, "hit_rate"), 7.0),
+        ("metrics", ("edge",), True),
+        ("metrics", ("horizons", 0, "edge"), True),
+        ("metrics", ("horizons",), []),
+        ("metrics", ("horizons", 0, "horizon"), 2),
+        ("metrics", ("conformal", 0, "offsets"), []),
+        ("metrics", ("conformal", 0, "horizon"), 2),
+        ("metrics", ("sharpe", "count"), 0),
+        ("metrics", ("sharpe", "skew"), 100.0),
+        ("metrics", ("sharpe", "kurtosis"), 0.5),
+        ("metrics", ("sharpe", "kurtosis"), 1e6),
         ("scaler", ("target", "scales"), []),
         ("metrics", ("verdict",), "x" * 100_000),
     ],
 )  # fmt: skip
 def test_what_cannot_be(files: dict[str, bytes], key: str, path: tuple[Any, ...], value: Any) -> None:
-    refuse(edited(files, key, put(*path, value=value)))
+    honest = files
+    if path[-1] == "edge":  # however good the model happened to become
+        honest = edited(
+            edited(files, key, put("edge_p_value", value=0.9)), key, put("horizons", 0, "edge_p_value", value=0.9)
+        )
+    refuse(edited(honest, key, put(*path, value=value)))
+
+
+def test_what_a_package_need_not_say(files: dict[str, bytes]) -> None:
+    check_package(edited(files, "manifest", lambda manifest: manifest.pop("run")))
+    check_package(edited(files, "metrics", put("conformal", value=[])))
+    check_package(edited(files, "metrics", put("sharpe", value=None)))
+    shown = edited(files, "metrics", lambda m: m.update(edge=True, edge_p_value=0.049))
+    check_package(shown)
 
 
 def test_files_missing_or_too_many_or_too_large(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:

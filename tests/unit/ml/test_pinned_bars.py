@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,15 +18,14 @@ from ml.api import (
     ForecastSpec,
     ModelSpec,
     ResourceSpec,
-    TrainingProgress,
     TrainingResult,
     TrainingSpec,
-    forecast_job,
 )
 from ml.model_storage import history_lineage, load_model
 from ml.spec import SeriesSource
 from ml.worker.forecast import run
 from ml.worker.pinned_bars import BARS_FILE, load_pinned_history
+from tests.job_kit import RecordingChannel, training_job
 from tests.unit.ml.helpers import HOUR, appended, ar1_returns, frame_from_returns, noise_returns
 
 FRAME = frame_from_returns(ar1_returns(2_000, 0.4, 1))
@@ -41,35 +38,8 @@ SPEC = ForecastSpec(
 )
 
 
-class Channel:
-    """Asks to stop once this epoch of this network is done."""
-
-    def __init__(self, seed_index: int = -1, epoch: int = 0) -> None:
-        self._last, self._stopping = (seed_index, epoch), False
-
-    def progress(self, payload: Any) -> None:
-        told = TrainingProgress.from_json(payload)
-        self._stopping |= told.phase == "training" and (told.seed_index, told.epoch) == self._last
-
-    def log(self, level: str, message: str) -> None:
-        assert level == "INFO", message
-
-    def should_stop(self) -> bool:
-        return self._stopping
-
-    def clock(self) -> float:
-        return time.monotonic()
-
-
 def job(folder: Path, run_id: str = "run-1", *, resume: bool = False) -> Json:
-    return forecast_job(
-        SPEC,
-        run_id=run_id,
-        candles_dir=folder / "candles",
-        models_dir=folder / "models",
-        runs_dir=folder / "runs",
-        resume=resume,
-    )
+    return training_job(folder, SPEC, run_id, resume=resume)
 
 
 def losses(result: TrainingResult) -> list[tuple[float, float]]:
@@ -81,11 +51,14 @@ def test_new_bars_change_nothing_of_a_run_that_goes_on(tmp_path: Path, stop: tup
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         CandleStore(folder / "candles").write("binance", FRAME, "import")
-    undisturbed = TrainingResult.from_json(run(job(whole), Channel()))
+    undisturbed = TrainingResult.from_json(run(job(whole), RecordingChannel()))
     with pytest.raises(JobStopped):
-        run(job(cut), Channel(*stop))
+        run(
+            job(cut),
+            RecordingChannel(lambda told: told["phase"] == "training" and (told["seed_index"], told["epoch"]) == stop),
+        )
     CandleStore(cut / "candles").write("binance", appended(FRAME), "import")
-    resumed = TrainingResult.from_json(run(job(cut, resume=True), Channel()))
+    resumed = TrainingResult.from_json(run(job(cut, resume=True), RecordingChannel()))
     assert losses(resumed) == losses(undisturbed)
     assert resumed.metrics == undisturbed.metrics
     first, second = (
@@ -95,7 +68,7 @@ def test_new_bars_change_nothing_of_a_run_that_goes_on(tmp_path: Path, stop: tup
     # A model's settings keep the range as it was told: used again, they take the bars there are then.
     assert (second.spec.data.start_ns, second.spec.data.end_ns) == (None, None)
     # A new run takes them all.
-    fresh = TrainingResult.from_json(run(job(cut, "run-2"), Channel()))
+    fresh = TrainingResult.from_json(run(job(cut, "run-2"), RecordingChannel()))
     assert losses(fresh) != losses(undisturbed)
 
 

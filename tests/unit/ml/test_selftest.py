@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.jobs import JobStopped, Json
+from core.jobs import JobStopped
 from ml import selftest_checks, selftest_lab
 from ml.api import ForecastSpec
 from ml.arrays import FloatArray
@@ -36,6 +36,7 @@ from ml.selftest_lab import Lab, LabHooks, Learned, shuffle_outcomes
 from ml.selftest_tasks import autoregression, bars_of_returns
 from ml.worker import selftest as job_module
 from ml.worker.forecast import NetworkForecaster
+from tests.job_kit import RecordingChannel
 
 HOOKS = LabHooks(lambda what, share: None, lambda: False, time.monotonic)
 
@@ -262,16 +263,16 @@ def test_a_comparison_that_sees_no_change_fails(tmp_path: Path, monkeypatch: pyt
 # --- the job ---------------------------------------------------------------------------------------------------
 
 
-class _Channel:
+class HastyChannel(RecordingChannel):
+    """Its clock moves on by a second whenever it is looked at, and it asks to stop at a time."""
+
     def __init__(self, stop_at: float = float("inf")) -> None:
-        self.told: list[SelftestProgress] = []
+        super().__init__()
         self._time, self._stop_at = 0.0, stop_at
 
-    def progress(self, payload: Json) -> None:
-        self.told.append(SelftestProgress.from_json(payload))
-
-    def log(self, level: str, message: str) -> None:
-        raise AssertionError(message)
+    @property
+    def told(self) -> list[SelftestProgress]:
+        return [SelftestProgress.from_json(message) for message in self.messages]
 
     def should_stop(self) -> bool:
         return self.clock() >= self._stop_at
@@ -294,7 +295,7 @@ def passes(task: str) -> Callable[[Lab], TaskResult]:
 
 def test_the_job_runs_the_tasks_and_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(job_module, "CHECKS", {letter: passes(letter) for letter in CHECKS})
-    channel = _Channel()
+    channel = HastyChannel()
     found = SelftestResult.from_json(job_module.run(SelftestJob(("A", "C"), str(tmp_path)).to_json(), channel))
     assert [task.task for task in found.tasks] == ["A", "C"]
     assert all(task.seconds > 0.0 for task in found.tasks)
@@ -310,4 +311,4 @@ def test_the_job_runs_the_tasks_and_tells_how_far_it_is(monkeypatch: pytest.Monk
 def test_the_job_stops_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(job_module, "CHECKS", {letter: passes(letter) for letter in CHECKS})
     with pytest.raises(JobStopped):
-        job_module.run(SelftestJob(("A", "C"), str(tmp_path)).to_json(), _Channel(stop_at=12.0))
+        job_module.run(SelftestJob(("A", "C"), str(tmp_path)).to_json(), HastyChannel(stop_at=12.0))

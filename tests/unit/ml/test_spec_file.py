@@ -43,6 +43,8 @@ COLUMNS = (
     "onchain:active_addresses.change",
 )
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+hidden = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+names = st.text(st.characters(codec="utf-8", exclude_categories=hidden), min_size=1, max_size=12)
 times = st.none() | st.integers(0, 4_000_000_000).map(lambda s: s * NS) | st.integers(-(2**62), 2**62)
 ascending = st.lists(st.integers(1, 400), min_size=1, max_size=8, unique=True).map(lambda values: tuple(sorted(values)))
 
@@ -57,8 +59,8 @@ def datas(draw: st.DrawFn) -> DataRange:
     if start is not None and end is not None and start >= end:
         start = None
     return DataRange(
-        venue=draw(texts),
-        symbol=draw(texts),
+        venue=draw(names),
+        symbol=draw(names),
         timeframe=str(Timeframe.H1.value),
         start_ns=start,
         end_ns=end,

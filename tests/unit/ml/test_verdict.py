@@ -43,15 +43,15 @@ def judged(signal: float, *, width: float = 1.0, ridge: float = 0.0, boosting: f
 
 def test_no_edge_is_said_first() -> None:
     text = verdict(judged(0.0))
-    assert text.startswith("No evidence of an edge over persistence (R² ")
+    assert text.startswith("No evidence of an edge over naive forecasts (horizon 1: R² ")
     assert text.endswith("on 4,000 unseen bars, p = 1.000).")
 
 
 def test_an_ordinary_edge_is_said_with_its_figures() -> None:
     result = judged(0.13)
     assert verdict(result).startswith(
-        "Evidence of an edge over persistence before costs "
-        f"(R² {result.model.r2:+.2%} on 4,000 unseen bars, p < 0.001)."
+        "Evidence of an edge over naive forecasts before costs "
+        f"(horizon 1: R² {result.model.r2:+.2%} on 4,000 unseen bars, p < 0.001)."
     )
     assert result.model.r2 < 0.02
     assert "leak" not in verdict(result)
@@ -146,3 +146,13 @@ def test_every_sentence_of_a_verdict_is_shown_in_korean() -> None:
     for result in (judged(0.4), judged(0.0, width=0.6), judged(0.13), judged(0.0, width=1.6)):
         shown = local_text(verdict(result))
         assert not any(word in shown for word in ("edge", "ranges", "leak", "unseen")), shown
+
+
+def test_a_small_p_value_and_what_is_needed_are_never_shown_as_zero() -> None:
+    result = replace(judged(0.13), edge_p_value=0.00049)
+    assert "p < 0.001)" in verdict(result)
+    few, many = verdict(result, 130), verdict(result, 12_000)
+    assert "p = 0.00049)" in few
+    assert "The best of 130 tried on this market looks as good by luck: p below 0.00038 is needed." in few
+    assert "The best of 12,000 tried on this market looks as good by luck: p below 0.0000042 is needed." in many
+    assert "p < 0.0000000010)" in verdict(replace(result, edge_p_value=0.0), 12_000)
