@@ -15,7 +15,6 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from app.flows.model_words import first_sentence
 from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
@@ -265,8 +264,9 @@ class ModelDesk(QObject):
 
     @Slot(object)
     def _on_evaluated(self, result: ModelResult) -> None:
-        verdict = with_caution(first_sentence(result.metrics.verdict), DataOrigin(result.venue))
-        self._tell(Severity.SUCCESS, tr("The model was judged on newer bars"), verdict)
+        severity = Severity.SUCCESS if result.metrics.edge else Severity.INFO
+        verdict = with_caution(result.metrics.verdict, DataOrigin(result.venue))
+        self._tell(severity, tr("The model was judged on newer bars"), verdict)
         if self._dialog is not None:
             self._dialog.on_judged(result.model_id)
 

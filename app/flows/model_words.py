@@ -66,12 +66,6 @@ def choice_title(choice: ModelChoice) -> str:
     )
 
 
-def first_sentence(verdict: str) -> str:
-    """Return what a verdict says of the edge: a notice is short, and card and panel show the rest."""
-    head, stop, _ = verdict.partition(". ")
-    return head + stop.rstrip()
-
-
 def forecaster_name(name: str) -> str:
     """Return what a forecaster is called; one this version does not know keeps its own name."""
     return tr(_NAMES[name]) if name in _NAMES else name

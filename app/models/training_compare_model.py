@@ -116,7 +116,7 @@ class TrainingCompareModel(RecordModel[ComparedRun]):
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
-            _Column("run", mark("Run"), lambda row: row.name, lambda row: row.order, width=32),
+            _Column("run", mark("Run"), lambda row: row.name, lambda row: row.order, width=44),
             _Column(
                 "verdict",
                 mark("Edge"),
