@@ -1,4 +1,4 @@
-"""Settings that a search varies, in words. Qt-free, pure, any thread."""
+"""Settings that a search varies or that models differ in, in words. Qt-free, pure, any thread."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ SETTINGS = {
     "training.burn_in": mark("Burn-in"),
     "training.weight_decay": mark("Weight decay"),
 }
+# What no search varies, but two models may differ in.
+_OTHERS = {
+    "data.venue": mark("Source"),
+    "data.symbol": mark("Market"),
+    "data.timeframe": mark("Bar length"),
+    "model.horizons": mark("Horizons"),
+    "training.epochs": mark("Epochs"),
+    "training.seed": mark("Seed"),
+    "evaluation.seeds": mark("Networks"),
+}
 _ON_OFF = {"true": mark("on"), "false": mark("off"), ON: mark("on"), OFF: mark("off")}
 _DIGITS = 3
 
@@ -33,7 +43,8 @@ def setting_name(name: str) -> str:
     """Return what a setting is called, in the present language; one of another version keeps its own name."""
     if name.startswith(GROUP):
         return tr("Group {name}", name=name.removeprefix(GROUP))
-    return tr(SETTINGS[name]) if name in SETTINGS else name
+    words = SETTINGS.get(name) or _OTHERS.get(name)
+    return tr(words) if words else name
 
 
 def setting_value(name: str, value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.flows.run_text import finished_text
 from core.domain.data_origin import DataOrigin, caution, with_caution
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
 from ml.evaluation_plan import EvaluationProgress
@@ -113,7 +114,7 @@ class ModelCard:
         What trading would have come to was measured at the first horizon only.
         """
         if index == 0:
-            return with_caution(self.metrics.verdict, self.spec.data.origin), self.edge
+            return finished_text(self.metrics, self.caution), self.edge
         horizon, tries = self.metrics.horizons[index], self.metrics.tries
         text = with_caution(verdict(horizon, tries), self.spec.data.origin)
         return text, has_edge(horizon, tries) and self._counts

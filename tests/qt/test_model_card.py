@@ -346,7 +346,7 @@ def test_two_models_are_compared_side_by_side(
     assert dialog.stack.currentWidget() is dialog.comparison
     found = dialog.comparison.figures.texts()
     assert found.count(f"{card.metrics.model.mae * 100:.3f}\u00a0%") == 2
-    assert set(dialog.comparison.differences.texts()) >= {"model.dropout", "0.1", "0.25"}
+    assert set(dialog.comparison.differences.texts()) >= {"Dropout", "0.1", "0.25"}
     assert not dialog.use_button.isEnabled()
 
 

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.flows.model_words import p_text, share_text
 from app.flows.sentence_text import local_text
+from app.flows.setting_words import setting_name, setting_value
 from app.i18n import MISSING, format_number, format_percent, mark, tr
 from app.models.model_card import ComparedModels
 from app.theme import ThemeManager
@@ -79,7 +80,11 @@ class ComparisonPage(CardPage):
         self._differences_caption.setVisible(bool(compared.differences))
         self.differences.setVisible(bool(compared.differences))
         self.differences.show_rows(
-            [Heading(tr("Setting")), *models], [(name, *row) for name, row in compared.differences]
+            [Heading(tr("Setting")), *models],
+            [
+                (setting_name(name), *(setting_value(name, value) for value in row))
+                for name, row in compared.differences
+            ],
         )
 
     def retranslate(self) -> None:
