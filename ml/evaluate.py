@@ -178,7 +178,8 @@ def evaluate_model(
 
 def count_evaluation(result: ModelResult, spec: ForecastSpec, ledger: TrialLedger, now_ns: int) -> ModelResult:
     """Write the evaluation into the ledger, once however often it is repeated, and deflate its Sharpe ratio."""
-    what = [result.data_sha256, result.first_ns, result.last_ns, result.judged]
+    market = [result.venue, result.symbol, result.timeframe]  # two may have the very same bars, under another name
+    what = [*market, result.data_sha256, result.first_ns, result.last_ns, result.judged]
     identity = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     ledger.append(
         TrialRecord(

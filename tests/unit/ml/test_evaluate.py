@@ -224,6 +224,9 @@ def test_an_evaluation_counts_once_however_often_it_is_repeated(
     counted = count_evaluation(other, stored.spec, ledger, 2)
     assert ledger.count() == 2
     assert counted.metrics.deflated is not None
+    # The very same bars under another name are another market's.
+    count_evaluation(replace(other, symbol="COPY/USDT"), stored.spec, ledger, 3)
+    assert ledger.count() == 3
     assert {(record.kind, record.run_id) for record in ledger.records()} == {("evaluation", stored.model_id)}
 
 
