@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -139,3 +141,14 @@ def test_the_window_closes_while_something_is_read(desk: ModelDesk, qtbot) -> No
     desk.close()
     assert desk.dialog is None
     assert opened(desk, qtbot) is desk.dialog
+
+
+def test_a_closed_window_leaves_nothing_to_the_garbage_collector(desk: ModelDesk, qtbot) -> None:
+    """What only the collector frees, after Qt has deleted it, ends the process at times."""
+    gone = weakref.ref(opened(desk, qtbot).table)
+    gc.disable()
+    try:
+        desk.close()
+        qtbot.waitUntil(lambda: gone() is None, timeout=5_000)
+    finally:
+        gc.enable()

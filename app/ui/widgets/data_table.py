@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
+from weakref import WeakMethod
 
 from PySide6.QtCore import QByteArray, QModelIndex, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QKeySequence
@@ -60,7 +61,7 @@ class DataTable(QWidget, Generic[R]):
     ) -> None:
         super().__init__(parent)
         self._model = model
-        self._menu_actions: Callable[[], list[QAction]] | None = None
+        self._menu_actions: WeakMethod[Callable[[], list[QAction]]] | None = None
         self.proxy: RecordProxy[R] = RecordProxy(model, self)
         self.view = _View(self)
         self.view.setObjectName(name)
@@ -114,8 +115,13 @@ class DataTable(QWidget, Generic[R]):
     # -- use -------------------------------------------------------------------------------------------------------
 
     def set_menu(self, actions: Callable[[], list[QAction]]) -> None:
-        """Set what fills the context menu; called each time it opens. Copy is added below."""
-        self._menu_actions = actions
+        """Set what fills the context menu; called each time it opens. Copy is added below.
+
+        Args:
+            actions: a method of the widget that holds this table. It is held weakly: a circle of the two would leave a
+                closed dialog to the garbage collector after Qt has deleted it, which ends the process.
+        """
+        self._menu_actions = WeakMethod(actions)
 
     def sort_by(self, column: str, order: Qt.SortOrder) -> None:
         """Sort by a column's constant name."""
@@ -198,7 +204,8 @@ class DataTable(QWidget, Generic[R]):
     def _on_menu(self, position: QPoint) -> None:
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        for action in self._menu_actions() if self._menu_actions is not None else []:
+        actions = self._menu_actions() if self._menu_actions is not None else None
+        for action in actions() if actions is not None else []:
             menu.addAction(action)
         menu.addSeparator()
         menu.addAction(tr("Copy rows"), self.copy_selection)
