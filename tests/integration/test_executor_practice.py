@@ -112,15 +112,17 @@ class Chart:
 
 
 async def test_a_killed_exchange_is_offline_until_it_runs_again(paths: DataPaths, tmp_path: Path) -> None:
-    first = PracticeProcess(data_dir=tmp_path / "exchange", seed=5)
+    # two audits a second would use up a minute's requests on a slow machine, and then no price is told
+    first = PracticeProcess(data_dir=tmp_path / "exchange", seed=5, limits="1000")
     endpoints = await asyncio.to_thread(first.start)
-    second = PracticeProcess(data_dir=tmp_path / "exchange", seed=5, resume=endpoints)
+    second = PracticeProcess(data_dir=tmp_path / "exchange", seed=5, resume=endpoints, limits="1000")
     links, chart = Links(), Chart()
     quick = ExecutorOptions(reconcile_s=0.5, ping_s=0.5, backoff_max_s=2.0)
     market = await open_market_link(endpoints, on_connection=links.take)
     feed = asyncio.create_task(MarketFeed(market.gateway, "BTC/USDT", Timeframe.M1, chart).run())
+    session = await open_trading_session(paths, endpoints, links.take, options=quick)
+    running: asyncio.Task[None] | None = None
     try:
-        session = await open_trading_session(paths, endpoints, links.take, options=quick)
         await session.executor.start()
         running = asyncio.create_task(session.executor.run())
         await until(lambda: links.all(ConnectionState.ONLINE) and chart.books > 0)
@@ -149,9 +151,10 @@ async def test_a_killed_exchange_is_offline_until_it_runs_again(paths: DataPaths
         await session.close()
         await running
         assert links.now["orders"].state is ConnectionState.OFFLINE
-    finally:
+    finally:  # a test that fails leaves nothing to the next one
+        await session.close()
         feed.cancel()
-        await asyncio.gather(feed, return_exceptions=True)
+        await asyncio.gather(feed, *filter(None, [running]), return_exceptions=True)
         await market.close()
         await asyncio.to_thread(first.stop)
         await asyncio.to_thread(second.stop)

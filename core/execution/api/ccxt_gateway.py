@@ -247,7 +247,8 @@ class CcxtGateway:
     async def fetch_ticker(self, symbol: str) -> Ticker:
         """Return the ticker."""
         self._instrument(symbol)
-        ticker = await self._query(self._profile.weights.ticker, lambda e: e.fetch_ticker(symbol))
+        weight = self._profile.weights.ticker  # orders are decided by it: no chart may take the room for it
+        ticker = await self._query(weight, lambda e: e.fetch_ticker(symbol), lane=Lane.SUBMIT)
         return parse_ticker(ticker, symbol, self._wall_clock.now_ns())
 
     def watch_candles(self, symbol: str, timeframe: Timeframe) -> AsyncIterator[Candle]:

@@ -163,6 +163,7 @@ async def test_too_many_requests_for_charts_stops_charts_and_nothing_else(
         async with asyncio.timeout(1):
             await gateway.fetch_book(BTC)
     assert venue.sent("GET /api/v3/depth") == []
+    await gateway.fetch_ticker(BTC)  # an order is decided by it
     await gateway.submit_order(ORDER)
     await gateway.fetch_order(BTC, "maru-1")
     await gateway.cancel_order(BTC, "maru-1")
