@@ -44,6 +44,7 @@ UNSEEN = {
     "ml.evaluation_plan": "the evaluate command, of configurations",
     "ml.fold_store": "the evaluate command",
     "ml.worker.folds": "the evaluate command",
+    "core.accounting": "agents are trained by commands so far",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
 

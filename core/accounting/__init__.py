@@ -1,0 +1,1 @@
+"""The accounting kernel: what a position earns and costs from bar to bar. Pure functions, any thread."""
