@@ -1,9 +1,9 @@
 """Thousands of trading accounts as one vectorised environment. Training child only (imports torch).
 
-All windows share one copy of the bars; an observation is a strided view of the features, gathered by row, beside what the
-account looks like. `step_tensor` stays on the device: no branch on a value, no copy to the host, and the state lives in
-tensors that keep their place, so that steps can be captured as a CUDA graph. The NumPy side of stable-baselines3 is a
-thin shell around it.
+All windows share one copy of the bars; an observation is a strided view of the features, gathered by row, beside what
+the account looks like. `step_tensor` stays on the device: no branch on a value, no copy to the host, and the state
+lives in tensors that keep their place, so that steps can be captured as a CUDA graph. The NumPy side of
+stable-baselines3 is a thin shell around it.
 """
 
 from __future__ import annotations
@@ -147,10 +147,11 @@ class BatchedTradingEnv(VecEnv):
         self._windows = self.market.features.as_strided(
             (len(self.market) - spec.window + 1, self.market_size), (width, 1)
         )
-        self._live: list[Tensor] | None = None
+        self._live: Episodes | None = None
         self._seen: Tensor | None = None
         self._actions: Tensor | None = None
-        self._quiet: list[dict[str, Any]] = [{}] * windows
+        self._quiet: list[dict[str, Any]] = [{}] * windows  # one and the same: nobody writes to it
+        self.render_mode: str | None = None  # is asked for by the constructor of the base
         super().__init__(windows, *spaces_of(spec, self.market_size + self.account_size))
 
     # The device side
@@ -176,34 +177,39 @@ class BatchedTradingEnv(VecEnv):
         """Begin new episodes everywhere and return the observations, float32 (N, D)."""
         fresh = self.episode_rules.begin(self._starts, self._uniform(), aged=self._stagger)
         account = self.episode_rules.account_of(fresh)
-        self._keep(fresh.tensors(), account)
+        if self._live is None or self._seen is None:
+            self._live, self._seen = Episodes(*(tensor.clone() for tensor in fresh)), account.clone()
+        else:
+            for place, new in zip((*self._live, self._seen), (*fresh, account), strict=True):
+                place.copy_(new)
         return self.observe(fresh.row, account)
 
     def step_tensor(self, actions: Tensor) -> Transition:
         """Let decisions meet the next bar, and begin the next episode where one ended.
 
         Args:
-            actions: float32 (N, 1) between -1 and 1, or int64 (N,). A number that is none makes the account and the
-                reward none: nothing here looks at values.
+            actions: float32 (N, 1) between -1 and 1, or int64 (N,). One that is no number is not followed.
         """
-        rules = self.episode_rules
-        moved = rules.move(self._state(), rules.weights_of(actions))
+        rules, live = self.episode_rules, self._state()
+        moved = rules.move(live, rules.weights_of(actions))
         reached = moved.episodes
         account = rules.account_of(reached)
         is_over = moved.terminated | moved.truncated
         fresh = rules.begin(self._starts, self._uniform(), aged=False)
-        pairs = zip(fresh.tensors(), reached.tensors(), strict=True)
-        following = [torch.where(is_over, new, old) for new, old in pairs]
-        next_account = torch.where(is_over.unsqueeze(1), rules.account_of(fresh), account)
-        self._keep(following, next_account)
+        for name, place, new, old in zip(live._fields, live, fresh, reached, strict=True):
+            if name not in rules.settled:
+                torch.where(is_over, new, old, out=place)
+        assert self._seen is not None
+        torch.where(is_over.unsqueeze(1), rules.first_account(fresh), account, out=self._seen)
+        next_rows, next_account = self.rows, self.account
         return Transition(
-            obs=self.observe(following[0], next_account),
+            obs=self.observe(next_rows, next_account),
             reward=moved.reward.float(),
             terminated=moved.terminated,
             truncated=moved.truncated,
             rows=reached.row,
             account=account,
-            next_rows=following[0],
+            next_rows=next_rows,
             next_account=next_account,
             log_return=moved.log_return,
             episode_reward=reached.rewarded,
@@ -217,7 +223,13 @@ class BatchedTradingEnv(VecEnv):
             rows: int64 (B,), with a full window before each.
             account: float32 (B, A).
         """
-        return torch.cat([self._windows.index_select(0, rows - (self.spec.window - 1)), account], dim=1)
+        size = self.market_size
+        observation = torch.empty((len(rows), size + self.account_size), device=self.device)
+        torch.index_select(
+            self._windows, 0, rows - (self.spec.window - 1), out=observation[:, :size]
+        )  # no copy after it
+        observation[:, size:] = account
+        return observation
 
     def weights_of(self, actions: Tensor) -> Tensor:
         """Return the target weights that actions mean, float64 (N,)."""
@@ -226,14 +238,7 @@ class BatchedTradingEnv(VecEnv):
     def _state(self) -> Episodes:
         if self._live is None:
             raise RuntimeError("the environment was never reset")
-        return Episodes.of(self._live)
-
-    def _keep(self, tensors: list[Tensor], account: Tensor) -> None:
-        """Write the state to where it always is."""
-        if self._live is None or self._seen is None:
-            self._live, self._seen = [tensor.clone() for tensor in tensors], account.clone()
-            return
-        torch._foreach_copy_([*self._live, self._seen], [*tensors, account])
+        return self._live
 
     def _uniform(self) -> Tensor:
         shape = (EpisodeRules.DRAWS, self.num_envs)
@@ -287,7 +292,7 @@ class BatchedTradingEnv(VecEnv):
         worth[0] = equity(now.accounts, self._rules)
         for step in range(steps):
             active = sum(length > step for length in decisions)
-            now = Episodes.of([tensor[:active] for tensor in now.tensors()])
+            now = Episodes(*(tensor[:active] for tensor in now))
             accounts[step, :active] = rules.account_of(now)
             weights[step, :active] = rules.weights_of(policy(self.observe(now.row, accounts[step, :active])))
             now = rules.move(now, weights[step, :active]).episodes
