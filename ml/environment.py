@@ -22,11 +22,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from core.accounting.rules import CostRates, MarketRules
-from core.errors import UserError
 from ml.accounting import equity
 from ml.agent_spec import EnvironmentSpec
-from ml.arrays import BoolArray, Float32Array, FloatArray
-from ml.episodes import EpisodeRules, Episodes, StartTable
+from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from ml.episodes import EpisodeRules, Episodes
 from ml.market_tensor import MarketTensor, Stretch
 
 Indices = None | int | Iterable[int]
@@ -125,17 +124,14 @@ class BatchedTradingEnv(VecEnv):
         Raises:
             UserError: the specification contradicts itself or the market, or no episode fits into the stretches.
         """
-        spec.validate()
         self.market = market.to(device)
         self.spec = spec
         self.device = torch.device(device)
-        self.stretches = market.stretches if stretches is None else tuple(stretches)
-        self._costs = costs or spec.costs
-        self._rules = rules or spec.rules(market.rules)
-        require_reachable(spec, self._rules)
-        self._starts = StartTable.of(self.stretches, spec, self.device)
-        self.typical_volatility = typical_volatility or median_volatility(self.market, self.stretches)
-        self.episode_rules = EpisodeRules(self.market, spec, self._rules, self._costs, self.typical_volatility)
+        self.episode_rules = EpisodeRules(
+            self.market, spec, stretches=stretches, rules=rules, costs=costs, typical=typical_volatility
+        )
+        self.stretches = self.episode_rules.stretches
+        self.typical_volatility = self.episode_rules.typical
         self.reward_scale = self.episode_rules.scale
         self.account_names = self.episode_rules.account_names
         self.account_size = len(self.account_names)
@@ -175,7 +171,7 @@ class BatchedTradingEnv(VecEnv):
 
     def reset_tensor(self) -> Tensor:
         """Begin new episodes everywhere and return the observations, float32 (N, D)."""
-        fresh = self.episode_rules.begin(self._starts, self._uniform(), aged=self._stagger)
+        fresh = self.episode_rules.begin(self._uniform(), aged=self._stagger)
         account = self.episode_rules.account_of(fresh)
         if self._live is None or self._seen is None:
             self._live, self._seen = Episodes(*(tensor.clone() for tensor in fresh)), account.clone()
@@ -195,7 +191,7 @@ class BatchedTradingEnv(VecEnv):
         reached = moved.episodes
         account = rules.account_of(reached)
         is_over = moved.terminated | moved.truncated
-        fresh = rules.begin(self._starts, self._uniform(), aged=False)
+        fresh = rules.begin(self._uniform(), aged=False)
         for name, place, new, old in zip(live._fields, live, fresh, reached, strict=True):
             if name not in rules.settled:
                 torch.where(is_over, new, old, out=place)
@@ -265,7 +261,15 @@ class BatchedTradingEnv(VecEnv):
         chosen = self.stretches if stretches is None else tuple(stretches)
         usable = sorted((s for s in chosen if len(s) > self.spec.window), key=lambda s: (-len(s), s))
         spec = replace(self.spec, cost_jitter=0.0, random_position=False)
-        rules = EpisodeRules(self.market, spec, self._rules, self._costs.times(cost_factor), self.typical_volatility)
+        own = self.episode_rules
+        rules = EpisodeRules(
+            self.market,
+            spec,
+            stretches=self.stretches,
+            rules=own.rules,
+            costs=own.costs.times(cost_factor),
+            typical=own.typical,
+        )
         first = [s.start + spec.window - 1 for s in usable]
         decisions = [s.stop - 1 - row for s, row in zip(usable, first, strict=True)]
         with torch.no_grad():
@@ -289,14 +293,14 @@ class BatchedTradingEnv(VecEnv):
         until = row + torch.tensor(decisions, dtype=torch.int64, device=self.device)
         one = torch.ones(count, dtype=torch.float64, device=self.device)
         now = rules.at(row, until, self.spec.start_weight * one, one)
-        worth[0] = equity(now.accounts, self._rules)
+        worth[0] = equity(now.accounts, rules.rules)
         for step in range(steps):
             active = sum(length > step for length in decisions)
             now = Episodes(*(tensor[:active] for tensor in now))
             accounts[step, :active] = rules.account_of(now)
             weights[step, :active] = rules.weights_of(policy(self.observe(now.row, accounts[step, :active])))
             now = rules.move(now, weights[step, :active]).episodes
-            worth[step + 1, :active] = equity(now.accounts, self._rules)
+            worth[step + 1, :active] = equity(now.accounts, rules.rules)
         return weights.cpu().numpy(), worth.cpu().numpy(), accounts.cpu().numpy()
 
     # The NumPy side of stable-baselines3
@@ -316,15 +320,7 @@ class BatchedTradingEnv(VecEnv):
         Raises:
             ValueError: of the wrong shape, or not all of them numbers or levels: they would trade.
         """
-        given = np.asarray(actions)
-        if given.shape != (self.num_envs, *(self.action_space.shape or ())):
-            raise ValueError(f"actions of shape {given.shape} for {self.num_envs} windows")
-        if self.spec.is_discrete:
-            if not (np.issubdtype(given.dtype, np.integer) and ((given >= 0) & (given < self.spec.levels)).all()):
-                raise ValueError(f"actions must be whole numbers from 0 below {self.spec.levels}")
-        elif not np.isfinite(given).all():
-            raise ValueError("actions must be finite numbers")
-        self._actions = torch.as_tensor(given, device=self.device)
+        self._actions = torch.from_numpy(as_actions(actions, self.spec, self.num_envs)).to(self.device)
 
     def step_wait(self) -> tuple[Float32Array, Float32Array, BoolArray, list[dict[str, Any]]]:
         """Carry out the step."""
@@ -392,17 +388,19 @@ def spaces_of(spec: EnvironmentSpec, size: int) -> tuple[spaces.Box, spaces.Box 
     return observations, spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
-def require_reachable(spec: EnvironmentSpec, rules: MarketRules) -> None:
-    """Raise `UserError` where actions mean positions that the market does not allow: the kernel would cut them."""
-    if max(abs(spec.lowest), abs(spec.highest)) > rules.max_leverage:
-        raise UserError(
-            f"Weights from {spec.lowest:g} to {spec.highest:g} go beyond the leverage {rules.max_leverage:g}.",
-            "Choose weights within it.",
-        )
-    if spec.lowest < 0 and not rules.allows_short:
-        raise UserError("The market allows no short positions.", "Choose a lowest weight of 0.")
+def as_actions(actions: np.ndarray, spec: EnvironmentSpec, windows: int) -> Float32Array | IntArray:
+    """Return actions as a step takes them, (N, 1) or (N,).
 
-
-def median_volatility(market: MarketTensor, stretches: Sequence[Stretch]) -> float:
-    """Return the median over the rows of the stretches, log return per bar."""
-    return float(torch.cat([market.volatility[s.start : s.stop] for s in stretches]).median())
+    Raises:
+        ValueError: of the wrong shape, or not all of them numbers or levels: they would trade.
+    """
+    shape = (windows,) if spec.is_discrete else (windows, 1)
+    if actions.shape != shape:
+        raise ValueError(f"actions of shape {actions.shape}, not {shape}")
+    if not spec.is_discrete:
+        if not np.isfinite(actions).all():
+            raise ValueError("actions must be finite numbers")
+        return np.array(actions, np.float32)
+    if not (np.issubdtype(actions.dtype, np.integer) and ((actions >= 0) & (actions < spec.levels)).all()):
+        raise ValueError(f"actions must be whole numbers from 0 below {spec.levels}")
+    return np.array(actions, np.int64)

@@ -150,7 +150,8 @@ class EpisodeRules:
     """How episodes begin, go on and are seen, for one market and one specification.
 
     Attributes:
-        market / spec / rules: the bars, the environment and what its market allows.
+        market / spec / rules / costs: the bars, the environment, what its market allows and charges.
+        stretches: that episodes stay within.
         typical: median volatility, log return per bar, that rewards are measured by.
         scale: what rewards are multiplied by.
         settled: fields of `Episodes` that stay the same for good where episodes that ended are replaced.
@@ -162,22 +163,44 @@ class EpisodeRules:
         self,
         market: MarketTensor,
         spec: EnvironmentSpec,
-        rules: MarketRules,
-        costs: CostRates,
-        typical: float,
+        *,
+        stretches: Sequence[Stretch] | None = None,
+        rules: MarketRules | None = None,
+        costs: CostRates | None = None,
+        typical: float | None = None,
         kernel: Kernel | None = None,
     ) -> None:
+        """Prepare what does not change.
+
+        Args:
+            market: the bars, on the device.
+            spec: what is seen, done, paid and charged.
+            stretches: of the part of the split; None for all of the market's.
+            rules: None for the market's with the leverage, margin and band of `spec`.
+            costs: None for those of `spec`.
+            typical: what rewards are measured by; None for the median volatility over the stretches.
+            kernel: None for the batched one.
+
+        Raises:
+            UserError: the specification contradicts itself or the market, or no episode fits into the stretches.
+        """
+        spec.validate()
         device = market.prices.device
-        self.market, self.spec, self.rules, self.typical = market, spec, rules, typical
-        self.scale = spec.reward_scale or 1.0 / typical
-        self._kernel = kernel or _batched(market, rules, costs)
-        self._costs = cost_tensors(costs, dtype=torch.float64, device=device)
-        self._unband = replace(rules, band=0.0)
+        self.market, self.spec = market, spec
+        self.stretches = market.stretches if stretches is None else tuple(stretches)
+        self.rules, self.costs = rules or spec.rules(market.rules), costs or spec.costs
+        _require_reachable(spec, self.rules)
+        self._starts = StartTable.of(self.stretches, spec, device)
+        self.typical = typical or _median_volatility(market, self.stretches)
+        self.scale = spec.reward_scale or 1.0 / self.typical
+        self._kernel = kernel or _batched(market, self.rules, self.costs)
+        self._cost_tensors = cost_tensors(self.costs, dtype=torch.float64, device=device)
+        self._unband = replace(self.rules, band=0.0)
         half = 0.5 * (spec.highest - spec.lowest)
         self._half, self._middle = half, spec.lowest + half
         self._nothing, self._one = (torch.tensor(value, dtype=torch.float64, device=device) for value in (0.0, 1.0))
         self._cash, self._alive = self._one * spec.cash, torch.tensor(False, device=device)
-        self._first_moments = first_moments(self._one, typical)
+        self._first_moments = first_moments(self._one, self.typical)
         self.settled = _settled(spec)
         self._starts_vary = spec.random_position or spec.start_weight != 0
         self._flat_account = torch.tensor(
@@ -198,15 +221,14 @@ class EpisodeRules:
             return self._grid.index_select(0, flat.long())
         return self._middle + self._half * flat.double().clamp(-1.0, 1.0)
 
-    def begin(self, starts: StartTable, uniform: Tensor, *, aged: bool) -> Episodes:
+    def begin(self, uniform: Tensor, *, aged: bool) -> Episodes:
         """Return new episodes.
 
         Args:
-            starts: rows they may begin at.
             uniform: numbers 0 <= u < 1, float64, shape (`DRAWS`, N).
             aged: cut them off as if they had begun earlier, so that they do not all end at once.
         """
-        row, last = starts.draw(uniform[0])
+        row, last = self._starts.draw(uniform[0])
         until = row + self.spec.episode
         if aged and not self.spec.close_out:
             until = until - (uniform[3] * self.spec.episode).long().clamp(max=self.spec.episode - 1)
@@ -321,7 +343,8 @@ class EpisodeRules:
         return torch.exp((2.0 * uniform - 1.0) * (self.spec.cost_jitter * math.log(2.0)))
 
     def _costs_of(self, episodes: Episodes) -> CostTensors:
-        return self._costs.scaled(episodes.cost_factor) if self.spec.cost_jitter else self._costs
+        costs = self._cost_tensors
+        return costs.scaled(episodes.cost_factor) if self.spec.cost_jitter else costs
 
     def _bars(self, row: Tensor) -> Bars:
         return Bars(*self.market.prices.index_select(0, row).t().contiguous().unbind(0))
@@ -368,3 +391,19 @@ def _batched(market: MarketTensor, rules: MarketRules, costs: CostRates) -> Kern
     has_funding = bool((market.prices[:, FUNDING_RATE] != 0).any())
     charges = charges_of(costs, rules, has_funding=has_funding)
     return partial(step_targets, impact_exponent=costs.impact_exponent, charges=charges)
+
+
+def _require_reachable(spec: EnvironmentSpec, rules: MarketRules) -> None:
+    """Raise `UserError` where actions mean positions that the market does not allow: the kernel would cut them."""
+    if max(abs(spec.lowest), abs(spec.highest)) > rules.max_leverage:
+        raise UserError(
+            f"Weights from {spec.lowest:g} to {spec.highest:g} go beyond the leverage {rules.max_leverage:g}.",
+            "Choose weights within it.",
+        )
+    if spec.lowest < 0 and not rules.allows_short:
+        raise UserError("The market allows no short positions.", "Choose a lowest weight of 0.")
+
+
+def _median_volatility(market: MarketTensor, stretches: Sequence[Stretch]) -> float:
+    """Return the median over the rows of the stretches, log return per bar."""
+    return float(torch.cat([market.volatility[s.start : s.stop] for s in stretches]).median())
