@@ -34,7 +34,6 @@ from ml.known_answers import (
     kelly_growth,
     kelly_weight,
     leak_threshold_gain,
-    ou_deviation,
     ou_gain,
     ou_with_cost,
 )
@@ -58,7 +57,8 @@ class TaskMarket:
         open / high / low / close / volume / funding: of the bars, shape (T,).
         volatility: of the next bar's log return, shape (T,).
         costs / rules: of the market.
-        reward: "log_return", or "mean_variance": simple return less half the risk aversion times (weight · volatility)².
+        reward: "log_return", or "mean_variance": simple return less half the risk aversion times the square of
+            weight · volatility.
         reward_scale: rewards are given times this.
         risk_aversion: of "mean_variance".
         lowest / highest: weights.
