@@ -223,6 +223,18 @@ class BatchedTradingEnv(VecEnv):
         """Return the target weights that actions mean, float64 (N,)."""
         return self.episode_rules.weights_of(actions)
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what `restore` takes: where all episodes stand, and the generator; the next step writes to it."""
+        assert self._live is not None and self._seen is not None, "the environment was never reset"
+        live = {f"live.{index}": tensor for index, tensor in enumerate(self._live)}
+        return live | {"seen": self._seen, "generator": self.generator.get_state()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the state of an environment built with the same arguments; what follows is the same to the bit."""
+        live = [tensors[f"live.{index}"] for index in range(len(tensors) - 2)]
+        self._keep([tensor.to(self.device) for tensor in live], tensors["seen"].to(self.device))
+        self.generator.set_state(tensors["generator"].cpu())
+
     def _state(self) -> Episodes:
         if self._live is None:
             raise RuntimeError("the environment was never reset")
