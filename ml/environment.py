@@ -224,10 +224,9 @@ class BatchedTradingEnv(VecEnv):
         return self.episode_rules.weights_of(actions)
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `restore` takes: where all episodes stand, and the generator; the next step writes to it."""
-        assert self._live is not None and self._seen is not None, "the environment was never reset"
-        live = {f"live.{index}": tensor for index, tensor in enumerate(self._live)}
-        return live | {"seen": self._seen, "generator": self.generator.get_state()}
+        """Return what `restore` takes: where all episodes stand, and the generator."""
+        live = {f"live.{index}": tensor for index, tensor in enumerate(self._state().tensors())}
+        return live | {"seen": self.account, "generator": self.generator.get_state()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over the state of an environment built with the same arguments; what follows is the same to the bit."""
