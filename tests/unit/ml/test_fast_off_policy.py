@@ -24,7 +24,7 @@ SERIES = reverting_series(2_000, seed=5)
 def learner(kind: type[FastOffPolicy], *, seed: int = 0, **settings: Any) -> FastOffPolicy:
     env = SmallTradingEnv(SERIES, 16, fee=0.1, seed=seed)
     given = {"batch_size": 64, "buffer_size": 4_000, "learning_starts": 320, "gradient_steps": 2}
-    return kind("MlpPolicy", env, seed=seed, **given | settings)  # type: ignore[arg-type]
+    return kind(env, seed=seed, **given | settings)  # type: ignore[arg-type]
 
 
 def kept(state: LearnerState) -> LearnerState:
