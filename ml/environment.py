@@ -232,14 +232,18 @@ class BatchedTradingEnv(VecEnv):
         return self.episode_rules.weights_of(actions)
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `restore` takes: where all episodes stand, and the generator."""
-        live = {f"live.{index}": tensor for index, tensor in enumerate(self._state().tensors())}
-        return live | {"seen": self.account, "generator": self.generator.get_state()}
+        """Return what `restore` takes: where all episodes stand, and the generator; the next step writes to it."""
+        live = self._state()._asdict()
+        assert self._seen is not None
+        return {**live, "seen": self._seen, "generator": self.generator.get_state()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over the state of an environment built with the same arguments; what follows is the same to the bit."""
-        live = [tensors[f"live.{index}"] for index in range(len(tensors) - 2)]
-        self._keep([tensor.to(self.device) for tensor in live], tensors["seen"].to(self.device))
+        if self._live is None:
+            self.reset_tensor()
+        for name, place in self.state().items():
+            if name != "generator":
+                place.copy_(tensors[name])
         self.generator.set_state(tensors["generator"].cpu())
 
     def _state(self) -> Episodes:
