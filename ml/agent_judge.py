@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.agent_accounts import (
     AccountPath,
     JudgedMarket,
+    JudgedPart,
     Stretch,
-    decision_rows,
     delayed,
     figures_of,
     follow,
@@ -42,7 +43,6 @@ from ml.trading_metrics import (
 
 ENSEMBLE = "ensemble"
 _PARTS = 3  # of the time, where bars have none or are all of one quarter
-_FEWEST_IN_A_PERIOD = 2
 _MIN_BOOTSTRAP = 10
 
 
@@ -111,16 +111,17 @@ def judge(
         ValueError: no pass, weights that do not fit, or bars that are both for training and judged.
     """
     _check(train, test, passes)
+    part = JudgedPart.of(market, test)
     whole = ensemble or SeedPass(options.seed, np.mean([each.weights for each in passes], axis=0))
-    held = follow(np.ones(len(decision_rows(test))), market, test)
+    held = follow(np.ones(len(part.rows)), part)
     hold = simple_from_log(held.log_return)
     seeds = []
     for each in passes:
-        seeds.append(_judged(f"seed_{each.seed}", each, market, test, hold, options))
+        seeds.append(_judged(f"seed_{each.seed}", each, part, hold, options))
         check_stop()
-    metrics = _of_ensemble(whole, seeds, market, test, held, options)
+    metrics = _of_ensemble(whole, seeds, part, held, options)
     check_stop()
-    baselines = _baselines(market, train, test, hold, forecast)
+    baselines = _baselines(JudgedPart.of(market, train), part, hold, forecast)
     return with_trials(replace(metrics, baselines=baselines), options.trials, options.trial_std)
 
 
@@ -150,19 +151,18 @@ def _check(train: Sequence[Stretch], test: Sequence[Stretch], passes: Sequence[S
 def _of_ensemble(
     whole: SeedPass,
     seeds: Sequence[AgentSeed],
-    market: JudgedMarket,
-    test: Sequence[Stretch],
+    part: JudgedPart,
     held: AccountPath,
     options: JudgeOptions,
 ) -> AgentMetrics:
     """Return everything about what trades but the baselines and what may be claimed."""
-    rows, hold = decision_rows(test), simple_from_log(held.log_return)
-    judged = _judged(ENSEMBLE, whole, market, test, hold, options)
-    path = follow(whole.weights, market, test)
+    hold, year = simple_from_log(held.log_return), part.market.bars_per_year
+    judged = _judged(ENSEMBLE, whole, part, hold, options)
+    path = follow(whole.weights, part)
     returns, bound = simple_from_log(path.log_return), options.hindsight_return
     return AgentMetrics(
-        bars=len(rows),
-        bars_per_year=market.bars_per_year,
+        bars=len(returns),
+        bars_per_year=year,
         ensemble=judged.figures,
         diagnostics=_with_members(judged, seeds, whole),
         seeds=tuple(seeds),
@@ -171,13 +171,13 @@ def _of_ensemble(
         pooled_drawdown=_pooled([seed.figures.trading.max_drawdown for seed in seeds], options),
         pooled_turnover=_pooled([seed.figures.positions.turnover for seed in seeds], options),
         baselines=(),
-        timing=random_timing(whole.weights, market, test, draws=options.draws, seed=options.seed),
-        costs=_cost_curve(whole.weights, market, test),
-        periods=_periods(path, held, rows, market),
+        timing=random_timing(whole.weights, part, draws=options.draws, seed=options.seed),
+        costs=_cost_curve(whole.weights, part),
+        periods=_periods(path, held, part),
         sharpe=sharpe_moments(returns),
         probabilistic=None,
         deflated=None,
-        hold_difference=_difference(returns, hold, market, options),
+        hold_difference=_difference(returns, hold, year, options),
         hindsight_return=bound,
         hindsight_share=None if bound is None or bound <= 0.0 else judged.figures.log_return / bound,
         standing="",
@@ -185,28 +185,22 @@ def _of_ensemble(
     )
 
 
-def _judged(
-    name: str,
-    each: SeedPass,
-    market: JudgedMarket,
-    stretches: Sequence[Stretch],
-    hold: FloatArray,
-    options: JudgeOptions,
-) -> AgentSeed:
+def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, options: JudgeOptions) -> AgentSeed:
     """Return what one pass came to, and whether there is a policy behind it."""
-    path = follow(each.weights, market, stretches)
+    path = follow(each.weights, part)
     # Intervals take longer than all the rest: what trades has one.
     bootstrap_seed = options.seed if name == ENSEMBLE else None
-    unsold = float(log_returns(each.weights, market, stretches, close_out=False).sum())
+    lowest, highest = part.market.bounds
+    unsold = float(log_returns(each.weights, part, close_out=False).sum())
     return AgentSeed(
         seed=each.seed,
-        figures=figures_of(name, path, market, hold, bootstrap_seed, options.resamples),
+        figures=figures_of(name, path, part.market.bars_per_year, hold, bootstrap_seed, options.resamples),
         diagnostics=diagnose(
-            each.weights,
+            np.clip(each.weights, lowest, highest),
             simple_from_log(path.log_return),
             hold,
-            lowest=market.lowest,
-            highest=market.highest,
+            lowest=lowest,
+            highest=highest,
             observed=each.observed,
             rewards=each.rewards,
             earned=unsold,
@@ -237,17 +231,13 @@ def _middle(values: Sequence[float | None]) -> float | None:
 
 
 def _baselines(
-    market: JudgedMarket,
-    train: Sequence[Stretch],
-    test: Sequence[Stretch],
-    hold: FloatArray,
-    forecast: FloatArray | None,
+    train: JudgedPart, test: JudgedPart, hold: FloatArray, forecast: FloatArray | None
 ) -> tuple[BaselineFigures, ...]:
     found = []
-    for rule in baseline_rules(market, train, test, forecast):
+    for rule in baseline_rules(train, test, forecast):
         beside = None if rule.name == BUY_AND_HOLD else hold
-        path = follow(rule.weights, market, test)
-        found.append(BaselineFigures(figures_of(rule.name, path, market, beside), rule.parameter))
+        figures = figures_of(rule.name, follow(rule.weights, test), test.market.bars_per_year, beside)
+        found.append(BaselineFigures(figures, rule.parameter))
     return tuple(found)
 
 
@@ -261,52 +251,44 @@ def _pooled_ratio(seeds: Sequence[AgentSeed], options: JudgeOptions) -> SeedSumm
     return _pooled(known, options) if known else None
 
 
-def _cost_curve(weights: FloatArray, market: JudgedMarket, test: Sequence[Stretch]) -> tuple[CostPoint, ...]:
-    points = []
+def _cost_curve(weights: FloatArray, part: JudgedPart) -> tuple[CostPoint, ...]:
+    points, year = [], part.market.bars_per_year
     for delay in DELAYS:
-        late = delayed(weights, test, delay)
+        late = delayed(weights, part, delay)
         for multiple in COST_MULTIPLES:
-            dearer = market.at_costs(multiple)
-            earned = simple_from_log(log_returns(late, dearer, test))
-            held = simple_from_log(log_returns(np.ones(len(weights)), dearer, test))
+            dearer = part.at_costs(multiple)
+            earned = simple_from_log(log_returns(late, dearer))
+            held = simple_from_log(log_returns(np.ones(len(weights)), dearer))
             points.append(
                 CostPoint(
                     multiple=multiple,
                     delay=delay,
-                    metrics=trading_metrics(earned, bars_per_year=market.bars_per_year),
-                    relative=relative_metrics(earned, held, bars_per_year=market.bars_per_year),
+                    metrics=trading_metrics(earned, bars_per_year=year),
+                    relative=relative_metrics(earned, held, bars_per_year=year),
                 )
             )
     return tuple(points)
 
 
 def _difference(
-    returns: FloatArray, hold: FloatArray, market: JudgedMarket, options: JudgeOptions
+    returns: FloatArray, hold: FloatArray, bars_per_year: float, options: JudgeOptions
 ) -> BootstrapInterval | None:
     if len(returns) < _MIN_BOOTSTRAP:
         return None
-    year = math.sqrt(market.bars_per_year)
+    year = math.sqrt(bars_per_year)
     return paired_interval(
         returns, hold, lambda values: sharpe(values) * year, seed=options.seed, resamples=options.resamples
     )
 
 
-def _periods(path: AccountPath, hold: AccountPath, rows: IntArray, market: JudgedMarket) -> tuple[PeriodFigures, ...]:
+def _periods(path: AccountPath, hold: AccountPath, part: JudgedPart) -> tuple[PeriodFigures, ...]:
     """Return calendar quarters (UTC) of the bars that returns were earned in, or equal parts."""
-    count = len(rows)
-    names = [f"{1 + at * _PARTS // count}/{_PARTS}" for at in range(count)]
-    if market.time_ns is not None:
-        month = market.time_ns[rows + 1].astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
-        quarters = [f"{1970 + at // 12} Q{1 + at % 12 // 3}" for at in month.tolist()]
-        names = quarters if len(set(quarters)) > 1 else names
-    label = np.array(names)
-    year = math.sqrt(market.bars_per_year)
+    label = _period_names(len(path.log_return), part.time_ns)
+    year = math.sqrt(part.market.bars_per_year)
     found = []
-    for name in dict.fromkeys(sorted(names)):
+    for name in dict.fromkeys(label.tolist()):
         inside = label == name
         own, held = simple_from_log(path.log_return[inside]), simple_from_log(hold.log_return[inside])
-        if len(own) < _FEWEST_IN_A_PERIOD:
-            continue
         ratio, hold_ratio = sharpe_per_bar(own), sharpe_per_bar(held)
         found.append(
             PeriodFigures(
@@ -320,3 +302,13 @@ def _periods(path: AccountPath, hold: AccountPath, rows: IntArray, market: Judge
             )
         )
     return tuple(found)
+
+
+def _period_names(count: int, time_ns: IntArray | None) -> NDArray[np.str_]:
+    """Return the name of the period of every bar, shape (count,)."""
+    if time_ns is not None:
+        month = time_ns.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+        quarters = np.array([f"{1970 + at // 12} Q{1 + at % 12 // 3}" for at in month.tolist()])
+        if len(set(quarters.tolist())) > 1:
+            return quarters
+    return np.array([f"{1 + at * _PARTS // count}/{_PARTS}" for at in range(count)])
