@@ -25,7 +25,7 @@ VOLATILITY_TARGET = "volatility_target"
 MOMENTUM = "momentum"
 REVERSION = "mean_reversion"
 FORECAST = "forecast_sign"
-LOOKBACKS = (6, 12, 24, 48, 96, 168)
+LOOKBACKS = (1, 3, 6, 12, 24, 48, 96, 168)
 _TAIL = 0.05
 
 

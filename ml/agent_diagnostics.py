@@ -64,7 +64,7 @@ def diagnose(
     width = highest - lowest
     if not len(finite_series(weights)) or not width > 0.0:
         raise ValueError("at least one target, and a range of weights")
-    usual = float(np.median(weights))
+    usual = float(np.quantile(weights, 0.5, method="lower"))  # one of them, not between two
     share = float((np.abs(weights - usual) <= NEARLY * width).mean())
     market, account, change = (None, None, None) if observed is None else reaction(observed, width, seed)
     gap = None if rewards is None or earned is None else rewards - earned

@@ -44,6 +44,7 @@ from ml.trading_metrics import (
 ENSEMBLE = "ensemble"
 _PARTS = 3  # of the time, where bars have none or are all of one quarter
 _MIN_BOOTSTRAP = 10
+_FEWEST_RESAMPLES, _MOST_RESAMPLED = 500, 40_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +70,8 @@ class JudgeOptions:
 
     Attributes:
         seed: of everything random.
-        resamples: of each bootstrap.
-        draws: of random timing; fewer than 39 could never show that the timing is better.
+        resamples: of each bootstrap, on some ten thousand bars; see `affordable`.
+        draws: of random timing; fewer than 20 could never show that the timing is better.
         trials: ever run on this market, this one included.
         trial_std: of their Sharpe ratios per bar; None takes the sampling error of a worthless one.
         hindsight_return: net log return of who knows every price; None where it was not worked out.
@@ -82,6 +83,10 @@ class JudgeOptions:
     trials: int = 1
     trial_std: float | None = None
     hindsight_return: float | None = None
+
+    def affordable(self, bars: int) -> int:
+        """Return how often so many bars are resampled: less often than asked for, where it took minutes."""
+        return min(self.resamples, max(_FEWEST_RESAMPLES, _MOST_RESAMPLED // bars))
 
 
 def judge(
@@ -119,8 +124,7 @@ def judge(
     for each in passes:
         seeds.append(_judged(f"seed_{each.seed}", each, part, hold, options))
         check_stop()
-    metrics = _of_ensemble(whole, seeds, part, held, options)
-    check_stop()
+    metrics = _of_ensemble(whole, seeds, part, held, options, check_stop)
     baselines = _baselines(JudgedPart.of(market, train), part, hold, forecast)
     return with_trials(replace(metrics, baselines=baselines), options.trials, options.trial_std)
 
@@ -154,12 +158,18 @@ def _of_ensemble(
     part: JudgedPart,
     held: AccountPath,
     options: JudgeOptions,
+    check_stop: Callable[[], None],
 ) -> AgentMetrics:
     """Return everything about what trades but the baselines and what may be claimed."""
     hold, year = simple_from_log(held.log_return), part.market.bars_per_year
     judged = _judged(ENSEMBLE, whole, part, hold, options)
+    check_stop()
     path = follow(whole.weights, part)
     returns, bound = simple_from_log(path.log_return), options.hindsight_return
+    difference = _difference(returns, hold, year, options)
+    check_stop()
+    timing = random_timing(whole.weights, part, draws=options.draws, seed=options.seed)
+    check_stop()
     return AgentMetrics(
         bars=len(returns),
         bars_per_year=year,
@@ -171,13 +181,13 @@ def _of_ensemble(
         pooled_drawdown=_pooled([seed.figures.trading.max_drawdown for seed in seeds], options),
         pooled_turnover=_pooled([seed.figures.positions.turnover for seed in seeds], options),
         baselines=(),
-        timing=random_timing(whole.weights, part, draws=options.draws, seed=options.seed),
+        timing=timing,
         costs=_cost_curve(whole.weights, part),
         periods=_periods(path, held, part),
         sharpe=sharpe_moments(returns),
         probabilistic=None,
         deflated=None,
-        hold_difference=_difference(returns, hold, year, options),
+        hold_difference=difference,
         hindsight_return=bound,
         hindsight_share=None if bound is None or bound <= 0.0 else judged.figures.log_return / bound,
         standing="",
@@ -194,7 +204,7 @@ def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, optio
     unsold = float(log_returns(each.weights, part, close_out=False).sum())
     return AgentSeed(
         seed=each.seed,
-        figures=figures_of(name, path, part.market.bars_per_year, hold, bootstrap_seed, options.resamples),
+        figures=figures_of(name, path, part.market.bars_per_year, hold, bootstrap_seed, options.affordable(len(hold))),
         diagnostics=diagnose(
             np.clip(each.weights, lowest, highest),
             simple_from_log(path.log_return),
@@ -277,7 +287,11 @@ def _difference(
         return None
     year = math.sqrt(bars_per_year)
     return paired_interval(
-        returns, hold, lambda values: sharpe(values) * year, seed=options.seed, resamples=options.resamples
+        returns,
+        hold,
+        lambda values: sharpe(values) * year,
+        seed=options.seed,
+        resamples=options.affordable(len(returns)),
     )
 
 
