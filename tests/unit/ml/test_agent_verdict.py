@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -130,6 +132,16 @@ def test_untrained_says_what_it_does(noise: AgentMetrics) -> None:
         found = replace(noise.diagnostics, constant=True, mode_share=0.997, mode_weight=weight)
         verdict = settled(noise, diagnostics=found).verdict
         assert verdict == f"Not trained: its target is nearly the same in 99.7% of the bars. {words}"
+
+
+def test_results_and_verdicts_need_no_heavy_module() -> None:
+    """The window shows them."""
+    code = (
+        "import sys, ml.agent_results, ml.agent_verdict; "
+        "print(sorted({'numpy', 'numba', 'torch', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture
