@@ -10,7 +10,7 @@ import pytest
 from core.accounting.rules import MarketRules
 from ml.agent_accounts import JudgedMarket, JudgedPart, bars_between, log_returns
 from ml.agent_baselines import LOOKBACKS, Rule, baseline_rules, past_return, random_timing
-from tests.unit.ml.agent_world import TEST, TRAIN, market_of, moves, noise_market
+from tests.unit.ml.judged_world import TEST, TRAIN, market_of, moves, noise_market
 
 
 def rules_of(market: JudgedMarket, forecast: np.ndarray | None = None) -> dict[str, Rule]:

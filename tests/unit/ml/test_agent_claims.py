@@ -11,7 +11,7 @@ from ml.agent_claims import settle_agent_claims
 from ml.agent_results import EDGE, NO_EDGE, AgentMetrics
 from ml.api import DataRange
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord
-from tests.unit.ml.agent_world import judged, noise_market
+from tests.unit.ml.judged_world import judged, noise_market
 from tests.unit.ml.test_agent_judge import skilled
 
 BITCOIN = DataRange(venue="binance", symbol="BTC/USDT", timeframe="1h")

@@ -16,7 +16,7 @@ from ml.agent_judge import JudgeOptions, SeedPass, judge, with_trials
 from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.bootstrap import sharpe
 from ml.trading_metrics import simple_from_log
-from tests.unit.ml.agent_world import CHEAP, QUICK, TEST, TRAIN, judged, market_of, moves, noise_market, watched
+from tests.unit.ml.judged_world import CHEAP, QUICK, TEST, TRAIN, judged, market_of, moves, noise_market, watched
 
 SIZE = TEST[1] - TEST[0] - 1
 

@@ -15,7 +15,7 @@ from app.i18n import Language, set_language
 from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.agent_verdict import agent_standing, agent_verdict
 from ml.statistic_results import BootstrapInterval, DeflatedSharpe
-from tests.unit.ml.agent_world import judged, noise_market
+from tests.unit.ml.judged_world import judged, noise_market
 from tests.unit.ml.test_agent_judge import noise_policy, skilled
 
 
