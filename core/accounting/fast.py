@@ -257,9 +257,9 @@ def step_scalar(account: Account, weight: float, bar: Bar, costs: CostNumbers, r
     if forced >= 0:
         side = -1.0 if lots > 0 else 1.0
         paid = max(_worse(forced, side, rules), 0.0)
-        forced_fee = abs(lots) * rules.unit * paid * costs.liquidation_fee
-        cash = max(cash + lots * rules.unit * paid - forced_fee, 0.0)
-        lots, entry, liquidated, fee = 0.0, 0.0, True, fee + forced_fee
+        left = max(cash + lots * rules.unit * paid, 0.0)
+        forced_fee = min(abs(lots) * rules.unit * paid * costs.liquidation_fee, left)
+        cash, lots, entry, liquidated, fee = left - forced_fee, 0.0, 0.0, True, fee + forced_fee
     borrow = max(-cash, 0.0) * costs.borrow_quote + max(-lots, 0.0) * rules.unit * bar.close * costs.borrow_base
     cash = cash - borrow
     after = cash + lots * rules.unit * bar.close
