@@ -9,7 +9,7 @@ stable-baselines3 is a thin shell around it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -231,10 +231,36 @@ class BatchedTradingEnv(VecEnv):
         """Return the target weights that actions mean, float64 (N,)."""
         return self.episode_rules.weights_of(actions)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of all that changes, random numbers included: with `load_state_dict` a run goes on exactly."""
+        named = {**self._places(), "generator": self.generator.get_state()}
+        return {name: tensor.clone() for name, tensor in named.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Go on from `state_dict` of an environment like this one, and return the observations.
+
+        Raises:
+            ValueError: it is of another number of windows or another kind of account.
+        """
+        self.reset_tensor()
+        places = self._places()
+        if any(name not in state or state[name].shape != place.shape for name, place in places.items()):
+            raise ValueError("the state is of another environment")
+        for name, place in places.items():
+            place.copy_(state[name])
+        self.generator.set_state(state["generator"].cpu())
+        return self.observe(self.rows, self.account)
+
     def _state(self) -> Episodes:
         if self._live is None:
             raise RuntimeError("the environment was never reset")
         return self._live
+
+    def _places(self) -> dict[str, Tensor]:
+        """Return the tensors that the state lives in."""
+        named = self._state()._asdict()
+        assert self._seen is not None
+        return {**named, "account": self._seen}
 
     def _uniform(self) -> Tensor:
         shape = (EpisodeRules.DRAWS, self.num_envs)

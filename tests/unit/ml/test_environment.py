@@ -521,6 +521,25 @@ def test_the_same_seed_is_the_same_run() -> None:
     assert not torch.equal(run(5)[0], run(6)[0])
 
 
+def test_a_run_goes_on_exactly_where_it_was_put_aside() -> None:
+    market = random_market(300)
+    spec = replace(LEVERED, random_position=True, cost_jitter=1.0, reward="differential_sharpe", episode=20)
+    env, later = _env(market, spec), _env(market, spec, seed=8)
+    obs, generator = env.reset_tensor(), _generator(1)
+    for _ in range(15):
+        obs = env.step_tensor(_actions(env, generator)).obs
+    state = env.state_dict()
+    actions = [_actions(env, generator) for _ in range(40)]
+    ahead = [env.step_tensor(each) for each in actions]
+    assert torch.equal(later.load_state_dict(state), obs)
+    for first, each in zip(ahead, actions, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(first, later.step_tensor(each), strict=True))
+    with pytest.raises(ValueError, match="another"):
+        _env(market, spec, windows=15).load_state_dict(state)
+    with pytest.raises(ValueError, match="another"):
+        _env(market, replace(spec, close_out=True)).load_state_dict(state)
+
+
 def test_a_step_before_the_first_reset_is_a_bug() -> None:
     with pytest.raises(RuntimeError, match="reset"):
         _env(random_market(50), EnvironmentSpec()).step_tensor(torch.zeros(16, 1))
