@@ -231,24 +231,25 @@ class BatchedTradingEnv(VecEnv):
         """Return the target weights that actions mean, float64 (N,)."""
         return self.episode_rules.weights_of(actions)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return copies of all that changes, random numbers included: with `load_state_dict` a run goes on exactly."""
+    def state(self) -> dict[str, Tensor]:
+        """Return a copy of what `restore` takes: where all episodes stand, and the random numbers."""
         named = {**self._places(), "generator": self.generator.get_state()}
         return {name: tensor.clone() for name, tensor in named.items()}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> Tensor:
-        """Go on from `state_dict` of an environment like this one, and return the observations.
+    def restore(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Go on from the state of an environment built alike, to the bit, and return the observations.
 
         Raises:
             ValueError: it is of another number of windows or another kind of account.
         """
-        self.reset_tensor()
+        if self._live is None:
+            self.reset_tensor()
         places = self._places()
-        if any(name not in state or state[name].shape != place.shape for name, place in places.items()):
+        if any(name not in tensors or tensors[name].shape != place.shape for name, place in places.items()):
             raise ValueError("the state is of another environment")
         for name, place in places.items():
-            place.copy_(state[name])
-        self.generator.set_state(state["generator"].cpu())
+            place.copy_(tensors[name])
+        self.generator.set_state(tensors["generator"].cpu())
         return self.observe(self.rows, self.account)
 
     def _state(self) -> Episodes:

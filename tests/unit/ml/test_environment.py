@@ -528,16 +528,16 @@ def test_a_run_goes_on_exactly_where_it_was_put_aside() -> None:
     obs, generator = env.reset_tensor(), _generator(1)
     for _ in range(15):
         obs = env.step_tensor(_actions(env, generator)).obs
-    state = env.state_dict()
+    state = env.state()
     actions = [_actions(env, generator) for _ in range(40)]
     ahead = [env.step_tensor(each) for each in actions]
-    assert torch.equal(later.load_state_dict(state), obs)
+    assert torch.equal(later.restore(state), obs)
     for first, each in zip(ahead, actions, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(first, later.step_tensor(each), strict=True))
     with pytest.raises(ValueError, match="another"):
-        _env(market, spec, windows=15).load_state_dict(state)
+        _env(market, spec, windows=15).restore(state)
     with pytest.raises(ValueError, match="another"):
-        _env(market, replace(spec, close_out=True)).load_state_dict(state)
+        _env(market, replace(spec, close_out=True)).restore(state)
 
 
 def test_a_step_before_the_first_reset_is_a_bug() -> None:
