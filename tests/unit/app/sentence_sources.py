@@ -41,6 +41,7 @@ UNSEEN = {
     "ml.selftest_tasks": "the selftest command",
     "ml.known_answers": "the selftest command",
     "ml.selftest_gain": "the selftest command",
+    "ml.hindsight": "as core.accounting",
     "ml.selftest_markets": "the selftest command",
     "ml.value_iteration": "the selftest command",
     "ml.worker.selftest": "the selftest command",
