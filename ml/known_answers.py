@@ -20,7 +20,7 @@ from ml.value_iteration import normal_cells, relative_value_iteration
 _OU_POINTS, _OU_DEVIATIONS = 401, 5.0  # 801 points move the gain of task E by less than 1e-5
 _CFM_STATES, _CFM_POSITIONS = 61, 161  # finer ones move the gain by less than 0.1 %
 
-_LEAK_SWEEPS, _LEAK_TOLERANCE = 10_000, 1e-6
+_LEAK_SWEEPS, _LEAK_TOLERANCE, _LEAK_ROUNDING = 10_000, 1e-6, 1e-13
 
 
 class Policy(Protocol):
@@ -462,6 +462,6 @@ def leak_optimum(returns: FloatArray, cost: float, positions: FloatArray) -> Lea
         total = earned + np.interp(drifted, positions, value)[:, None, :]
         change = total.max(axis=2).mean(axis=0) - value
         value = value + change - change[0]
-        if change.max() - change.min() <= _LEAK_TOLERANCE * abs(change).max():
+        if np.ptp(change) <= _LEAK_TOLERANCE * abs(change).max() + _LEAK_ROUNDING:
             return LeakOptimum(float(change.mean()), returns, positions, total.argmax(axis=2))
     raise ArithmeticError(f"the gain is only known to lie between {change.min():g} and {change.max():g}")

@@ -96,6 +96,11 @@ class TaskMarket:
     def __len__(self) -> int:
         return len(self.close)
 
+    @property
+    def stride(self) -> int:
+        """Rows of an episode: those of its decisions and one that is only met. Episodes with an end follow so."""
+        return self.episode + 1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownTask:
@@ -309,8 +314,8 @@ def cfm_task(
 def unwinding_task(rows: int, seed: int, given: Unwinding | None = None) -> KnownTask:
     """Return task J: episodes that begin with a weight of 1 and end with a forced sale, the last of the trades.
 
-    The state is the number of trades left; rows beyond whole episodes have 1. What an agent sees of it is for the
-    environment to add: the share of time that is left.
+    The state is the number of trades left. What an agent sees of it is for the environment to add: the share of time
+    that is left.
     """
     known = given or Unwinding()
     decisions = known.trades - 1  # the forced sale is the last trade
@@ -318,7 +323,7 @@ def unwinding_task(rows: int, seed: int, given: Unwinding | None = None) -> Know
     series = _Series(
         surprise - _convexity(SCALE * known.sigma),
         {"last return": surprise / (SCALE * known.sigma)},
-        (known.trades - np.arange(rows) % decisions).astype(np.float64),
+        (known.trades - np.arange(rows) % known.trades).astype(np.float64),
         surprise,
     )
     market = _market(
