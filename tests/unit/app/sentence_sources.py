@@ -40,6 +40,7 @@ UNSEEN = {
     "ml.selftest_lab": "the selftest command",
     "ml.selftest_tasks": "the selftest command",
     "ml.known_answers": "the selftest command",
+    "ml.selftest_environment": "the selftest command",
     "ml.selftest_gain": "the selftest command",
     "ml.hindsight": "as core.accounting",
     "ml.selftest_markets": "the selftest command",
