@@ -329,6 +329,8 @@ class FastSAC(FastOffPolicy, SAC):
     def _setup_model(self) -> None:
         super()._setup_model()
         self._followers = (_Follower(self.critic, self.critic_target),)
+        if self.log_ent_coef is not None:
+            self.ent_coef_optimizer = torch.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1), fused=True)
 
     def _explore(self, observations: Tensor) -> Tensor:
         return self._draw(observations)[0]

@@ -15,6 +15,7 @@ from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.noise import NormalActionNoise
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ml.agent_spec import EnvironmentSpec
 from ml.environment import BatchedTradingEnv
@@ -207,6 +208,41 @@ def test_a_learner_in_the_real_environment_resumes_to_the_bit(kind: type[FastOff
     first, second = one.state(), two.state()
     assert first.numbers == second.numbers
     assert [name for name, value in first.tensors.items() if not torch.equal(value, second.tensors[name])] == []
+
+
+class Waits(TorchDispatchMode):
+    """Names the operations that make the host wait for a device, whichever the tensors are on now."""
+
+    SIZED_BY_VALUES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique", "repeat_interleave")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = [index for index in args[1] if index is not None] if name in ("index", "index_put_") else []
+        if name.startswith(self.SIZED_BY_VALUES) or any(mask.dtype == torch.bool for mask in masks):
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_waits_are_noticed() -> None:
+    with Waits() as waits:
+        float(torch.ones(3).sum())
+        torch.ones(3)[torch.ones(3) > 0].sum()
+    assert waits.seen == ["_local_scalar_dense", "index"]
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_nothing_waits_for_the_device_while_collecting_and_learning(kind: type[FastOffPolicy], n_steps: int) -> None:
+    env = trading_env(16, 0, random_position=True, episode=10)
+    model = kind(env, batch_size=64, buffer_size=4_000, learning_starts=160, n_steps=n_steps)
+    model.learn(400)
+    with Waits() as waits:
+        model.learn(16 * 30, reset_num_timesteps=False, log_interval=None)
+    assert waits.seen == []
 
 
 def test_a_state_survives_its_files(tmp_path: Path) -> None:
