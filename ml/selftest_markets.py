@@ -33,8 +33,8 @@ from ml.known_answers import (
     cfm_quadratic_policy,
     kelly_growth,
     kelly_weight,
-    leak_threshold_gain,
-    ou_deviation,
+    leak_optimum,
+    normal_outcomes,
     ou_gain,
     ou_with_cost,
 )
@@ -58,7 +58,8 @@ class TaskMarket:
         open / high / low / close / volume / funding: of the bars, shape (T,).
         volatility: of the next bar's log return, shape (T,).
         costs / rules: of the market.
-        reward: "log_return", or "mean_variance": simple return less half the risk aversion times (weight · volatility)².
+        reward: "log_return", or "mean_variance": simple return less half the risk aversion times the square of
+            weight · volatility.
         reward_scale: rewards are given times this.
         risk_aversion: of "mean_variance".
         lowest / highest: weights.
@@ -339,13 +340,14 @@ def unwinding_task(rows: int, seed: int, given: Unwinding | None = None) -> Know
 
 
 def leak_task(rows: int, seed: int, *, sigma: float = 1.0, cost: float = 0.5) -> KnownTask:
-    """Return task M: independent returns, the next of which is a feature."""
+    """Return task M: independent returns, the next of which is a feature. The state is that log return itself."""
     shocks = np.random.default_rng(seed).normal(0.0, sigma, rows + 1)
     features = {"next return": shocks[1:], "last return": shocks[:-1]}
-    series = _Series(SCALE * shocks[:-1], features, shocks[1:], np.zeros(rows))
+    series = _Series(SCALE * shocks[:-1], features, SCALE * shocks[1:], np.zeros(rows))
     costs = CostRates(taker_fee=cost * SCALE, maker_fee=cost * SCALE)
     market = _market("M", series, volatility=SCALE * sigma, costs=costs)
-    return KnownTask(market, Hysteresis(cost, 1.0), leak_threshold_gain(sigma, cost))
+    solved = leak_optimum(normal_outcomes(SCALE * sigma), cost * SCALE, np.array([-1.0, 0.0, 1.0]))
+    return KnownTask(market, solved, solved.gain / SCALE)
 
 
 TASKS: dict[str, Callable[[int, int], KnownTask]] = {
