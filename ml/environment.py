@@ -189,7 +189,7 @@ class BatchedTradingEnv(VecEnv):
         rules, live = self.episode_rules, self._state()
         moved = rules.move(live, rules.weights_of(actions))
         reached = moved.episodes
-        account = rules.account_of(reached)
+        account, length = rules.account_of(reached), reached.row - reached.start  # before the state is written to
         is_over = moved.terminated | moved.truncated
         fresh = rules.begin(self._uniform(), aged=False)
         for name, place, new, old in zip(live._fields, live, fresh, reached, strict=True):
@@ -209,7 +209,7 @@ class BatchedTradingEnv(VecEnv):
             next_account=next_account,
             log_return=moved.log_return,
             episode_reward=reached.rewarded,
-            episode_length=reached.row - reached.start,
+            episode_length=length,
         )
 
     def observe(self, rows: Tensor, account: Tensor) -> Tensor:
