@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class OffPolicyDefaults:
+class OffPolicySettings:
     """Settings of DDPG, TD3 and SAC; names are those of `ml.agent_run_spec.AlgorithmSpec`.
 
     Attributes:
@@ -40,6 +40,6 @@ class OffPolicyDefaults:
     tau: float = 0.005
 
 
-DDPG = OffPolicyDefaults()
-TD3 = OffPolicyDefaults()
-SAC = OffPolicyDefaults(noise=0.0)
+DDPG = OffPolicySettings()
+TD3 = OffPolicySettings()
+SAC = OffPolicySettings(noise=0.0)
