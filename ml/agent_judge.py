@@ -117,7 +117,7 @@ def judge(
     """
     _check(train, test, passes)
     part = JudgedPart.of(market, test)
-    whole = ensemble or SeedPass(options.seed, np.mean([each.weights for each in passes], axis=0))
+    whole = ensemble or _mean_of(passes, options)
     held = follow(np.ones(len(part.rows)), part)
     hold = simple_from_log(held.log_return)
     seeds = []
@@ -195,6 +195,13 @@ def _of_ensemble(
     )
 
 
+def _mean_of(passes: Sequence[SeedPass], options: JudgeOptions) -> SeedPass:
+    """Return the mean of what all networks would hold; it has no rewards and saw nothing of its own."""
+    if len(passes) == 1:
+        return passes[0]
+    return SeedPass(options.seed, np.mean([each.weights for each in passes], axis=0))
+
+
 def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, options: JudgeOptions) -> AgentSeed:
     """Return what one pass came to, and whether there is a policy behind it."""
     path = follow(each.weights, part)
@@ -232,7 +239,8 @@ def _with_members(whole: AgentSeed, seeds: Sequence[AgentSeed], given: SeedPass)
             ignores_market=None if market is None else market < LEAST_SHARE,
         )
     sums = [each.rewards_add_up for each in (own, *members) if each.rewards_add_up is not None]
-    return replace(own, rewards_add_up=all(sums) if sums else None)
+    gaps = [each.reward_gap for each in (own, *members) if each.reward_gap is not None]
+    return replace(own, rewards_add_up=all(sums) if sums else None, reward_gap=max(gaps, key=abs) if gaps else None)
 
 
 def _middle(values: Sequence[float | None]) -> float | None:

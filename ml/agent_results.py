@@ -128,7 +128,7 @@ class AgentDiagnostics(JsonValue):
         market_share / account_share: how much of the targets' variance the market and the account it observes account
             for: total-effect index (Homma & Saltelli 1996), each put out of order between the bars. They overlap.
         mean_change: mean move of the target, as a share of the range, where the market observed is its mean.
-        reward_gap: sum of the rewards minus what the account earned, in log return.
+        reward_gap: sum of the rewards minus what the account earned, in log return; the largest of all networks.
         constant: nearly all targets are the same.
         ignores_market: the market it observes hardly moves its targets.
         rewards_add_up: the rewards are the net profit and loss.
