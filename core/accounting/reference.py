@@ -23,7 +23,8 @@ from dataclasses import dataclass, replace
 
 from core.accounting.rules import CostRates, MarketRules
 
-NOISE = 1e-9  # of a tick or a lot: what rounding in float64 may add to a whole number
+NOISE = 1e-9  # of a tick or a lot: what rounding in float64 may add to a whole number of up to `EXACT`
+EXACT = 1e6  # ticks or lots; the rounding of larger numbers grows with them
 LEAST_RATIO = 1e-6  # of the equity that the logarithm of a return is taken of, so that ruin is a number
 
 
@@ -181,6 +182,8 @@ def step(state: AccountState, decision: Decision, bar: BarPrices, costs: CostRat
         paid = replace(paid, fee=forced.fee)
     else:
         fill, part = _trade(state, now, decision, bar, costs, rules)
+        if fill is not None and fill.is_maker and _margin_price(now, bar, rules) is not None:
+            fill = None  # nobody knows which price came first: the worse
         if fill is not None:
             now = _booked(now, fill, rules)
             fills.append(fill)
@@ -201,12 +204,22 @@ def step(state: AccountState, decision: Decision, bar: BarPrices, costs: CostRat
 def target_lots(state: AccountState, weight: float, rules: MarketRules) -> float:
     """Return the position that a weight means at the mark, never larger by rounding.
 
-    What a market does not allow is cut: weights beyond the leverage, and below 0 where there are no shorts.
+    What a market does not allow is cut, see `allowed_weight`.
     """
-    lowest = -rules.max_leverage if rules.allows_short else 0.0
-    allowed = min(max(weight, lowest), rules.max_leverage)
-    wanted = allowed * equity_of(state, rules) / (state.mark * rules.unit)
+    wanted = allowed_weight(weight, rules) * max(equity_of(state, rules), 0.0) / (state.mark * rules.unit)
     return _toward_zero(wanted, rules)
+
+
+def allowed_weight(weight: float, rules: MarketRules) -> float:
+    """Return the nearest weight that a market allows: within the leverage, not below 0 where there are no shorts.
+
+    Raises:
+        ValueError: it is no number; to hold something because of it would be chance.
+    """
+    if not math.isfinite(weight):
+        raise ValueError(f"a target weight must be a finite number, not {weight}")
+    lowest = -rules.max_leverage if rules.allows_short else 0.0
+    return min(max(weight, lowest), rules.max_leverage)
 
 
 def _trade(
@@ -217,7 +230,7 @@ def _trade(
         case None:
             return None, Costs()
         case Target(weight):
-            if abs(weight - weight_of(decided, rules)) < rules.band:
+            if abs(allowed_weight(weight, rules) - weight_of(decided, rules)) < rules.band:
                 return None, Costs()
             change = target_lots(decided, weight, rules) - now.lots
             if abs(change) <= NOISE * (abs(now.lots) + abs(change)) and rules.lot_size <= 0:
@@ -237,23 +250,26 @@ def _take(
     quantity = abs(change) * rules.unit
     participation = quantity / bar.volume if bar.volume > 0 else 1.0
     impact = costs.impact * participation**costs.impact_exponent
-    price = _worse(bar.open * (1.0 + side * (costs.half_spread + costs.slippage + impact)), side, rules)
-    fee_rate, is_maker = costs.taker_fee, False
+    price = max(_worse(bar.open * (1.0 + side * (costs.half_spread + costs.slippage + impact)), side, rules), 0.0)
+    rests = False
     if limit is not None and side * (price - limit) > 0:
-        reached = bar.low if side > 0 else bar.high
-        if side * (limit - reached) <= 0:
+        room = side * (limit - bar.open) / bar.open - costs.half_spread
+        rests = room < 0
+        if rests and side * (limit - (bar.low if side > 0 else bar.high)) <= 0:
             return None, Costs()
-        price, fee_rate, is_maker = limit, costs.maker_fee, True
-    lots = _affordable(now, abs(change), side, price, fee_rate, bar.open, rules)
-    value = lots * rules.unit * price
-    if lots <= 0 or lots * rules.unit < rules.min_quantity or value < rules.min_notional:
+        price, impact = limit, min(impact, room)  # within reach at the opening it takes, but never beyond the limit
+    fee_rate, middle = (costs.maker_fee, price) if rests else (costs.taker_fee, bar.open)
+    lots = _affordable(now, abs(change), side, price, fee_rate, middle, rules)
+    units = lots * rules.unit
+    value = units * price
+    if lots <= 0 or units < rules.min_quantity * (1.0 - NOISE) or value < rules.min_notional * (1.0 - NOISE):
         return None, Costs()
-    fill = Fill(side * lots, price, value * fee_rate, is_maker)
-    if is_maker:
+    fill = Fill(side * lots, price, value * fee_rate, is_maker=rests)
+    if rests:
         return fill, Costs(fee=fill.fee)
-    traded = lots * rules.unit * bar.open
+    traded = units * bar.open
     spread, moved = traded * costs.half_spread, traded * impact
-    return fill, Costs(fill.fee, spread, lots * rules.unit * side * (price - bar.open) - spread - moved, moved)
+    return fill, Costs(fill.fee, spread, units * side * (price - bar.open) - spread - moved, moved)
 
 
 def _affordable(
@@ -262,16 +278,18 @@ def _affordable(
     """Return how much of an order leaves the position within the leverage; what only reduces it always does.
 
     With leverage 1 and no debts this is what the cash pays, the fee included.
+
+    Args:
+        middle: what a unit is worth at the moment of the fill.
     """
     units, value = now.lots * rules.unit, now.lots * rules.unit * middle
     equity = now.cash + value
-    reducing = max(0.0, -side * units)  # this much closes what is held
-    lost = side * (price - middle) + price * fee_rate  # of equity for each unit traded
+    reducing = max(-side * units, 0.0)  # this much closes what is held
+    lost = max(side * (price - middle) + price * fee_rate, 0.0)  # of equity for each unit traded; rebates add no room
     most = (rules.max_leverage * equity - side * value) / (middle + rules.max_leverage * lost)
-    quantity = lots * rules.unit
-    if quantity <= reducing or quantity <= most:
-        return lots
-    return _toward_zero(max(most, reducing) / rules.unit, rules)
+    if side < 0 and not rules.allows_short:
+        most = 0.0
+    return min(lots, _toward_zero(max(most, reducing) / rules.unit, rules))
 
 
 def _booked(state: AccountState, fill: Fill, rules: MarketRules) -> AccountState:
@@ -293,14 +311,17 @@ def _is_short_of_margin(state: AccountState, rules: MarketRules) -> bool:
 
 
 def _margin_price(state: AccountState, bar: BarPrices, rules: MarketRules) -> float | None:
-    """Return the price within the bar at which no margin is left; None where it was not reached."""
+    """Return the price within the bar at which no margin is left; None where it was not reached.
+
+    Costs of a fill may have taken the last margin: then it is the opening price.
+    """
     units = state.lots * rules.unit
     if units > 0:
         price = -state.cash / (units * (1.0 - rules.maintenance))
-        return price if bar.low <= price else None
+        return min(price, bar.open) if bar.low <= price else None
     if units < 0:
         price = -state.cash / (units * (1.0 + rules.maintenance))
-        return price if bar.high >= price else None
+        return max(price, bar.open) if bar.high >= price else None
     return None
 
 
@@ -326,7 +347,8 @@ def _worse(price: float, side: float, rules: MarketRules) -> float:
     if rules.tick_size <= 0:
         return price
     ticks = price / rules.tick_size
-    whole = math.ceil(ticks - NOISE) if side > 0 else math.floor(ticks + NOISE)
+    noise = _noise(ticks)
+    whole = math.ceil(ticks - noise) if side > 0 else math.floor(ticks + noise)
     return whole * rules.tick_size
 
 
@@ -334,4 +356,8 @@ def _toward_zero(lots: float, rules: MarketRules) -> float:
     """Return whole lots, never more than asked for."""
     if rules.lot_size <= 0:
         return lots
-    return math.copysign(math.floor(abs(lots) + NOISE), lots)
+    return math.copysign(math.floor(abs(lots) + _noise(lots)), lots)
+
+
+def _noise(number: float) -> float:
+    return NOISE * max(1.0, abs(number) / EXACT)

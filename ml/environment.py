@@ -1,0 +1,403 @@
+"""Thousands of trading accounts as one vectorised environment. Training child only (imports torch).
+
+All windows share one copy of the bars; an observation is a strided view of the features, gathered by row, beside what the
+account looks like. `step_tensor` stays on the device: no branch on a value, no copy to the host, and the state lives in
+tensors that keep their place, so that steps can be captured as a CUDA graph. The NumPy side of stable-baselines3 is a
+thin shell around it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from core.accounting.rules import CostRates, MarketRules
+from core.errors import UserError
+from ml.accounting import equity
+from ml.agent_spec import EnvironmentSpec
+from ml.arrays import BoolArray, Float32Array, FloatArray
+from ml.episodes import EpisodeRules, Episodes, StartTable
+from ml.market_tensor import MarketTensor, Stretch
+
+Indices = None | int | Iterable[int]
+
+
+class Transition(NamedTuple):
+    """What a step led to.
+
+    Attributes:
+        obs: after the next episode began where one ended, float32 (N, D).
+        reward: float32 (N,).
+        terminated / truncated: of the episode, bool (N,); never both.
+        rows / account: the state that the step led to, also where the episode ended: int64 (N,), float32 (N, A).
+        next_rows / next_account: the state of `obs`.
+        log_return: of the equity, float64 (N,).
+        episode_reward / episode_length: sum of the rewards and number of steps of the episode so far, of `rows`:
+            float64 (N,), int64 (N,).
+    """
+
+    obs: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    rows: Tensor
+    account: Tensor
+    next_rows: Tensor
+    next_account: Tensor
+    log_return: Tensor
+    episode_reward: Tensor
+    episode_length: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StretchPass:
+    """One walk over a stretch from flat.
+
+    Attributes:
+        stretch: of the bars.
+        first_row: of the first decision.
+        weights: targets, float64, shape (n - 1,) for the n rows from `first_row` to the end of the stretch.
+        equity: at the close of each of the n rows, float64, shape (n,).
+        account: what the agent saw of its account at each decision, float32, shape (n - 1, A).
+    """
+
+    stretch: Stretch
+    first_row: int
+    weights: FloatArray
+    equity: FloatArray
+    account: Float32Array
+
+
+class BatchedTradingEnv(VecEnv):
+    """One trading environment with many windows.
+
+    Attributes:
+        market: the bars, on the device.
+        spec: what is seen, done, paid and charged.
+        stretches: that episodes stay within.
+        generator: of all random numbers.
+        reward_scale: what rewards are multiplied by.
+        typical_volatility: median over the stretches, log return per bar.
+        market_size / account_size: columns of an observation from the bars and from the account.
+        account_names: the latter.
+    """
+
+    def __init__(
+        self,
+        market: MarketTensor,
+        spec: EnvironmentSpec,
+        *,
+        windows: int,
+        seed: int,
+        rules: MarketRules | None = None,
+        costs: CostRates | None = None,
+        stretches: Sequence[Stretch] | None = None,
+        device: str | torch.device = "cpu",
+        stagger: bool = True,
+        typical_volatility: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Build the environment.
+
+        Args:
+            market: the bars.
+            spec: what is seen, done, paid and charged.
+            windows: N.
+            seed: of all random numbers.
+            rules: None for the market's with the leverage, margin and band of `spec`.
+            costs: None for those of `spec`.
+            stretches: of the part of the split; None for all of the market's.
+            device: where everything happens.
+            stagger: let the first episodes end at different times.
+            typical_volatility: what rewards are measured by; None for the median over the stretches.
+            clock: seconds, for the statistics of an episode.
+
+        Raises:
+            UserError: the specification contradicts itself or the market, or no episode fits into the stretches.
+        """
+        spec.validate()
+        self.market = market.to(device)
+        self.spec = spec
+        self.device = torch.device(device)
+        self.stretches = market.stretches if stretches is None else tuple(stretches)
+        self._costs = costs or spec.costs
+        self._rules = rules or spec.rules(market.rules)
+        require_reachable(spec, self._rules)
+        self._starts = StartTable.of(self.stretches, spec, self.device)
+        self.typical_volatility = typical_volatility or median_volatility(self.market, self.stretches)
+        self.episode_rules = EpisodeRules(self.market, spec, self._rules, self._costs, self.typical_volatility)
+        self.reward_scale = self.episode_rules.scale
+        self.account_names = self.episode_rules.account_names
+        self.account_size = len(self.account_names)
+        self.market_size = spec.window * self.market.features.shape[1]
+        self.generator = torch.Generator(self.device)
+        self.generator.manual_seed(seed)
+        self._stagger, self._clock, self._began = stagger, clock, clock()
+        width = self.market.features.shape[1]
+        self._windows = self.market.features.as_strided(
+            (len(self.market) - spec.window + 1, self.market_size), (width, 1)
+        )
+        self._live: list[Tensor] | None = None
+        self._seen: Tensor | None = None
+        self._actions: Tensor | None = None
+        self._quiet: list[dict[str, Any]] = [{}] * windows
+        super().__init__(windows, *spaces_of(spec, self.market_size + self.account_size))
+
+    # The device side
+
+    @property
+    def rows(self) -> Tensor:
+        """Rows of the current observations, int64 (N,)."""
+        return self._state().row.clone()
+
+    @property
+    def account(self) -> Tensor:
+        """What the agent sees of its accounts now, float32 (N, A)."""
+        self._state()
+        assert self._seen is not None
+        return self._seen.clone()
+
+    @property
+    def episodes(self) -> Episodes:
+        """Where each episode stands now; its tensors are written to by the next step."""
+        return self._state()
+
+    def reset_tensor(self) -> Tensor:
+        """Begin new episodes everywhere and return the observations, float32 (N, D)."""
+        fresh = self.episode_rules.begin(self._starts, self._uniform(), aged=self._stagger)
+        account = self.episode_rules.account_of(fresh)
+        self._keep(fresh.tensors(), account)
+        return self.observe(fresh.row, account)
+
+    def step_tensor(self, actions: Tensor) -> Transition:
+        """Let decisions meet the next bar, and begin the next episode where one ended.
+
+        Args:
+            actions: float32 (N, 1) between -1 and 1, or int64 (N,). A number that is none makes the account and the
+                reward none: nothing here looks at values.
+        """
+        rules = self.episode_rules
+        moved = rules.move(self._state(), rules.weights_of(actions))
+        reached = moved.episodes
+        account = rules.account_of(reached)
+        is_over = moved.terminated | moved.truncated
+        fresh = rules.begin(self._starts, self._uniform(), aged=False)
+        pairs = zip(fresh.tensors(), reached.tensors(), strict=True)
+        following = [torch.where(is_over, new, old) for new, old in pairs]
+        next_account = torch.where(is_over.unsqueeze(1), rules.account_of(fresh), account)
+        self._keep(following, next_account)
+        return Transition(
+            obs=self.observe(following[0], next_account),
+            reward=moved.reward.float(),
+            terminated=moved.terminated,
+            truncated=moved.truncated,
+            rows=reached.row,
+            account=account,
+            next_rows=following[0],
+            next_account=next_account,
+            log_return=moved.log_return,
+            episode_reward=reached.rewarded,
+            episode_length=reached.row - reached.start,
+        )
+
+    def observe(self, rows: Tensor, account: Tensor) -> Tensor:
+        """Return observations of any rows and accounts, float32 (B, D): the window, oldest bar first, then the account.
+
+        Args:
+            rows: int64 (B,), with a full window before each.
+            account: float32 (B, A).
+        """
+        return torch.cat([self._windows.index_select(0, rows - (self.spec.window - 1)), account], dim=1)
+
+    def weights_of(self, actions: Tensor) -> Tensor:
+        """Return the target weights that actions mean, float64 (N,)."""
+        return self.episode_rules.weights_of(actions)
+
+    def _state(self) -> Episodes:
+        if self._live is None:
+            raise RuntimeError("the environment was never reset")
+        return Episodes.of(self._live)
+
+    def _keep(self, tensors: list[Tensor], account: Tensor) -> None:
+        """Write the state to where it always is."""
+        if self._live is None or self._seen is None:
+            self._live, self._seen = [tensor.clone() for tensor in tensors], account.clone()
+            return
+        torch._foreach_copy_([*self._live, self._seen], [*tensors, account])
+
+    def _uniform(self) -> Tensor:
+        shape = (EpisodeRules.DRAWS, self.num_envs)
+        return torch.rand(shape, generator=self.generator, dtype=torch.float64, device=self.device)
+
+    # One walk through a part
+
+    def evaluate_pass(
+        self,
+        policy: Callable[[Tensor], Tensor],
+        stretches: Sequence[Stretch] | None = None,
+        *,
+        cost_factor: float = 1.0,
+    ) -> tuple[StretchPass, ...]:
+        """Walk once through each stretch, from the weight at the start, with nothing random.
+
+        The environment's own episodes are not touched. A stretch too short for one decision is left out.
+
+        Args:
+            policy: observations (B, D) to actions, of the best deterministic kind; B may shrink on the way.
+            stretches: None for those of the environment.
+            cost_factor: of the costs of trading.
+        """
+        chosen = self.stretches if stretches is None else tuple(stretches)
+        usable = sorted((s for s in chosen if len(s) > self.spec.window), key=lambda s: (-len(s), s))
+        spec = replace(self.spec, cost_jitter=0.0, random_position=False)
+        rules = EpisodeRules(self.market, spec, self._rules, self._costs.times(cost_factor), self.typical_volatility)
+        first = [s.start + spec.window - 1 for s in usable]
+        decisions = [s.stop - 1 - row for s, row in zip(usable, first, strict=True)]
+        with torch.no_grad():
+            trail = self._walk(policy, rules, first, decisions)
+        weights, worth, accounts = trail
+        passes = (
+            StretchPass(stretch, row, weights[:count, index], worth[: count + 1, index], accounts[:count, index])
+            for index, (stretch, row, count) in enumerate(zip(usable, first, decisions, strict=True))
+        )
+        return tuple(sorted(passes, key=lambda each: each.stretch))
+
+    def _walk(
+        self, policy: Callable[[Tensor], Tensor], rules: EpisodeRules, first: list[int], decisions: list[int]
+    ) -> tuple[FloatArray, FloatArray, Float32Array]:
+        """Return weights (K, S), equity (K + 1, S) and accounts (K, S, A) of walks, the longest first."""
+        steps, count = max(decisions, default=0), len(first)
+        weights = torch.zeros((steps, count), dtype=torch.float64, device=self.device)
+        worth = torch.zeros((steps + 1, count), dtype=torch.float64, device=self.device)
+        accounts = torch.zeros((steps, count, self.account_size), device=self.device)
+        row = torch.tensor(first, dtype=torch.int64, device=self.device)
+        until = row + torch.tensor(decisions, dtype=torch.int64, device=self.device)
+        one = torch.ones(count, dtype=torch.float64, device=self.device)
+        now = rules.at(row, until, self.spec.start_weight * one, one)
+        worth[0] = equity(now.accounts, self._rules)
+        for step in range(steps):
+            active = sum(length > step for length in decisions)
+            now = Episodes.of([tensor[:active] for tensor in now.tensors()])
+            accounts[step, :active] = rules.account_of(now)
+            weights[step, :active] = rules.weights_of(policy(self.observe(now.row, accounts[step, :active])))
+            now = rules.move(now, weights[step, :active]).episodes
+            worth[step + 1, :active] = equity(now.accounts, self._rules)
+        return weights.cpu().numpy(), worth.cpu().numpy(), accounts.cpu().numpy()
+
+    # The NumPy side of stable-baselines3
+
+    def reset(self) -> Float32Array:
+        """Begin new episodes everywhere, with the seed that was set last."""
+        if self._seeds[0] is not None:
+            self.generator.manual_seed(self._seeds[0])
+        self._reset_seeds()
+        self._reset_options()
+        observation: Float32Array = self.reset_tensor().cpu().numpy()
+        return observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take the actions of the next step.
+
+        Raises:
+            ValueError: of the wrong shape, or not all of them numbers or levels: they would trade.
+        """
+        given = np.asarray(actions)
+        if given.shape != (self.num_envs, *(self.action_space.shape or ())):
+            raise ValueError(f"actions of shape {given.shape} for {self.num_envs} windows")
+        if self.spec.is_discrete:
+            if not (np.issubdtype(given.dtype, np.integer) and ((given >= 0) & (given < self.spec.levels)).all()):
+                raise ValueError(f"actions must be whole numbers from 0 below {self.spec.levels}")
+        elif not np.isfinite(given).all():
+            raise ValueError("actions must be finite numbers")
+        self._actions = torch.as_tensor(given, device=self.device)
+
+    def step_wait(self) -> tuple[Float32Array, Float32Array, BoolArray, list[dict[str, Any]]]:
+        """Carry out the step."""
+        if self._actions is None:
+            raise RuntimeError("there is no step to wait for")
+        actions, self._actions = self._actions, None
+        with torch.no_grad():
+            step = self.step_tensor(actions)
+        dones: BoolArray = (step.terminated | step.truncated).cpu().numpy()
+        infos = self._quiet
+        ended = np.flatnonzero(dones)
+        if len(ended):
+            infos = list(self._quiet)
+            for index, info in zip(ended.tolist(), self._endings(step, torch.from_numpy(ended)), strict=True):
+                infos[index] = info
+        return step.obs.cpu().numpy(), step.reward.cpu().numpy(), dones, infos
+
+    def _endings(self, step: Transition, ended: Tensor) -> list[dict[str, Any]]:
+        """Return what is said of the episodes that ended."""
+        at = ended.to(self.device)
+        last = self.observe(step.rows.index_select(0, at), step.account.index_select(0, at)).cpu().numpy()
+        columns = (step.truncated, step.episode_reward, step.episode_length)
+        cut, rewards, lengths = (column.index_select(0, at).tolist() for column in columns)
+        seconds = round(self._clock() - self._began, 6)
+        return [
+            {
+                "terminal_observation": observation,
+                "TimeLimit.truncated": is_cut,
+                "episode": {"r": reward, "l": length, "t": seconds},
+            }
+            for observation, is_cut, reward, length in zip(last, cut, rewards, lengths, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """Return an attribute once for each window: they share all of them."""
+        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        """Set an attribute of all windows.
+
+        Raises:
+            ValueError: for some of them only.
+        """
+        if indices is not None and len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError("the windows share all attributes")
+        setattr(self, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: Indices = None, **kwargs: Any) -> list[Any]:
+        """Call a method once, and return what it says for each window."""
+        return [getattr(self, method_name)(*args, **kwargs)] * len(list(self._get_indices(indices)))
+
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: Indices = None) -> list[bool]:
+        """Whether the windows do what a wrapper does: each tells of its episodes as `Monitor` lets one."""
+        return [wrapper_class is Monitor] * len(list(self._get_indices(indices)))
+
+
+def spaces_of(spec: EnvironmentSpec, size: int) -> tuple[spaces.Box, spaces.Box | spaces.Discrete]:
+    """Return the spaces of observations of so many numbers, and of actions."""
+    observations = spaces.Box(-np.inf, np.inf, (size,), np.float32)
+    if spec.is_discrete:
+        return observations, spaces.Discrete(spec.levels)
+    return observations, spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+
+def require_reachable(spec: EnvironmentSpec, rules: MarketRules) -> None:
+    """Raise `UserError` where actions mean positions that the market does not allow: the kernel would cut them."""
+    if max(abs(spec.lowest), abs(spec.highest)) > rules.max_leverage:
+        raise UserError(
+            f"Weights from {spec.lowest:g} to {spec.highest:g} go beyond the leverage {rules.max_leverage:g}.",
+            "Choose weights within it.",
+        )
+    if spec.lowest < 0 and not rules.allows_short:
+        raise UserError("The market allows no short positions.", "Choose a lowest weight of 0.")
+
+
+def median_volatility(market: MarketTensor, stretches: Sequence[Stretch]) -> float:
+    """Return the median over the rows of the stretches, log return per bar."""
+    return float(torch.cat([market.volatility[s.start : s.stop] for s in stretches]).median())
