@@ -201,6 +201,16 @@ def step(state: AccountState, decision: Decision, bar: BarPrices, costs: CostRat
     return Step(now, tuple(fills), replace(paid, borrow=borrow), math.log(ratio))
 
 
+def close_out(state: AccountState, volume: float, costs: CostRates, rules: MarketRules) -> Step:
+    """Sell what is held at the mark with all costs, however little it is: what a run ends with.
+
+    Args:
+        volume: of the bar whose close the mark is.
+    """
+    bar = BarPrices(state.mark, state.mark, state.mark, state.mark, volume)
+    return step(state, Target(0.0), bar, costs, replace(rules, min_quantity=0.0, min_notional=0.0, band=0.0))
+
+
 def target_lots(state: AccountState, weight: float, rules: MarketRules) -> float:
     """Return the position that a weight means at the mark, never larger by rounding.
 
