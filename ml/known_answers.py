@@ -404,5 +404,3 @@ def leak_threshold_gain(sigma: float, cost: float) -> float:
     """
     ratio = cost / sigma
     return 2.0 * (sigma * float(normal_pdf(ratio)) - cost * float(normal_cdf(-ratio)))
-
-

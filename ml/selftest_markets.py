@@ -34,7 +34,6 @@ from ml.known_answers import (
     kelly_growth,
     kelly_weight,
     leak_threshold_gain,
-    ou_deviation,
     ou_gain,
     ou_with_cost,
 )
