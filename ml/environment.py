@@ -1,9 +1,9 @@
 """Thousands of trading accounts as one vectorised environment. Training child only (imports torch).
 
-All windows share one copy of the bars; an observation is a strided view of the features, gathered by row, beside what the
-account looks like. `step_tensor` stays on the device: no branch on a value, no copy to the host, and the state lives in
-tensors that keep their place, so that steps can be captured as a CUDA graph. The NumPy side of stable-baselines3 is a
-thin shell around it.
+All windows share one copy of the bars; an observation is a strided view of the features, gathered by row, beside what
+the account looks like. `step_tensor` stays on the device: no branch on a value, no copy to the host, and the state
+lives in tensors that keep their place, so that steps can be captured as a CUDA graph. The NumPy side of
+stable-baselines3 is a thin shell around it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from core.accounting.rules import CostRates, MarketRules
-from core.errors import UserError
 from ml.accounting import equity
 from ml.agent_spec import EnvironmentSpec
-from ml.arrays import BoolArray, Float32Array, FloatArray
-from ml.episodes import EpisodeRules, Episodes, StartTable
+from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from ml.episodes import EpisodeRules, Episodes
 from ml.market_tensor import MarketTensor, Stretch
 
 Indices = None | int | Iterable[int]
@@ -125,17 +124,14 @@ class BatchedTradingEnv(VecEnv):
         Raises:
             UserError: the specification contradicts itself or the market, or no episode fits into the stretches.
         """
-        spec.validate()
         self.market = market.to(device)
         self.spec = spec
         self.device = torch.device(device)
-        self.stretches = market.stretches if stretches is None else tuple(stretches)
-        self._costs = costs or spec.costs
-        self._rules = rules or spec.rules(market.rules)
-        require_reachable(spec, self._rules)
-        self._starts = StartTable.of(self.stretches, spec, self.device)
-        self.typical_volatility = typical_volatility or median_volatility(self.market, self.stretches)
-        self.episode_rules = EpisodeRules(self.market, spec, self._rules, self._costs, self.typical_volatility)
+        self.episode_rules = EpisodeRules(
+            self.market, spec, stretches=stretches, rules=rules, costs=costs, typical=typical_volatility
+        )
+        self.stretches = self.episode_rules.stretches
+        self.typical_volatility = self.episode_rules.typical
         self.reward_scale = self.episode_rules.scale
         self.account_names = self.episode_rules.account_names
         self.account_size = len(self.account_names)
@@ -147,10 +143,11 @@ class BatchedTradingEnv(VecEnv):
         self._windows = self.market.features.as_strided(
             (len(self.market) - spec.window + 1, self.market_size), (width, 1)
         )
-        self._live: list[Tensor] | None = None
+        self._live: Episodes | None = None
         self._seen: Tensor | None = None
         self._actions: Tensor | None = None
-        self._quiet: list[dict[str, Any]] = [{}] * windows
+        self._quiet: list[dict[str, Any]] = [{}] * windows  # one and the same: nobody writes to it
+        self.render_mode: str | None = None  # is asked for by the constructor of the base
         super().__init__(windows, *spaces_of(spec, self.market_size + self.account_size))
 
     # The device side
@@ -174,36 +171,41 @@ class BatchedTradingEnv(VecEnv):
 
     def reset_tensor(self) -> Tensor:
         """Begin new episodes everywhere and return the observations, float32 (N, D)."""
-        fresh = self.episode_rules.begin(self._starts, self._uniform(), aged=self._stagger)
+        fresh = self.episode_rules.begin(self._uniform(), aged=self._stagger)
         account = self.episode_rules.account_of(fresh)
-        self._keep(fresh.tensors(), account)
+        if self._live is None or self._seen is None:
+            self._live, self._seen = Episodes(*(tensor.clone() for tensor in fresh)), account.clone()
+        else:
+            for place, new in zip((*self._live, self._seen), (*fresh, account), strict=True):
+                place.copy_(new)
         return self.observe(fresh.row, account)
 
     def step_tensor(self, actions: Tensor) -> Transition:
         """Let decisions meet the next bar, and begin the next episode where one ended.
 
         Args:
-            actions: float32 (N, 1) between -1 and 1, or int64 (N,). A number that is none makes the account and the
-                reward none: nothing here looks at values.
+            actions: float32 (N, 1) between -1 and 1, or int64 (N,). One that is no number is not followed.
         """
-        rules = self.episode_rules
-        moved = rules.move(self._state(), rules.weights_of(actions))
+        rules, live = self.episode_rules, self._state()
+        moved = rules.move(live, rules.weights_of(actions))
         reached = moved.episodes
         account = rules.account_of(reached)
         is_over = moved.terminated | moved.truncated
-        fresh = rules.begin(self._starts, self._uniform(), aged=False)
-        pairs = zip(fresh.tensors(), reached.tensors(), strict=True)
-        following = [torch.where(is_over, new, old) for new, old in pairs]
-        next_account = torch.where(is_over.unsqueeze(1), rules.account_of(fresh), account)
-        self._keep(following, next_account)
+        fresh = rules.begin(self._uniform(), aged=False)
+        for name, place, new, old in zip(live._fields, live, fresh, reached, strict=True):
+            if name not in rules.settled:
+                torch.where(is_over, new, old, out=place)
+        assert self._seen is not None
+        torch.where(is_over.unsqueeze(1), rules.first_account(fresh), account, out=self._seen)
+        next_rows, next_account = self.rows, self.account
         return Transition(
-            obs=self.observe(following[0], next_account),
+            obs=self.observe(next_rows, next_account),
             reward=moved.reward.float(),
             terminated=moved.terminated,
             truncated=moved.truncated,
             rows=reached.row,
             account=account,
-            next_rows=following[0],
+            next_rows=next_rows,
             next_account=next_account,
             log_return=moved.log_return,
             episode_reward=reached.rewarded,
@@ -217,7 +219,13 @@ class BatchedTradingEnv(VecEnv):
             rows: int64 (B,), with a full window before each.
             account: float32 (B, A).
         """
-        return torch.cat([self._windows.index_select(0, rows - (self.spec.window - 1)), account], dim=1)
+        size = self.market_size
+        observation = torch.empty((len(rows), size + self.account_size), device=self.device)
+        torch.index_select(
+            self._windows, 0, rows - (self.spec.window - 1), out=observation[:, :size]
+        )  # no copy after it
+        observation[:, size:] = account
+        return observation
 
     def weights_of(self, actions: Tensor) -> Tensor:
         """Return the target weights that actions mean, float64 (N,)."""
@@ -226,14 +234,7 @@ class BatchedTradingEnv(VecEnv):
     def _state(self) -> Episodes:
         if self._live is None:
             raise RuntimeError("the environment was never reset")
-        return Episodes.of(self._live)
-
-    def _keep(self, tensors: list[Tensor], account: Tensor) -> None:
-        """Write the state to where it always is."""
-        if self._live is None or self._seen is None:
-            self._live, self._seen = [tensor.clone() for tensor in tensors], account.clone()
-            return
-        torch._foreach_copy_([*self._live, self._seen], [*tensors, account])
+        return self._live
 
     def _uniform(self) -> Tensor:
         shape = (EpisodeRules.DRAWS, self.num_envs)
@@ -260,7 +261,15 @@ class BatchedTradingEnv(VecEnv):
         chosen = self.stretches if stretches is None else tuple(stretches)
         usable = sorted((s for s in chosen if len(s) > self.spec.window), key=lambda s: (-len(s), s))
         spec = replace(self.spec, cost_jitter=0.0, random_position=False)
-        rules = EpisodeRules(self.market, spec, self._rules, self._costs.times(cost_factor), self.typical_volatility)
+        own = self.episode_rules
+        rules = EpisodeRules(
+            self.market,
+            spec,
+            stretches=self.stretches,
+            rules=own.rules,
+            costs=own.costs.times(cost_factor),
+            typical=own.typical,
+        )
         first = [s.start + spec.window - 1 for s in usable]
         decisions = [s.stop - 1 - row for s, row in zip(usable, first, strict=True)]
         with torch.no_grad():
@@ -284,14 +293,14 @@ class BatchedTradingEnv(VecEnv):
         until = row + torch.tensor(decisions, dtype=torch.int64, device=self.device)
         one = torch.ones(count, dtype=torch.float64, device=self.device)
         now = rules.at(row, until, self.spec.start_weight * one, one)
-        worth[0] = equity(now.accounts, self._rules)
+        worth[0] = equity(now.accounts, rules.rules)
         for step in range(steps):
             active = sum(length > step for length in decisions)
-            now = Episodes.of([tensor[:active] for tensor in now.tensors()])
+            now = Episodes(*(tensor[:active] for tensor in now))
             accounts[step, :active] = rules.account_of(now)
             weights[step, :active] = rules.weights_of(policy(self.observe(now.row, accounts[step, :active])))
             now = rules.move(now, weights[step, :active]).episodes
-            worth[step + 1, :active] = equity(now.accounts, self._rules)
+            worth[step + 1, :active] = equity(now.accounts, rules.rules)
         return weights.cpu().numpy(), worth.cpu().numpy(), accounts.cpu().numpy()
 
     # The NumPy side of stable-baselines3
@@ -311,15 +320,7 @@ class BatchedTradingEnv(VecEnv):
         Raises:
             ValueError: of the wrong shape, or not all of them numbers or levels: they would trade.
         """
-        given = np.asarray(actions)
-        if given.shape != (self.num_envs, *(self.action_space.shape or ())):
-            raise ValueError(f"actions of shape {given.shape} for {self.num_envs} windows")
-        if self.spec.is_discrete:
-            if not (np.issubdtype(given.dtype, np.integer) and ((given >= 0) & (given < self.spec.levels)).all()):
-                raise ValueError(f"actions must be whole numbers from 0 below {self.spec.levels}")
-        elif not np.isfinite(given).all():
-            raise ValueError("actions must be finite numbers")
-        self._actions = torch.as_tensor(given, device=self.device)
+        self._actions = torch.from_numpy(as_actions(actions, self.spec, self.num_envs)).to(self.device)
 
     def step_wait(self) -> tuple[Float32Array, Float32Array, BoolArray, list[dict[str, Any]]]:
         """Carry out the step."""
@@ -387,17 +388,19 @@ def spaces_of(spec: EnvironmentSpec, size: int) -> tuple[spaces.Box, spaces.Box 
     return observations, spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
-def require_reachable(spec: EnvironmentSpec, rules: MarketRules) -> None:
-    """Raise `UserError` where actions mean positions that the market does not allow: the kernel would cut them."""
-    if max(abs(spec.lowest), abs(spec.highest)) > rules.max_leverage:
-        raise UserError(
-            f"Weights from {spec.lowest:g} to {spec.highest:g} go beyond the leverage {rules.max_leverage:g}.",
-            "Choose weights within it.",
-        )
-    if spec.lowest < 0 and not rules.allows_short:
-        raise UserError("The market allows no short positions.", "Choose a lowest weight of 0.")
+def as_actions(actions: np.ndarray, spec: EnvironmentSpec, windows: int) -> Float32Array | IntArray:
+    """Return actions as a step takes them, (N, 1) or (N,).
 
-
-def median_volatility(market: MarketTensor, stretches: Sequence[Stretch]) -> float:
-    """Return the median over the rows of the stretches, log return per bar."""
-    return float(torch.cat([market.volatility[s.start : s.stop] for s in stretches]).median())
+    Raises:
+        ValueError: of the wrong shape, or not all of them numbers or levels: they would trade.
+    """
+    shape = (windows,) if spec.is_discrete else (windows, 1)
+    if actions.shape != shape:
+        raise ValueError(f"actions of shape {actions.shape}, not {shape}")
+    if not spec.is_discrete:
+        if not np.isfinite(actions).all():
+            raise ValueError("actions must be finite numbers")
+        return np.array(actions, np.float32)
+    if not (np.issubdtype(actions.dtype, np.integer) and ((actions >= 0) & (actions < spec.levels)).all()):
+        raise ValueError(f"actions must be whole numbers from 0 below {spec.levels}")
+    return np.array(actions, np.int64)

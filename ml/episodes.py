@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,27 +18,39 @@ from torch import Tensor
 
 from core.accounting.rules import CostRates, MarketRules
 from core.errors import UserError
-from ml.accounting import Accounts, Bars, CostTensors, StepOutcome, cost_tensors, equity, step_targets, weight
+from ml.accounting import (
+    Accounts,
+    Bars,
+    CostTensors,
+    StepOutcome,
+    charges_of,
+    cost_tensors,
+    equity,
+    step_targets,
+    weight,
+)
 from ml.agent_spec import EnvironmentSpec
-from ml.market_tensor import CLOSE, MarketTensor, Stretch
+from ml.market_tensor import CLOSE, FUNDING_RATE, MarketTensor, Stretch
 from ml.rewards import BarResult, FadingMoments, first_moments, reward_of
 
 ACCOUNT_NAMES = ("weight", "unrealised", "bars_since_change", "drawdown", "margin_left")
 TIME_LEFT = "time_left"
 _MOST_UNREALISED = 10.0  # volatilities
-Kernel = Callable[[Accounts, Tensor, Bars, CostTensors, MarketRules, float], StepOutcome]
+Kernel = Callable[[Accounts, Tensor, Bars, CostTensors, MarketRules], StepOutcome]
 
 
 class Episodes(NamedTuple):
     """Where each episode stands.
 
     Attributes:
-        row: whose close was seen last; start: that it began at; until: that cuts it off; changed: after which the
-            position was traded last. int64.
-        accounts: at the close of `row`.
+        row: whose close was seen last, int64.
+        start: row that it began at, int64.
+        until: row that cuts it off, int64.
+        changed: row after whose bar the position was other than before, int64.
+        cash / lots / mark / entry_price / liquidated: the account at the close of `row`.
         peak: highest equity of the episode at a close.
         cost_factor: of the costs of trading.
-        moments: for the differential Sharpe ratio.
+        mean / square: for the differential Sharpe ratio.
         rewarded: sum of the rewards so far.
     """
 
@@ -45,24 +58,26 @@ class Episodes(NamedTuple):
     start: Tensor
     until: Tensor
     changed: Tensor
-    accounts: Accounts
+    cash: Tensor
+    lots: Tensor
+    mark: Tensor
+    entry_price: Tensor
+    liquidated: Tensor
     peak: Tensor
     cost_factor: Tensor
-    moments: FadingMoments
+    mean: Tensor
+    square: Tensor
     rewarded: Tensor
 
-    def tensors(self) -> list[Tensor]:
-        """Return all of them in a fixed order."""
-        return [
-            *(self.row, self.start, self.until, self.changed),
-            *self.accounts,
-            *(self.peak, self.cost_factor, *self.moments, self.rewarded),
-        ]
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts."""
+        return Accounts(self.cash, self.lots, self.mark, self.entry_price, self.liquidated)
 
-    @classmethod
-    def of(cls, tensors: Sequence[Tensor]) -> Episodes:
-        """Return the episodes that `tensors` was called on."""
-        return cls(*tensors[:4], Accounts(*tensors[4:9]), *tensors[9:11], FadingMoments(*tensors[11:13]), tensors[13])
+    @property
+    def moments(self) -> FadingMoments:
+        """What the differential Sharpe ratio remembers."""
+        return FadingMoments(self.mean, self.square)
 
 
 class Moved(NamedTuple):
@@ -124,13 +139,23 @@ class StartTable:
     def draw(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Return the row and the last row of the stretch for numbers 0 <= u < 1."""
         number = (uniform * self.count).long().clamp(max=self.count - 1)
+        if len(self.before) == 1:
+            return self.first + number, self.last
         stretch = torch.searchsorted(self.before, number, right=True) - 1
         row = self.first.index_select(0, stretch) + number - self.before.index_select(0, stretch)
         return row, self.last.index_select(0, stretch)
 
 
 class EpisodeRules:
-    """How episodes begin, go on and are seen, for one market and one specification."""
+    """How episodes begin, go on and are seen, for one market and one specification.
+
+    Attributes:
+        market / spec / rules / costs: the bars, the environment, what its market allows and charges.
+        stretches: that episodes stay within.
+        typical: median volatility, log return per bar, that rewards are measured by.
+        scale: what rewards are multiplied by.
+        settled: fields of `Episodes` that stay the same for good where episodes that ended are replaced.
+    """
 
     DRAWS = 4  # uniform numbers that the beginning of an episode takes
 
@@ -138,20 +163,49 @@ class EpisodeRules:
         self,
         market: MarketTensor,
         spec: EnvironmentSpec,
-        rules: MarketRules,
-        costs: CostRates,
-        typical: float,
-        kernel: Kernel = step_targets,
+        *,
+        stretches: Sequence[Stretch] | None = None,
+        rules: MarketRules | None = None,
+        costs: CostRates | None = None,
+        typical: float | None = None,
+        kernel: Kernel | None = None,
     ) -> None:
+        """Prepare what does not change.
+
+        Args:
+            market: the bars, on the device.
+            spec: what is seen, done, paid and charged.
+            stretches: of the part of the split; None for all of the market's.
+            rules: None for the market's with the leverage, margin and band of `spec`.
+            costs: None for those of `spec`.
+            typical: what rewards are measured by; None for the median volatility over the stretches.
+            kernel: None for the batched one.
+
+        Raises:
+            UserError: the specification contradicts itself or the market, or no episode fits into the stretches.
+        """
+        spec.validate()
         device = market.prices.device
-        self.market, self.spec, self.rules, self.typical = market, spec, rules, typical
-        self.scale = spec.reward_scale or 1.0 / typical
-        self._kernel = kernel
-        self._exponent = costs.impact_exponent
-        self._costs = cost_tensors(costs, dtype=torch.float64, device=device)
-        self._unband = replace(rules, band=0.0)
+        self.market, self.spec = market, spec
+        self.stretches = market.stretches if stretches is None else tuple(stretches)
+        self.rules, self.costs = rules or spec.rules(market.rules), costs or spec.costs
+        _require_reachable(spec, self.rules)
+        self._starts = StartTable.of(self.stretches, spec, device)
+        self.typical = typical or _median_volatility(market, self.stretches)
+        self.scale = spec.reward_scale or 1.0 / self.typical
+        self._kernel = kernel or _batched(market, self.rules, self.costs)
+        self._cost_tensors = cost_tensors(self.costs, dtype=torch.float64, device=device)
+        self._unband = replace(self.rules, band=0.0)
         half = 0.5 * (spec.highest - spec.lowest)
         self._half, self._middle = half, spec.lowest + half
+        self._nothing, self._one = (torch.tensor(value, dtype=torch.float64, device=device) for value in (0.0, 1.0))
+        self._cash, self._alive = self._one * spec.cash, torch.tensor(False, device=device)
+        self._first_moments = first_moments(self._one, self.typical)
+        self.settled = _settled(spec)
+        self._starts_vary = spec.random_position or spec.start_weight != 0
+        self._flat_account = torch.tensor(
+            [[0.0, 0.0, 0.0, 0.0, 1.0] + [1.0] * spec.close_out], dtype=torch.float32, device=device
+        )
         grid = torch.linspace(spec.lowest, spec.highest, spec.levels, dtype=torch.float64)
         self._grid = grid.to(device)
 
@@ -167,47 +221,55 @@ class EpisodeRules:
             return self._grid.index_select(0, flat.long())
         return self._middle + self._half * flat.double().clamp(-1.0, 1.0)
 
-    def begin(self, starts: StartTable, uniform: Tensor, *, aged: bool) -> Episodes:
+    def begin(self, uniform: Tensor, *, aged: bool) -> Episodes:
         """Return new episodes.
 
         Args:
-            starts: rows they may begin at.
             uniform: numbers 0 <= u < 1, float64, shape (`DRAWS`, N).
             aged: cut them off as if they had begun earlier, so that they do not all end at once.
         """
-        row, last = starts.draw(uniform[0])
-        length = torch.full_like(row, self.spec.episode)
+        row, last = self._starts.draw(uniform[0])
+        until = row + self.spec.episode
         if aged and not self.spec.close_out:
-            length = length - (uniform[3] * self.spec.episode).long().clamp(max=self.spec.episode - 1)
+            until = until - (uniform[3] * self.spec.episode).long().clamp(max=self.spec.episode - 1)
         held = self._first_weight(uniform[1])
-        return self.at(row, torch.minimum(row + length, last), held, self._first_factor(uniform[2]))
+        return self.at(row, torch.minimum(until, last), held, self._first_factor(uniform[2]))
 
-    def at(self, row: Tensor, until: Tensor, held: Tensor, cost_factor: Tensor) -> Episodes:
-        """Return episodes that begin at rows with positions of these weights, entered at the mark without cost."""
-        mark = self.market.prices.select(1, CLOSE).index_select(0, row)
-        cash = torch.full_like(mark, self.spec.cash)
+    def at(self, row: Tensor, until: Tensor, held: Tensor | None, cost_factor: Tensor) -> Episodes:
+        """Return episodes that begin at rows.
+
+        Args:
+            row: of the beginning.
+            until: cuts them off.
+            held: weights entered at the mark without cost, float64 (N,); None for none.
+            cost_factor: of the costs of trading.
+        """
         rules = self.rules
-        allowed = held.clamp(-rules.max_leverage if rules.allows_short else 0.0, rules.max_leverage)
-        lots = allowed * cash / (mark * rules.unit)
-        if rules.lot_size > 0:
-            lots = lots.trunc()
-        accounts = Accounts(
-            cash=cash - lots * rules.unit * mark,
-            lots=lots,
-            mark=mark,
-            entry_price=torch.where(lots == 0, 0.0, mark),
-            liquidated=torch.zeros_like(row, dtype=torch.bool),
-        )
+        mark = self.market.prices.select(1, CLOSE).index_select(0, row)
+        lots, entry, cash = self._nothing.expand_as(mark), self._nothing.expand_as(mark), self._cash.expand_as(mark)
+        peak = cash
+        if held is not None:
+            allowed = held.clamp(-rules.max_leverage if rules.allows_short else 0.0, rules.max_leverage)
+            lots = allowed * cash / (mark * rules.unit)
+            if rules.lot_size > 0:
+                lots = lots.trunc()
+            cash = cash - lots * rules.unit * mark
+            entry = mark.masked_fill(lots == 0, 0.0)
         return Episodes(
             row=row,
             start=row,
             until=until,
             changed=row,
-            accounts=accounts,
-            peak=equity(accounts, rules),
+            cash=cash,
+            lots=lots,
+            mark=mark,
+            entry_price=entry,
+            liquidated=self._alive.expand_as(row),
+            peak=peak,
             cost_factor=cost_factor,
-            moments=first_moments(mark, self.typical),
-            rewarded=torch.zeros_like(mark),
+            mean=self._first_moments.mean.expand_as(mark),
+            square=self._first_moments.square.expand_as(mark),
+            rewarded=self._nothing.expand_as(mark),
         )
 
     def move(self, before: Episodes, target: Tensor) -> Moved:
@@ -215,31 +277,24 @@ class EpisodeRules:
         row = before.row + 1
         bars = self._bars(row)
         costs = self._costs_of(before)
-        outcome = self._kernel(before.accounts, target, bars, costs, self.rules, self._exponent)
-        log_return = outcome.log_return
-        accounts = outcome.accounts
-        is_traded = outcome.fill_lots != 0
+        outcome = self._kernel(before.accounts, target, bars, costs, self.rules)
+        accounts, log_return = outcome.accounts, outcome.log_return
+        terminated = accounts.liquidated
         is_cut = row >= before.until
-        wiped = accounts.liquidated
-        terminated = wiped
         if self.spec.close_out:
             accounts, sold = self._sold_out(accounts, bars, costs, is_cut)
             log_return = log_return + sold
-            terminated = wiped | is_cut
+            terminated = terminated | is_cut
         worth = equity(accounts, self.rules)
         peak = torch.maximum(before.peak, worth)
-        result = self._result(before, outcome, log_return, worth, peak)
-        reward, moments = reward_of(result, before.moments, self.spec, self.typical)
-        reward = reward * self.scale
-        episodes = Episodes(
+        reward, moments = self._rewarded(before, outcome, log_return, 1.0 - worth / peak)
+        episodes = before._replace(
             row=row,
-            start=before.start,
-            until=before.until,
-            changed=torch.where(is_traded, row, before.changed),
-            accounts=accounts,
+            changed=torch.where(outcome.fill_lots != 0, row, before.changed),
+            **accounts._asdict(),
             peak=peak,
-            cost_factor=before.cost_factor,
-            moments=moments,
+            mean=moments.mean,
+            square=moments.square,
             rewarded=before.rewarded + reward,
         )
         return Moved(episodes, reward, log_return, terminated, is_cut & ~terminated)
@@ -254,16 +309,15 @@ class EpisodeRules:
         """
         accounts, rules = episodes.accounts, self.rules
         held = weight(accounts, rules)
-        is_flat = accounts.lots == 0
         volatility = self.market.volatility.index_select(0, episodes.row)
-        entry = torch.where(is_flat, accounts.mark, accounts.entry_price)
-        gone = torch.log(accounts.mark / entry) * accounts.lots.sign() / volatility
-        size = held.abs().clamp(min=1e-9)
-        margin = (1.0 - rules.maintenance * size) / (size * (1.0 - rules.maintenance * held.sign()))
+        moved = (accounts.mark / accounts.entry_price).log() * accounts.lots.sign() / volatility
+        margin = 1.0 / held.abs()
+        if rules.maintenance > 0:
+            margin = (margin - rules.maintenance) / (1.0 - rules.maintenance * held.sign())
         columns = [
             held,
-            gone.clamp(-_MOST_UNREALISED, _MOST_UNREALISED),
-            torch.log1p((episodes.row - episodes.changed).double()),
+            moved.masked_fill(accounts.lots == 0, 0.0).clamp(-_MOST_UNREALISED, _MOST_UNREALISED),
+            (episodes.row - episodes.changed).double().log1p(),
             1.0 - equity(accounts, rules) / episodes.peak,
             margin.clamp(0.0, 1.0),
         ]
@@ -271,20 +325,26 @@ class EpisodeRules:
             columns.append((episodes.until - episodes.row).double() / self.spec.episode)
         return torch.stack(columns, dim=1).float()
 
-    def _first_weight(self, uniform: Tensor) -> Tensor:
-        if not self.spec.random_position:
-            return torch.full_like(uniform, self.spec.start_weight)
-        if self.spec.is_discrete:
-            return self._grid.index_select(0, (uniform * self.spec.levels).long().clamp(max=self.spec.levels - 1))
-        return self.spec.lowest + uniform * (self.spec.highest - self.spec.lowest)
+    def first_account(self, fresh: Episodes) -> Tensor:
+        """Return `account_of` new episodes of the full length, (N, A), or (1, A) where all look alike."""
+        return self.account_of(fresh) if self._starts_vary else self._flat_account
+
+    def _first_weight(self, uniform: Tensor) -> Tensor | None:
+        spec = self.spec
+        if not spec.random_position:
+            return torch.full_like(uniform, spec.start_weight) if spec.start_weight else None
+        if spec.is_discrete:
+            return self._grid.index_select(0, (uniform * spec.levels).long().clamp(max=spec.levels - 1))
+        return spec.lowest + uniform * (spec.highest - spec.lowest)
 
     def _first_factor(self, uniform: Tensor) -> Tensor:
         if not self.spec.cost_jitter:
-            return torch.ones_like(uniform)
+            return self._one.expand_as(uniform)
         return torch.exp((2.0 * uniform - 1.0) * (self.spec.cost_jitter * math.log(2.0)))
 
     def _costs_of(self, episodes: Episodes) -> CostTensors:
-        return self._costs.scaled(episodes.cost_factor) if self.spec.cost_jitter else self._costs
+        costs = self._cost_tensors
+        return costs.scaled(episodes.cost_factor) if self.spec.cost_jitter else costs
 
     def _bars(self, row: Tensor) -> Bars:
         return Bars(*self.market.prices.index_select(0, row).t().contiguous().unbind(0))
@@ -293,21 +353,57 @@ class EpisodeRules:
         """Return the accounts with what is held sold at the close where the episode is cut off, and its log return."""
         close = bars.close
         still = Bars(close, close, close, close, bars.volume, torch.zeros_like(close))
-        outcome = self._kernel(accounts, torch.zeros_like(close), still, costs, self._unband, self._exponent)
+        outcome = self._kernel(accounts, torch.zeros_like(close), still, costs, self._unband)
         pairs = zip(outcome.accounts, accounts, strict=True)
         sold = Accounts(*(torch.where(is_cut, after, before) for after, before in pairs))
         return sold, torch.where(is_cut, outcome.log_return, torch.zeros_like(close))
 
-    def _result(
-        self, before: Episodes, outcome: StepOutcome, log_return: Tensor, worth: Tensor, peak: Tensor
-    ) -> BarResult:
-        """Return what the reward is taken of."""
-        worth_before = equity(before.accounts, self.rules)
-        lots = before.accounts.lots + outcome.fill_lots
-        return BarResult(
+    def _rewarded(
+        self, before: Episodes, outcome: StepOutcome, log_return: Tensor, drawdown: Tensor
+    ) -> tuple[Tensor, FadingMoments]:
+        """Return the scaled reward of a bar and what is remembered of it."""
+        if self.spec.reward == "log_return":  # the usual one needs nothing of the rest
+            return log_return * self.scale, before.moments
+        worth = equity(before.accounts, self.rules)
+        result = BarResult(
             log_return=log_return,
             volatility=self.market.volatility.index_select(0, before.row),
-            weight=lots * self.rules.unit * before.accounts.mark / worth_before,
-            drawdown_before=1.0 - worth_before / before.peak,
-            drawdown_after=1.0 - worth / peak,
+            weight=(before.lots + outcome.fill_lots) * self.rules.unit * before.mark / worth,
+            drawdown_before=1.0 - worth / before.peak,
+            drawdown_after=drawdown,
         )
+        reward, moments = reward_of(result, before.moments, self.spec, self.typical)
+        return reward * self.scale, moments
+
+
+def _settled(spec: EnvironmentSpec) -> frozenset[str]:
+    """Return the fields of `Episodes` that stay the same for good where episodes that ended are replaced."""
+    names = {"liquidated"}
+    if not spec.cost_jitter:
+        names.add("cost_factor")
+    if spec.reward != "differential_sharpe":
+        names |= {"mean", "square"}
+    return frozenset(names)
+
+
+def _batched(market: MarketTensor, rules: MarketRules, costs: CostRates) -> Kernel:
+    """Return the batched kernel without what costs nothing here."""
+    has_funding = bool((market.prices[:, FUNDING_RATE] != 0).any())
+    charges = charges_of(costs, rules, has_funding=has_funding)
+    return partial(step_targets, impact_exponent=costs.impact_exponent, charges=charges)
+
+
+def _require_reachable(spec: EnvironmentSpec, rules: MarketRules) -> None:
+    """Raise `UserError` where actions mean positions that the market does not allow: the kernel would cut them."""
+    if max(abs(spec.lowest), abs(spec.highest)) > rules.max_leverage:
+        raise UserError(
+            f"Weights from {spec.lowest:g} to {spec.highest:g} go beyond the leverage {rules.max_leverage:g}.",
+            "Choose weights within it.",
+        )
+    if spec.lowest < 0 and not rules.allows_short:
+        raise UserError("The market allows no short positions.", "Choose a lowest weight of 0.")
+
+
+def _median_volatility(market: MarketTensor, stretches: Sequence[Stretch]) -> float:
+    """Return the median over the rows of the stretches, log return per bar."""
+    return float(torch.cat([market.volatility[s.start : s.stop] for s in stretches]).median())

@@ -22,7 +22,7 @@ from ml.dataset import ForecastDataset, Part, contiguous_stretches
 from ml.feature_sources import bars_since_gap
 
 PRICE_COLUMNS = ("open", "high", "low", "close", "volume", "funding_rate")
-CLOSE = PRICE_COLUMNS.index("close")
+CLOSE, FUNDING_RATE = PRICE_COLUMNS.index("close"), PRICE_COLUMNS.index("funding_rate")
 
 
 @dataclass(frozen=True, slots=True, order=True)

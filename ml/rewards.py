@@ -1,4 +1,4 @@
-"""What an agent is paid for a bar, batched. Pure functions of float64 tensors (N,); training child only (imports torch).
+"""What an agent is paid for a bar, batched. Pure functions of float64 (N,), in the training child only (imports torch).
 
 All are in units of a return, so that one scale, one over the median volatility, fits every one of them: those that have
 no unit of their own are multiplied by that median.
