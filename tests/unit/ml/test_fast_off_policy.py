@@ -1,0 +1,208 @@
+"""Fast DDPG, TD3 and SAC: exact states, callbacks, parameters, and the learning curve of the stock version."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DDPG, SAC, TD3
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.noise import NormalActionNoise
+
+from ml.fast_off_policy import FastDDPG, FastOffPolicy, FastSAC, FastTD3, LearnerState
+from tests.unit.ml.small_trading_env import SmallTradingEnv, reverting_series
+
+LEARNERS = (FastDDPG, FastTD3, FastSAC)
+SERIES = reverting_series(2_000, seed=5)
+
+
+def learner(kind: type[FastOffPolicy], *, seed: int = 0, **settings: Any) -> FastOffPolicy:
+    env = SmallTradingEnv(SERIES, 16, fee=0.1, seed=seed)
+    given = {"batch_size": 64, "buffer_size": 4_000, "learning_starts": 320, "gradient_steps": 2}
+    return kind("MlpPolicy", env, seed=seed, **given | settings)  # type: ignore[arg-type]
+
+
+def kept(state: LearnerState) -> LearnerState:
+    return LearnerState({name: value.clone() for name, value in state.tensors.items()}, dict(state.numbers))
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_a_restored_learner_goes_on_to_the_bit(kind: type[FastOffPolicy], n_steps: int) -> None:
+    one = learner(kind, n_steps=n_steps)
+    one.learn(2_000)
+    state = kept(one.state())
+    one.learn(800, reset_num_timesteps=False)
+    two = learner(kind, n_steps=n_steps, seed=7)
+    two.restore(state)
+    two.learn(800, reset_num_timesteps=False)
+    first, second = one.state(), two.state()
+    assert first.numbers == second.numbers
+    assert first.numbers["timesteps"] == 2_800
+    assert first.tensors.keys() == second.tensors.keys()
+    assert [name for name, value in first.tensors.items() if not torch.equal(value, second.tensors[name])] == []
+    changed = [name for name, value in first.tensors.items() if not torch.equal(value, state.tensors[name])]
+    assert any(name.startswith("policy.") for name in changed)
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_the_same_seed_gives_the_same_learner(kind: type[FastOffPolicy]) -> None:
+    states = [learner(kind, seed=seed).learn(1_000).state().tensors for seed in (3, 3, 4)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert not all(torch.equal(value, states[2][name]) for name, value in states[0].items())
+
+
+class Watch(BaseCallback):
+    """Counts steps and stops after `most`."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def _on_step(self) -> bool:
+        return self.n_calls < self.most
+
+
+def test_a_callback_is_called_every_step_and_can_stop() -> None:
+    model = learner(FastDDPG)
+    watch = Watch(30)
+    model.learn(10_000, callback=watch)
+    assert watch.n_calls == 30
+    assert model.num_timesteps == 30 * 16
+
+
+class Lines(KVWriter):
+    """Output of a logger that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, key_values: dict[str, Any], key_excluded: Any, step: int = 0) -> None:
+        self.lines.append(dict(key_values))
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_losses_and_episodes_are_logged_once_per_interval(kind: type[FastOffPolicy]) -> None:
+    model, lines = learner(kind), Lines()
+    model.set_logger(Logger(None, [lines]))
+    model.learn(16 * 100, log_interval=50)
+    assert [line["time/total_timesteps"] for line in lines.lines] == [800, 1600]
+    line = lines.lines[1]
+    # Episodes have 50 steps and all windows start together: each half saw every window end once.
+    assert [each["time/episodes"] for each in lines.lines] == [16, 32]
+    assert line["rollout/ep_len_mean"] == 50
+    for name in ("critic_loss", "actor_loss", "q_mean", "saturated"):
+        assert np.isfinite(line[f"train/{name}"])
+    assert 0 <= line["train/saturated"] <= 1
+    assert line["train/n_updates"] == 2 * (99 - 320 // 16)  # the updates of the last step follow
+
+
+def test_the_logged_return_is_the_sum_of_the_rewards() -> None:
+    model, lines = learner(FastDDPG, learning_starts=10_000), Lines()
+    model.set_logger(Logger(None, [lines]))
+    model.learn(16 * 50, log_interval=50)
+    rewards = model.replay.state()[0]["reward"].view(50, 16).double().sum(0)
+    assert lines.lines[0]["rollout/ep_rew_mean"] == pytest.approx(float(rewards.mean()))
+
+
+def test_warm_up_actions_are_uniform_and_later_ones_are_the_policys_with_noise() -> None:
+    model = learner(FastDDPG, learning_starts=1_600, exploration=0.05)
+    model.learn(1_600)
+    actions = model.replay.state()[0]["action"]
+    assert float(actions.mean()) == pytest.approx(0, abs=0.06)
+    assert float(actions.std()) == pytest.approx(3**-0.5, abs=0.03)
+    model.learning_starts = 0
+    model.gradient_steps = 0
+    model.learn(1_600, reset_num_timesteps=False)
+    stored = model.replay.state()[0]
+    seen = model.trading_env.observe(stored["rows"][1_600:], stored["account"][1_600:])
+    noise = stored["action"][1_600:].numpy() - model.predict(seen.numpy())[0]
+    assert float(noise.std()) == pytest.approx(0.05, rel=0.06)
+    assert np.abs(actions.numpy()).max() <= 1
+
+
+@pytest.mark.parametrize(("kind", "stock"), [(FastDDPG, DDPG), (FastTD3, TD3), (FastSAC, SAC)])
+def test_parameters_fit_the_stock_class_and_back(kind: type[FastOffPolicy], stock: type, tmp_path: Path) -> None:
+    fast = learner(kind)
+    fast.learn(800)
+    env = SmallTradingEnv(SERIES, 16)
+    other = stock("MlpPolicy", env, policy_kwargs={"net_arch": [64, 64], "optimizer_kwargs": {"fused": True}})
+    other.set_parameters(fast.get_parameters())
+    seen = env.reset()
+    np.testing.assert_array_equal(fast.predict(seen, deterministic=True)[0], other.predict(seen, deterministic=True)[0])
+    again = learner(kind, seed=5)
+    other.save(tmp_path / "agent.zip")
+    again.set_parameters(tmp_path / "agent.zip")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(fast.predict(seen, deterministic=True)[0], again.predict(seen, deterministic=True)[0])
+
+
+@pytest.mark.parametrize("name", ["action_noise", "use_sde", "replay_buffer_class"])
+def test_settings_that_would_be_ignored_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        learner(FastSAC, **{name: None})
+
+
+def test_one_update_is_that_of_the_stock_class() -> None:
+    """Same parameters, same samples: the same parameters after several updates, targets included."""
+    fast = learner(FastDDPG, learning_starts=320, gradient_steps=1, tau=0.05)
+    fast.learn(320)
+    env = SmallTradingEnv(SERIES, 16)
+    stock = DDPG("MlpPolicy", env, tau=0.05, policy_kwargs={"net_arch": [64, 64], "optimizer_kwargs": {"fused": True}})
+    stock.set_parameters(fast.get_parameters())
+    stock.set_logger(fast.logger)
+    state = kept(fast.state())
+    fast.train(5, 64)
+    stock.replay_buffer = learner(FastDDPG, seed=3).replay
+    stock.replay_buffer.restore(
+        {name.removeprefix("replay."): value for name, value in state.tensors.items() if name.startswith("replay.")},
+        state.numbers,
+    )
+    stock.train(5, 64)
+    for name, value in fast.policy.state_dict().items():
+        torch.testing.assert_close(stock.policy.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+        assert not torch.equal(value, state.tensors[f"policy.{name}"])
+
+
+def stock_ddpg(seed: int, settings: dict[str, Any]) -> DDPG:
+    """Return the stock learner with the same exploration."""
+    env = SmallTradingEnv(SERIES, 16, fee=0.1, seed=seed)
+    noise = NormalActionNoise(np.zeros(1), np.full(1, 0.3))
+    policy = {"net_arch": [64, 64], "optimizer_kwargs": {"fused": True}}
+    return DDPG("MlpPolicy", env, seed=seed, action_noise=noise, policy_kwargs=policy, **settings)
+
+
+def gain(model: Any) -> float:
+    """Return the gain per step of the deterministic policy, in many windows from flat."""
+    env = SmallTradingEnv(reverting_series(20_000, seed=99), 64, fee=0.1, episode=500, seed=1)
+    seen, total = env.reset(), 0.0
+    for _ in range(400):
+        seen, rewards, _, _ = env.step(model.predict(seen, deterministic=True)[0])
+        total += float(rewards.mean())
+    return total / 400
+
+
+@pytest.mark.slow
+def test_the_fast_version_learns_as_the_stock_version_does() -> None:
+    """Gains after 6, 9 and 12 thousand steps, means over three seeds."""
+    settings = {"batch_size": 128, "buffer_size": 20_000, "learning_starts": 3_000, "gradient_steps": 4, "gamma": 0.9}
+    curves: dict[str, list[list[float]]] = {"fast": [], "stock": []}
+    for seed in range(3):
+        fast = learner(FastDDPG, seed=seed, exploration=0.3, **settings)
+        stock = stock_ddpg(seed, settings)
+        for name, model in (("fast", fast), ("stock", stock)):
+            curve = []
+            for begin, stop in pairwise((0, 6_000, 9_000, 12_000)):
+                model.learn(stop - begin, reset_num_timesteps=begin == 0)
+                curve.append(gain(model))
+            curves[name].append(curve)
+    means = {name: np.mean(curve, axis=0) for name, curve in curves.items()}
+    print(means)
+    np.testing.assert_allclose(means["fast"], means["stock"], atol=0.03)
+    assert means["fast"][-1] > 0.1
