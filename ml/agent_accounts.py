@@ -1,7 +1,9 @@
 """What target weights come to in the kernel that trades. Any thread of a worker process; numpy, numba.
 
 Judged bars are stretches without a gap. An account is opened before each and holds nothing; a target is decided at the
-close of every bar but the last, and what is held at the last close is sold there with all costs.
+close of every bar but the last, and what is held at the last close is sold there with all costs. Where several markets
+have a bar at the same time, the capital is spread evenly over them anew at each bar, free of costs: markets that move
+together are not so much more evidence.
 """
 
 from __future__ import annotations
@@ -48,22 +50,88 @@ class JudgedMarket:
     highest: float = 1.0
     time_ns: IntArray | None = None
 
-    def at_costs(self, multiple: float) -> JudgedMarket:
-        """Return the market where trading costs so many times as much."""
-        return replace(self, costs=self.costs.times(multiple))
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest weight that policy and market allow."""
+        leverage = self.rules.max_leverage
+        lowest = max(self.lowest, -leverage if self.rules.allows_short else 0.0)
+        return lowest, min(self.highest, leverage)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedPart:
+    """Stretches that are judged together.
+
+    Attributes:
+        market: they belong to.
+        stretches: in any order, each with two bars at least.
+        rows: at whose close something is decided, all of each stretch but its last, shape (m,).
+        time_ns: opening time of the bar behind each decision, each time once and ascending, shape (k,); None where
+            bars have no times, then k = m.
+        slot: which of them belongs to each decision, shape (m,); None where they simply follow each other.
+    """
+
+    market: JudgedMarket
+    stretches: tuple[Stretch, ...]
+    rows: IntArray
+    time_ns: IntArray | None
+    slot: IntArray | None
+
+    @classmethod
+    def of(cls, market: JudgedMarket, stretches: Sequence[Stretch]) -> JudgedPart:
+        """Return stretches to judge.
+
+        Raises:
+            ValueError: no stretch, or one without a decision.
+        """
+        if not stretches or any(stop - start < 2 for start, stop in stretches):
+            raise ValueError("at least one stretch, and two bars in each")
+        rows = np.concatenate([np.arange(start, stop - 1) for start, stop in stretches])
+        if market.time_ns is None:
+            return cls(market, tuple(stretches), rows, None, None)
+        times, slot = np.unique(market.time_ns[rows + 1], return_inverse=True)
+        in_turn = len(times) == len(rows) and bool((np.diff(slot) > 0).all())
+        return cls(market, tuple(stretches), rows, times, None if in_turn else slot)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Decisions of each stretch."""
+        return tuple(stop - start - 1 for start, stop in self.stretches)
+
+    @property
+    def slices(self) -> list[slice]:
+        """Where the decisions of each stretch lie among all of them."""
+        ends = np.cumsum(self.lengths).tolist()
+        return [slice(end - length, end) for end, length in zip(ends, self.lengths, strict=True)]
+
+    def at_costs(self, multiple: float) -> JudgedPart:
+        """Return the part where trading costs so many times as much."""
+        return replace(self, market=replace(self.market, costs=self.market.costs.times(multiple)))
+
+    @property
+    def portion(self) -> FloatArray:
+        """Share of the capital that each decision is about, shape (m,)."""
+        return np.ones(len(self.rows)) if self.slot is None else 1.0 / np.bincount(self.slot)[self.slot]
+
+    def together(self, log_return: FloatArray) -> FloatArray:
+        """Return what all markets earn at each time, from what each earns behind each decision, shape (k,)."""
+        if self.slot is None:
+            return log_return
+        summed = np.bincount(self.slot, weights=np.expm1(log_return))
+        return np.asarray(np.log1p(summed / np.bincount(self.slot)), np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccountPath:
-    """What following weights did, bar by bar, all stretches behind each other; shape (m,) each.
+    """What following weights did.
 
     Attributes:
-        log_return: net.
+        log_return: net, of all markets together, at each time, shape (k,); the others behind each decision, shape (m,).
         weight: held at the close; at the end of a stretch as it was before the sale.
         traded: value of the fills over the equity before the bar, without what was closed by force.
         paid: sums over all bars.
         liquidations: accounts closed by force.
-        lengths: bars of each stretch.
+        lengths: decisions of each stretch.
     """
 
     log_return: FloatArray
@@ -74,61 +142,48 @@ class AccountPath:
     lengths: tuple[int, ...]
 
 
-def decision_rows(stretches: Sequence[Stretch]) -> IntArray:
-    """Return the rows at whose close something is decided, in order: all of each stretch but its last.
-
-    Raises:
-        ValueError: no stretch, or one without a decision.
-    """
-    if not stretches or any(stop - start < 2 for start, stop in stretches):
-        raise ValueError("at least one stretch, and two bars in each")
-    return np.concatenate([np.arange(start, stop - 1) for start, stop in stretches])
-
-
-def log_returns(
-    weights: FloatArray, market: JudgedMarket, stretches: Sequence[Stretch], *, close_out: bool = True
-) -> FloatArray:
-    """Return the net log return of every bar that follows a decision, shape (m,).
+def log_returns(weights: FloatArray, part: JudgedPart, *, close_out: bool = True) -> FloatArray:
+    """Return the net log return of every bar, shape (k,).
 
     Args:
-        weights: one per decision row, shape (m,).
-        market / stretches: to follow them on.
+        weights: targets, one for each decision, shape (m,).
+        part: to follow them on.
         close_out: sell what is held at the end of each stretch, with all costs.
+
+    Raises:
+        ValueError: weights that do not fit or are not finite.
     """
-    return np.concatenate(
-        [run.log_return[1:] for run in _runs(weights, market, stretches, close_out=close_out)]  # [0] is the beginning
-    )
+    return _joined(_runs(weights, part, close_out=close_out), part)
 
 
-def follow(weights: FloatArray, market: JudgedMarket, stretches: Sequence[Stretch]) -> AccountPath:
-    """Return what following weights does; see `log_returns` for the arguments."""
-    sold = _runs(weights, market, stretches, close_out=True)
-    kept = _runs(weights, market, stretches, close_out=False)
-    unit = market.rules.unit
-    held, traded = [], []
+def follow(weights: FloatArray, part: JudgedPart) -> AccountPath:
+    """Return what following weights does; see `log_returns`."""
+    sold, kept = _runs(weights, part, close_out=True), _runs(weights, part, close_out=False)
+    unit = part.market.rules.unit
+    held, traded, portion = [], [], part.portion
     totals = dict.fromkeys(("fee", "spread", "slippage", "impact", "funding", "borrow"), 0.0)
-    for run, still, (start, stop) in zip(sold, kept, stretches, strict=True):
-        worth = still.lots[1:] * unit * market.bars.close[start + 1 : stop]
+    for run, still, inside, (start, stop) in zip(sold, kept, part.slices, part.stretches, strict=True):
+        worth = still.lots[1:] * unit * part.market.bars.close[start + 1 : stop]
         held.append(_share(worth, still.equity[1:]))
         value = _share(np.abs(still.fill_lots[1:]) * unit * still.fill_price[1:], still.equity[:-1])
         value[-1] += abs(held[-1][-1])  # sold at the end
         traded.append(value)
         for name in totals:
-            totals[name] += float(_share(getattr(run, name)[1:], run.equity[:-1]).sum())
+            totals[name] += float(portion[inside] @ _share(getattr(run, name)[1:], run.equity[:-1]))
     return AccountPath(
-        log_return=np.concatenate([run.log_return[1:] for run in sold]),
+        log_return=_joined(sold, part),
         weight=np.concatenate(held),
         traded=np.concatenate(traded),
         paid=CostShares(**totals),
         liquidations=sum(int(run.liquidated_at) >= 0 for run in kept),
-        lengths=tuple(stop - start - 1 for start, stop in stretches),
+        lengths=part.lengths,
     )
 
 
 def figures_of(
     name: str,
     path: AccountPath,
-    market: JudgedMarket,
+    bars_per_year: float,
     hold: FloatArray | None,
     bootstrap_seed: int | None = None,
     resamples: int = 1_000,
@@ -138,11 +193,11 @@ def figures_of(
     Args:
         name: of who followed it.
         path: to measure.
-        market: it was followed on.
+        bars_per_year: that make a year of 365 days.
         hold: simple returns of holding over the same bars; None for holding itself.
         bootstrap_seed / resamples: see `trading_metrics`.
     """
-    returns, year = simple_from_log(path.log_return), market.bars_per_year
+    returns, year = simple_from_log(path.log_return), bars_per_year
     return AgentFigures(
         name=name,
         log_return=float(path.log_return.sum()),
@@ -154,32 +209,29 @@ def figures_of(
     )
 
 
-def delayed(weights: FloatArray, stretches: Sequence[Stretch], bars: int) -> FloatArray:
+def delayed(weights: FloatArray, part: JudgedPart, bars: int) -> FloatArray:
     """Return weights that are followed so many bars later; before the first of a stretch nothing is held."""
     late = np.zeros(len(weights))
-    for part in parts_of(stretches):
-        values = weights[part]
-        late[part][bars:] = values[: max(0, len(values) - bars)]
+    for inside in part.slices:
+        values = weights[inside]
+        late[inside][bars:] = values[: max(0, len(values) - bars)]
     return late
 
 
-def parts_of(stretches: Sequence[Stretch]) -> list[slice]:
-    """Return where the decisions of each stretch lie among all of them."""
-    ends = np.cumsum([stop - start - 1 for start, stop in stretches])
-    return [slice(int(end) - (stop - start - 1), int(end)) for end, (start, stop) in zip(ends, stretches, strict=True)]
-
-
-def _runs(
-    weights: FloatArray, market: JudgedMarket, stretches: Sequence[Stretch], *, close_out: bool
-) -> list[TargetRun]:
-    if finite_series(weights).shape != decision_rows(stretches).shape:
+def _runs(weights: FloatArray, part: JudgedPart, *, close_out: bool) -> list[TargetRun]:
+    if finite_series(weights).shape != part.rows.shape:
         raise ValueError("one weight for every bar of a stretch but its last")
-    found = []
-    for part, (start, stop) in zip(parts_of(stretches), stretches, strict=True):
+    market, found = part.market, []
+    for inside, (start, stop) in zip(part.slices, part.stretches, strict=True):
         bars = bars_between(market.bars, start, stop)
-        wanted = np.ascontiguousarray(weights[part], np.float64)
-        found.append(run_targets(wanted, bars, market.costs, market.rules, cash=market.cash, close_out=close_out))
+        found.append(
+            run_targets(weights[inside], bars, market.costs, market.rules, cash=market.cash, close_out=close_out)
+        )
     return found
+
+
+def _joined(runs: Sequence[TargetRun], part: JudgedPart) -> FloatArray:
+    return part.together(np.concatenate([run.log_return[1:] for run in runs]))  # [0] is the beginning
 
 
 def bars_between(bars: BarArrays, start: int, stop: int) -> BarArrays:

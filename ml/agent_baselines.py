@@ -6,12 +6,13 @@ judged ones. All rules know of a bar what the agent knows of it: its close and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ml.agent_accounts import JudgedMarket, Stretch, decision_rows, log_returns
+from ml.agent_accounts import JudgedMarket, JudgedPart, log_returns
 from ml.agent_results import RandomTiming
 from ml.arrays import FloatArray, finite_series
 from ml.bootstrap import sharpe
@@ -24,7 +25,7 @@ VOLATILITY_TARGET = "volatility_target"
 MOMENTUM = "momentum"
 REVERSION = "mean_reversion"
 FORECAST = "forecast_sign"
-LOOKBACKS = (6, 12, 24, 48, 96, 168)
+LOOKBACKS = (1, 3, 6, 12, 24, 48, 96, 168)
 _TAIL = 0.05
 
 
@@ -43,29 +44,23 @@ class Rule:
     parameter: float | None = None
 
 
-def baseline_rules(
-    market: JudgedMarket,
-    train: Sequence[Stretch],
-    test: Sequence[Stretch],
-    forecast: FloatArray | None = None,
-) -> Iterator[Rule]:
+def baseline_rules(train: JudgedPart, test: JudgedPart, forecast: FloatArray | None = None) -> Iterator[Rule]:
     """Yield the rules, flat and hold first.
 
     Args:
-        market: of the bars.
         train: stretches that parameters are chosen on.
-        test: stretches that are judged.
+        test: stretches that are judged, of the same market.
         forecast: of the forecaster the agent builds on, known at the close of each bar, any unit, shape (T,).
     """
-    rows = decision_rows(test)
+    market, rows = test.market, test.rows
     yield Rule(FLAT, np.zeros(len(rows)))
     yield Rule(BUY_AND_HOLD, np.ones(len(rows)))
     if market.lowest < 0.0 and market.rules.allows_short:
         yield Rule(SHORT_AND_HOLD, -np.ones(len(rows)))
-    aim = float(np.median(market.volatility[decision_rows(train)]))
+    aim = float(np.median(market.volatility[train.rows]))
     yield Rule(VOLATILITY_TARGET, _volatility_targeted(market, aim)[rows], aim)
     for name, side in ((MOMENTUM, 1.0), (REVERSION, -1.0)):
-        lookback = _best_lookback(market, train, side)
+        lookback = _best_lookback(train, side)
         yield Rule(name, _signed(market, side * past_return(market, lookback))[rows], float(lookback))
     if forecast is not None:
         yield Rule(FORECAST, _signed(market, finite_series(forecast[rows])))
@@ -80,9 +75,7 @@ def past_return(market: JudgedMarket, lookback: int) -> FloatArray:
     return moved
 
 
-def random_timing(
-    weights: FloatArray, market: JudgedMarket, stretches: Sequence[Stretch], *, draws: int, seed: int
-) -> RandomTiming:
+def random_timing(weights: FloatArray, part: JudgedPart, *, draws: int, seed: int) -> RandomTiming:
     """Return what an agent's targets earn at random times.
 
     The targets are moved along the bars by a random number of them, what leaves at the end comes back at the
@@ -90,13 +83,13 @@ def random_timing(
 
     Args:
         weights: targets of the agent, shape (m,), m >= 2.
-        market / stretches: to follow them on.
+        part: to follow them on.
         draws: how many times, at least 1.
         seed: of the draws.
     """
-    own = float(log_returns(weights, market, stretches).sum())
+    own = float(log_returns(weights, part).sum())
     shifts = np.random.default_rng(seed).integers(1, len(weights), draws)
-    earned = np.array([log_returns(np.roll(weights, int(shift)), market, stretches).sum() for shift in shifts])
+    earned = np.array([log_returns(np.roll(weights, int(shift)), part).sum() for shift in shifts])
     near = 1e-12 * max(1.0, abs(own))  # a constant policy earns the same whenever it begins
     low, median, high = (float(value) for value in np.quantile(earned, (_TAIL, 0.5, 1.0 - _TAIL)))
     return RandomTiming(
@@ -122,11 +115,12 @@ def _signed(market: JudgedMarket, signal: FloatArray) -> FloatArray:
     return result
 
 
-def _best_lookback(market: JudgedMarket, train: Sequence[Stretch], side: float) -> int:
+def _best_lookback(train: JudgedPart, side: float) -> int:
     """Return the lookback with the highest net Sharpe ratio on the training bars; the shortest of equal ones."""
-    rows = decision_rows(train)
-    ratios = [
-        float(sharpe(simple_from_log(log_returns(_signed(market, side * moved)[rows], market, train))))
-        for moved in (past_return(market, lookback) for lookback in LOOKBACKS)
-    ]
+    ratios = []
+    for lookback in LOOKBACKS:
+        weights = _signed(train.market, side * past_return(train.market, lookback))[train.rows]
+        # Stretches too short for a lookback do not recommend it.
+        earned = simple_from_log(log_returns(weights, train))
+        ratios.append(float(sharpe(earned)) if weights.any() else -math.inf)
     return LOOKBACKS[int(np.argmax(ratios))]

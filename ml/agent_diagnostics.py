@@ -29,7 +29,7 @@ class Observed:
 
     Attributes:
         policy: of the agent.
-        observations: on its pass, shape (B, D).
+        observations: on its pass, of all bars or of enough drawn at random, shape (B, D).
         market_size: so many columns are of the market, the others of the account.
     """
 
@@ -54,7 +54,7 @@ def diagnose(
 
     Args:
         weights: targets of the pass, shape (m,), m >= 1.
-        returns / hold: simple returns of the agent and of holding, shape (m,).
+        returns / hold: simple returns of the agent and of holding, equally many.
         lowest / highest: weights that may be held.
         observed: what it saw; None leaves out what depends on it.
         rewards / earned: sum of the rewards in log return, and what the account earned without a sale at the end;
@@ -64,7 +64,7 @@ def diagnose(
     width = highest - lowest
     if not len(finite_series(weights)) or not width > 0.0:
         raise ValueError("at least one target, and a range of weights")
-    usual = float(np.median(weights))
+    usual = float(np.quantile(weights, 0.5, method="lower"))  # one of them, not between two
     share = float((np.abs(weights - usual) <= NEARLY * width).mean())
     market, account, change = (None, None, None) if observed is None else reaction(observed, width, seed)
     gap = None if rewards is None or earned is None else rewards - earned

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.agent_accounts import (
     AccountPath,
     JudgedMarket,
+    JudgedPart,
     Stretch,
-    decision_rows,
     delayed,
     figures_of,
     follow,
@@ -42,8 +43,8 @@ from ml.trading_metrics import (
 
 ENSEMBLE = "ensemble"
 _PARTS = 3  # of the time, where bars have none or are all of one quarter
-_FEWEST_IN_A_PERIOD = 2
 _MIN_BOOTSTRAP = 10
+_FEWEST_RESAMPLES, _MOST_RESAMPLED = 500, 40_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +70,8 @@ class JudgeOptions:
 
     Attributes:
         seed: of everything random.
-        resamples: of each bootstrap.
-        draws: of random timing; fewer than 39 could never show that the timing is better.
+        resamples: of each bootstrap, on some ten thousand bars; see `affordable`.
+        draws: of random timing; fewer than 20 could never show that the timing is better.
         trials: ever run on this market, this one included.
         trial_std: of their Sharpe ratios per bar; None takes the sampling error of a worthless one.
         hindsight_return: net log return of who knows every price; None where it was not worked out.
@@ -82,6 +83,10 @@ class JudgeOptions:
     trials: int = 1
     trial_std: float | None = None
     hindsight_return: float | None = None
+
+    def affordable(self, bars: int) -> int:
+        """Return how often so many bars are resampled: less often than asked for, where it took minutes."""
+        return min(self.resamples, max(_FEWEST_RESAMPLES, _MOST_RESAMPLED // bars))
 
 
 def judge(
@@ -111,16 +116,16 @@ def judge(
         ValueError: no pass, weights that do not fit, or bars that are both for training and judged.
     """
     _check(train, test, passes)
+    part = JudgedPart.of(market, test)
     whole = ensemble or SeedPass(options.seed, np.mean([each.weights for each in passes], axis=0))
-    held = follow(np.ones(len(decision_rows(test))), market, test)
+    held = follow(np.ones(len(part.rows)), part)
     hold = simple_from_log(held.log_return)
     seeds = []
     for each in passes:
-        seeds.append(_judged(f"seed_{each.seed}", each, market, test, hold, options))
+        seeds.append(_judged(f"seed_{each.seed}", each, part, hold, options))
         check_stop()
-    metrics = _of_ensemble(whole, seeds, market, test, held, options)
-    check_stop()
-    baselines = _baselines(market, train, test, hold, forecast)
+    metrics = _of_ensemble(whole, seeds, part, held, options, check_stop)
+    baselines = _baselines(JudgedPart.of(market, train), part, hold, forecast)
     return with_trials(replace(metrics, baselines=baselines), options.trials, options.trial_std)
 
 
@@ -150,19 +155,24 @@ def _check(train: Sequence[Stretch], test: Sequence[Stretch], passes: Sequence[S
 def _of_ensemble(
     whole: SeedPass,
     seeds: Sequence[AgentSeed],
-    market: JudgedMarket,
-    test: Sequence[Stretch],
+    part: JudgedPart,
     held: AccountPath,
     options: JudgeOptions,
+    check_stop: Callable[[], None],
 ) -> AgentMetrics:
     """Return everything about what trades but the baselines and what may be claimed."""
-    rows, hold = decision_rows(test), simple_from_log(held.log_return)
-    judged = _judged(ENSEMBLE, whole, market, test, hold, options)
-    path = follow(whole.weights, market, test)
+    hold, year = simple_from_log(held.log_return), part.market.bars_per_year
+    judged = _judged(ENSEMBLE, whole, part, hold, options)
+    check_stop()
+    path = follow(whole.weights, part)
     returns, bound = simple_from_log(path.log_return), options.hindsight_return
+    difference = _difference(returns, hold, year, options)
+    check_stop()
+    timing = random_timing(whole.weights, part, draws=options.draws, seed=options.seed)
+    check_stop()
     return AgentMetrics(
-        bars=len(rows),
-        bars_per_year=market.bars_per_year,
+        bars=len(returns),
+        bars_per_year=year,
         ensemble=judged.figures,
         diagnostics=_with_members(judged, seeds, whole),
         seeds=tuple(seeds),
@@ -171,13 +181,13 @@ def _of_ensemble(
         pooled_drawdown=_pooled([seed.figures.trading.max_drawdown for seed in seeds], options),
         pooled_turnover=_pooled([seed.figures.positions.turnover for seed in seeds], options),
         baselines=(),
-        timing=random_timing(whole.weights, market, test, draws=options.draws, seed=options.seed),
-        costs=_cost_curve(whole.weights, market, test),
-        periods=_periods(path, held, rows, market),
+        timing=timing,
+        costs=_cost_curve(whole.weights, part),
+        periods=_periods(path, held, part),
         sharpe=sharpe_moments(returns),
         probabilistic=None,
         deflated=None,
-        hold_difference=_difference(returns, hold, market, options),
+        hold_difference=difference,
         hindsight_return=bound,
         hindsight_share=None if bound is None or bound <= 0.0 else judged.figures.log_return / bound,
         standing="",
@@ -185,28 +195,22 @@ def _of_ensemble(
     )
 
 
-def _judged(
-    name: str,
-    each: SeedPass,
-    market: JudgedMarket,
-    stretches: Sequence[Stretch],
-    hold: FloatArray,
-    options: JudgeOptions,
-) -> AgentSeed:
+def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, options: JudgeOptions) -> AgentSeed:
     """Return what one pass came to, and whether there is a policy behind it."""
-    path = follow(each.weights, market, stretches)
+    path = follow(each.weights, part)
     # Intervals take longer than all the rest: what trades has one.
     bootstrap_seed = options.seed if name == ENSEMBLE else None
-    unsold = float(log_returns(each.weights, market, stretches, close_out=False).sum())
+    lowest, highest = part.market.bounds
+    unsold = float(log_returns(each.weights, part, close_out=False).sum())
     return AgentSeed(
         seed=each.seed,
-        figures=figures_of(name, path, market, hold, bootstrap_seed, options.resamples),
+        figures=figures_of(name, path, part.market.bars_per_year, hold, bootstrap_seed, options.affordable(len(hold))),
         diagnostics=diagnose(
-            each.weights,
+            np.clip(each.weights, lowest, highest),
             simple_from_log(path.log_return),
             hold,
-            lowest=market.lowest,
-            highest=market.highest,
+            lowest=lowest,
+            highest=highest,
             observed=each.observed,
             rewards=each.rewards,
             earned=unsold,
@@ -237,17 +241,13 @@ def _middle(values: Sequence[float | None]) -> float | None:
 
 
 def _baselines(
-    market: JudgedMarket,
-    train: Sequence[Stretch],
-    test: Sequence[Stretch],
-    hold: FloatArray,
-    forecast: FloatArray | None,
+    train: JudgedPart, test: JudgedPart, hold: FloatArray, forecast: FloatArray | None
 ) -> tuple[BaselineFigures, ...]:
     found = []
-    for rule in baseline_rules(market, train, test, forecast):
+    for rule in baseline_rules(train, test, forecast):
         beside = None if rule.name == BUY_AND_HOLD else hold
-        path = follow(rule.weights, market, test)
-        found.append(BaselineFigures(figures_of(rule.name, path, market, beside), rule.parameter))
+        figures = figures_of(rule.name, follow(rule.weights, test), test.market.bars_per_year, beside)
+        found.append(BaselineFigures(figures, rule.parameter))
     return tuple(found)
 
 
@@ -261,52 +261,48 @@ def _pooled_ratio(seeds: Sequence[AgentSeed], options: JudgeOptions) -> SeedSumm
     return _pooled(known, options) if known else None
 
 
-def _cost_curve(weights: FloatArray, market: JudgedMarket, test: Sequence[Stretch]) -> tuple[CostPoint, ...]:
-    points = []
+def _cost_curve(weights: FloatArray, part: JudgedPart) -> tuple[CostPoint, ...]:
+    points, year = [], part.market.bars_per_year
     for delay in DELAYS:
-        late = delayed(weights, test, delay)
+        late = delayed(weights, part, delay)
         for multiple in COST_MULTIPLES:
-            dearer = market.at_costs(multiple)
-            earned = simple_from_log(log_returns(late, dearer, test))
-            held = simple_from_log(log_returns(np.ones(len(weights)), dearer, test))
+            dearer = part.at_costs(multiple)
+            earned = simple_from_log(log_returns(late, dearer))
+            held = simple_from_log(log_returns(np.ones(len(weights)), dearer))
             points.append(
                 CostPoint(
                     multiple=multiple,
                     delay=delay,
-                    metrics=trading_metrics(earned, bars_per_year=market.bars_per_year),
-                    relative=relative_metrics(earned, held, bars_per_year=market.bars_per_year),
+                    metrics=trading_metrics(earned, bars_per_year=year),
+                    relative=relative_metrics(earned, held, bars_per_year=year),
                 )
             )
     return tuple(points)
 
 
 def _difference(
-    returns: FloatArray, hold: FloatArray, market: JudgedMarket, options: JudgeOptions
+    returns: FloatArray, hold: FloatArray, bars_per_year: float, options: JudgeOptions
 ) -> BootstrapInterval | None:
     if len(returns) < _MIN_BOOTSTRAP:
         return None
-    year = math.sqrt(market.bars_per_year)
+    year = math.sqrt(bars_per_year)
     return paired_interval(
-        returns, hold, lambda values: sharpe(values) * year, seed=options.seed, resamples=options.resamples
+        returns,
+        hold,
+        lambda values: sharpe(values) * year,
+        seed=options.seed,
+        resamples=options.affordable(len(returns)),
     )
 
 
-def _periods(path: AccountPath, hold: AccountPath, rows: IntArray, market: JudgedMarket) -> tuple[PeriodFigures, ...]:
+def _periods(path: AccountPath, hold: AccountPath, part: JudgedPart) -> tuple[PeriodFigures, ...]:
     """Return calendar quarters (UTC) of the bars that returns were earned in, or equal parts."""
-    count = len(rows)
-    names = [f"{1 + at * _PARTS // count}/{_PARTS}" for at in range(count)]
-    if market.time_ns is not None:
-        month = market.time_ns[rows + 1].astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
-        quarters = [f"{1970 + at // 12} Q{1 + at % 12 // 3}" for at in month.tolist()]
-        names = quarters if len(set(quarters)) > 1 else names
-    label = np.array(names)
-    year = math.sqrt(market.bars_per_year)
+    label = _period_names(len(path.log_return), part.time_ns)
+    year = math.sqrt(part.market.bars_per_year)
     found = []
-    for name in dict.fromkeys(sorted(names)):
+    for name in dict.fromkeys(label.tolist()):
         inside = label == name
         own, held = simple_from_log(path.log_return[inside]), simple_from_log(hold.log_return[inside])
-        if len(own) < _FEWEST_IN_A_PERIOD:
-            continue
         ratio, hold_ratio = sharpe_per_bar(own), sharpe_per_bar(held)
         found.append(
             PeriodFigures(
@@ -320,3 +316,13 @@ def _periods(path: AccountPath, hold: AccountPath, rows: IntArray, market: Judge
             )
         )
     return tuple(found)
+
+
+def _period_names(count: int, time_ns: IntArray | None) -> NDArray[np.str_]:
+    """Return the name of the period of every bar, shape (count,)."""
+    if time_ns is not None:
+        month = time_ns.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+        quarters = np.array([f"{1970 + at // 12} Q{1 + at % 12 // 3}" for at in month.tolist()])
+        if len(set(quarters.tolist())) > 1:
+            return quarters
+    return np.array([f"{1 + at * _PARTS // count}/{_PARTS}" for at in range(count)])

@@ -6,7 +6,7 @@ from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.statistic_results import CostPoint
 
 CONFIDENCE = 0.95
-SIGNIFICANCE = 1.0 - CONFIDENCE
+SIGNIFICANCE = 0.05
 IMPLAUSIBLE_SHARPE = 5.0  # a year, after costs; more has been a leak in all but invented markets
 _FEWEST_SEEDS = 5
 _NEARLY_FLAT = 0.025

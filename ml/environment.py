@@ -231,6 +231,21 @@ class BatchedTradingEnv(VecEnv):
         """Return the target weights that actions mean, float64 (N,)."""
         return self.episode_rules.weights_of(actions)
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what `restore` takes: where all episodes stand, and the generator; the next step writes to it."""
+        live = self._state()._asdict()
+        assert self._seen is not None
+        return {**live, "seen": self._seen, "generator": self.generator.get_state()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the state of an environment built with the same arguments; what follows is the same to the bit."""
+        if self._live is None:
+            self.reset_tensor()
+        for name, place in self.state().items():
+            if name != "generator":
+                place.copy_(tensors[name])
+        self.generator.set_state(tensors["generator"].cpu())
+
     def _state(self) -> Episodes:
         if self._live is None:
             raise RuntimeError("the environment was never reset")

@@ -71,11 +71,13 @@ class _Follower:
 
 
 class FastOffPolicy(OffPolicyAlgorithm):
-    """What the three learners share: exploring, storing, logging, exact states."""
+    """What the three learners share: exploring, storing, logging, exact states.
+
+    The settings are those of the stable-baselines3 class; `policy` is its plain "MlpPolicy".
+    """
 
     def __init__(
         self,
-        policy: str,
         env: BatchedTradingEnv,
         *,
         exploration: float,
@@ -87,7 +89,6 @@ class FastOffPolicy(OffPolicyAlgorithm):
         """Build the networks, their optimisers and the buffer.
 
         Args:
-            policy: name of the stable-baselines3 policy.
             env: all windows.
             exploration: standard deviation of the Gaussian noise on the actions, which lie in [-1, 1].
             learning_starts: steps of all windows together with actions of equal chance before learning starts.
@@ -105,7 +106,7 @@ class FastOffPolicy(OffPolicyAlgorithm):
         self.tally = Tally()
         self._at: _Place | None = None
         super().__init__(
-            policy,
+            "MlpPolicy",
             env,
             learning_starts=learning_starts,
             policy_kwargs={
@@ -282,9 +283,9 @@ class FastOffPolicy(OffPolicyAlgorithm):
 class FastTD3(FastOffPolicy, TD3):
     """Twin delayed deterministic policy gradient."""
 
-    def __init__(self, policy: str, env: BatchedTradingEnv, *, exploration: float = 0.2, **settings: Any) -> None:
+    def __init__(self, env: BatchedTradingEnv, *, exploration: float = 0.3, **settings: Any) -> None:
         """See `FastOffPolicy`."""
-        super().__init__(policy, env, exploration=exploration, **settings)
+        super().__init__(env, exploration=exploration, **settings)
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -321,9 +322,9 @@ class FastDDPG(FastTD3, DDPG):
 class FastSAC(FastOffPolicy, SAC):
     """Soft actor-critic."""
 
-    def __init__(self, policy: str, env: BatchedTradingEnv, *, exploration: float = 0.0, **settings: Any) -> None:
+    def __init__(self, env: BatchedTradingEnv, *, exploration: float = 0.0, **settings: Any) -> None:
         """See `FastOffPolicy`; the policy explores by itself."""
-        super().__init__(policy, env, exploration=exploration, **settings)
+        super().__init__(env, exploration=exploration, **settings)
 
     def _setup_model(self) -> None:
         super()._setup_model()

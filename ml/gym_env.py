@@ -128,8 +128,9 @@ def reference_kernel(
         charged = replace(rates, **dict(zip(costs._fields, rest[len(bars) :], strict=True)))
         met = reference.step(state, Target(wanted), BarPrices(*rest[: len(bars)]), charged, rules)
         results.append(_numbers_of(met, state))
-    cash, lots, mark, entry, is_over, *rest, is_new = torch.tensor(results, dtype=torch.float64).unbind(1)
-    return StepOutcome(Accounts(cash, lots, mark, entry, is_over.bool()), *rest, is_new.bool())
+    *account, is_over = (columns := torch.tensor(results, dtype=torch.float64).unbind(1))[: len(accounts)]
+    *rest, is_new = columns[len(accounts) :]
+    return StepOutcome._make([Accounts._make([*account, is_over.bool()]), *rest, is_new.bool()])
 
 
 def _numbers_of(met: Step, before: AccountState) -> list[float]:

@@ -1,19 +1,20 @@
-"""What weights gain in a market of the self-test, through the trading kernel. Pure functions, any thread; numpy only."""
+"""What weights gain in a market of the self-test, through the trading kernel. Job children only (numba)."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from core.accounting.reference import (
-    AccountState,
-    BarPrices,
-    Target,
-    equity_of,
-    open_account,
-    step,
+from core.accounting.fast import (
+    Account,
+    Bar,
+    CostNumbers,
+    RuleNumbers,
+    compiled,
+    cost_numbers,
+    rule_numbers,
+    step_scalar,
 )
 from ml.arrays import FloatArray
 from ml.known_answers import Policy
@@ -50,12 +51,12 @@ class Gain:
 def best_weights(market: TaskMarket, policy: Policy) -> FloatArray:
     """Return the weights of a policy from flat, or where tasks have an end from the start of every episode; (T-1,)."""
     weights = np.empty(len(market) - 1)
-    held = market.start_weight
-    for row, state in enumerate(market.state[:-1]):
+    start = held = np.full(1, market.start_weight)
+    for row in range(len(weights)):
         if market.close_out and row % market.episode == 0:
-            held = market.start_weight
-        held = min(max(float(policy(state, np.float64(held))), market.lowest), market.highest)
-        weights[row] = held
+            held = start
+        held = np.minimum(np.maximum(policy(market.state[row : row + 1], held), market.lowest), market.highest)
+        weights[row] = held[0]
     return weights
 
 
@@ -69,68 +70,67 @@ def measure(market: TaskMarket, weights: FloatArray) -> Gain:
     Args:
         market: of T rows.
         weights: decided at the close of all rows but the last, shape (T-1,).
+
+    Raises:
+        ValueError: a weight is no number, or the lengths do not fit.
+        ArithmeticError: nothing was left of the account.
     """
-    if weights.shape != (len(market) - 1,):
+    if weights.shape != (len(market) - 1,) or not np.isfinite(weights).all():
         raise ValueError("one weight for each bar but the last is needed")
     length = market.episode if market.close_out else len(weights)
     episodes = len(weights) // length
-    decided = weights[: episodes * length]
-    rewards, turnover = np.empty(len(decided)), 0.0
-    account = open_account(CASH, 1.0)
-    for row, weight in enumerate(decided):
-        if row % length == 0:
-            account = _with_weight(market.start_weight, float(market.close[row]))
-        before = account.lots
-        account, rewards[row] = _decide(market, account, row, float(weight))
-        turnover += abs(account.lots - before) * float(market.open[row + 1])
-        if market.close_out and row % length == length - 1:
-            last, sold = _sold(market, account, row + 1)
-            rewards[row] += sold
-            turnover += last
-        account = _resized(account, market)
-    rewards *= market.reward_scale
+    decided = np.clip(weights[: episodes * length].astype(np.float64), market.lowest, market.highest)
+    columns = (market.open, market.high, market.low, market.close, market.volume, market.funding)
+    rules = (rule_numbers(market.rules), rule_numbers(market.rules, any_size=True))
+    returns, turnover = _walk(
+        decided, columns, cost_numbers(market.costs), rules, (length, CASH, market.start_weight, market.close_out)
+    )
+    if not np.isfinite(returns).all():
+        raise ArithmeticError("the account was closed by force")
+    rewards = returns
+    if market.reward == MEAN_VARIANCE:
+        risk = (decided * market.volatility[: len(decided)]) ** 2
+        rewards = np.expm1(returns) - 0.5 * market.risk_aversion * risk
+    rewards = market.reward_scale * rewards
     luck = market.reward_scale * decided * market.surprise[1 : 1 + len(decided)]
     return Gain(rewards, rewards - luck, turnover, episodes if market.close_out else 0)
 
 
-def _with_weight(weight: float, price: float) -> AccountState:
-    """Return an account of `CASH` that holds a weight, entered at a price."""
-    held = weight * CASH / price
-    return AccountState(cash=CASH * (1.0 - weight), lots=held, mark=price, entry_price=price if held else 0.0)
+@compiled
+def _walk(
+    weights: FloatArray,
+    columns: tuple[FloatArray, ...],
+    costs: CostNumbers,
+    rules: tuple[RuleNumbers, RuleNumbers],
+    given: tuple[int, float, float, bool],
+) -> tuple[FloatArray, float]:
+    """Return the log return of each decision's bar, not a number from a forced closing on, and the turnover.
 
-
-def _decide(market: TaskMarket, account: AccountState, row: int, weight: float) -> tuple[AccountState, float]:
-    """Meet the bar after `row`; return the account and the reward, unscaled."""
-    done = step(account, Target(weight), _bar(market, row + 1), market.costs, market.rules)
-    return done.state, _reward(market, done.log_return, weight, float(market.volatility[row]))
-
-
-def _reward(market: TaskMarket, log_return: float, weight: float, volatility: float) -> float:
-    if market.reward != MEAN_VARIANCE:
-        return log_return
-    return math.expm1(log_return) - 0.5 * market.risk_aversion * (weight * volatility) ** 2
-
-
-def _sold(market: TaskMarket, account: AccountState, row: int) -> tuple[float, float]:
-    """Return the value that is sold at the close of a row, and what it costs as a share of the equity, below 0."""
-    price = float(market.close[row])
-    last = BarPrices(price, price, price, price, float(market.volume[row]))
-    equity = equity_of(account, market.rules)
-    done = step(account, Target(0.0), last, market.costs, market.rules)
-    return abs(account.lots) * price, equity_of(done.state, market.rules) / equity - 1.0
-
-
-def _bar(market: TaskMarket, row: int) -> BarPrices:
-    return BarPrices(
-        open=float(market.open[row]),
-        high=float(market.high[row]),
-        low=float(market.low[row]),
-        close=float(market.close[row]),
-        volume=float(market.volume[row]),
-        funding_rate=float(market.funding[row]),
-    )
-
-
-def _resized(account: AccountState, market: TaskMarket) -> AccountState:
-    factor = CASH / equity_of(account, market.rules)
-    return replace(account, cash=account.cash * factor, lots=account.lots * factor)
+    Args:
+        rules: of decisions, and of the sale at an episode's end.
+        given: length of episodes, cash and weight at their start, and whether they end with a sale.
+    """
+    length, cash, start, has_end = given
+    opens, highs, lows, closes, volumes, rates = columns
+    returns, turnover = np.full(len(weights), np.nan), 0.0
+    account = Account(cash, 0.0, closes[0], 0.0, False)
+    for row in range(len(weights)):
+        if row % length == 0:
+            account = Account(cash * (1.0 - start), start * cash / closes[row], closes[row], closes[row], False)
+        bar = Bar(opens[row + 1], highs[row + 1], lows[row + 1], closes[row + 1], volumes[row + 1], rates[row + 1])
+        done = step_scalar(account, weights[row], bar, costs, rules[0])
+        total = done.log_return
+        turnover += abs(done.fill_lots) * bar.open
+        account = done.account
+        if has_end and row % length == length - 1:
+            last = Bar(bar.close, bar.close, bar.close, bar.close, bar.volume, 0.0)
+            sold = step_scalar(account, 0.0, last, costs, rules[1])
+            total += sold.log_return
+            turnover += abs(sold.fill_lots) * bar.close
+            account = sold.account
+        if account.liquidated:
+            break
+        returns[row] = total
+        factor = cash / (account.cash + account.lots * rules[0].unit * bar.close)
+        account = Account(account.cash * factor, account.lots * factor, bar.close, account.entry_price, False)
+    return returns, turnover

@@ -57,7 +57,8 @@ class TaskMarket:
         open / high / low / close / volume / funding: of the bars, shape (T,).
         volatility: of the next bar's log return, shape (T,).
         costs / rules: of the market.
-        reward: "log_return", or "mean_variance": simple return less half the risk aversion times (weight · volatility)².
+        reward: "log_return", or "mean_variance": simple return less half the risk aversion times the square of
+            weight · volatility.
         reward_scale: rewards are given times this.
         risk_aversion: of "mean_variance".
         lowest / highest: weights.

@@ -8,17 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.accounting.fast import run_targets
+from core.accounting.fast import BarArrays, run_targets
 from core.accounting.reference import BarPrices, Target, equity_of, open_account, step
 from core.accounting.rules import CostRates, MarketRules
-from ml.agent_accounts import bars_between, decision_rows, delayed, follow, log_returns
+from ml.agent_accounts import JudgedMarket, JudgedPart, bars_between, delayed, follow, log_returns
 from ml.agent_judge import JudgeOptions, SeedPass, judge, with_trials
 from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.bootstrap import sharpe
 from ml.trading_metrics import simple_from_log
-from tests.unit.ml.agent_world import CHEAP, QUICK, TEST, TRAIN, judged, market_of, moves, noise_market, watched
+from tests.unit.ml.judged_world import CHEAP, QUICK, TEST, TRAIN, judged, market_of, moves, noise_market, watched
 
 SIZE = TEST[1] - TEST[0] - 1
+
+
+def part_of(market: JudgedMarket, *stretches: tuple[int, int]) -> JudgedPart:
+    """Return the judged part, or other stretches."""
+    return JudgedPart.of(market, stretches or (TEST,))
+
+
 FREE = CostRates(taker_fee=0.0, maker_fee=0.0)
 
 
@@ -56,30 +63,60 @@ def test_an_evaluation_equals_the_reference() -> None:
         )
         state = step(state, Target(float(weight)), bar, market.costs, market.rules).state
         equity.append(equity_of(state, market.rules))
-    found = log_returns(weights, market, (TEST,), close_out=False)
+    found = log_returns(weights, part_of(market), close_out=False)
     np.testing.assert_allclose(np.exp(np.cumsum(found)), equity[1:], rtol=1e-9)
 
 
 def test_what_is_held_at_the_end_is_sold_with_its_costs() -> None:
     market = market_of(np.zeros(1_600))
-    held = log_returns(np.ones(SIZE), market, (TEST,), close_out=False).sum()
-    sold = log_returns(np.ones(SIZE), market, (TEST,)).sum()
+    held = log_returns(np.ones(SIZE), part_of(market), close_out=False).sum()
+    sold = log_returns(np.ones(SIZE), part_of(market)).sum()
     assert sold - held == pytest.approx(np.log((1 - 0.0002) * (1 - 0.0005)), abs=1e-12)
-    assert log_returns(np.zeros(SIZE), market, (TEST,)).sum() == 0.0
+    assert log_returns(np.zeros(SIZE), part_of(market)).sum() == 0.0
 
 
 def test_stretches_are_accounts_of_their_own() -> None:
     market, weights = noise_market(3), noise_policy(3)
-    parts = ((600, 900), (1_000, 1_600))
-    rows = decision_rows(parts)
-    assert len(rows) == 299 + 599
-    chosen = weights[rows - TEST[0]]
-    apart = [log_returns(chosen[:299], market, parts[:1]), log_returns(chosen[299:], market, parts[1:])]
-    np.testing.assert_array_equal(log_returns(chosen, market, parts), np.concatenate(apart))
-    late = delayed(chosen, parts, 1)
+    first, second = (600, 900), (1_000, 1_600)
+    part = part_of(market, first, second)
+    assert part.lengths == (299, 599)
+    chosen = weights[part.rows - TEST[0]]
+    apart = [log_returns(chosen[:299], part_of(market, first)), log_returns(chosen[299:], part_of(market, second))]
+    np.testing.assert_array_equal(log_returns(chosen, part), np.concatenate(apart))
+    late = delayed(chosen, part, 1)
     assert late[0] == late[299] == 0.0
     np.testing.assert_array_equal(late[1:299], chosen[:298])
     np.testing.assert_array_equal(late[300:], chosen[299:-1])
+
+
+def test_markets_with_bars_at_the_same_time_share_the_capital() -> None:
+    """Ten times the same market is no more evidence than one."""
+    once = np.random.default_rng(17).normal(0.0005, 0.01, 800)
+    copies = 10
+    hours = np.tile(np.arange(800, dtype=np.int64) * 3_600_000_000_000, copies)
+    single = replace(market_of(once), time_ns=hours[:800])
+    runs = tuple((800 * at, 800 * at + 800) for at in range(copies))
+    market = market_of(np.tile(once, copies), runs=runs)
+    market = replace(market, time_ns=hours, bars=_repeated(single, copies))
+    weights = noise_policy(17)[:599]
+    tests = tuple((start + 200, stop) for start, stop in runs)
+    trains = tuple((start, start + 200) for start, _ in runs)
+    alone = judge(single, trains[:1], tests[:1], [SeedPass(0, weights)], options=QUICK)
+    spread = judge(market, trains, tests, [SeedPass(0, np.tile(weights, copies))], options=QUICK)
+    assert spread.bars == alone.bars == 599
+    assert spread.ensemble.log_return == pytest.approx(alone.ensemble.log_return, rel=1e-9)
+    assert spread.ensemble.paid.fee == pytest.approx(alone.ensemble.paid.fee, rel=1e-9)
+    assert spread.ensemble.positions.turnover == pytest.approx(alone.ensemble.positions.turnover, rel=1e-9)
+    assert spread.ensemble.positions.trades == copies * alone.ensemble.positions.trades
+    assert spread.sharpe is not None
+    assert alone.sharpe is not None
+    assert spread.sharpe.count == alone.sharpe.count
+    assert spread.probabilistic == pytest.approx(alone.probabilistic)
+
+
+def _repeated(market: JudgedMarket, copies: int) -> BarArrays:
+    columns = ("open", "high", "low", "close", "volume", "funding_rate")
+    return BarArrays(**{name: np.tile(getattr(market.bars, name), copies) for name in columns})
 
 
 def test_turnover_exposure_and_costs_are_those_of_the_fills() -> None:
@@ -107,12 +144,12 @@ def test_perfect_foresight_has_an_edge_that_looks_like_a_leak() -> None:
 
 
 def test_ordinary_skill_is_an_edge_without_alarm() -> None:
-    market = noise_market(6, costs=FREE)
-    weights = 0.5 * skilled(6, 0.53)
-    metrics = judged(market, weights)
-    alone = metrics.ensemble.trading.sharpe
-    assert metrics.standing in (EDGE, NO_EDGE, HOLD)
-    assert alone is not None
+    """Each network is right on 60 % of the days, and trades half the account."""
+    market = noise_market(6, bars_per_year=365.0, drift=0.0)
+    metrics = judged(market, *[0.5 * skilled(6, 0.60, seed) for seed in range(5)])
+    assert metrics.standing == EDGE
+    assert metrics.verdict.startswith("Evidence of an edge after costs (net return +")
+    assert "leak" not in metrics.verdict
 
 
 @pytest.mark.parametrize("weight", [1.0, -1.0, 0.0, 0.6])
@@ -153,7 +190,7 @@ def test_the_best_of_twenty_has_no_edge_either() -> None:
     for seed in range(40):
         market = noise_market(seed, costs=FREE)
         tried = [noise_policy(20 * seed + number) for number in range(20)]
-        best = max(tried, key=lambda weights: float(sharpe(simple_from_log(log_returns(weights, market, (TEST,))))))
+        best = max(tried, key=lambda weights: float(sharpe(simple_from_log(log_returns(weights, part_of(market))))))
         metrics = judged(market, best, options=JudgeOptions(seed, 100, 40, trials=20))
         edges += metrics.standing == EDGE
         luck += "looks as good by luck" in metrics.verdict
@@ -192,7 +229,7 @@ def test_what_trades_is_the_mean_of_the_networks() -> None:
     market = noise_market(10)
     weights = [noise_policy(seed) for seed in range(5)]
     metrics = judged(market, *weights)
-    path = follow(np.mean(weights, axis=0), market, (TEST,))
+    path = follow(np.mean(weights, axis=0), part_of(market))
     assert metrics.ensemble.log_return == path.log_return.sum()
     alone = [seed.figures.log_return for seed in metrics.seeds]
     assert metrics.pooled_return.iqm == pytest.approx(np.mean(sorted(alone)[1:-1]))
@@ -229,7 +266,7 @@ def test_an_agent_that_does_not_look_is_not_trained() -> None:
 
 def test_rewards_that_are_not_the_profit_are_told() -> None:
     market, weights = noise_market(12), noise_policy(12)
-    earned = float(log_returns(weights, market, (TEST,), close_out=False).sum())
+    earned = float(log_returns(weights, part_of(market), close_out=False).sum())
     for rewards, sound in ((earned + 1e-6, True), (earned + 0.1, False)):
         metrics = judge(market, (TRAIN,), (TEST,), [SeedPass(0, weights, rewards=rewards)], options=QUICK)
         assert metrics.diagnostics.rewards_add_up is sound

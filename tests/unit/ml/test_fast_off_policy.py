@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from stable_baselines3 import DDPG, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.noise import NormalActionNoise
 
+from ml.agent_spec import EnvironmentSpec
+from ml.environment import BatchedTradingEnv
 from ml.fast_off_policy import FastDDPG, FastOffPolicy, FastSAC, FastTD3, LearnerState
+from ml.market_tensor import market_tensor
+from ml.selftest_markets import ou_task
 from tests.unit.ml.small_trading_env import SmallTradingEnv, reverting_series
 
 LEARNERS = (FastDDPG, FastTD3, FastSAC)
@@ -24,7 +30,7 @@ SERIES = reverting_series(2_000, seed=5)
 def learner(kind: type[FastOffPolicy], *, seed: int = 0, **settings: Any) -> FastOffPolicy:
     env = SmallTradingEnv(SERIES, 16, fee=0.1, seed=seed)
     given = {"batch_size": 64, "buffer_size": 4_000, "learning_starts": 320, "gradient_steps": 2}
-    return kind("MlpPolicy", env, seed=seed, **given | settings)  # type: ignore[arg-type]
+    return kind(env, seed=seed, **given | settings)
 
 
 def kept(state: LearnerState) -> LearnerState:
@@ -139,7 +145,7 @@ def test_parameters_fit_the_stock_class_and_back(kind: type[FastOffPolicy], stoc
     np.testing.assert_array_equal(fast.predict(seen, deterministic=True)[0], other.predict(seen, deterministic=True)[0])
     again = learner(kind, seed=5)
     other.save(tmp_path / "agent.zip")
-    again.set_parameters(tmp_path / "agent.zip")  # type: ignore[arg-type]
+    again.set_parameters(tmp_path / "agent.zip")
     np.testing.assert_array_equal(fast.predict(seen, deterministic=True)[0], again.predict(seen, deterministic=True)[0])
 
 
@@ -170,39 +176,69 @@ def test_one_update_is_that_of_the_stock_class() -> None:
         assert not torch.equal(value, state.tensors[f"policy.{name}"])
 
 
-def stock_ddpg(seed: int, settings: dict[str, Any]) -> DDPG:
-    """Return the stock learner with the same exploration."""
-    env = SmallTradingEnv(SERIES, 16, fee=0.1, seed=seed)
-    noise = NormalActionNoise(np.zeros(1), np.full(1, 0.3))
-    policy = {"net_arch": [64, 64], "optimizer_kwargs": {"fused": True}}
-    return DDPG("MlpPolicy", env, seed=seed, action_noise=noise, policy_kwargs=policy, **settings)
+def trading_env(windows: int, seed: int, *, rows: int = 20_000, **given: Any) -> BatchedTradingEnv:
+    """Return the real environment on an Ornstein-Uhlenbeck price with costs."""
+    market = ou_task(rows, 100 + seed, cost=0.5).market
+    columns = (market.open, market.high, market.low, market.close, market.volume, market.funding)
+    tensor = market_tensor(market.features, np.stack(columns, axis=1), market.volatility, names=market.names)
+    spec = EnvironmentSpec(costs=market.costs, reward_scale=market.reward_scale, cash=1.0, **given)
+    return BatchedTradingEnv(tensor, spec, windows=windows, seed=seed)
 
 
 def gain(model: Any) -> float:
     """Return the gain per step of the deterministic policy, in many windows from flat."""
-    env = SmallTradingEnv(reverting_series(20_000, seed=99), 64, fee=0.1, episode=500, seed=1)
+    env = trading_env(256, 99, rows=100_000)
     seen, total = env.reset(), 0.0
-    for _ in range(400):
+    for _ in range(200):
         seen, rewards, _, _ = env.step(model.predict(seen, deterministic=True)[0])
         total += float(rewards.mean())
-    return total / 400
+    return total / 200
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_learner_in_the_real_environment_resumes_to_the_bit(kind: type[FastOffPolicy]) -> None:
+    given = {"batch_size": 64, "buffer_size": 4_000, "learning_starts": 320, "n_steps": 3}
+    one, two = (kind(trading_env(16, 0, random_position=True, episode=40), seed=seed, **given) for seed in (1, 2))
+    one.learn(2_000)
+    state = kept(one.state())
+    one.learn(800, reset_num_timesteps=False)
+    two.restore(state)
+    two.learn(800, reset_num_timesteps=False)
+    first, second = one.state(), two.state()
+    assert first.numbers == second.numbers
+    assert [name for name, value in first.tensors.items() if not torch.equal(value, second.tensors[name])] == []
+
+
+def test_a_state_survives_its_files(tmp_path: Path) -> None:
+    one = learner(FastSAC)
+    one.learn(1_000)
+    state = one.state()
+    save_file({name: value.contiguous() for name, value in state.tensors.items()}, tmp_path / "state.safetensors")
+    numbers = json.loads(json.dumps(state.numbers))
+    two = learner(FastSAC, seed=3)
+    two.restore(LearnerState(load_file(tmp_path / "state.safetensors"), numbers))
+    for name, value in one.state().tensors.items():
+        assert torch.equal(value, two.state().tensors[name]), name
 
 
 @pytest.mark.slow
 def test_the_fast_version_learns_as_the_stock_version_does() -> None:
-    """Gains after 6, 9 and 12 thousand steps, means over three seeds."""
-    settings = {"batch_size": 128, "buffer_size": 20_000, "learning_starts": 3_000, "gradient_steps": 4, "gamma": 0.9}
+    """Gains after 6, 9 and 12 thousand steps, medians over three seeds, each on a market of its own."""
+    settings = {"batch_size": 128, "buffer_size": 20_000, "learning_starts": 3_000, "gradient_steps": 4, "gamma": 0.95}
     curves: dict[str, list[list[float]]] = {"fast": [], "stock": []}
     for seed in range(3):
-        fast = learner(FastDDPG, seed=seed, exploration=0.3, **settings)
-        stock = stock_ddpg(seed, settings)
-        for name, model in (("fast", fast), ("stock", stock)):
+        noise = NormalActionNoise(np.zeros(1), np.full(1, 0.3))
+        policy = {"net_arch": [64, 64], "optimizer_kwargs": {"fused": True}}
+        stock = DDPG(
+            "MlpPolicy", trading_env(32, seed), seed=seed, action_noise=noise, policy_kwargs=policy, **settings
+        )
+        for name, model in (("fast", FastDDPG(trading_env(32, seed), seed=seed, **settings)), ("stock", stock)):
             curve = []
             for begin, stop in pairwise((0, 6_000, 9_000, 12_000)):
                 model.learn(stop - begin, reset_num_timesteps=begin == 0)
                 curve.append(gain(model))
             curves[name].append(curve)
-    means = {name: np.mean(curve, axis=0) for name, curve in curves.items()}
-    print(means)
-    np.testing.assert_allclose(means["fast"], means["stock"], atol=0.03)
-    assert means["fast"][-1] > 0.1
+    medians = {name: np.median(curve, axis=0) for name, curve in curves.items()}
+    print(curves)
+    np.testing.assert_allclose(medians["fast"], medians["stock"], atol=0.02)
+    assert medians["fast"][-1] > 0.08
