@@ -50,6 +50,8 @@ UNSEEN = {
     "ml.evaluation_plan": "the evaluate command, of configurations",
     "ml.fold_store": "the evaluate command",
     "ml.worker.folds": "the evaluate command",
+    "ml.agent_spec_comments": "as ml.spec_comments",
+    "ml.agent_run_spec": "agents are trained by commands so far",
     "core.accounting": "agents are trained by commands so far",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
