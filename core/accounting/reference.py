@@ -250,9 +250,10 @@ def _trade(
             return _take(now, change, bar, costs, rules, limit=None)
         case MarketOrder(lots):
             return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=None)
-        case LimitOrder(lots, price):
-            limit = _worse(price, -1.0 if lots > 0 else 1.0, rules)  # whole ticks, never worse than asked for
-            return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=limit)
+        case _:
+            side = 1.0 if decision.lots > 0 else -1.0
+            limit = _worse(decision.price, -side, rules)  # whole ticks, never worse than asked for
+            return _take(now, _toward_zero(decision.lots, rules), bar, costs, rules, limit=limit)
 
 
 def _take(
