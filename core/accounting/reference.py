@@ -259,7 +259,13 @@ def _trade(
 def _take(
     now: AccountState, change: float, bar: BarPrices, costs: CostRates, rules: MarketRules, *, limit: float | None
 ) -> tuple[Fill | None, Costs]:
-    """Trade at the opening price, or at a limit that the bar goes beyond."""
+    """Trade at the opening price, or at a limit that the bar goes beyond.
+
+    Raises:
+        ValueError: the quantity is no number, or the limit none above 0.
+    """
+    if not math.isfinite(change) or not (limit is None or 0 < limit < math.inf):
+        raise ValueError(f"no order: {change} at {limit}")
     side = 1.0 if change > 0 else -1.0
     quantity = abs(change) * rules.unit
     participation = quantity / bar.volume if bar.volume > 0 else 1.0
