@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := run
-.PHONY: run demo test coverage chaos lint format setup setup-dev clean help
+.PHONY: run demo test coverage chaos bench-peers lint format setup setup-dev clean help
 
 help:
 	@echo "make run     set up and open the application (without a display: run the demo)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    set up and run all tests"
 	@echo "make coverage  fail where a branch of what decides about money is reached by no test"
 	@echo "make chaos   10,000 random schedules of orders and faults (CHAOS_ARGS='-n 500 --seed 7')"
+	@echo "make bench-peers  set up .venv-peers, the other programs that \`main.py bench rl\` measures beside this one"
 	@echo "make lint    ruff, mypy and import contracts"
 	@echo "make format  format the sources"
 	@echo "make clean   remove caches and outputs (keeps .venv)"
@@ -51,6 +52,9 @@ coverage: setup-dev
 
 chaos: setup-dev
 	@$(VENV_PYTHON) -m tests.chaos.run $(CHAOS_ARGS)
+
+bench-peers:
+	@$(PYTHON) tools/setup_env.py --peers
 
 lint: setup-dev
 	@$(VENV_PYTHON) -m ruff check .

@@ -1,5 +1,7 @@
 """Create `.venv` and install the pinned packages; used by the Makefile and by hand. Standard library only.
 
+With `--peers` it makes `.venv-peers` instead: what benchmarks compare the program with, which never enters `.venv`.
+
 Honours pip's own configuration (no index is named here), says beforehand what it will download and never needs root.
 A stamp over the requirement files makes a repeat run finish in well under a second.
 """
@@ -22,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 RUN_REQUIREMENTS = ROOT / "requirements.txt"
 DEV_REQUIREMENTS = ROOT / "requirements-dev.txt"
+PEERS_VENV = ROOT / ".venv-peers"
+PEERS_REQUIREMENTS = ROOT / "requirements-peers.txt"
 MINIMUM_PYTHON = (3, 11)
 
 # Shared library -> Debian package; Qt's wheels expect these from the system.
@@ -62,9 +66,9 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def venv_python() -> Path:
-    """Return the interpreter inside `.venv`."""
-    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+def venv_python(venv: Path = VENV) -> Path:
+    """Return the interpreter inside an environment."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def check_python() -> None:
@@ -121,12 +125,12 @@ def stamp_of(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def torch_requirement() -> str:
-    """Return the pinned torch line of the run-time requirements."""
-    for line in RUN_REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+def torch_requirement(requirements: Path = RUN_REQUIREMENTS) -> str:
+    """Return the pinned torch line of a requirement file."""
+    for line in requirements.read_text(encoding="utf-8").splitlines():
         if line.startswith("torch=="):
             return line.strip()
-    raise SetupError("requirements.txt has no pinned torch; restore the file from the repository.")
+    raise SetupError(f"{requirements.name} has no pinned torch; restore the file from the repository.")
 
 
 def announce(requirement: str) -> None:
@@ -147,9 +151,9 @@ def announce(requirement: str) -> None:
     say(f"torch is installed first ({build}). Press Ctrl-C to stop; a later run continues from pip's cache.")
 
 
-def pip(*arguments: str) -> None:
-    """Run pip inside the environment."""
-    result = subprocess.run([str(venv_python()), "-m", "pip", *arguments], check=False)
+def pip(*arguments: str, venv: Path = VENV) -> None:
+    """Run pip inside an environment."""
+    result = subprocess.run([str(venv_python(venv)), "-m", "pip", *arguments], check=False)
     if result.returncode != 0:
         raise SetupError(
             f"pip could not finish (`pip {' '.join(arguments)}`); see its message above, "
@@ -157,15 +161,16 @@ def pip(*arguments: str) -> None:
         )
 
 
-def create_venv() -> None:
-    """Create `.venv` unless it already works."""
-    if venv_python().exists():
-        alive = subprocess.run([str(venv_python()), "-m", "pip", "--version"], capture_output=True, check=False)
+def create_venv(venv: Path = VENV) -> None:
+    """Create an environment unless it already works."""
+    python = venv_python(venv)
+    if python.exists():
+        alive = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False)
         if alive.returncode == 0:
             return
-        shutil.rmtree(VENV)
-    say("Creating .venv …")
-    result = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, capture_output=True, text=True)
+        shutil.rmtree(venv)
+    say(f"Creating {venv.name} …")
+    result = subprocess.run([sys.executable, "-m", "venv", str(venv)], check=False, capture_output=True, text=True)
     if result.returncode != 0:
         raise SetupError("Python could not create a virtual environment; on Debian or Ubuntu install python3-venv.")
 
@@ -192,13 +197,30 @@ def install(dev: bool) -> None:
     say("The environment is ready.")
 
 
+def install_peers() -> None:
+    """Bring `.venv-peers` to its pinned set, doing nothing where the stamp says it is there."""
+    stamp_file, wanted = PEERS_VENV / ".maru-peers", stamp_of([PEERS_REQUIREMENTS])
+    if venv_python(PEERS_VENV).exists() and stamp_file.exists() and stamp_file.read_text() == wanted:
+        return
+    create_venv(PEERS_VENV)
+    say("Installing what benchmarks compare Maru with: about 50 packages, torch first (from pip's cache where it can).")
+    pip("install", "--progress-bar", "off", "--quiet", torch_requirement(PEERS_REQUIREMENTS), venv=PEERS_VENV)
+    pip("install", "--quiet", "-r", str(PEERS_REQUIREMENTS), venv=PEERS_VENV)
+    stamp_file.write_text(wanted)
+    say("The environment of the peers is ready.")
+
+
 def main() -> int:
     """Set up and return the exit code (0 ready, 2 something must be repaired first)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dev", action="store_true", help="also install the tools for tests and checks")
+    parser.add_argument("--peers", action="store_true", help="make the environment of the benchmarks' peers instead")
     arguments = parser.parse_args()
     try:
         check_python()
+        if arguments.peers:
+            install_peers()
+            return 0
         ensure_system_libraries()
         install(arguments.dev)
     except SetupError as error:
