@@ -22,7 +22,7 @@ class OffPolicySettings:
         learning_starts: decisions of equal chance before learning starts.
         gradient_steps: steps of the optimiser after each decision of all windows.
         buffer: decisions that are remembered.
-        entropy: weight of the entropy, of SAC. A learnt weight (-1 in Haarnoja et al.) holds the actions apart where the
+        entropy: weight of the entropy, of SAC. A learnt one holds the actions apart also where the
             best ones lie at the bounds.
         tau: share by which the target networks follow.
     """
