@@ -17,9 +17,10 @@ from app.i18n import MISSING, format_moment
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
 from core.config import DataPaths
 from core.errors import UserError
+from ml.agent_package import AGENT_PAGE, StoredAgent
 from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
-from ml.model_storage import StoredModel, list_models, load_model, remove_files, run_of
+from ml.model_storage import StoredModel, list_models, load_any, load_model, remove_files, run_of
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 from ml.overfitting import sharpe_probability
 from ml.trial_claims import with_todays_trials
@@ -38,7 +39,10 @@ def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
 def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
     """Verify a model and return all about it, or why it cannot be shown."""
     try:
-        stored = as_of_today(paths, load_model(paths.models, model_id))
+        found = load_any(paths.models, model_id)
+        if isinstance(found, StoredAgent):
+            return CardProblem(model_id, found.metrics.verdict, AGENT_PAGE)
+        stored = as_of_today(paths, found)
         return ModelCard(
             model_id=model_id,
             created_ns=int(stored.manifest["created_ns"]),

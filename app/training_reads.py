@@ -54,7 +54,7 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
     Raises:
         UserError: the file that says which models were made elsewhere is damaged.
     """
-    from ml.model_storage import list_models
+    from ml.model_storage import FORECAST, list_models
     from ml.model_tags import NO_MARKS, ModelTags
 
     marks = ModelTags(models).read()
@@ -73,7 +73,7 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
             tags=tuple(marks.get(row.model_id, NO_MARKS).tags),
         )
         for row in rows
-        if not row.other_inputs
+        if not row.other_inputs and row.family == FORECAST
     )
     if not wanted or any(choice.model_id == wanted for choice in choices):
         return ModelOffer(choices)
@@ -83,6 +83,8 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
             choices, (tr("This model is no longer stored"), tr("Train it again, or choose another model."))
         )
     title = tr("No strategy can be made of this model")
+    if row.family != FORECAST:
+        return ModelOffer(choices, (title, tr("It is an agent; strategies are made of forecasters.")))
     text = tr("It also looks at {inputs}, which strategies do not receive.", inputs=", ".join(row.other_inputs))
     return ModelOffer(choices, (title, text))
 

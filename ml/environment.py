@@ -9,7 +9,7 @@ stable-baselines3 is a thin shell around it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -189,7 +189,7 @@ class BatchedTradingEnv(VecEnv):
         rules, live = self.episode_rules, self._state()
         moved = rules.move(live, rules.weights_of(actions))
         reached = moved.episodes
-        account = rules.account_of(reached)
+        account, length = rules.account_of(reached), reached.row - reached.start  # before the state is written to
         is_over = moved.terminated | moved.truncated
         fresh = rules.begin(self._uniform(), aged=False)
         for name, place, new, old in zip(live._fields, live, fresh, reached, strict=True):
@@ -209,7 +209,7 @@ class BatchedTradingEnv(VecEnv):
             next_account=next_account,
             log_return=moved.log_return,
             episode_reward=reached.rewarded,
-            episode_length=reached.row - reached.start,
+            episode_length=length,
         )
 
     def observe(self, rows: Tensor, account: Tensor) -> Tensor:
@@ -232,24 +232,36 @@ class BatchedTradingEnv(VecEnv):
         return self.episode_rules.weights_of(actions)
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `restore` takes: where all episodes stand, and the generator; the next step writes to it."""
-        live = self._state()._asdict()
-        assert self._seen is not None
-        return {**live, "seen": self._seen, "generator": self.generator.get_state()}
+        """Return a copy of what `restore` takes: where all episodes stand, and the random numbers."""
+        named = {**self._places(), "generator": self.generator.get_state()}
+        return {name: tensor.clone() for name, tensor in named.items()}
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the state of an environment built with the same arguments; what follows is the same to the bit."""
+    def restore(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Go on from the state of an environment built alike, to the bit, and return the observations.
+
+        Raises:
+            ValueError: it is of another number of windows or another kind of account.
+        """
         if self._live is None:
             self.reset_tensor()
-        for name, place in self.state().items():
-            if name != "generator":
-                place.copy_(tensors[name])
+        places = self._places()
+        if any(name not in tensors or tensors[name].shape != place.shape for name, place in places.items()):
+            raise ValueError("the state is of another environment")
+        for name, place in places.items():
+            place.copy_(tensors[name])
         self.generator.set_state(tensors["generator"].cpu())
+        return self.observe(self.rows, self.account)
 
     def _state(self) -> Episodes:
         if self._live is None:
             raise RuntimeError("the environment was never reset")
         return self._live
+
+    def _places(self) -> dict[str, Tensor]:
+        """Return the tensors that the state lives in."""
+        named = self._state()._asdict()
+        assert self._seen is not None
+        return {**named, "account": self._seen}
 
     def _uniform(self) -> Tensor:
         shape = (EpisodeRules.DRAWS, self.num_envs)

@@ -195,7 +195,7 @@ class EpisodeRules:
         self.scale = spec.reward_scale or 1.0 / self.typical
         self._kernel = kernel or _batched(market, self.rules, self.costs)
         self._cost_tensors = cost_tensors(self.costs, dtype=torch.float64, device=device)
-        self._unband = replace(self.rules, band=0.0)
+        self._closing = replace(self.rules, min_quantity=0.0, min_notional=0.0, band=0.0)  # as `reference.close_out`
         half = 0.5 * (spec.highest - spec.lowest)
         self._half, self._middle = half, spec.lowest + half
         self._nothing, self._one = (torch.tensor(value, dtype=torch.float64, device=device) for value in (0.0, 1.0))
@@ -353,7 +353,7 @@ class EpisodeRules:
         """Return the accounts with what is held sold at the close where the episode is cut off, and its log return."""
         close = bars.close
         still = Bars(close, close, close, close, bars.volume, torch.zeros_like(close))
-        outcome = self._kernel(accounts, torch.zeros_like(close), still, costs, self._unband)
+        outcome = self._kernel(accounts, torch.zeros_like(close), still, costs, self._closing)
         pairs = zip(outcome.accounts, accounts, strict=True)
         sold = Accounts(*(torch.where(is_cut, after, before) for after, before in pairs))
         return sold, torch.where(is_cut, outcome.log_return, torch.zeros_like(close))

@@ -10,15 +10,24 @@ from typing import Any
 
 from core.clock import to_datetime
 from core.errors import UserError
+from ml.agent_package import StoredAgent
 from ml.model_storage import StoredModel
 
 # Which way a metric is better, by the last part of its name; of all others less is better.
 _MORE_IS_BETTER = frozenset(
     {"skill", "r2", "ic", "rank_ic", "hit_rate", "hit_low", "hit_high", "edge", "auc", "mcc", "targets"}
     | {"effective_targets"}
+    # of agents
+    | {"log_return", "total_return", "cagr", "sharpe", "sortino", "calmar", "profit_factor", "hindsight_share"}
+    | {"probability", "probabilistic", "percentile", "estimate", "median", "iqm"}
 )
 # Those that people rank models by; there are hundreds of others.
-_RANKING = ("crps", "pinball", "coverage", "r2", "skill", "ic", "rank_ic", "hit_rate", "mae", "rmse")
+_RANKING = (
+    *("crps", "pinball", "coverage", "r2", "skill", "ic", "rank_ic", "hit_rate", "mae", "rmse"),
+    *("log_return", "sharpe", "sortino", "max_drawdown", "turnover"),
+)
+# Where a short name is looked for, in this order.
+_PLACES = ("", "model.", "ensemble.", "ensemble.trading.", "ensemble.positions.")
 _LONGEST_SHOWN = 40
 _COVERAGE, _NOMINAL = "coverage", "nominal_coverage"
 
@@ -40,15 +49,20 @@ class Comparison:
     not_comparable: tuple[str, ...]
 
 
-def compare_models(models: Sequence[StoredModel], sort: str | None = None) -> Comparison:
+Stored = StoredModel | StoredAgent
+
+
+def compare_models(models: Sequence[Stored], sort: str | None = None) -> Comparison:
     """Put models side by side.
 
     Args:
         sort: metric by which the best comes first; the order given where None.
 
     Raises:
-        UserError: no model has that metric, or their metrics do not measure the same.
+        UserError: no model has that metric, their metrics do not measure the same, or only some of them are agents.
     """
+    if len({type(model) for model in models}) > 1:
+        raise UserError("An agent and a forecaster are not measured alike.", "Compare models of one kind.")
     reasons = tuple(_reasons(models))
     if sort is not None:
         models = _ranked(models, sort, reasons)
@@ -60,11 +74,11 @@ def compare_models(models: Sequence[StoredModel], sort: str | None = None) -> Co
     )
 
 
-def _ranked(models: Sequence[StoredModel], metric: str, reasons: tuple[str, ...]) -> list[StoredModel]:
+def _ranked(models: Sequence[Stored], metric: str, reasons: tuple[str, ...]) -> list[Stored]:
     metrics = _metrics(models)
-    name = metric if metric in metrics else f"model.{metric}"
-    if name not in metrics:
-        known = ", ".join(known for known in _RANKING if known in metrics or f"model.{known}" in metrics)
+    name = _full_name(metric, metrics)
+    if name is None:
+        known = ", ".join(known for known in _RANKING if _full_name(known, metrics) is not None)
         raise UserError(
             f"The models have no metric {metric[:_LONGEST_SHOWN]!r}.",
             f"Use {known}, or another name from the answer of `models compare --json`.",
@@ -73,6 +87,11 @@ def _ranked(models: Sequence[StoredModel], metric: str, reasons: tuple[str, ...]
         raise UserError(f"The models cannot be ranked: {reasons[0]}", "Compare them without --sort.")
     keys = [_rank(name, value, row) for value, row in zip(metrics[name], _rows(models), strict=True)]
     return [model for _, model in sorted(zip(keys, models, strict=True), key=lambda pair: pair[0])]
+
+
+def _full_name(metric: str, metrics: dict[str, tuple[float | None, ...]]) -> str | None:
+    """Return the dotted name that a short one stands for."""
+    return next((place + metric for place in _PLACES if place + metric in metrics), None)
 
 
 def _rank(name: str, value: float | None, row: dict[str, float]) -> float:
@@ -84,25 +103,31 @@ def _rank(name: str, value: float | None, row: dict[str, float]) -> float:
     return -value if name.rpartition(".")[2] in _MORE_IS_BETTER else value
 
 
-def _reasons(models: Sequence[StoredModel]) -> Iterator[str]:
+def _reasons(models: Sequence[Stored]) -> Iterator[str]:
     markets = {(m.spec.data.venue, m.spec.data.symbol, m.spec.data.timeframe) for m in models}
     if len(markets) > 1:
         yield f"not comparable: they are for different markets ({'; '.join(sorted(' '.join(m) for m in markets))})."
-    horizons = sorted({model.spec.model.horizon_bars for model in models})
+    horizons = sorted({m.spec.model.horizon_bars for m in models if isinstance(m, StoredModel)})
     if len(horizons) > 1:
         yield f"not comparable: they look {', '.join(map(str, horizons))} bars ahead."
+    if len({m.spec.environment.costs for m in models if isinstance(m, StoredAgent)}) > 1:
+        yield "not comparable: they were charged different costs."
     tests = sorted({_test_range(model) for model in models})
     if len(tests) > 1:
         yield f"not comparable: they were tested on different bars ({'; '.join(map(_as_days, tests))})."
-    elif len({model.metrics.targets for model in models}) > 1:
+    elif len({_judged_bars(model) for model in models}) > 1:
         yield "not comparable: they were tested on different numbers of bars of the same time."
     elif len({str(model.manifest["data"].get("sha256")) for model in models}) > 1 and len(markets) == 1:
         yield "not comparable: the bars they were made of are not the same."
 
 
-def _test_range(model: StoredModel) -> tuple[int, int]:
+def _test_range(model: Stored) -> tuple[int, int]:
     test = model.manifest["split"]["test"]
     return int(test["first_open_ns"]), int(test["last_open_ns"])
+
+
+def _judged_bars(model: Stored) -> int:
+    return model.metrics.bars if isinstance(model, StoredAgent) else model.metrics.targets
 
 
 def _as_days(times: tuple[int, int]) -> str:
@@ -110,20 +135,20 @@ def _as_days(times: tuple[int, int]) -> str:
     return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
 
 
-def _differences(models: Sequence[StoredModel]) -> dict[str, tuple[Any, ...]]:
+def _differences(models: Sequence[Stored]) -> dict[str, tuple[Any, ...]]:
     rows = [dict(_flat(model.spec.to_json(), lists=False)) for model in models]
     names = dict.fromkeys(name for row in rows for name in row)
     table = {name: tuple(row.get(name) for row in rows) for name in names}
     return {name: row for name, row in table.items() if len({json.dumps(value) for value in row}) > 1}
 
 
-def _metrics(models: Sequence[StoredModel]) -> dict[str, tuple[float | None, ...]]:
+def _metrics(models: Sequence[Stored]) -> dict[str, tuple[float | None, ...]]:
     rows = _rows(models)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: tuple(row.get(name) for row in rows) for name in names}
 
 
-def _rows(models: Sequence[StoredModel]) -> list[dict[str, float]]:
+def _rows(models: Sequence[Stored]) -> list[dict[str, float]]:
     return [
         {name: value for name, value in _flat(model.metrics.to_json(), lists=True) if isinstance(value, int | float)}
         for model in models

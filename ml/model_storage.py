@@ -24,6 +24,8 @@ from core.clock import Clock
 from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.errors import UserError
+from ml.agent_package import AgentContent, StoredAgent, agent_of
+from ml.agent_results import EDGE
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
 from ml.feature_spec import needed_markets, needed_series
 from ml.features import MarketHistory, Scaling
@@ -33,10 +35,13 @@ MANIFEST, CONFIG, METRICS, SCALER = "manifest.json", "config.json", "metrics.jso
 WEIGHTS, ONNX = "weights.safetensors", "model.onnx"
 FILES = (CONFIG, METRICS, SCALER, WEIGHTS, ONNX)
 FORMAT = 2
+AGENT_FORMAT = 3  # a version that knows no agents says that it does not know this format
 
+FORECAST, AGENT = "forecast", "agent"  # kinds of packages; a manifest that names none is of a forecaster
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNDER_WAY = ("incoming", "outgoing")  # beginnings of folders that exist for a moment, unless their process is killed
 _LEFT = re.compile(rf"\.(?:{'|'.join(_UNDER_WAY)})-{_ID.pattern}-(\d{{1,9}})")
+_AGENT_LIBRARIES = ("stable-baselines3", "gymnasium")
 _LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "pyarrow")
 _REMEDY = "Train it again or restore it from a backup."
 
@@ -146,15 +151,39 @@ def save_model(models_dir: Path, content: PackageContent, clock: Clock) -> str:
         WEIGHTS: content.weights,
         ONNX: content.onnx,
     }
+    head = {"format": FORMAT, "created_ns": clock.now_ns()}
+    return _save(models_dir, files, head, content.spec.training.seed, content.lineage, _LIBRARIES)
+
+
+def save_agent(models_dir: Path, content: AgentContent, clock: Clock) -> str:
+    """Write the package of an agent and return its id.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    files = {
+        CONFIG: _to_bytes(content.config),
+        METRICS: _to_bytes(content.metrics.to_json()),
+        SCALER: _to_bytes(content.scaling.to_json()),
+        WEIGHTS: content.weights,
+        ONNX: content.onnx,
+    }
+    head = {"format": AGENT_FORMAT, "kind": AGENT, "created_ns": clock.now_ns()}
+    libraries = (*_LIBRARIES, *_AGENT_LIBRARIES)
+    return _save(models_dir, files, head, content.spec.algorithm.seed, content.lineage, libraries)
+
+
+def _save(
+    models_dir: Path, files: Mapping[str, bytes], head: Json, seed: int, lineage: Json, libraries: tuple[str, ...]
+) -> str:
     manifest = _to_bytes(
         {
-            "format": FORMAT,
-            "created_ns": clock.now_ns(),
+            **head,
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-            "seed": content.spec.training.seed,
+            "seed": seed,
             "code_version": code_version(),
-            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-            **content.lineage,
+            "libraries": {name: importlib.metadata.version(name) for name in libraries},
+            **lineage,
         }
     )
     return store_files(models_dir, {**files, MANIFEST: manifest})
@@ -195,12 +224,30 @@ def model_id_of(manifest: bytes) -> str:
 
 
 def load_model(models_dir: Path, model_id: str) -> StoredModel:
-    """Read a package and verify every file against the manifest, and the manifest against its name.
+    """Read the package of a forecaster and verify every file against the manifest, and the manifest against its name.
+
+    Raises:
+        UserError: no such model, a missing or changed file, a package of another format, or an agent.
+    """
+    return parse_package(package_files(models_dir, model_id), models_dir / model_id)
+
+
+def load_agent(models_dir: Path, model_id: str) -> StoredAgent:
+    """Read and verify the package of an agent, as `load_model` does for a forecaster.
+
+    Raises:
+        UserError: no such model, a missing or changed file, a package of another format, or a forecaster.
+    """
+    return parse_agent(package_files(models_dir, model_id), models_dir / model_id)
+
+
+def load_any(models_dir: Path, model_id: str) -> StoredModel | StoredAgent:
+    """Read and verify a package of either kind.
 
     Raises:
         UserError: no such model, a missing or changed file, or a package of another format.
     """
-    return parse_package(package_files(models_dir, model_id), models_dir / model_id)
+    return parse_any(package_files(models_dir, model_id), models_dir / model_id)
 
 
 def package_files(models_dir: Path, model_id: str) -> dict[str, bytes]:
@@ -238,9 +285,16 @@ def read_manifest(data: bytes) -> Json:
         fits = False
     if not fits or version < FORMAT:
         raise _of_another_version(model_id)
-    if version > FORMAT:
+    if version > AGENT_FORMAT:
         raise UserError(f"Model {model_id} has a format this version does not know.", "Update the program.")
+    if kind_of(manifest) != (AGENT if version == AGENT_FORMAT else FORECAST):
+        raise _of_another_version(model_id)
     return manifest
+
+
+def kind_of(manifest: Json) -> str:
+    """Return what a package is, `FORECAST` or `AGENT` in a manifest that `read_manifest` gave."""
+    return str(manifest.get("kind", FORECAST))
 
 
 def run_of(manifest: Json) -> str:
@@ -250,22 +304,49 @@ def run_of(manifest: Json) -> str:
 
 
 def parse_package(files: Mapping[str, bytes], folder: Path) -> StoredModel:
-    """Build a model from the verified files of its package.
+    """Build a forecaster from the verified files of its package.
+
+    Raises:
+        UserError: what they hold was written by another version of the program, or is an agent.
+    """
+    stored = parse_any(files, folder)
+    if isinstance(stored, StoredAgent):
+        raise UserError(f"Model {stored.model_id} is an agent, not a forecaster.", "Choose a forecaster.")
+    return stored
+
+
+def parse_agent(files: Mapping[str, bytes], folder: Path) -> StoredAgent:
+    """Build an agent from the verified files of its package.
+
+    Raises:
+        UserError: what they hold was written by another version of the program, or is a forecaster.
+    """
+    stored = parse_any(files, folder)
+    if isinstance(stored, StoredModel):
+        raise UserError(f"Model {stored.model_id} is a forecaster, not an agent.", "Choose an agent.")
+    return stored
+
+
+def parse_any(files: Mapping[str, bytes], folder: Path) -> StoredModel | StoredAgent:
+    """Build a model of either kind from the verified files of its package.
 
     Raises:
         UserError: what they hold was written by another version of the program.
     """
     model_id = model_id_of(files[MANIFEST])
+    manifest = read_manifest(files[MANIFEST])
     try:
-        config = json.loads(files[CONFIG])
+        config, scaler, metrics = (json.loads(files[name]) for name in (CONFIG, SCALER, METRICS))
+        if kind_of(manifest) == AGENT:
+            return agent_of(model_id, folder, manifest, config, scaler, metrics, files[ONNX])
         return StoredModel(
             model_id=model_id,
             folder=folder,
-            manifest=read_manifest(files[MANIFEST]),
+            manifest=manifest,
             spec=ForecastSpec.from_json(config["spec"]),
             feature_digest=config["feature_digest"],
-            scaling=Scaling.from_json(json.loads(files[SCALER])),
-            metrics=ForecastMetrics.from_json(json.loads(files[METRICS])),
+            scaling=Scaling.from_json(scaler),
+            metrics=ForecastMetrics.from_json(metrics),
             onnx=files[ONNX],
         )
     except (KeyError, ValueError, TypeError, RecursionError, UserError) as exc:
@@ -338,25 +419,32 @@ def summarise(models_dir: Path, model_id: str) -> ModelSummary:
     folder = models_dir / model_id
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
     try:
-        stored = load_model(models_dir, model_id)
+        stored = load_any(models_dir, model_id)
         others = (*needed_markets(stored.spec.features), *needed_series(stored.spec.features))
     except UserError as exc:
-        return ModelSummary(model_id, 0, "", "", "", "", 0, "", False, 0.0, "", size, problem=exc.message)
-    spec, metrics = stored.spec, stored.metrics
+        return ModelSummary(model_id, 0, "", "", "", "", 0, "", False, None, "", size, problem=exc.message)
+    if isinstance(stored, StoredAgent):
+        family, kind, horizon = AGENT, stored.spec.algorithm.kind, 1
+        edge, r2 = stored.metrics.standing == EDGE, None
+    else:
+        family, kind, horizon = FORECAST, stored.spec.model.kind, stored.spec.model.horizon_bars
+        edge, r2 = stored.metrics.edge, stored.metrics.model.r2
+    data, features = stored.spec.data, stored.spec.features
     return ModelSummary(
         model_id=model_id,
         created_ns=int(stored.manifest["created_ns"]),
-        kind=spec.model.kind,
-        venue=spec.data.venue,
-        symbol=spec.data.symbol,
-        timeframe=spec.data.timeframe,
-        horizon_bars=spec.model.horizon_bars,
-        features=f"{spec.features.name} {spec.features.version}",
-        edge=metrics.edge,
-        r2=metrics.model.r2,
-        verdict=metrics.verdict,
+        kind=kind,
+        venue=data.venue,
+        symbol=data.symbol,
+        timeframe=data.timeframe,
+        horizon_bars=horizon,
+        features=f"{features.name} {features.version}",
+        edge=edge,
+        r2=r2,
+        verdict=stored.metrics.verdict,
         size_bytes=size,
         other_inputs=others,
+        family=family,
     )
 
 

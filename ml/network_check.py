@@ -19,13 +19,14 @@ from ml.inference import PIECES, open_session
 from ml.package_check import refused
 
 DOMAINS = frozenset({"", "ai.onnx"})
-# Those of `ml.onnx_export` over all kinds, heads and layers, and the plainest of arithmetic.
+# Those of `ml.onnx_export` over all kinds, heads and layers, of `ml.agent_export`, and the plainest of arithmetic.
 OPERATORS = frozenset(
     {
         *("LSTM", "GRU", "MatMul", "Gemm", "LayerNormalization", "Softmax", "Softplus", "Sigmoid", "Tanh"),
         *("Add", "Sub", "Mul", "Div", "Neg", "Exp", "Log", "Sqrt", "Clip", "Max", "Min", "ReduceSum", "ReduceMean"),
         *("Transpose", "Slice", "Concat", "Split", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Shape"),
         *("Gather", "GatherElements", "Cast", "Constant", "Identity", "Where", "Greater", "Less"),
+        *("Relu", "ArgMax"),
     }
 )
 STATES = {"lstm": ("h", "c"), "gru": ("h",)}  # what is carried from bar to bar
@@ -52,7 +53,10 @@ class NetworkValue:
     shape: tuple[int | None, ...]
 
 
-def expected_io(spec: ForecastSpec, features: int) -> tuple[tuple[NetworkValue, ...], tuple[NetworkValue, ...]]:
+NetworkIo = tuple[tuple[NetworkValue, ...], tuple[NetworkValue, ...]]  # inputs and outputs, all float32
+
+
+def expected_io(spec: ForecastSpec, features: int) -> NetworkIo:
     """Return the inputs and outputs, all float32, of a network made to this specification."""
     model = spec.model
     shape = (model.layers * spec.evaluation.seeds, None, model.hidden_size)
@@ -74,6 +78,11 @@ def check_graph(onnx: bytes, spec: ForecastSpec, features: int, weights: Mapping
     Raises:
         UserError: it is no ONNX model, or not one that our exporter could have written.
     """
+    check_network(onnx, expected_io(spec, features), weights)
+
+
+def check_network(onnx: bytes, io: NetworkIo, weights: Mapping[str, Float32Array]) -> None:
+    """Do what `check_graph` says, for a network with these inputs and outputs."""
     import onnx as onnx_package  # 0.2 s: only where a package is checked
 
     model = onnx_package.ModelProto()
@@ -86,7 +95,7 @@ def check_graph(onnx: bytes, spec: ForecastSpec, features: int, weights: Mapping
     tensors = list(_tensors(model.graph))
     for tensor in tensors:
         _check_tensor(tensor)
-    _check_io(model.graph, spec, features)
+    _check_io(model.graph, io)
     try:
         onnx_package.checker.check_model(model, full_check=True)
     except Exception as exc:
@@ -114,7 +123,7 @@ def check_behaviour(onnx: bytes, spec: ForecastSpec, features: int) -> None:
             at_once = _answers(session, spec, x)
             one_by_one = _in_steps(session, spec, x, step)
         except MemoryError as exc:
-            raise refused("its network needs more memory than any forecaster") from exc
+            raise refused("its network needs more memory than any model") from exc
         except Exception as exc:
             # The runtime has a dozen exception types without a common public base; all mean the same here.
             raise refused("its network cannot be run") from exc
@@ -124,7 +133,7 @@ def check_behaviour(onnx: bytes, spec: ForecastSpec, features: int) -> None:
 def _check_answers(at_once: _Values, one_by_one: _Values, outputs: tuple[NetworkValue, ...]) -> None:
     for value in outputs:
         answer = at_once[value.name]
-        if not _fits(answer, value):
+        if not fits(answer, value):
             raise refused("its network gives answers of another shape than it says")
         if not np.isfinite(answer).all():
             raise refused("its network gives numbers that are not finite")
@@ -139,7 +148,8 @@ def _check_answers(at_once: _Values, one_by_one: _Values, outputs: tuple[Network
         raise refused("the chances its network gives do not add up")
 
 
-def _fits(answer: Float32Array, value: NetworkValue) -> bool:
+def fits(answer: Float32Array, value: NetworkValue) -> bool:
+    """Whether an answer has the shape of an output."""
     sizes = zip(answer.shape, value.shape, strict=False)
     return answer.ndim == len(value.shape) and all(wanted is None or size == wanted for size, wanted in sizes)
 
@@ -167,16 +177,16 @@ def _in_steps(session: Any, spec: ForecastSpec, x: Float32Array, size: int) -> _
 
 def _check_model(model: Any) -> None:
     if model.functions or model.training_info or model.graph.sparse_initializer or model.graph.quantization_annotation:
-        raise refused("its network holds parts that no forecaster has")
+        raise refused("its network holds parts that no model has")
     if not model.opset_import or any(
         entry.domain not in DOMAINS or entry.version < _OLDEST_OPSET for entry in model.opset_import
     ):
         raise refused("its network needs operators that are not of the ONNX standard")
     if len(model.graph.node) > _MOST_NODES or len(model.graph.initializer) > _MOST_TENSORS:
-        raise refused("its network is larger than any forecaster")
+        raise refused("its network is larger than any model")
     for node in model.graph.node:
         if node.domain not in DOMAINS or node.op_type not in OPERATORS:
-            raise refused("its network has an operator that no forecaster needs")
+            raise refused("its network has an operator that no model needs")
         if any(
             entry.HasField("g") or entry.graphs or entry.HasField("sparse_tensor") or entry.sparse_tensors
             for entry in node.attribute
@@ -212,7 +222,7 @@ def _check_tensor(tensor: Any) -> None:
         raise refused("its network refers to another file")
     size = _ITEM_BYTES.get(tensor.data_type)
     if size is None or any(not 0 <= dimension < 1 << 31 for dimension in tensor.dims):
-        raise refused("its network holds numbers of a kind that no forecaster needs")
+        raise refused("its network holds numbers of a kind that no model needs")
     count = math.prod(tensor.dims)
     if tensor.HasField("raw_data"):
         fits = len(tensor.raw_data) == count * size
@@ -223,10 +233,10 @@ def _check_tensor(tensor: Any) -> None:
         raise refused("its network says that a tensor is larger than it is")
 
 
-def _check_io(graph: Any, spec: ForecastSpec, features: int) -> None:
-    for wanted, given in zip(expected_io(spec, features), (graph.input, graph.output), strict=True):
+def _check_io(graph: Any, io: NetworkIo) -> None:
+    for wanted, given in zip(io, (graph.input, graph.output), strict=True):
         if [value.name for value in given] != [value.name for value in wanted]:
-            raise refused("its network has other inputs or outputs than a forecaster")
+            raise refused("its network has other inputs or outputs than its kind of model")
         for value, expected in zip(given, wanted, strict=True):
             kind = value.type.tensor_type
             shape = tuple(entry.dim_value if entry.HasField("dim_value") else None for entry in kind.shape.dim)
@@ -239,6 +249,7 @@ def _check_weights(constants: list[Float32Array], weights: Mapping[str, Float32A
     for values in constants:
         if not np.isfinite(values).all():
             raise refused("its network holds numbers that are not finite")
-    known = np.unique(np.concatenate([values.ravel() for values in constants])) if constants else np.zeros(0)
+    # A summand of zeros is left out by the exporter.
+    known = np.unique(np.concatenate([np.zeros(1, np.float32), *(values.ravel() for values in constants)]))
     if not all(np.isin(values, known).all() for name, values in weights.items() if _HEAD not in name):
         raise refused("its network is not made of the weights beside it")

@@ -63,7 +63,7 @@ def _follow(supervisor: JobSupervisor, deadline: float, memory_limit: int, shoul
         if time.monotonic() > deadline:
             raise refused("the check of its network took too long")
         if pid is not None and _memory_of(pid) > memory_limit:
-            raise refused("its network needs more memory than any forecaster")
+            raise refused("its network needs more memory than any model")
 
 
 def _short(event: JobFailed) -> str:

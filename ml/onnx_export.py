@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 import tqdm
+from torch import Tensor, nn
 from torch.export._patches import (
     register_gru_while_loop_decomposition,
     register_lstm_while_loop_decomposition,
@@ -45,10 +46,33 @@ def export_onnx(network: EnsembleForecaster) -> bytes:
     inputs, outputs = input_output_names(network)
     # Example sizes above one: sizes of one would be taken for constants.
     example = (torch.zeros(2, 3, network.features), *network.initial_state(2, torch.device("cpu")))
+    with _dynamic_time():
+        data = to_onnx(
+            network, example, inputs, outputs, ({0: "batch", 1: "time"}, *({1: "batch"} for _ in example[1:]))
+        )
+    _check(network, data)
+    return data
+
+
+def to_onnx(
+    network: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    dynamic_shapes: tuple[dict[int, str], ...],
+) -> bytes:
+    """Return a network as a self-contained ONNX model; nobody has compared its numbers yet.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        example: its inputs; sizes that vary are above one, or they would be taken for constants.
+        inputs / outputs: names, in order.
+        dynamic_shapes: of each input, the dimensions that vary, by name.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of libraries that are not needed
     # Torch draws progress bars by it; its own lock is one between processes, which a job's end leaves behind.
     tqdm.tqdm.set_lock(threading.RLock())
-    with warnings.catch_warnings(), _dynamic_time():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             network,
@@ -57,12 +81,10 @@ def export_onnx(network: EnsembleForecaster) -> bytes:
             output_names=list(outputs),
             dynamo=True,
             external_data=False,
-            dynamic_shapes=({0: "batch", 1: "time"}, *({1: "batch"} for _ in example[1:])),
+            dynamic_shapes=dynamic_shapes,
             verbose=False,
         )
-    data = _without_traces(program)
-    _check(network, data)
-    return data
+    return _without_traces(program)
 
 
 @contextmanager

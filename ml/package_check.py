@@ -19,6 +19,10 @@ import numpy as np
 
 from core.domain.candles import Timeframe
 from core.errors import UserError
+from ml.agent_package import CONFIG_ENTRIES, ENCODER, StoredAgent
+from ml.agent_results import AgentMetrics
+from ml.agent_verdict import agent_standing
+from ml.api import DataRange
 from ml.arrays import Float32Array
 from ml.features import Scaling, pipeline_for
 from ml.jsonvalues import Json
@@ -32,7 +36,7 @@ from ml.model_storage import (
     SCALER,
     WEIGHTS,
     StoredModel,
-    parse_package,
+    parse_any,
     read_manifest,
 )
 from ml.model_tags import is_plain
@@ -85,6 +89,7 @@ _SMALLEST_STD = 1e-9
 _LONGEST_TEXT = 4_000
 _LARGEST_NS = 1 << 62
 _LONGEST_HEADER = 4 << 20
+_MOST_ENCODER_COLUMNS = 300_000  # of the largest ensemble that a specification allows
 _REMEDY = "Ask whoever gave it to you to export it again."
 
 
@@ -93,7 +98,7 @@ def refused(reason: str) -> UserError:
     return UserError(f"The package was refused: {reason}.", _REMEDY)
 
 
-def check_package(files: Mapping[str, bytes]) -> StoredModel:
+def check_package(files: Mapping[str, bytes]) -> StoredModel | StoredAgent:
     """Validate everything but the network itself.
 
     Args:
@@ -115,15 +120,18 @@ def check_package(files: Mapping[str, bytes]) -> StoredModel:
             raise refused(f"{name} is not the file the manifest names")
     if set(manifest["files"]) != set(FILES):
         raise refused("the manifest names files that do not belong to a package")
-    if set(contents[CONFIG]) != _CONFIG_ENTRIES:
+    stored = parse_any(files, Path())
+    if set(contents[CONFIG]) != (CONFIG_ENTRIES if isinstance(stored, StoredAgent) else _CONFIG_ENTRIES):
         raise refused(f"{CONFIG} has other entries than it should")
-    stored = parse_package(files, Path())
     stored.spec.validate()
-    _check_paths(stored)
-    _check_config(stored, contents[CONFIG]["feature_names"])
-    _check_lineage(stored, manifest)
+    _check_paths(stored.spec.data)
     _check_metrics(contents[METRICS])
-    _check_claims(stored)
+    if isinstance(stored, StoredAgent):
+        _check_agent(stored, manifest)
+    else:
+        _check_config(stored, contents[CONFIG]["feature_names"])
+        _check_lineage(stored.spec.data, stored.spec.training.seed, manifest)
+        _check_claims(stored)
     read_weights(files[WEIGHTS])
     return stored
 
@@ -210,9 +218,8 @@ def _check_entries(where: Any, entries: Mapping[str, type]) -> None:
             raise refused(f"the entry {name} of the manifest is missing or of the wrong kind")
 
 
-def _check_paths(stored: StoredModel) -> None:
+def _check_paths(data: DataRange) -> None:
     """Refuse what would have files of this computer read: a package names files without folders, on any system."""
-    data = stored.spec.data
     for path in (data.source, *(series.path for series in data.series)):
         if path == ".." or any(kind(path).name != path for kind in (PurePosixPath, PureWindowsPath)):
             raise refused("it names a file in a folder")
@@ -243,11 +250,38 @@ def check_scaling(scaling: Scaling, names: tuple[str, ...], horizons: tuple[int,
         raise refused("the unit of its forecasts makes no sense")
 
 
-def _check_lineage(stored: StoredModel, manifest: Json) -> None:
-    data, spec = manifest["data"], stored.spec.data
+def _check_agent(stored: StoredAgent, manifest: Json) -> None:
+    """Check what is an agent's own."""
+    spec = stored.spec
+    names = pipeline_for(spec.features, stored.feature_digest, Timeframe(spec.data.timeframe)).names
+    if stored.feature_names != names:
+        raise refused("its features are not those of its feature set")
+    check_scaling(stored.scaling, names, spec.bars.model.horizons)
+    _check_lineage(spec.data, spec.algorithm.seed, manifest)
+    if spec.encoder.is_used:
+        _check_entries(manifest.get(ENCODER), {"model_id": str, "onnx_sha256": str})
+        if manifest[ENCODER]["model_id"] != spec.encoder.model:
+            raise refused("the manifest names another encoder than the configuration")
+    if spec.encoder.is_used != bool(stored.encoder_names) or len(stored.encoder_names) > _MOST_ENCODER_COLUMNS:
+        raise refused("the columns of its encoder do not fit its configuration")
+    _check_agent_claims(stored.metrics, spec.algorithm.seeds)
+
+
+def _check_agent_claims(metrics: AgentMetrics, seeds: int) -> None:
+    """Refuse metrics that contradict themselves."""
+    if len(metrics.seeds) != seeds:
+        raise refused("its metrics are not of the seeds it is made of")
+    if metrics.standing != agent_standing(metrics):
+        raise refused("its metrics claim an edge that they do not show")
+    if metrics.sharpe is not None and not is_possible(metrics.sharpe):
+        raise refused("its metrics cannot be: no returns have such a Sharpe ratio, skew and kurtosis")
+
+
+def _check_lineage(spec: DataRange, seed: int, manifest: Json) -> None:
+    data = manifest["data"]
     if (data["venue"], data["symbol"], data["timeframe"]) != (spec.venue, spec.symbol, spec.timeframe):
         raise refused("the manifest names another market than the configuration")
-    if manifest["seed"] != stored.spec.training.seed:
+    if manifest["seed"] != seed:
         raise refused("the manifest names another seed than the configuration")
     for part in (data, *(manifest["split"][name] for name in _PARTS)):
         if not 0 <= part["first_open_ns"] <= part["last_open_ns"] < _LARGEST_NS or part.get("targets", 0) < 0:
@@ -261,14 +295,14 @@ def _check_metrics(metrics: Json) -> None:
         low, high = _BOUNDS.get(name, (-_LARGEST_NUMBER, _LARGEST_NUMBER))
         if isinstance(value, int | float) and not low - _ROUNDING <= value <= high + _ROUNDING:
             raise refused(f"its metrics cannot be: {name} is {value:g}")
-    # The unit of a signal's strength: a tiny one would turn every forecast into the strongest of signals.
-    if 0.0 < metrics["forecast_std"] < _SMALLEST_STD:
-        raise refused("its metrics cannot be: forecast_std is too small to be one")
 
 
 def _check_claims(stored: StoredModel) -> None:
     """Refuse metrics that contradict the network's specification or themselves."""
     metrics, model = stored.metrics, stored.spec.model
+    # The unit of a signal's strength: a tiny one would turn every forecast into the strongest of signals.
+    if 0.0 < metrics.forecast_std < _SMALLEST_STD:
+        raise refused("its metrics cannot be: forecast_std is too small to be one")
     pairs = len(model.quantile_levels) // 2
     horizons = [report.horizon for report in metrics.conformal]
     if [report.horizon for report in metrics.horizons] != list(model.horizons):

@@ -135,10 +135,11 @@ class ModelSummary(JsonValue):
         model_id: content hash, also the folder's name.
         created_ns: ns UTC.
         kind / venue / symbol / timeframe / horizon_bars / features: what it is; `venue` as in `DataRange`.
-        edge / r2 / verdict: how it did on the test part.
+        edge / r2 / verdict: how it did on the test part; an agent has no R².
         size_bytes: of the package.
         problem: empty, or one sentence saying why the package cannot be used.
         other_inputs: markets and series it looks at beside its own market, which strategies do not receive.
+        family: "forecast" or "agent".
     """
 
     model_id: str
@@ -150,8 +151,9 @@ class ModelSummary(JsonValue):
     horizon_bars: int
     features: str
     edge: bool
-    r2: float
+    r2: float | None
     verdict: str
     size_bytes: int
     problem: str = ""
     other_inputs: tuple[str, ...] = ()
+    family: str = "forecast"

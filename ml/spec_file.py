@@ -15,33 +15,39 @@ from typing import Any
 
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
+from ml.agent_run_spec import AgentSpec, AlgorithmSpec
+from ml.agent_spec_comments import AGENT_COMMENTS, AGENT_HEADER
 from ml.jsonvalues import encode
 from ml.spec import ForecastSpec, SeriesSource, spec_from_mapping
 from ml.spec_comments import COMMENTS, HEADER
 
-_ALWAYS = {("data", "venue"), ("data", "symbol"), ("data", "timeframe"), ("features", "name"), ("model", "kind")}
+_ALWAYS = {
+    *(("data", "venue"), ("data", "symbol"), ("data", "timeframe"), ("features", "name")),
+    *(("model", "kind"), ("algorithm", "kind")),
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_DATE_NS = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1) * 1_000_000_000
 _WIDTH = 60  # a list longer than this stands over several lines
 
 
-def spec_to_toml(spec: ForecastSpec, *, full: bool = False) -> str:
+def spec_to_toml(spec: ForecastSpec | AgentSpec, *, full: bool = False) -> str:
     """Write a specification down.
 
     Args:
         spec: a valid one.
         full: with every key instead of those that differ from the defaults.
     """
-    told, usual = encode(spec), encode(ForecastSpec())
+    told, usual = encode(spec), encode(_usual(spec))
+    header, comments = (AGENT_HEADER, AGENT_COMMENTS) if isinstance(spec, AgentSpec) else (HEADER, COMMENTS)
     told["features"]["columns"] = [str(column) for column in spec.features.columns]
     told["data"]["series"] = [_series(source) for source in spec.data.series]
-    blocks = ["\n".join(f"# {line}" for line in HEADER)]
+    blocks = ["\n".join(f"# {line}" for line in header)]
     for section, entries in told.items():
         lines = [
             line
             for key, value in entries.items()
             if value is not None and (full or value != usual[section][key] or (section, key) in _ALWAYS)
-            for line in _entry(key, value, COMMENTS[section][key])
+            for line in _entry(key, value, comments[section][key])
         ]
         if lines:
             blocks.append("\n".join([f"[{section}]", *lines]))
@@ -102,7 +108,7 @@ def read_spec(path: Path) -> ForecastSpec:
     return spec_from_mapping(read_mapping(path))
 
 
-def write_spec(path: Path, spec: ForecastSpec, *, full: bool = False) -> None:
+def write_spec(path: Path, spec: ForecastSpec | AgentSpec, *, full: bool = False) -> None:
     """Write a configuration file, see `spec_to_toml`.
 
     Raises:
@@ -113,6 +119,13 @@ def write_spec(path: Path, spec: ForecastSpec, *, full: bool = False) -> None:
     except UnicodeEncodeError as exc:  # a file name that is no text
         raise UserError(f"{path.name} cannot hold a name in it.", "Rename the data file.") from exc
     write_atomically(path, data)
+
+
+def _usual(spec: ForecastSpec | AgentSpec) -> ForecastSpec | AgentSpec:
+    """Return what holds where a file says nothing."""
+    if isinstance(spec, AgentSpec):
+        return AgentSpec(algorithm=AlgorithmSpec.of(spec.algorithm.kind))
+    return ForecastSpec()
 
 
 def _entry(key: str, value: Any, comment: str) -> Iterator[str]:

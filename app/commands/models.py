@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.commands.agent_text import agent_lines, agent_lines_of_spec
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
 from app.stored_models import as_of_today, require_unused
 from core.clock import SystemClock, to_datetime
@@ -16,10 +18,11 @@ from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.user_path import user_path
+from ml.agent_package import StoredAgent
 from ml.api import ModelSummary, PointMetrics
 from ml.model_compare import Comparison, compare_models
 from ml.model_exchange import export_model, import_model
-from ml.model_storage import StoredModel, list_models, load_model, remove_files, stored_ids
+from ml.model_storage import AGENT, StoredModel, list_models, load_any, remove_files, stored_ids
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 
 app = typer.Typer(
@@ -29,7 +32,7 @@ app = typer.Typer(
 ModelArgument = Annotated[str, typer.Argument(help="Id of the model, or its first characters.", show_default=False)]
 
 
-_SHOWN = ("model", "baselines")  # of the metrics that have parts; all of them are in the JSON
+_SHOWN = ("model", "baselines", "ensemble")  # of the metrics that have parts; all of them are in the JSON
 
 
 class Sorting(StrEnum):
@@ -57,7 +60,7 @@ def list_command(
         wanted = tag.strip().casefold()
         models = [m for m in models if wanted in (t.casefold() for t in marks.get(m.model_id, NO_MARKS).tags)]
     rows = [(model, marks.get(model.model_id, NO_MARKS)) for model in models]
-    nothing = "No models are stored yet. Train one with `train forecast`."
+    nothing = "No models are stored yet. Train one with `train forecast` or `train agent`."
     text = "\n".join(_row(model, mark) for model, mark in rows)
     emit(
         {"models": [{**model.to_json(), **_marks_json(mark)} for model, mark in rows]},
@@ -71,7 +74,7 @@ def list_command(
 def show(model_id: ModelArgument, as_json: JsonOption = False, data_dir: DataDirOption = None) -> None:
     """Verify a model and show what it was made from and how it did."""
     folder = data_paths(data_dir).models
-    stored = load_model(folder, find_model(folder, model_id))
+    stored = load_any(folder, find_model(folder, model_id))
     marks = ModelTags(folder).of(stored.model_id)
     result = {
         "model_id": stored.model_id,
@@ -100,7 +103,8 @@ def compare(
     found = list(dict.fromkeys(find_model(folder, beginning) for beginning in model_ids))
     if len(found) < 2:
         raise UserError("One model alone cannot be compared.", "Name two or more.")
-    comparison = compare_models([as_of_today(paths, load_model(folder, model_id)) for model_id in found], sort)
+    models = [load_any(folder, model_id) for model_id in found]
+    comparison = compare_models([as_of_today(paths, m) if isinstance(m, StoredModel) else m for m in models], sort)
     result = {
         "models": list(comparison.model_ids),
         "differences": {name: list(row) for name, row in comparison.differences.items()},
@@ -248,7 +252,7 @@ def _sorted(models: tuple[ModelSummary, ...], sort: Sorting) -> list[ModelSummar
     """Sort a list that comes newest first; what cannot be used goes last."""
     keys = {
         Sorting.CREATED: lambda m: 0,
-        Sorting.R2: lambda m: -m.r2,
+        Sorting.R2: lambda m: math.inf if m.r2 is None else -m.r2,  # agents have none
         Sorting.SYMBOL: lambda m: (m.symbol, m.timeframe),
         Sorting.SIZE: lambda m: -m.size_bytes,
     }
@@ -276,15 +280,16 @@ def _row(model: ModelSummary, marks: ModelMarks) -> str:
     if model.problem:
         return f"{model.model_id}  unusable: {model.problem}{_marks_text(marks)}"
     when = to_datetime(model.created_ns).strftime("%Y-%m-%d %H:%M UTC")
+    what, ahead = ("agent ", "") if model.family == AGENT else ("", f" +{model.horizon_bars}")
     return (
-        f"{model.model_id}  {when}  {model.kind} {model.venue} {model.symbol} {model.timeframe} +{model.horizon_bars}  "
+        f"{model.model_id}  {when}  {what}{model.kind} {model.venue} {model.symbol} {model.timeframe}{ahead}  "
         f"{model.features}  {model.size_bytes / 1024:,.0f} kB  "
         f"{with_caution(model.verdict, DataOrigin(model.venue))}{_marks_text(marks)}"
     )
 
 
-def _page(stored: StoredModel, marks: ModelMarks) -> str:
-    manifest, spec, metrics = stored.manifest, stored.spec, stored.metrics
+def _page(stored: StoredModel | StoredAgent, marks: ModelMarks) -> str:
+    manifest = stored.manifest
     data = manifest["data"]
     lines = [
         f"Model {stored.model_id}, all files verified",
@@ -292,15 +297,24 @@ def _page(stored: StoredModel, marks: ModelMarks) -> str:
         *_marks_lines(marks),
         f"market    {data['venue']} {data['symbol']} {data['timeframe']}, {data['bars']:,} bars "
         f"{to_datetime(int(data['first_open_ns'])):%Y-%m-%d} to {to_datetime(int(data['last_open_ns'])):%Y-%m-%d}",
+    ]
+    if isinstance(stored, StoredAgent):
+        lines += [*agent_lines_of_spec(stored.spec, stored.observed), *agent_lines(stored.metrics)]
+    else:
+        lines += _forecaster_lines(stored)
+    return "\n".join([*lines, with_caution(stored.metrics.verdict, stored.spec.data.origin)])
+
+
+def _forecaster_lines(stored: StoredModel) -> list[str]:
+    spec, metrics = stored.spec, stored.metrics
+    return [
         f"network   {spec.model.kind}, {spec.model.layers} x {spec.model.hidden_size}, "
         f"{_ahead(spec.model.horizons)} ahead, features {spec.features.name} (version {spec.features.version}), "
         f"seed {spec.training.seed}",
         f"test      {metrics.targets:,} targets, pinball {metrics.pinball:.6f} against {metrics.pinball_baseline:.6f}, "
         f"coverage {metrics.coverage:.1%} of {metrics.nominal_coverage:.0%}",
         *(_metrics_row(row) for row in (metrics.model, *metrics.baselines)),
-        with_caution(metrics.verdict, spec.data.origin),
     ]
-    return "\n".join(lines)
 
 
 def _ahead(horizons: tuple[int, ...]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from PySide6.QtCore import QObject
 
 from app.flows.origin_text import market_title
@@ -47,8 +49,8 @@ class ModelsModel(RecordModel[ModelRow]):
             _Column(
                 "r2",
                 mark("R²"),
-                lambda r: MISSING if r.summary.problem else format_percent(r.summary.r2, 2, sign=True),
-                lambda r: r.summary.r2,
+                lambda r: MISSING if r.summary.r2 is None else format_percent(r.summary.r2, 2, sign=True),
+                lambda r: -math.inf if r.summary.r2 is None else r.summary.r2,
                 numeric=True,
                 width=9,
             ),

@@ -190,7 +190,7 @@ def rows() -> tuple[ModelRow, ...]:
         ModelRow(_summary(sound_card()), sound_card().marks),
         ModelRow(_summary(class_card()), class_card().marks),
         ModelRow(
-            ModelSummary(MODEL_IDS[2], 0, "", PRACTICE, "", "", 0, "", False, 0.0, "", 198_000, damaged().message),
+            ModelSummary(MODEL_IDS[2], 0, "", PRACTICE, "", "", 0, "", False, None, "", 198_000, damaged().message),
             NO_MARKS,
         ),
     )

@@ -205,7 +205,7 @@ def run_targets(
     Raises:
         ValueError: a weight or a price is no number, or the lengths do not fit.
     """
-    columns = _checked(weights, bars)
+    columns = checked_columns(weights, bars)
     first = float(bars.close[0])
     state = start if start is not None else open_account(cash, first)
     account = Account(float(state.cash), float(state.lots), first, float(state.entry_price), bool(state.liquidated))
@@ -257,9 +257,9 @@ def step_scalar(account: Account, weight: float, bar: Bar, costs: CostNumbers, r
     if forced >= 0:
         side = -1.0 if lots > 0 else 1.0
         paid = max(_worse(forced, side, rules), 0.0)
-        forced_fee = abs(lots) * rules.unit * paid * costs.liquidation_fee
-        cash = max(cash + lots * rules.unit * paid - forced_fee, 0.0)
-        lots, entry, liquidated, fee = 0.0, 0.0, True, fee + forced_fee
+        left = max(cash + lots * rules.unit * paid, 0.0)
+        forced_fee = min(abs(lots) * rules.unit * paid * costs.liquidation_fee, left)
+        cash, lots, entry, liquidated, fee = left - forced_fee, 0.0, 0.0, True, fee + forced_fee
     borrow = max(-cash, 0.0) * costs.borrow_quote + max(-lots, 0.0) * rules.unit * bar.close * costs.borrow_base
     cash = cash - borrow
     after = cash + lots * rules.unit * bar.close
@@ -397,7 +397,7 @@ def _toward_zero(lots: float, rules: RuleNumbers) -> float:
     return math.copysign(math.floor(abs(lots) + noise), lots)
 
 
-def _checked(weights: FloatArray, bars: BarArrays) -> tuple[FloatArray, ...]:
+def checked_columns(weights: FloatArray, bars: BarArrays) -> tuple[FloatArray, ...]:
     """Return the columns of bars that can be met."""
     columns = tuple(np.ascontiguousarray(getattr(bars, field.name), dtype=np.float64) for field in fields(BarArrays))
     count = len(bars.close)

@@ -97,7 +97,7 @@ class Fill:
     Attributes:
         lots: bought; sold below 0.
         price: in quote currency.
-        fee: in quote currency.
+        fee: in quote currency; of a liquidation no more than is left.
         is_maker: rested before.
         is_forced: a liquidation.
     """
@@ -196,7 +196,9 @@ def step(state: AccountState, decision: Decision, bar: BarPrices, costs: CostRat
     borrow = _interest(now, bar.close, costs, rules)
     now = replace(now, cash=now.cash - borrow, mark=bar.close)
     if not now.liquidated and equity_of(now, rules) <= 0:
-        now = AccountState(cash=0.0, lots=0.0, mark=bar.close, liquidated=True)
+        now, forced = _liquidate(now, bar.close, costs, rules)  # interest took the rest
+        if forced.lots != 0:
+            fills.append(forced)
     ratio = max(equity_of(now, rules) / before, LEAST_RATIO) if before > 0 else 1.0
     return Step(now, tuple(fills), replace(paid, borrow=borrow), math.log(ratio))
 
@@ -249,7 +251,8 @@ def _trade(
         case MarketOrder(lots):
             return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=None)
         case LimitOrder(lots, price):
-            return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=price)
+            limit = _worse(price, -1.0 if lots > 0 else 1.0, rules)  # whole ticks, never worse than asked for
+            return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=limit)
 
 
 def _take(
@@ -336,13 +339,13 @@ def _margin_price(state: AccountState, bar: BarPrices, rules: MarketRules) -> fl
 
 
 def _liquidate(state: AccountState, price: float, costs: CostRates, rules: MarketRules) -> tuple[AccountState, Fill]:
-    """Close everything by force; what would be left below nothing is the venue's loss."""
+    """Close everything by force; what would be left below nothing is the venue's loss, the fee first."""
     side = -1.0 if state.lots > 0 else 1.0
     paid = max(_worse(price, side, rules), 0.0)
-    fee = abs(state.lots) * rules.unit * paid * costs.liquidation_fee
-    cash = state.cash + state.lots * rules.unit * paid - fee
+    left = max(state.cash + state.lots * rules.unit * paid, 0.0)
+    fee = min(abs(state.lots) * rules.unit * paid * costs.liquidation_fee, left)
     fill = Fill(-state.lots, paid, fee, is_forced=True)
-    return AccountState(cash=max(cash, 0.0), lots=0.0, mark=state.mark, liquidated=True), fill
+    return AccountState(cash=left - fee, lots=0.0, mark=state.mark, liquidated=True), fill
 
 
 def _interest(state: AccountState, close: float, costs: CostRates, rules: MarketRules) -> float:

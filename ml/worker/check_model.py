@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from core.jobs import JobChannel, Json
-from ml.model_storage import CONFIG, FILES, MANIFEST, ONNX, WEIGHTS, model_id_of, parse_package
+from ml.agent_check import check_agent_behaviour, check_agent_graph
+from ml.agent_package import StoredAgent
+from ml.model_storage import CONFIG, FILES, MANIFEST, ONNX, WEIGHTS, model_id_of, parse_any
 from ml.network_check import check_behaviour, check_graph
 from ml.package_check import read_weights, refused, strict_json
 
@@ -40,9 +42,16 @@ def run(spec: Json, channel: JobChannel) -> Json:
     same = all(hashlib.sha256(files[name]).hexdigest() == manifest["files"][name] for name in FILES)
     if not same or model_id_of(files[MANIFEST]) != spec["model_id"]:
         raise refused("its files changed while they were checked")
-    model = parse_package(files, folder)
+    model = parse_any(files, folder)
+    weights = read_weights(files[WEIGHTS])
+    if isinstance(model, StoredAgent):
+        check_agent_graph(files[ONNX], model.observed, weights)
+        check_agent_behaviour(
+            files[ONNX], model.observed, model.spec.environment.lowest, model.spec.environment.highest
+        )
+        return {"model_id": model.model_id}
     features = len(strict_json(CONFIG, files[CONFIG])["feature_names"])
-    check_graph(files[ONNX], model.spec, features, read_weights(files[WEIGHTS]))
+    check_graph(files[ONNX], model.spec, features, weights)
     check_behaviour(files[ONNX], model.spec, features)
     return {"model_id": model.model_id}
 

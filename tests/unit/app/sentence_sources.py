@@ -40,7 +40,9 @@ UNSEEN = {
     "ml.selftest_lab": "the selftest command",
     "ml.selftest_tasks": "the selftest command",
     "ml.known_answers": "the selftest command",
+    "ml.selftest_environment": "the selftest command",
     "ml.selftest_gain": "the selftest command",
+    "ml.hindsight": "as core.accounting",
     "ml.selftest_markets": "the selftest command",
     "ml.value_iteration": "the selftest command",
     "ml.worker.selftest": "the selftest command",
@@ -48,6 +50,8 @@ UNSEEN = {
     "ml.evaluation_plan": "the evaluate command, of configurations",
     "ml.fold_store": "the evaluate command",
     "ml.worker.folds": "the evaluate command",
+    "ml.agent_spec_comments": "as ml.spec_comments",
+    "ml.agent_run_spec": "agents are trained by commands so far",
     "core.accounting": "agents are trained by commands so far",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
