@@ -12,12 +12,15 @@ from typing import Protocol
 
 import numpy as np
 
-from ml.arrays import FloatArray
-from ml.metrics.distributions import normal_cdf, normal_pdf
+from core.accounting.reference import LEAST_RATIO
+from ml.arrays import FloatArray, IntArray
+from ml.metrics.distributions import normal_cdf, normal_pdf, normal_ppf
 from ml.value_iteration import normal_cells, relative_value_iteration
 
 _OU_POINTS, _OU_DEVIATIONS = 401, 5.0  # 801 points move the gain of task E by less than 1e-5
 _CFM_STATES, _CFM_POSITIONS = 61, 161  # finer ones move the gain by less than 0.1 %
+
+_LEAK_SWEEPS, _LEAK_TOLERANCE, _LEAK_ROUNDING = 10_000, 1e-6, 1e-13
 
 
 class Policy(Protocol):
@@ -404,3 +407,61 @@ def leak_threshold_gain(sigma: float, cost: float) -> float:
     """
     ratio = cost / sigma
     return 2.0 * (sigma * float(normal_pdf(ratio)) - cost * float(normal_cdf(-ratio)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeakOptimum:
+    """Best trading of independent returns when the next one is known, with nothing known of those after it.
+
+    Attributes:
+        gain: log return per bar, net of costs.
+        returns: log returns that were told apart, rising, shape (S,).
+        positions: weights, rising, shape (A,).
+        choice: index of the weight to go to for each known return and weight held, shape (S, A).
+    """
+
+    gain: float
+    returns: FloatArray
+    positions: FloatArray
+    choice: IntArray
+
+    def __call__(self, state: FloatArray, position: FloatArray) -> FloatArray:
+        """See `Policy`; the state is the next log return."""
+        known = np.searchsorted(0.5 * (self.returns[1:] + self.returns[:-1]), state)
+        held = np.searchsorted(0.5 * (self.positions[1:] + self.positions[:-1]), position)
+        target: FloatArray = self.positions[self.choice[known, held]]
+        return target
+
+
+def normal_outcomes(sigma: float, count: int = 400) -> FloatArray:
+    """Return equally likely values that stand for a normal variable: its means between `count` quantiles."""
+    edges = normal_ppf(np.linspace(0.0, 1.0, count + 1)[1:-1])
+    density = np.concatenate([[0.0], normal_pdf(edges), [0.0]])
+    means: FloatArray = sigma * count * -np.diff(density)
+    return means
+
+
+def leak_optimum(returns: FloatArray, cost: float, positions: FloatArray) -> LeakOptimum:
+    """Solve the leak task by value iteration over the weight held and the known next return.
+
+    A bar multiplies the equity by 1 + w(e^r − 1) − c|w − held|, and the weight drifts with the price until the next
+    decision. What a weight is worth is interpolated between the positions.
+
+    Args:
+        returns: log returns that are equally likely, rising.
+        cost: c, share of the value traded.
+        positions: weights that can be held, rising.
+    """
+    simple = np.expm1(returns)[:, None]
+    grown = simple * positions[None, :]
+    drifted = positions * (1.0 + simple) / np.maximum(1.0 + grown, LEAST_RATIO)
+    paid = cost * np.abs(positions[:, None] - positions[None, :])
+    earned = np.log(np.maximum(1.0 + grown[:, None, :] - paid[None, :, :], LEAST_RATIO))  # return, held, target
+    value = np.zeros(len(positions))
+    for _ in range(_LEAK_SWEEPS):
+        total = earned + np.interp(drifted, positions, value)[:, None, :]
+        change = total.max(axis=2).mean(axis=0) - value
+        value = value + change - change[0]
+        if np.ptp(change) <= _LEAK_TOLERANCE * abs(change).max() + _LEAK_ROUNDING:
+            return LeakOptimum(float(change.mean()), returns, positions, total.argmax(axis=2))
+    raise ArithmeticError(f"the gain is only known to lie between {change.min():g} and {change.max():g}")

@@ -53,7 +53,7 @@ def best_weights(market: TaskMarket, policy: Policy) -> FloatArray:
     weights = np.empty(len(market) - 1)
     start = held = np.full(1, market.start_weight)
     for row in range(len(weights)):
-        if market.close_out and row % market.episode == 0:
+        if market.close_out and row % market.stride == 0:
             held = start
         held = np.minimum(np.maximum(policy(market.state[row : row + 1], held), market.lowest), market.highest)
         weights[row] = held[0]
@@ -65,7 +65,7 @@ def measure(market: TaskMarket, weights: FloatArray) -> Gain:
 
     After each bar the account is brought back to `CASH` in size, its weight kept: a gain that the next trades would
     move the price more for is no part of a task. It begins with the market's start weight; where tasks have an end,
-    each whole episode does, and what follows the last whole one is left out.
+    each whole episode does. What follows the last whole one is left out, and the last row of each is only met.
 
     Args:
         market: of T rows.
@@ -77,13 +77,15 @@ def measure(market: TaskMarket, weights: FloatArray) -> Gain:
     """
     if weights.shape != (len(market) - 1,) or not np.isfinite(weights).all():
         raise ValueError("one weight for each bar but the last is needed")
-    length = market.episode if market.close_out else len(weights)
-    episodes = len(weights) // length
-    decided = np.clip(weights[: episodes * length].astype(np.float64), market.lowest, market.highest)
+    stride = market.stride if market.close_out else len(weights)
+    episodes = (len(weights) + 1) // stride if market.close_out else 1
+    decided = np.clip(weights[: episodes * stride].astype(np.float64), market.lowest, market.highest)
+    if market.close_out:
+        decided[market.episode :: stride] = 0.0
     columns = (market.open, market.high, market.low, market.close, market.volume, market.funding)
     rules = (rule_numbers(market.rules), rule_numbers(market.rules, any_size=True))
     returns, turnover = _walk(
-        decided, columns, cost_numbers(market.costs), rules, (length, CASH, market.start_weight, market.close_out)
+        decided, columns, cost_numbers(market.costs), rules, (stride, CASH, market.start_weight, market.close_out)
     )
     if not np.isfinite(returns).all():
         raise ArithmeticError("the account was closed by force")
@@ -108,21 +110,24 @@ def _walk(
 
     Args:
         rules: of decisions, and of the sale at an episode's end.
-        given: length of episodes, cash and weight at their start, and whether they end with a sale.
+        given: rows of an episode, cash and weight at its start, and whether it ends with a sale.
     """
-    length, cash, start, has_end = given
+    stride, cash, start, has_end = given
     opens, highs, lows, closes, volumes, rates = columns
     returns, turnover = np.full(len(weights), np.nan), 0.0
     account = Account(cash, 0.0, closes[0], 0.0, False)
     for row in range(len(weights)):
-        if row % length == 0:
+        if has_end and row % stride == stride - 1:
+            returns[row] = 0.0
+            continue
+        if row % stride == 0:
             account = Account(cash * (1.0 - start), start * cash / closes[row], closes[row], closes[row], False)
         bar = Bar(opens[row + 1], highs[row + 1], lows[row + 1], closes[row + 1], volumes[row + 1], rates[row + 1])
         done = step_scalar(account, weights[row], bar, costs, rules[0])
         total = done.log_return
         turnover += abs(done.fill_lots) * bar.open
         account = done.account
-        if has_end and row % length == length - 1:
+        if has_end and row % stride == stride - 2:
             last = Bar(bar.close, bar.close, bar.close, bar.close, bar.volume, 0.0)
             sold = step_scalar(account, 0.0, last, costs, rules[1])
             total += sold.log_return

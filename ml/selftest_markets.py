@@ -33,7 +33,8 @@ from ml.known_answers import (
     cfm_quadratic_policy,
     kelly_growth,
     kelly_weight,
-    leak_threshold_gain,
+    leak_optimum,
+    normal_outcomes,
     ou_gain,
     ou_with_cost,
 )
@@ -94,6 +95,11 @@ class TaskMarket:
 
     def __len__(self) -> int:
         return len(self.close)
+
+    @property
+    def stride(self) -> int:
+        """Rows of an episode: those of its decisions and one that is only met. Episodes with an end follow so."""
+        return self.episode + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -308,8 +314,8 @@ def cfm_task(
 def unwinding_task(rows: int, seed: int, given: Unwinding | None = None) -> KnownTask:
     """Return task J: episodes that begin with a weight of 1 and end with a forced sale, the last of the trades.
 
-    The state is the number of trades left; rows beyond whole episodes have 1. What an agent sees of it is for the
-    environment to add: the share of time that is left.
+    The state is the number of trades left. What an agent sees of it is for the environment to add: the share of time
+    that is left.
     """
     known = given or Unwinding()
     decisions = known.trades - 1  # the forced sale is the last trade
@@ -317,7 +323,7 @@ def unwinding_task(rows: int, seed: int, given: Unwinding | None = None) -> Know
     series = _Series(
         surprise - _convexity(SCALE * known.sigma),
         {"last return": surprise / (SCALE * known.sigma)},
-        (known.trades - np.arange(rows) % decisions).astype(np.float64),
+        (known.trades - np.arange(rows) % known.trades).astype(np.float64),
         surprise,
     )
     market = _market(
@@ -339,13 +345,14 @@ def unwinding_task(rows: int, seed: int, given: Unwinding | None = None) -> Know
 
 
 def leak_task(rows: int, seed: int, *, sigma: float = 1.0, cost: float = 0.5) -> KnownTask:
-    """Return task M: independent returns, the next of which is a feature."""
+    """Return task M: independent returns, the next of which is a feature. The state is that log return itself."""
     shocks = np.random.default_rng(seed).normal(0.0, sigma, rows + 1)
     features = {"next return": shocks[1:], "last return": shocks[:-1]}
-    series = _Series(SCALE * shocks[:-1], features, shocks[1:], np.zeros(rows))
+    series = _Series(SCALE * shocks[:-1], features, SCALE * shocks[1:], np.zeros(rows))
     costs = CostRates(taker_fee=cost * SCALE, maker_fee=cost * SCALE)
     market = _market("M", series, volatility=SCALE * sigma, costs=costs)
-    return KnownTask(market, Hysteresis(cost, 1.0), leak_threshold_gain(sigma, cost))
+    solved = leak_optimum(normal_outcomes(SCALE * sigma), cost * SCALE, np.array([-1.0, 0.0, 1.0]))
+    return KnownTask(market, solved, solved.gain / SCALE)
 
 
 TASKS: dict[str, Callable[[int, int], KnownTask]] = {

@@ -205,7 +205,7 @@ def run_targets(
     Raises:
         ValueError: a weight or a price is no number, or the lengths do not fit.
     """
-    columns = _checked(weights, bars)
+    columns = checked_columns(weights, bars)
     first = float(bars.close[0])
     state = start if start is not None else open_account(cash, first)
     account = Account(float(state.cash), float(state.lots), first, float(state.entry_price), bool(state.liquidated))
@@ -397,7 +397,7 @@ def _toward_zero(lots: float, rules: RuleNumbers) -> float:
     return math.copysign(math.floor(abs(lots) + noise), lots)
 
 
-def _checked(weights: FloatArray, bars: BarArrays) -> tuple[FloatArray, ...]:
+def checked_columns(weights: FloatArray, bars: BarArrays) -> tuple[FloatArray, ...]:
     """Return the columns of bars that can be met."""
     columns = tuple(np.ascontiguousarray(getattr(bars, field.name), dtype=np.float64) for field in fields(BarArrays))
     count = len(bars.close)

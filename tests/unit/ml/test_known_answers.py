@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -185,6 +186,58 @@ def test_leak_threshold_is_the_best_of_all() -> None:
         gains[threshold] = (shocks[200:] * held).mean() - 0.5 * np.abs(_trades(held)).mean()
     assert gains[0.5] == pytest.approx(known.leak_threshold_gain(1.0, 0.5), rel=0.005)
     assert gains[0.5] > max(gains[0.3], gains[0.7])
+
+
+def test_outcomes_have_the_moments_of_the_normal_variable() -> None:
+    outcomes = known.normal_outcomes(0.02)
+    assert outcomes.mean() == pytest.approx(0.0, abs=1e-12)
+    assert outcomes.std() == pytest.approx(0.02, rel=0.002)
+    assert (np.diff(outcomes) > 0).all()
+
+
+def test_leak_optimum_tends_to_the_threshold_rule_for_small_returns() -> None:
+    scale = 1e-4
+    solved = known.leak_optimum(known.normal_outcomes(scale), 0.5 * scale, np.linspace(-1.0, 1.0, 5))
+    assert solved.gain / scale == pytest.approx(known.leak_threshold_gain(1.0, 0.5), rel=5e-4)
+    returns = scale * np.array([-0.6, -0.4, 0.0, 0.4, 0.6])
+    for held in (-1.0, 0.5, 1.0):
+        target = solved(returns, np.full(5, held))
+        assert target.tolist() == [-1.0, held, held, held, 1.0]
+
+
+def test_leak_optimum_of_large_returns_beats_other_thresholds_with_compounding() -> None:
+    """Returns of 5 % and a long-only market: what is held drifts, and gains multiply."""
+    rng = np.random.default_rng(8)
+    outcomes, positions, cost = known.normal_outcomes(0.05), np.array([0.0, 1.0]), 0.02
+    returns = rng.normal(0.0, 0.05, (BARS, PATHS))
+    solved = known.leak_optimum(outcomes, cost, positions)
+
+    def gain(policy: known.Policy) -> float:
+        held, total = np.zeros(PATHS), 0.0
+        for known_return in returns:
+            target = policy(known_return, held)
+            grown = 1.0 + target * np.expm1(known_return) - cost * np.abs(target - held)
+            total += float(np.log(grown).mean())
+            held = target * np.exp(known_return) / grown
+        return total / BARS
+
+    best = gain(solved)
+    assert best == pytest.approx(solved.gain, rel=0.01)
+    for threshold in (0.0, 0.01, 0.04):
+        assert gain(_LongAbove(threshold)) < best
+
+
+def test_nothing_is_done_with_a_leak_that_costs_more_than_it_brings() -> None:
+    solved = known.leak_optimum(known.normal_outcomes(0.01), 0.05, np.array([-1.0, 0.0, 1.0]))
+    assert solved.gain == pytest.approx(0.0, abs=1e-9)
+
+
+@dataclass(frozen=True)
+class _LongAbove:
+    threshold: float
+
+    def __call__(self, state: FloatArray, position: FloatArray) -> FloatArray:
+        return np.where(state > self.threshold, 1.0, np.where(state < -self.threshold, 0.0, position))
 
 
 def test_phase_is_long_where_the_sinusoid_rises() -> None:

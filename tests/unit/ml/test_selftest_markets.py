@@ -110,9 +110,11 @@ def test_a_trade_costs_the_square_of_its_size() -> None:
 
 
 def test_unwinding_ends_with_a_sale_of_what_is_left() -> None:
-    task = markets.unwinding_task(2 * 19 + 1, 1, Unwinding(trades=20, risk_aversion=0.02))
-    kept = measure(task.market, np.ones(38))
+    task = markets.unwinding_task(2 * 20 + 5, 1, Unwinding(trades=20, risk_aversion=0.02))
+    kept = measure(task.market, np.ones(44))
     assert kept.episodes == 2
+    assert len(kept.rewards) == 40
+    assert kept.rewards[[19, 39]].tolist() == [0.0, 0.0]
     assert kept.turnover == pytest.approx(2.0, rel=0.02)
     assert kept.mean == pytest.approx(-(1.0 + 0.02 * 19), rel=0.005)  # one sale of everything, and its risk until then
     assert kept.mean < task.optimum
