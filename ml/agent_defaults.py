@@ -22,6 +22,8 @@ class OffPolicySettings:
         learning_starts: decisions of equal chance before learning starts.
         gradient_steps: steps of the optimiser after each decision of all windows.
         buffer: decisions that are remembered.
+        entropy: weight of the entropy, of SAC. A learnt one holds the actions apart also where the
+            best ones lie at the bounds.
         tau: share by which the target networks follow.
     """
 
@@ -38,8 +40,9 @@ class OffPolicySettings:
     gradient_steps: int = 4
     buffer: int = 200_000
     tau: float = 0.005
+    entropy: float = 0.0
 
 
 DDPG = OffPolicySettings()
 TD3 = OffPolicySettings()
-SAC = OffPolicySettings(noise=0.0)
+SAC = OffPolicySettings(noise=0.0, entropy=0.01)

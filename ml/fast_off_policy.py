@@ -387,6 +387,7 @@ def off_policy_learner(kind: str, env: BatchedTradingEnv, settings: OffPolicySet
         seed: of networks, exploration and samples.
     """
     rate = settings.learning_rate
+    special = {"ent_coef": settings.entropy} if kind == "sac" else {}
     return LEARNERS[kind](
         env,
         exploration=settings.noise,
@@ -400,6 +401,7 @@ def off_policy_learner(kind: str, env: BatchedTradingEnv, settings: OffPolicySet
         tau=settings.tau,
         policy_kwargs={"net_arch": list(settings.hidden)},
         seed=seed,
+        **special,
     )
 
 
