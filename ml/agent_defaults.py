@@ -46,8 +46,7 @@ class OffPolicySettings:
     entropy: float = 0.0
 
 
-OFF_POLICY = {
-    "ddpg": OffPolicySettings(),
-    "td3": OffPolicySettings(),
-    "sac": OffPolicySettings(noise=0.0, entropy=0.01),
-}
+DDPG = OffPolicySettings()
+TD3 = OffPolicySettings()
+SAC = OffPolicySettings(noise=0.0, entropy=0.01)
+OFF_POLICY = {"ddpg": DDPG, "td3": TD3, "sac": SAC}
