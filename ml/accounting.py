@@ -270,8 +270,9 @@ def _forced(
     forced = gapped | ((side * (worst - margin) <= 0) & (side != 0))
     price = torch.where(gapped, bars.open, side * torch.minimum(side * margin, side * bars.open))
     price = _worse(price, -side, rules).clamp(min=0.0)
-    fee = (units.abs() * price * costs.liquidation_fee).masked_fill(~forced, 0.0)
-    return torch.where(forced, (cash + units * price - fee).clamp(min=0.0), cash), fee, forced
+    left = (cash + units * price).clamp(min=0.0)
+    fee = torch.minimum(units.abs() * price * costs.liquidation_fee, left)
+    return torch.where(forced, left - fee, cash), fee.masked_fill(~forced, 0.0), forced
 
 
 def _weight(value: Tensor, worth: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ AT_ONE_ACTION = 0.99  # share of the bars at one target from which on it is a co
 LEAST_SHARE = 0.01  # of the targets' variance that what it observes of the market must account for
 REWARD_TOLERANCE = 1e-4  # rewards are float32
 _BINS = 21
-_MOST_OBSERVATIONS = 20_000  # more do not tell more
+MOST_OBSERVATIONS = 20_000  # more do not tell more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,8 +103,8 @@ def reaction(observed: Observed, width: float, seed: int) -> tuple[float, float,
     """
     rng = np.random.default_rng(seed)
     seen = observed.observations
-    if len(seen) > _MOST_OBSERVATIONS:
-        seen = seen[np.sort(rng.choice(len(seen), _MOST_OBSERVATIONS, replace=False))]
+    if len(seen) > MOST_OBSERVATIONS:
+        seen = seen[np.sort(rng.choice(len(seen), MOST_OBSERVATIONS, replace=False))]
     size = observed.market_size
     if seen.ndim != 2 or not 0 < size <= seen.shape[1]:
         raise ValueError("observations have the shape (bars, columns), those of the market first")

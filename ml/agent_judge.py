@@ -23,14 +23,21 @@ from ml.agent_accounts import (
     follow,
     log_returns,
 )
-from ml.agent_baselines import BUY_AND_HOLD, baseline_rules, random_timing
+from ml.agent_baselines import BUY_AND_HOLD, baseline_rules, hindsight_return, random_timing
 from ml.agent_diagnostics import LEAST_SHARE, Observed, diagnose
 from ml.agent_results import AgentDiagnostics, AgentMetrics, AgentSeed, BaselineFigures, PeriodFigures
 from ml.agent_verdict import agent_standing, agent_verdict
 from ml.arrays import FloatArray, IntArray
 from ml.bootstrap import paired_interval, seed_summary, sharpe
 from ml.overfitting import deflated_sharpe, sharpe_moments, sharpe_probability
-from ml.statistic_results import BootstrapInterval, CostPoint, SeedSummary
+from ml.statistic_results import (
+    BootstrapInterval,
+    CostPoint,
+    DeflatedSharpe,
+    RelativeMetrics,
+    SeedSummary,
+    SharpeMoments,
+)
 from ml.trading_metrics import (
     COST_MULTIPLES,
     DELAYS,
@@ -45,6 +52,7 @@ ENSEMBLE = "ensemble"
 _PARTS = 3  # of the time, where bars have none or are all of one quarter
 _MIN_BOOTSTRAP = 10
 _FEWEST_RESAMPLES, _MOST_RESAMPLED = 500, 40_000_000
+_FEWEST_DRAWS, _MOST_DRAWN = 99, 20_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,11 +78,10 @@ class JudgeOptions:
 
     Attributes:
         seed: of everything random.
-        resamples: of each bootstrap, on some ten thousand bars; see `affordable`.
-        draws: of random timing; fewer than 20 could never show that the timing is better.
+        resamples: of each bootstrap, fewer on very many bars.
+        draws: of random timing, fewer on very many bars; fewer than 20 could never show that the timing is better.
         trials: ever run on this market, this one included.
         trial_std: of their Sharpe ratios per bar; None takes the sampling error of a worthless one.
-        hindsight_return: net log return of who knows every price; None where it was not worked out.
     """
 
     seed: int = 0
@@ -82,11 +89,14 @@ class JudgeOptions:
     draws: int = 400
     trials: int = 1
     trial_std: float | None = None
-    hindsight_return: float | None = None
 
-    def affordable(self, bars: int) -> int:
-        """Return how often so many bars are resampled: less often than asked for, where it took minutes."""
+    def affordable_resamples(self, bars: int) -> int:
+        """Return how often so many bars are resampled: less often than asked for where it took minutes."""
         return min(self.resamples, max(_FEWEST_RESAMPLES, _MOST_RESAMPLED // bars))
+
+    def affordable_draws(self, bars: int) -> int:
+        """Return how often so many bars are traded at random: less often than asked for where it took minutes."""
+        return min(self.draws, max(_FEWEST_DRAWS, _MOST_DRAWN // bars))
 
 
 def judge(
@@ -117,7 +127,7 @@ def judge(
     """
     _check(train, test, passes)
     part = JudgedPart.of(market, test)
-    whole = ensemble or SeedPass(options.seed, np.mean([each.weights for each in passes], axis=0))
+    whole = ensemble or _mean_of(passes, options)
     held = follow(np.ones(len(part.rows)), part)
     hold = simple_from_log(held.log_return)
     seeds = []
@@ -136,13 +146,27 @@ def with_trials(metrics: AgentMetrics, trials: int, trial_std: float | None = No
         metrics: of an agent.
         trials / trial_std: see `JudgeOptions`.
     """
-    moments, deflated = metrics.sharpe, None
-    if moments is not None:
-        worthless = 1.0 / math.sqrt(moments.count)  # the sampling error of a ratio of 0 (Lo 2002)
-        deflated = deflated_sharpe(moments, trials, max(trial_std or 0.0, worthless))
-    counted = replace(metrics, probabilistic=sharpe_probability(moments), deflated=deflated)
+    counted = replace(
+        metrics,
+        probabilistic=sharpe_probability(metrics.sharpe),
+        deflated=_deflated(metrics.sharpe, trials, trial_std),
+        deflated_appraisal=_deflated(metrics.appraisal, trials, trial_std),
+    )
     settled = replace(counted, standing=agent_standing(counted))
     return replace(settled, verdict=agent_verdict(settled))
+
+
+def _deflated(moments: SharpeMoments | None, trials: int, trial_std: float | None) -> DeflatedSharpe | None:
+    if moments is None:
+        return None
+    worthless = 1.0 / math.sqrt(moments.count)  # the sampling error of a ratio of 0 (Lo 2002)
+    return deflated_sharpe(moments, trials, max(trial_std or 0.0, worthless))
+
+
+def _unexplained(returns: FloatArray, hold: FloatArray, relative: RelativeMetrics | None) -> FloatArray:
+    """Return what a constant position in the market does not explain of returns."""
+    beta = None if relative is None else relative.beta
+    return returns if beta is None else returns - beta * hold
 
 
 def _check(train: Sequence[Stretch], test: Sequence[Stretch], passes: Sequence[SeedPass]) -> None:
@@ -165,10 +189,10 @@ def _of_ensemble(
     judged = _judged(ENSEMBLE, whole, part, hold, options)
     check_stop()
     path = follow(whole.weights, part)
-    returns, bound = simple_from_log(path.log_return), options.hindsight_return
+    returns, bound = simple_from_log(path.log_return), hindsight_return(part)
     difference = _difference(returns, hold, year, options)
     check_stop()
-    timing = random_timing(whole.weights, part, draws=options.draws, seed=options.seed)
+    timing = random_timing(whole.weights, part, draws=options.affordable_draws(len(part.rows)), seed=options.seed)
     check_stop()
     return AgentMetrics(
         bars=len(returns),
@@ -187,12 +211,21 @@ def _of_ensemble(
         sharpe=sharpe_moments(returns),
         probabilistic=None,
         deflated=None,
+        appraisal=sharpe_moments(_unexplained(returns, hold, judged.figures.relative)),
+        deflated_appraisal=None,
         hold_difference=difference,
         hindsight_return=bound,
         hindsight_share=None if bound is None or bound <= 0.0 else judged.figures.log_return / bound,
         standing="",
         verdict="",
     )
+
+
+def _mean_of(passes: Sequence[SeedPass], options: JudgeOptions) -> SeedPass:
+    """Return the mean of what all networks would hold; it has no rewards and saw nothing of its own."""
+    if len(passes) == 1:
+        return passes[0]
+    return SeedPass(options.seed, np.mean([each.weights for each in passes], axis=0))
 
 
 def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, options: JudgeOptions) -> AgentSeed:
@@ -204,7 +237,9 @@ def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, optio
     unsold = float(log_returns(each.weights, part, close_out=False).sum())
     return AgentSeed(
         seed=each.seed,
-        figures=figures_of(name, path, part.market.bars_per_year, hold, bootstrap_seed, options.affordable(len(hold))),
+        figures=figures_of(
+            name, path, part.market.bars_per_year, hold, bootstrap_seed, options.affordable_resamples(len(hold))
+        ),
         diagnostics=diagnose(
             np.clip(each.weights, lowest, highest),
             simple_from_log(path.log_return),
@@ -232,7 +267,8 @@ def _with_members(whole: AgentSeed, seeds: Sequence[AgentSeed], given: SeedPass)
             ignores_market=None if market is None else market < LEAST_SHARE,
         )
     sums = [each.rewards_add_up for each in (own, *members) if each.rewards_add_up is not None]
-    return replace(own, rewards_add_up=all(sums) if sums else None)
+    gaps = [each.reward_gap for each in (own, *members) if each.reward_gap is not None]
+    return replace(own, rewards_add_up=all(sums) if sums else None, reward_gap=max(gaps, key=abs) if gaps else None)
 
 
 def _middle(values: Sequence[float | None]) -> float | None:
@@ -291,7 +327,7 @@ def _difference(
         hold,
         lambda values: sharpe(values) * year,
         seed=options.seed,
-        resamples=options.affordable(len(returns)),
+        resamples=options.affordable_resamples(len(returns)),
     )
 
 

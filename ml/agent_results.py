@@ -128,7 +128,7 @@ class AgentDiagnostics(JsonValue):
         market_share / account_share: how much of the targets' variance the market and the account it observes account
             for: total-effect index (Homma & Saltelli 1996), each put out of order between the bars. They overlap.
         mean_change: mean move of the target, as a share of the range, where the market observed is its mean.
-        reward_gap: sum of the rewards minus what the account earned, in log return.
+        reward_gap: sum of the rewards minus what the account earned, in log return; the largest of all networks.
         constant: nearly all targets are the same.
         ignores_market: the market it observes hardly moves its targets.
         rewards_add_up: the rewards are the net profit and loss.
@@ -180,6 +180,8 @@ class AgentMetrics(JsonValue):
         sharpe: of the ensemble, per bar, with what its significance depends on; None where returns never vary.
         probabilistic: probability that the true ratio is above 0 (Bailey & López de Prado 2012).
         deflated: the same after all trials of the market so far.
+        appraisal / deflated_appraisal: the same of what no constant position explains, the returns less beta times
+            those of holding (Treynor & Black 1973): who is short while the market falls has shown nothing yet.
         hold_difference: annualised Sharpe ratio minus that of holding, both resampled at the same bars; None for fewer
             than ten bars.
         hindsight_return / hindsight_share: net log return of who knows every price and pays the costs, and the share
@@ -204,6 +206,8 @@ class AgentMetrics(JsonValue):
     sharpe: SharpeMoments | None
     probabilistic: float | None
     deflated: DeflatedSharpe | None
+    appraisal: SharpeMoments | None
+    deflated_appraisal: DeflatedSharpe | None
     hold_difference: BootstrapInterval | None
     hindsight_return: float | None
     hindsight_share: float | None

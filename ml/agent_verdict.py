@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
-from ml.statistic_results import CostPoint
+from ml.statistic_results import CostPoint, DeflatedSharpe
 
 CONFIDENCE = 0.95
+APPRAISED = 0.975  # one side of a 95 % interval, as the difference to holding: in a falling market it decides alone
 SIGNIFICANCE = 0.05
 IMPLAUSIBLE_SHARPE = 5.0  # a year, after costs; more has been a leak in all but invented markets
 _FEWEST_SEEDS = 5
 _NEARLY_FLAT = 0.025
+_ALIKE = 0.98  # correlation from which on nobody sees a difference
 
 
 def agent_standing(metrics: AgentMetrics) -> str:
     """Return what may be claimed, one of `ml.agent_results.STANDINGS`.
 
     There is an edge where the Sharpe ratio after costs is above 0 given all that was tried, where it is above that of
-    holding, and where the same positions at random times rarely earn as much. Each must hold at 95 %, so that all of
-    them by luck are rarer than one in twenty.
+    holding, where it is above 0 without what a constant position explains, and where the same positions at random times
+    rarely earn as much. Each must hold at 95 % at least, so that all of them by luck are rarer than one in twenty.
     """
     if not metrics.diagnostics.is_trained:
         return UNTRAINED
-    if metrics.deflated is None or metrics.deflated.probability < CONFIDENCE or metrics.ensemble.log_return <= 0.0:
+    if not _stands(metrics.deflated) or metrics.ensemble.log_return <= 0.0:
         return NO_EDGE
     if metrics.hold_difference is None or metrics.hold_difference.low <= 0.0:
         return HOLD
-    return EDGE if metrics.timing.p_value < SIGNIFICANCE else NO_EDGE
+    return EDGE if _stands(metrics.deflated_appraisal, APPRAISED) and metrics.timing.p_value < SIGNIFICANCE else NO_EDGE
+
+
+def _stands(deflated: DeflatedSharpe | None, confidence: float = CONFIDENCE) -> bool:
+    return deflated is not None and deflated.probability >= confidence
 
 
 def agent_verdict(metrics: AgentMetrics) -> str:
@@ -36,9 +42,11 @@ def agent_verdict(metrics: AgentMetrics) -> str:
         sentences = [f"Evidence of an edge after costs ({_figures(metrics)}).", *_doubts(metrics)]
     elif metrics.standing == HOLD:
         sentences = [f"Not distinguishable from buy and hold ({_figures(metrics)}).", _difference_sentence(metrics)]
-        sentences.append(_timing_sentence(metrics))
+        sentences += [_constant_sentence(metrics), _timing_sentence(metrics)]
     else:
         sentences = [f"No evidence of an edge after costs ({_figures(metrics)}).", *_shortcomings(metrics)]
+    if metrics.standing != UNTRAINED:
+        sentences.append(_likeness_sentence(metrics))
     sentences += [_idle_sentence(metrics), _seeds_sentence(metrics), _hindsight_sentence(metrics)]
     if metrics.diagnostics.rewards_add_up is False:
         sentences.append("Its rewards do not add up to what the account earned: do not trust this training.")
@@ -79,10 +87,8 @@ def _shortcomings(metrics: AgentMetrics) -> list[str]:
             f"The best of {metrics.deflated.trials:,.0f} tried on this market looks as good by luck: the deflated "
             f"Sharpe ratio gives {shown}, 95% is needed."
         )
-    elif metrics.deflated is not None and metrics.deflated.probability >= CONFIDENCE:
-        sentences.append(
-            f"Its positions at random times earn as much in {1.0 - metrics.timing.percentile:.1%} of draws."
-        )
+    elif _stands(metrics.deflated):
+        sentences += [_constant_sentence(metrics), _timing_sentence(metrics)]
     free = _point(metrics, 0.0, 0)
     if metrics.ensemble.log_return < 0.0 < (free.metrics.total_return or 0.0):
         sentences.append(f"Before costs it would have earned {free.metrics.total_return:.1%}.")
@@ -120,11 +126,18 @@ def _would_do_alone(metrics: AgentMetrics) -> bool:
     """Whether the figures would do for the only one ever tried, but not for the best of as many as there were."""
     return (
         metrics.deflated is not None
-        and metrics.deflated.probability < CONFIDENCE
+        and not _stands(metrics.deflated)
         and metrics.probabilistic is not None
         and metrics.probabilistic >= CONFIDENCE
         and metrics.ensemble.log_return > 0.0
     )
+
+
+def _constant_sentence(metrics: AgentMetrics) -> str:
+    if metrics.deflated_appraisal is None or _stands(metrics.deflated_appraisal, APPRAISED):
+        return ""
+    shown = f"{metrics.deflated_appraisal.probability:.1%}"
+    return f"A constant position explains what it earned: the deflated Sharpe ratio of the rest gives {shown}."
 
 
 def _timing_sentence(metrics: AgentMetrics) -> str:
@@ -139,6 +152,16 @@ def _difference_sentence(metrics: AgentMetrics) -> str:
         return "There are too few bars to compare them."
     range_ = f"{interval.low:+.2f} … {interval.high:+.2f}"
     return f"Its Sharpe ratio less that of holding: {interval.estimate:+.2f}, 95% interval {range_}."
+
+
+def _likeness_sentence(metrics: AgentMetrics) -> str:
+    """Say that what varies in the targets hardly shows in the account."""
+    likeness = metrics.diagnostics.hold_correlation
+    if likeness is None or abs(likeness) < _ALIKE:
+        return ""
+    if likeness > 0.0:
+        return f"Its returns are those of buy and hold: their correlation is {likeness:.3f}."
+    return f"Its returns are those of selling short and holding: their correlation with the market is {likeness:.3f}."
 
 
 def _idle_sentence(metrics: AgentMetrics) -> str:

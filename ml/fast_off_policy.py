@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.noise import ActionNoise
     from stable_baselines3.common.vec_env import VecEnv
 
+    from ml.agent_defaults import OffPolicySettings
     from ml.environment import BatchedTradingEnv
 
 _SATURATED = 0.99
@@ -80,7 +81,7 @@ class FastOffPolicy(OffPolicyAlgorithm):
         self,
         env: BatchedTradingEnv,
         *,
-        exploration: float,
+        exploration: float = 0.0,
         learning_starts: int = 5_000,
         policy_kwargs: dict[str, Any] | None = None,
         seed: int = 0,
@@ -329,6 +330,8 @@ class FastSAC(FastOffPolicy, SAC):
     def _setup_model(self) -> None:
         super()._setup_model()
         self._followers = (_Follower(self.critic, self.critic_target),)
+        if self.log_ent_coef is not None:
+            self.ent_coef_optimizer = torch.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1), fused=True)
 
     def _explore(self, observations: Tensor) -> Tensor:
         return self._draw(observations)[0]
@@ -369,6 +372,37 @@ class FastSAC(FastOffPolicy, SAC):
         torch.autograd.backward(loss)
         self.ent_coef_optimizer.step()
         return entropy
+
+
+LEARNERS: dict[str, type[FastOffPolicy]] = {"ddpg": FastDDPG, "td3": FastTD3, "sac": FastSAC}
+
+
+def off_policy_learner(kind: str, env: BatchedTradingEnv, settings: OffPolicySettings, *, seed: int) -> FastOffPolicy:
+    """Return a learner with settings under the names of the product.
+
+    Args:
+        kind: a key of `LEARNERS`.
+        env: all windows.
+        settings: how it learns.
+        seed: of networks, exploration and samples.
+    """
+    rate = settings.learning_rate
+    special = {"ent_coef": settings.entropy} if kind == "sac" else {}
+    return LEARNERS[kind](
+        env,
+        exploration=settings.noise,
+        learning_rate=(lambda left: left * rate) if settings.schedule == "linear" else rate,
+        learning_starts=settings.learning_starts,
+        batch_size=settings.batch,
+        buffer_size=settings.buffer,
+        gamma=settings.gamma,
+        n_steps=settings.n_steps,
+        gradient_steps=settings.gradient_steps,
+        tau=settings.tau,
+        policy_kwargs={"net_arch": list(settings.hidden)},
+        seed=seed,
+        **special,
+    )
 
 
 def _least(values: tuple[Tensor, ...]) -> Tensor:

@@ -23,7 +23,13 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function when it is first called; what was compiled is kept where there is a place for it."""
+    """Compile a function when it is first called; what was compiled of this file is kept where there is a place for it.
+
+    Nothing is kept of other files: what they compiled holds the kernel, and numba would not see that it changed.
+    """
+    if function.__module__ != __name__:
+        alone: Function = numba.njit(function)
+        return alone
     try:
         kept: Function = numba.njit(cache=True)(function)
     except RuntimeError:  # neither beside the source nor in the person's cache folder may be written
@@ -257,9 +263,9 @@ def step_scalar(account: Account, weight: float, bar: Bar, costs: CostNumbers, r
     if forced >= 0:
         side = -1.0 if lots > 0 else 1.0
         paid = max(_worse(forced, side, rules), 0.0)
-        forced_fee = abs(lots) * rules.unit * paid * costs.liquidation_fee
-        cash = max(cash + lots * rules.unit * paid - forced_fee, 0.0)
-        lots, entry, liquidated, fee = 0.0, 0.0, True, fee + forced_fee
+        left = max(cash + lots * rules.unit * paid, 0.0)
+        forced_fee = min(abs(lots) * rules.unit * paid * costs.liquidation_fee, left)
+        cash, lots, entry, liquidated, fee = left - forced_fee, 0.0, 0.0, True, fee + forced_fee
     borrow = max(-cash, 0.0) * costs.borrow_quote + max(-lots, 0.0) * rules.unit * bar.close * costs.borrow_base
     cash = cash - borrow
     after = cash + lots * rules.unit * bar.close

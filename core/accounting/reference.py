@@ -97,7 +97,7 @@ class Fill:
     Attributes:
         lots: bought; sold below 0.
         price: in quote currency.
-        fee: in quote currency.
+        fee: in quote currency; of a liquidation no more than is left.
         is_maker: rested before.
         is_forced: a liquidation.
     """
@@ -196,7 +196,9 @@ def step(state: AccountState, decision: Decision, bar: BarPrices, costs: CostRat
     borrow = _interest(now, bar.close, costs, rules)
     now = replace(now, cash=now.cash - borrow, mark=bar.close)
     if not now.liquidated and equity_of(now, rules) <= 0:
-        now = AccountState(cash=0.0, lots=0.0, mark=bar.close, liquidated=True)
+        now, forced = _liquidate(now, bar.close, costs, rules)  # interest took the rest
+        if forced.lots != 0:
+            fills.append(forced)
     ratio = max(equity_of(now, rules) / before, LEAST_RATIO) if before > 0 else 1.0
     return Step(now, tuple(fills), replace(paid, borrow=borrow), math.log(ratio))
 
@@ -248,14 +250,22 @@ def _trade(
             return _take(now, change, bar, costs, rules, limit=None)
         case MarketOrder(lots):
             return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=None)
-        case LimitOrder(lots, price):
-            return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=price)
+        case _:
+            side = 1.0 if decision.lots > 0 else -1.0
+            limit = _worse(decision.price, -side, rules)  # whole ticks, never worse than asked for
+            return _take(now, _toward_zero(decision.lots, rules), bar, costs, rules, limit=limit)
 
 
 def _take(
     now: AccountState, change: float, bar: BarPrices, costs: CostRates, rules: MarketRules, *, limit: float | None
 ) -> tuple[Fill | None, Costs]:
-    """Trade at the opening price, or at a limit that the bar goes beyond."""
+    """Trade at the opening price, or at a limit that the bar goes beyond.
+
+    Raises:
+        ValueError: the quantity is no number, or the limit none above 0.
+    """
+    if not math.isfinite(change) or not (limit is None or 0 < limit < math.inf):
+        raise ValueError(f"no order: {change} at {limit}")
     side = 1.0 if change > 0 else -1.0
     quantity = abs(change) * rules.unit
     participation = quantity / bar.volume if bar.volume > 0 else 1.0
@@ -336,13 +346,13 @@ def _margin_price(state: AccountState, bar: BarPrices, rules: MarketRules) -> fl
 
 
 def _liquidate(state: AccountState, price: float, costs: CostRates, rules: MarketRules) -> tuple[AccountState, Fill]:
-    """Close everything by force; what would be left below nothing is the venue's loss."""
+    """Close everything by force; what would be left below nothing is the venue's loss, the fee first."""
     side = -1.0 if state.lots > 0 else 1.0
     paid = max(_worse(price, side, rules), 0.0)
-    fee = abs(state.lots) * rules.unit * paid * costs.liquidation_fee
-    cash = state.cash + state.lots * rules.unit * paid - fee
+    left = max(state.cash + state.lots * rules.unit * paid, 0.0)
+    fee = min(abs(state.lots) * rules.unit * paid * costs.liquidation_fee, left)
     fill = Fill(-state.lots, paid, fee, is_forced=True)
-    return AccountState(cash=max(cash, 0.0), lots=0.0, mark=state.mark, liquidated=True), fill
+    return AccountState(cash=left - fee, lots=0.0, mark=state.mark, liquidated=True), fill
 
 
 def _interest(state: AccountState, close: float, costs: CostRates, rules: MarketRules) -> float:

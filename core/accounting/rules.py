@@ -93,7 +93,7 @@ class MarketRules:
                 raise UserError(f"The {name.replace('_', ' ')} is out of range.", "Choose a number of at least 0.")
         if not 0 < self.max_leverage <= 125:
             raise UserError("The leverage is out of range.", "Choose one above 0 and at most 125.")
-        if not 0 <= self.maintenance < 1 / self.max_leverage:
+        if not 0 <= self.maintenance < min(1.0, 1 / self.max_leverage):
             raise UserError(
                 f"A maintenance margin of {self.maintenance:g} leaves no room for leverage {self.max_leverage:g}.",
                 "Choose a smaller margin or a smaller leverage.",

@@ -111,6 +111,8 @@ def test_markets_with_bars_at_the_same_time_share_the_capital() -> None:
     assert spread.sharpe is not None
     assert alone.sharpe is not None
     assert spread.sharpe.count == alone.sharpe.count
+    assert alone.hindsight_return is not None
+    assert spread.hindsight_return is None
     assert spread.probabilistic == pytest.approx(alone.probabilistic)
 
 
@@ -135,12 +137,14 @@ def test_turnover_exposure_and_costs_are_those_of_the_fills() -> None:
 
 def test_perfect_foresight_has_an_edge_that_looks_like_a_leak() -> None:
     market = noise_market(4)
-    metrics = judged(market, np.sign(moves(market)), options=replace(QUICK, hindsight_return=8.0))
+    metrics = judged(market, np.sign(moves(market)))
     assert metrics.standing == EDGE
     assert "A Sharpe ratio that high looks like a leak: check the features." in metrics.verdict
     assert "One bar later most of it is gone" in metrics.verdict
     assert metrics.timing.percentile == 1.0
-    assert metrics.hindsight_share == pytest.approx(metrics.ensemble.log_return / 8.0)
+    assert metrics.hindsight_return is not None
+    assert metrics.hindsight_share == pytest.approx(metrics.ensemble.log_return / metrics.hindsight_return)
+    assert 0.9 < metrics.hindsight_share < 1.0, "it pays for moves that are smaller than the costs"
 
 
 def test_ordinary_skill_is_an_edge_without_alarm() -> None:
@@ -175,6 +179,21 @@ def test_riding_a_rising_market_is_not_distinguishable_from_holding() -> None:
     assert metrics.ensemble.log_return > 1.0
     assert metrics.standing == HOLD
     assert metrics.verdict.startswith("Not distinguishable from buy and hold (net return +")
+
+
+def test_being_short_in_a_falling_market_is_no_edge() -> None:
+    """It earns, and holding loses: only that a constant position would have earned it too gives it away."""
+    edges = 0
+    for seed in range(30):
+        market = noise_market(seed, drift=-0.002, costs=FREE)
+        tried = [np.clip(noise_policy(20 * seed + number) - 0.5, -1, 1) for number in range(20)]
+        best = max(tried, key=lambda weights: float(sharpe(simple_from_log(log_returns(weights, part_of(market))))))
+        metrics = judged(market, best, options=JudgeOptions(seed, 100, 40, trials=20))
+        assert metrics.ensemble.log_return > 0.0
+        assert metrics.hold_difference is not None
+        assert metrics.hold_difference.low > 0.0
+        edges += metrics.standing == EDGE
+    assert edges <= 1
 
 
 def test_noise_has_no_edge() -> None:
@@ -329,6 +348,12 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         judged(noise_market(1), np.zeros(SIZE + 1))
     with pytest.raises(ValueError, match="finite"):
         judged(noise_market(1), np.full(SIZE, np.nan))
+
+
+def test_very_many_bars_are_resampled_less_often() -> None:
+    options = JudgeOptions(resamples=2_000, draws=400)
+    assert [options.affordable_resamples(bars) for bars in (1_000, 40_000, 1_000_000)] == [2_000, 1_000, 500]
+    assert [options.affordable_draws(bars) for bars in (1_000, 100_000, 1_000_000)] == [400, 200, 99]
 
 
 def test_the_costs_of_the_market_are_used() -> None:

@@ -52,6 +52,8 @@ def test_each_condition_of_an_edge_is_needed(skill: AgentMetrics) -> None:
     assert settled(skill, hold_difference=None).standing == HOLD
     assert settled(skill, timing=replace(skill.timing, p_value=0.05)).standing == NO_EDGE
     assert settled(skill, ensemble=replace(skill.ensemble, log_return=-0.1)).standing == NO_EDGE
+    assert settled(skill, deflated_appraisal=deflated(0.974)).standing == NO_EDGE
+    assert settled(skill, deflated_appraisal=None).standing == NO_EDGE
     untrained = replace(skill.diagnostics, ignores_market=True)
     assert settled(skill, diagnostics=untrained).standing == UNTRAINED
 
@@ -66,6 +68,8 @@ def test_no_edge_says_what_is_missing(noise: AgentMetrics, skill: AgentMetrics) 
     )
     lucky = settled(skill, timing=replace(skill.timing, p_value=0.4, percentile=0.6)).verdict
     assert "Its positions at random times earn as much in 40.0% of draws." in lucky
+    constant = settled(skill, deflated_appraisal=deflated(0.25)).verdict
+    assert "A constant position explains what it earned: the deflated Sharpe ratio of the rest gives 25.0%." in constant
     assert "Buy and hold is significantly better" in settled(noise, hold_difference=interval(-3.0, -0.1)).verdict
     same = settled(noise, hold_difference=interval(-1.0, 2.0)).verdict
     assert "It is not distinguishable from buy and hold." in same
@@ -123,6 +127,18 @@ def test_other_doubts(skill: AgentMetrics) -> None:
     assert "That is 31.0% of what perfect foresight earns after costs." in settled(skill, hindsight_share=0.31).verdict
 
 
+def test_returns_that_are_those_of_holding_are_told(noise: AgentMetrics) -> None:
+    for likeness, words in (
+        (0.991, "Its returns are those of buy and hold: their correlation is 0.991."),
+        (-0.985, "Its returns are those of selling short and holding: their correlation with the market is -0.985."),
+    ):
+        alike = replace(noise.diagnostics, hold_correlation=likeness)
+        assert words in settled(noise, diagnostics=alike).verdict
+        assert "Its returns are" not in settled(noise, diagnostics=replace(alike, constant=True)).verdict
+    other = replace(noise.diagnostics, hold_correlation=0.97)
+    assert "Its returns are" not in settled(noise, diagnostics=other).verdict
+
+
 def test_untrained_says_what_it_does(noise: AgentMetrics) -> None:
     for weight, words in (
         (1.0, "It buys and holds, with a weight of 1.00."),
@@ -159,9 +175,12 @@ def test_every_verdict_is_translated_whole(skill: AgentMetrics, noise: AgentMetr
         noise.verdict,
         settled(skill, deflated=deflated(0.4), seeds=few).verdict,
         settled(skill, hold_difference=interval(-1.0, 2.0), seeds=skill.seeds[:3], diagnostics=gap).verdict,
+        settled(skill, deflated_appraisal=deflated(0.4), timing=replace(skill.timing, p_value=0.4)).verdict,
         settled(skill, hindsight_share=0.3, costs=_curve(skill, twice=-0.1, late=0.0)).verdict,
         settled(noise, ensemble=ruined, hold_difference=interval(-3.0, -1.0)).verdict,
         settled(noise, diagnostics=replace(noise.diagnostics, constant=True)).verdict,
+        settled(noise, diagnostics=replace(noise.diagnostics, hold_correlation=0.99)).verdict,
+        settled(noise, diagnostics=replace(noise.diagnostics, hold_correlation=-0.99)).verdict,
         settled(noise, diagnostics=replace(noise.diagnostics, ignores_market=True)).verdict,
     ]
     for verdict in verdicts:

@@ -1,0 +1,48 @@
+"""How each algorithm learns unless told otherwise: settings that pass the known tasks. Any thread; torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OffPolicySettings:
+    """Settings of DDPG, TD3 and SAC; names are those of `ml.agent_run_spec.AlgorithmSpec`.
+
+    Attributes:
+        steps: decisions of all windows together.
+        windows: accounts that trade at once.
+        hidden: units of each layer of actor and critic.
+        learning_rate / schedule: of Adam; "linear" falls to 0 at the last step, without which the policy of the last
+            step is that of a random moment.
+        batch: decisions per step of the optimiser.
+        gamma: discount of a reward one bar later.
+        n_steps: rewards that are summed up before the critic's estimate.
+        noise: standard deviation added to the actions while learning.
+        learning_starts: decisions of equal chance before learning starts.
+        gradient_steps: steps of the optimiser after each decision of all windows.
+        buffer: decisions that are remembered.
+        entropy: weight of the entropy, of SAC. A learnt one holds the actions apart also where the
+            best ones lie at the bounds.
+        tau: share by which the target networks follow.
+    """
+
+    steps: int = 150_000
+    windows: int = 64
+    hidden: tuple[int, ...] = (64, 64)
+    learning_rate: float = 1e-3
+    schedule: str = "linear"
+    batch: int = 512
+    gamma: float = 0.95
+    n_steps: int = 1
+    noise: float = 0.3
+    learning_starts: int = 5_000
+    gradient_steps: int = 4
+    buffer: int = 200_000
+    tau: float = 0.005
+    entropy: float = 0.0
+
+
+DDPG = OffPolicySettings()
+TD3 = OffPolicySettings()
+SAC = OffPolicySettings(noise=0.0, entropy=0.01)
