@@ -24,18 +24,18 @@ from core.domain.candles import Candle, Timeframe
 from core.errors import UserError
 from core.strategies.agent_policy import AccountView
 from ml.accounting import Accounts
-from ml.agent_encoder import StreamingEncoder, encoder_names, encoder_row
+from ml.agent_bars import encode_bars
+from ml.agent_encoder import StreamingEncoder, encoder_names
 from ml.agent_export import AgentNetwork, WeightRange, export_agent
 from ml.agent_inference import MOST_UNREALISED, OnnxAgent, account_columns, load_policy
 from ml.agent_run_spec import AgentSpec, EncoderSpec
 from ml.agent_spec import EnvironmentSpec
 from ml.api import FeatureSpec, parse_column
-from ml.arrays import BoolArray, Float32Array
-from ml.dataset import ForecastDataset, build_dataset, contiguous_stretches
+from ml.arrays import Float32Array
+from ml.dataset import ForecastDataset, build_dataset
 from ml.environment import BatchedTradingEnv, StretchPass
 from ml.episodes import EpisodeRules
-from ml.features import pipeline_for
-from ml.inference import OnnxForecaster
+from ml.features import MarketHistory
 from ml.market_tensor import MarketTensor, from_dataset, restricted
 from ml.model_storage import StoredModel, load_agent, load_model, save_agent
 from tests.trained_model import Trained
@@ -155,27 +155,11 @@ def network_of(spec: AgentSpec, size: int) -> AgentNetwork:
 
 
 def tensor_of(data: ForecastDataset, trained: Trained, encoder: StoredModel | None, spec: EncoderSpec) -> MarketTensor:
+    """Return the bars as an agent learns on them."""
     if encoder is None:
         return from_dataset(data, trained.frame)
-    columns, known = encoded(trained, encoder, spec)
-    names = encoder_names(encoder, spec)
-    return from_dataset(data, trained.frame, columns=columns, column_names=names, known=known)
-
-
-def encoded(trained: Trained, encoder: StoredModel, spec: EncoderSpec) -> tuple[Float32Array, BoolArray]:
-    """Return an encoder's columns from the batch of features, one stretch without a gap after the other."""
-    pipeline = pipeline_for(encoder.spec.features, encoder.feature_digest, Timeframe.H1)
-    matrix, complete = pipeline.compute(trained.frame), pipeline.complete_rows(trained.frame.time_ns, Timeframe.H1.ns)
-    inputs, forecaster = encoder.scaling.inputs.transform(matrix), OnnxForecaster(encoder.onnx)
-    columns = np.zeros((len(matrix), len(encoder_names(encoder, spec))), np.float32)
-    known = np.zeros(len(matrix), np.bool_)
-    for start, stop in contiguous_stretches(complete):
-        state = forecaster.initial_state()
-        for row in range(start, stop):
-            said, state = forecaster.run(inputs[row : row + 1], state)
-            columns[row] = encoder_row(said, state, encoder, spec)
-        known[start + encoder.spec.training.burn_in : stop] = True
-    return columns, known
+    said = encode_bars(MarketHistory(trained.frame), encoder, spec)
+    return from_dataset(data, trained.frame, columns=said.columns, column_names=said.names, known=said.known)
 
 
 def view_of(state: AccountState, rules: MarketRules, peak: float, since: int) -> AccountView:
