@@ -127,6 +127,7 @@ async def open_live_session(
     from core.execution.assembly import build_executor
     from core.execution.sentinel_process import SentinelKeeper, live_account
     from core.execution.trading_place import TradingPlace, publish_place
+    from ml.agent_inference import load_policy
     from ml.hot_swap import load_changeable
 
     record = key.record
@@ -144,6 +145,7 @@ async def open_live_session(
         record.fingerprint,
         tell,
         partial(load_changeable, paths.models),
+        load_agent=partial(load_policy, paths.models),
         market=SystemClock(),
         options=options,
     )

@@ -227,6 +227,7 @@ async def open_paper_session(
     from core.execution.paper.account_file import AccountFile, archive
     from core.execution.paper.gateway import PaperGateway, PaperOptions
     from core.execution.trading_place import TradingPlace, publish_place
+    from ml.agent_inference import load_policy
     from ml.hot_swap import load_changeable
 
     async with AsyncExitStack() as undo:  # whatever happens, a cancel included: nothing may stay open
@@ -251,6 +252,7 @@ async def open_paper_session(
             key_fingerprint(place.origin, gateway.account_id),
             sink,
             partial(load_changeable, paths.models),
+            load_agent=partial(load_policy, paths.models),
             market=link.clock,
             bar_processed=bar_processed,
             options=options,

@@ -281,6 +281,7 @@ async def open_trading_session(
     from core.execution.sentinel_process import SentinelKeeper, practice_account
     from core.execution.trading_place import TradingPlace, publish_place
     from core.practice.endpoints_file import publish_endpoints
+    from ml.agent_inference import load_policy
     from ml.hot_swap import load_changeable
 
     link = await open_practice_link(
@@ -305,6 +306,7 @@ async def open_trading_session(
             account.fingerprint,
             tell,
             partial(load_changeable, paths.models),
+            load_agent=partial(load_policy, paths.models),
             market=link.clock,
             bar_processed=bar_processed(link) if bar_processed else None,
             options=options,

@@ -24,6 +24,7 @@ from core.execution.strategy_runner import BarHook
 from core.persistence.schema import ensure_migrated
 from core.secrets.keys import key_fingerprint as key_fingerprint  # the journal of an account is named by it
 from core.signals.risk_management import RiskManager, RiskSettings
+from core.strategies.agent_policy import AgentLoader
 from core.strategies.predictor import PredictorLoader
 
 PLAY_MONEY: Final = frozenset({TradingMode.PRACTICE.value, TradingMode.PAPER.value})
@@ -96,6 +97,7 @@ def build_executor(
     sink: EventSink,
     load_predictor: PredictorLoader,
     *,
+    load_agent: AgentLoader,
     market: Clock,
     wall: Clock | None = None,
     bar_processed: BarHook | None = None,
@@ -124,6 +126,7 @@ def build_executor(
         RiskManager(risk or RiskSettings()),
         sink,
         load_predictor,
+        load_agent=load_agent,
         paths=paths,
         fence=Fence(fence_path(paths)),
         lock=lock,

@@ -49,6 +49,7 @@ from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
 from core.jitter import new_jitter
 from core.signals.risk_management import RiskManager, RiskSettings
+from core.strategies.agent_policy import AgentLoader
 from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
 
@@ -75,6 +76,7 @@ class Executor:
         sink: EventSink,
         load_predictor: PredictorLoader,
         *,
+        load_agent: AgentLoader,
         paths: DataPaths,
         fence: Fence,
         lock: ExecutorLock,
@@ -151,6 +153,7 @@ class Executor:
             journal,
             self._desk,
             load_predictor,
+            load_agent,
             self._marks,
             sink,
             market=market,
