@@ -24,8 +24,7 @@ from core.execution.strategy_runner import BarHook
 from core.persistence.schema import ensure_migrated
 from core.secrets.keys import key_fingerprint as key_fingerprint  # the journal of an account is named by it
 from core.signals.risk_management import RiskManager, RiskSettings
-from core.strategies.agent_policy import AgentLoader
-from core.strategies.predictor import PredictorLoader
+from core.strategies.making import ModelLoaders
 
 PLAY_MONEY: Final = frozenset({TradingMode.PRACTICE.value, TradingMode.PAPER.value})
 
@@ -95,9 +94,8 @@ def build_executor(
     gateway: ExchangeGateway,
     fingerprint: str,
     sink: EventSink,
-    load_predictor: PredictorLoader,
+    loaders: ModelLoaders,
     *,
-    load_agent: AgentLoader,
     market: Clock,
     wall: Clock | None = None,
     bar_processed: BarHook | None = None,
@@ -125,8 +123,7 @@ def build_executor(
         journal,
         RiskManager(risk or RiskSettings()),
         sink,
-        load_predictor,
-        load_agent=load_agent,
+        loaders,
         paths=paths,
         fence=Fence(fence_path(paths)),
         lock=lock,

@@ -49,8 +49,7 @@ from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
 from core.jitter import new_jitter
 from core.signals.risk_management import RiskManager, RiskSettings
-from core.strategies.agent_policy import AgentLoader
-from core.strategies.predictor import PredictorLoader
+from core.strategies.making import ModelLoaders
 from core.strategies.spec import StrategySpec
 
 _log = logging.getLogger(__name__)
@@ -74,9 +73,8 @@ class Executor:
         journal: Journal,
         risk: RiskManager,
         sink: EventSink,
-        load_predictor: PredictorLoader,
+        loaders: ModelLoaders,
         *,
-        load_agent: AgentLoader,
         paths: DataPaths,
         fence: Fence,
         lock: ExecutorLock,
@@ -152,8 +150,7 @@ class Executor:
             gateway,
             journal,
             self._desk,
-            load_predictor,
-            load_agent,
+            loaders,
             self._marks,
             sink,
             market=market,

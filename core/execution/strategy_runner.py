@@ -36,12 +36,10 @@ from core.execution.marks import Marks
 from core.execution.order_manager import SHOWN_AFTER_S
 from core.execution.position_tracker import net_pnl
 from core.execution.records import StrategyRecord
-from core.strategies.agent_policy import AgentLoader
-from core.strategies.agent_strategy import AgentStrategy
 from core.strategies.bar_strategy import BarStrategy
+from core.strategies.making import ModelLoaders, make_strategy
 from core.strategies.model_strategy import ModelStrategy
-from core.strategies.predictor import PredictorLoader
-from core.strategies.spec import StrategyKind, StrategySpec
+from core.strategies.spec import StrategySpec
 
 HISTORY_PAGE = 1_000
 LATE_BARS = 2  # a decision is not traded any more when this many later bars have closed
@@ -112,8 +110,7 @@ class StrategyRunner:
         gateway: ExchangeGateway,
         journal: Journal,
         path: OrderPath,
-        load_predictor: PredictorLoader,
-        load_agent: AgentLoader,
+        loaders: ModelLoaders,
         marks: Marks,
         sink: EventSink,
         *,
@@ -126,8 +123,7 @@ class StrategyRunner:
         self._gateway = gateway
         self._journal = journal
         self._path = path
-        self._load_predictor = load_predictor
-        self._load_agent = load_agent
+        self._loaders = loaders
         self._marks = marks
         self._sink = sink
         self._market = market
@@ -217,8 +213,16 @@ class StrategyRunner:
         self._change(entry, StrategyState.WARMING_UP)
         strategy: BarStrategy | None = None
         try:
-            strategy = entry.strategy = self._made(entry.record)
-            strategy.warm_up(await self._history(strategy, entry.record.spec, self._market.now_ns()))
+            record = entry.record
+            strategy = entry.strategy = make_strategy(
+                record.spec,
+                self._loaders,
+                self._gateway.instruments[record.spec.symbol],
+                last_bar_ns=record.last_bar_ns,
+                last_target=record.last_target,
+                account=record.account,
+            )
+            strategy.warm_up(await self._history(strategy, record.spec, self._market.now_ns()))
         except (UserError, GatewayError) as exc:
             await self._fail(entry, strategy, exc.message)
             return
@@ -244,48 +248,20 @@ class StrategyRunner:
         async with entry.changing:  # one change after the other: each has its own model standing by
             await self._change_model(entry, model_id)
 
-    def _made(self, record: StrategyRecord) -> BarStrategy:
-        """Load a strategy's model and let it go on where it stopped.
-
-        Raises:
-            UserError: no such model, or one that does not fit.
-        """
-        spec, last_bar_ns, last_target = record.spec, record.last_bar_ns, record.last_target
-        instrument = self._gateway.instruments[spec.symbol]
-        if spec.kind is StrategyKind.AGENT:
-            policy, account = self._load_agent(spec.model_id), record.account
-            return AgentStrategy(
-                spec, policy, instrument, last_bar_ns=last_bar_ns, last_target=last_target, account=account
-            )
-        predictor = self._load_predictor(spec.model_id)
-        return ModelStrategy(spec, predictor, instrument, last_bar_ns=last_bar_ns, last_target=last_target)
-
-    async def _change_agent(self, entry: _Entry, spec: StrategySpec) -> None:
-        """Give a stopped strategy another agent, which goes on with its account."""
-        if entry.strategy is not None:
-            raise UserError(
-                f"The strategy {spec.title} runs; an agent changes only while it is stopped.",
-                "Stop it, choose the agent, and start it again.",
-            )
-        policy = await asyncio.to_thread(self._load_agent, spec.model_id)
-        AgentStrategy(spec, policy, self._gateway.instruments[spec.symbol])  # refuses what does not fit
-        self._require_same(entry, None)
-        self._save(entry, replace(entry.record, spec=spec))
-        self._announce(entry)
-
     async def _change_model(self, entry: _Entry, model_id: str) -> None:
         spec, strategy = replace(entry.record.spec, model_id=model_id), entry.strategy
-        if spec.kind is StrategyKind.AGENT:
-            await self._change_agent(entry, spec)
-            return
-        assert strategy is None or isinstance(strategy, ModelStrategy)  # as its kind says
-        predictor = await asyncio.to_thread(self._load_predictor, model_id)
-        candidate = ModelStrategy(spec, predictor, self._gateway.instruments[spec.symbol])  # refuses what does not fit
+        # It refuses what does not fit.
+        candidate = await asyncio.to_thread(make_strategy, spec, self._loaders, self._gateway.instruments[spec.symbol])
         if strategy is None:
             self._require_same(entry, None)
             self._save(entry, replace(entry.record, spec=spec))
             self._announce(entry)
             return
+        if not isinstance(strategy, ModelStrategy):
+            raise UserError(
+                f"The strategy {spec.title} runs; an agent changes only while it is stopped.",
+                "Stop it, choose the agent, and start it again.",
+            )
         history = await self._history(candidate, spec, self._market.now_ns())
         await asyncio.to_thread(strategy.predictor.prepare, model_id, history)
         try:

@@ -94,4 +94,4 @@ def require_spot(lowest: float, highest: float) -> None:
 
 
 def _reason(weight: float, account: OwnAccount) -> str:
-    return f"agent wants {weight:.3f} of {account.equity:.2f}"
+    return f"agent wants {weight:.1%} of {account.equity:.2f} in the market"
