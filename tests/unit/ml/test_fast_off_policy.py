@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +19,8 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.noise import NormalActionNoise
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ml.agent_defaults import DDPG as DDPG_DEFAULTS
-from ml.agent_defaults import SAC as SAC_DEFAULTS
-from ml.agent_defaults import TD3 as TD3_DEFAULTS
-from ml.agent_defaults import OffPolicySettings
+from ml.agent_defaults import OFF_POLICY
+from ml.agent_run_spec import AlgorithmSpec
 from ml.agent_spec import EnvironmentSpec
 from ml.environment import BatchedTradingEnv
 from ml.fast_off_policy import LEARNERS, FastDDPG, FastOffPolicy, FastSAC, FastTD3, LearnerState, off_policy_learner
@@ -250,17 +249,20 @@ def test_nothing_waits_for_the_device_while_collecting_and_learning(kind: type[F
     assert waits.seen == []
 
 
-@pytest.mark.parametrize(("kind", "settings"), [("ddpg", DDPG_DEFAULTS), ("td3", TD3_DEFAULTS), ("sac", SAC_DEFAULTS)])
-def test_a_learner_is_told_the_settings_of_the_product(kind: str, settings: OffPolicySettings) -> None:
-    model = off_policy_learner(kind, trading_env(16, 0), replace(settings, hidden=(8, 4), n_steps=3), seed=2)
+@pytest.mark.parametrize("kind", sorted(LEARNERS))
+@pytest.mark.parametrize("source", [OFF_POLICY.__getitem__, AlgorithmSpec.of])
+def test_a_learner_is_told_the_settings_of_the_product(kind: str, source: Callable[[str], Any]) -> None:
+    settings = replace(source(kind), hidden=(8, 4), n_steps=3, noise=0.25, entropy=0.02)
+    model = off_policy_learner(kind, trading_env(16, 0), settings, seed=2)
     assert model.policy.net_arch == [8, 4]
     assert model.lr_schedule(0.5) == settings.learning_rate / 2
     assert (model.batch_size, model.gamma, model.tau) == (settings.batch, settings.gamma, settings.tau)
     assert (model.replay.n_steps, model.replay.gamma) == (3, settings.gamma)
     assert model.replay.buffer_size == settings.buffer // 16
-    assert (model.exploration > 0) == (kind != "sac")
+    assert (model.exploration, model.learning_starts) == (0.25, settings.learning_starts)
+    assert model.gradient_steps == settings.gradient_steps
     assert type(model) is LEARNERS[kind]
-    assert not isinstance(model, FastSAC) or float(model.ent_coef_tensor) == pytest.approx(settings.entropy)
+    assert not isinstance(model, FastSAC) or float(model.ent_coef_tensor) == pytest.approx(0.02)
 
 
 def test_a_state_survives_its_files(tmp_path: Path) -> None:
