@@ -90,7 +90,7 @@ async def test_a_restart_finds_what_it_left(tmp_path: Path) -> None:
         assert resting["status"] == "NEW"
         account = await call(session, endpoints, "GET", "account")
         trades = await call(session, endpoints, "GET", "myTrades", symbol="BTCUSDT")
-        minute = int((await public(session, endpoints, "trades", symbol="BTCUSDT", limit=1))[0]["time"]) // 60_000
+        minute = int(trades[0]["time"]) // 60_000
         keys = (endpoints.api_key, endpoints.api_secret)
         control = PracticeControl(endpoints)
         left_at = (await control.state()).market_time_ms
