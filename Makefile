@@ -36,7 +36,7 @@ demo: setup
 	@$(VENV_PYTHON) main.py demo
 
 test: setup-dev
-	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m pytest -n 2 $(PYTEST_ARGS)
+	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # A short run of its own: the tests of the money modules and no others.
 MONEY_TESTS := tests/unit/domain tests/unit/signals tests/unit/data/test_data_origin.py \
