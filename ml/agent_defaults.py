@@ -33,7 +33,7 @@ class OffPolicySettings:
     steps: int = 1_000_000
     windows: int = 512
     hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     schedule: str = "linear"
     batch: int = 256
     gamma: float = 0.95
