@@ -103,7 +103,7 @@ def agent_bars(
         found = tuple(s for s in part_stretches(market.stretches, rows) if len(s) > window)
         if not found:
             raise UserError(
-                f"The {name} part has no {window + 1:,} bars without a gap, which a decision needs.",
+                f"The {name} has no {window + 1:,} bars without a gap, which a decision needs.",
                 "Use a shorter window, repair the gaps, or choose other borders.",
             )
         return found
@@ -112,9 +112,9 @@ def agent_bars(
         data=data,
         frame=history.frame,
         market=market,
-        train=part("training", data.train),
-        valid=part("validation", data.valid),
-        test=part("test", data.test),
+        train=part("training part", data.train),
+        valid=part("validation part", data.valid),
+        test=part("test part", data.test),
         encoded=encoded,
     )
 
