@@ -8,7 +8,7 @@ what is learnt: a test holds the two versions' learning curves beside each other
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
@@ -22,6 +22,9 @@ from torch.nn import functional
 
 from ml.environment import BatchedTradingEnv
 from ml.rollout import IndexRollout, RolloutSamples
+
+if TYPE_CHECKING:
+    from ml.agent_defaults import PPOSettings
 
 FUSED_ADAM = {"fused": True, "eps": 1e-5}  # the library's own eps goes with its default optimiser only
 _KL_ROOM = 1.5  # the rule of the original implementation
@@ -180,3 +183,27 @@ class FastPPO(PPO):
             self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
+
+
+def ppo_learner(env: BatchedTradingEnv, settings: PPOSettings, *, seed: int) -> FastPPO:
+    """Return a learner with settings under the names of the product.
+
+    Args:
+        env: all windows.
+        settings: how it learns.
+        seed: of networks, exploration and samples.
+    """
+    rate = settings.learning_rate
+    return FastPPO(
+        env,
+        seed=seed,
+        learning_rate=(lambda left: left * rate) if settings.schedule == "linear" else rate,
+        batch_size=settings.batch,
+        gamma=settings.gamma,
+        n_steps=settings.n_steps,
+        gae_lambda=settings.gae_lambda,
+        n_epochs=settings.epochs,
+        clip_range=settings.clip_range,
+        ent_coef=settings.entropy,
+        policy_kwargs={"net_arch": list(settings.hidden)},
+    )
