@@ -14,6 +14,7 @@ import numpy as np
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
 from core.errors import UserError
+from ml.agent_encoder import encoder_names, encoder_row
 from ml.agent_run_spec import AgentSpec, EncoderSpec
 from ml.arrays import BoolArray, Float32Array, FloatArray
 from ml.dataset import ForecastDataset, Part, build_dataset, contiguous_stretches
@@ -133,8 +134,7 @@ def encode_bars(
     inputs = encoder.scaling.inputs.transform(rows.matrix)
     unit = encoder.scaling.target.at(np.where(rows.complete, pipeline.volatility(rows.matrix), 1.0))
     forecaster, burn_in = OnnxForecaster(encoder.onnx), encoder.spec.training.burn_in
-    members, size = encoder.spec.evaluation.seeds, len(history.frame)
-    names = encoder_names(encoder, spec)
+    size, names = len(history.frame), encoder_names(encoder, spec)
     columns = np.zeros((size, len(names)), np.float32)
     known, forecast = np.zeros(size, np.bool_), np.zeros(size)
     middle = len(model.quantile_levels) // 2
@@ -144,31 +144,13 @@ def encode_bars(
             if row % _ASKED_EVERY == 0:
                 check_stop()
             said, state = forecaster.run(inputs[row : row + 1], state)
-            seen = [_last_layers(state[0], members)] if spec.embedding else []
-            seen += [said.quantiles[0].ravel()] if spec.quantiles else []
-            columns[row] = np.concatenate(seen)
+            columns[row] = encoder_row(said, state, encoder, spec)
             forecast[row] = said.quantiles[0, 0, middle] * unit[row, 0]
         known[start + burn_in : stop] = True
     columns[~known], forecast[~known] = 0.0, 0.0
     if not (np.isfinite(columns).all() and np.isfinite(forecast).all()):
         raise UserError(f"The encoder {encoder.model_id} gives numbers that are not finite.", "Train it again.")
     return Encoded(names, columns, known, forecast)
-
-
-def encoder_names(encoder: StoredModel, spec: EncoderSpec) -> tuple[str, ...]:
-    """Return the names of the columns that an encoder adds."""
-    model = encoder.spec.model
-    members, units = range(encoder.spec.evaluation.seeds), range(model.hidden_size)
-    names = [f"state_{member}_{unit}" for member in members for unit in units] if spec.embedding else []
-    if spec.quantiles:
-        names += [f"quantile_{horizon}_{level:g}" for horizon in model.horizons for level in model.quantile_levels]
-    return tuple(names)
-
-
-def _last_layers(state: Float32Array, members: int) -> Float32Array:
-    """Return the state of every member's last layer, shape (members x hidden,)."""
-    layers = state.shape[0] // members
-    return np.asarray(state[layers - 1 :: layers, 0].ravel(), np.float32)
 
 
 def _require_fitting(encoder: StoredModel, spec: AgentSpec, data: ForecastDataset) -> None:
