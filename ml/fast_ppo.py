@@ -106,19 +106,20 @@ class FastPPO(PPO):
             if not callback.on_step():
                 return False
         with torch.no_grad():
-            self._add_values_of_ends(rollout)
+            self._value_ends(rollout)
             rollout.finish(self.policy.predict_values(seen).flatten())
         callback.on_rollout_end()
         return True
 
-    def _add_values_of_ends(self, rollout: IndexRollout) -> None:
-        """Let the reward of a step that an episode's length cut hold the value of what would have followed."""
+    def _value_ends(self, rollout: IndexRollout) -> None:
+        """Say what would have followed where an episode's length cut it."""
+        rollout.end_value.zero_()
         ends = rollout.truncated.flatten().nonzero().squeeze(1)  # the only wait for the device in a rollout
         if len(ends):
             rows = rollout.end_rows.flatten().index_select(0, ends)
             account = rollout.end_account.flatten(0, 1).index_select(0, ends)
             values = self.policy.predict_values(self._trading.observe(rows, account)).flatten()
-            rollout.reward.view(-1).index_add_(0, ends, self.gamma * values)
+            rollout.end_value.view(-1).index_copy_(0, ends, values)
 
     def train(self) -> None:
         """Fit policy and value to the rollout."""
@@ -147,7 +148,7 @@ class FastPPO(PPO):
         seen = self._trading.observe(samples.rows, samples.account)
         values, log_prob, entropy = self.policy.evaluate_actions(seen, samples.actions)
         advantages = samples.advantages
-        if self.normalize_advantage:
+        if self.normalize_advantage and len(advantages) > 1:  # one alone has no deviation
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         log_ratio = log_prob - samples.log_prob
         ratio = log_ratio.exp()
