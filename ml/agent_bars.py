@@ -134,8 +134,7 @@ def encode_bars(
     inputs = encoder.scaling.inputs.transform(rows.matrix)
     unit = encoder.scaling.target.at(np.where(rows.complete, pipeline.volatility(rows.matrix), 1.0))
     forecaster, burn_in = OnnxForecaster(encoder.onnx), encoder.spec.training.burn_in
-    size = len(history.frame)
-    names = encoder_names(encoder, spec)
+    size, names = len(history.frame), encoder_names(encoder, spec)
     columns = np.zeros((size, len(names)), np.float32)
     known, forecast = np.zeros(size, np.bool_), np.zeros(size)
     middle = len(model.quantile_levels) // 2
