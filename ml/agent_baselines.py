@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.agent_accounts import JudgedMarket, JudgedPart, log_returns
+from ml.agent_accounts import JudgedMarket, JudgedPart, bars_between, log_returns
 from ml.agent_results import RandomTiming
 from ml.arrays import FloatArray, finite_series
 from ml.bootstrap import sharpe
+from ml.hindsight import hindsight_bound
 from ml.trading_metrics import simple_from_log
 
 FLAT = "flat"
@@ -27,6 +28,7 @@ REVERSION = "mean_reversion"
 FORECAST = "forecast_sign"
 LOOKBACKS = (1, 3, 6, 12, 24, 48, 96, 168)
 _TAIL = 0.05
+_GRID = 5  # weights that hindsight chooses among: the highest gains most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +101,23 @@ def random_timing(weights: FloatArray, part: JudgedPart, *, draws: int, seed: in
         high=high,
         percentile=float((earned < own - near).mean()),
         p_value=(1.0 + float((earned >= own - near).sum())) / (1.0 + draws),
+    )
+
+
+def hindsight_return(part: JudgedPart) -> float | None:
+    """Return the net log return of who knows every price and pays the costs.
+
+    None for several markets at the same time: the best for each alone is not the best for all together.
+    """
+    if part.slot is not None:
+        return None
+    market, (lowest, highest) = part.market, part.market.bounds
+    grid = np.unique(np.append(np.linspace(lowest, highest, _GRID), 0.0))
+    return sum(
+        hindsight_bound(
+            bars_between(market.bars, start, stop), market.costs, market.rules, grid, close_out=True
+        ).log_return
+        for start, stop in part.stretches
     )
 
 

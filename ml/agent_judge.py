@@ -23,7 +23,7 @@ from ml.agent_accounts import (
     follow,
     log_returns,
 )
-from ml.agent_baselines import BUY_AND_HOLD, baseline_rules, random_timing
+from ml.agent_baselines import BUY_AND_HOLD, baseline_rules, hindsight_return, random_timing
 from ml.agent_diagnostics import LEAST_SHARE, Observed, diagnose
 from ml.agent_results import AgentDiagnostics, AgentMetrics, AgentSeed, BaselineFigures, PeriodFigures
 from ml.agent_verdict import agent_standing, agent_verdict
@@ -82,7 +82,6 @@ class JudgeOptions:
         draws: of random timing, fewer on very many bars; fewer than 20 could never show that the timing is better.
         trials: ever run on this market, this one included.
         trial_std: of their Sharpe ratios per bar; None takes the sampling error of a worthless one.
-        hindsight_return: net log return of who knows every price; None where it was not worked out.
     """
 
     seed: int = 0
@@ -90,7 +89,6 @@ class JudgeOptions:
     draws: int = 400
     trials: int = 1
     trial_std: float | None = None
-    hindsight_return: float | None = None
 
     def affordable_resamples(self, bars: int) -> int:
         """Return how often so many bars are resampled: less often than asked for where it took minutes."""
@@ -191,7 +189,7 @@ def _of_ensemble(
     judged = _judged(ENSEMBLE, whole, part, hold, options)
     check_stop()
     path = follow(whole.weights, part)
-    returns, bound = simple_from_log(path.log_return), options.hindsight_return
+    returns, bound = simple_from_log(path.log_return), hindsight_return(part)
     difference = _difference(returns, hold, year, options)
     check_stop()
     timing = random_timing(whole.weights, part, draws=options.affordable_draws(len(part.rows)), seed=options.seed)

@@ -6,10 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from core.errors import UserError
+from ml.agent_defaults import OFF_POLICY
 from ml.agent_spec import EnvironmentSpec
 from ml.api import (
     MAX_SEEDS,
@@ -124,7 +125,8 @@ class AlgorithmSpec(JsonValue):
         one_of(kind, ALGORITHMS, "algorithm")
         if kind == PPO:
             return cls()
-        return cls(kind=kind, steps=400_000, windows=64, batch=512, n_steps=1, schedule="constant")
+        known = OFF_POLICY[kind]
+        return cls(kind=kind, **{each.name: getattr(known, each.name) for each in fields(known)})
 
     @property
     def is_off_policy(self) -> bool:

@@ -97,7 +97,7 @@ class EnvironmentSpec(JsonValue):
         """
         return replace(
             market or MarketRules(),
-            max_leverage=max(abs(self.lowest), abs(self.highest)),
+            max_leverage=max(1.0, abs(self.lowest), abs(self.highest)),
             maintenance=self.maintenance,
             allows_short=self.lowest < 0,
             band=self.band,

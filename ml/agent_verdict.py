@@ -6,6 +6,7 @@ from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.statistic_results import CostPoint, DeflatedSharpe
 
 CONFIDENCE = 0.95
+APPRAISED = 0.975  # one side of a 95 % interval, as the difference to holding: in a falling market it decides alone
 SIGNIFICANCE = 0.05
 IMPLAUSIBLE_SHARPE = 5.0  # a year, after costs; more has been a leak in all but invented markets
 _FEWEST_SEEDS = 5
@@ -18,7 +19,7 @@ def agent_standing(metrics: AgentMetrics) -> str:
 
     There is an edge where the Sharpe ratio after costs is above 0 given all that was tried, where it is above that of
     holding, where it is above 0 without what a constant position explains, and where the same positions at random times
-    rarely earn as much. Each must hold at 95 %, so that all of them by luck are rarer than one in twenty.
+    rarely earn as much. Each must hold at 95 % at least, so that all of them by luck are rarer than one in twenty.
     """
     if not metrics.diagnostics.is_trained:
         return UNTRAINED
@@ -26,11 +27,11 @@ def agent_standing(metrics: AgentMetrics) -> str:
         return NO_EDGE
     if metrics.hold_difference is None or metrics.hold_difference.low <= 0.0:
         return HOLD
-    return EDGE if _stands(metrics.deflated_appraisal) and metrics.timing.p_value < SIGNIFICANCE else NO_EDGE
+    return EDGE if _stands(metrics.deflated_appraisal, APPRAISED) and metrics.timing.p_value < SIGNIFICANCE else NO_EDGE
 
 
-def _stands(deflated: DeflatedSharpe | None) -> bool:
-    return deflated is not None and deflated.probability >= CONFIDENCE
+def _stands(deflated: DeflatedSharpe | None, confidence: float = CONFIDENCE) -> bool:
+    return deflated is not None and deflated.probability >= confidence
 
 
 def agent_verdict(metrics: AgentMetrics) -> str:
@@ -133,7 +134,7 @@ def _would_do_alone(metrics: AgentMetrics) -> bool:
 
 
 def _constant_sentence(metrics: AgentMetrics) -> str:
-    if metrics.deflated_appraisal is None or _stands(metrics.deflated_appraisal):
+    if metrics.deflated_appraisal is None or _stands(metrics.deflated_appraisal, APPRAISED):
         return ""
     shown = f"{metrics.deflated_appraisal.probability:.1%}"
     return f"A constant position explains what it earned: the deflated Sharpe ratio of the rest gives {shown}."

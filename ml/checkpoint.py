@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
 from ml.api import CHECKPOINT_FILE, EpochRecord
-from ml.jsonvalues import JsonValue, decode
+from ml.jsonvalues import Json, JsonValue
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -51,7 +52,6 @@ class TrainingState(JsonValue):
 class _Index(JsonValue):
     tensors: str
     sha256: str
-    state: TrainingState
 
 
 def save_checkpoint(
@@ -68,7 +68,7 @@ def save_checkpoint(
         moments = optimizer.state.get(parameter, {})
         tensors |= {f"optimizer.{name}.{key}": moments[key] for key in _MOMENTS if key in moments}
     file = f"checkpoint-{state.seed}-{len(state.history):06d}.safetensors"
-    _write(folder, CHECKPOINT_FILE, file, state, tensors)
+    write_tensors(folder, CHECKPOINT_FILE, file, state, tensors)
     for old in folder.glob("checkpoint-*.safetensors"):
         if old.name != file:
             old.unlink(missing_ok=True)
@@ -88,13 +88,13 @@ def load_checkpoint(
     state, tensors = _read(folder, CHECKPOINT_FILE, fingerprint)
     if state.seed != seed:
         return None
-    network.load_state_dict(_under(tensors, "network."))
+    network.load_state_dict(under(tensors, "network."))
     parameters = dict(network.named_parameters())
-    for name, value in _under(tensors, "optimizer.").items():
+    for name, value in under(tensors, "optimizer.").items():
         owner, _, key = name.rpartition(".")
         # The step counter of the fused optimiser lives beside its parameter.
         optimizer.state[parameters[owner]][key] = value.to(parameters[owner].device)
-    return state, _under(tensors, "best.")
+    return state, under(tensors, "best.")
 
 
 def save_member(folder: Path, state: TrainingState, best: dict[str, Tensor]) -> None:
@@ -103,7 +103,7 @@ def save_member(folder: Path, state: TrainingState, best: dict[str, Tensor]) -> 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    _write(folder, f"member-{state.seed}.json", f"member-{state.seed}.safetensors", state, best)
+    write_tensors(folder, f"member-{state.seed}.json", f"member-{state.seed}.safetensors", state, best)
 
 
 def load_member(folder: Path, fingerprint: str, seed: int) -> tuple[TrainingState, dict[str, Tensor]] | None:
@@ -121,35 +121,62 @@ def kept_seconds(folder: Path) -> float:
     seconds: dict[int, float] = {}
     for file in (folder / CHECKPOINT_FILE, *folder.glob("member-*.json")):  # the last seed may be in both
         try:
-            state = decode(_Index, json.loads(file.read_bytes())).state
-        except (OSError, ValueError, UserError):
+            state = TrainingState.from_json(json.loads(file.read_bytes())["state"])
+        except (OSError, ValueError, KeyError, TypeError, UserError):
             continue
         seconds[state.seed] = state.seconds
     return sum(seconds.values())
 
 
-def _write(folder: Path, index_name: str, file: str, state: TrainingState, tensors: dict[str, Tensor]) -> None:
+def write_tensors(folder: Path, index_name: str, file: str, state: JsonValue, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors, then the JSON file that names them; a crash in between leaves the former pair.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
     # Clones: safetensors refuses tensors that share memory, as best and newest may.
     data = safetensors.torch.save({name: value.detach().cpu().clone() for name, value in tensors.items()})
     write_atomically(folder / file, data)
-    index = _Index(file, hashlib.sha256(data).hexdigest(), state)
-    write_atomically(folder / index_name, json.dumps(index.to_json(), indent=1).encode())
+    index = {**_Index(file, hashlib.sha256(data).hexdigest()).to_json(), "state": state.to_json()}
+    write_atomically(folder / index_name, json.dumps(index, indent=1).encode())
 
 
-def _read(folder: Path, index_name: str, fingerprint: str) -> tuple[TrainingState, dict[str, Tensor]]:
+def read_tensors(folder: Path, index_name: str) -> tuple[Json, dict[str, Tensor]]:
+    """Return the state as JSON, and the tensors beside it.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
     try:
-        index = decode(_Index, json.loads((folder / index_name).read_bytes()))
+        content = json.loads((folder / index_name).read_bytes())
+        state: Json = content.pop("state")
+        index = _Index.from_json(content)
         data = (folder / Path(index.tensors).name).read_bytes()
-    except (OSError, ValueError, UserError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as exc:
         raise UserError("There is no usable checkpoint of this run.", "Start the training anew.") from exc
     if hashlib.sha256(data).hexdigest() != index.sha256:
         raise UserError("The checkpoint of this run is damaged.", "Start the training anew.")
-    if index.state.fingerprint != fingerprint:
+    return state, safetensors.torch.load(data)
+
+
+def require_same_run(found: str, fingerprint: str) -> None:
+    """Raise `UserError` unless a checkpoint is of this specification and these data."""
+    if found != fingerprint:
         raise UserError(
             "The checkpoint belongs to another configuration or to other data.", "Resume with the same ones."
         )
-    return index.state, safetensors.torch.load(data)
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _read(folder: Path, index_name: str, fingerprint: str) -> tuple[TrainingState, dict[str, Tensor]]:
+    found, tensors = read_tensors(folder, index_name)
+    try:
+        state = TrainingState.from_json(found)
+    except UserError as exc:
+        raise UserError("There is no usable checkpoint of this run.", "Start the training anew.") from exc
+    require_same_run(state.fingerprint, fingerprint)
+    return state, tensors
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin like this, without the beginning."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

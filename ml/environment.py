@@ -84,7 +84,7 @@ class BatchedTradingEnv(VecEnv):
         market: the bars, on the device.
         spec: what is seen, done, paid and charged.
         stretches: that episodes stay within.
-        generator: of all random numbers.
+        generator: of all random numbers; who captures steps as a CUDA graph registers it there.
         reward_scale: what rewards are multiplied by.
         typical_volatility: median over the stretches, log return per bar.
         market_size / account_size: columns of an observation from the bars and from the account.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from ml.agent_defaults import OffPolicySettings
+    from ml.agent_run_spec import AlgorithmSpec
     from ml.environment import BatchedTradingEnv
 
 _SATURATED = 0.99
@@ -377,16 +378,19 @@ class FastSAC(FastOffPolicy, SAC):
 LEARNERS: dict[str, type[FastOffPolicy]] = {"ddpg": FastDDPG, "td3": FastTD3, "sac": FastSAC}
 
 
-def off_policy_learner(kind: str, env: BatchedTradingEnv, settings: OffPolicySettings, *, seed: int) -> FastOffPolicy:
+def off_policy_learner(
+    kind: str, env: BatchedTradingEnv, settings: OffPolicySettings | AlgorithmSpec, *, seed: int
+) -> FastOffPolicy:
     """Return a learner with settings under the names of the product.
 
     Args:
         kind: a key of `LEARNERS`.
         env: all windows.
-        settings: how it learns.
+        settings: how it learns; who builds the environment and calls `learn` sees to windows and steps.
         seed: of networks, exploration and samples.
     """
     rate = settings.learning_rate
+    special = {"ent_coef": settings.entropy} if kind == "sac" else {}
     return LEARNERS[kind](
         env,
         exploration=settings.noise,
@@ -400,6 +404,7 @@ def off_policy_learner(kind: str, env: BatchedTradingEnv, settings: OffPolicySet
         tau=settings.tau,
         policy_kwargs={"net_arch": list(settings.hidden)},
         seed=seed,
+        **special,
     )
 
 

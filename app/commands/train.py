@@ -238,4 +238,5 @@ def _resumed_spec(paths: DataPaths, run_id: str) -> ForecastSpec:
         raise UserError(f"There is no run {run_id!r} to resume.", "Start a new one.") from exc
 
 
-from app.commands import train_search as _search  # noqa: E402, F401  # adds its command to the group above
+from app.commands import train_agent as _agent  # noqa: E402, F401  # adds its command to the group above
+from app.commands import train_search as _search  # noqa: E402, F401  # as above

@@ -23,7 +23,13 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function when it is first called; what was compiled is kept where there is a place for it."""
+    """Compile a function when it is first called; what was compiled of this file is kept where there is a place for it.
+
+    Nothing is kept of other files: what they compiled holds the kernel, and numba would not see that it changed.
+    """
+    if function.__module__ != __name__:
+        alone: Function = numba.njit(function)
+        return alone
     try:
         kept: Function = numba.njit(cache=True)(function)
     except RuntimeError:  # neither beside the source nor in the person's cache folder may be written

@@ -250,15 +250,22 @@ def _trade(
             return _take(now, change, bar, costs, rules, limit=None)
         case MarketOrder(lots):
             return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=None)
-        case LimitOrder(lots, price):
-            limit = _worse(price, -1.0 if lots > 0 else 1.0, rules)  # whole ticks, never worse than asked for
-            return _take(now, _toward_zero(lots, rules), bar, costs, rules, limit=limit)
+        case _:
+            side = 1.0 if decision.lots > 0 else -1.0
+            limit = _worse(decision.price, -side, rules)  # whole ticks, never worse than asked for
+            return _take(now, _toward_zero(decision.lots, rules), bar, costs, rules, limit=limit)
 
 
 def _take(
     now: AccountState, change: float, bar: BarPrices, costs: CostRates, rules: MarketRules, *, limit: float | None
 ) -> tuple[Fill | None, Costs]:
-    """Trade at the opening price, or at a limit that the bar goes beyond."""
+    """Trade at the opening price, or at a limit that the bar goes beyond.
+
+    Raises:
+        ValueError: the quantity is no number, or the limit none above 0.
+    """
+    if not math.isfinite(change) or not (limit is None or 0 < limit < math.inf):
+        raise ValueError(f"no order: {change} at {limit}")
     side = 1.0 if change > 0 else -1.0
     quantity = abs(change) * rules.unit
     participation = quantity / bar.volume if bar.volume > 0 else 1.0

@@ -1,4 +1,4 @@
-"""The benches of the window, of the order path and of learning run to their end. No figure is judged here."""
+"""The benches of the window, the order path, learning and agents run to their end. No figure is judged here."""
 
 from __future__ import annotations
 

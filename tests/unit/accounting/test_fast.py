@@ -1,7 +1,7 @@
 """The compiled kernel against the reference."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -167,7 +167,21 @@ def test_without_a_place_for_compiled_code_it_is_compiled_each_time(monkeypatch:
 
     monkeypatch.setattr(fast.numba, "njit", refusing)
 
+    twice = doubling(fast.__name__)
+    assert fast.compiled(twice)(4.0) == 8.0
+
+
+def test_only_the_kernel_itself_is_kept_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(fast.numba, "njit", lambda *_, cache=False: kept.append(cache) or (lambda function: function))
+    for module in (fast.__name__, "ml.hindsight"):
+        fast.compiled(doubling(module))
+    assert kept == [True, False]
+
+
+def doubling(module: str) -> Callable[[float], float]:
     def twice(number: float) -> float:
         return 2.0 * number
 
-    assert fast.compiled(twice)(4.0) == 8.0
+    twice.__module__ = module
+    return twice

@@ -105,6 +105,14 @@ class TestTaking:
         with pytest.raises(ValueError, match="finite"):
             met(open_account(1000.0, 100.0), Target(weight), flat(100.0))
 
+    @pytest.mark.parametrize(
+        "order",
+        [MarketOrder(math.nan), LimitOrder(math.inf, 100.0), LimitOrder(1.0, math.nan), LimitOrder(1.0, 0.0)],
+    )
+    def test_an_order_that_is_no_number_is_refused(self, order: Decision) -> None:
+        with pytest.raises(ValueError, match="no order"):
+            met(open_account(1000.0, 100.0), order, flat(100.0))
+
 
 class TestRules:
     def test_a_wish_beyond_the_leverage_is_cut(self) -> None:

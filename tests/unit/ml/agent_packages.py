@@ -21,7 +21,7 @@ from ml.agent_spec import EnvironmentSpec
 from ml.api import FeatureSpec
 from ml.features import FeaturePipeline, RobustScaler, Scaling, TargetUnit
 from ml.model_storage import save_agent
-from tests.unit.ml.agent_world import TEST, judged, noise_market
+from tests.unit.ml.judged_world import TEST, judged, noise_market
 
 ENCODER = "0123456789abcdef"
 HOUR_NS = Timeframe.H1.ns

@@ -111,6 +111,8 @@ def test_markets_with_bars_at_the_same_time_share_the_capital() -> None:
     assert spread.sharpe is not None
     assert alone.sharpe is not None
     assert spread.sharpe.count == alone.sharpe.count
+    assert alone.hindsight_return is not None
+    assert spread.hindsight_return is None
     assert spread.probabilistic == pytest.approx(alone.probabilistic)
 
 
@@ -135,12 +137,14 @@ def test_turnover_exposure_and_costs_are_those_of_the_fills() -> None:
 
 def test_perfect_foresight_has_an_edge_that_looks_like_a_leak() -> None:
     market = noise_market(4)
-    metrics = judged(market, np.sign(moves(market)), options=replace(QUICK, hindsight_return=8.0))
+    metrics = judged(market, np.sign(moves(market)))
     assert metrics.standing == EDGE
     assert "A Sharpe ratio that high looks like a leak: check the features." in metrics.verdict
     assert "One bar later most of it is gone" in metrics.verdict
     assert metrics.timing.percentile == 1.0
-    assert metrics.hindsight_share == pytest.approx(metrics.ensemble.log_return / 8.0)
+    assert metrics.hindsight_return is not None
+    assert metrics.hindsight_share == pytest.approx(metrics.ensemble.log_return / metrics.hindsight_return)
+    assert 0.9 < metrics.hindsight_share < 1.0, "it pays for moves that are smaller than the costs"
 
 
 def test_ordinary_skill_is_an_edge_without_alarm() -> None:

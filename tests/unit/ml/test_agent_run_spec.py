@@ -55,8 +55,8 @@ def test_a_file_says_the_same_run(kind: str, full: bool) -> None:
 
 def test_a_file_holds_what_differs_from_the_defaults_of_its_algorithm(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
-    write_spec(path, AgentSpec(algorithm=replace(AlgorithmSpec.of("td3"), noise=0.1)))
-    assert read_mapping(path)["algorithm"] == {"kind": "td3", "noise": 0.1}
+    write_spec(path, AgentSpec(algorithm=replace(AlgorithmSpec.of("td3"), noise=0.2)))
+    assert read_mapping(path)["algorithm"] == {"kind": "td3", "noise": 0.2}
 
 
 def test_every_key_has_a_comment() -> None:

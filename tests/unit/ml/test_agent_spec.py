@@ -55,6 +55,10 @@ def test_rules_follow_the_range_of_weights() -> None:
     assert rules == replace(market, max_leverage=3.0, allows_short=False, maintenance=0.01, band=0.02)
 
 
+def test_smaller_weights_do_not_lower_the_leverage_of_a_spot_market() -> None:
+    assert EnvironmentSpec(lowest=0.0, highest=0.5).rules().max_leverage == 1.0
+
+
 def test_importing_it_loads_nothing_heavy() -> None:
     code = "import sys, ml.agent_spec; sys.exit(bool({'torch', 'numpy', 'gymnasium'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -52,7 +52,7 @@ def test_each_condition_of_an_edge_is_needed(skill: AgentMetrics) -> None:
     assert settled(skill, hold_difference=None).standing == HOLD
     assert settled(skill, timing=replace(skill.timing, p_value=0.05)).standing == NO_EDGE
     assert settled(skill, ensemble=replace(skill.ensemble, log_return=-0.1)).standing == NO_EDGE
-    assert settled(skill, deflated_appraisal=deflated(0.949)).standing == NO_EDGE
+    assert settled(skill, deflated_appraisal=deflated(0.974)).standing == NO_EDGE
     assert settled(skill, deflated_appraisal=None).standing == NO_EDGE
     untrained = replace(skill.diagnostics, ignores_market=True)
     assert settled(skill, diagnostics=untrained).standing == UNTRAINED

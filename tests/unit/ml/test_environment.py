@@ -546,7 +546,35 @@ def test_a_step_before_the_first_reset_is_a_bug() -> None:
 
 
 def test_opened_accounts_are_those_of_the_reference() -> None:
-    env = _env(random_market(50), EnvironmentSpec())
+    market = random_market(50)
+    env = _env(market, EnvironmentSpec())
     env.reset_tensor()
-    state = _states(env)[0]
-    assert state == open_account(env.spec.cash, state.mark)
+    marks = market.prices[env.rows, 3].tolist()
+    assert _states(env) == [open_account(env.spec.cash, mark) for mark in marks]
+
+
+@pytest.mark.parametrize("reward", ["vol_scaled", "mean_variance", "drawdown"])
+def test_rewards_take_what_was_known_at_the_decision(reward: str) -> None:
+    market = random_market(300, sigma=0.03)
+    spec = replace(LEVERED, reward=reward, maintenance=0.0, risk_aversion=2.0, drawdown_penalty=3.0, costs=FREE)
+    env = _env(market, spec, stagger=False)
+    env.reset_tensor()
+    generator, typical, worth = _generator(6), env.typical_volatility, torch.full((16,), env.spec.cash).double()
+    peak = worth.clone()
+    alive = torch.ones(16, dtype=torch.bool)
+    for _ in range(20):
+        known, before = market.volatility[env.rows], 1 - worth / peak
+        mark = env.episodes.mark.clone()
+        step = env.step_tensor(_actions(env, generator))
+        alive &= ~(step.terminated | step.truncated)
+        gained = torch.expm1(step.log_return)
+        held = env.episodes.lots * mark / worth
+        worth = env.episodes.cash + env.episodes.lots * env.episodes.mark
+        peak = torch.maximum(peak, worth)
+        expected = {
+            "vol_scaled": gained * typical / known,
+            "mean_variance": gained - (held * known).square(),
+            "drawdown": step.log_return - 3.0 * (1 - worth / peak - before).clamp(min=0.0),
+        }[reward]
+        torch.testing.assert_close(step.reward[alive].double(), (expected / typical)[alive], rtol=1e-5, atol=1e-6)
+    assert alive.sum() > 8

@@ -1,0 +1,142 @@
+"""`main.py train agent`: train an agent in a child process, with progress and cancel. Qt-free and torch-free."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.commands.agent_text import agent_lines
+from app.commands.cli import DataDirOption, JsonOption, command, emit, say
+from app.commands.job_run import ProgressLine, job_result, run_folder
+from app.commands.train import app, data_range, replace_given
+from core.config import DataPaths, data_paths
+from core.domain.data_origin import DataOrigin, with_caution
+from core.errors import UserError
+from core.jobs import Json
+from ml.agent_job import AGENT_RUN, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
+from ml.agent_progress import AgentProgress, AgentResult, log_agent_progress
+from ml.agent_run_spec import AgentSpec, agent_from_mapping
+from ml.api import CHECKPOINT_FILE, SPEC_FILE, STORE_SOURCE
+from ml.spec_file import read_mapping, write_spec
+
+
+@app.command()
+@command
+def agent(
+    config: Annotated[Path | None, typer.Option(help="TOML file with sections data, environment, algorithm, …")] = None,
+    data: Annotated[Path | None, typer.Option(help="CSV, Feather or Parquet file instead of the candle store.")] = None,
+    venue: Annotated[str | None, typer.Option(help="Whose bars of the candle store, as `data list` names it.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Market, e.g. BTC/USDT.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Bar length, e.g. 1h.")] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="ppo, ddpg, td3 or sac, with defaults of its own where no file is given.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Stored forecaster whose view the agent sees too; its id or first characters.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Most decisions that each seed learns from.")] = None,
+    seed: Annotated[int | None, typer.Option(help="First seed; further ones count up from it.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Agents from different seeds; their mean is stored.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 chooses.")] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(help="Write the settings in force to this TOML file and end.", show_default=False)
+    ] = None,
+    resume: Annotated[str | None, typer.Option(help="Continue the cancelled run with this id.")] = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Train a PPO, DDPG, TD3 or SAC agent and store it as a model package. Ctrl-C cancels and keeps the checkpoint."""
+    paths = data_paths(data_dir).create()
+    run_id = resume if resume is not None else new_agent_run_id()
+    values = read_mapping(config) if config is not None else {}
+    if algorithm is not None and config is not None:
+        raise UserError("A configuration names its algorithm itself.", "Leave out --algorithm, or change the file.")
+    if algorithm is not None:
+        values = {"algorithm": {"kind": algorithm}}
+    base = _resumed_spec(paths, resume) if resume is not None else agent_from_mapping(values)
+    spec = replace(
+        base,
+        algorithm=replace_given(base.algorithm, {"steps": steps, "seed": seed, "seeds": seeds}),
+        resources=replace_given(base.resources, {"device": device, "threads": threads}),
+        encoder=replace_given(base.encoder, {"model": _model_id(paths, encoder or base.encoder.model)}),
+    )
+    told = spec.data.to_json() if resume is not None else values.get("data", {})
+    given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
+    spec = replace(spec, data=data_range(paths, spec.data, data, told, given))
+    if write_config is not None:
+        _write_config(write_config, spec, data, base, as_json=as_json)
+        return
+    if resume is None:
+        spec = spec.with_used_data()
+    job = agent_job(
+        spec,
+        run_id=run_id,
+        candles_dir=paths.candles,
+        models_dir=paths.models,
+        runs_dir=paths.runs,
+        resume=resume is not None,
+    )
+    say(f"Training {spec.algorithm.kind} on {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
+    result = _run(run_id, job)
+    emit(result.to_json(), as_json=as_json, text=describe_agent(result, spec.data.origin))
+
+
+def describe_agent(result: AgentResult, origin: DataOrigin) -> str:
+    """Return the outcome of a run on bars of `origin` for a person."""
+    lines = [
+        f"Agent {result.model_id} for {result.symbol} {result.timeframe}: {result.algorithm}, {result.steps:,} steps "
+        f"in {result.seconds:.1f} s, {result.steps_per_s:,.0f} steps/s, {result.device}",
+        *agent_lines(result.metrics),
+        with_caution(result.metrics.verdict, origin),
+    ]
+    return "\n".join(lines)
+
+
+def _model_id(paths: DataPaths, beginning: str) -> str | None:
+    """Return the id of the stored model that begins like this; None where none is named."""
+    if not beginning:
+        return None
+    from app.commands.models import find_model
+
+    return find_model(paths.models, beginning)
+
+
+def _write_config(path: Path, spec: AgentSpec, file: Path | None, told: AgentSpec, *, as_json: bool) -> None:
+    """Write the settings in force; a data file under the name it was given, which may hold on another machine too."""
+    spec.validate()
+    if spec.data.source != STORE_SOURCE:
+        spec = replace(spec, data=replace(spec.data, source=str(file) if file is not None else told.data.source))
+    write_spec(path, spec)
+    emit({"config": str(path), "spec": spec.to_json()}, as_json=as_json, text=f"Written to {path}.")
+
+
+def _run(run_id: str, job: Json) -> AgentResult:
+    done = job_result(
+        run_id,
+        TRAIN_AGENT_JOB,
+        job,
+        _show,
+        what="training",
+        continue_with=f"train agent --resume {run_id}",
+        kept=Path(job["run_dir"]) / CHECKPOINT_FILE,
+    )
+    return AgentResult.from_json(done)
+
+
+def _show(line: ProgressLine, payload: Json) -> None:
+    progress = AgentProgress.from_json(payload)
+    passed = 0 if progress.last is None else progress.last.step
+    line.show(log_agent_progress(progress), (progress.phase, progress.seed_index, passed))
+
+
+def _resumed_spec(paths: DataPaths, run_id: str) -> AgentSpec:
+    try:
+        file = run_folder(paths.runs, run_id, AGENT_RUN) / SPEC_FILE
+        return AgentSpec.from_json(json.loads(file.read_bytes()))
+    except (OSError, ValueError) as exc:
+        raise UserError(f"There is no run {run_id!r} of an agent to resume.", "Start a new one.") from exc
