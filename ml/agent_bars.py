@@ -1,7 +1,7 @@
 """From a history of bars to what an agent learns on: features, encoder, stretches of each part. Training child only.
 
-The encoder is run as it will be when the agent trades: the exported network, bar by bar, with its state carried and
-begun anew after each gap. Until that state has built up there is nothing for an agent to see.
+The encoder is run as it will be when the agent trades, see `ml.agent_encoder`: where it says nothing yet, there is
+nothing for an agent to see.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def agent_bars(
         found = tuple(s for s in part_stretches(market.stretches, rows) if len(s) > window)
         if not found:
             raise UserError(
-                f"The {name} part has no {window + 1:,} bars without a gap, which a decision needs.",
+                f"The {name} has no {window + 1:,} bars without a gap, which a decision needs.",
                 "Use a shorter window, repair the gaps, or choose other borders.",
             )
         return found
@@ -113,9 +113,9 @@ def agent_bars(
         data=data,
         frame=history.frame,
         market=market,
-        train=part("training", data.train),
-        valid=part("validation", data.valid),
-        test=part("test", data.test),
+        train=part("training part", data.train),
+        valid=part("validation part", data.valid),
+        test=part("test part", data.test),
         encoded=encoded,
     )
 

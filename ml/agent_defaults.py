@@ -33,7 +33,7 @@ class OffPolicySettings:
     steps: int = 1_000_000
     windows: int = 512
     hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     schedule: str = "linear"
     batch: int = 256
     gamma: float = 0.95
@@ -50,3 +50,39 @@ DDPG = OffPolicySettings()
 TD3 = OffPolicySettings()
 SAC = OffPolicySettings(noise=0.0, entropy=0.01)
 OFF_POLICY = {"ddpg": DDPG, "td3": TD3, "sac": SAC}
+
+
+@dataclass(frozen=True, slots=True)
+class PPOSettings:
+    """Settings of PPO; names are those of `ml.agent_run_spec.AlgorithmSpec`.
+
+    Attributes:
+        steps: decisions of all windows together.
+        windows: accounts that trade at once.
+        hidden: units of each layer of actor and critic.
+        learning_rate / schedule: of Adam; "linear" falls to 0 at the last step.
+        batch: decisions per step of the optimiser.
+        gamma: discount of a reward one bar later.
+        n_steps: decisions of each window between two updates.
+        gae_lambda: of the advantage.
+        epochs: passes over what was collected.
+        clip_range: how far the policy may move in one update.
+        entropy: reward for spread-out actions.
+    """
+
+    steps: int = 500_000
+    windows: int = 256
+    hidden: tuple[int, ...] = (64, 64)
+    learning_rate: float = 1e-3
+    schedule: str = "linear"
+    batch: int = 4_096
+    gamma: float = 0.98
+    n_steps: int = 64
+    gae_lambda: float = 0.95
+    epochs: int = 8
+    clip_range: float = 0.2
+    entropy: float = 0.0
+
+
+PPO_DISCRETE = PPOSettings()
+PPO_CONTINUOUS = PPOSettings()

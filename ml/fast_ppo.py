@@ -8,7 +8,7 @@ what is learnt: a test holds the two versions' learning curves beside each other
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
@@ -22,6 +22,9 @@ from torch.nn import functional
 
 from ml.environment import BatchedTradingEnv
 from ml.rollout import IndexRollout, RolloutSamples
+
+if TYPE_CHECKING:
+    from ml.agent_defaults import PPOSettings
 
 FUSED_ADAM = {"fused": True, "eps": 1e-5}  # the library's own eps goes with its default optimiser only
 _KL_ROOM = 1.5  # the rule of the original implementation
@@ -103,19 +106,20 @@ class FastPPO(PPO):
             if not callback.on_step():
                 return False
         with torch.no_grad():
-            self._add_values_of_ends(rollout)
+            self._value_ends(rollout)
             rollout.finish(self.policy.predict_values(seen).flatten())
         callback.on_rollout_end()
         return True
 
-    def _add_values_of_ends(self, rollout: IndexRollout) -> None:
-        """Let the reward of a step that an episode's length cut hold the value of what would have followed."""
+    def _value_ends(self, rollout: IndexRollout) -> None:
+        """Say what would have followed where an episode's length cut it."""
+        rollout.end_value.zero_()
         ends = rollout.truncated.flatten().nonzero().squeeze(1)  # the only wait for the device in a rollout
         if len(ends):
             rows = rollout.end_rows.flatten().index_select(0, ends)
             account = rollout.end_account.flatten(0, 1).index_select(0, ends)
             values = self.policy.predict_values(self._trading.observe(rows, account)).flatten()
-            rollout.reward.view(-1).index_add_(0, ends, self.gamma * values)
+            rollout.end_value.view(-1).index_copy_(0, ends, values)
 
     def train(self) -> None:
         """Fit policy and value to the rollout."""
@@ -144,7 +148,7 @@ class FastPPO(PPO):
         seen = self._trading.observe(samples.rows, samples.account)
         values, log_prob, entropy = self.policy.evaluate_actions(seen, samples.actions)
         advantages = samples.advantages
-        if self.normalize_advantage:
+        if self.normalize_advantage and len(advantages) > 1:  # one alone has no deviation
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         log_ratio = log_prob - samples.log_prob
         ratio = log_ratio.exp()
@@ -180,3 +184,27 @@ class FastPPO(PPO):
             self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
+
+
+def ppo_learner(env: BatchedTradingEnv, settings: PPOSettings, *, seed: int) -> FastPPO:
+    """Return a learner with settings under the names of the product.
+
+    Args:
+        env: all windows.
+        settings: how it learns.
+        seed: of networks, exploration and samples.
+    """
+    rate = settings.learning_rate
+    return FastPPO(
+        env,
+        seed=seed,
+        learning_rate=(lambda left: left * rate) if settings.schedule == "linear" else rate,
+        batch_size=settings.batch,
+        gamma=settings.gamma,
+        n_steps=settings.n_steps,
+        gae_lambda=settings.gae_lambda,
+        n_epochs=settings.epochs,
+        clip_range=settings.clip_range,
+        ent_coef=settings.entropy,
+        policy_kwargs={"net_arch": list(settings.hidden)},
+    )

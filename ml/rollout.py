@@ -35,6 +35,7 @@ class IndexRollout(RolloutBuffer):
         actions: as the policy drew them, before they were clipped.
         ended: the episode ended with the step; truncated: by its length, so that its value goes on.
         end_rows / end_account: what the step led to, before the window began anew.
+        end_value: what is expected to follow an episode that its length cut; 0 elsewhere.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class IndexRollout(RolloutBuffer):
         else:
             self.drawn = floats(self.action_dim)
         self.reward, self.value, self.log_prob = floats(), floats(), floats()
-        self.advantage, self.target = floats(), floats()
+        self.advantage, self.target, self.end_value = floats(), floats(), floats()
         self.ended = torch.zeros(shape, dtype=torch.bool, device=self.device)
         self.truncated = torch.zeros_like(self.ended)
 
@@ -92,14 +93,14 @@ class IndexRollout(RolloutBuffer):
         """Compute advantages and value targets by generalised advantage estimation.
 
         Args:
-            last_value: of where the windows stand after the last step, shape (windows,). The value of an end by length
-                must already be in `reward`.
+            last_value: of where the windows stand after the last step, shape (windows,). `end_value` must be known.
         """
         gathered = torch.zeros_like(last_value)
         follows = last_value
         for step in range(self.buffer_size - 1, -1, -1):
             goes_on = (~self.ended[step]).to(torch.float32)
-            delta = self.reward[step] + self.gamma * goes_on * follows - self.value[step]
+            follows = goes_on * follows + self.end_value[step]
+            delta = self.reward[step] + self.gamma * follows - self.value[step]
             gathered = delta + self.gamma * self.gae_lambda * goes_on * gathered
             self.advantage[step] = gathered
             follows = self.value[step]

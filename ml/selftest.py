@@ -1,7 +1,9 @@
-"""What the self-test of forecasting asks for and answers. Any thread; torch- and numpy-free.
+"""What the self-tests ask for and answer. Any thread; torch- and numpy-free.
 
-The forecaster learns processes whose best possible forecast is known (`ml.selftest_tasks`), on the same way from bars
-to judged forecasts as any other run (`ml.selftest_lab`); what counts as learnt stands in `ml.selftest_checks`.
+Forecasters learn processes whose best possible forecast is known (`ml.selftest_tasks`), on the same way from bars to
+judged forecasts as any other run (`ml.selftest_lab`); agents learn markets whose best policy is known
+(`ml.selftest_markets`, `ml.selftest_agent_lab`). What counts as learnt stands in `ml.selftest_checks` and
+`ml.selftest_agent_checks`.
 """
 
 from __future__ import annotations
@@ -36,15 +38,71 @@ class SelftestTask:
     quick_seconds: float
 
 
-TASKS: tuple[SelftestTask, ...] = (
-    SelftestTask("A", "AR(1) returns", "R² of the true forecast, φ times the last return", 45.0, 6.0),
-    SelftestTask("B", "Noise and shuffled outcomes", "nothing to find: no run may claim an edge", 70.0, 20.0),
-    SelftestTask("C", "Noise-free sinusoid", "log profit per period of the right sign at every bar", 5.0, 5.0),
-    SelftestTask("K", "Regime flip", "R² of the true forecast after learning anew", 20.0, 12.0),
-    SelftestTask("L", "Heteroskedastic noise", "CRPS of the true distribution", 25.0, 8.0),
-    SelftestTask("M", "Leak", "the profit of hindsight", 8.0, 6.0),
-    SelftestTask("N", "Causality", "nothing up to a bar changes with what follows it", 6.0, 5.0),
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The tasks of one self-test.
+
+    Attributes:
+        name: of what learns, as in "the self-test of forecasting".
+        tasks: all of them.
+    """
+
+    name: str
+    tasks: tuple[SelftestTask, ...]
+
+    def task(self, letter: str) -> SelftestTask:
+        """Return a task by its letter."""
+        return next(task for task in self.tasks if task.task == letter)
+
+    def choose(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the letters asked for in the order of `tasks`, each once; all where none is named.
+
+        Raises:
+            UserError: there is no such task.
+        """
+        wanted = {name.upper() for name in names}
+        known = [task.task for task in self.tasks]
+        for name in names:
+            if name.upper() not in known:
+                raise UserError(
+                    f"The self-test of {self.name} has no task {name!r}.", f"Choose among {', '.join(known)}."
+                )
+        return tuple(letter for letter in known if not wanted or letter in wanted)
+
+    def planned_seconds(self, letter: str, *, quick: bool) -> float:
+        """Return how long a task takes on a quiet core."""
+        task = self.task(letter)
+        return task.quick_seconds if quick else task.seconds
+
+
+FORECASTING = Catalogue(
+    "forecasting",
+    (
+        SelftestTask("A", "AR(1) returns", "R² of the true forecast, φ times the last return", 45.0, 6.0),
+        SelftestTask("B", "Noise and shuffled outcomes", "nothing to find: no run may claim an edge", 70.0, 20.0),
+        SelftestTask("C", "Noise-free sinusoid", "log profit per period of the right sign at every bar", 5.0, 5.0),
+        SelftestTask("K", "Regime flip", "R² of the true forecast after learning anew", 20.0, 12.0),
+        SelftestTask("L", "Heteroskedastic noise", "CRPS of the true distribution", 25.0, 8.0),
+        SelftestTask("M", "Leak", "the profit of hindsight", 8.0, 6.0),
+        SelftestTask("N", "Causality", "nothing up to a bar changes with what follows it", 6.0, 5.0),
+    ),
 )
+TRADING = Catalogue(
+    "trading",
+    (
+        SelftestTask("D", "Mean reversion", "gain of the sign against the level, without costs", 10.0, 5.0),
+        SelftestTask("E", "Mean reversion with costs", "gain of the best band, by value iteration", 400.0, 10.0),
+        SelftestTask("F", "Zero drift", "nothing to earn: no trading", 10.0, 5.0),
+        SelftestTask("G", "Drift, logarithmic utility", "growth of the Kelly weight", 30.0, 15.0),
+        SelftestTask("H", "Signal, quadratic cost", "value of Gârleanu and Pedersen's policy", 80.0, 30.0),
+        SelftestTask("I", "Signal, three costs", "gain of the best policy for each", 240.0, 60.0),
+        SelftestTask("J", "Selling a position", "cost of Almgren and Chriss's trajectory", 60.0, 30.0),
+        SelftestTask("M", "Leak", "gain of who knows the next return, with costs", 20.0, 10.0),
+        SelftestTask("N", "Causality", "nothing up to a bar changes with what follows it", 5.0, 5.0),
+        SelftestTask("O", "Accounting", "equity of constant policies in closed form", 5.0, 5.0),
+    ),
+)
+CATALOGUES = {catalogue.name: catalogue for catalogue in (FORECASTING, TRADING)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +110,19 @@ class SelftestJob(JsonValue):
     """What the child gets.
 
     Attributes:
-        tasks: letters of `TASKS`, in their order.
+        tasks: letters of the catalogue, in its order.
+        work_dir: for checkpoints of forecasters; emptied by whoever made it.
+        catalogue: a key of `CATALOGUES`.
         quick: shorter series and fewer networks, with requirements that allow for it.
         seeds: runs of the noise task; 0 for the usual number.
         seed: of every series and network.
-        kind: of the network.
+        kind: of the forecaster's network.
         device / threads: as in `ResourceSpec`.
-        work_dir: for checkpoints; emptied by whoever made it.
     """
 
     tasks: tuple[str, ...]
-    work_dir: str
+    work_dir: str = ""
+    catalogue: str = FORECASTING.name
     quick: bool = False
     seeds: int = 0
     seed: int = 1
@@ -74,6 +134,10 @@ class SelftestJob(JsonValue):
     def noise_runs(self) -> int:
         """How often the noise task trains."""
         return self.seeds or (QUICK_SEEDS if self.quick else DEFAULT_SEEDS)
+
+    def planned_seconds(self, letter: str) -> float:
+        """Return how long a task takes on a quiet core."""
+        return CATALOGUES[self.catalogue].planned_seconds(letter, quick=self.quick)
 
     def validate(self) -> None:
         """Raise `UserError` for what cannot be run."""
@@ -151,21 +215,24 @@ class SelftestProgress(JsonValue):
     finished: TaskResult | None = None
 
 
-def choose_tasks(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the letters asked for in the order of `TASKS`, each once; all where none is named.
-
-    Raises:
-        UserError: there is no such task.
-    """
-    wanted = {name.upper() for name in names}
-    known = [task.task for task in TASKS]
-    for name in names:
-        if name.upper() not in known:
-            raise UserError(f"The self-test of forecasting has no task {name!r}.", f"Choose among {', '.join(known)}.")
-    return tuple(letter for letter in known if not wanted or letter in wanted)
+Conditions = Sequence[tuple[bool, str]]
 
 
-def planned_seconds(task: str, *, quick: bool) -> float:
-    """Return how long a task takes on a quiet core."""
-    info = next(info for info in TASKS if info.task == task)
-    return info.quick_seconds if quick else info.seconds
+def task_result(
+    task: SelftestTask,
+    *,
+    reached: float,
+    optimum: float,
+    share: float | None,
+    required: float,
+    note: str,
+    conditions: Conditions = (),
+    figures: tuple[Figure, ...] = (),
+) -> TaskResult:
+    """Return the result; failed conditions are said in front of the note."""
+    measured = reached if share is None else share
+    failed = [text for holds, text in conditions if not holds]
+    if not measured >= required:
+        failed.insert(0, f"{measured:.1%} reached, {required:.1%} needed.")
+    text = " ".join([*failed, note])
+    return TaskResult(task.task, task.title, reached, optimum, share, required, not failed, 0.0, text, figures)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ from ml.feature_sources import MarketHistory, PointSeries
 from ml.judge import part_forecasts
 from ml.metrics.calibration import calibration
 from ml.metrics.quantile import crps_of_quantiles, inside_outer, pinball_losses
-from ml.selftest import TASKS, Figure, TaskResult
+from ml.selftest import FORECASTING, Figure, TaskResult, task_result
 from ml.selftest_lab import Lab, Learned
 from ml.selftest_tasks import (
     ar1_hit_rate,
@@ -52,29 +52,6 @@ _SMALLEST_KS_P = 0.01
 _WEAK_PHI, _WEAK_SHARE = 0.1, 0.8  # a fourth of the signal of 0.2 from twice the bars
 # Short series hold few segments of the default length: 8,400 bars make 2 batches per epoch.
 _SHORT = TrainingSpec(segment_length=64, burn_in=16, batch_segments=8)
-
-Conditions = Sequence[tuple[bool, str]]
-
-
-def _result(
-    task: str,
-    *,
-    reached: float,
-    optimum: float,
-    share: float | None,
-    required: float,
-    note: str,
-    conditions: Conditions = (),
-    figures: tuple[Figure, ...] = (),
-) -> TaskResult:
-    """Return the result; failed conditions are said in front of the note."""
-    measured = reached if share is None else share
-    failed = [text for holds, text in conditions if not holds]
-    if not measured >= required:
-        failed.insert(0, f"{measured:.1%} reached, {required:.1%} needed.")
-    title = next(info.title for info in TASKS if info.task == task)
-    text = " ".join([*failed, note])
-    return TaskResult(task, title, reached, optimum, share, required, not failed, 0.0, text, figures)
 
 
 def _history(returns: FloatArray, seed: int) -> MarketHistory:
@@ -109,8 +86,8 @@ def task_a(lab: Lab) -> TaskResult:
             enough = found >= _WEAK_SHARE * best
             conditions.append((enough, f"{found / best:.1%} reached at φ = {phi:+g}, {_WEAK_SHARE:.0%} needed."))
     reached, optimum = shares[0]
-    return _result(
-        "A",
+    return task_result(
+        FORECASTING.task("A"),
         reached=reached,
         optimum=optimum,
         share=min(found / best for found, best in shares[:2]),
@@ -166,8 +143,8 @@ def task_b(lab: Lab) -> TaskResult:
         gains.append(learned.metrics.model.r2)
     silent = 1.0 - len(claimed) / runs
     says = f"An edge was claimed in run {', '.join(claimed)}." if claimed else "No edge was claimed."
-    return _result(
-        "B",
+    return task_result(
+        FORECASTING.task("B"),
         reached=silent,
         optimum=1.0,
         share=None,
@@ -196,8 +173,8 @@ def task_c(lab: Lab) -> TaskResult:
     profit = float((positions * learned.outcome[: periods * period]).sum()) / periods
     turnover = float(np.abs(np.diff(positions)).sum()) / periods
     optimum = sinusoid_profit(amplitude)
-    return _result(
-        "C",
+    return task_result(
+        FORECASTING.task("C"),
         reached=profit,
         optimum=optimum,
         share=profit / optimum,
@@ -241,8 +218,8 @@ def task_k(lab: Lab) -> TaskResult:
     error = 3.0 * ar1_r2_error(phi, len(champion.rows))
     low, high = wrong_sign_bounds(phi, required)
     limit = ar1_r2(phi) + 3.0 * ar1_r2_error(phi, len(newer.rows))
-    return _result(
-        "K",
+    return task_result(
+        FORECASTING.task("K"),
         reached=new,
         optimum=best,
         share=new / best,
@@ -322,8 +299,8 @@ def task_l(lab: Lab) -> TaskResult:
             (abs(off) <= ranges.tolerance, f"{ranges.name}: {ranges.coverage:.2%} inside the 90 % interval."),
             (ranges.ks_p_value >= _SMALLEST_KS_P, f"{ranges.name}: not calibrated (p = {ranges.ks_p_value:.4f})."),
         ]
-    return _result(
-        "L",
+    return task_result(
+        FORECASTING.task("L"),
         reached=first.crps,
         optimum=first.best,
         share=share,
@@ -415,8 +392,8 @@ def task_m(lab: Lab) -> TaskResult:
     profit, best = float((np.sign(learned.median) * learned.outcome).sum()), float(np.abs(learned.outcome).sum())
     found = r2_gain(learned.outcome, learned.median)
     count = len(learned.rows)
-    return _result(
-        "M",
+    return task_result(
+        FORECASTING.task("M"),
         reached=profit / count,
         optimum=best / count,
         share=profit / best,
@@ -453,8 +430,8 @@ def task_n(lab: Lab) -> TaskResult:
             blind += np.array_equal(before[row + 1 :], after[row + 1 :], equal_nan=True)
         total += 1
         held += np.array_equal(_forecasts(learned, history, row), _forecasts(learned, other, row))
-    return _result(
-        "N",
+    return task_result(
+        FORECASTING.task("N"),
         reached=held / total,
         optimum=1.0,
         share=held / total,

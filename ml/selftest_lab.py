@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 
-from core.jobs import JobStopped
 from ml.api import (
     DataRange,
     EvaluationSpec,
@@ -33,6 +32,7 @@ from ml.judge import PartForecasts, judge, part_forecasts
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.onnx_export import export_onnx
 from ml.selftest import SelftestJob
+from ml.selftest_steps import LabHooks, Steps
 
 _TRAINED, _EXPORTED = 0.6, 0.9  # shares of the time of one run
 
@@ -62,21 +62,6 @@ class Train(Protocol):
     ) -> TrainedForecaster:
         """Return the fitted networks."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class LabHooks:
-    """How the laboratory speaks to its surroundings.
-
-    Attributes:
-        on_step: gets what is done and the share of the task that is through.
-        should_stop: polled often; may wait inside while the run is paused.
-        clock: seconds without such waits.
-    """
-
-    on_step: Callable[[str, float], None]
-    should_stop: Callable[[], bool]
-    clock: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +96,7 @@ class Learned:
         return self.test.median
 
 
-class Lab:
+class Lab(Steps):
     """Learns one series after the other.
 
     Args:
@@ -123,17 +108,8 @@ class Lab:
     def __init__(
         self, job: SelftestJob, hooks: LabHooks, prepare: Prepare = build_dataset, train: Train = train_lstm_model
     ) -> None:
-        self.job = job
-        self._hooks, self._prepare, self._train = hooks, prepare, train
-        self._steps, self._step = 1, 0
-
-    def expect(self, steps: int) -> None:
-        """Announce how many series the coming task learns."""
-        self._steps, self._step = steps, 0
-
-    def seed(self, number: int) -> int:
-        """Return a seed of a series of its own for each number below 1,000."""
-        return self.job.seed * 1_000 + number
+        super().__init__(job, hooks)
+        self._prepare, self._train = prepare, train
 
     def spec(
         self,
@@ -186,15 +162,6 @@ class Lab:
         metrics = judge(data, spec, history.frame, network, [], check_stop=self.check_stop)
         self._step += 1
         return Learned(data, network, part_forecasts(network, data, data.test, spec.training.burn_in), metrics)
-
-    def check_stop(self) -> None:
-        """Raise `JobStopped` where the run shall stop."""
-        if self._hooks.should_stop():
-            raise JobStopped
-
-    def _tell(self, what: str, share: float) -> None:
-        self.check_stop()
-        self._hooks.on_step(what, (self._step + share) / self._steps)
 
 
 def shuffle_outcomes(data: ForecastDataset, rng: np.random.Generator) -> ForecastDataset:

@@ -9,6 +9,7 @@ from app.benchmarks import (
     order_rate_bench,
     practice_bench,
     recovery_bench,
+    rl_bench,
     window_bench,
 )
 from app.benchmarks.figures import Catalogue, Figure
@@ -45,6 +46,23 @@ CATALOGUE = Catalogue(
         Figure("forecast.gpu_targets_per_s", "1/s", "higher", None, "gpu", "LSTM(16→64) on a GPU, 256 segments"),
         Figure("forecast.gpu_cudnn_share", "share", "higher", None, "gpu", "the same over the bare layer of cuDNN"),
         Figure("forecast.gpu_memory_mb", "MB", "lower", None, "gpu", "most GPU memory held by tensors meanwhile"),
+        Figure(
+            "rl.ppo_steps_per_s", "1/s", "higher", None, "ppo", "PPO end to end, 517-number observation, one core's"
+        ),
+        Figure("rl.ppo_ratio", "x", "higher", 10.0, "ppo", "the same over the best peer with 8 environments"),
+        Figure("rl.ppo_default_ratio", "x", "higher", 20.0, "ppo", "the same over the best peer with one environment"),
+        Figure("rl.ppo_equal_epochs_steps_per_s", "1/s", "higher", None, "ppo", "PPO with the peers' ten epochs"),
+        Figure("rl.time_to_score_s", "s", "lower", None, "score", "processor time of PPO to a score on unseen bars"),
+        Figure("rl.time_to_score_ratio", "x", "higher", 10.0, "score", "how many times as long the best peer takes"),
+        Figure("rl.ddpg_steps_per_s", "1/s", "higher", None, "ddpg", "DDPG end to end, same observation and core"),
+        Figure("rl.ddpg_ratio", "x", "higher", 20.0, "ddpg", "the same over stock DDPG in one environment"),
+        Figure("rl.ddpg_samples_per_step", "", "lower", None, "ddpg", "replayed samples per step; the stock has 256"),
+        Figure("rl.env_steps_per_s", "1/s", "higher", 1e6, "env", "4,096 accounts; newest bar and account are seen"),
+        Figure("rl.env_window_steps_per_s", "1/s", "higher", None, "env", "the same seeing windows of 32 bars"),
+        Figure("rl.rss_mb", "MB", "lower", 500.0, "memory", "PPO: 1,024 accounts, 1 M bars, 30 features; no imports"),
+        Figure(
+            "rl.gpu_ppo_steps_per_s", "1/s", "higher", None, "gpu_ppo", "PPO on a GPU, 4,096 accounts, by the clock"
+        ),
     ),
     scenarios={
         "start": window_bench.run_start,
@@ -59,5 +77,11 @@ CATALOGUE = Catalogue(
         "training": learning_bench.run_training,
         "live": learning_bench.run_live,
         "gpu": learning_bench.run_gpu,
+        "ppo": rl_bench.run_ppo,
+        "score": rl_bench.run_score,
+        "ddpg": rl_bench.run_ddpg,
+        "env": rl_bench.run_env,
+        "memory": rl_bench.run_memory,
+        "gpu_ppo": rl_bench.run_gpu,
     },
 )

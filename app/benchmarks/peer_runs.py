@@ -34,15 +34,17 @@ class PeerRun:
     Attributes:
         environment: a name of `app.benchmarks.peers.trading_peers.ENVIRONMENTS`.
         envs: environments in one DummyVecEnv.
+        learner: "PPO" or, in one environment of gym-trading-env, "DDPG".
     """
 
     environment: str
     envs: int
+    learner: str = "PPO"
 
     @property
     def title(self) -> str:
         """Return its name among the peers of a figure."""
-        return f"{self.environment}, stock PPO, {self.envs} env{'s' if self.envs > 1 else ''}"
+        return f"{self.environment}, stock {self.learner}, {self.envs} env{'s' if self.envs > 1 else ''}"
 
     def measure(
         self, problem: Path, *, seconds: float, timeout_s: float, threshold: float | None = None
@@ -54,6 +56,8 @@ class PeerRun:
         """
         command = [str(_python()), "-m", _MODULE, str(problem), self.environment]
         command += ["--envs", str(self.envs), "--seconds", str(seconds)]
+        if self.learner == "DDPG":
+            command.append("--ddpg")
         if threshold is not None:
             command += ["--threshold", str(threshold)]
         environment = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(problem.parent)}

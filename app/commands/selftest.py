@@ -17,13 +17,14 @@ from core.config import data_paths
 from core.jobs import Json
 from ml.selftest import (
     FEWEST_SEEDS,
+    FORECASTING,
     SELFTEST_JOB,
-    TASKS,
+    TRADING,
+    Catalogue,
     SelftestJob,
     SelftestProgress,
     SelftestResult,
     TaskResult,
-    choose_tasks,
 )
 
 app = typer.Typer(
@@ -31,6 +32,13 @@ app = typer.Typer(
 )
 
 _SHOW_SECONDS = 5.0  # between two progress lines that go to a file
+
+
+def _letters(catalogue: Catalogue) -> str:
+    return f"Letters: {', '.join(task.task for task in catalogue.tasks)}; all by default."
+
+
+_SeedOption = Annotated[int, typer.Option(help="Seed of all series and networks.")]
 
 
 @app.callback()
@@ -41,26 +49,42 @@ def _group() -> None:
 @app.command()
 @command
 def forecast(
-    tasks: Annotated[
-        list[str] | None, typer.Argument(help=f"Letters: {', '.join(task.task for task in TASKS)}; all by default.")
-    ] = None,
+    tasks: Annotated[list[str] | None, typer.Argument(help=_letters(FORECASTING))] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Shorter series and fewer networks; asks for less.")] = False,
     seeds: Annotated[
         int, typer.Option(help=f"Runs of the noise task, at least {FEWEST_SEEDS}; 0 for the usual number.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of all series and networks.")] = 1,
+    seed: _SeedOption = 1,
     kind: Annotated[str, typer.Option(help="lstm or gru.")] = "lstm",
     device: Annotated[str, typer.Option(help="cpu, auto, cuda, cuda:N or mps.")] = "cpu",
     as_json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """Train forecasters on series whose best forecast is known and print the share of the optimum reached."""
-    letters = choose_tasks(tasks or ())
+    letters = FORECASTING.choose(tasks or ())
     above = None if data_dir is None else data_paths(data_dir).create().runs
     with tempfile.TemporaryDirectory(prefix="maru-selftest-", dir=above) as folder:
         job = SelftestJob(letters, folder, quick=quick, seeds=seeds, seed=seed, kind=kind, device=device)
-        job.validate()
-        result = _run(job, as_json=as_json)
+        _carry_out(job, as_json=as_json)
+
+
+@app.command()
+@command
+def rl(
+    tasks: Annotated[list[str] | None, typer.Argument(help=_letters(TRADING))] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Shorter series and fewer agents; asks for less.")] = False,
+    seed: _SeedOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Train agents on markets whose best policy is known and print the share of the optimum reached."""
+    job = SelftestJob(TRADING.choose(tasks or ()), catalogue=TRADING.name, quick=quick, seed=seed)
+    _carry_out(job, as_json=as_json)
+
+
+def _carry_out(job: SelftestJob, *, as_json: bool) -> None:
+    """Run a self-test and print what came of it; raise `CommandFailed` where a task failed."""
+    job.validate()
+    result = _run(job, as_json=as_json)
     if as_json:
         emit(result.to_json(), as_json=True)
     if not result.ok:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.jobs import JobChannel, Json, stop_if_asked
-from ml.selftest import SelftestJob, SelftestProgress, SelftestResult, TaskResult, planned_seconds
-from ml.selftest_checks import CHECKS
-from ml.selftest_lab import Lab, LabHooks
+from ml.selftest import TRADING, SelftestJob, SelftestProgress, SelftestResult, TaskResult
+from ml.selftest_steps import LabHooks
 
 _EARLIEST_ESTIMATE = 0.02  # share of the run below which its speed is not known
 
@@ -27,7 +26,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
         UserError: the device asked for cannot be used.
     """
     job = SelftestJob.from_json(spec)
-    plan = {task: planned_seconds(task, quick=job.quick) for task in job.tasks}
+    plan = {task: job.planned_seconds(task) for task in job.tasks}
     whole, begun = sum(plan.values()), channel.clock()
     results: list[TaskResult] = []
     passed = 0.0
@@ -40,7 +39,7 @@ def run(spec: Json, channel: JobChannel) -> Json:
             channel.progress(SelftestProgress(task, step, done, _left(channel.clock() - begun, done)).to_json())
 
         stop_if_asked(channel)
-        found = CHECKS[task](Lab(job, LabHooks(tell, channel.should_stop, channel.clock)))
+        found = check(job, task, LabHooks(tell, channel.should_stop, channel.clock))
         result = replace(found, seconds=channel.clock() - started)
         results.append(result)
         passed += plan[task]
@@ -48,6 +47,19 @@ def run(spec: Json, channel: JobChannel) -> Json:
         left = _left(channel.clock() - begun, done)
         channel.progress(SelftestProgress(task, "finished", done, left, result).to_json())
     return SelftestResult(tuple(results)).to_json()
+
+
+def check(job: SelftestJob, task: str, hooks: LabHooks) -> TaskResult:
+    """Do one task; only what its self-test needs is imported."""
+    if job.catalogue == TRADING.name:
+        from ml.selftest_agent_checks import CHECKS as AGENT_CHECKS
+        from ml.selftest_agent_lab import AgentLab
+
+        return AGENT_CHECKS[task](AgentLab(job, hooks))
+    from ml.selftest_checks import CHECKS
+    from ml.selftest_lab import Lab
+
+    return CHECKS[task](Lab(job, hooks))
 
 
 def _left(took: float, done: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The benches of the window, of the order path and of learning run to their end. No figure is judged here."""
+"""The benches of the window, the order path, learning and agents run to their end. No figure is judged here."""
 
 from __future__ import annotations
 
@@ -38,3 +38,15 @@ def test_the_figures_of_learning_are_measured_and_those_of_a_missing_gpu_say_why
     peers = figures["forecast.train_targets_per_s"]["peers"]
     assert [peer["name"] for peer in peers] == ["window DataLoader, batch 64", "window DataLoader, batch 1024"]
     assert figures["forecast.train_ratio"]["value"] == figures["forecast.train_targets_per_s"]["ratio"]
+
+
+def test_figures_of_agents_that_need_no_peer_are_measured(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, "bench", "rl.env_steps_per_s", "rl.rss_mb", "rl.gpu_ppo_steps_per_s", "--json", timeout_s=580.0
+    )
+    assert done.code == 0, done.err
+    figures = done.result()
+    assert figures["rl.env_steps_per_s"]["value"] > 0
+    assert figures["rl.rss_mb"]["value"] > 150.0  # a million bars alone
+    on_gpu = figures["rl.gpu_ppo_steps_per_s"]
+    assert on_gpu["value"] is not None or "GPU" in on_gpu["skipped"]

@@ -90,7 +90,8 @@ async def test_a_restart_finds_what_it_left(tmp_path: Path) -> None:
         assert resting["status"] == "NEW"
         account = await call(session, endpoints, "GET", "account")
         trades = await call(session, endpoints, "GET", "myTrades", symbol="BTCUSDT")
-        minute = int((await public(session, endpoints, "trades", symbol="BTCUSDT", limit=1))[0]["time"]) // 60_000
+        own = await public(session, endpoints, "aggTrades", symbol="BTCUSDT", fromId=trades[0]["id"], limit=1)
+        minute = int(own[0]["T"]) // 60_000  # of the market's clock; the newest trade may be of a later one by now
         keys = (endpoints.api_key, endpoints.api_secret)
         control = PracticeControl(endpoints)
         left_at = (await control.state()).market_time_ms

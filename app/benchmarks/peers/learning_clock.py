@@ -15,7 +15,7 @@ _LEAST_ROUNDS = 3  # the first warms up, two are measured
 
 @dataclass
 class Round:
-    """After a rollout and the training on it: steps and seconds so far, and the score where one is taken."""
+    """After rollouts and the training on them: steps and seconds so far, and the score where one is taken."""
 
     steps: int
     cpu_s: float
@@ -57,10 +57,19 @@ class LearningClock(BaseCallback):
         seconds: of processor time after which the run ends, three rounds at least.
         evaluate: returns the score of the present policy; None takes none and only times.
         threshold: the run also ends when `IN_A_ROW` scores in a row are above it.
+        round_steps: a round has at least so many steps; algorithms that learn after each step have tiny rollouts.
     """
 
-    def __init__(self, seconds: float, evaluate: Callable[[], float] | None = None, threshold: float = 0.0) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        evaluate: Callable[[], float] | None = None,
+        threshold: float = 0.0,
+        *,
+        round_steps: int = 1,
+    ) -> None:
         super().__init__()
+        self._round_steps, self._begun_at = round_steps, 0
         self.outcome = Outcome()
         self._seconds, self._evaluate, self._threshold = seconds, evaluate, threshold
         self._cpu = self._wall = 0.0
@@ -68,10 +77,13 @@ class LearningClock(BaseCallback):
         self._over = False
 
     def _on_rollout_start(self) -> None:
+        if self._mark is not None and self.num_timesteps - self._begun_at < self._round_steps:
+            return
         if self._mark is not None:
             self._cpu += time.process_time() - self._mark[0]
             self._wall += time.perf_counter() - self._mark[1]
             self._close_round()
+        self._begun_at = self.num_timesteps
         self._mark = time.process_time(), time.perf_counter()
 
     def _on_step(self) -> bool:

@@ -1,4 +1,4 @@
-"""Other trading environments under stock PPO: how fast they learn and how soon they trade well. No part of the program.
+"""Other trading environments under stock PPO or DDPG: how fast they learn and how soon they do well.
 
 Runs under the interpreter of `make bench-peers` and prints one JSON line. Of this project it imports its own folder
 only, where nothing needs more than the peers do.
@@ -18,12 +18,16 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
+from stable_baselines3 import DDPG, PPO
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from app.benchmarks.peers.learning_clock import LearningClock, Outcome
 from app.benchmarks.peers.problem import Problem, net_score
+
+_FINE_POSITIONS = 201
+_DDPG_ROUND = 500
+_DDPG_BUFFER = 100_000  # the default of a million windows would take 4 GB
 
 
 def anytrading(problem: Problem) -> gymnasium.Env[Any, Any]:
@@ -58,8 +62,8 @@ def anytrading(problem: Problem) -> gymnasium.Env[Any, Any]:
     return OnProblem()
 
 
-def trading_env(problem: Problem) -> gymnasium.Env[Any, Any]:
-    """Return gym-trading-env's environment of a problem: short or long, the position in each row of the window."""
+def trading_env(problem: Problem, positions: Sequence[float] = (-1.0, 1.0)) -> gymnasium.Env[Any, Any]:
+    """Return gym-trading-env's environment of a problem with the position in each row of the window."""
     import pandas as pd
 
     with warnings.catch_warnings():  # the library turns every warning of the process into an error
@@ -74,7 +78,7 @@ def trading_env(problem: Problem) -> gymnasium.Env[Any, Any]:
     index = pd.date_range("2020-01-01", periods=len(problem.close), freq="min")
     env: gymnasium.Env[Any, Any] = TradingEnv(
         pd.DataFrame(columns | prices, index=index),
-        positions=[-1, 1],
+        positions=list(positions),
         dynamic_feature_functions=[dynamic_feature_last_position_taken],
         reward_function=reward,
         windows=problem.window,
@@ -82,6 +86,18 @@ def trading_env(problem: Problem) -> gymnasium.Env[Any, Any]:
         verbose=0,
     )
     return env
+
+
+class OnAxis(gymnasium.ActionWrapper[Any, NDArray[np.float32], int]):
+    """Actions between -1 and 1 as the nearest of evenly spaced positions: neither library knows continuous actions."""
+
+    def __init__(self, env: gymnasium.Env[Any, int], positions: int) -> None:
+        super().__init__(env)
+        self._last = positions - 1
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def action(self, action: NDArray[np.float32]) -> int:
+        return round((float(action[0]) + 1.0) / 2.0 * self._last)
 
 
 ENVIRONMENTS = {"gym-anytrading": anytrading, "gym-trading-env": trading_env}
@@ -118,11 +134,25 @@ def learn(name: str, problem: Problem, envs: int, seed: int, seconds: float, thr
     return clock.outcome
 
 
+def learn_ddpg(problem: Problem, seed: int, seconds: float) -> Outcome:
+    """Train stock DDPG in one environment of gym-trading-env, with its defaults but for the size of the nets."""
+    np.random.seed(seed)
+    fine = np.linspace(-1.0, 1.0, _FINE_POSITIONS).tolist()
+    env = Monitor(OnAxis(trading_env(problem.part(0, problem.split), fine), _FINE_POSITIONS))
+    model = DDPG(
+        "MlpPolicy", env, policy_kwargs={"net_arch": [64, 64]}, buffer_size=_DDPG_BUFFER, seed=seed, device="cpu"
+    )
+    clock = LearningClock(seconds, round_steps=_DDPG_ROUND)
+    model.learn(10**9, callback=clock)
+    return clock.outcome
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure one environment and print the outcome."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("problem", type=Path, help="npz file of the problem")
     parser.add_argument("environment", choices=sorted(ENVIRONMENTS))
+    parser.add_argument("--ddpg", action="store_true", help="DDPG in one environment of gym-trading-env")
     parser.add_argument("--envs", type=int, default=1, help="environments in one DummyVecEnv")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0, help="processor time after which to end")
@@ -130,7 +160,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     problem = Problem.load(chosen.problem)
-    outcome = learn(chosen.environment, problem, chosen.envs, chosen.seed, chosen.seconds, chosen.threshold)
+    if chosen.ddpg:
+        outcome = learn_ddpg(problem, chosen.seed, chosen.seconds)
+    else:
+        outcome = learn(chosen.environment, problem, chosen.envs, chosen.seed, chosen.seconds, chosen.threshold)
     print(json.dumps(outcome.to_json()))
     return 0
 

@@ -36,6 +36,8 @@ UNSEEN = {
     "core.persistence.migrations": "the migration's own scripts",
     "ml.spec_comments": "comments of a configuration file, English as its keys are",
     "ml.selftest": "the selftest command",
+    "ml.selftest_agent_checks": "the selftest command",
+    "ml.selftest_agent_lab": "the selftest command",
     "ml.selftest_checks": "the selftest command",
     "ml.selftest_lab": "the selftest command",
     "ml.selftest_tasks": "the selftest command",
@@ -51,7 +53,6 @@ UNSEEN = {
     "ml.fold_store": "the evaluate command",
     "ml.worker.folds": "the evaluate command",
     "ml.agent_spec_comments": "as ml.spec_comments",
-    "ml.agent_run_spec": "agents are trained by commands so far",
     "core.accounting": "agents are trained by commands so far",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
@@ -94,6 +95,9 @@ NOT_SENTENCES = {
     "loss {0}, validation {1}",
     "best {0}",
     "{0} targets/s on {1}",
+    "{0}/{1} steps",  # these three: the same for agents
+    "validation {0}, best {1}",
+    "{0} steps/s on {1}",
     "{0} s left",
     "order {0} {1}",  # these seven: what a comparison of the books found, for the log
     "foreign order {0} {1}",

@@ -19,12 +19,14 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.noise import NormalActionNoise
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ml.agent_defaults import DDPG as DDPG_DEFAULTS
 from ml.agent_defaults import OFF_POLICY
 from ml.agent_run_spec import AlgorithmSpec
-from ml.agent_spec import EnvironmentSpec
 from ml.environment import BatchedTradingEnv
 from ml.fast_off_policy import LEARNERS, FastDDPG, FastOffPolicy, FastSAC, FastTD3, LearnerState, off_policy_learner
-from ml.market_tensor import market_tensor
+from ml.market_tensor import Stretch
+from ml.selftest_environment import environment_of, tensor_of
+from ml.selftest_gain import best_weights, measure
 from ml.selftest_markets import ou_task
 from tests.unit.ml.small_trading_env import SmallTradingEnv, reverting_series
 
@@ -184,10 +186,8 @@ def test_one_update_is_that_of_the_stock_class() -> None:
 def trading_env(windows: int, seed: int, *, rows: int = 20_000, **given: Any) -> BatchedTradingEnv:
     """Return the real environment on an Ornstein-Uhlenbeck price with costs."""
     market = ou_task(rows, 100 + seed, cost=0.5).market
-    columns = (market.open, market.high, market.low, market.close, market.volume, market.funding)
-    tensor = market_tensor(market.features, np.stack(columns, axis=1), market.volatility, names=market.names)
-    spec = EnvironmentSpec(costs=market.costs, reward_scale=market.reward_scale, cash=1.0, **given)
-    return BatchedTradingEnv(tensor, spec, windows=windows, seed=seed)
+    spec = replace(environment_of(market), **given)
+    return BatchedTradingEnv(tensor_of(market), spec, windows=windows, seed=seed)
 
 
 def gain(model: Any) -> float:
@@ -297,3 +297,19 @@ def test_the_fast_version_learns_as_the_stock_version_does() -> None:
     medians = {name: np.median(curve, axis=0) for name, curve in curves.items()}
     np.testing.assert_allclose(medians["fast"], medians["stock"], atol=0.03)
     assert medians["fast"][-1] > 0.08
+
+
+@pytest.mark.slow
+def test_ddpg_learns_to_trade_against_costs() -> None:
+    """A fifth of the default steps: the task itself, with all of them, is the self-test's."""
+    task, fresh = ou_task(100_000, 1, cost=0.5), ou_task(20_000, 2, cost=0.5)
+    spec = replace(environment_of(task.market), random_position=True)
+    env = BatchedTradingEnv(tensor_of(task.market), spec, windows=DDPG_DEFAULTS.windows, seed=1)
+    model = off_policy_learner("ddpg", env, DDPG_DEFAULTS, seed=1).learn(200_000, log_interval=None)
+    judge = BatchedTradingEnv(tensor_of(fresh.market), spec, windows=1, seed=0)
+    cuts = [Stretch(start, start + 2_500, 0) for start in range(0, 20_000, 2_500)]
+    passes = judge.evaluate_pass(lambda seen: model.policy._predict(seen, deterministic=True), cuts)
+    weights = np.concatenate([np.append(each.weights, each.weights[-1]) for each in passes])[:-1]
+    best = measure(fresh.market, best_weights(fresh.market, fresh.policy)).mean
+    assert best == pytest.approx(fresh.optimum, rel=0.03)
+    assert 0.9 < measure(fresh.market, weights).mean / best <= 1.005

@@ -76,7 +76,10 @@ def test_it_learns_what_the_library_learns(reverting: KnownTask, actions: str) -
     learnt, known = (torch.cat([part.flatten() for part in made.policy.parameters()]) for made in (ours, theirs))
     assert float((learnt - before).abs().max()) > 1e-3
     torch.testing.assert_close(learnt, known, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(ours.rollout_buffer.reward.numpy(), theirs.rollout_buffer.rewards, rtol=0, atol=2e-4)
+    buffer = ours.rollout_buffer
+    paid = buffer.reward + ours.gamma * buffer.end_value  # theirs holds both in one
+    assert (buffer.end_value != 0).sum() > 20
+    np.testing.assert_allclose(paid.numpy(), theirs.rollout_buffer.rewards, rtol=0, atol=2e-4)
 
 
 def test_the_same_seed_learns_the_same_to_the_bit(reverting: KnownTask) -> None:
@@ -88,6 +91,28 @@ def test_the_same_seed_learns_the_same_to_the_bit(reverting: KnownTask) -> None:
 
     assert torch.equal(learnt(1), learnt(1))
     assert not torch.equal(learnt(1), learnt(2))
+
+
+def test_the_mean_reward_is_what_was_paid(reverting: KnownTask) -> None:
+    """What is expected to follow an episode that was cut off is no reward."""
+    env = environment(reverting, actions="discrete", episode=4)
+    paid = list[torch.Tensor]()
+    plain = env.step_tensor
+    env.step_tensor = lambda actions: (paid.append((step := plain(actions)).reward), step)[1]  # type: ignore[assignment, func-returns-value]
+    made = FastPPO(env, seed=3, policy_kwargs=NETS, **SETTINGS)
+    with torch.no_grad():
+        made.policy.value_net.bias.fill_(50.0)
+    made.learn(STEPS * WINDOWS, log_interval=None)
+    assert made.rollout_buffer.truncated.any()
+    assert made.logger.name_to_value["rollout/reward_mean"] == pytest.approx(float(torch.stack(paid).mean()), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
+def test_a_mini_batch_of_one_is_learnt_from(reverting: KnownTask) -> None:
+    env = environment(reverting, actions="continuous", episode=64, windows=1)
+    made = FastPPO(env, seed=1, policy_kwargs=NETS, **{**SETTINGS, "n_steps": 9, "batch_size": 4})
+    made.learn(9, log_interval=None)
+    assert all(bool(torch.isfinite(part).all()) for part in made.policy.parameters())
 
 
 def test_a_callback_stops_it(reverting: KnownTask) -> None:

@@ -48,14 +48,18 @@ def test_advantages_equal_those_of_the_library() -> None:
     rollout, kept = filled()
     assert rollout.full
     last = torch.linspace(-1, 1, WINDOWS)
+    cut = rollout.ended & (torch.arange(STEPS).unsqueeze(1) % 2 == 0)
+    assert 1 < cut.sum() < rollout.ended.sum()
+    rollout.end_value[cut] = torch.linspace(2, 3, int(cut.sum()))
     rollout.finish(last)
+    assert torch.equal(rollout.reward, kept["reward"])
     theirs = RolloutBuffer(STEPS, SEEN, BOX, "cpu", 0.9, 0.97, WINDOWS)
     starts = np.zeros(WINDOWS, bool)
     for step in range(STEPS):
         theirs.add(
             np.zeros((WINDOWS, 3)),
             np.zeros((WINDOWS, 1)),
-            kept["reward"][step].numpy(),
+            (kept["reward"][step] + 0.97 * rollout.end_value[step]).numpy(),
             starts,
             kept["value"][step],
             torch.zeros(WINDOWS),

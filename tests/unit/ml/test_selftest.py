@@ -21,18 +21,10 @@ from ml.dataset import ForecastDataset, Part, build_dataset
 from ml.feature_sources import MarketHistory
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
 from ml.recurrent import EnsembleForecaster
-from ml.selftest import (
-    TASKS,
-    Figure,
-    SelftestJob,
-    SelftestProgress,
-    SelftestResult,
-    TaskResult,
-    choose_tasks,
-    planned_seconds,
-)
+from ml.selftest import FORECASTING, Figure, SelftestJob, SelftestProgress, SelftestResult, TaskResult
 from ml.selftest_checks import CHECKS, claims_allowed, wrong_sign_bounds
-from ml.selftest_lab import Lab, LabHooks, Learned, shuffle_outcomes
+from ml.selftest_lab import Lab, Learned, shuffle_outcomes
+from ml.selftest_steps import LabHooks, Steps
 from ml.selftest_tasks import autoregression, bars_of_returns
 from ml.worker import selftest as job_module
 from ml.worker.forecast import NetworkForecaster
@@ -50,11 +42,11 @@ def lab(folder: Path, **given: Any) -> Lab:
 
 
 def test_tasks_are_chosen_in_their_order_and_each_once() -> None:
-    assert choose_tasks(()) == ("A", "B", "C", "K", "L", "M", "N")
-    assert choose_tasks(("k", "A", "K")) == ("A", "K")
-    assert tuple(CHECKS) == choose_tasks(())
+    assert FORECASTING.choose(()) == ("A", "B", "C", "K", "L", "M", "N")
+    assert FORECASTING.choose(("k", "A", "K")) == ("A", "K")
+    assert tuple(CHECKS) == FORECASTING.choose(())
     with pytest.raises(UserError, match="no task 'Z'"):
-        choose_tasks(("A", "Z"))
+        FORECASTING.choose(("A", "Z"))
 
 
 @pytest.mark.parametrize(
@@ -282,19 +274,17 @@ class HastyChannel(RecordingChannel):
         return self._time
 
 
-def passes(task: str) -> Callable[[Lab], TaskResult]:
-    def check(laboratory: Lab) -> TaskResult:
-        laboratory.expect(2)
-        for step in range(2):
-            laboratory._tell("series", 0.5)
-            laboratory._step = step + 1
-        return TaskResult(task, "title", 1.0, 1.0, 1.0, 0.9, True, 0.0, "")
-
-    return check
+def passes(job: SelftestJob, task: str, hooks: LabHooks) -> TaskResult:
+    steps = Steps(job, hooks)
+    steps.expect(2)
+    for step in range(2):
+        steps._tell("series", 0.5)
+        steps._step = step + 1
+    return TaskResult(task, "title", 1.0, 1.0, 1.0, 0.9, True, 0.0, "")
 
 
 def test_the_job_runs_the_tasks_and_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(job_module, "CHECKS", {letter: passes(letter) for letter in CHECKS})
+    monkeypatch.setattr(job_module, "check", passes)
     channel = HastyChannel()
     found = SelftestResult.from_json(job_module.run(SelftestJob(("A", "C"), str(tmp_path)).to_json(), channel))
     assert [task.task for task in found.tasks] == ["A", "C"]
@@ -304,11 +294,10 @@ def test_the_job_runs_the_tasks_and_tells_how_far_it_is(monkeypatch: pytest.Monk
     assert done[-1] == pytest.approx(1.0)
     assert channel.told[-1].eta_s == pytest.approx(0.0)
     assert [p.finished.task for p in channel.told if p.finished is not None] == ["A", "C"]
-    assert planned_seconds("A", quick=True) < planned_seconds("A", quick=False)
-    assert len(TASKS) == len(CHECKS)
+    assert FORECASTING.planned_seconds("A", quick=True) < FORECASTING.planned_seconds("A", quick=False)
 
 
 def test_the_job_stops_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(job_module, "CHECKS", {letter: passes(letter) for letter in CHECKS})
+    monkeypatch.setattr(job_module, "check", passes)
     with pytest.raises(JobStopped):
         job_module.run(SelftestJob(("A", "C"), str(tmp_path)).to_json(), HastyChannel(stop_at=12.0))
