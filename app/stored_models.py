@@ -17,10 +17,11 @@ from app.i18n import MISSING, format_moment
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
 from core.config import DataPaths
 from core.errors import UserError
+from core.strategies.spec import StrategyKind, StrategySpec
 from ml.agent_package import AGENT_PAGE, StoredAgent
 from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
-from ml.model_storage import StoredModel, list_models, load_any, load_model, remove_files, run_of
+from ml.model_storage import StoredModel, list_models, load_agent, load_any, load_model, remove_files, run_of
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 from ml.overfitting import sharpe_probability
 from ml.trial_claims import with_todays_trials
@@ -108,7 +109,7 @@ def require_unused(paths: DataPaths, model_id: str) -> None:
 
 
 def users_of(paths: DataPaths, model_id: str) -> tuple[str, ...]:
-    """Return the titles of the strategies that trade with a model: without it they could not start again.
+    """Return the titles of the strategies that need a model, also as the encoder of an agent: none starts without it.
 
     The journal must have the form of this version.
     """
@@ -117,7 +118,18 @@ def users_of(paths: DataPaths, model_id: str) -> tuple[str, ...]:
     from core.execution.journal import Journal
 
     with closing(Journal(paths.journal_db)) as journal:
-        return tuple(record.spec.title for record in journal.strategies() if record.spec.model_id == model_id)
+        specs = [record.spec for record in journal.strategies()]
+    return tuple(spec.title for spec in specs if model_id in (spec.model_id, _encoder_of(paths, spec)))
+
+
+def _encoder_of(paths: DataPaths, spec: StrategySpec) -> str:
+    """Return the forecaster that a strategy's agent sees through; "" for none."""
+    if spec.kind is not StrategyKind.AGENT:
+        return ""
+    try:
+        return load_agent(paths.models, spec.model_id).encoder_id
+    except UserError:  # the strategy cannot start any more, with or without an encoder
+        return ""
 
 
 def as_of_today(paths: DataPaths, stored: StoredModel) -> StoredModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ import pytest
 
 from app.commands import models
 from app.commands.root import run_cli
+from app.stored_models import users_of
 from core.config import DataPaths
 from core.execution.journal import Journal
 from core.execution.records import StrategyRecord
 from core.persistence.schema import ensure_migrated
-from core.strategies.spec import StrategySpec
+from core.strategies.spec import StrategyKind, StrategySpec
 from ml.model_exchange import archive
 from ml.model_storage import load_model, package_files, stored_ids
 from tests.trained_model import Trained
+from tests.unit.ml.agent_packages import small_spec, store_agent
 from tests.unit.ml.packages import forged
 from tests.unit.ml.test_model_storage import rewrite_manifest
 
@@ -196,6 +199,24 @@ def test_the_model_of_a_strategy_stays(folder: Path, model_id: str, capsys: pyte
     error = ask(capsys, folder, "remove", model_id, "--yes", code=2)["error"]
     assert "Night watch" in error
     assert model_id in stored_ids(folder / "models")
+
+
+def test_the_encoder_of_a_strategys_agent_stays(
+    folder: Path, model_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = small_spec(encoder=True)
+    agent = store_agent(folder / "models", replace(spec, encoder=replace(spec.encoder, model=model_id)))
+    paths = DataPaths(folder)
+    ensure_migrated(paths)
+    journal = Journal(paths.journal_db)
+    try:
+        for name, used in (("Night watch", agent), ("Gone", "0" * 16)):
+            strategy = StrategySpec(name, name, "BTC/USDT", "1h", used, Decimal(1_000), kind=StrategyKind.AGENT)
+            journal.save_strategy(StrategyRecord(strategy))
+    finally:
+        journal.close()
+    assert users_of(paths, model_id) == users_of(paths, agent) == ("Night watch",)
+    assert "Night watch" in ask(capsys, folder, "remove", model_id, "--yes", code=2)["error"]
 
 
 def test_a_damaged_tags_file_is_one_sentence(folder: Path, model_id: str, capsys: pytest.CaptureFixture[str]) -> None:
