@@ -13,9 +13,13 @@ AGENT_COMMENTS: dict[str, dict[str, str]] = {
     **{section: COMMENTS[section] for section in ("data", "features", "split", "resources")},
     "encoder": {
         "model": "id of a stored forecaster whose view of each bar the agent sees too",
+        "train_first": "train one before the agent, with the settings of forecaster and fitting",
+        "seeds": "networks of that one",
         "embedding": "append its recurrent state",
         "quantiles": "append its forecast quantiles",
     },
+    "forecaster": COMMENTS["model"],
+    "fitting": COMMENTS["training"],
     "environment": {
         "window": "bars of features in each observation",
         "actions": "continuous (any weight) or discrete (a grid of weights)",
