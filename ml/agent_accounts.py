@@ -130,6 +130,7 @@ class AccountPath:
         weight: held at the close; at the end of a stretch as it was before the sale.
         traded: value of the fills over the equity before the bar, without what was closed by force.
         paid: sums over all bars.
+        unsold: net log returns of all accounts, each for itself, what is held at the end not sold.
         liquidations: accounts closed by force.
         lengths: decisions of each stretch.
     """
@@ -138,6 +139,7 @@ class AccountPath:
     weight: FloatArray
     traded: FloatArray
     paid: CostShares
+    unsold: float
     liquidations: int
     lengths: tuple[int, ...]
 
@@ -175,6 +177,7 @@ def follow(weights: FloatArray, part: JudgedPart) -> AccountPath:
         weight=np.concatenate(held),
         traded=np.concatenate(traded),
         paid=CostShares(**totals),
+        unsold=sum(float(run.log_return.sum()) for run in kept),
         liquidations=sum(int(run.liquidated_at) >= 0 for run in kept),
         lengths=part.lengths,
     )

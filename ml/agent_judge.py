@@ -234,7 +234,6 @@ def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, optio
     # Intervals take longer than all the rest: what trades has one.
     bootstrap_seed = options.seed if name == ENSEMBLE else None
     lowest, highest = part.market.bounds
-    unsold = float(log_returns(each.weights, part, close_out=False).sum())
     return AgentSeed(
         seed=each.seed,
         figures=figures_of(
@@ -248,7 +247,7 @@ def _judged(name: str, each: SeedPass, part: JudgedPart, hold: FloatArray, optio
             highest=highest,
             observed=each.observed,
             rewards=each.rewards,
-            earned=unsold,
+            earned=path.unsold,
             seed=options.seed,
         ),
     )

@@ -108,9 +108,9 @@ class AlgorithmSpec(JsonValue):
     schedule: str = "linear"
     batch: int = 4_096
     gamma: float = 0.98
-    n_steps: int = 32
+    n_steps: int = 64
     gae_lambda: float = 0.95
-    epochs: int = 6
+    epochs: int = 4
     clip_range: float = 0.2
     entropy: float = 0.001
     noise: float = 0.1

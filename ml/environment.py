@@ -67,6 +67,7 @@ class StretchPass:
         first_row: of the first decision.
         weights: targets, float64, shape (n - 1,) for the n rows from `first_row` to the end of the stretch.
         equity: at the close of each of the n rows, float64, shape (n,).
+        rewards: for each decision, before they are scaled, float64, shape (n - 1,).
         account: what the agent saw of its account at each decision, float32, shape (n - 1, A).
     """
 
@@ -74,6 +75,7 @@ class StretchPass:
     first_row: int
     weights: FloatArray
     equity: FloatArray
+    rewards: FloatArray
     account: Float32Array
 
 
@@ -300,21 +302,28 @@ class BatchedTradingEnv(VecEnv):
         first = [s.start + spec.window - 1 for s in usable]
         decisions = [s.stop - 1 - row for s, row in zip(usable, first, strict=True)]
         with torch.no_grad():
-            trail = self._walk(policy, rules, first, decisions)
-        weights, worth, accounts = trail
+            weights, worth, rewards, accounts = self._walk(policy, rules, first, decisions)
         passes = (
-            StretchPass(stretch, row, weights[:count, index], worth[: count + 1, index], accounts[:count, index])
+            StretchPass(
+                stretch=stretch,
+                first_row=row,
+                weights=weights[:count, index],
+                equity=worth[: count + 1, index],
+                rewards=rewards[:count, index],
+                account=accounts[:count, index],
+            )
             for index, (stretch, row, count) in enumerate(zip(usable, first, decisions, strict=True))
         )
         return tuple(sorted(passes, key=lambda each: each.stretch))
 
     def _walk(
         self, policy: Callable[[Tensor], Tensor], rules: EpisodeRules, first: list[int], decisions: list[int]
-    ) -> tuple[FloatArray, FloatArray, Float32Array]:
-        """Return weights (K, S), equity (K + 1, S) and accounts (K, S, A) of walks, the longest first."""
+    ) -> tuple[FloatArray, FloatArray, FloatArray, Float32Array]:
+        """Return weights (K, S), equity (K + 1, S), rewards (K, S), accounts (K, S, A) of walks, the longest first."""
         steps, count = max(decisions, default=0), len(first)
         weights = torch.zeros((steps, count), dtype=torch.float64, device=self.device)
         worth = torch.zeros((steps + 1, count), dtype=torch.float64, device=self.device)
+        rewards = torch.zeros_like(weights)
         accounts = torch.zeros((steps, count, self.account_size), device=self.device)
         row = torch.tensor(first, dtype=torch.int64, device=self.device)
         until = row + torch.tensor(decisions, dtype=torch.int64, device=self.device)
@@ -326,9 +335,10 @@ class BatchedTradingEnv(VecEnv):
             now = Episodes(*(tensor[:active] for tensor in now))
             accounts[step, :active] = rules.account_of(now)
             weights[step, :active] = rules.weights_of(policy(self.observe(now.row, accounts[step, :active])))
-            now = rules.move(now, weights[step, :active]).episodes
+            moved = rules.move(now, weights[step, :active])
+            now, rewards[step, :active] = moved.episodes, moved.reward / rules.scale
             worth[step + 1, :active] = equity(now.accounts, rules.rules)
-        return weights.cpu().numpy(), worth.cpu().numpy(), accounts.cpu().numpy()
+        return weights.cpu().numpy(), worth.cpu().numpy(), rewards.cpu().numpy(), accounts.cpu().numpy()
 
     # The NumPy side of stable-baselines3
 

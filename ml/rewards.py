@@ -14,6 +14,7 @@ from torch import Tensor
 from ml.agent_spec import EnvironmentSpec
 
 _LEAST_VARIANCE = 0.01  # of the typical one: an account that was flat for long would divide by nothing
+_LEAST_VOLATILITY = 0.1  # of the typical one: after a standstill one bar would weigh more than all others together
 
 
 class BarResult(NamedTuple):
@@ -60,7 +61,8 @@ def reward_of(
         case "log_return":
             return result.log_return, moments
         case "vol_scaled":
-            return torch.expm1(result.log_return) * (typical / result.volatility), moments
+            risk = result.volatility.clamp(min=_LEAST_VOLATILITY * typical)
+            return torch.expm1(result.log_return) * (typical / risk), moments
         case "drawdown":
             deeper = (result.drawdown_after - result.drawdown_before).clamp(min=0.0)
             return result.log_return - spec.drawdown_penalty * deeper, moments

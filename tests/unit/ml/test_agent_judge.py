@@ -99,10 +99,14 @@ def test_markets_with_bars_at_the_same_time_share_the_capital() -> None:
     market = market_of(np.tile(once, copies), runs=runs)
     market = replace(market, time_ns=hours, bars=_repeated(single, copies))
     weights = noise_policy(17)[:599]
+    rewards = log_returns(weights, part_of(single, (200, 800)), close_out=False).sum()
     tests = tuple((start + 200, stop) for start, stop in runs)
     trains = tuple((start, start + 200) for start, _ in runs)
-    alone = judge(single, trains[:1], tests[:1], [SeedPass(0, weights)], options=QUICK)
-    spread = judge(market, trains, tests, [SeedPass(0, np.tile(weights, copies))], options=QUICK)
+    alone = judge(single, trains[:1], tests[:1], [SeedPass(0, weights, rewards=rewards)], options=QUICK)
+    everywhere = SeedPass(0, np.tile(weights, copies), rewards=copies * rewards)
+    spread = judge(market, trains, tests, [everywhere], options=QUICK)
+    assert alone.diagnostics.rewards_add_up
+    assert spread.diagnostics.rewards_add_up, "each account is paid for itself"
     assert spread.bars == alone.bars == 599
     assert spread.ensemble.log_return == pytest.approx(alone.ensemble.log_return, rel=1e-9)
     assert spread.ensemble.paid.fee == pytest.approx(alone.ensemble.paid.fee, rel=1e-9)

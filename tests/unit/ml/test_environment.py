@@ -476,6 +476,22 @@ def test_a_pass_is_a_straight_run_of_the_compiled_kernel(cost_factor: float) -> 
     assert all(torch.equal(now, then) for now, then in zip(env.episodes, before, strict=True))
 
 
+@pytest.mark.parametrize("reward", REWARDS)
+def test_a_pass_pays_what_its_steps_would(reward: str) -> None:
+    spec = replace(LEVERED, reward=reward, episode=199, maintenance=0.0)
+    env = _env(random_market(200), spec, windows=1, stagger=False)
+    (walk,) = env.evaluate_pass(lambda obs: torch.sin(obs.sum(1, keepdim=True)))
+    obs = env.reset_tensor()
+    while int(env.rows) != walk.first_row:
+        obs = env.reset_tensor()
+    for paid in walk.rewards.tolist():
+        step = env.step_tensor(torch.sin(obs.sum(1, keepdim=True)))
+        obs = step.obs
+        assert float(step.reward) == pytest.approx(paid * env.reward_scale, rel=1e-6)
+    if reward == "log_return":
+        assert walk.rewards.sum() == pytest.approx(math.log(walk.equity[-1] / walk.equity[0]), rel=1e-9)
+
+
 def test_a_pass_without_bars_is_empty() -> None:
     market = random_market(200)
     assert _env(market, LEVERED).evaluate_pass(lambda obs: obs[:, :1], [Stretch(0, 3)]) == ()

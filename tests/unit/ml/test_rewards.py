@@ -33,6 +33,13 @@ def test_vol_scaled_is_the_simple_return_of_a_position_of_typical_risk() -> None
     assert got == pytest.approx((math.exp(0.013) - 1) * TYPICAL / 0.05, rel=1e-12)
 
 
+def test_a_market_that_stood_still_does_not_outweigh_all_others() -> None:
+    still = _result()._replace(volatility=torch.tensor([1e-8], dtype=torch.float64))
+    calm = _result()._replace(volatility=torch.tensor([0.1 * TYPICAL], dtype=torch.float64))
+    spec = EnvironmentSpec(reward="vol_scaled")
+    assert _reward(spec, still) == _reward(spec, calm) == pytest.approx(10 * math.expm1(0.013), rel=1e-12)
+
+
 def test_drawdown_is_charged_when_it_grows_and_only_then() -> None:
     spec = EnvironmentSpec(reward="drawdown", drawdown_penalty=2.0)
     assert _reward(spec, _result()) == pytest.approx(0.013 - 2.0 * (0.09 - 0.04), rel=1e-12)
