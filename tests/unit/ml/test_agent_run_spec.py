@@ -130,7 +130,7 @@ def test_a_run_that_trains_its_encoder_first_says_how() -> None:
 
 def test_a_specification_needs_neither_numpy_nor_torch() -> None:
     code = (
-        "import sys; import ml.agent_run_spec, ml.spec_file; "
+        "import sys; import ml.agent_run_spec, ml.agent_job, ml.agent_progress, ml.spec_file; "
         "print(sorted({'numpy', 'torch', 'stable_baselines3', 'gymnasium', 'numba'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
