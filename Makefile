@@ -39,11 +39,12 @@ test: setup-dev
 	@QT_QPA_PLATFORM=offscreen $(VENV_PYTHON) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # A short run of its own: the tests of the money modules and no others.
-MONEY_TESTS := tests/unit/domain tests/unit/signals tests/unit/data/test_data_origin.py \
+MONEY_TESTS := tests/unit/domain tests/unit/signals tests/unit/strategies tests/unit/data/test_data_origin.py \
 	$(addprefix tests/unit/accounting/test_, reference.py rules.py) $(addprefix tests/unit/execution/test_, \
 	order_manager.py order_state.py plan_decisions.py position_tracker.py position_desk.py fifo_lots.py reconciliation.py \
 	reconnect.py inferred_fills.py unknown_orders.py kill_switch.py ownership.py halt_races.py executor.py \
-	replace_order.py plan_runner.py foreign_kill.py known_scars_orders.py copy_watch.py)
+	replace_order.py plan_runner.py foreign_kill.py known_scars_orders.py copy_watch.py \
+	strategy_runner.py agent_strategies.py)
 
 coverage: setup-dev
 	@mkdir -p .cache

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
+from app.runtime import model_loaders
 from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.orders import TradingMode
@@ -127,7 +127,6 @@ async def open_live_session(
     from core.execution.assembly import build_executor
     from core.execution.sentinel_process import SentinelKeeper, live_account
     from core.execution.trading_place import TradingPlace, publish_place
-    from ml.hot_swap import load_changeable
 
     record = key.record
     guard = SessionGuard(unchecked_confirmed=record.withdrawals_unchecked)
@@ -143,7 +142,7 @@ async def open_live_session(
         gateway,
         record.fingerprint,
         tell,
-        partial(load_changeable, paths.models),
+        model_loaders(paths),
         market=SystemClock(),
         options=options,
     )

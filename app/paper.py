@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.runtime import open_practice_link
+from app.runtime import model_loaders, open_practice_link
 from core.clock import Clock, SystemClock
 from core.config import DataPaths
 from core.domain.data_origin import BINANCE, DataOrigin
@@ -227,7 +226,6 @@ async def open_paper_session(
     from core.execution.paper.account_file import AccountFile, archive
     from core.execution.paper.gateway import PaperGateway, PaperOptions
     from core.execution.trading_place import TradingPlace, publish_place
-    from ml.hot_swap import load_changeable
 
     async with AsyncExitStack() as undo:  # whatever happens, a cancel included: nothing may stay open
         link = await open_paper_market(market, link="orders", on_connection=sink)
@@ -250,7 +248,7 @@ async def open_paper_session(
             gateway,
             key_fingerprint(place.origin, gateway.account_id),
             sink,
-            partial(load_changeable, paths.models),
+            model_loaders(paths),
             market=link.clock,
             bar_processed=bar_processed,
             options=options,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from core.execution.executor_options import ExecutorOptions
     from core.execution.sentinel_process import SentinelKeeper
     from core.practice.control import PracticeControl, PracticeEndpoints, PracticeMarketClock
+    from core.strategies.making import ModelLoaders
 
 CLOCK_RETRY_S = 1.0
 GUARDED = SentinelRules()
@@ -85,6 +86,15 @@ def raise_fence(paths: DataPaths, reason: str) -> int:
     from core.execution.fence import Fence
 
     return Fence(fence_path(paths)).raise_epoch(reason, SystemClock().now_ns()).epoch
+
+
+def model_loaders(paths: DataPaths) -> ModelLoaders:
+    """Return where the strategies of a data folder get their models from."""
+    from core.strategies.making import ModelLoaders
+    from ml.agent_inference import load_policy
+    from ml.hot_swap import load_changeable
+
+    return ModelLoaders(partial(load_changeable, paths.models), partial(load_policy, paths.models))
 
 
 async def preload_venue(venue: str) -> None:
@@ -281,7 +291,6 @@ async def open_trading_session(
     from core.execution.sentinel_process import SentinelKeeper, practice_account
     from core.execution.trading_place import TradingPlace, publish_place
     from core.practice.endpoints_file import publish_endpoints
-    from ml.hot_swap import load_changeable
 
     link = await open_practice_link(
         endpoints,
@@ -304,7 +313,7 @@ async def open_trading_session(
             link.gateway,
             account.fingerprint,
             tell,
-            partial(load_changeable, paths.models),
+            model_loaders(paths),
             market=link.clock,
             bar_processed=bar_processed(link) if bar_processed else None,
             options=options,

@@ -1,7 +1,7 @@
 """From a history of bars to what an agent learns on: features, encoder, stretches of each part. Training child only.
 
-The encoder is run as it will be when the agent trades: the exported network, bar by bar, with its state carried and
-begun anew after each gap. Until that state has built up there is nothing for an agent to see.
+The encoder is run as it will be when the agent trades, see `ml.agent_encoder`: where it says nothing yet, there is
+nothing for an agent to see.
 """
 
 from __future__ import annotations

@@ -70,12 +70,12 @@ def seed_pass(env: BatchedTradingEnv, actor: Actor, stretches: Sequence[Stretch]
     return SeedPass(
         seed=seed,
         weights=np.concatenate([walk.weights for walk in walks]),
-        observed=Observed(policy, _observations(env, walks, seed), env.market_size),
-        rewards=float(sum(_earned(walk.equity) for walk in walks)),
+        observed=Observed(policy, seen_on(env, walks, seed), env.market_size),
+        rewards=float(sum(earned(walk.equity) for walk in walks)),
     )
 
 
-def _observations(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: int) -> Float32Array:
+def seen_on(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: int) -> Float32Array:
     """Return what was seen on the walks; where that is a lot, on bars drawn at random."""
     rows = np.concatenate([np.arange(walk.first_row, walk.first_row + len(walk.weights)) for walk in walks])
     account = np.concatenate([walk.account for walk in walks])
@@ -86,7 +86,7 @@ def _observations(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: in
     return np.asarray(seen.cpu().numpy(), np.float32)
 
 
-def _earned(equity: FloatArray) -> float:
+def earned(equity: FloatArray) -> float:
     """Return the sum of the log returns, as the kernel counts them: what is left after ruin is a number."""
     alive = equity[:-1] > 0.0
     ratio = np.maximum(equity[1:][alive] / equity[:-1][alive], LEAST_RATIO)

@@ -6,17 +6,16 @@ Nothing is unpickled anywhere: what a learner was is tensors and numbers that go
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from ml.agent_progress import LearningFigures
-from ml.agent_run_spec import DDPG, PPO, SAC, TD3, AlgorithmSpec
+from ml.agent_run_spec import PPO, AlgorithmSpec
 from ml.checkpoint import under
 from ml.environment import BatchedTradingEnv
-from ml.fast_off_policy import FastDDPG, FastOffPolicy, FastSAC, FastTD3, LearnerState
+from ml.fast_off_policy import FastOffPolicy, LearnerState, off_policy_learner
 from ml.fast_ppo import FastPPO
 
 Learner = FastPPO | FastOffPolicy
@@ -30,35 +29,22 @@ def build_learner(spec: AlgorithmSpec, env: BatchedTradingEnv, seed: int) -> Lea
         env: all windows.
         seed: of networks, exploration and samples; the environment has its own.
     """
-    common: dict[str, Any] = {
-        "learning_rate": _schedule(spec),
-        "gamma": spec.gamma,
-        "batch_size": spec.batch,
-        "policy_kwargs": {"net_arch": list(spec.hidden)},
-        "seed": seed,
-    }
-    if spec.kind == PPO:
-        return FastPPO(
-            env,
-            n_steps=spec.n_steps,
-            n_epochs=spec.epochs,
-            gae_lambda=spec.gae_lambda,
-            clip_range=spec.clip_range,
-            ent_coef=spec.entropy,
-            **common,
-        )
-    common |= {
-        "buffer_size": max(spec.buffer, spec.windows),
-        "learning_starts": spec.learning_starts,
-        "gradient_steps": spec.gradient_steps,
-        "train_freq": 1,
-        "tau": spec.tau,
-        "n_steps": spec.n_steps,
-    }
-    if spec.kind == SAC:
-        return FastSAC(env, **common)
-    kind = {DDPG: FastDDPG, TD3: FastTD3}[spec.kind]
-    return kind(env, exploration=spec.noise, **common)
+    if spec.kind != PPO:
+        return off_policy_learner(spec.kind, env, spec, seed=seed)
+    rate = spec.learning_rate
+    return FastPPO(
+        env,
+        learning_rate=(lambda left: left * rate) if spec.schedule == "linear" else rate,
+        n_steps=spec.n_steps,
+        batch_size=spec.batch,
+        n_epochs=spec.epochs,
+        gamma=spec.gamma,
+        gae_lambda=spec.gae_lambda,
+        clip_range=spec.clip_range,
+        ent_coef=spec.entropy,
+        policy_kwargs={"net_arch": list(spec.hidden)},
+        seed=seed,
+    )
 
 
 def learner_state(learner: Learner) -> LearnerState:
@@ -131,13 +117,6 @@ def learning_figures(learner: Learner) -> LearningFigures:
         explained_variance=said.get("train/explained_variance"),
         spread=said.get("train/entropy"),
     )
-
-
-def _schedule(spec: AlgorithmSpec) -> float | Callable[[float], float]:
-    """Return the learning rate, or what gives it by the share of the steps that are left."""
-    if spec.schedule == "constant":
-        return spec.learning_rate
-    return lambda left: spec.learning_rate * left
 
 
 def _global_random() -> dict[str, Tensor]:

@@ -79,9 +79,10 @@ class AlgorithmSpec(JsonValue):
         gamma: discount of a reward one bar later.
         n_steps: "ppo": decisions of each window between two updates; otherwise rewards that are summed up before the
             critic's estimate.
-        gae_lambda / epochs / clip_range / entropy: of "ppo": of the advantage, passes over what was collected, how far
-            a policy may move in one update, and the reward for spread-out actions.
-        noise: of "ddpg" and "td3": standard deviation added to actions between -1 and 1 while learning.
+        gae_lambda / epochs / clip_range: of "ppo": of the advantage, passes over what was collected, and how far a
+            policy may move in one update.
+        entropy: of "ppo" and "sac": the reward for spread-out actions.
+        noise: but for "ppo": standard deviation added to actions between -1 and 1 while learning.
         learning_starts: but for "ppo": random decisions before learning starts.
         gradient_steps: but for "ppo": steps of the optimiser after each decision of all windows.
         buffer: but for "ppo": decisions that are remembered.
@@ -100,15 +101,15 @@ class AlgorithmSpec(JsonValue):
     schedule: str = "linear"
     batch: int = 4_096
     gamma: float = 0.98
-    n_steps: int = 32
+    n_steps: int = 64
     gae_lambda: float = 0.95
-    epochs: int = 6
+    epochs: int = 4
     clip_range: float = 0.2
     entropy: float = 0.001
-    noise: float = 0.3
-    learning_starts: int = 5_000
+    noise: float = 0.1
+    learning_starts: int = 50_000
     gradient_steps: int = 4
-    buffer: int = 500_000
+    buffer: int = 1_000_000
     tau: float = 0.005
     seeds: int = 5
     seed: int = 1
@@ -151,6 +152,7 @@ class AlgorithmSpec(JsonValue):
         in_range(self.seed, 0, 2**31 - 1 - MAX_SEEDS, "seed", "")
         in_range(self.evaluations, 1, 10_000, "number of validations", "")
         in_range(self.patience, 1, 10_000, "patience", "validations")
+        in_range(self.entropy, 0.0, 10.0, "reward for entropy", "")
         if self.is_off_policy:
             self._check_off_policy()
         else:
@@ -160,7 +162,6 @@ class AlgorithmSpec(JsonValue):
         in_range(self.gae_lambda, 0.0, 1.0, "lambda of the advantage", "")
         in_range(self.epochs, 1, 1_000, "number of epochs", "epochs")
         in_range(self.clip_range, 1e-3, 10.0, "clip range", "")
-        in_range(self.entropy, 0.0, 10.0, "reward for entropy", "")
         collected = self.windows * self.n_steps
         if collected > self.steps or self.batch > collected:
             raise UserError(
@@ -188,12 +189,10 @@ class AgentEvaluationSpec(JsonValue):
     Attributes:
         resamples: of each bootstrap.
         draws: of the agent's positions at random times.
-        hindsight: work out what who knows every price could have earned after costs.
     """
 
     resamples: int = 2_000
     draws: int = 400
-    hindsight: bool = True
 
     def validate(self) -> None:
         """Raise `UserError` for settings that cannot be run."""

@@ -50,8 +50,8 @@ AGENT_COMMENTS: dict[str, dict[str, str]] = {
         "gae_lambda": "ppo: of the advantage",
         "epochs": "ppo: passes over what was collected",
         "clip_range": "ppo: how far the policy may move in one update",
-        "entropy": "ppo: reward for spread-out actions",
-        "noise": "ddpg and td3: standard deviation added to actions while learning",
+        "entropy": "ppo and sac: reward for spread-out actions",
+        "noise": "not ppo: standard deviation added to actions while learning",
         "learning_starts": "not ppo: random decisions before learning starts",
         "gradient_steps": "not ppo: steps of the optimiser after each decision of all windows",
         "buffer": "not ppo: decisions that are remembered",
@@ -64,6 +64,5 @@ AGENT_COMMENTS: dict[str, dict[str, str]] = {
     "evaluation": {
         "resamples": "of each bootstrap",
         "draws": "of the agent's positions at random times",
-        "hindsight": "work out what who knows every price could have earned",
     },
 }

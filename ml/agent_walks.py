@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,9 @@ import torch
 from torch import Tensor
 
 from ml.agent_bars import AgentBars
+from ml.agent_diagnostics import Observed
+from ml.agent_evaluation import earned, seen_on
+from ml.agent_judge import SeedPass
 from ml.agent_spec import CONTINUOUS, EnvironmentSpec
 from ml.arrays import Float32Array, FloatArray
 from ml.environment import BatchedTradingEnv, StretchPass
@@ -21,8 +23,6 @@ WeightPolicy = Callable[[Tensor], Tensor]
 """Takes observations (B, D) and returns target weights (B,)."""
 
 _PIECE, _MOST_PIECES, _LEAD_IN = 512, 64, 64
-_LEAST_EQUITY = 1e-12  # of what an account began with: what is gone has no logarithm
-_MOST_OBSERVED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ValidationWalk:
         total, moves, sizes = 0.0, [], []
         for walked in env.evaluate_pass(policy, tuple(self._pieces)):
             counted = self._pieces[walked.stretch].counted_from - walked.first_row
-            total += log_growth(walked.equity[counted:])
+            total += earned(walked.equity[counted:])
             moves.append(np.abs(np.diff(walked.weights))[counted:])
             sizes.append(np.abs(walked.weights[counted:]))
         return Walked(total, _mean(moves), _mean(sizes))
@@ -94,75 +94,49 @@ def _pieces(stretch: Stretch, window: int) -> list[_Piece]:
     ]
 
 
-def log_growth(equity: FloatArray) -> float:
-    """Return the logarithm of what an equity has grown to; a very small number where nothing is left."""
-    return math.log(max(equity[-1], _LEAST_EQUITY * equity[0]) / equity[0]) if equity[0] > 0 else 0.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TestWalk:
-    """One policy's pass over the test part from flat.
-
-    Attributes:
-        passes: one for each stretch.
-        observations: what it saw, evenly thinned where it is very much, shape (B, D).
-    """
-
-    passes: tuple[StretchPass, ...]
-    observations: Float32Array
-
-    @property
-    def weights(self) -> FloatArray:
-        """Targets at all decisions."""
-        return np.concatenate([walked.weights for walked in self.passes])
-
-    @property
-    def log_return(self) -> float:
-        """Sum over all stretches, what is held at the end not sold."""
-        return sum(log_growth(walked.equity) for walked in self.passes)
-
-    @property
-    def stretches(self) -> tuple[tuple[int, int], ...]:
-        """First row decided at, and one past the last row met, of each stretch."""
-        return tuple((walked.first_row, walked.stretch.stop) for walked in self.passes)
-
-
 def walk_test(
     bars: AgentBars,
     spec: EnvironmentSpec,
-    policies: Sequence[WeightPolicy],
+    policies: Sequence[tuple[int, WeightPolicy]],
     check_stop: Callable[[], None] = lambda: None,
-) -> tuple[TestWalk, ...]:
-    """Let policies walk over the test part side by side, each with an account of its own.
+) -> tuple[SeedPass, ...]:
+    """Let policies walk over the test part side by side from flat, each with an account of its own.
 
     Args:
         bars: of the run.
         spec: of the environment that they learned in.
-        policies: observations to weights, on the CPU.
+        policies: with their seeds: observations to weights, on the CPU.
         check_stop: called before each step; raises to stop.
     """
-    # Weights are given as actions of an environment in which any weight may be chosen.
-    start = min(max(0.0, spec.lowest), spec.highest)
-    plain = replace(spec, actions=CONTINUOUS, random_position=False, start_weight=start, cost_jitter=0.0)
-    env = BatchedTradingEnv(bars.market, plain, windows=1, seed=0, stretches=bars.train, device="cpu")
+    env = test_environment(bars, spec)
     middle, half, count = (spec.highest + spec.lowest) / 2, (spec.highest - spec.lowest) / 2, len(policies)
 
     def act(observations: Tensor) -> Tensor:
         """Ask each policy about its own: walks of one length stand beside each other, in the order of the policies."""
         check_stop()
         weights = torch.empty(len(observations), 1, dtype=torch.float64)
-        for index, policy in enumerate(policies):
+        for index, (_, policy) in enumerate(policies):
             weights[index::count, 0] = policy(observations[index::count]).double()
         return (weights - middle) / half
 
-    repeated = [stretch for stretch in bars.test for _ in policies]
-    walked = env.evaluate_pass(act, repeated)
-    return tuple(_test_walk(env, walked[index::count]) for index in range(count))
+    walked = env.evaluate_pass(act, [stretch for stretch in bars.test for _ in policies])
+    return tuple(_seed_pass(env, walked[index::count], seed, policy) for index, (seed, policy) in enumerate(policies))
 
 
-def _test_walk(env: BatchedTradingEnv, passes: tuple[StretchPass, ...]) -> TestWalk:
-    rows = np.concatenate([np.arange(each.first_row, each.stretch.stop - 1) for each in passes])
-    account = np.concatenate([each.account for each in passes])
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_OBSERVED)).astype(int))
-    seen = env.observe(torch.from_numpy(rows[chosen]), torch.from_numpy(account[chosen]))
-    return TestWalk(passes, np.asarray(seen.numpy(), np.float32))
+def test_environment(bars: AgentBars, spec: EnvironmentSpec) -> BatchedTradingEnv:
+    """Return where agents are judged: nothing is random, and actions are any weight, for the mean of several agents."""
+    start = min(max(0.0, spec.lowest), spec.highest)
+    plain = replace(spec, actions=CONTINUOUS, random_position=False, start_weight=start, cost_jitter=0.0)
+    return BatchedTradingEnv(bars.market, plain, windows=1, seed=0, stretches=bars.train, device="cpu")
+
+
+def _seed_pass(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: int, policy: WeightPolicy) -> SeedPass:
+    def weights_of(observations: Float32Array) -> FloatArray:
+        return np.asarray(policy(torch.from_numpy(observations)).numpy(), np.float64)
+
+    return SeedPass(
+        seed=seed,
+        weights=np.concatenate([walk.weights for walk in walks]),
+        observed=Observed(weights_of, seen_on(env, walks, seed), env.market_size),
+        rewards=sum(earned(walk.equity) for walk in walks),
+    )

@@ -8,7 +8,6 @@ round that warms up, and the mean net log return of one pass over bars that nobo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,25 +22,27 @@ from app.benchmarks.peers.problem import Problem, net_score
 from core.accounting.rules import CostRates
 from core.errors import UserError
 from core.jobs import JobChannel, Json
-from ml.agent_defaults import DDPG
-from ml.agent_run_spec import AlgorithmSpec
-from ml.agent_spec import DISCRETE, EnvironmentSpec
+from ml.agent_learner import Learner, build_learner, deterministic
+from ml.agent_run_spec import DDPG, AlgorithmSpec
+from ml.agent_spec import CONTINUOUS, DISCRETE, EnvironmentSpec
 from ml.api import ResourceSpec
 from ml.environment import BatchedTradingEnv
-from ml.fast_off_policy import off_policy_learner
-from ml.fast_ppo import FastPPO
 from ml.gpu_utils import choose_device
 from ml.market_tensor import MarketTensor, market_tensor, restricted
 
 _SEED = 1
 _WARM_UP_STEPS = 5
-_DDPG_ROUND = 10_000  # steps; the decisions before learning starts lie within the first round
 _ENDLESS = 10**12
 
 
 def ppo_settings() -> AlgorithmSpec:
     """Return the program's own settings of PPO; the learning rate does not fall, as runs here have no last step."""
     return replace(AlgorithmSpec(), schedule="constant")
+
+
+def ddpg_settings() -> AlgorithmSpec:
+    """Return the program's own settings of DDPG, likewise."""
+    return replace(AlgorithmSpec.of(DDPG), schedule="constant")
 
 
 def paces(job: Json, channel: JobChannel) -> Json:
@@ -57,7 +58,7 @@ def paces(job: Json, channel: JobChannel) -> Json:
     problem, runs, epochs = Problem.load(Path(job["problem"])), [], []
     for wanted in job["epochs"]:
         settings = ppo_settings() if wanted is None else replace(ppo_settings(), epochs=wanted)
-        model = ppo(environment(problem, settings.windows), settings)
+        model = build_learner(settings, environment(problem, settings.windows), _SEED)
         runs.append(_timed(model, LearningClock(job["seconds"])))
         epochs.append(settings.epochs)
     return {"runs": runs, "epochs": epochs, "observation": model.observation_space.shape[0]}  # type: ignore[index]
@@ -72,7 +73,7 @@ def time_to_score(job: Json, channel: JobChannel) -> Json:
     """
     problem, settings = Problem.load(Path(job["problem"])), ppo_settings()
     env = environment(problem, settings.windows)
-    model = ppo(env, settings)
+    model = build_learner(settings, env, _SEED)
     return _timed(model, LearningClock(job["seconds"], lambda: score(env, model, problem), job["threshold"]))
 
 
@@ -83,11 +84,12 @@ def ddpg_pace(job: Json, channel: JobChannel) -> Json:
         job: `problem` (file) and `seconds` of processor time.
         channel: unused; the job is short.
     """
-    problem = Problem.load(Path(job["problem"]))
-    env = environment(problem, DDPG.windows, replace(_spec(problem), actions="continuous"))
-    model = off_policy_learner("ddpg", env, replace(DDPG, schedule="constant"), seed=_SEED)
-    told = _timed(model, LearningClock(job["seconds"], round_steps=_DDPG_ROUND))
-    return told | {"samples_per_step": DDPG.batch * DDPG.gradient_steps / DDPG.windows}
+    problem, settings = Problem.load(Path(job["problem"])), ddpg_settings()
+    env = environment(problem, settings.windows, replace(_spec(problem), actions=CONTINUOUS))
+    # All decisions before learning starts lie within the first round, which does not count.
+    clock = LearningClock(job["seconds"], round_steps=settings.learning_starts + settings.windows)
+    told = _timed(build_learner(settings, env, _SEED), clock)
+    return told | {"samples_per_step": settings.batch * settings.gradient_steps / settings.windows}
 
 
 def env_pace(job: Json, channel: JobChannel) -> Json:
@@ -132,7 +134,8 @@ def memory(job: Json, channel: JobChannel) -> Json:
     settings = replace(ppo_settings(), windows=job["windows"])
     watch = _MemoryWatch(process)
     env = environment(problem, settings.windows)
-    ppo(env, settings).learn(job["rollouts"] * settings.windows * settings.n_steps, callback=watch)
+    steps = job["rollouts"] * settings.windows * settings.n_steps
+    build_learner(settings, env, _SEED).learn(steps, callback=watch)
     return {"rss_mb": (watch.most - before) / 1e6}
 
 
@@ -152,7 +155,7 @@ def on_gpu(job: Json, channel: JobChannel) -> Json:
         return {"skipped": error.message}
     problem = Problem.load(Path(job["problem"]))
     settings = replace(ppo_settings(), windows=job["windows"], batch=job["batch"])
-    model = ppo(environment(problem, settings.windows, device=choice.name), settings)
+    model = build_learner(settings, environment(problem, settings.windows, device=choice.name), _SEED)
     return {"skipped": "", "device": choice.title, **_timed(model, LearningClock(job["seconds"]))}
 
 
@@ -178,28 +181,10 @@ def market_of(problem: Problem) -> MarketTensor:
     return market_tensor(problem.features, prices, np.full(len(close), 1.0 / problem.scale), names=names)
 
 
-def ppo(env: BatchedTradingEnv, settings: AlgorithmSpec) -> FastPPO:
-    """Return the program's PPO with separate networks for policy and value, as the peers have them."""
-    return FastPPO(
-        env,
-        learning_rate=settings.learning_rate,
-        n_steps=settings.n_steps,
-        batch_size=settings.batch,
-        n_epochs=settings.epochs,
-        gamma=settings.gamma,
-        gae_lambda=settings.gae_lambda,
-        clip_range=settings.clip_range,
-        ent_coef=settings.entropy,
-        policy_kwargs={"net_arch": list(settings.hidden)},
-        seed=_SEED,
-    )
-
-
-def score(env: BatchedTradingEnv, model: FastPPO, problem: Problem) -> float:
+def score(env: BatchedTradingEnv, model: Learner, problem: Problem) -> float:
     """Return the score of one deterministic pass over the validation part, in units of the reward."""
-    policy = model.policy
     unseen = restricted(env.market.stretches, problem.split, len(problem.close))
-    (walk,) = env.evaluate_pass(lambda seen: policy._predict(seen, deterministic=True), unseen)
+    (walk,) = env.evaluate_pass(deterministic(model.policy), unseen)
     return problem.scale * net_score(walk.weights, problem.close[walk.first_row :], problem.fee)
 
 
@@ -233,7 +218,6 @@ def _spec(problem: Problem) -> EnvironmentSpec:
     )
 
 
-def _timed(model: Any, clock: LearningClock) -> dict[str, Any]:
-    learn: Callable[..., object] = model.learn
-    learn(_ENDLESS, callback=clock)
+def _timed(model: Learner, clock: LearningClock) -> dict[str, Any]:
+    model.learn(_ENDLESS, callback=clock)
     return clock.outcome.to_json()

@@ -24,7 +24,7 @@ from core.execution.strategy_runner import BarHook
 from core.persistence.schema import ensure_migrated
 from core.secrets.keys import key_fingerprint as key_fingerprint  # the journal of an account is named by it
 from core.signals.risk_management import RiskManager, RiskSettings
-from core.strategies.predictor import PredictorLoader
+from core.strategies.making import ModelLoaders
 
 PLAY_MONEY: Final = frozenset({TradingMode.PRACTICE.value, TradingMode.PAPER.value})
 
@@ -94,7 +94,7 @@ def build_executor(
     gateway: ExchangeGateway,
     fingerprint: str,
     sink: EventSink,
-    load_predictor: PredictorLoader,
+    loaders: ModelLoaders,
     *,
     market: Clock,
     wall: Clock | None = None,
@@ -123,7 +123,7 @@ def build_executor(
         journal,
         RiskManager(risk or RiskSettings()),
         sink,
-        load_predictor,
+        loaders,
         paths=paths,
         fence=Fence(fence_path(paths)),
         lock=lock,

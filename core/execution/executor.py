@@ -49,7 +49,7 @@ from core.execution.trade_analyzer import TradeStats, analyze_trades
 from core.execution.trading_control import TradingControl
 from core.jitter import new_jitter
 from core.signals.risk_management import RiskManager, RiskSettings
-from core.strategies.predictor import PredictorLoader
+from core.strategies.making import ModelLoaders
 from core.strategies.spec import StrategySpec
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Executor:
         journal: Journal,
         risk: RiskManager,
         sink: EventSink,
-        load_predictor: PredictorLoader,
+        loaders: ModelLoaders,
         *,
         paths: DataPaths,
         fence: Fence,
@@ -150,7 +150,7 @@ class Executor:
             gateway,
             journal,
             self._desk,
-            load_predictor,
+            loaders,
             self._marks,
             sink,
             market=market,

@@ -13,7 +13,8 @@ from core.domain.money import parse_decimal
 from core.domain.order_plans import ExitRules, OrderPlan, PlanDraft, PlanKind, PlanState
 from core.domain.orders import Evidence, Intent, IntentSource, Order, OrderState, OrderType, Side, TimeInForce
 from core.execution.records import OrderRecord, StrategyRecord
-from core.strategies.spec import StrategySpec
+from core.strategies.own_account import AccountMemory
+from core.strategies.spec import StrategyKind, StrategySpec
 
 Row = Mapping[str, Any]
 
@@ -99,6 +100,8 @@ def strategy_values(record: StrategyRecord) -> dict[str, Any]:
         "running": record.running,
         "last_bar_ns": record.last_bar_ns,
         "last_target": record.last_target,
+        "kind": spec.kind.value,
+        "account": None if record.account is None else json.dumps(asdict(record.account), default=_exact),
     }
 
 
@@ -165,8 +168,19 @@ def to_strategy(row: Row) -> StrategyRecord:
         capital=row["capital"],
         entry_z=row["entry_z"],
         exit_z=row["exit_z"],
+        kind=StrategyKind(row["kind"]),
     )
-    return StrategyRecord(spec, row["running"], row["last_bar_ns"], row["last_target"])
+    account = None if row["account"] is None else _account(json.loads(row["account"]))
+    return StrategyRecord(spec, row["running"], row["last_bar_ns"], row["last_target"], account)
+
+
+def _account(values: dict[str, Any]) -> AccountMemory:
+    return AccountMemory(
+        opening_pnl=parse_decimal(values["opening_pnl"]),
+        quantity=parse_decimal(values["quantity"]),
+        changed_ns=int(values["changed_ns"]),
+        peak=parse_decimal(values["peak"]),
+    )
 
 
 def plan_values(plan: OrderPlan) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from core.domain.money import LEDGER_CONTEXT, ZERO
 from core.domain.orders import Intent, Order, OrderState, TradingState
 from core.domain.positions import Ownership
+from core.strategies.own_account import AccountMemory
 from core.strategies.spec import StrategySpec
 
 EXTERNAL_OWNER = "external"
@@ -78,12 +79,14 @@ class StrategyRecord:
         running: whether it should run (again, after a restart).
         last_bar_ns: open time of the last bar decided on, ns UTC; it never decides on that bar or an older one again.
         last_target: target weight decided there.
+        account: of an agent, what it must remember of its account; None before its first decision, and of others.
     """
 
     spec: StrategySpec
     running: bool = False
     last_bar_ns: int | None = None
     last_target: float | None = None
+    account: AccountMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,9 @@ from core.execution.marks import Marks
 from core.execution.order_manager import SHOWN_AFTER_S
 from core.execution.position_tracker import net_pnl
 from core.execution.records import StrategyRecord
+from core.strategies.bar_strategy import BarStrategy
+from core.strategies.making import ModelLoaders, make_strategy
 from core.strategies.model_strategy import ModelStrategy
-from core.strategies.predictor import PredictorLoader
 from core.strategies.spec import StrategySpec
 
 HISTORY_PAGE = 1_000
@@ -75,7 +76,7 @@ class _Entry:
     record: StrategyRecord
     state: StrategyState = StrategyState.STOPPED
     detail: str = ""
-    strategy: ModelStrategy | None = None
+    strategy: BarStrategy | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while another model is made ready
 
     @property
@@ -109,7 +110,7 @@ class StrategyRunner:
         gateway: ExchangeGateway,
         journal: Journal,
         path: OrderPath,
-        load_predictor: PredictorLoader,
+        loaders: ModelLoaders,
         marks: Marks,
         sink: EventSink,
         *,
@@ -122,7 +123,7 @@ class StrategyRunner:
         self._gateway = gateway
         self._journal = journal
         self._path = path
-        self._load_predictor = load_predictor
+        self._loaders = loaders
         self._marks = marks
         self._sink = sink
         self._market = market
@@ -131,7 +132,7 @@ class StrategyRunner:
         self._bar_processed = bar_processed
         self.release: Callable[[Iterable[str]], None] = lambda strategy_ids: None
         self._entries: dict[str, _Entry] = {}
-        self._deciding: dict[str, tuple[_Entry, ModelStrategy]] = {}  # who decided an intent that is on its way
+        self._deciding: dict[str, tuple[_Entry, BarStrategy]] = {}  # who decided an intent that is on its way
         self._jitter = jitter
         self._feeds: dict[FeedKey, asyncio.Task[None]] = {}
         self._heard: dict[FeedKey, asyncio.Event] = {}
@@ -210,15 +211,16 @@ class StrategyRunner:
             return
         self._save(entry, replace(entry.record, running=True))
         self._change(entry, StrategyState.WARMING_UP)
-        strategy: ModelStrategy | None = None
+        strategy: BarStrategy | None = None
         try:
             record = entry.record
-            strategy = entry.strategy = ModelStrategy(
+            strategy = entry.strategy = make_strategy(
                 record.spec,
-                self._load_predictor(record.spec.model_id),
+                self._loaders,
                 self._gateway.instruments[record.spec.symbol],
                 last_bar_ns=record.last_bar_ns,
                 last_target=record.last_target,
+                account=record.account,
             )
             strategy.warm_up(await self._history(strategy, record.spec, self._market.now_ns()))
         except (UserError, GatewayError) as exc:
@@ -248,13 +250,18 @@ class StrategyRunner:
 
     async def _change_model(self, entry: _Entry, model_id: str) -> None:
         spec, strategy = replace(entry.record.spec, model_id=model_id), entry.strategy
-        predictor = await asyncio.to_thread(self._load_predictor, model_id)
-        candidate = ModelStrategy(spec, predictor, self._gateway.instruments[spec.symbol])  # refuses what does not fit
+        # It refuses what does not fit.
+        candidate = await asyncio.to_thread(make_strategy, spec, self._loaders, self._gateway.instruments[spec.symbol])
         if strategy is None:
             self._require_same(entry, None)
             self._save(entry, replace(entry.record, spec=spec))
             self._announce(entry)
             return
+        if not isinstance(strategy, ModelStrategy):
+            raise UserError(
+                f"The strategy {spec.title} runs; an agent changes only while it is stopped.",
+                "Stop it, choose the agent, and start it again.",
+            )
         history = await self._history(candidate, spec, self._market.now_ns())
         await asyncio.to_thread(strategy.predictor.prepare, model_id, history)
         try:
@@ -270,7 +277,7 @@ class StrategyRunner:
         self._announce(entry)
         self._tell_forecast(strategy)
 
-    def _require_same(self, entry: _Entry, strategy: ModelStrategy | None) -> None:
+    def _require_same(self, entry: _Entry, strategy: BarStrategy | None) -> None:
         """Raise `UserError` where a strategy was started, stopped or removed while its new model was made ready."""
         spec = entry.record.spec
         if entry.strategy is not strategy or self._entries.get(spec.strategy_id) is not entry:
@@ -412,7 +419,7 @@ class StrategyRunner:
         if self._bar_processed is not None:
             await self._bar_processed(candle)
 
-    async def _decide(self, entry: _Entry, strategy: ModelStrategy, candle: Candle) -> None:
+    async def _decide(self, entry: _Entry, strategy: BarStrategy, candle: Candle) -> None:
         spec = entry.record.spec
         if not strategy.is_news(candle):
             return
@@ -425,15 +432,16 @@ class StrategyRunner:
                     return  # stopped while the history was read
                 if strategy.warm_up_bars <= needed:
                     break  # else another model took over meanwhile, for which this is too short
-            holding = self._path.position(spec.symbol, spec.strategy_id).quantity
-            decision = strategy.on_bar(candle, holding, self._wall.now_ns(), history)
+            position = self._path.position(spec.symbol, spec.strategy_id)
+            decision = strategy.on_bar(candle, position, self._wall.now_ns(), history)
             self._tell_forecast(strategy)
             self._tell_warmth(entry, strategy)
             if decision is None:
                 return
             # Before the order: a crash between the two loses a decision, it never makes it twice.
             target = decision.signal.target_weight
-            self._save(entry, replace(entry.record, last_bar_ns=candle.open_time_ns, last_target=target))
+            last = candle.open_time_ns
+            self._save(entry, replace(entry.record, last_bar_ns=last, last_target=target, account=decision.account))
             show = _Once(self._sink, SignalEmitted(decision.signal))
             asyncio.get_running_loop().call_later(SHOWN_AFTER_S, show)  # the order comes first
             if decision.intent is not None and self._is_too_late(candle):
@@ -450,16 +458,16 @@ class StrategyRunner:
             _log.exception("strategy %s failed", spec.strategy_id)
             await self._fail(entry, strategy, f"{type(exc).__name__}: {exc}")
 
-    def _tell_warmth(self, entry: _Entry, strategy: ModelStrategy) -> None:
+    def _tell_warmth(self, entry: _Entry, strategy: BarStrategy) -> None:
         """Say whether the model forecasts or needs more bars: after a gap it may warm up again."""
-        if strategy.newest is not None:
+        if strategy.is_warm:
             if entry.state is not StrategyState.RUNNING:
                 self._change(entry, StrategyState.RUNNING)
         elif entry.state is not StrategyState.WARMING_UP or not entry.detail:
             needed = strategy.warm_up_bars
             self._change(entry, StrategyState.WARMING_UP, f"the model needs {needed} closed bars without a gap")
 
-    def _tell_forecast(self, strategy: ModelStrategy) -> None:
+    def _tell_forecast(self, strategy: BarStrategy) -> None:
         """Let a person see what the model forecasts, after the order that the bar brings.
 
         Asked for here rather than told by the model: what a strategy can reach must not lead to whoever listens.
@@ -469,7 +477,7 @@ class StrategyRunner:
             event = ForecastMade(forecast, candle.timeframe.value, candle.close)
             asyncio.get_running_loop().call_later(SHOWN_AFTER_S, self._sink, event)
 
-    async def _submit(self, entry: _Entry, strategy: ModelStrategy, intent: Intent) -> None:
+    async def _submit(self, entry: _Entry, strategy: BarStrategy, intent: Intent) -> None:
         self._deciding[intent.intent_id] = entry, strategy
         try:
             await self._path.submit(intent)
@@ -479,7 +487,7 @@ class StrategyRunner:
     def _is_too_late(self, candle: Candle) -> bool:
         return self._market.now_ns() >= candle.close_time_ns + LATE_BARS * candle.timeframe.ns
 
-    async def _history(self, strategy: ModelStrategy, spec: StrategySpec, end_ns: int) -> list[Candle]:
+    async def _history(self, strategy: BarStrategy, spec: StrategySpec, end_ns: int) -> list[Candle]:
         # A few more than needed: venues skip bars without trades.
         bars = strategy.warm_up_bars + 10
         return await fetch_history(self._gateway, spec.symbol, Timeframe(spec.timeframe), bars, end_ns)
@@ -496,7 +504,7 @@ class StrategyRunner:
         self._journal.save_strategy(record)
         entry.record = record
 
-    async def _fail(self, entry: _Entry, strategy: ModelStrategy | None, detail: str) -> None:
+    async def _fail(self, entry: _Entry, strategy: BarStrategy | None, detail: str) -> None:
         """Say that a strategy failed and cancel what nobody watches over any more; its position stays.
 
         It stays wanted: the next start tries again, for what failed may be a connection.

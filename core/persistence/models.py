@@ -228,7 +228,7 @@ class OrderPlanRow(JournalBase):
 
 
 class StrategyRow(JournalBase):
-    """A registered strategy, whether it should run, and the last bar it decided on."""
+    """A registered strategy, whether it should run, the last bar it decided on, and what its account remembers."""
 
     __tablename__ = "strategies"
 
@@ -243,6 +243,8 @@ class StrategyRow(JournalBase):
     running: Mapped[bool]
     last_bar_ns: Mapped[int | None]
     last_target: Mapped[float | None]
+    kind: Mapped[str] = mapped_column(String, server_default="model")
+    account: Mapped[str | None] = mapped_column(Text)
 
 
 class TradingStateRow(JournalBase):

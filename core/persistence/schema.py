@@ -44,7 +44,7 @@ class Database:
 def databases(paths: DataPaths) -> tuple[Database, ...]:
     """Return the databases of a data folder."""
     return (
-        Database("journal", paths.journal_db, ("journal_0001", "journal_0002", "journal_0003")),
+        Database("journal", paths.journal_db, ("journal_0001", "journal_0002", "journal_0003", "journal_0004")),
         Database("store", paths.store_db, ("store_0001",)),
     )
 

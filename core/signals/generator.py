@@ -1,5 +1,7 @@
 """From forecast to signal, from signal to intent. Pure functions; any thread.
 
+Where an agent decides, `core.signals.target_sizing` says how much is traded.
+
 Money enters only in the second step, as Decimal; the forecast is analytics and stays float.
 """
 
@@ -79,6 +81,17 @@ def generate_intent(
     leaving = signal.target_weight == 0
     if not leaving and abs(change) * price < sizing.dead_band * sizing.capital:
         return None
+    return market_intent(signal, change, instrument, now_ns)
+
+
+def market_intent(signal: Signal, change: Decimal, instrument: Instrument, now_ns: int) -> Intent | None:
+    """Return the market order that changes what a strategy holds, or None where the venue would let none through.
+
+    Args:
+        change: base currency to buy; to sell below 0.
+        now_ns: ns UTC.
+    """
+    price = instrument.round_price(Decimal(repr(signal.reference_price)))
     quantity = instrument.round_quantity(min(abs(change), instrument.max_quantity))
     if quantity <= 0 or instrument.rule_violation(quantity, price) is not None:
         return None

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
+
+
+class StrategyKind(StrEnum):
+    """What decides."""
+
+    MODEL = "model"  # a forecaster, through thresholds
+    AGENT = "agent"  # by target weights of its own
 
 
 @dataclass(frozen=True, slots=True)
 class StrategySpec:
-    """A strategy to run: a model on its market with a capital and a threshold.
+    """A strategy to run: a model on its market with a capital and, for a forecaster, thresholds.
 
     Attributes:
         strategy_id: stable id, also owner of its orders.
-        capital: quote currency it may commit.
-        entry_z / exit_z: forecast strength (`Forecast.z_score`) to enter and to leave; `exit_z` ≤ `entry_z`.
+        capital: quote currency it may commit; what an agent's account begins with.
+        entry_z / exit_z: forecast strength (`Forecast.z_score`) to enter and to leave; `exit_z` ≤ `entry_z`. An agent
+            does not use them.
+        kind: of the model.
     """
 
     strategy_id: str
@@ -24,6 +34,7 @@ class StrategySpec:
     capital: Decimal
     entry_z: float = 0.5
     exit_z: float = 0.0
+    kind: StrategyKind = StrategyKind.MODEL
 
     def __post_init__(self) -> None:
         if self.capital <= 0:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy as sa
 
@@ -27,7 +27,7 @@ from core.execution.journal import Journal
 from core.execution.process_lock import ExecutorLock
 from core.execution.records import OrderRecord
 from core.signals.risk_management import RiskManager, RiskSettings
-from core.strategies.predictor import Predictor
+from core.strategies.making import ModelLoaders
 from tests.chaos.gateway import SimGateway
 from tests.chaos.virtual_loop import PROCESS, VirtualLoop
 
@@ -93,7 +93,7 @@ class SimProcess:
             self.journal,
             RiskManager(RISK),
             self._hear,
-            _no_models,
+            ModelLoaders(_no_models, _no_models),
             paths=paths,
             fence=self.fence,
             lock=self.lock,
@@ -237,5 +237,5 @@ class ChaosFence(Fence):
         super().write(state)
 
 
-def _no_models(model_id: str) -> Predictor:
+def _no_models(model_id: str) -> NoReturn:
     raise AssertionError(f"no model was to be loaded, not even {model_id}")

@@ -15,6 +15,7 @@ from app.benchmarks.wire_tap import WireTap
 from core.domain.candles import Candle, Timeframe
 from core.domain.instruments import Instrument
 from core.domain.orders import Side
+from core.domain.positions import Position
 from core.strategies.model_strategy import ModelStrategy
 from core.strategies.spec import StrategySpec
 
@@ -76,7 +77,7 @@ def test_the_trader_changes_sides_on_every_bar() -> None:
     assert strategy.warm_up([bar(0)])
     holding, sides = Decimal(0), []
     for number in range(1, 7):
-        decision = strategy.on_bar(bar(number), holding, 0)
+        decision = strategy.on_bar(bar(number), Position("binance", "BTC/USDT", "bench", holding), 0)
         assert decision is not None
         assert decision.intent is not None
         sides.append(decision.intent.side)

@@ -13,6 +13,7 @@ import torch
 from app.benchmarks import rl_bench, rl_job
 from app.benchmarks.peer_runs import PeerRun, PeersMissing
 from app.benchmarks.peers.problem import Problem, mean_reverting, net_score
+from ml.agent_learner import build_learner
 from ml.agent_run_spec import AlgorithmSpec
 from tests.job_kit import RecordingChannel
 
@@ -31,9 +32,8 @@ def settings() -> AlgorithmSpec:
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A small problem, learnt from with small settings."""
     monkeypatch.setattr(rl_job, "ppo_settings", settings)
-    small = replace(rl_job.DDPG, windows=16, batch=32, gradient_steps=2, learning_starts=64, buffer=2_000)
-    monkeypatch.setattr(rl_job, "DDPG", small)
-    monkeypatch.setattr(rl_job, "_DDPG_ROUND", 160)
+    small = replace(rl_job.ddpg_settings(), windows=16, batch=32, gradient_steps=2, learning_starts=64, buffer=2_000)
+    monkeypatch.setattr(rl_job, "ddpg_settings", lambda: small)
     problem().save(tmp_path / "problem.npz")
     return str(tmp_path / "problem.npz")
 
@@ -70,7 +70,7 @@ def test_agents_learn_with_the_settings_of_the_program() -> None:
         spec.epochs,
     )
     env = rl_job.environment(problem(), 16)
-    model = rl_job.ppo(env, settings())
+    model = build_learner(settings(), env, 1)
     assert (model.n_steps, model.batch_size, model.n_epochs, model.gamma) == (8, 64, 2, spec.gamma)
     # Separate networks for policy and value, as the peers have them.
     sizes = [tuple(layer.weight.shape) for layer in model.policy.mlp_extractor.policy_net if hasattr(layer, "weight")]
@@ -110,7 +110,7 @@ def test_episodes_stay_within_the_training_part() -> None:
 
 def test_the_score_is_that_of_one_pass_over_unseen_bars() -> None:
     given, env = problem(), rl_job.environment(problem(), 16)
-    model = rl_job.ppo(env, settings())
+    model = build_learner(settings(), env, 1)
     with torch.no_grad():
         model.policy.action_net.weight.zero_()
         model.policy.action_net.bias.copy_(torch.tensor([0.0, 9.0]))  # always long

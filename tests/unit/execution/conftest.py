@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,8 @@ from core.execution.process_lock import ExecutorLock
 from core.execution.synchroniser import EvidenceRules
 from core.persistence.schema import ensure_migrated
 from core.signals.risk_management import RiskManager, RiskSettings
+from core.strategies.agent_policy import AgentPolicy
+from core.strategies.making import ModelLoaders
 from core.strategies.predictor import Predictor
 from tests.unit.execution.fake_venue import FakeVenue
 
@@ -71,8 +75,10 @@ class Desk:
     venue: FakeVenue
     paths: DataPaths
     load_predictor: Callable[[str], Predictor]
+    load_agent: Callable[[str], AgentPolicy]
     events: list[ExecutorEvent] = field(default_factory=list)
     executors: list[Executor] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
     risk: RiskSettings = field(default_factory=RiskSettings)
     options: ExecutorOptions = FAST
 
@@ -84,7 +90,7 @@ class Desk:
             self.journal,
             RiskManager(self.risk),
             self.events.append,
-            self.load_predictor,
+            ModelLoaders(self.load_predictor, self.load_agent),
             paths=self.paths,
             fence=Fence(self.paths.root / "fence.json"),
             lock=ExecutorLock(self.paths.root / "locks", "test"),
@@ -105,13 +111,16 @@ class Desk:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def no_models(model_id: str) -> Predictor:
+def no_models(model_id: str) -> Any:
     raise AssertionError(f"no model was to be loaded, not even {model_id}")
+
+
+NO_MODELS = ModelLoaders(no_models, no_models)
 
 
 @pytest.fixture
 async def desk(venue: FakeVenue, paths: DataPaths) -> AsyncIterator[Desk]:
-    made = Desk(venue, paths, no_models)
+    made = Desk(venue, paths, no_models, no_models)
     yield made
     for executor in made.executors:
         await executor.stop()

@@ -22,7 +22,7 @@ from core.execution.marks import Marks
 from core.execution.process_lock import ExecutorLock, runtime_folder
 from core.execution.records import TradingStateRecord
 from core.signals.risk_management import RiskSettings
-from tests.unit.execution.conftest import Desk, no_models
+from tests.unit.execution.conftest import NO_MODELS, Desk
 from tests.unit.execution.fake_venue import FakeVenue
 from tests.unit.execution.test_unknown_orders import REST
 
@@ -100,7 +100,7 @@ async def test_the_recipe_makes_a_working_executor(
     venue: FakeVenue, paths: DataPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MARU_RUNTIME_DIR", str(paths.root / "locks"))
-    executor = build_executor(paths, venue, "aaaa", lambda event: None, no_models, market=venue.clock, wall=venue.clock)
+    executor = build_executor(paths, venue, "aaaa", lambda event: None, NO_MODELS, market=venue.clock, wall=venue.clock)
     await executor.start()
     assert (await executor.place_order(BUY)).state is OrderState.FILLED
     await executor.stop()
@@ -261,9 +261,9 @@ async def test_a_second_executor_leaves_the_journal_of_the_first_alone(
     venue: FakeVenue, paths: DataPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MARU_RUNTIME_DIR", str(paths.root / "locks"))
-    first = build_executor(paths, venue, "aaaa", lambda event: None, no_models, market=venue.clock, wall=venue.clock)
+    first = build_executor(paths, venue, "aaaa", lambda event: None, NO_MODELS, market=venue.clock, wall=venue.clock)
     with pytest.raises(UserError, match="already trading"):
-        build_executor(paths, venue, "bbbb", lambda event: None, no_models, market=venue.clock, wall=venue.clock)
+        build_executor(paths, venue, "bbbb", lambda event: None, NO_MODELS, market=venue.clock, wall=venue.clock)
     assert list(paths.root.glob("journal-*.sqlite")) == []
     await first.stop()
 

@@ -17,7 +17,8 @@ from core.execution.api.gateway import GatewayError
 from core.execution.journal import DuplicateIntent, Journal
 from core.execution.records import StrategyRecord, TradingStateRecord
 from core.signals.risk_management import RiskSettings
-from core.strategies.spec import StrategySpec
+from core.strategies.own_account import AccountMemory
+from core.strategies.spec import StrategyKind, StrategySpec
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.test_order_manager import fill
 from tests.unit.execution.test_reconciliation import record
@@ -96,6 +97,11 @@ def test_strategies_state_settings_and_facts(journal: Journal) -> None:
     kept = StrategyRecord(spec, True, 42, 1.0)
     journal.save_strategy(kept)
     assert journal.strategies() == [kept]
+    account = AccountMemory(D("-0.5"), D("0.00001"), 40, D("1000.00000001"))
+    agent = replace(kept, spec=replace(spec, strategy_id="a", kind=StrategyKind.AGENT), account=account)
+    journal.save_strategy(agent)
+    assert journal.strategies() == [agent, kept]
+    journal.delete_strategy("a")
     journal.delete_strategy("s")
     assert journal.strategies() == []
     assert journal.trading_state() is None

@@ -12,12 +12,12 @@ import pytest
 
 from core.clock import ManualClock
 from core.data.data_storage import CandleStore
+from core.domain.data_origin import BINANCE
 from core.errors import UserError
 from core.jobs import JobStopped, Json
 from ml.agent_bars import agent_bars, encode_bars
 from ml.agent_progress import AgentProgress, AgentResult
 from ml.agent_run_spec import DDPG, PPO, AgentSpec, EncoderSpec
-from ml.agent_trial import judged_market
 from ml.api import SPEC_FILE
 from ml.features import MarketHistory
 from ml.inference import OnnxPredictor
@@ -46,7 +46,7 @@ class Finished:
 def work(folder: Path, trained: Trained, spec: AgentSpec, stop: Callable[[Json], bool] = lambda _: False) -> Finished:
     """Run the job on the bars that the stored forecaster was made of."""
     if not (folder / "candles").exists():
-        CandleStore(folder / "candles").write("binance", trained.frame, "import")
+        CandleStore(folder / "candles").write(BINANCE, trained.frame, "import")
         trained.copy_to(folder / "models")
     channel = RecordingChannel(stop)
     result = AgentResult.from_json(run(job_of(folder, spec), channel))
@@ -85,7 +85,8 @@ def test_it_learned_what_there_is_to_learn(plain: Finished) -> None:
     metrics = plain.result.metrics
     assert metrics.diagnostics.is_trained
     assert metrics.diagnostics.rewards_add_up
-    assert metrics.ensemble.log_return > 0.5 * metrics.baseline("momentum").log_return > 0.0
+    assert metrics.ensemble.log_return > 0.2 * metrics.baseline("momentum").log_return > 0.0
+    assert metrics.timing.p_value < 0.05
     assert metrics.hindsight_return is not None
     assert metrics.hindsight_return > max(row.figures.log_return for row in metrics.baselines)
     assert metrics.hindsight_share == pytest.approx(metrics.ensemble.log_return / metrics.hindsight_return)
@@ -113,15 +114,12 @@ def test_no_part_sees_another(plain: Finished, trained: Trained) -> None:
     gap = plain.spec.split.purge_bars
     assert bars.valid[0].start - bars.train[-1].stop >= gap
     assert bars.test[0].start - bars.valid[-1].stop >= gap
-    market = judged_market(bars, plain.spec)
-    assert market.runs == ((0, 3_700), (3_700, 3_999))
-    assert market.bars_per_year == 8_760.0
     # What comes later changes nothing that was known before.
     cut = trained.frame.slice(0, bars.test[0].start + 50)
     later = replace(cut, close=np.where(np.arange(len(cut)) == len(cut) - 1, cut.close * 3, cut.close))
     later = replace(later, high=np.maximum(later.high, later.close))
-    known = [np.asarray(bars.data.pipeline.rows(MarketHistory(each)).matrix[:-1]) for each in (cut, later)]
-    np.testing.assert_array_equal(*known)
+    before, after = (bars.data.pipeline.rows(MarketHistory(each)).matrix[:-1] for each in (cut, later))
+    np.testing.assert_array_equal(before, after)
 
 
 def test_an_encoder_is_referenced_and_seen(encoded: Finished, trained: Trained) -> None:

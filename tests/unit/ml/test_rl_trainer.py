@@ -177,13 +177,18 @@ def test_policies_walk_side_by_side_as_alone(bars: AgentBars) -> None:
     def second(seen: torch.Tensor) -> torch.Tensor:
         return (0.5 * seen[:, -5] - seen[:, 1]).clamp(-1, 1)  # looks at its own weight too
 
-    both = walk_test(bars, spec, [first, second])
+    policies = [(7, first), (8, second)]
+    both = walk_test(bars, spec, policies)
     assert len(bars.test) > 1
-    for policy, walk in zip((first, second), both, strict=True):
-        (alone,) = walk_test(bars, spec, [policy])
+    for one, walk in zip(policies, both, strict=True):
+        (alone,) = walk_test(bars, spec, [one])
         np.testing.assert_array_equal(walk.weights, alone.weights)
-        np.testing.assert_array_equal(walk.observations, alone.observations)
-        assert walk.stretches == tuple((s.start, s.stop) for s in bars.test)
+        assert walk.observed is not None
+        assert alone.observed is not None
+        np.testing.assert_array_equal(walk.observed.observations, alone.observed.observations)
+        again = walk.observed.policy(walk.observed.observations)
+        np.testing.assert_allclose(again, walk.weights, atol=1e-6)
+        assert walk.seed == one[0]
 
 
 def test_a_part_without_a_decision_is_one_sentence() -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 
+from core.domain.positions import Position
 from core.errors import UserError
 from core.strategies.model_strategy import ModelStrategy
 from tests.unit.execution.fake_venue import BTC
 from tests.unit.execution.test_strategy_runner import MINUTE, SPEC, T0, ScriptedModel, bar
 
+FLAT = Position("binance", "BTC/USDT", "s1")
 HISTORY = [bar(index) for index in range(-6, 1)]
 
 
@@ -22,7 +22,7 @@ def strategy(scores: dict[int, float], **state: object) -> ModelStrategy:
 
 def test_it_decides_and_remembers() -> None:
     made = strategy({1: 1.0})
-    decision = made.on_bar(bar(1), Decimal(0), 7)
+    decision = made.on_bar(bar(1), FLAT, 7)
     assert decision is not None
     assert decision.intent is not None
     assert decision.intent.intent_id == f"s1:{T0 + MINUTE}"
@@ -40,13 +40,13 @@ def test_an_open_or_unexpected_bar_is_a_bug() -> None:
     made = strategy({})
     for wrong in (bar(1, final=False), bar(2), bar(0)):
         with pytest.raises(ValueError, match="open or out of sequence"):
-            made.on_bar(wrong, Decimal(0), 7)
+            made.on_bar(wrong, FLAT, 7)
 
 
 def test_a_bar_decided_on_before_only_updates_the_model() -> None:
     made = strategy({1: 1.0, 2: 0.2}, last_bar_ns=T0 + MINUTE, last_target=1.0)
-    assert made.on_bar(bar(1), Decimal(0), 7) is None
-    decision = made.on_bar(bar(2), Decimal(0), 7)
+    assert made.on_bar(bar(1), FLAT, 7) is None
+    decision = made.on_bar(bar(2), FLAT, 7)
     assert decision is not None
     assert decision.signal.target_weight == 1.0  # between the thresholds it stays in
 
@@ -62,7 +62,7 @@ def test_news_is_closed_and_new() -> None:
 def test_a_model_that_warms_up_decides_nothing() -> None:
     made = ModelStrategy(SPEC, ScriptedModel({}), BTC)
     assert not made.warm_up([])
-    assert made.on_bar(bar(1), Decimal(0), 7, HISTORY[-3:]) is None
+    assert made.on_bar(bar(1), FLAT, 7, HISTORY[-3:]) is None
 
 
 def test_a_model_of_another_market_is_refused() -> None:

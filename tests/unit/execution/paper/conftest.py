@@ -17,7 +17,7 @@ from core.execution.executor import Executor
 from core.execution.fill_values import FillRules
 from core.execution.paper.account_file import AccountFile
 from core.execution.paper.gateway import PaperGateway, PaperOptions
-from tests.unit.execution.conftest import FAST, no_models
+from tests.unit.execution.conftest import FAST, NO_MODELS
 from tests.unit.execution.paper.market_double import MarketDouble
 
 AT_ONCE = PaperOptions(latency_s=0.0, jitter_s=0.0, rules=FillRules(participation=Decimal(1)))
@@ -58,7 +58,7 @@ class Paper:
             gateway,
             key_fingerprint("fake", gateway.account_id),
             self.events.append,
-            no_models,
+            NO_MODELS,
             market=self.market.clock,
             wall=self.market.clock,
             options=FAST,
