@@ -66,11 +66,11 @@ class PPOSettings:
     steps: int = 500_000
     windows: int = 256
     hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     schedule: str = "linear"
-    batch: int = 4_096
-    gamma: float = 0.98
-    n_steps: int = 64
+    batch: int = 2_048
+    gamma: float = 0.95
+    n_steps: int = 32
     gae_lambda: float = 0.95
     epochs: int = 8
     clip_range: float = 0.2
