@@ -61,6 +61,8 @@ class PPOSettings:
         epochs: passes over what was collected.
         clip_range: how far the policy may move in one update.
         entropy: reward for spread-out actions.
+        noise: standard deviation of continuous actions, between -1 and 1, at first. A wide one is cut at the ends of
+            the range, and what is best under such noise is not what is best without it.
     """
 
     steps: int = 500_000
@@ -75,6 +77,7 @@ class PPOSettings:
     epochs: int = 8
     clip_range: float = 0.2
     entropy: float = 0.0
+    noise: float = 0.3
 
 
 PPO_DISCRETE = PPOSettings()

@@ -80,12 +80,13 @@ def test_tasks_are_chosen_by_catalogue() -> None:
 def test_the_learner_is_told_the_settings_of_the_product() -> None:
     market = ou_task(500, 1).market
     env = BatchedTradingEnv(tensor_of(market), environment_of(market), windows=8, seed=1)
-    settings = PPOSettings(hidden=(8, 4), learning_rate=0.01, batch=32, gamma=0.5, n_steps=16, epochs=3, entropy=0.1)
+    settings = PPOSettings(hidden=(8, 4), learning_rate=0.01, batch=32, gamma=0.5, n_steps=16, epochs=3, noise=0.2)
     learner = ppo_learner(env, settings, seed=2)
     assert learner.policy.net_arch == [8, 4]
     assert learner.lr_schedule(0.25) == 0.0025
     assert (learner.batch_size, learner.gamma, learner.n_steps, learner.n_epochs) == (32, 0.5, 16, 3)
-    assert (learner.ent_coef, learner.gae_lambda) == (0.1, settings.gae_lambda)
+    assert (learner.ent_coef, learner.gae_lambda) == (settings.entropy, settings.gae_lambda)
+    assert learner.policy.log_std.exp().item() == pytest.approx(0.2)
     assert learner.clip_range(1.0) == settings.clip_range
     constant = ppo_learner(env, replace(settings, schedule="constant"), seed=2)
     assert constant.lr_schedule(0.25) == 0.01
