@@ -8,6 +8,7 @@ what is learnt: a test holds the two versions' learning curves beside each other
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -206,5 +207,5 @@ def ppo_learner(env: BatchedTradingEnv, settings: PPOSettings, *, seed: int) -> 
         n_epochs=settings.epochs,
         clip_range=settings.clip_range,
         ent_coef=settings.entropy,
-        policy_kwargs={"net_arch": list(settings.hidden)},
+        policy_kwargs={"net_arch": list(settings.hidden), "log_std_init": math.log(settings.noise)},
     )

@@ -37,6 +37,7 @@ UNSEEN = {
     "ml.spec_comments": "comments of a configuration file, English as its keys are",
     "ml.selftest": "the selftest command",
     "ml.selftest_agent_checks": "the selftest command",
+    "ml.selftest_agent_exact": "the selftest command",
     "ml.selftest_agent_lab": "the selftest command",
     "ml.selftest_checks": "the selftest command",
     "ml.selftest_lab": "the selftest command",
