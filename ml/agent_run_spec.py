@@ -89,7 +89,8 @@ class AlgorithmSpec(JsonValue):
         gae_lambda / epochs / clip_range: of "ppo": of the advantage, passes over what was collected, and how far a
             policy may move in one update.
         entropy: of "ppo" and "sac": the reward for spread-out actions.
-        noise: but for "ppo": standard deviation added to actions between -1 and 1 while learning.
+        noise: standard deviation added to actions between -1 and 1 while learning; "ppo" begins with it where any weight
+            may be chosen, and then learns it.
         learning_starts: but for "ppo": random decisions before learning starts.
         gradient_steps: but for "ppo": steps of the optimiser after each decision of all windows.
         buffer: but for "ppo": decisions that are remembered.
@@ -113,7 +114,7 @@ class AlgorithmSpec(JsonValue):
     epochs: int = 4
     clip_range: float = 0.2
     entropy: float = 0.001
-    noise: float = 0.1
+    noise: float = 0.3
     learning_starts: int = 50_000
     gradient_steps: int = 4
     buffer: int = 1_000_000
@@ -169,6 +170,7 @@ class AlgorithmSpec(JsonValue):
         in_range(self.gae_lambda, 0.0, 1.0, "lambda of the advantage", "")
         in_range(self.epochs, 1, 1_000, "number of epochs", "epochs")
         in_range(self.clip_range, 1e-3, 10.0, "clip range", "")
+        in_range(self.noise, 0.01, 2.0, "exploration noise", "")
         collected = self.windows * self.n_steps
         if collected > self.steps or self.batch > collected:
             raise UserError(

@@ -55,7 +55,7 @@ AGENT_COMMENTS: dict[str, dict[str, str]] = {
         "epochs": "ppo: passes over what was collected",
         "clip_range": "ppo: how far the policy may move in one update",
         "entropy": "ppo and sac: reward for spread-out actions",
-        "noise": "not ppo: standard deviation added to actions while learning",
+        "noise": "standard deviation added to actions while learning; ppo begins with it",
         "learning_starts": "not ppo: random decisions before learning starts",
         "gradient_steps": "not ppo: steps of the optimiser after each decision of all windows",
         "buffer": "not ppo: decisions that are remembered",
