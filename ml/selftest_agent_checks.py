@@ -315,7 +315,15 @@ def _unwinding(rows: int, seed: int) -> KnownTask:
 def task_j(lab: AgentLab) -> TaskResult:
     """A position to be sold in so many trades: what trading fast costs against the risk of trading slowly."""
     lab.expect(1)
-    settings = replace(PPO_CONTINUOUS, gamma=1.0)
+    settings = replace(
+        PPO_CONTINUOUS,
+        gamma=1.0,
+        steps=1_000_000 if lab.job.quick else 2_000_000,
+        n_steps=_POSITION.trades - 1,
+        batch=2_432,
+        epochs=6,
+        noise=0.1,
+    )
     found = _trial(lab, "PPO", _unwinding, settings, 0)
     cost, best = -found.gain.mean, -found.fresh.optimum
     even = _POSITION.total_cost(np.linspace(1.0, 0.0, _POSITION.trades + 1))
