@@ -38,7 +38,21 @@ _ROWS, _FRESH_ROWS, _QUICK_FRESH_ROWS = 200_000, 200_000, 100_000
 _LEVELS = 3
 _MOST_CPU_SECONDS = 120.0
 _DRIFT, _SIGMA, _LOWEST_KELLY, _HIGHEST_KELLY, _MOST_OFF = 5e-4, 0.02, -1.5, 2.5, 0.15
+_POSITION = Unwinding(sigma=0.02, risk_aversion=50.0)  # risk weighs as much as usual, chance a fiftieth
 _MOST_TURNOVER, _LEAST_REWARD, _MOST_HELD = 0.001, -0.001, 0.01
+
+# A signal that hides in noise wants many decisions, each seldom used again, and networks too small to learn the noise.
+_NOISY = replace(
+    DDPG,
+    steps=1_000_000,
+    windows=256,
+    buffer=1_000_000,
+    hidden=(32, 32),
+    batch=1_024,
+    gradient_steps=3,
+    learning_starts=50_000,
+    noise=0.5,
+)
 
 Make = Callable[[int, int], KnownTask]
 
@@ -219,8 +233,15 @@ def task_g(lab: AgentLab) -> TaskResult:
     """A drift and logarithmic utility: the weight of Kelly, whatever the bars before looked like."""
     quick = lab.job.quick
     lab.expect(1)
+    # Each decision is used once: what a drift of a fortieth of the volatility says of one bar is nearly all chance.
     settings = replace(
-        PPO_CONTINUOUS, gamma=0.0, steps=1_000_000 if quick else 3_000_000, batch=8_192, learning_rate=1e-3
+        PPO_CONTINUOUS,
+        gamma=0.0,
+        steps=2_000_000 if quick else 4_000_000,
+        n_steps=16,
+        batch=4_096,
+        epochs=1,
+        learning_rate=1e-3,
     )
     found = _trial(lab, "PPO", _kelly, settings, 0, rows=1_000_000)
     weight, best = float(found.weights.mean()), kelly_weight(_DRIFT, _SIGMA)
@@ -248,7 +269,8 @@ def task_g(lab: AgentLab) -> TaskResult:
 def task_h(lab: AgentLab) -> TaskResult:
     """A signal and a quadratic cost: trade part of the way to an aim in front of the signal."""
     lab.expect(1)
-    found = _trial(lab, "DDPG", garleanu_pedersen_task, DDPG, 0)
+    settings = replace(_NOISY, gamma=0.8, steps=400_000 if lab.job.quick else _NOISY.steps)
+    found = _trial(lab, "DDPG", garleanu_pedersen_task, settings, 0)
     known = SignalMarket()
     return task_result(
         TRADING.task("H"),
@@ -264,11 +286,10 @@ def task_h(lab: AgentLab) -> TaskResult:
 def task_i(lab: AgentLab) -> TaskResult:
     """A predictor with no cost, a quadratic and a linear one."""
     lab.expect(3)
+    settings = replace(_NOISY, steps=400_000) if lab.job.quick else _NOISY
     found = {
-        kind: _trial(lab, f"DDPG, {kind} cost", partial(cfm_task, kind), settings, number)
-        for number, (kind, settings) in enumerate(
-            {"free": replace(DDPG, gamma=0.0), "quadratic": DDPG, "linear": DDPG}.items()
-        )
+        kind: _trial(lab, f"DDPG, {kind}", partial(cfm_task, kind), replace(settings, gamma=gamma), number)
+        for number, (kind, gamma) in enumerate({"free": 0.0, "quadratic": 0.9, "linear": 0.9}.items())
     }
     least = min(found.values(), key=lambda trial: trial.share)
     figures = [figure for kind, trial in found.items() for figure in trial.figures(kind)]
@@ -287,18 +308,25 @@ def task_i(lab: AgentLab) -> TaskResult:
 
 
 def _unwinding(rows: int, seed: int) -> KnownTask:
-    """Return a position to sell; risk weighs as much as usual, but chance less: it says nothing here."""
-    return unwinding_task(rows, seed, Unwinding(sigma=0.1, risk_aversion=2.0))
+    """Return a position to sell."""
+    return unwinding_task(rows, seed, _POSITION)
 
 
 def task_j(lab: AgentLab) -> TaskResult:
     """A position to be sold in so many trades: what trading fast costs against the risk of trading slowly."""
     lab.expect(1)
-    settings = replace(PPO_CONTINUOUS, gamma=1.0)
+    settings = replace(
+        PPO_CONTINUOUS,
+        gamma=1.0,
+        steps=1_000_000 if lab.job.quick else 2_000_000,
+        n_steps=_POSITION.trades - 1,
+        batch=2_432,
+        epochs=6,
+        noise=0.1,
+    )
     found = _trial(lab, "PPO", _unwinding, settings, 0)
     cost, best = -found.gain.mean, -found.fresh.optimum
-    known = Unwinding(sigma=0.1, risk_aversion=2.0)
-    even = known.total_cost(np.linspace(1.0, 0.0, known.trades + 1))
+    even = _POSITION.total_cost(np.linspace(1.0, 0.0, _POSITION.trades + 1))
     return task_result(
         TRADING.task("J"),
         reached=cost,

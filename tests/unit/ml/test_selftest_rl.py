@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.jobs import JobStopped
-from ml import selftest_agent_exact
+from ml import selftest_agent_checks, selftest_agent_exact
 from ml.agent_defaults import DDPG, PPO_CONTINUOUS, PPO_DISCRETE, PPOSettings
 from ml.environment import BatchedTradingEnv
 from ml.fast_ppo import ppo_learner
@@ -108,14 +108,23 @@ def test_a_quick_task_is_passed(task: str) -> None:
 # --- it fails --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["D", "E", "G", "H", "I", "J", "M"])
-@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selftest_agent_checks, "_QUICK_FRESH_ROWS", 20_000)
+
+
+@pytest.mark.usefixtures("few_rows")
+@pytest.mark.parametrize(
+    ("task", "weight"),
+    [("D", 1.0), ("E", 0.0), ("G", 0.5), ("G", 1.0), ("G", 2.0), ("H", 0.5), ("I", 0.0), ("J", 0.5), ("M", -1.0)],
+)
 def test_who_learnt_nothing_fails(task: str, weight: float) -> None:
     result = CHECKS[task](lab(always(weight)))
     assert not result.ok, result
     assert "needed" in result.note or "off" in result.note
 
 
+@pytest.mark.usefixtures("few_rows")
 def test_who_knows_no_costs_fails_the_task_with_costs_only() -> None:
     assert CHECKS["D"](lab(against_the_level)).ok
     result = CHECKS["E"](lab(against_the_level))
@@ -124,6 +133,7 @@ def test_who_knows_no_costs_fails_the_task_with_costs_only() -> None:
     assert result.share < 0.7
 
 
+@pytest.mark.usefixtures("few_rows")
 def test_who_trades_noise_fails() -> None:
     assert not CHECKS["F"](lab(always(1.0))).ok  # holds for nothing
     result = CHECKS["F"](lab(against_the_level))
@@ -131,6 +141,7 @@ def test_who_trades_noise_fails() -> None:
     assert "Turnover" in result.note
 
 
+@pytest.mark.usefixtures("few_rows")
 def test_who_keeps_what_it_was_given_fails() -> None:
     def keeper(env: BatchedTradingEnv, settings: Settings, /, *, seed: int, on_step: Callable[[float], None]) -> Act:
         position = env.market_size
