@@ -12,6 +12,7 @@ from core.accounting.fast import BarArrays, run_targets
 from core.accounting.reference import BarPrices, Target, equity_of, open_account, step
 from core.accounting.rules import CostRates, MarketRules
 from ml.agent_accounts import JudgedMarket, JudgedPart, bars_between, delayed, follow, log_returns
+from ml.agent_baselines import MOMENTUM, REVERSION, baseline_rules
 from ml.agent_judge import JudgeOptions, SeedPass, judge, with_trials
 from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.bootstrap import sharpe
@@ -138,6 +139,16 @@ def test_rivals_that_hardly_differ_do_not_make_luck_rarer() -> None:
     for name in ("deflated", "deflated_appraisal"):
         assert getattr(usual, name) == getattr(alike, name)
         assert getattr(apart, name).probability < getattr(usual, name).probability
+
+
+def test_baselines_are_chosen_on_the_training_bars() -> None:
+    market = noise_market(20)
+    train, test = part_of(market, TRAIN), part_of(market)
+    honest, cheating = ({rule.name: rule.parameter for rule in baseline_rules(part, test)} for part in (train, test))
+    found = {row.figures.name: row.parameter for row in judged(market, noise_policy(20)).baselines}
+    assert found == honest
+    for name in (MOMENTUM, REVERSION):
+        assert honest[name] != cheating[name], "the market would not tell one from the other"
 
 
 def _repeated(market: JudgedMarket, copies: int) -> BarArrays:
