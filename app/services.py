@@ -14,9 +14,17 @@ from core.domain.order_plans import PlanDraft
 from core.domain.orders import OrderChange, OrderDraft, TradingMode
 from core.domain.positions import Ownership
 from core.signals.risk_management import RiskSettings
-from core.strategies.spec import StrategySpec
+from core.strategies.spec import StrategyKind, StrategySpec
 
-__all__ = ["MarketCommands", "ModelCommands", "OrderDraft", "StrategySpec", "TradingCommands", "TrainingCommands"]
+__all__ = [
+    "MarketCommands",
+    "ModelCommands",
+    "OrderDraft",
+    "StrategyKind",
+    "StrategySpec",
+    "TradingCommands",
+    "TrainingCommands",
+]
 
 
 class TradingCommands(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.workers.store import StoreBackend
@@ -54,11 +55,12 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
     Raises:
         UserError: the file that says which models were made elsewhere is damaged.
     """
-    from ml.model_storage import FORECAST, list_models
+    from ml.model_storage import AGENT, list_models
     from ml.model_tags import NO_MARKS, ModelTags
 
     marks = ModelTags(models).read()
     rows = [row for row in list_models(models) if not row.problem]
+    refused = {row.model_id: _agent_trouble(models, row.model_id) for row in rows if row.family == AGENT}
     choices = tuple(
         ModelChoice(
             model_id=row.model_id,
@@ -71,9 +73,10 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
             foreign=marks.get(row.model_id, NO_MARKS).foreign,
             kind=row.kind,
             tags=tuple(marks.get(row.model_id, NO_MARKS).tags),
+            agent=row.family == AGENT,
         )
         for row in rows
-        if not row.other_inputs and row.family == FORECAST
+        if not row.other_inputs and not refused.get(row.model_id)
     )
     if not wanted or any(choice.model_id == wanted for choice in choices):
         return ModelOffer(choices)
@@ -83,10 +86,23 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
             choices, (tr("This model is no longer stored"), tr("Train it again, or choose another model."))
         )
     title = tr("No strategy can be made of this model")
-    if row.family != FORECAST:
-        return ModelOffer(choices, (title, tr("It is an agent; strategies are made of forecasters.")))
+    if refused.get(wanted):
+        return ModelOffer(choices, (title, local_text(refused[wanted])))
     text = tr("It also looks at {inputs}, which strategies do not receive.", inputs=", ".join(row.other_inputs))
     return ModelOffer(choices, (title, text))
+
+
+def _agent_trouble(models: Path, model_id: str) -> str:
+    """Return why no strategy can follow an agent; "" where one can."""
+    from core.strategies.agent_strategy import require_spot
+    from ml.agent_inference import load_policy
+
+    try:
+        agent = load_policy(models, model_id)
+        require_spot(agent.lowest, agent.highest)
+    except UserError as exc:
+        return exc.message
+    return ""
 
 
 def gpus() -> list[str]:

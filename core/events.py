@@ -17,6 +17,7 @@ from core.domain.orders import Intent, Order, OrderDraft, TradingMode, TradingSt
 from core.domain.positions import Balance, Ownership, Position, Transfer
 from core.domain.signals import Forecast, Signal
 from core.signals.risk.settings import RiskSettings
+from core.strategies.spec import StrategyKind
 
 
 class Severity(StrEnum):
@@ -175,6 +176,7 @@ class StrategyStatus:
         position: base currency held.
         pnl: realised + unrealised − fees, quote currency.
         last_signal: target weight last decided, None before the first.
+        kind: what decides.
     """
 
     strategy_id: str
@@ -187,6 +189,7 @@ class StrategyStatus:
     position: Decimal = Decimal(0)
     pnl: Decimal = Decimal(0)
     last_signal: float | None = None
+    kind: StrategyKind = StrategyKind.MODEL
 
 
 @dataclass(frozen=True, slots=True)

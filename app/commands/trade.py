@@ -25,7 +25,7 @@ from core.domain.money import ZERO, nearest_step, parse_decimal, plain
 from core.domain.orders import TradingState
 from core.errors import UserError
 from core.execution.sentinel import LEAST_SILENCE_S, SILENCE_S, SentinelRules
-from core.strategies.spec import StrategySpec
+from core.strategies.spec import StrategyKind, StrategySpec
 
 if TYPE_CHECKING:
     from app.live import LiveSession
@@ -123,7 +123,9 @@ def trade(
     new_account: Annotated[
         bool, typer.Option("--new-account", help="Set the present paper account aside and begin a new one.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="Model to trade with; none only keeps the books.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Forecaster or agent to trade with; none only keeps the books.")
+    ] = None,
     symbol: Annotated[str, typer.Option(help="Market.")] = "BTC/USDT",
     timeframe: Annotated[str, typer.Option(help="Bar length.")] = "1h",
     capital: Annotated[str, typer.Option(help="Quote currency the strategy may commit.")] = "1000",
@@ -182,7 +184,7 @@ def trade(
     spec = _spec(model, symbol, timeframe, capital)
     paths = prepare_data(data_dir)
     if spec is not None:
-        _check_model(paths, spec, live=live)
+        spec = _checked(paths, spec, live=live)
     own = confirmed_key(paths, account) if account is not None else None
     plan = RunPlan(
         spec,
@@ -259,16 +261,25 @@ def _spec(model: str | None, symbol: str, timeframe: str, capital: str) -> Strat
         raise UserError(f"The capital {capital!r} is not an amount of money.", "Give a number such as 1000.") from exc
 
 
-def _check_model(paths: DataPaths, spec: StrategySpec, *, live: bool) -> None:
-    """Refuse a model that cannot trade here before an exchange is started for it.
+def _checked(paths: DataPaths, spec: StrategySpec, *, live: bool) -> StrategySpec:
+    """Return a strategy of the kind of its model; one that cannot trade here is refused before an exchange is started.
 
     Raises:
-        UserError: there is no such model, it is damaged, or it was trained on something else; or it is to trade real
-            money and has learned from a market that was never one.
+        UserError: there is no such model, it is damaged, it was trained on something else, or it is an agent that
+            cannot be fed or wants what a spot market does not allow; or it is to trade real money and has learned from
+            a market that was never one.
     """
-    from ml.model_storage import load_model
+    from core.strategies.agent_strategy import require_spot
+    from ml.agent_inference import load_policy
+    from ml.agent_package import StoredAgent
+    from ml.model_storage import load_any
 
-    data = load_model(paths.models, spec.model_id).spec.data
+    stored = load_any(paths.models, spec.model_id)
+    data = stored.spec.data
+    if isinstance(stored, StoredAgent):
+        agent, named = load_policy(paths.models, spec.model_id), spec.model_id[:12]
+        require_spot(agent.lowest, agent.highest)
+        spec = replace(spec, strategy_id=f"agent-{named}", title=f"Agent {named}", kind=StrategyKind.AGENT)
     if (data.symbol, data.timeframe) != (spec.symbol, spec.timeframe):
         raise UserError(
             f"The model was trained on {data.symbol} {data.timeframe}, not on {spec.symbol} {spec.timeframe}.",
@@ -279,6 +290,7 @@ def _check_model(paths: DataPaths, spec: StrategySpec, *, live: bool) -> None:
             "The model was trained on bars of the practice exchange, which say nothing about a real market.",
             "Train one on real history for real money: main.py data import, then main.py train forecast.",
         )
+    return spec
 
 
 async def _trade(paths: DataPaths, choice: ExchangeChoice | PaperChoice, plan: RunPlan, logs: Any) -> Outcome:

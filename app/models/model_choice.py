@@ -21,6 +21,7 @@ class ModelChoice:
         foreign: whether it was made elsewhere, so that its verdict is its maker's word.
         kind / tags: what tells it from others of the same market.
         traded_on: whose market it would trade; None while that is not known.
+        agent: whether it decides by itself how much to hold; else it forecasts.
     """
 
     model_id: str
@@ -34,6 +35,7 @@ class ModelChoice:
     kind: str = ""
     tags: tuple[str, ...] = ()
     traded_on: DataOrigin | None = None
+    agent: bool = False
 
     @property
     def proven(self) -> bool:

@@ -547,6 +547,7 @@ class StrategyRunner:
                 position=position.quantity,
                 pnl=pnl,
                 last_signal=entry.record.last_target,
+                kind=spec.kind,
             )
         )
 

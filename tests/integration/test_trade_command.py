@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from core.config import DataPaths
 from core.execution.journal import Journal
 from core.execution.records import StrategyRecord
 from core.persistence.schema import ensure_migrated
-from core.strategies.spec import StrategySpec
+from core.strategies.spec import StrategyKind, StrategySpec
 from tests.trained_model import Trained
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,43 @@ def test_a_model_trades_without_qt_and_the_books_equal_the_exchange(trained: Tra
     assert result["positions_match"]
     assert result["orders"] == result["fills"] > 0
     assert "Signal of model-" in err
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A folder with an agent that can trade a spot market, and one that sells short."""
+    from tests.unit.ml.agent_packages import small_spec  # torch
+    from tests.unit.ml.trading_agents import store_loud_agent
+
+    models, short = tmp_path_factory.mktemp("agents"), small_spec()
+    long_only = replace(short, environment=replace(short.environment, lowest=0.0, highest=0.9))
+    return models, store_loud_agent(models, long_only)[0], store_loud_agent(models, short)[0]
+
+
+def test_an_agent_trades_without_qt_and_goes_on_with_its_account(agents: tuple[Path, str, str], tmp_path: Path) -> None:
+    models, agent, _ = agents
+    (tmp_path / "models").symlink_to(models)
+    options = ("--practice", "--speed", "max", "--seed", "3", "--minutes", "0.1", "--model", agent)
+    orders = []
+    for _ in range(2):
+        result, err = ended(main_py(tmp_path, "trade", *options), 0)
+        assert result["orders_match"], err
+        assert result["positions_match"], err
+        assert "Signal of agent-" in err
+        orders.append(result["orders"])
+        journal = Journal(DataPaths(tmp_path).journal_db)
+        (record,) = journal.strategies()
+        journal.close()
+        assert record.spec.kind is StrategyKind.AGENT
+        assert record.account is not None
+    assert 0 < orders[0] < orders[1]
+
+
+def test_an_agent_that_sells_short_is_refused(agents: tuple[Path, str, str], tmp_path: Path) -> None:
+    models, _, short = agents
+    (tmp_path / "models").symlink_to(models)
+    result, _ = ended(main_py(tmp_path, "trade", "--practice", "--model", short), 2)
+    assert "a spot market allows none below 0" in result["error"]
 
 
 def test_lost_acknowledgements_and_lost_reports_leave_the_books_equal(trained: Trained, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from app.i18n import Language, set_language
 from app.models.model_choice import ModelChoice
 from app.models.precision import Precision
 from app.models.strategies_model import StrategiesModel
+from app.services import StrategyKind
 from app.ui.dialogs.add_strategy_dialog import AddStrategyDialog, strategy_id_for
-from app.ui.dialogs.change_model_dialog import ChangeModelDialog
+from app.ui.dialogs.change_model_dialog import ChangeModelDialog, fitting_models
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.docks.strategies_dock import StrategiesDock
 from core.domain.data_origin import BINANCE, practice_origin
@@ -25,6 +26,7 @@ CHOICES = (
     ModelChoice("9f41c07be2d34a1c", "BTC/USDT", "1h", "better than persistence", NOW_NS, edge=True),
     ModelChoice("1b7e55d20c8f4e93", "ETH/USDT", "15m", "not distinguishable from persistence", NOW_NS),
 )
+AGENT = ModelChoice("5c20aa11be2d34a1", "BTC/USDT", "1h", "no edge", NOW_NS, kind="ppo", agent=True)
 
 
 def unknown(quote: str) -> Decimal | None:
@@ -154,6 +156,38 @@ def test_the_form_gives_a_spec(qtbot: QtBot) -> None:
     spec = accepted.args[0]
     assert (spec.strategy_id, spec.title, spec.capital) == ("btcusdt-1h-9f41c07b-2", "My bot", Decimal(2500))
     assert (spec.model_id, spec.entry_z, spec.exit_z) == (CHOICES[0].model_id, 0.1, 0.05)
+
+
+def test_the_form_asks_nothing_of_an_agent_that_only_a_forecaster_has(qtbot: QtBot) -> None:
+    dialog = AddStrategyDialog((*CHOICES, AGENT), {}, unknown)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    assert dialog.entry.isVisible()
+    dialog.entry.edit.setText("0.1")
+    dialog.exit.edit.setText("0.4")
+    assert not dialog.add.isEnabled()
+    dialog.model.setCurrentIndex(len(CHOICES))
+    assert not dialog.entry.isVisible()
+    assert not dialog.exit.isVisible()
+    assert "its own account" in dialog.hint.text()
+    spec = dialog.spec()
+    assert spec is not None
+    assert (spec.kind, spec.model_id, spec.capital) == (StrategyKind.AGENT, AGENT.model_id, Decimal(1000))
+    assert (spec.entry_z, spec.exit_z) == (0.5, 0.0)
+    dialog.model.setCurrentIndex(0)
+    assert dialog.exit.isVisible()
+    assert "must not be above" in dialog.problem.text()
+    assert dialog.spec() is None
+
+
+def test_a_forecaster_takes_over_from_no_agent_and_an_agent_only_at_rest() -> None:
+    other = replace(AGENT, model_id="other")
+    choices = (*CHOICES, AGENT, other)
+    status = StrategyStatus("s", "S", "BTC/USDT", "1h", AGENT.model_id, StrategyState.STOPPED, kind=StrategyKind.AGENT)
+    assert fitting_models(status, choices) == (other,)
+    assert fitting_models(replace(status, state=StrategyState.RUNNING), choices) == ()
+    model = replace(status, kind=StrategyKind.MODEL, state=StrategyState.RUNNING)
+    assert fitting_models(model, choices) == CHOICES[:1]
 
 
 def test_the_form_shows_the_verdict_and_keeps_the_market_of_the_model(qtbot: QtBot) -> None:

@@ -22,7 +22,7 @@ from app.flows.model_words import choice_title, offered_verdict
 from app.flows.origin_text import market_title
 from app.i18n import format_number, tr
 from app.models.model_choice import ModelChoice
-from app.services import StrategySpec
+from app.services import StrategyKind, StrategySpec
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
 from app.ui.widgets.decimal_edit import DecimalField
 
@@ -38,6 +38,12 @@ def strategy_id_for(choice: ModelChoice, taken: Collection[str]) -> str:
     while (candidate := stem if number == 1 else f"{stem}-{number}") in taken:
         number += 1
     return candidate
+
+
+def _hint(choice: ModelChoice) -> str:
+    if choice.agent:
+        return tr("An agent decides how much of its own account it holds; that account begins with the capital.")
+    return tr("Strength is the forecast divided by its usual spread: 0.5 is a mild view, 2 a strong one.")
 
 
 class AddStrategyDialog(QDialog):
@@ -69,6 +75,7 @@ class AddStrategyDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(tr("Add strategy"))
         self.setMinimumWidth(146 * GRID)
+        self._form = QFormLayout()
         self.model = QComboBox(self)
         self.model.setObjectName("model_choice")
         for choice in models:
@@ -82,6 +89,7 @@ class AddStrategyDialog(QDialog):
         self.capital.edit.setObjectName("strategy_capital")
         self.entry = self._threshold("strategy_entry_z", DEFAULT_ENTRY_Z)
         self.exit = self._threshold("strategy_exit_z", DEFAULT_EXIT_Z)
+        self.hint = QLabel(self)
         self.problem = QLabel(self)
         self.problem.setWordWrap(True)
         set_look(self.problem, "role", "warning")
@@ -109,7 +117,7 @@ class AddStrategyDialog(QDialog):
         return field
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        form = self._form
         form.setHorizontalSpacing(SPACE_M)
         form.setVerticalSpacing(SPACE_S)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
@@ -119,12 +127,9 @@ class AddStrategyDialog(QDialog):
         form.addRow(tr("Capital"), self.capital)
         form.addRow(tr("Enter at strength"), self.entry)
         form.addRow(tr("Leave at strength"), self.exit)
-        hint = QLabel(
-            tr("Strength is the forecast divided by its usual spread: 0.5 is a mild view, 2 a strong one."), self
-        )
-        hint.setWordWrap(True)
-        set_look(hint, "role", "small")
-        form.addRow("", hint)
+        self.hint.setWordWrap(True)
+        set_look(self.hint, "role", "small")
+        form.addRow("", self.hint)
         buttons = QHBoxLayout()
         buttons.setSpacing(SPACE_S)
         buttons.addWidget(self.problem, 1)
@@ -142,7 +147,7 @@ class AddStrategyDialog(QDialog):
         choice = self._choice()
         if choice is None or self._complaint():
             return None
-        capital, entry, leave = self.capital.edit.value(), self.entry.edit.value(), self.exit.edit.value()
+        capital, (entry, leave) = self.capital.edit.value(), self._thresholds(choice)
         if capital is None or entry is None or leave is None:
             return None
         return StrategySpec(
@@ -154,14 +159,21 @@ class AddStrategyDialog(QDialog):
             capital=capital,
             entry_z=float(entry),
             exit_z=float(leave),
+            kind=StrategyKind.AGENT if choice.agent else StrategyKind.MODEL,
         )
 
     def _choice(self) -> ModelChoice | None:
         position = self.model.currentIndex()
         return self._models[position] if 0 <= position < len(self._models) else None
 
+    def _thresholds(self, choice: ModelChoice | None) -> tuple[Decimal | None, Decimal | None]:
+        """Return where a forecaster enters and leaves; an agent has none, whatever stands in the hidden fields."""
+        if choice is not None and choice.agent:
+            return DEFAULT_ENTRY_Z, DEFAULT_EXIT_Z
+        return self.entry.edit.value(), self.exit.edit.value()
+
     def _complaint(self) -> str:
-        entry, leave, name = self.entry.edit.value(), self.exit.edit.value(), self.name.text().strip()
+        (entry, leave), name = self._thresholds(self._choice()), self.name.text().strip()
         if not name:
             return tr("Give it a name.")
         if self._is_taken(name):
@@ -203,6 +215,9 @@ class AddStrategyDialog(QDialog):
             set_look(self.verdict, "role", "success" if choice.proven else "warning")
             self.capital.set_unit(choice.symbol.partition("/")[2])
             self.name.setText(self._free_name(f"{choice.symbol} {choice.timeframe}"))
+            for threshold in (self.entry, self.exit):
+                self._form.setRowVisible(threshold, not choice.agent)
+            self.hint.setText(_hint(choice))
         self._on_changed()
 
     @Slot()

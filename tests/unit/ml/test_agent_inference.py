@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
-from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
 import ml.agent_inference
@@ -25,8 +22,8 @@ from core.errors import UserError
 from core.strategies.agent_policy import AccountView
 from ml.accounting import Accounts
 from ml.agent_bars import encode_bars
-from ml.agent_encoder import StreamingEncoder, encoder_names
-from ml.agent_export import AgentNetwork, WeightRange, export_agent
+from ml.agent_encoder import StreamingEncoder
+from ml.agent_export import AgentNetwork
 from ml.agent_inference import MOST_UNREALISED, OnnxAgent, account_columns, load_policy
 from ml.agent_run_spec import AgentSpec, EncoderSpec
 from ml.agent_spec import EnvironmentSpec
@@ -41,6 +38,7 @@ from ml.model_storage import StoredModel, load_agent, load_model, save_agent
 from tests.trained_model import Trained
 from tests.unit.ml.agent_packages import content_of, small_spec
 from tests.unit.ml.agent_world import random_market
+from tests.unit.ml.trading_agents import store_loud_agent
 
 RULES = MarketRules(tick_size=0.01, lot_size=0.001, min_quantity=0.001, min_notional=5.0)
 FIRST = 3_300  # row of the first bar that is walked through; 3_700 is missing
@@ -124,34 +122,8 @@ def stored_case(spec: AgentSpec, trained: Trained, models: Path) -> Case:
     # The last digits of a weight decide now and then about a lot, and a lot is more than what is compared.
     rules = RULES if spec.environment.is_discrete else MarketRules()
     market = replace(tensor_of(data, trained, encoder, spec.encoder), rules=rules)
-    names = encoder_names(encoder, spec.encoder) if encoder is not None else ()
-    size = spec.environment.window * len(market.names) + 5
-    network = network_of(spec, size)
-    content = replace(
-        content_of(spec),
-        encoder_names=names,
-        scaling=data.scaling,
-        weights=safetensors.torch.save(network.state_dict()),
-        onnx=export_agent(network),
-    )
-    model_id = save_agent(models, content, ManualClock(10**18))
+    model_id, network = store_loud_agent(models, spec, data.scaling)
     return Case(models, model_id, network, market, trained.frame.to_candles("test"))
-
-
-def network_of(spec: AgentSpec, size: int) -> AgentNetwork:
-    """Return actors that change their minds a lot; one where the mean of several is no level of the grid."""
-    environment = spec.environment
-    seen = spaces.Box(-np.inf, np.inf, (size,), np.float32)
-    box = spaces.Box(-1.0, 1.0, (1,), np.float32)
-    actions = spaces.Discrete(environment.levels) if environment.is_discrete else box
-    policies = []
-    for seed in (1,) if environment.is_discrete else (1, 2):
-        torch.manual_seed(seed)
-        policies.append(ActorCriticPolicy(seen, actions, lambda _: 1e-3, net_arch=[8]))
-        with torch.no_grad():
-            policies[-1].action_net.weight.mul_(20.0)
-    levels = environment.levels if environment.is_discrete else 0
-    return AgentNetwork(policies, WeightRange(environment.lowest, environment.highest, levels)).eval()
 
 
 def tensor_of(data: ForecastDataset, trained: Trained, encoder: StoredModel | None, spec: EncoderSpec) -> MarketTensor:

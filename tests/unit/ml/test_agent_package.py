@@ -122,11 +122,21 @@ def test_the_list_tells_them_apart(models: Path, ids: dict[str, str], trained: T
     assert (forecaster.family, forecaster.kind) == (FORECAST, trained.spec.model.kind)
 
 
-def test_no_strategy_is_offered_an_agent(models: Path, ids: dict[str, str], trained: Trained) -> None:
-    offer = model_offer(models, wanted=ids["ppo"])
-    assert [choice.model_id for choice in offer.choices] == [trained.result.model_id]
-    assert offer.refusal is not None
-    assert "agent" in offer.refusal[1]
+def test_no_strategy_is_offered_an_agent_that_cannot_trade(models: Path, ids: dict[str, str], trained: Trained) -> None:
+    for kind, why in (("ppo", "a spot market allows none below 0"), ("encoder", "which is not stored")):
+        offer = model_offer(models, wanted=ids[kind])
+        assert [choice.model_id for choice in offer.choices] == [trained.result.model_id]
+        assert offer.refusal is not None
+        assert why in offer.refusal[1]
+
+
+def test_strategies_are_offered_an_agent_of_spot(models: Path, trained: Trained, tmp_path: Path) -> None:
+    spec = small_spec()
+    agent = store_agent(tmp_path, replace(spec, environment=replace(spec.environment, lowest=0.0)))
+    trained.copy_to(tmp_path)
+    offer = model_offer(tmp_path, wanted=agent)
+    assert offer.refusal is None
+    assert {choice.model_id: choice.agent for choice in offer.choices} == {agent: True, trained.result.model_id: False}
 
 
 def test_the_window_shows_its_verdict(models: Path, ids: dict[str, str]) -> None:
