@@ -89,8 +89,8 @@ class AlgorithmSpec(JsonValue):
         gae_lambda / epochs / clip_range: of "ppo": of the advantage, passes over what was collected, and how far a
             policy may move in one update.
         entropy: of "ppo" and "sac": the reward for spread-out actions.
-        noise: standard deviation added to actions between -1 and 1 while learning; "ppo" begins with it where any weight
-            may be chosen, and then learns it.
+        noise: standard deviation added to actions between -1 and 1 while learning; "ppo" begins with it where any
+            weight may be chosen, and then learns it.
         learning_starts: but for "ppo": random decisions before learning starts.
         gradient_steps: but for "ppo": steps of the optimiser after each decision of all windows.
         buffer: but for "ppo": decisions that are remembered.
