@@ -182,7 +182,7 @@ class AlgorithmSpec(JsonValue):
     def _check_off_policy(self) -> None:
         in_range(self.noise, 0.0, 2.0, "exploration noise", "")
         in_range(self.gradient_steps, 1, 100_000, "number of gradient steps", "")
-        in_range(self.buffer, 1_000, 1e10, "size of the memory", "decisions")
+        in_range(self.buffer, 1_000, 100_000_000, "size of the memory", "decisions")
         in_range(self.tau, 1e-6, 1.0, "share by which targets follow", "")
         if not self.windows <= self.learning_starts < self.steps or self.batch > self.buffer:
             raise UserError(
