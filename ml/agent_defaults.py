@@ -68,20 +68,23 @@ class PPOSettings:
         epochs: passes over what was collected.
         clip_range: how far the policy may move in one update.
         entropy: reward for spread-out actions.
+        noise: standard deviation of continuous actions, between -1 and 1, at first. A wide one is cut at the ends of
+            the range, and what is best under such noise is not what is best without it.
     """
 
     steps: int = 500_000
     windows: int = 256
     hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     schedule: str = "linear"
-    batch: int = 4_096
-    gamma: float = 0.98
-    n_steps: int = 64
+    batch: int = 2_048
+    gamma: float = 0.95
+    n_steps: int = 32
     gae_lambda: float = 0.95
     epochs: int = 8
     clip_range: float = 0.2
     entropy: float = 0.0
+    noise: float = 0.3
 
 
 PPO_DISCRETE = PPOSettings()

@@ -71,7 +71,7 @@ def seed_pass(env: BatchedTradingEnv, actor: Actor, stretches: Sequence[Stretch]
         seed=seed,
         weights=np.concatenate([walk.weights for walk in walks]),
         observed=Observed(policy, seen_on(env, walks, seed), env.market_size),
-        rewards=float(sum(earned(walk.equity) for walk in walks)),
+        rewards=rewards_of(env, walks),
     )
 
 
@@ -84,6 +84,11 @@ def seen_on(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: int) -> 
         rows, account = rows[chosen], account[chosen]
     seen = env.observe(torch.from_numpy(rows).to(env.device), torch.from_numpy(account).to(env.device))
     return np.asarray(seen.cpu().numpy(), np.float32)
+
+
+def rewards_of(env: BatchedTradingEnv, walks: Sequence[StretchPass]) -> float | None:
+    """Return the sum of what was paid on walks, in log return; None where something else is paid for."""
+    return float(sum(walk.rewards.sum() for walk in walks)) if env.spec.reward == "log_return" else None
 
 
 def earned(equity: FloatArray) -> float:

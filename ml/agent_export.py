@@ -22,6 +22,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from ml.agent_check import INPUT, OUTPUT
+from ml.agent_spec import weight_grid
 from ml.onnx_export import to_onnx
 
 TOLERANCE = 1e-5
@@ -66,7 +67,7 @@ class DeterministicActor(nn.Module):
         self.weights = weights
         _check_actions(policy.action_space, weights)
         if weights.levels:
-            grid = torch.linspace(weights.lowest, weights.highest, weights.levels)
+            grid = torch.tensor(weight_grid(weights.lowest, weights.highest, weights.levels))
             self.register_buffer("grid", grid, persistent=False)  # the configuration says it
 
     def forward(self, observation: Tensor) -> Tensor:

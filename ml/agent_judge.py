@@ -61,7 +61,7 @@ class SeedPass:
 
     Attributes:
         seed: of its training.
-        weights: target decided at each decision row (`ml.agent_accounts.decision_rows`), shape (m,).
+        weights: target of each decision, see `ml.agent_accounts.JudgedPart.rows`, shape (m,).
         observed: what it saw; None leaves out what depends on it.
         rewards: sum of its rewards, in log return; None where the reward is something else.
     """

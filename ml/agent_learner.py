@@ -16,7 +16,7 @@ from ml.agent_run_spec import PPO, AlgorithmSpec
 from ml.checkpoint import under
 from ml.environment import BatchedTradingEnv
 from ml.fast_off_policy import FastOffPolicy, LearnerState, off_policy_learner
-from ml.fast_ppo import FastPPO
+from ml.fast_ppo import FastPPO, ppo_learner
 
 Learner = FastPPO | FastOffPolicy
 
@@ -31,20 +31,7 @@ def build_learner(spec: AlgorithmSpec, env: BatchedTradingEnv, seed: int) -> Lea
     """
     if spec.kind != PPO:
         return off_policy_learner(spec.kind, env, spec, seed=seed)
-    rate = spec.learning_rate
-    return FastPPO(
-        env,
-        learning_rate=(lambda left: left * rate) if spec.schedule == "linear" else rate,
-        n_steps=spec.n_steps,
-        batch_size=spec.batch,
-        n_epochs=spec.epochs,
-        gamma=spec.gamma,
-        gae_lambda=spec.gae_lambda,
-        clip_range=spec.clip_range,
-        ent_coef=spec.entropy,
-        policy_kwargs={"net_arch": list(spec.hidden)},
-        seed=seed,
-    )
+    return ppo_learner(env, spec, seed=seed)
 
 
 def learner_state(learner: Learner) -> LearnerState:

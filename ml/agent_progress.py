@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ml.agent_results import AgentMetrics
 from ml.jsonvalues import JsonValue
 
+ENCODER_PHASE = "encoder"
+
 
 @dataclass(frozen=True, slots=True)
 class LearningFigures(JsonValue):
@@ -62,8 +64,9 @@ class AgentProgress(JsonValue):
 
     Attributes:
         run_id: which run.
-        phase: "loading", "features", "encoding", "training", "exporting", "testing" or "done".
-        step / steps: decisions learned from and planned, of this seed.
+        phase: "encoder" (a forecaster is trained first), "loading", "features", "encoding", "training", "exporting",
+            "testing" or "done".
+        step / steps: decisions learned from and planned, of this seed; epochs of an encoder.
         seed_index / seeds: which of how many agents this is, counted from 0.
         last: the newest pass over the validation part; None before the first.
         best_return / best_step: of the best one; None and 0 before the first.
@@ -129,6 +132,8 @@ class AgentResult(JsonValue):
 
 def log_agent_progress(progress: AgentProgress) -> str:
     """Return one line for a person: steps, validation, speed and time left."""
+    if progress.phase == ENCODER_PHASE and progress.steps:
+        return f"encoder {progress.seed_index + 1}/{progress.seeds} · epoch {progress.step}/{progress.steps}"
     if progress.phase != "training":
         return f"{progress.phase} …"
     parts = [f"{progress.step:,}/{progress.steps:,} steps"]

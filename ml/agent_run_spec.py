@@ -40,18 +40,22 @@ class EncoderSpec(JsonValue):
 
     Attributes:
         model: id of a stored forecaster for the same market and bar length; "" for none.
+        train_first: train one on the same bars, features and split before the agent, see `AgentSpec.forecaster`.
+        seeds: networks of that one.
         embedding: append its recurrent state.
         quantiles: append its forecast quantiles, in units of recent volatility.
     """
 
     model: str = ""
+    train_first: bool = False
+    seeds: int = 3
     embedding: bool = True
     quantiles: bool = True
 
     @property
     def is_used(self) -> bool:
         """Whether there is an encoder."""
-        return bool(self.model)
+        return bool(self.model) or self.train_first
 
     def validate(self) -> None:
         """Raise `UserError` for an encoder that cannot be, or that would add nothing."""
@@ -60,6 +64,9 @@ class EncoderSpec(JsonValue):
             "The encoder is no stored model.",
             "Give the id of one.",
         )
+        if self.model and self.train_first:
+            raise UserError("An encoder is named, and one is to be trained first.", "Choose one of the two.")
+        in_range(self.seeds, 1, MAX_SEEDS, "number of seeds", "seeds")
         if self.is_used and not (self.embedding or self.quantiles):
             raise UserError("Nothing of the encoder is used.", "Use its embedding, its quantiles, or no encoder.")
 
@@ -82,7 +89,8 @@ class AlgorithmSpec(JsonValue):
         gae_lambda / epochs / clip_range: of "ppo": of the advantage, passes over what was collected, and how far a
             policy may move in one update.
         entropy: of "ppo" and "sac": the reward for spread-out actions.
-        noise: but for "ppo": standard deviation added to actions between -1 and 1 while learning.
+        noise: standard deviation added to actions between -1 and 1 while learning; "ppo" begins with it where any
+            weight may be chosen, and then learns it.
         learning_starts: but for "ppo": random decisions before learning starts.
         gradient_steps: but for "ppo": steps of the optimiser after each decision of all windows.
         buffer: but for "ppo": decisions that are remembered.
@@ -106,7 +114,7 @@ class AlgorithmSpec(JsonValue):
     epochs: int = 4
     clip_range: float = 0.2
     entropy: float = 0.001
-    noise: float = 0.1
+    noise: float = 0.3
     learning_starts: int = 50_000
     gradient_steps: int = 4
     buffer: int = 1_000_000
@@ -162,6 +170,7 @@ class AlgorithmSpec(JsonValue):
         in_range(self.gae_lambda, 0.0, 1.0, "lambda of the advantage", "")
         in_range(self.epochs, 1, 1_000, "number of epochs", "epochs")
         in_range(self.clip_range, 1e-3, 10.0, "clip range", "")
+        in_range(self.noise, 0.01, 2.0, "exploration noise", "")
         collected = self.windows * self.n_steps
         if collected > self.steps or self.batch > collected:
             raise UserError(
@@ -173,7 +182,7 @@ class AlgorithmSpec(JsonValue):
     def _check_off_policy(self) -> None:
         in_range(self.noise, 0.0, 2.0, "exploration noise", "")
         in_range(self.gradient_steps, 1, 100_000, "number of gradient steps", "")
-        in_range(self.buffer, 1_000, 1e10, "size of the memory", "decisions")
+        in_range(self.buffer, 1_000, 100_000_000, "size of the memory", "decisions")
         in_range(self.tau, 1e-6, 1.0, "share by which targets follow", "")
         if not self.windows <= self.learning_starts < self.steps or self.batch > self.buffer:
             raise UserError(
@@ -202,12 +211,18 @@ class AgentEvaluationSpec(JsonValue):
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec(JsonValue):
-    """Everything that defines the training run of an agent."""
+    """Everything that defines the training run of an agent.
+
+    Attributes:
+        forecaster / fitting: network and training of the forecaster that `encoder.train_first` asks for.
+    """
 
     data: DataRange = field(default_factory=DataRange)
     features: FeatureSpec = field(default_factory=FeatureSpec)
     split: SplitSpec = field(default_factory=SplitSpec)
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    forecaster: ModelSpec = field(default_factory=ModelSpec)
+    fitting: TrainingSpec = field(default_factory=TrainingSpec)
     environment: EnvironmentSpec = field(default_factory=EnvironmentSpec)
     algorithm: AlgorithmSpec = field(default_factory=AlgorithmSpec)
     evaluation: AgentEvaluationSpec = field(default_factory=AgentEvaluationSpec)
@@ -226,6 +241,24 @@ class AgentSpec(JsonValue):
             resources=self.resources,
         )
 
+    @property
+    def encoder_run(self) -> ForecastSpec:
+        """The run that trains the encoder first."""
+        return ForecastSpec(
+            data=self.data,
+            features=self.features,
+            model=self.forecaster,
+            split=self.split,
+            training=self.fitting,
+            evaluation=EvaluationSpec(seeds=self.encoder.seeds, permutation_repeats=0),
+            resources=self.resources,
+        )
+
+    def with_encoder(self, model_id: str) -> Self:
+        """Return the same run with an encoder that is there."""
+        encoder = replace(self.encoder, model=model_id, train_first=False)
+        return replace(self, encoder=encoder, forecaster=ModelSpec(), fitting=TrainingSpec())
+
     def validate(self) -> Self:
         """Check every part and return self.
 
@@ -233,6 +266,7 @@ class AgentSpec(JsonValue):
             UserError: one sentence naming the first thing that is wrong.
         """
         self.bars.validate()
+        self.encoder_run.validate()
         self.encoder.validate()
         self.environment.validate()
         self.algorithm.validate()

@@ -10,6 +10,7 @@ from ml.jsonvalues import JsonValue
 
 CONTINUOUS, DISCRETE = "continuous", "discrete"
 ACTIONS = (CONTINUOUS, DISCRETE)
+_NOTHING = 1e-12  # of the range of weights: rounding
 REWARDS = ("log_return", "vol_scaled", "differential_sharpe", "drawdown", "mean_variance")
 
 
@@ -102,3 +103,13 @@ class EnvironmentSpec(JsonValue):
             allows_short=self.lowest < 0,
             band=self.band,
         )
+
+
+def weight_grid(lowest: float, highest: float, levels: int) -> tuple[float, ...]:
+    """Return evenly spaced weights, both ends included.
+
+    Holding nothing is 0 and no rounding of it: that would be a position, traded anew at every bar.
+    """
+    width = highest - lowest
+    values = [*(lowest + width * level / (levels - 1) for level in range(levels - 1)), highest]
+    return tuple(0.0 if abs(value) < _NOTHING * width else value for value in values)

@@ -13,9 +13,13 @@ AGENT_COMMENTS: dict[str, dict[str, str]] = {
     **{section: COMMENTS[section] for section in ("data", "features", "split", "resources")},
     "encoder": {
         "model": "id of a stored forecaster whose view of each bar the agent sees too",
+        "train_first": "train one before the agent, with the settings of forecaster and fitting",
+        "seeds": "networks of that one",
         "embedding": "append its recurrent state",
         "quantiles": "append its forecast quantiles",
     },
+    "forecaster": COMMENTS["model"],
+    "fitting": COMMENTS["training"],
     "environment": {
         "window": "bars of features in each observation",
         "actions": "continuous (any weight) or discrete (a grid of weights)",
@@ -51,7 +55,7 @@ AGENT_COMMENTS: dict[str, dict[str, str]] = {
         "epochs": "ppo: passes over what was collected",
         "clip_range": "ppo: how far the policy may move in one update",
         "entropy": "ppo and sac: reward for spread-out actions",
-        "noise": "not ppo: standard deviation added to actions while learning",
+        "noise": "standard deviation added to actions while learning; ppo begins with it",
         "learning_starts": "not ppo: random decisions before learning starts",
         "gradient_steps": "not ppo: steps of the optimiser after each decision of all windows",
         "buffer": "not ppo: decisions that are remembered",

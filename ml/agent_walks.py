@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ml.agent_bars import AgentBars
 from ml.agent_diagnostics import Observed
-from ml.agent_evaluation import earned, seen_on
+from ml.agent_evaluation import earned, rewards_of, seen_on
 from ml.agent_judge import SeedPass
 from ml.agent_spec import CONTINUOUS, EnvironmentSpec
 from ml.arrays import Float32Array, FloatArray
@@ -138,5 +138,5 @@ def _seed_pass(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: int, 
         seed=seed,
         weights=np.concatenate([walk.weights for walk in walks]),
         observed=Observed(weights_of, seen_on(env, walks, seed), env.market_size),
-        rewards=sum(earned(walk.equity) for walk in walks),
+        rewards=rewards_of(env, walks),
     )

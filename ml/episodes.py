@@ -29,7 +29,7 @@ from ml.accounting import (
     step_targets,
     weight,
 )
-from ml.agent_spec import EnvironmentSpec
+from ml.agent_spec import EnvironmentSpec, weight_grid
 from ml.market_tensor import CLOSE, FUNDING_RATE, MarketTensor, Stretch
 from ml.rewards import BarResult, FadingMoments, first_moments, reward_of
 
@@ -206,8 +206,8 @@ class EpisodeRules:
         self._flat_account = torch.tensor(
             [[0.0, 0.0, 0.0, 0.0, 1.0] + [1.0] * spec.close_out], dtype=torch.float32, device=device
         )
-        grid = torch.linspace(spec.lowest, spec.highest, spec.levels, dtype=torch.float64)
-        self._grid = grid.to(device)
+        grid = weight_grid(spec.lowest, spec.highest, spec.levels)
+        self._grid = torch.tensor(grid, dtype=torch.float64, device=device)
 
     @property
     def account_names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ what is learnt: a test holds the two versions' learning curves beside each other
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,7 @@ from ml.rollout import IndexRollout, RolloutSamples
 
 if TYPE_CHECKING:
     from ml.agent_defaults import PPOSettings
+    from ml.agent_run_spec import AlgorithmSpec
 
 FUSED_ADAM = {"fused": True, "eps": 1e-5}  # the library's own eps goes with its default optimiser only
 _KL_ROOM = 1.5  # the rule of the original implementation
@@ -186,7 +188,7 @@ class FastPPO(PPO):
         self.logger.record("train/clip_range", clip_range)
 
 
-def ppo_learner(env: BatchedTradingEnv, settings: PPOSettings, *, seed: int) -> FastPPO:
+def ppo_learner(env: BatchedTradingEnv, settings: PPOSettings | AlgorithmSpec, *, seed: int) -> FastPPO:
     """Return a learner with settings under the names of the product.
 
     Args:
@@ -206,5 +208,5 @@ def ppo_learner(env: BatchedTradingEnv, settings: PPOSettings, *, seed: int) -> 
         n_epochs=settings.epochs,
         clip_range=settings.clip_range,
         ent_coef=settings.entropy,
-        policy_kwargs={"net_arch": list(settings.hidden)},
+        policy_kwargs={"net_arch": list(settings.hidden), "log_std_init": math.log(settings.noise)},
     )

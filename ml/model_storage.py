@@ -385,13 +385,20 @@ def stored_ids(models_dir: Path) -> tuple[str, ...]:
 
 def require_unfinished(models_dir: Path, run_id: str) -> None:
     """Raise `UserError` where a run has become a model: going on with it would store another."""
+    if (model_id := model_of_run(models_dir, run_id)) is not None:
+        raise UserError(f"The run {run_id} has ended: it became model {model_id}.", "Start the training anew.")
+
+
+def model_of_run(models_dir: Path, run_id: str) -> str | None:
+    """Return the id of the model that a run became; None where it has become none."""
     for model_id in stored_ids(models_dir):
         try:
             run = run_of(read_manifest((models_dir / model_id / MANIFEST).read_bytes()))
         except (OSError, UserError):  # a damaged one says nothing about runs
             continue
         if run == run_id:
-            raise UserError(f"The run {run_id} has ended: it became model {model_id}.", "Start the training anew.")
+            return model_id
+    return None
 
 
 def list_models(models_dir: Path) -> tuple[ModelSummary, ...]:

@@ -260,7 +260,7 @@ def _check_agent(stored: StoredAgent, manifest: Json) -> None:
     _check_lineage(spec.data, spec.algorithm.seed, manifest)
     if spec.encoder.is_used:
         _check_entries(manifest.get(ENCODER), {"model_id": str, "onnx_sha256": str})
-        if manifest[ENCODER]["model_id"] != spec.encoder.model:
+        if manifest[ENCODER]["model_id"] != spec.encoder.model or spec.encoder.train_first:
             raise refused("the manifest names another encoder than the configuration")
     if spec.encoder.is_used != bool(stored.encoder_names) or len(stored.encoder_names) > _MOST_ENCODER_COLUMNS:
         raise refused("the columns of its encoder do not fit its configuration")

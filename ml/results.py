@@ -157,3 +157,8 @@ class ModelSummary(JsonValue):
     problem: str = ""
     other_inputs: tuple[str, ...] = ()
     family: str = "forecast"
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether it forecasts prices; an agent says only what it would hold."""
+        return self.family == "forecast"

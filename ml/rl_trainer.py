@@ -243,7 +243,14 @@ class _Trainer:
         """Walk through the validation part, keep the best weights and put the learner aside."""
         learned_until, step = self._hooks.clock(), self._learner.num_timesteps
         self._learner.policy.set_training_mode(False)
-        walked = self._validation.run(self._env, deterministic(self._learner.policy))
+        act = deterministic(self._learner.policy)
+
+        def ask(observations: Tensor) -> Tensor:
+            if self._hooks.should_stop():
+                raise JobStopped
+            return act(observations)
+
+        walked = self._validation.run(self._env, ask)
         if not math.isfinite(walked.log_return) or not _are_finite(self._learner.policy):
             raise UserError(f"The numbers of the agent diverged after {step:,} steps.", "Use a lower learning rate.")
         record = ValidationRecord(

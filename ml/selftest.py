@@ -90,16 +90,16 @@ FORECASTING = Catalogue(
 TRADING = Catalogue(
     "trading",
     (
-        SelftestTask("D", "Mean reversion", "gain of the sign against the level, without costs", 10.0, 5.0),
-        SelftestTask("E", "Mean reversion with costs", "gain of the best band, by value iteration", 400.0, 10.0),
-        SelftestTask("F", "Zero drift", "nothing to earn: no trading", 10.0, 5.0),
-        SelftestTask("G", "Drift, logarithmic utility", "growth of the Kelly weight", 30.0, 15.0),
-        SelftestTask("H", "Signal, quadratic cost", "value of Gârleanu and Pedersen's policy", 80.0, 30.0),
-        SelftestTask("I", "Signal, three costs", "gain of the best policy for each", 240.0, 60.0),
-        SelftestTask("J", "Selling a position", "cost of Almgren and Chriss's trajectory", 60.0, 30.0),
-        SelftestTask("M", "Leak", "gain of who knows the next return, with costs", 20.0, 10.0),
-        SelftestTask("N", "Causality", "nothing up to a bar changes with what follows it", 5.0, 5.0),
-        SelftestTask("O", "Accounting", "equity of constant policies in closed form", 5.0, 5.0),
+        SelftestTask("D", "Mean reversion", "gain of the sign against the level, without costs", 10.0, 7.0),
+        SelftestTask("E", "Mean reversion with costs", "gain of the best band, by value iteration", 150.0, 9.0),
+        SelftestTask("F", "Zero drift", "nothing to earn: no trading", 45.0, 13.0),
+        SelftestTask("G", "Drift, logarithmic utility", "growth of the Kelly weight", 30.0, 16.0),
+        SelftestTask("H", "Signal, quadratic cost", "value of Gârleanu and Pedersen's policy", 38.0, 18.0),
+        SelftestTask("I", "Signal, three costs", "gain of the best policy for each", 110.0, 45.0),
+        SelftestTask("J", "Selling a position", "cost of Almgren and Chriss's trajectory", 36.0, 20.0),
+        SelftestTask("M", "Leak", "gain of who knows the next return, with costs", 12.0, 8.0),
+        SelftestTask("N", "Causality", "nothing up to a bar changes with what follows it", 6.0, 6.0),
+        SelftestTask("O", "Accounting", "equity of constant policies in closed form", 4.0, 4.0),
     ),
 )
 CATALOGUES = {catalogue.name: catalogue for catalogue in (FORECASTING, TRADING)}

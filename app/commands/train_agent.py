@@ -18,7 +18,7 @@ from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.jobs import Json
 from ml.agent_job import AGENT_RUN, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
-from ml.agent_progress import AgentProgress, AgentResult, log_agent_progress
+from ml.agent_progress import ENCODER_PHASE, AgentProgress, AgentResult, log_agent_progress
 from ml.agent_run_spec import AgentSpec, agent_from_mapping
 from ml.api import CHECKPOINT_FILE, SPEC_FILE, STORE_SOURCE
 from ml.spec_file import read_mapping, write_spec
@@ -81,6 +81,8 @@ def agent(
         runs_dir=paths.runs,
         resume=resume is not None,
     )
+    if spec.environment.lowest < 0 or spec.environment.highest > 1:
+        say("Weights below 0 or above 1 cannot be traded on spot markets: this agent will be judged, but cannot trade.")
     say(f"Training {spec.algorithm.kind} on {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
     result = _run(run_id, job)
     emit(result.to_json(), as_json=as_json, text=describe_agent(result, spec.data.origin))
@@ -116,6 +118,8 @@ def _write_config(path: Path, spec: AgentSpec, file: Path | None, told: AgentSpe
 
 
 def _run(run_id: str, job: Json) -> AgentResult:
+    # An encoder that is trained first has a checkpoint of its own.
+    kept = SPEC_FILE if job["spec"]["encoder"]["train_first"] else CHECKPOINT_FILE
     done = job_result(
         run_id,
         TRAIN_AGENT_JOB,
@@ -123,7 +127,7 @@ def _run(run_id: str, job: Json) -> AgentResult:
         _show,
         what="training",
         continue_with=f"train agent --resume {run_id}",
-        kept=Path(job["run_dir"]) / CHECKPOINT_FILE,
+        kept=Path(job["run_dir"]) / kept,
     )
     return AgentResult.from_json(done)
 
@@ -131,7 +135,8 @@ def _run(run_id: str, job: Json) -> AgentResult:
 def _show(line: ProgressLine, payload: Json) -> None:
     progress = AgentProgress.from_json(payload)
     passed = 0 if progress.last is None else progress.last.step
-    line.show(log_agent_progress(progress), (progress.phase, progress.seed_index, passed))
+    epoch = progress.step if progress.phase == ENCODER_PHASE else 0
+    line.show(log_agent_progress(progress), (progress.phase, progress.seed_index, passed, epoch))
 
 
 def _resumed_spec(paths: DataPaths, run_id: str) -> AgentSpec:

@@ -42,6 +42,7 @@ from ml.model_storage import (
 )
 from ml.rl_trainer import TrainedAgent, train_rl_model
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, trial_record
+from ml.worker.agent_encoder import trained_encoder
 from ml.worker.counting import Beginnings, counted
 from ml.worker.pinned_bars import load_pinned_history
 from ml.worker.run_lock import run_lock
@@ -74,6 +75,8 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
         earlier = kept_agent_seconds(Path(job.run_dir))
     else:
         write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
+    if job.spec.encoder.train_first:
+        job = replace(job, spec=job.spec.with_encoder(trained_encoder(job, channel)))
     _phase(job, channel, "loading")
     encoder = load_model(Path(job.models_dir), job.spec.encoder.model) if job.spec.encoder.is_used else None
     history = load_pinned_history(job.spec.data, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)

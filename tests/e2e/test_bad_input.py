@@ -147,6 +147,7 @@ CASES = [
     ("risk set max_hope=1", "There is no risk setting max_hope."),
     ("bench nonsense", "nonsense"),
     ("selftest forecast Z", "no task 'Z'"),
+    ("selftest rl A", "no task 'A'"),
     ("selftest forecast --seeds 1", "seeds"),
     ("selftest forecast --kind tcn", "tcn"),
     ("screenshots --only nonsense", "nonsense"),

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, what: str = "forecast") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "main.py", "selftest", "forecast", *arguments, "--json"],
+        [sys.executable, "main.py", "selftest", what, *arguments, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -38,10 +39,21 @@ def test_a_task_is_passed_and_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("maru-*"))
 
 
-def test_ctrl_c_ends_it_with_its_child_and_leaves_nothing(tmp_path: Path) -> None:
-    process = start(tmp_path, "A", "B")
+def test_agents_hold_the_books_exactly(tmp_path: Path) -> None:
+    out, err = start(tmp_path, "O", "--quick", what="rl").communicate(timeout=150)
+    (line,) = out.splitlines()
+    (task,) = json.loads(line)["tasks"]
+    assert task["ok"], task
+    assert (task["task"], task["share"], task["optimum"]) == ("O", 1.0, 1.0)
+    assert "task O" in err
+    assert not list(tmp_path.glob("maru-*"))
+
+
+@pytest.mark.parametrize(("what", "tasks"), [("forecast", ("A", "B")), ("rl", ("H", "E"))])
+def test_ctrl_c_ends_it_with_its_child_and_leaves_nothing(what: str, tasks: tuple[str, ...], tmp_path: Path) -> None:
+    process = start(tmp_path, *tasks, what=what)
     assert process.stderr is not None
-    assert "task A" in process.stderr.readline()
+    assert "task " in process.stderr.readline()
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(signal.SIGINT)

@@ -272,6 +272,14 @@ def test_the_chosen_model_is_asked_for_on_the_chart_by_button_and_by_menu(
     assert not any(action.isEnabled() for action in dialog._menu())
 
 
+def test_an_agent_has_no_forecasts_to_show(dialog: ModelsDialog, shelf: Shelf) -> None:
+    shelf.list_models()
+    (row,) = dialog.table.selected()
+    dialog.on_rows((replace(row, summary=replace(row.summary, model_id="0" * 16, family="agent")),))
+    assert not dialog.look_button.isEnabled()
+    assert dialog.use_button.isEnabled()
+
+
 def test_a_damaged_package_says_what_to_do(dialog: ModelsDialog, shelf: Shelf, card: ModelCard) -> None:
     file = shelf.paths.models / card.model_id / METRICS
     file.write_bytes(file.read_bytes().replace(b"0", b"1", 1))

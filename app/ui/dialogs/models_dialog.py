@@ -227,7 +227,7 @@ class ModelsDialog(QDialog):
         chosen = self.table.selected()
         sound = [row for row in chosen if not row.summary.problem]
         one = len(chosen) == 1
-        self.look_button.setEnabled(one and bool(sound))
+        self.look_button.setEnabled(one and bool(sound) and sound[0].summary.forecasts)
         self.use_button.setEnabled(one and bool(sound))
         self.export_button.setEnabled(one and bool(sound))
         protected = one and chosen[0].marks.protected

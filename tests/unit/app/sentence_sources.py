@@ -37,6 +37,7 @@ UNSEEN = {
     "ml.spec_comments": "comments of a configuration file, English as its keys are",
     "ml.selftest": "the selftest command",
     "ml.selftest_agent_checks": "the selftest command",
+    "ml.selftest_agent_exact": "the selftest command",
     "ml.selftest_agent_lab": "the selftest command",
     "ml.selftest_checks": "the selftest command",
     "ml.selftest_lab": "the selftest command",
@@ -95,7 +96,8 @@ NOT_SENTENCES = {
     "loss {0}, validation {1}",
     "best {0}",
     "{0} targets/s on {1}",
-    "{0}/{1} steps",  # these three: the same for agents
+    "{0}/{1} steps",  # these four: the same for agents
+    "encoder {0}/{1} · epoch {2}/{3}",
     "validation {0}, best {1}",
     "{0} steps/s on {1}",
     "{0} s left",

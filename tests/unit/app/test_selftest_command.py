@@ -110,3 +110,23 @@ def test_bad_input_is_two(arguments: list[str], capsys: pytest.CaptureFixture[st
     answer = json.loads(capsys.readouterr().out)
     assert set(answer) == {"error", "remedy"}
     assert answer["error"].endswith(".")
+
+
+def test_agents_are_tested_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    ends(told(PASSED), finished(PASSED))
+    assert run_cli(["selftest", "rl", "o", "E", "--quick", "--seed", "7", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"][0]["share"] == 0.975
+    job = FakeSupervisor.started
+    assert job is not None
+    assert (job.catalogue, job.tasks, job.quick, job.seed) == ("trading", ("E", "O"), True, 7)
+    ends(told(SILENT), finished(SILENT))
+    assert run_cli(["selftest", "rl", "--json"]) == 1
+    job = FakeSupervisor.started
+    assert job.tasks == ("D", "E", "F", "G", "H", "I", "J", "M", "N", "O")
+    assert not job.quick
+
+
+@pytest.mark.parametrize("arguments", [["A"], ["--seed", "-1"]])
+def test_bad_input_of_agents_is_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["selftest", "rl", *arguments, "--json"]) == 2
+    assert set(json.loads(capsys.readouterr().out)) == {"error", "remedy"}

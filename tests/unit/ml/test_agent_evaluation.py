@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from ml.agent_judge import judge
 from ml.agent_results import EDGE, UNTRAINED, AgentMetrics
 from ml.agent_spec import EnvironmentSpec
 from ml.environment import BatchedTradingEnv
+from ml.episodes import EpisodeRules
 from ml.market_tensor import MarketTensor, Stretch, market_tensor
 from tests.unit.ml.judged_world import QUICK
 
@@ -69,6 +72,26 @@ def test_what_the_environment_pays_is_what_the_judge_finds(window: int, rules: M
     assert metrics.diagnostics.ignores_market is False
     assert metrics.diagnostics.account_share is not None
     assert 0.0 < metrics.diagnostics.account_share < metrics.diagnostics.market_share  # type: ignore[operator]
+
+
+def test_rewards_that_are_not_the_profit_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account itself is right: only what the agent is paid for it is not."""
+    honest = EpisodeRules._rewarded
+
+    def flattering(self: EpisodeRules, *args: Any) -> Any:
+        reward, moments = honest(self, *args)
+        return reward.clamp(min=-1.0), moments
+
+    monkeypatch.setattr(EpisodeRules, "_rewarded", flattering)
+    diagnostics = judged(following, market_of(), EnvironmentSpec(episode=64)).diagnostics
+    assert diagnostics.rewards_add_up is False
+    assert diagnostics.reward_gap is not None
+    assert diagnostics.reward_gap > 0.01
+
+
+def test_other_rewards_are_not_compared_with_the_profit() -> None:
+    diagnostics = judged(following, market_of(), EnvironmentSpec(episode=64, reward="vol_scaled")).diagnostics
+    assert diagnostics.rewards_add_up is None
 
 
 def test_discrete_actions_are_judged_as_weights() -> None:

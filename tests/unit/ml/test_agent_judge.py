@@ -12,6 +12,7 @@ from core.accounting.fast import BarArrays, run_targets
 from core.accounting.reference import BarPrices, Target, equity_of, open_account, step
 from core.accounting.rules import CostRates, MarketRules
 from ml.agent_accounts import JudgedMarket, JudgedPart, bars_between, delayed, follow, log_returns
+from ml.agent_baselines import MOMENTUM, REVERSION, baseline_rules
 from ml.agent_judge import JudgeOptions, SeedPass, judge, with_trials
 from ml.agent_results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.bootstrap import sharpe
@@ -120,6 +121,36 @@ def test_markets_with_bars_at_the_same_time_share_the_capital() -> None:
     assert spread.probabilistic == pytest.approx(alone.probabilistic)
 
 
+def test_the_capital_earns_the_mean_of_what_its_markets_earn() -> None:
+    moves_of = np.random.default_rng(18).normal(0.0, 0.03, (2, 400))
+    hours = np.arange(400, dtype=np.int64) * 3_600_000_000_000
+    runs = ((0, 400), (400, 800))
+    market = replace(market_of(moves_of.ravel(), runs=runs), time_ns=np.tile(hours, 2))
+    weights = noise_policy(18)[:798]
+    apart = [log_returns(weights[:399], part_of(market, runs[0])), log_returns(weights[399:], part_of(market, runs[1]))]
+    together = log_returns(weights, part_of(market, *runs))
+    np.testing.assert_allclose(np.expm1(together), np.expm1(apart).mean(axis=0), rtol=0, atol=1e-15)
+
+
+def test_rivals_that_hardly_differ_do_not_make_luck_rarer() -> None:
+    """Even worthless trials of the same market differ by their sampling error."""
+    metrics = judged(noise_market(19), skilled(19, 0.6))
+    usual, alike, apart = (with_trials(metrics, 50, deviation) for deviation in (None, 1e-6, 1.0))
+    for name in ("deflated", "deflated_appraisal"):
+        assert getattr(usual, name) == getattr(alike, name)
+        assert getattr(apart, name).probability < getattr(usual, name).probability
+
+
+def test_baselines_are_chosen_on_the_training_bars() -> None:
+    market = noise_market(20)
+    train, test = part_of(market, TRAIN), part_of(market)
+    honest, cheating = ({rule.name: rule.parameter for rule in baseline_rules(part, test)} for part in (train, test))
+    found = {row.figures.name: row.parameter for row in judged(market, noise_policy(20)).baselines}
+    assert found == honest
+    for name in (MOMENTUM, REVERSION):
+        assert honest[name] != cheating[name], "the market would not tell one from the other"
+
+
 def _repeated(market: JudgedMarket, copies: int) -> BarArrays:
     columns = ("open", "high", "low", "close", "volume", "funding_rate")
     return BarArrays(**{name: np.tile(getattr(market.bars, name), copies) for name in columns})
@@ -137,6 +168,11 @@ def test_turnover_exposure_and_costs_are_those_of_the_fills() -> None:
     assert paid.spread == pytest.approx(2 * 0.0001, rel=2e-3)
     assert paid.slippage == pytest.approx(2 * 0.0001, rel=2e-3)
     assert metrics.ensemble.log_return == pytest.approx(-2 * 0.0007, rel=2e-3)
+
+
+def test_the_sale_at_the_end_is_turnover() -> None:
+    metrics = judged(market_of(np.zeros(1_600)), np.full(SIZE, 0.5))
+    assert metrics.ensemble.positions.turnover == pytest.approx(2 * 0.5 / SIZE * 8_760, rel=2e-3)
 
 
 def test_perfect_foresight_has_an_edge_that_looks_like_a_leak() -> None:

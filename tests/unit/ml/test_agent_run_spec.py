@@ -94,6 +94,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"environment": {"costs": {"fee": 0.1}}}, "costs.fee is not known"),
     ({"environment": {"lowest": 2.0}}, "lowest weight"),
     ({"encoder": {"model": "../secret"}}, "no stored model"),
+    ({"encoder": {"model": ID, "train_first": True}}, "one is to be trained first"),
+    ({"encoder": {"train_first": True}, "forecaster": {"kind": "cnn"}}, "model kind"),
     ({"encoder": {"model": ID, "embedding": False, "quantiles": False}}, "Nothing of the encoder"),
     ({"evaluation": {"draws": 3}}, "random timings"),
     ({"split": {"valid_from": "2022-01-01"}}, "border"),
@@ -115,9 +117,20 @@ def test_the_identity_of_a_trial_is_what_is_tried() -> None:
     assert agent_hash(spec) != agent_hash(replace(spec, encoder=EncoderSpec()))
 
 
+def test_a_run_that_trains_its_encoder_first_says_how() -> None:
+    values = {"encoder": {"train_first": True, "seeds": 2}, "forecaster": {"kind": "gru"}, "fitting": {"epochs": 3}}
+    spec = agent_from_mapping(values).validate()
+    run = spec.encoder_run.validate()
+    assert (run.model.kind, run.training.epochs, run.evaluation.seeds) == ("gru", 3, 2)
+    assert (run.data, run.features, run.split) == (spec.data, spec.features, spec.split)
+    done = spec.with_encoder(ID).validate()
+    assert done == AgentSpec(encoder=EncoderSpec(ID, seeds=2))
+    assert agent_from_mapping(mapping_from_toml(spec_to_toml(spec))) == spec
+
+
 def test_a_specification_needs_neither_numpy_nor_torch() -> None:
     code = (
-        "import sys; import ml.agent_run_spec, ml.spec_file; "
+        "import sys; import ml.agent_run_spec, ml.agent_job, ml.agent_progress, ml.spec_file; "
         "print(sorted({'numpy', 'torch', 'stable_baselines3', 'gymnasium', 'numba'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -8,11 +8,12 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core.accounting.rules import CostRates, MarketRules
 from core.errors import UserError
-from ml.agent_spec import EnvironmentSpec
+from ml.agent_spec import EnvironmentSpec, weight_grid
 
 
 def test_defaults_are_valid_and_travel_as_json() -> None:
@@ -62,3 +63,12 @@ def test_smaller_weights_do_not_lower_the_leverage_of_a_spot_market() -> None:
 def test_importing_it_loads_nothing_heavy() -> None:
     code = "import sys, ml.agent_spec; sys.exit(bool({'torch', 'numpy', 'gymnasium'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(-1.0, 1.0), (-0.3, 1.0), (0.1, 0.7), (-3.0, 3.0), (-0.9, -0.1)])
+@pytest.mark.parametrize("levels", [2, 3, 7, 11, 14, 21])
+def test_a_grid_of_weights_is_even_and_knows_nothing_near_nothing(lowest: float, highest: float, levels: int) -> None:
+    grid = weight_grid(lowest, highest, levels)
+    assert (grid[0], grid[-1], len(grid)) == (lowest, highest, levels)
+    assert grid == pytest.approx(np.linspace(lowest, highest, levels), abs=1e-12)
+    assert all(weight == 0.0 or abs(weight) > 1e-3 for weight in grid)

@@ -18,11 +18,11 @@ from core.jobs import JobStopped, Json
 from ml.agent_bars import agent_bars, encode_bars
 from ml.agent_progress import AgentProgress, AgentResult
 from ml.agent_run_spec import DDPG, PPO, AgentSpec, EncoderSpec
-from ml.api import SPEC_FILE
+from ml.api import SPEC_FILE, ModelSpec, TrainingSpec
 from ml.features import MarketHistory
 from ml.inference import OnnxPredictor
 from ml.model_exchange import export_model, import_model
-from ml.model_storage import load_agent, load_model, package_files, summarise
+from ml.model_storage import list_models, load_agent, load_model, package_files, summarise
 from ml.network_guard import check_in_child
 from ml.package_check import check_package
 from ml.trial_ledger import TrialLedger
@@ -172,6 +172,31 @@ def test_an_encoder_of_another_market_is_refused(trained: Trained) -> None:
 def test_a_run_that_became_a_model_does_not_go_on(plain: Finished) -> None:
     with pytest.raises(UserError, match="has ended: it became model"):
         run(job_of(plain.folder, plain.spec, resume=True), RecordingChannel())
+
+
+def test_an_encoder_is_trained_first(trained: Trained, tmp_path: Path) -> None:
+    """The agent's run is stopped once its encoder is there; going on takes that one."""
+    plain = short_spec(PPO, seeds=1)
+    spec = replace(
+        plain,
+        encoder=EncoderSpec(train_first=True, seeds=1),
+        forecaster=ModelSpec(hidden_size=4),
+        fitting=TrainingSpec(epochs=1, segment_length=64, burn_in=8, batch_segments=4),
+    )
+    with pytest.raises(JobStopped):
+        work(tmp_path, trained, spec, stop=lambda message: message["last"] is not None)
+    models = tmp_path / "models"
+    (made,) = (row.model_id for row in list_models(models) if row.model_id != trained.result.model_id)
+    channel = RecordingChannel()
+    result = AgentResult.from_json(run(job_of(tmp_path, spec, resume=True), channel))
+    assert channel.messages[0]["phase"] == "loading"
+    stored = load_agent(models, result.model_id)
+    assert stored.spec == spec.with_encoder(made)
+    assert stored.manifest["encoder"]["model_id"] == made
+    assert load_model(models, made).spec.split == spec.split
+    kinds = [(record.run_id, record.status) for record in TrialLedger(tmp_path / "trials.sqlite").records()]
+    assert ("agent-1-encoder", "finished") in kinds
+    assert ("agent-1", "finished") in kinds
 
 
 def test_a_cancelled_run_is_counted_and_goes_on(trained: Trained, tmp_path: Path) -> None:

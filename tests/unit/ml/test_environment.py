@@ -453,6 +453,21 @@ def test_actions_are_weights() -> None:
     assert grid.weights_of(torch.arange(5)).tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
+@pytest.mark.parametrize(("lowest", "highest", "levels"), [(-1.0, 1.0, 11), (-1.0, 1.0, 7), (-0.3, 1.0, 14)])
+def test_a_level_that_holds_nothing_holds_nothing(lowest: float, highest: float, levels: int) -> None:
+    spec = EnvironmentSpec(actions="discrete", lowest=lowest, highest=highest, levels=levels, episode=50)
+    env = _env(random_market(200), spec, stagger=False)
+    flat = int(np.abs(np.linspace(lowest, highest, levels)).argmin())
+    env.reset_tensor()
+    running = torch.ones(16, dtype=torch.bool)
+    for bars in range(1, 6):
+        step = env.step_tensor(torch.full((16,), flat))
+        running &= ~step.truncated
+        assert (step.account[running, 0] == 0.0).all()
+        assert step.account[running, 2].exp().round().tolist() == [bars + 1] * int(running.sum())
+    assert running.sum() > 8
+
+
 # Passes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_by_sb3
 
-from core.accounting.rules import MarketRules
+from core.accounting.rules import CostRates, MarketRules
+from ml.accounting import Accounts, Bars, cost_tensors, step_targets
 from ml.agent_spec import EnvironmentSpec
-from ml.episodes import EpisodeRules
-from ml.gym_env import ENVIRONMENT_ID, TradingEnv, register_environments
+from ml.episodes import EpisodeRules, Kernel
+from ml.gym_env import ENVIRONMENT_ID, TradingEnv, reference_kernel, register_environments
 from tests.unit.ml.agent_world import ALL_COSTS, random_market
 
 SPECS = {
@@ -77,3 +79,16 @@ def test_an_action_that_is_no_number_does_not_trade() -> None:
     env.reset(seed=1)
     with pytest.raises(ValueError, match="finite"):
         env.step(np.array([np.nan], np.float32))
+
+
+@pytest.mark.parametrize("kernel", [step_targets, partial(reference_kernel, CostRates())])
+def test_what_a_gap_sells_by_force_is_no_fill_of_the_decision(kernel: Kernel) -> None:
+    rules, costs = MarketRules(max_leverage=3.0, maintenance=0.05), CostRates()
+    number = partial(torch.full, (1,), dtype=torch.float64)
+    accounts = Accounts(number(-200.0), number(3.0), number(100.0), number(100.0), torch.tensor([False]))
+    bars = Bars(number(68.0), number(70.0), number(65.0), number(69.0), number(1e6), number(0.0))
+    tensors = cost_tensors(costs, dtype=torch.float64, device="cpu")
+    met = kernel(accounts, number(1.0), bars, tensors, rules)
+    assert met.liquidated_now.tolist() == [True]
+    assert (met.fill_lots.tolist(), met.fill_price.tolist()) == ([0.0], [0.0])
+    assert float(met.accounts.cash) == pytest.approx(3 * 68 - 200)

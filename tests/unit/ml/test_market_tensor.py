@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -95,3 +96,14 @@ def test_a_dataset_becomes_stretches_between_its_gaps() -> None:
     assert np.array_equal(market.prices[:, 3].numpy(), frame.close)
     with pytest.raises(ValueError, match="other bars"):
         from_dataset(data, frame.select(np.arange(10)))
+
+
+def test_a_gap_is_a_border_whatever_the_features_need() -> None:
+    """Features of each bar alone are complete at the first one after a gap already."""
+    frame = frame_from_returns(noise_returns(3_000, 3), missing=(1_500, 1_501))
+    data = build_dataset(frame, FORECAST)
+    borders = np.flatnonzero(np.diff(frame.time_ns) != frame.timeframe.ns) + 1
+    known = replace(data, has_input=np.arange(len(frame)) >= 400)
+    stretches = from_dataset(known, frame).stretches
+    assert [(s.start, s.stop) for s in stretches] == list(itertools.pairwise([400, *borders.tolist(), len(frame)]))
+    assert len(stretches) == 2

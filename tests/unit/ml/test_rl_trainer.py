@@ -157,12 +157,15 @@ def momentum(seen: torch.Tensor) -> torch.Tensor:
     return seen[:, :1].clamp(-1, 1)
 
 
-def test_walking_in_pieces_is_walking_the_whole(bars: AgentBars) -> None:
+def test_walking_in_pieces_is_walking_the_whole(bars: AgentBars, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml.agent_walks._PIECE", 200)
     spec = short_spec(PPO).environment
     env = BatchedTradingEnv(bars.market, spec, windows=1, seed=0, stretches=bars.train)
     stretch = max(bars.train, key=len)
     assert len(stretch) > 900
-    walked = ValidationWalk([stretch], 1).run(env, momentum)
+    walk = ValidationWalk([stretch], 1)
+    assert len(walk._pieces) > 3
+    walked = walk.run(env, momentum)
     (whole,) = env.evaluate_pass(momentum, [stretch])
     assert walked.log_return == pytest.approx(float(np.log(whole.equity[-1] / whole.equity[0])), abs=1e-9)
     assert walked.exposure == pytest.approx(float(np.abs(whole.weights).mean()), abs=1e-9)
