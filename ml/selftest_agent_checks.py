@@ -44,9 +44,9 @@ _MOST_TURNOVER, _LEAST_REWARD, _MOST_HELD = 0.001, -0.001, 0.1
 # A signal that hides in noise wants many decisions, each seldom used again, and networks too small to learn the noise.
 _NOISY = replace(
     DDPG,
-    steps=6_000_000,
+    steps=4_000_000,
     windows=1_024,
-    buffer=6_000_000,
+    buffer=4_000_000,
     hidden=(32, 32),
     batch=2_048,
     gradient_steps=3,
