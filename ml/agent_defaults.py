@@ -1,4 +1,7 @@
-"""How each algorithm learns unless told otherwise: settings that pass the known tasks. Any thread; torch-free."""
+"""How each algorithm learns unless told otherwise. Any thread; torch-free.
+
+PPO passes the known tasks with these; what DDPG reaches stands in Docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 

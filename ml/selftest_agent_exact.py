@@ -29,17 +29,18 @@ _EXACT = 1e-9
 
 def task_n(lab: AgentLab) -> TaskResult:
     """Other bars from some bar on: nothing an agent sees, does or is paid up to it may move by a bit."""
-    lab.expect(1)
+    lab.expect(1 + len(_ALTERED_FROM))
     market = ou_task(2_500, lab.seed(0), cost=0.5).market
     agent = lab.learn("PPO", market, replace(PPO_CONTINUOUS, steps=40_000), seed=lab.seed(0))
+    lab.passed("PPO: learnt")
     held, total, blind = 0, 0, 0
     for number, row in enumerate(_ALTERED_FROM):
-        lab.check_stop()
         other = altered_after(market, row, lab.seed(10 + number))
         for same, differs in _comparisons(agent, market, other, row, lab.seed(20 + number)):
             total += 1
             held += same
             blind += not differs
+        lab.passed(f"other bars after {row:,}")
     return task_result(
         TRADING.task("N"),
         reached=held / total,
@@ -139,14 +140,15 @@ class _Constant:
 
 def task_o(lab: AgentLab) -> TaskResult:
     """Constant policies: environment and compiled kernel must both come to the equity of the closed form."""
-    lab.expect(1)
     figures, held = list[Figure](), 0
-    for case in constant_policies(lab.seed(0)):
-        lab.check_stop()
+    cases = constant_policies(lab.seed(0))
+    lab.expect(len(cases))
+    for case in cases:
         for name, equity in (("environment", _in_environment(case)), ("kernel", _in_kernel(case))):
             error = float(np.abs(equity / case.equity - 1.0).max())
             held += error <= _EXACT
             figures.append(Figure(f"{case.name}, {name}: largest error", error, 0.0))
+        lab.passed(case.name)
     return task_result(
         TRADING.task("O"),
         reached=held / len(figures),
