@@ -41,23 +41,7 @@ _DRIFT, _SIGMA, _LOWEST_KELLY, _HIGHEST_KELLY, _MOST_OFF = 5e-4, 0.02, -1.5, 2.5
 _POSITION = Unwinding(sigma=0.02, risk_aversion=50.0)  # risk weighs as much as usual, chance a fiftieth
 _MOST_TURNOVER, _LEAST_REWARD, _MOST_HELD = 0.001, -0.001, 0.1
 
-# A signal that hides in noise wants many decisions, each seldom used again, and networks too small to learn the noise.
-_NOISY = replace(
-    DDPG,
-    steps=4_000_000,
-    windows=1_024,
-    buffer=4_000_000,
-    hidden=(32, 32),
-    batch=2_048,
-    gradient_steps=3,
-    learning_starts=200_000,
-    noise=0.5,
-)
-_NOISY_ROWS = 1_000_000
-# With fewer decisions one seed in three stays far behind.
-_STEADY = replace(
-    DDPG, steps=2_000_000, windows=512, buffer=2_000_000, batch=1_024, gradient_steps=3, learning_starts=100_000
-)
+_QUICK_DDPG = replace(DDPG, steps=500_000)
 
 Make = Callable[[int, int], KnownTask]
 
@@ -151,7 +135,7 @@ def task_e(lab: AgentLab) -> TaskResult:
         ("PPO", replace(PPO_DISCRETE, steps=250_000) if quick else PPO_DISCRETE, _LEVELS)
     ]
     if not quick:
-        algorithms.append(("DDPG", _STEADY, 0))
+        algorithms.append(("DDPG", DDPG, 0))
     lab.expect(seeds * len(algorithms))
     figures, conditions, medians = list[Figure](), list[tuple[bool, str]](), list[_Trial]()
     for place, (name, settings, levels) in enumerate(algorithms):
@@ -274,8 +258,7 @@ def task_g(lab: AgentLab) -> TaskResult:
 def task_h(lab: AgentLab) -> TaskResult:
     """A signal and a quadratic cost: trade part of the way to an aim in front of the signal."""
     lab.expect(1)
-    settings = replace(_NOISY, gamma=0.8, steps=2_000_000 if lab.job.quick else _NOISY.steps)
-    found = _trial(lab, "DDPG", garleanu_pedersen_task, settings, 0, rows=_NOISY_ROWS)
+    found = _trial(lab, "DDPG", garleanu_pedersen_task, _QUICK_DDPG if lab.job.quick else DDPG, 0)
     known = SignalMarket()
     return task_result(
         TRADING.task("H"),
@@ -291,11 +274,9 @@ def task_h(lab: AgentLab) -> TaskResult:
 def task_i(lab: AgentLab) -> TaskResult:
     """A predictor with no cost, a quadratic and a linear one."""
     lab.expect(3)
-    settings = replace(_NOISY, steps=2_000_000) if lab.job.quick else _NOISY
+    settings = _QUICK_DDPG if lab.job.quick else DDPG
     found = {
-        kind: _trial(
-            lab, f"DDPG, {kind}", partial(cfm_task, kind), replace(settings, gamma=gamma), number, rows=_NOISY_ROWS
-        )
+        kind: _trial(lab, f"DDPG, {kind}", partial(cfm_task, kind), replace(settings, gamma=gamma), number)
         for number, (kind, gamma) in enumerate({"free": 0.0, "quadratic": 0.9, "linear": 0.9}.items())
     }
     least = min(found.values(), key=lambda trial: trial.share)
