@@ -135,7 +135,7 @@ def torch_requirement(requirements: Path = RUN_REQUIREMENTS) -> str:
 
 def announce(requirement: str) -> None:
     """Say what will be downloaded, asking pip which torch build its own configuration leads to."""
-    say("Setting up .venv: about 75 packages. Without torch they take some 230 MB to download and 0.9 GB on disk.")
+    say("Setting up .venv: about 80 packages. Without torch they take some 300 MB to download and 1.1 GB on disk.")
     ask_pip = ["-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--no-deps", "--report", "-"]
     probe = subprocess.run([str(venv_python()), *ask_pip, requirement], capture_output=True, text=True, check=False)
     build = "a build chosen by your index"
