@@ -155,7 +155,7 @@ CASES = [
     ("screenshots --out file --only dialog_about", "file"),
     ("doctor --venue nonsense", "nonsense"),
 ]
-WITHOUT_DATA = ("nonsense", "demo", "bench", "screenshots")
+WITHOUT_DATA = ("nonsense", "demo", "bench", "screenshots", "selftest rl")
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def answers(desk: Path) -> dict[str, Ended]:
 
     def ask(line: str) -> Ended:
         words = line.split()
-        if words[0] not in WITHOUT_DATA and "nonsense" not in words[1:2] and "--data-dir" not in words:
+        if not line.startswith(WITHOUT_DATA) and "nonsense" not in words[1:2] and "--data-dir" not in words:
             words += ["--data-dir", str(desk / "data")]
         return run(desk, *words, "--json", timeout_s=200)
 

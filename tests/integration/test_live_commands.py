@@ -22,7 +22,7 @@ import pytest
 
 import app.live
 from app.commands.root import run_cli
-from app.commands.trade import _check_model
+from app.commands.trade import _checked
 from core.clock import SystemClock
 from core.config import DataPaths
 from core.domain.orders import OrderType, Side, TradingMode
@@ -257,14 +257,14 @@ def test_a_model_of_the_practice_market_trades_no_real_money(
     venue: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = SimpleNamespace(spec=SimpleNamespace(data=DataRange(venue=venue)))
-    monkeypatch.setattr("ml.model_storage.load_model", lambda folder, model_id: package)
+    monkeypatch.setattr("ml.model_storage.load_any", lambda folder, model_id: package)
     spec = StrategySpec("s", "S", "BTC/USDT", "1h", "m", Decimal(100))
-    _check_model(DataPaths(tmp_path), spec, live=False)
+    _checked(DataPaths(tmp_path), spec, live=False)
     if refused:
         with pytest.raises(UserError, match="practice exchange"):
-            _check_model(DataPaths(tmp_path), spec, live=True)
+            _checked(DataPaths(tmp_path), spec, live=True)
     else:
-        _check_model(DataPaths(tmp_path), spec, live=True)
+        _checked(DataPaths(tmp_path), spec, live=True)
 
 
 # `main.py` in a process of its own, at the venue of the test.
