@@ -63,6 +63,8 @@ def forecast(
     """Train forecasters on series whose best forecast is known and print the share of the optimum reached."""
     letters = FORECASTING.choose(tasks or ())
     above = None if data_dir is None else data_paths(data_dir).create().runs
+    if above is not None:
+        above.mkdir(exist_ok=True)  # a new data folder has none yet
     with tempfile.TemporaryDirectory(prefix="maru-selftest-", dir=above) as folder:
         job = SelftestJob(letters, folder, quick=quick, seeds=seeds, seed=seed, kind=kind, device=device)
         _carry_out(job, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +111,14 @@ def test_bad_input_is_two(arguments: list[str], capsys: pytest.CaptureFixture[st
     answer = json.loads(capsys.readouterr().out)
     assert set(answer) == {"error", "remedy"}
     assert answer["error"].endswith(".")
+
+
+def test_a_new_data_folder_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ends(told(PASSED), finished(PASSED))
+    assert run_cli(["selftest", "forecast", "A", "--json", "--data-dir", str(tmp_path / "new")]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"]
+    assert FakeSupervisor.started is not None
+    assert Path(FakeSupervisor.started.work_dir).parent == tmp_path / "new" / "runs"
 
 
 def test_agents_are_tested_alike(capsys: pytest.CaptureFixture[str]) -> None:
