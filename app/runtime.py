@@ -91,7 +91,7 @@ def raise_fence(paths: DataPaths, reason: str) -> int:
 def model_loaders(paths: DataPaths) -> ModelLoaders:
     """Return where the strategies of a data folder get their models from."""
     from core.strategies.making import ModelLoaders
-    from ml.agent_inference import load_policy
+    from ml.agents.inference import load_policy
     from ml.hot_swap import load_changeable
 
     return ModelLoaders(partial(load_changeable, paths.models), partial(load_policy, paths.models))

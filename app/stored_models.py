@@ -18,7 +18,7 @@ from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelL
 from core.config import DataPaths
 from core.errors import UserError
 from core.strategies.spec import StrategyKind, StrategySpec
-from ml.agent_package import AGENT_PAGE, StoredAgent
+from ml.agents.package import AGENT_PAGE, StoredAgent
 from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
 from ml.model_storage import StoredModel, list_models, load_agent, load_any, load_model, remove_files, run_of

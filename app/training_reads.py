@@ -95,7 +95,7 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
 def _agent_trouble(models: Path, model_id: str) -> str:
     """Return why no strategy can follow an agent; "" where one can."""
     from core.strategies.agent_strategy import require_spot
-    from ml.agent_inference import load_policy
+    from ml.agents.inference import load_policy
 
     try:
         agent = load_policy(models, model_id)

@@ -22,11 +22,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from core.accounting.rules import CostRates, MarketRules
-from ml.accounting import equity
-from ml.agent_spec import EnvironmentSpec
+from ml.agents.accounting import equity
+from ml.agents.environment_spec import EnvironmentSpec
+from ml.agents.episodes import EpisodeRules, Episodes
+from ml.agents.market_tensor import MarketTensor, Stretch
 from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from ml.episodes import EpisodeRules, Episodes
-from ml.market_tensor import MarketTensor, Stretch
 
 Indices = None | int | Iterable[int]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.clock import to_datetime
 from core.errors import UserError
-from ml.agent_package import StoredAgent
+from ml.agents.package import StoredAgent
 from ml.model_storage import StoredModel
 
 # Which way a metric is better, by the last part of its name; of all others less is better.

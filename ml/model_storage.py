@@ -24,8 +24,8 @@ from core.clock import Clock
 from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.errors import UserError
-from ml.agent_package import AgentContent, StoredAgent, agent_of
-from ml.agent_results import EDGE
+from ml.agents.package import AgentContent, StoredAgent, agent_of
+from ml.agents.results import EDGE
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
 from ml.feature_spec import needed_markets, needed_series
 from ml.features import MarketHistory, Scaling

@@ -19,7 +19,7 @@ from ml.inference import PIECES, open_session
 from ml.package_check import refused
 
 DOMAINS = frozenset({"", "ai.onnx"})
-# Those of `ml.onnx_export` over all kinds, heads and layers, of `ml.agent_export`, and the plainest of arithmetic.
+# Those of `ml.onnx_export` over all kinds, heads and layers, of `ml.agents.export`, and the plainest of arithmetic.
 OPERATORS = frozenset(
     {
         *("LSTM", "GRU", "MatMul", "Gemm", "LayerNormalization", "Softmax", "Softplus", "Sigmoid", "Tanh"),

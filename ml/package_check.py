@@ -19,9 +19,9 @@ import numpy as np
 
 from core.domain.candles import Timeframe
 from core.errors import UserError
-from ml.agent_package import CONFIG_ENTRIES, ENCODER, StoredAgent
-from ml.agent_results import AgentMetrics
-from ml.agent_verdict import agent_standing
+from ml.agents.package import CONFIG_ENTRIES, ENCODER, StoredAgent
+from ml.agents.results import AgentMetrics
+from ml.agents.verdict import agent_standing
 from ml.api import DataRange
 from ml.arrays import Float32Array
 from ml.features import Scaling, pipeline_for

@@ -24,16 +24,16 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.jobs import JobStopped
-from ml.agent_bars import AgentBars
-from ml.agent_checkpoint import AgentState, load_agent_checkpoint, load_agent_member, save_agent_state
-from ml.agent_export import AgentNetwork, WeightRange
-from ml.agent_learner import Learner, build_learner, deterministic, learner_state, learning_figures, restore_learner
-from ml.agent_progress import AgentProgress, ValidationRecord
-from ml.agent_run_spec import AgentSpec
-from ml.agent_spec import EnvironmentSpec
-from ml.agent_walks import ValidationWalk
+from ml.agents.bars import AgentBars
+from ml.agents.checkpoint import AgentState, load_agent_checkpoint, load_agent_member, save_agent_state
+from ml.agents.environment_spec import EnvironmentSpec
+from ml.agents.export import AgentNetwork, WeightRange
+from ml.agents.fast_off_policy import LearnerState
+from ml.agents.learner import Learner, build_learner, deterministic, learner_state, learning_figures, restore_learner
+from ml.agents.progress import AgentProgress, ValidationRecord
+from ml.agents.run_spec import AgentSpec
+from ml.agents.walks import ValidationWalk
 from ml.environment import BatchedTradingEnv
-from ml.fast_off_policy import LearnerState
 from ml.gpu_utils import DeviceChoice, choose_device, memory_reader
 from ml.telemetry import ResourceMonitor, require_disk
 
@@ -93,7 +93,7 @@ def train_rl_model(
     """Train one agent per seed, each with early stopping on the validation part.
 
     Args:
-        bars: from `ml.agent_bars.agent_bars`.
+        bars: from `ml.agents.bars.agent_bars`.
         spec: the run.
         run_id: put into every progress message.
         run_dir: where checkpoints go.

@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 
 from core.accounting.fast import BarArrays
-from ml.agent_defaults import DDPG, PPO_CONTINUOUS, PPO_DISCRETE
+from ml.agents.defaults import DDPG, PPO_CONTINUOUS, PPO_DISCRETE
+from ml.agents.hindsight import hindsight_bound
+from ml.agents.known_answers import SignalMarket, Unwinding, kelly_growth, kelly_weight
 from ml.arrays import FloatArray
-from ml.hindsight import hindsight_bound
-from ml.known_answers import SignalMarket, Unwinding, kelly_growth, kelly_weight
 from ml.selftest import TRADING, Conditions, Figure, TaskResult, task_result
 from ml.selftest_agent_exact import EXACT_CHECKS
 from ml.selftest_agent_lab import Agent, AgentLab, Settings

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from core.accounting.fast import BarArrays, run_targets
 from core.accounting.rules import CostRates
-from ml.agent_defaults import PPO_CONTINUOUS
-from ml.agent_spec import REWARDS
+from ml.agents.defaults import PPO_CONTINUOUS
+from ml.agents.environment_spec import REWARDS
 from ml.arrays import BoolArray, FloatArray
 from ml.environment import BatchedTradingEnv
 from ml.selftest import TRADING, Figure, TaskResult, task_result

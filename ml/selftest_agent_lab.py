@@ -16,13 +16,13 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from ml.agent_defaults import OffPolicySettings, PPOSettings
-from ml.agent_spec import CONTINUOUS, DISCRETE, EnvironmentSpec
+from ml.agents.defaults import OffPolicySettings, PPOSettings
+from ml.agents.environment_spec import CONTINUOUS, DISCRETE, EnvironmentSpec
+from ml.agents.fast_off_policy import FastOffPolicy, off_policy_learner
+from ml.agents.fast_ppo import FastPPO, ppo_learner
+from ml.agents.market_tensor import Stretch
 from ml.arrays import FloatArray
 from ml.environment import BatchedTradingEnv
-from ml.fast_off_policy import FastOffPolicy, off_policy_learner
-from ml.fast_ppo import FastPPO, ppo_learner
-from ml.market_tensor import Stretch
 from ml.selftest import SelftestJob
 from ml.selftest_environment import environment_of, tensor_of
 from ml.selftest_gain import Gain, measure

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ml.agent_spec import CONTINUOUS, EnvironmentSpec
-from ml.market_tensor import MarketTensor, Stretch, market_tensor
+from ml.agents.environment_spec import CONTINUOUS, EnvironmentSpec
+from ml.agents.market_tensor import MarketTensor, Stretch, market_tensor
 from ml.selftest_markets import CASH, TaskMarket
 
 

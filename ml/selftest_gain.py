@@ -16,8 +16,8 @@ from core.accounting.fast import (
     rule_numbers,
     step_scalar,
 )
+from ml.agents.known_answers import Policy
 from ml.arrays import FloatArray
-from ml.known_answers import Policy
 from ml.selftest_markets import CASH, MEAN_VARIANCE, TaskMarket
 
 

@@ -1,6 +1,6 @@
 """Markets for the trading kernel whose best policy is known. Pure functions, any thread; numpy only.
 
-Every task runs through the very kernel that trades. The formulas of `ml.known_answers` are of prices that are added
+Every task runs through the very kernel that trades. The formulas of `ml.agents.known_answers` are of prices that add
 up; the kernel's are multiplied. A price e^(s·X) with a small s makes them meet: a weight w earns s·w·ΔX, a fee of c·s
 is a cost of c per unit traded, and rewards are given times 1/s. A cost that grows with the square of a trade is market
 impact with an exponent of 1, in a market whose volume is worth one account: accounts are opened with `CASH`.
@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.accounting.rules import CostRates, MarketRules
-from ml.arrays import Float32Array, FloatArray
-from ml.known_answers import (
+from ml.agents.known_answers import (
     CfmMarket,
     Constant,
     Hysteresis,
@@ -38,6 +37,7 @@ from ml.known_answers import (
     ou_gain,
     ou_with_cost,
 )
+from ml.arrays import Float32Array, FloatArray
 from ml.selftest_tasks import sinusoid, sinusoid_profit
 
 SCALE = 1e-3  # s

@@ -15,8 +15,8 @@ from typing import Any
 
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
-from ml.agent_run_spec import AgentSpec, AlgorithmSpec
-from ml.agent_spec_comments import AGENT_COMMENTS, AGENT_HEADER
+from ml.agents.run_spec import AgentSpec, AlgorithmSpec
+from ml.agents.spec_comments import AGENT_COMMENTS, AGENT_HEADER
 from ml.jsonvalues import encode
 from ml.spec import ForecastSpec, SeriesSource, spec_from_mapping
 from ml.spec_comments import COMMENTS, HEADER

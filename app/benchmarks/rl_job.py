@@ -22,13 +22,13 @@ from app.benchmarks.peers.problem import Problem, net_score
 from core.accounting.rules import CostRates
 from core.errors import UserError
 from core.jobs import JobChannel, Json
-from ml.agent_learner import Learner, build_learner, deterministic
-from ml.agent_run_spec import DDPG, AlgorithmSpec
-from ml.agent_spec import CONTINUOUS, DISCRETE, EnvironmentSpec
+from ml.agents.environment_spec import CONTINUOUS, DISCRETE, EnvironmentSpec
+from ml.agents.learner import Learner, build_learner, deterministic
+from ml.agents.market_tensor import MarketTensor, market_tensor, restricted
+from ml.agents.run_spec import DDPG, AlgorithmSpec
 from ml.api import ResourceSpec
 from ml.environment import BatchedTradingEnv
 from ml.gpu_utils import choose_device
-from ml.market_tensor import MarketTensor, market_tensor, restricted
 
 _SEED = 1
 _WARM_UP_STEPS = 5

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.commands.forecast_text import figure_text, summary_text
-from ml.agent_results import AgentFigures, AgentMetrics
-from ml.agent_run_spec import AgentSpec
+from ml.agents.results import AgentFigures, AgentMetrics
+from ml.agents.run_spec import AgentSpec
 
 _NAMES = {"ensemble": "agent"}
 

@@ -18,7 +18,7 @@ from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.user_path import user_path
-from ml.agent_package import StoredAgent
+from ml.agents.package import StoredAgent
 from ml.api import ModelSummary, PointMetrics
 from ml.model_compare import Comparison, compare_models
 from ml.model_exchange import export_model, import_model

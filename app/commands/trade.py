@@ -270,8 +270,8 @@ def _checked(paths: DataPaths, spec: StrategySpec, *, live: bool) -> StrategySpe
             a market that was never one.
     """
     from core.strategies.agent_strategy import require_spot
-    from ml.agent_inference import load_policy
-    from ml.agent_package import StoredAgent
+    from ml.agents.inference import load_policy
+    from ml.agents.package import StoredAgent
     from ml.model_storage import load_any
 
     stored = load_any(paths.models, spec.model_id)

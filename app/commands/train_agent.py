@@ -17,9 +17,9 @@ from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.jobs import Json
-from ml.agent_job import AGENT_RUN, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
-from ml.agent_progress import ENCODER_PHASE, AgentProgress, AgentResult, log_agent_progress
-from ml.agent_run_spec import AgentSpec, agent_from_mapping
+from ml.agents.job import AGENT_RUN, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
+from ml.agents.progress import ENCODER_PHASE, AgentProgress, AgentResult, log_agent_progress
+from ml.agents.run_spec import AgentSpec, agent_from_mapping
 from ml.api import CHECKPOINT_FILE, SPEC_FILE, STORE_SOURCE
 from ml.spec_file import read_mapping, write_spec
 

@@ -20,16 +20,16 @@ from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.jobs import JobChannel, Json, stop_if_asked
-from ml.agent_bars import AgentBars, agent_bars
-from ml.agent_checkpoint import kept_agent_seconds
-from ml.agent_claims import settle_agent_claims
-from ml.agent_export import export_agent
-from ml.agent_job import AgentJob
-from ml.agent_package import ENCODER, AgentContent
-from ml.agent_progress import AgentProgress, AgentResult
-from ml.agent_results import AgentMetrics
-from ml.agent_run_spec import agent_hash
-from ml.agent_trial import judge_agent
+from ml.agents.bars import AgentBars, agent_bars
+from ml.agents.checkpoint import kept_agent_seconds
+from ml.agents.claims import settle_agent_claims
+from ml.agents.export import export_agent
+from ml.agents.job import AgentJob
+from ml.agents.package import ENCODER, AgentContent
+from ml.agents.progress import AgentProgress, AgentResult
+from ml.agents.results import AgentMetrics
+from ml.agents.run_spec import agent_hash
+from ml.agents.trial import judge_agent
 from ml.api import SPEC_FILE
 from ml.features import MarketHistory
 from ml.model_storage import (
@@ -52,11 +52,11 @@ def run(spec: Json, channel: JobChannel) -> Json:
     """Train, judge and store an agent.
 
     Args:
-        spec: `ml.agent_job.AgentJob` as JSON.
-        channel: progress goes out as `ml.agent_progress.AgentProgress` as JSON.
+        spec: `ml.agents.job.AgentJob` as JSON.
+        channel: progress goes out as `ml.agents.progress.AgentProgress` as JSON.
 
     Returns:
-        `ml.agent_progress.AgentResult` as JSON.
+        `ml.agents.progress.AgentResult` as JSON.
 
     Raises:
         JobStopped: asked to stop; the last checkpoint stays.

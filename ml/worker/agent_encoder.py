@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from core.jobs import JobChannel
-from ml.agent_job import AgentJob
-from ml.agent_progress import ENCODER_PHASE, AgentProgress
+from ml.agents.job import AgentJob
+from ml.agents.progress import ENCODER_PHASE, AgentProgress
 from ml.api import CHECKPOINT_FILE, ForecastJob, TrainingProgress, TrainingResult
 from ml.model_storage import model_of_run
 from ml.worker import forecast

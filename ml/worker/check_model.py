@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from core.jobs import JobChannel, Json
-from ml.agent_check import check_agent_behaviour, check_agent_graph
-from ml.agent_package import StoredAgent
+from ml.agents.check import check_agent_behaviour, check_agent_graph
+from ml.agents.package import StoredAgent
 from ml.model_storage import CONFIG, FILES, MANIFEST, ONNX, WEIGHTS, model_id_of, parse_any
 from ml.network_check import check_behaviour, check_graph
 from ml.package_check import read_weights, refused, strict_json

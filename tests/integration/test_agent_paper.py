@@ -37,21 +37,21 @@ from core.execution.paper.gateway import PaperGateway
 from core.execution.position_tracker import net_pnl
 from core.signals.risk_management import RiskSettings
 from core.strategies.spec import StrategyKind, StrategySpec
-from ml.agent_export import AgentNetwork
-from ml.agent_run_spec import AgentSpec
-from ml.agent_spec import EnvironmentSpec
+from ml.agents.environment_spec import EnvironmentSpec
+from ml.agents.export import AgentNetwork
+from ml.agents.market_tensor import Stretch, market_tensor
+from ml.agents.run_spec import AgentSpec
 from ml.arrays import FloatArray
 from ml.environment import BatchedTradingEnv
 from ml.features import FeaturePipeline
-from ml.market_tensor import Stretch, market_tensor
 from ml.model_storage import load_agent
 from tests.unit.execution.conftest import FAST
 from tests.unit.execution.fake_venue import BTC, START_NS
 from tests.unit.execution.paper.conftest import until
 from tests.unit.execution.paper.market_double import MarketDouble
-from tests.unit.ml.agent_packages import small_spec
-from tests.unit.ml.agent_world import random_prices
-from tests.unit.ml.trading_agents import store_loud_agent
+from tests.unit.ml.agents.agent_packages import small_spec
+from tests.unit.ml.agents.agent_world import random_prices
+from tests.unit.ml.agents.trading_agents import store_loud_agent
 
 HOUR = Timeframe.H1
 OPEN_NS = HOUR.floor(START_NS)

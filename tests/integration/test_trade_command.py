@@ -100,8 +100,8 @@ def test_a_model_trades_without_qt_and_the_books_equal_the_exchange(trained: Tra
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A folder with an agent that can trade a spot market, and one that sells short."""
-    from tests.unit.ml.agent_packages import small_spec  # torch
-    from tests.unit.ml.trading_agents import store_loud_agent
+    from tests.unit.ml.agents.agent_packages import small_spec  # torch
+    from tests.unit.ml.agents.trading_agents import store_loud_agent
 
     models, short = tmp_path_factory.mktemp("agents"), small_spec()
     long_only = replace(short, environment=replace(short.environment, lowest=0.0, highest=0.9))

@@ -11,11 +11,11 @@ import pytest
 
 from core.data.data_storage import CandleStore
 from core.domain.data_origin import BINANCE
-from ml.agent_run_spec import DDPG, PPO, agent_from_mapping
+from ml.agents.run_spec import DDPG, PPO, agent_from_mapping
 from ml.model_storage import load_agent
 from ml.spec_file import read_mapping, write_spec
 from tests.integration.learning_commands import cli, interrupted, last_json
-from tests.unit.ml.agent_runs import short_spec
+from tests.unit.ml.agents.agent_runs import short_spec
 from tests.unit.ml.helpers import ar1_returns, frame_from_returns
 
 

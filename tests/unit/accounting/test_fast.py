@@ -174,7 +174,7 @@ def test_without_a_place_for_compiled_code_it_is_compiled_each_time(monkeypatch:
 def test_only_the_kernel_itself_is_kept_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[bool] = []
     monkeypatch.setattr(fast.numba, "njit", lambda *_, cache=False: kept.append(cache) or (lambda function: function))
-    for module in (fast.__name__, "ml.hindsight"):
+    for module in (fast.__name__, "ml.agents.hindsight"):
         fast.compiled(doubling(module))
     assert kept == [True, False]
 

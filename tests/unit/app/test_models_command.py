@@ -24,7 +24,7 @@ from core.strategies.spec import StrategyKind, StrategySpec
 from ml.model_exchange import archive
 from ml.model_storage import load_model, package_files, stored_ids
 from tests.trained_model import Trained
-from tests.unit.ml.agent_packages import small_spec, store_agent
+from tests.unit.ml.agents.agent_packages import small_spec, store_agent
 from tests.unit.ml.packages import forged
 from tests.unit.ml.test_model_storage import rewrite_manifest
 

@@ -13,8 +13,8 @@ import torch
 from app.benchmarks import rl_bench, rl_job
 from app.benchmarks.peer_runs import PeerRun, PeersMissing
 from app.benchmarks.peers.problem import Problem, mean_reverting, net_score
-from ml.agent_learner import build_learner
-from ml.agent_run_spec import AlgorithmSpec
+from ml.agents.learner import build_learner
+from ml.agents.run_spec import AlgorithmSpec
 from tests.job_kit import RecordingChannel
 
 RATES = {"gym-anytrading": {1: 20.0, 8: 50.0}, "gym-trading-env": {1: 10.0, 8: 40.0}}

@@ -7,8 +7,8 @@ import pytest
 
 from core.accounting.reference import BarPrices, Target, open_account, step
 from ml import selftest_markets as markets
+from ml.agents.known_answers import SignalMarket, Unwinding
 from ml.arrays import FloatArray
-from ml.known_answers import SignalMarket, Unwinding
 from ml.selftest_gain import Gain, best_weights, measure
 from ml.selftest_markets import TASKS, KnownTask, TaskMarket
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml import selftest_agent_checks, selftest_agent_exact
-from ml.agent_defaults import DDPG, PPO_CONTINUOUS, PPO_DISCRETE, PPOSettings
+from ml.agents.defaults import DDPG, PPO_CONTINUOUS, PPO_DISCRETE, PPOSettings
+from ml.agents.fast_ppo import ppo_learner
+from ml.agents.market_tensor import MarketTensor
 from ml.environment import BatchedTradingEnv
-from ml.fast_ppo import ppo_learner
-from ml.market_tensor import MarketTensor
 from ml.selftest import CATALOGUES, TRADING, SelftestJob, SelftestProgress, SelftestResult
 from ml.selftest_agent_checks import CHECKS
 from ml.selftest_agent_lab import Act, Agent, AgentLab, Settings, Train

@@ -1,0 +1,1 @@
+"""Agents that learn to trade: their accounts, environment, trainers, judgement and package."""

@@ -1,0 +1,70 @@
+"""The judgement of a trained agent on the test part, which nothing has looked at before. Training child only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ml.agents.bars import AgentBars
+from ml.agents.check import INPUT, OUTPUT
+from ml.agents.evaluation import judged_market, judged_rows
+from ml.agents.export import AgentNetwork
+from ml.agents.judge import JudgeOptions, judge
+from ml.agents.results import AgentMetrics
+from ml.agents.run_spec import AgentSpec
+from ml.agents.walks import WeightPolicy, test_environment, walk_test
+from ml.inference import open_session
+from ml.trading_metrics import NS_PER_YEAR
+
+
+def judge_agent(
+    bars: AgentBars,
+    spec: AgentSpec,
+    network: AgentNetwork,
+    onnx: bytes,
+    check_stop: Callable[[], None],
+) -> AgentMetrics:
+    """Judge the exported network, the very thing that will trade, and the agent of each seed alone.
+
+    Args:
+        bars / spec: of the run.
+        network: its members are the seeds, in order.
+        onnx: the network as it was exported.
+        check_stop: called between the steps; raises to stop.
+    """
+    first = spec.algorithm.seed
+    members = [(first + number, _quiet(member)) for number, member in enumerate(network.members)]
+    *passes, together = walk_test(bars, spec.environment, [*members, (first, _exported(onnx))], check_stop)
+    env = test_environment(bars, spec.environment)
+    year = NS_PER_YEAR / bars.frame.timeframe.ns
+    return judge(
+        judged_market(env, bars_per_year=year, time_ns=bars.frame.time_ns),
+        [(stretch.start, stretch.stop) for stretch in bars.train],
+        judged_rows(env, bars.test),
+        passes,
+        options=JudgeOptions(seed=first, resamples=spec.evaluation.resamples, draws=spec.evaluation.draws),
+        ensemble=together,
+        forecast=None if bars.encoded is None else bars.encoded.forecast,
+        check_stop=check_stop,
+    )
+
+
+def _quiet(member: torch.nn.Module) -> WeightPolicy:
+    @torch.no_grad()
+    def ask(observations: Tensor) -> Tensor:
+        weights: Tensor = member(observations)
+        return weights
+
+    return ask
+
+
+def _exported(onnx: bytes) -> WeightPolicy:
+    session = open_session(onnx)
+
+    def ask(observations: Tensor) -> Tensor:
+        (weight,) = session.run([OUTPUT], {INPUT: observations.numpy()})
+        return torch.from_numpy(weight)
+
+    return ask

@@ -1,0 +1,213 @@
+"""The job of an agent, from bars in the store to a package beside the others, with and without an encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.clock import ManualClock
+from core.data.data_storage import CandleStore
+from core.domain.data_origin import BINANCE
+from core.errors import UserError
+from core.jobs import JobStopped, Json
+from ml.agents.bars import agent_bars, encode_bars
+from ml.agents.progress import AgentProgress, AgentResult
+from ml.agents.run_spec import DDPG, PPO, AgentSpec, EncoderSpec
+from ml.api import SPEC_FILE, ModelSpec, TrainingSpec
+from ml.features import MarketHistory
+from ml.inference import OnnxPredictor
+from ml.model_exchange import export_model, import_model
+from ml.model_storage import list_models, load_agent, load_model, package_files, summarise
+from ml.network_guard import check_in_child
+from ml.package_check import check_package
+from ml.trial_ledger import TrialLedger
+from ml.worker.agent import run
+from tests.job_kit import RecordingChannel
+from tests.trained_model import Trained
+from tests.unit.ml.agents.agent_runs import job_of, short_spec
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended."""
+
+    spec: AgentSpec
+    folder: Path
+    result: AgentResult
+    messages: tuple[Json, ...]
+    logs: tuple[str, ...]
+
+
+def work(folder: Path, trained: Trained, spec: AgentSpec, stop: Callable[[Json], bool] = lambda _: False) -> Finished:
+    """Run the job on the bars that the stored forecaster was made of."""
+    if not (folder / "candles").exists():
+        CandleStore(folder / "candles").write(BINANCE, trained.frame, "import")
+        trained.copy_to(folder / "models")
+    channel = RecordingChannel(stop)
+    result = AgentResult.from_json(run(job_of(folder, spec), channel))
+    return Finished(spec, folder, result, tuple(channel.messages), tuple(channel.logs))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Finished:
+    return work(tmp_path_factory.mktemp("plain"), trained, short_spec(PPO))
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Finished:
+    spec = replace(short_spec(DDPG), encoder=EncoderSpec(trained.result.model_id))
+    return work(tmp_path_factory.mktemp("encoded"), trained, spec)
+
+
+def test_a_run_reports_every_phase_and_stores_a_whole_package(plain: Finished) -> None:
+    told = [AgentProgress.from_json(message) for message in plain.messages]
+    phases = [progress.phase for progress in told]
+    assert list(dict.fromkeys(phases)) == ["loading", "features", "training", "exporting", "testing", "done"]
+    result, metrics = plain.result, plain.result.metrics
+    assert plain.logs == (metrics.verdict,)
+    stored = load_agent(plain.folder / "models", result.model_id)
+    assert (stored.spec, stored.metrics) == (plain.spec, metrics)
+    assert stored.manifest["run"]["id"] == "agent-1"
+    assert [seed["seed"] for seed in stored.manifest["run"]["seeds"]] == [1, 2]
+    assert "encoder" not in stored.manifest
+    assert json.loads((plain.folder / "runs" / "agent-1" / SPEC_FILE).read_bytes()) == plain.spec.to_json()
+    assert not summarise(plain.folder / "models", result.model_id).problem
+    assert [record.seed for record in result.history] == [1] * 4 + [2] * 4
+    assert result.steps == sum(record.step for record in result.history[3::4])
+
+
+def test_it_learned_what_there_is_to_learn(plain: Finished) -> None:
+    metrics = plain.result.metrics
+    assert metrics.diagnostics.is_trained
+    assert metrics.diagnostics.rewards_add_up
+    assert metrics.ensemble.log_return > 0.2 * metrics.baseline("momentum").log_return > 0.0
+    assert metrics.timing.p_value < 0.05
+    assert metrics.hindsight_return is not None
+    assert metrics.hindsight_return > max(row.figures.log_return for row in metrics.baselines)
+    assert metrics.hindsight_share == pytest.approx(metrics.ensemble.log_return / metrics.hindsight_return)
+
+
+def test_every_seed_is_a_trial(plain: Finished) -> None:
+    records = TrialLedger(plain.folder / "trials.sqlite").records()
+    assert [(record.seed, record.status) for record in records] == [
+        (1, "begun"),
+        (2, "begun"),
+        (1, "finished"),
+        (2, "finished"),
+    ]
+    assert records[-1].score_name == "valid_log_return"
+    assert records[-1].test_sharpe is not None
+    deflated = plain.result.metrics.deflated
+    assert deflated is not None
+    assert deflated.trials == 2
+
+
+def test_no_part_sees_another(plain: Finished, trained: Trained) -> None:
+    bars = agent_bars(MarketHistory(trained.frame), plain.spec)
+    stretches = (*bars.train, *bars.valid, *bars.test)
+    assert list(stretches) == sorted(stretches)
+    gap = plain.spec.split.purge_bars
+    assert bars.valid[0].start - bars.train[-1].stop >= gap
+    assert bars.test[0].start - bars.valid[-1].stop >= gap
+    # What comes later changes nothing that was known before.
+    cut = trained.frame.slice(0, bars.test[0].start + 50)
+    later = replace(cut, close=np.where(np.arange(len(cut)) == len(cut) - 1, cut.close * 3, cut.close))
+    later = replace(later, high=np.maximum(later.high, later.close))
+    before, after = (bars.data.pipeline.rows(MarketHistory(each)).matrix[:-1] for each in (cut, later))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_an_encoder_is_referenced_and_seen(encoded: Finished, trained: Trained) -> None:
+    assert [m["phase"] for m in encoded.messages][1] == "encoding"
+    stored = load_agent(encoded.folder / "models", encoded.result.model_id)
+    model = trained.spec.model
+    columns = 2 * model.hidden_size + len(model.quantile_levels) * len(model.horizons)
+    assert len(stored.encoder_names) == columns
+    assert stored.observed == len(stored.feature_names) + columns + 5
+    assert stored.manifest["encoder"]["model_id"] == trained.result.model_id
+    names = [row.figures.name for row in encoded.result.metrics.baselines]
+    assert "forecast_sign" in names
+    check_package(package_files(encoded.folder / "models", stored.model_id))
+
+
+def test_an_agent_of_a_real_run_passes_every_door(encoded: Finished, tmp_path: Path) -> None:
+    exported = export_model(encoded.folder / "models", encoded.result.model_id, tmp_path)
+    done = import_model(tmp_path / "models", exported, check_in_child, ManualClock(10**18))
+    assert done.model_id == encoded.result.model_id
+
+
+def test_what_an_encoder_says_is_what_it_says_live(trained: Trained) -> None:
+    frame = trained.frame.slice(3_400, 3_600)
+    encoder = load_model(trained.models_dir, trained.result.model_id)
+    said = encode_bars(MarketHistory(frame), encoder, EncoderSpec(encoder.model_id))
+    predictor = OnnxPredictor(encoder)
+    live = [predictor.update(candle) for candle in frame.to_candles("test")]
+    assert [forecast is not None for forecast in live] == said.known.tolist()
+    wanted = [forecast.quantiles[2] for forecast in live if forecast is not None]
+    np.testing.assert_allclose(said.forecast[said.known], wanted, atol=1e-9)
+    assert (said.columns[~said.known] == 0).all()
+
+
+def test_an_encoder_that_knows_what_is_judged_is_refused(trained: Trained, tmp_path: Path) -> None:
+    early = short_spec(PPO).split
+    leaking = replace(early, train_fraction=0.4, valid_fraction=0.2)
+    spec = replace(short_spec(PPO), encoder=EncoderSpec(trained.result.model_id), split=leaking)
+    with pytest.raises(UserError, match="learned from bars that the agent is to be judged on"):
+        work(tmp_path, trained, spec)
+
+
+def test_an_encoder_of_another_market_is_refused(trained: Trained) -> None:
+    encoder = load_model(trained.models_dir, trained.result.model_id)
+    spec = replace(short_spec(PPO), encoder=EncoderSpec(trained.result.model_id))
+    other = replace(spec, data=replace(spec.data, symbol="ETH/USDT"))
+    with pytest.raises(UserError, match="knows BTC/USDT 1h, not ETH/USDT 1h"):
+        agent_bars(MarketHistory(replace(trained.frame, symbol="ETH/USDT")), other, encoder)
+
+
+def test_a_run_that_became_a_model_does_not_go_on(plain: Finished) -> None:
+    with pytest.raises(UserError, match="has ended: it became model"):
+        run(job_of(plain.folder, plain.spec, resume=True), RecordingChannel())
+
+
+def test_an_encoder_is_trained_first(trained: Trained, tmp_path: Path) -> None:
+    """The agent's run is stopped once its encoder is there; going on takes that one."""
+    plain = short_spec(PPO, seeds=1)
+    spec = replace(
+        plain,
+        encoder=EncoderSpec(train_first=True, seeds=1),
+        forecaster=ModelSpec(hidden_size=4),
+        fitting=TrainingSpec(epochs=1, segment_length=64, burn_in=8, batch_segments=4),
+    )
+    with pytest.raises(JobStopped):
+        work(tmp_path, trained, spec, stop=lambda message: message["last"] is not None)
+    models = tmp_path / "models"
+    (made,) = (row.model_id for row in list_models(models) if row.model_id != trained.result.model_id)
+    channel = RecordingChannel()
+    result = AgentResult.from_json(run(job_of(tmp_path, spec, resume=True), channel))
+    assert channel.messages[0]["phase"] == "loading"
+    stored = load_agent(models, result.model_id)
+    assert stored.spec == spec.with_encoder(made)
+    assert stored.manifest["encoder"]["model_id"] == made
+    assert load_model(models, made).spec.split == spec.split
+    kinds = [(record.run_id, record.status) for record in TrialLedger(tmp_path / "trials.sqlite").records()]
+    assert ("agent-1-encoder", "finished") in kinds
+    assert ("agent-1", "finished") in kinds
+
+
+def test_a_cancelled_run_is_counted_and_goes_on(trained: Trained, tmp_path: Path) -> None:
+    spec = short_spec(PPO)
+    with pytest.raises(JobStopped):
+        work(tmp_path, trained, spec, stop=lambda message: message["last"] is not None)
+    ledger = TrialLedger(tmp_path / "trials.sqlite")
+    assert [record.status for record in ledger.records()] == ["begun", "cancelled"]
+    channel = RecordingChannel()
+    result = AgentResult.from_json(run(job_of(tmp_path, spec, resume=True), channel))
+    first = next(AgentProgress.from_json(m) for m in channel.messages if m["phase"] == "training" and m["device"])
+    assert first.last is not None
+    assert len(result.history) == 8
+    assert ledger.count() == 2
