@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ml.agents.run_spec import AgentSpec
 from ml.api import TRIALS_FILE, new_run_id
@@ -29,6 +31,11 @@ class AgentJob(JsonValue):
 def new_agent_run_id() -> str:
     """Return a fresh id of the run of an agent that sorts by time."""
     return new_run_id().replace("run-", f"{AGENT_RUN}-", 1)
+
+
+def is_agent(spec: Mapping[str, Any]) -> bool:
+    """Return whether a specification in JSON form is of an agent's run: those of a forecast and of a search are not."""
+    return "algorithm" in spec and "environment" in spec
 
 
 def agent_job(

@@ -12,6 +12,7 @@ import pytest
 from core.accounting.rules import CostRates
 from core.errors import UserError
 from ml.agents.environment_spec import EnvironmentSpec
+from ml.agents.job import is_agent
 from ml.agents.run_spec import (
     ALGORITHMS,
     AgentSpec,
@@ -21,8 +22,9 @@ from ml.agents.run_spec import (
     agent_hash,
 )
 from ml.agents.spec_comments import AGENT_COMMENTS
-from ml.api import DataRange, FeatureSpec, ResourceSpec, SeriesSource, SplitSpec
+from ml.api import DataRange, FeatureSpec, ForecastSpec, ResourceSpec, SeriesSource, SplitSpec
 from ml.feature_columns import parse_column
+from ml.search_spec import SearchSpec
 from ml.spec_file import mapping_from_toml, read_mapping, spec_to_toml, write_spec
 
 ROOT = Path(__file__).parents[4]
@@ -135,3 +137,9 @@ def test_a_specification_needs_neither_numpy_nor_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_specification_of_an_agent_is_told_from_the_others() -> None:
+    assert is_agent(AgentSpec().to_json())
+    assert not is_agent(ForecastSpec().to_json())
+    assert not is_agent(SearchSpec().to_json())
