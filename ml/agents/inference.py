@@ -205,7 +205,7 @@ def account_columns(account: AccountView, volatility: float, maintenance: float)
 
 
 def load_policy(models_dir: Path, model_id: str) -> OnnxAgent:
-    """Load and verify a stored agent with its encoder; with `functools.partial` over the folder an `AgentLoader`.
+    """Load and verify a stored agent with its encoder.
 
     Raises:
         UserError: no such agent, its encoder is not stored, or a package is damaged or does not fit this program.
