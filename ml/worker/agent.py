@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,8 @@ import safetensors.torch
 
 from core.clock import SystemClock
 from core.data.atomic_file import write_atomically
-from core.data.frame import CandleFrame
 from core.jobs import JobChannel, Json, stop_if_asked
-from ml.agents.bars import AgentBars, agent_bars
+from ml.agents.bars import AgentBars, MarketInput, universe_bars
 from ml.agents.checkpoint import kept_agent_seconds
 from ml.agents.claims import settle_agent_claims
 from ml.agents.export import export_agent
@@ -31,11 +31,9 @@ from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import agent_hash
 from ml.agents.trial import judge_agent
 from ml.api import SPEC_FILE
-from ml.features import MarketHistory
 from ml.model_storage import (
     StoredModel,
     data_lineage,
-    history_lineage,
     load_model,
     require_unfinished,
     save_agent,
@@ -43,8 +41,8 @@ from ml.model_storage import (
 from ml.rl_trainer import TrainedAgent, train_rl_model
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, trial_record
 from ml.worker.agent_encoder import trained_encoder
+from ml.worker.agent_markets import load_markets, markets_lineage, markets_of
 from ml.worker.counting import Beginnings, counted
-from ml.worker.pinned_bars import load_pinned_history
 from ml.worker.run_lock import run_lock
 
 
@@ -79,17 +77,17 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
         job = replace(job, spec=job.spec.with_encoder(trained_encoder(job, channel)))
     _phase(job, channel, "loading")
     encoder = load_model(Path(job.models_dir), job.spec.encoder.model) if job.spec.encoder.is_used else None
-    history = load_pinned_history(job.spec.data, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)
+    inputs = load_markets(job.spec, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)
     _phase(job, channel, "features" if encoder is None else "encoding")
-    bars = agent_bars(history, job.spec, encoder, partial(stop_if_asked, channel))
-    with counted(Path(job.trials_file), partial(_trial, job, history.frame)) as begin:
+    bars = universe_bars(inputs, job.spec, encoder, partial(stop_if_asked, channel))
+    with counted(Path(job.trials_file), partial(_trial, job, bars)) as begin:
         _phase(job, channel, "training")
         trained = train_rl_model(
             bars,
             job.spec,
             run_id=job.run_id,
             run_dir=Path(job.run_dir),
-            on_progress=lambda progress: _report(channel, progress, begin),
+            on_progress=lambda progress: _report(channel, progress, partial(_begin, begin, bars)),
             should_stop=channel.should_stop,
             clock=channel.clock,
             resume=job.resume,
@@ -98,9 +96,9 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
         onnx = export_agent(trained.network)
         _phase(job, channel, "testing", trained)
         judged = judge_agent(bars, job.spec, trained.network, onnx, partial(stop_if_asked, channel))
-        metrics = _count(job, history.frame, trained, judged)
+        metrics = _count(job, bars, trained, judged)
     channel.log("INFO", metrics.verdict)
-    content = _content(job, history, bars, trained, onnx, metrics, encoder)
+    content = _content(job, inputs, bars, trained, onnx, metrics, encoder)
     model_id = save_agent(Path(job.models_dir), content, SystemClock())
     _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
     return AgentResult(
@@ -143,45 +141,60 @@ def _summary(job: AgentJob, trained: TrainedAgent, phase: str) -> AgentProgress:
     )
 
 
-def _report(channel: JobChannel, progress: AgentProgress, begin: Beginnings | None = None) -> None:
+def _report(channel: JobChannel, progress: AgentProgress, begin: Callable[[int], None] | None = None) -> None:
     if begin is not None:
         begin(progress.seed_index)
     channel.progress(progress.to_json())
 
 
-def _trial(job: AgentJob, frame: CandleFrame, index: int, status: str) -> TrialRecord:
-    seed, hashes = job.spec.algorithm.seed + index, (data_lineage(frame)["sha256"], agent_hash(job.spec))
-    return trial_record(TRAINING, job.spec.bars, job.run_id, hashes, seed, status, SystemClock().now_ns())
+def _begin(begin: Beginnings, bars: AgentBars, seed_index: int) -> None:
+    """Write down that a seed begins, on every market."""
+    for market in range(len(bars.markets)):
+        begin(seed_index * len(bars.markets) + market)
 
 
-def _count(job: AgentJob, frame: CandleFrame, trained: TrainedAgent, metrics: AgentMetrics) -> AgentMetrics:
-    """Write every seed into the ledger and claim no more than all trials of the market so far allow."""
-    ledger, year = TrialLedger(Path(job.trials_file)), math.sqrt(metrics.bars_per_year)
+def _trial(job: AgentJob, bars: AgentBars, number: int, status: str) -> TrialRecord:
+    """Return the record of one seed on one market; the numbers of a seed's markets follow each other."""
+    index, market = divmod(number, len(bars.markets))
+    frame, seed = bars.markets[market].frame, job.spec.algorithm.seed + index
+    spec = replace(job.spec.bars, data=replace(job.spec.data, symbol=frame.symbol))
+    hashes = (data_lineage(frame)["sha256"], agent_hash(job.spec))
+    part = frame.symbol if market else ""
+    return trial_record(TRAINING, spec, job.run_id, hashes, seed, status, SystemClock().now_ns(), part=part)
+
+
+def _count(job: AgentJob, bars: AgentBars, trained: TrainedAgent, metrics: AgentMetrics) -> AgentMetrics:
+    """Write every seed into the ledger and claim no more than all trials of its markets so far allow.
+
+    A seed was tried on each market, and what it is picked by is what it showed on all of them together.
+    """
+    ledger, year, count = TrialLedger(Path(job.trials_file)), math.sqrt(metrics.bars_per_year), len(bars.markets)
     records = []
     for index, (seed, state) in enumerate(zip(metrics.seeds, trained.states, strict=True)):
         ratio = seed.figures.trading.sharpe
-        records.append(
+        records += [
             replace(
-                _trial(job, frame, index, FINISHED),
+                _trial(job, bars, index * count + market, FINISHED),
                 test_sharpe=None if ratio is None else ratio / year,
                 score=state.best_return,
                 score_name="valid_log_return",
             )
-        )
+            for market in range(count)
+        ]
     ledger.append_all(records)
-    return settle_agent_claims(metrics, ledger, (job.spec.data,))
+    return settle_agent_claims(metrics, ledger, markets_of(job.spec))
 
 
 def _content(
     job: AgentJob,
-    history: MarketHistory,
+    inputs: Sequence[MarketInput],
     bars: AgentBars,
     trained: TrainedAgent,
     onnx: bytes,
     metrics: AgentMetrics,
     encoder: StoredModel | None,
 ) -> AgentContent:
-    frame, data = history.frame, job.spec.data
+    frame, data = bars.frame, job.spec.data
     parts = (("train", bars.data.train, bars.train), ("valid", bars.data.valid, bars.valid))
     split = {
         name: {
@@ -193,7 +206,7 @@ def _content(
     }
     market = {"venue": data.venue, "symbol": data.symbol, "timeframe": data.timeframe}
     lineage: Json = {
-        "data": {**market, **history_lineage(history)},
+        "data": {**market, **markets_lineage(inputs)},
         "split": split,
         "run": {
             "id": job.run_id,
@@ -209,7 +222,7 @@ def _content(
             "onnx_sha256": hashlib.sha256(encoder.onnx).hexdigest(),
         }
     return AgentContent(
-        spec=replace(job.spec, data=data.without_folders()),
+        spec=job.spec.without_folders(),
         feature_names=bars.data.pipeline.names,
         feature_digest=bars.data.pipeline.digest,
         encoder_names=bars.encoder_names,
