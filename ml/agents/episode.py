@@ -127,8 +127,7 @@ def write_episode(episode: Episode) -> bytes:
     Raises:
         ValueError: shapes that do not fit, or numbers that are none.
     """
-    if (problem := _problem(episode)) is not None:
-        raise ValueError(problem)
+    _require_possible(episode)
     about = {
         "symbol": episode.symbol,
         "timeframe": episode.timeframe,
@@ -174,8 +173,7 @@ def read_episode(data: bytes) -> Episode:
             left_out=left_out,
             **{name: array for name, array in arrays.items() if name not in (_ABOUT, "rules")},
         )
-        if (problem := _problem(episode)) is not None:
-            raise ValueError(problem)
+        _require_possible(episode)
     except (ValueError, TypeError, KeyError, RecursionError, EOFError, zipfile.BadZipFile, NotImplementedError) as exc:
         raise UserError(
             "The stored episode of this agent is damaged or was written by another version.",
@@ -218,38 +216,37 @@ def _texts(values: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _problem(episode: Episode) -> str | None:
-    """Return what of an episode cannot be; None where it can."""
+def _require_possible(episode: Episode) -> None:
+    """Raise `ValueError` for an episode that cannot be."""
     size = len(episode.time_ns) if episode.time_ns.ndim == 1 else 0
     if not 0 < size <= MOST_BARS or episode.left_out < 0:
-        return "number of bars"
+        raise ValueError("number of bars")
     columns = [getattr(episode, name) for name in _COLUMNS]
     if any(column.shape != (size,) for column in (*columns, *episode.rules.values())):
-        return "lengths"
+        raise ValueError("lengths")
     if episode.seeds.ndim != 2 or len(episode.seeds) != size:
-        return "seeds"
+        raise ValueError("seeds")
     if episode.observed.ndim != 2 or len(episode.observed) > size or episode.observed.shape[1] != len(episode.names):
-        return "observations"
+        raise ValueError("observations")
     times = episode.time_ns
     if times[0] < 0 or times[-1] >= _LARGEST_NS or (np.diff(times) <= 0).any():
-        return "times"
+        raise ValueError("times")
     starts = episode.starts
     if starts.ndim != 1 or (len(starts) and not 0 <= starts[0] <= starts[-1] < size) or (np.diff(starts) <= 0).any():
-        return "stretches"
-    return _impossible(episode, columns)
+        raise ValueError("stretches")
+    _require_numbers(episode, columns)
 
 
-def _impossible(episode: Episode, columns: list[FloatArray]) -> str | None:
+def _require_numbers(episode: Episode, columns: list[FloatArray]) -> None:
     numbers: list[FloatArray | Float32Array] = [*columns, episode.seeds, episode.observed, *episode.rules.values()]
     for values in numbers:
         if not (np.abs(values) <= _LARGEST).all():  # no number is not within it either
-            return "numbers"
+            raise ValueError("numbers")
     low, high = episode.low, episode.high
     inner = np.minimum(episode.open, episode.close), np.maximum(episode.open, episode.close)
     if not ((low > 0.0).all() and (low <= inner[0]).all() and (high >= inner[1]).all() and (episode.volume >= 0).all()):
-        return "bars"
+        raise ValueError("bars")
     if any((values < 0.0).any() for values in (episode.equity, *episode.rules.values())):
-        return "equity"
+        raise ValueError("equity")
     if any((np.abs(values) > _MOST_WEIGHT).any() for values in (episode.target, episode.seeds)):
-        return "weights"
-    return None
+        raise ValueError("weights")
