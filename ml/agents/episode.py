@@ -24,7 +24,7 @@ MOST_EPISODE_BYTES = 96 << 20
 
 _ABOUT = "about"
 _PRICES = ("open", "high", "low", "close")
-_COLUMNS = (*_PRICES, "volume", "target", "held", "equity", "cost")
+_COLUMNS = (*_PRICES, "volume", "target", "held", "traded", "equity", "cost")
 _TYPES = {
     _ABOUT: "|u1",
     "time_ns": "<i8",
@@ -54,6 +54,7 @@ class Episode:
         open / high / low / close / volume: of the bars, shape (m,).
         target: weight chosen at the close, shape (m,).
         held: weight held at the close until then, shape (m,).
+        traded: bought in the bar, sold where it is below 0, share of the equity at the close before, shape (m,).
         equity: at the close, of the whole judged part: 1 where that began, also where earlier bars are left out.
         cost: paid in the bar with all its parts, share of the equity at the close before, shape (m,).
         seeds: weight that the network of each seed would choose there, seeing the same, shape (m, S).
@@ -74,6 +75,7 @@ class Episode:
     volume: FloatArray
     target: FloatArray
     held: FloatArray
+    traded: FloatArray
     equity: FloatArray
     cost: FloatArray
     seeds: FloatArray
@@ -108,7 +110,7 @@ class Episode:
     def newest(self) -> Episode:
         """Return as much of the end as a package keeps."""
         first = max(0, len(self) - MOST_BARS)
-        most_observed = min(len(self) - first, MOST_OBSERVED_BYTES // (4 * max(1, len(self.names))))
+        most_observed = observations_kept(len(self), len(self.names))
         observed = self.observed[max(0, len(self.observed) - most_observed) :]
         return replace(
             self,
@@ -119,6 +121,11 @@ class Episode:
             starts=self.starts[self.starts >= first] - first,
             left_out=self.left_out + first,
         )
+
+
+def observations_kept(bars: int, width: int) -> int:
+    """Return at how many of the newest bars what was seen is kept, where so many numbers are seen at each."""
+    return min(bars, MOST_BARS, MOST_OBSERVED_BYTES // (4 * max(1, width)))
 
 
 def write_episode(episode: Episode) -> bytes:

@@ -29,8 +29,9 @@ def random_episode(
     target = each.mean(axis=1)
     held = np.concatenate([[0.0], target[:-1]])
     held[starts] = 0.0
-    cost = 0.001 * np.abs(np.diff(held, prepend=0.0))
-    cost[starts] = 0.0
+    traded = np.diff(held, prepend=0.0)
+    traded[starts] = 0.0
+    cost = 0.001 * np.abs(traded)
     growth = held * np.expm1(moved) - cost
     hold = np.where(np.isin(np.arange(bars), starts), 0.0, moved)
     observed = rng.normal(size=(bars, len(names))).astype(np.float32)
@@ -46,6 +47,7 @@ def random_episode(
         volume=rng.uniform(1.0, 9.0, bars),
         target=target,
         held=held,
+        traded=traded,
         equity=np.asarray(np.cumprod(1.0 + growth), np.float64),
         cost=cost,
         seeds=each,
