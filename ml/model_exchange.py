@@ -28,7 +28,6 @@ SUFFIX = ".maru-model"
 
 _ORDER = (MANIFEST, *FILES, *FURTHER)
 _LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
-_DIRECTORY = b"PK\1\2"  # begins an entry of it
 _VERSION = 20  # of the zip format needed to read it
 _DATE = 0x21  # 1 January 1980, the first day a zip knows
 _OVERHEAD = 64 << 10  # bytes of a file that are not content, at most
@@ -113,7 +112,7 @@ def archive(files: Mapping[str, bytes]) -> bytes:
         place = len(body)
         body += _LOCAL.pack(b"PK\3\4", _VERSION, 0, 0, 0, _DATE, crc, size, size, len(title), 0) + title + data
         directory += _CENTRAL.pack(
-            _DIRECTORY, _VERSION, _VERSION, 0, 0, 0, _DATE, crc, size, size, len(title), 0, 0, 0, 0, 0, place
+            b"PK\1\2", _VERSION, _VERSION, 0, 0, 0, _DATE, crc, size, size, len(title), 0, 0, 0, 0, 0, place
         )
         directory += title
     end = _END.pack(b"PK\5\6", 0, 0, len(named), len(named), len(directory), len(body), 0)
@@ -130,8 +129,9 @@ def read_archive(source: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     place = 0
     for name in _ORDER:
-        if name in FURTHER and data[place : place + 4] == _DIRECTORY:
-            break
+        named = data[place + _LOCAL.size : place + _LOCAL.size + len(name)]
+        if name in FURTHER and named != name.encode():
+            continue
         if len(data) < place + _LOCAL.size or data[place : place + 4] != b"PK\3\4":
             raise refused("it is no model file, or a damaged one")
         *_, packed, size, length, extra = _LOCAL.unpack_from(data, place)
