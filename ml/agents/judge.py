@@ -34,7 +34,7 @@ from ml.agents.results import (
     PeriodFigures,
 )
 from ml.agents.verdict import agent_standing, agent_verdict
-from ml.arrays import FloatArray, IntArray
+from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.bootstrap import paired_interval, seed_summary, sharpe
 from ml.overfitting import deflated_sharpe, sharpe_moments, sharpe_probability
 from ml.statistic_results import (
@@ -71,12 +71,14 @@ class SeedPass:
         weights: target of each decision, see `ml.agents.accounts.JudgedPart.rows`, shape (m,).
         observed: what it saw; None leaves out what depends on it.
         rewards: sum of its rewards, in log return; None where the reward is something else.
+        account: what it saw of its account at each decision, shape (m, A); None where nobody asks.
     """
 
     seed: int
     weights: FloatArray
     observed: Observed | None = None
     rewards: float | None = None
+    account: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
