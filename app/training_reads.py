@@ -60,7 +60,7 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
 
     marks = ModelTags(models).read()
     rows = [row for row in list_models(models) if not row.problem]
-    refused = {row.model_id: _agent_trouble(models, row.model_id) for row in rows if row.family == AGENT}
+    refused = {row.model_id: agent_trouble(models, row.model_id) for row in rows if row.family == AGENT}
     choices = tuple(
         ModelChoice(
             model_id=row.model_id,
@@ -92,7 +92,7 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
     return ModelOffer(choices, (title, text))
 
 
-def _agent_trouble(models: Path, model_id: str) -> str:
+def agent_trouble(models: Path, model_id: str) -> str:
     """Return why no strategy can follow an agent; "" where one can."""
     from core.strategies.agent_strategy import require_spot
     from ml.agents.inference import load_policy
