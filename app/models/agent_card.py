@@ -25,14 +25,19 @@ class EquityCurves:
     """The evaluated pass over the test part, thinned to what a plot can show.
 
     Attributes:
+        symbol: market of the bars.
         time_ns: closes looked at, ns UTC, ascending.
-        agent: its equity there, 1 at the start.
+        agent: its equity there, 1 where the pass began.
         rules: equity of the rules in the same accounts, by name.
+        bars / left_out: how many bars are kept, and earlier ones that are not.
     """
 
+    symbol: str
     time_ns: tuple[int, ...]
     agent: tuple[float, ...]
     rules: tuple[tuple[str, tuple[float, ...]], ...]
+    bars: int
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,7 +314,7 @@ def _curves() -> EquityCurves:
         (name, (1.0,) * _POINTS if name == "flat" else path(name, row[0], betas[name])) for name, row in _RULES.items()
     )
     times = tuple(first + (last - first) * n // steps for n in range(_POINTS))
-    return EquityCurves(times, path("agent", 0.681, 0.48), rules)
+    return EquityCurves("BTC/USDT", times, path("agent", 0.681, 0.48), rules, _BARS)
 
 
 def _spread(values: list[float]) -> SeedSummary:

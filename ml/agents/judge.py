@@ -27,7 +27,7 @@ from ml.agents.baselines import BUY_AND_HOLD, baseline_rules, hindsight_return, 
 from ml.agents.claims import with_trials
 from ml.agents.diagnostics import LEAST_SHARE, Observed, diagnose
 from ml.agents.results import AgentDiagnostics, AgentMetrics, AgentSeed, BaselineFigures, PeriodFigures
-from ml.arrays import FloatArray, IntArray
+from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.bootstrap import paired_interval, seed_summary, sharpe
 from ml.overfitting import sharpe_moments
 from ml.statistic_results import (
@@ -62,12 +62,14 @@ class SeedPass:
         weights: target of each decision, see `ml.agents.accounts.JudgedPart.rows`, shape (m,).
         observed: what it saw; None leaves out what depends on it.
         rewards: sum of its rewards, in log return; None where the reward is something else.
+        account: what it saw of its account at each decision, shape (m, A); None where nobody asks.
     """
 
     seed: int
     weights: FloatArray
     observed: Observed | None = None
     rewards: float | None = None
+    account: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

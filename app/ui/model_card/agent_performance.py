@@ -82,7 +82,7 @@ class AgentPerformancePage(AgentPage):
         self.plot.setObjectName("agent_equity")
         self.plot.setMinimumHeight(_PLOT_HEIGHT)
         self.add(self.plot)
-        self.no_curves = self.add_sentence()
+        self.curves_note = self.add_sentence()
         self._rules_caption = self.add_caption()
         self.table = FigureTable("agent_rules", self.body)
         self.add(self.table)
@@ -100,8 +100,22 @@ class AgentPerformancePage(AgentPage):
     def show_agent(self, card: AgentCard) -> None:
         metrics, curves = card.metrics, card.curves
         self.plot.setVisible(curves is not None)
-        self.no_curves.setVisible(curves is None)
-        if curves is not None:
+        self.curves_note.setVisible(curves is None or curves.left_out > 0)
+        if curves is None:
+            self.curves_note.setText(
+                tr(
+                    "This package does not hold the evaluated pass bar by bar, so there is no curve. Its figures are "
+                    "whole."
+                )
+            )
+        else:
+            self.curves_note.setText(
+                tr(
+                    "The newest {n} bars are kept; {left} before them are in the figures, not in the curve.",
+                    n=format_number(curves.bars),
+                    left=format_number(curves.left_out),
+                )
+            )
             self.plot.set_x_marks(day_marks(curves))
             self.plot.set_curves(equity_curves(curves))
         rows = [figure_row(metrics.ensemble)]
@@ -115,9 +129,6 @@ class AgentPerformancePage(AgentPage):
         self._curves_caption.setText(tr("What 1 became on the test part, after all costs"))
         self.plot.setAccessibleName(self._curves_caption.text())
         self.plot.set_x_title(tr("UTC"))
-        self.no_curves.setText(
-            tr("This package does not hold the evaluated pass bar by bar, so there is no curve. Its figures are whole.")
-        )
         self._rules_caption.setText(tr("Beside simple rules in the same account, with the same costs"))
         self._seeds_caption.setText(tr("Networks of other random numbers, each alone"))
         for name, title in _titles().items():
