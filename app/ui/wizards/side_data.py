@@ -23,7 +23,7 @@ from app.flows.amount import AmountError, parse_amount
 from app.flows.datasets import SeriesExtent, date_text
 from app.flows.feature_catalogue import SERIES_NAMES
 from app.flows.sentence_text import local_text
-from app.flows.training_draft import plain_text
+from app.flows.typed_numbers import plain_text
 from app.i18n import tr
 from app.theme import CONTROL_HEIGHT, GRID, ROW_HEIGHT, SPACE_S, SPACE_XS, number_font
 from app.ui.dialogs.file_picker import DATA_FILES, existing_file_picker
