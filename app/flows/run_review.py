@@ -36,7 +36,7 @@ def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:
             resources_group(flow, (tr("Duration"), duration_text(flow))),
         )
     groups = [data_group(flow), features_group(flow)]
-    effort = [(tr("Memory"), memory_text(flow))]
+    effort = [(tr("Data in memory"), memory_text(flow))]
     if flow.subject is Subject.BOTH:
         networks = (tr("Networks"), format_number(flow.draft.agent.encoder_seeds))
         fitting = training_group(flow)

@@ -178,7 +178,12 @@ class DataPage(StepPage):
                 tr("Fore&caster"),
                 tr("A stored one of this market and bar length. It must not know the bars the agent is judged on."),
             ),
-            "symbol": (tr("&Market"), tr("One model forecasts one market.")),
+            "symbol": (
+                tr("&Market"),
+                tr("One agent trades one market.")
+                if self._flow.subject.trains_agent
+                else tr("One model forecasts one market."),
+            ),
             "timeframe": (
                 tr("Bar &length"),
                 tr("Short bars give more examples but more noise and higher costs per move."),
