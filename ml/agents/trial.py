@@ -40,7 +40,7 @@ def judge_agent(
     env = test_environment(bars, spec.environment)
     year = NS_PER_YEAR / bars.frame.timeframe.ns
     return judge(
-        judged_market(env, bars_per_year=year, time_ns=bars.frame.time_ns),
+        judged_market(env, bars_per_year=year, time_ns=bars.time_ns),
         [(stretch.start, stretch.stop) for stretch in bars.train],
         judged_rows(env, bars.test),
         passes,
