@@ -12,6 +12,7 @@ from app.flows.agent_draft import (
     environment_spec,
     parse_units,
     parse_whole,
+    universe_spec,
     weights_of,
 )
 from app.flows.amount import Sentence
@@ -23,7 +24,7 @@ from app.i18n import format_number, mark
 from core.errors import UserError
 from ml.agents.environment_spec import DISCRETE
 from ml.agents.run_spec import PPO, SAC
-from ml.api import MAX_SEEDS
+from ml.api import MAX_SEEDS, DataRange
 
 MAX_OBSERVED, MAX_LEVELS, MIN_EPISODE, MAX_EPISODE = 1_024, 1_001, 2, 10_000_000
 MAX_WINDOWS, MAX_AGENT_BATCH, MAX_N_STEPS, MAX_AGENT_EPOCHS = 1 << 20, 1 << 24, 100_000, 1_000
@@ -55,6 +56,15 @@ def encoder_problem(draft: AgentDraft, fitting: Sequence[StoredForecaster], *, r
         return Problem(Sentence(sentence), "encoder_model")
     if not any(item.model_id == draft.encoder_model for item in fitting):
         return Problem(Sentence(mark("Choose the stored forecaster that the agent sees through.")), "encoder_model")
+    return None
+
+
+def universe_problem(draft: AgentDraft, data: DataRange, further: tuple[str, ...]) -> Problem | None:
+    """Return what is wrong with the markets that an agent learns on beside that of `data`."""
+    try:
+        universe_spec(draft, data.symbol, further).validate(data)
+    except UserError as exc:
+        return Problem(CoreSentence(str(exc)), "further_markets")
     return None
 
 

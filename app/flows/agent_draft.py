@@ -16,6 +16,7 @@ from app.flows.typed_numbers import list_text, number_of, percent_text, plain_te
 from core.accounting.rules import CostRates
 from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.run_spec import PPO, AgentEvaluationSpec, AgentSpec, AlgorithmSpec, EncoderSpec
+from ml.agents.universe import FundingSource, InstrumentRules, UniverseSpec
 from ml.api import ModelSpec, TrainingSpec
 
 
@@ -73,6 +74,8 @@ class AgentDraft:
         subject: what is trained.
         encoder_model: id of the stored forecaster, for `Subject.ON_STORED`.
         direction: long only, both ways alike, or a `lowest` weight of its own.
+        further_markets: stored ones that it learns on and is judged on too, for `Subject.AGENT`.
+        rules / funding: of a loaded configuration, as in `ml.agents.universe.UniverseSpec`.
         maker_fee: of a loaded configuration; agents never rest orders.
         steps / hidden: whole numbers as text.
         shelf: entries of the algorithms that were left for another, by algorithm and name.
@@ -86,6 +89,9 @@ class AgentDraft:
     encoder_embedding: bool = _ENCODER.embedding
     encoder_quantiles: bool = _ENCODER.quantiles
     spare: Spare = field(default_factory=Spare)
+    further_markets: tuple[str, ...] = ()
+    rules: tuple[InstrumentRules, ...] = ()
+    funding: tuple[FundingSource, ...] = ()
 
     observed_bars: int = _ENVIRONMENT.window
     actions: str = _ENVIRONMENT.actions
@@ -158,7 +164,13 @@ class AgentDraft:
 
 
 DEFAULT_AGENT = AgentDraft()
-AGENT_ENTRIES = frozenset(each.name for each in fields(AgentDraft)) - {"spare", "shelf", "maker_fee"}
+AGENT_ENTRIES = frozenset(each.name for each in fields(AgentDraft)) - {
+    "spare",
+    "shelf",
+    "maker_fee",
+    "rules",
+    "funding",
+}
 
 
 def with_changes(draft: AgentDraft, **changes: Any) -> AgentDraft:
@@ -228,6 +240,16 @@ def encoder_spec(draft: AgentDraft) -> EncoderSpec:
         seeds=draft.encoder_seeds,
         embedding=draft.encoder_embedding,
         quantiles=draft.encoder_quantiles,
+    )
+
+
+def universe_spec(draft: AgentDraft, own: str, further: tuple[str, ...]) -> UniverseSpec:
+    """Return what an agent learns on beside its own market, with what is known of the markets that are used."""
+    used = {own, *further}
+    return UniverseSpec(
+        symbols=further,
+        rules=tuple(each for each in draft.rules if each.symbol in used),
+        funding=tuple(each for each in draft.funding if each.symbol in used),
     )
 
 
@@ -320,6 +342,9 @@ def agent_draft_of(spec: AgentSpec, before: AgentDraft = DEFAULT_AGENT) -> Agent
         encoder_embedding=encoder.embedding,
         encoder_quantiles=encoder.quantiles,
         spare=spare,
+        further_markets=spec.universe.symbols,
+        rules=spec.universe.rules,
+        funding=spec.universe.funding,
         **_environment_entries(spec.environment),
         **algorithm_entries(spec.algorithm),
         resamples=spec.evaluation.resamples,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from app.flows.agent_draft import AgentDraft, Direction, Subject, parse_units, parse_whole, weights_of
+from app.flows.agent_draft import AgentDraft, Direction, Subject, parse_units, parse_whole, universe_spec, weights_of
 from app.flows.datasets import StoredForecaster, date_text
 from app.flows.training_flow import TrainingFlow
 from app.flows.training_review import ReviewGroup, bars_text, chosen_timeframe, listed, part_title
+from app.flows.training_runs import used_markets
 from app.i18n import MISSING, format_number, mark, tr, tr_count
 from ml.agents.environment_spec import CONTINUOUS, DISCRETE
 from ml.agents.run_spec import DDPG, PPO, SAC, TD3
@@ -102,6 +103,8 @@ def out_of_use(draft: AgentDraft) -> frozenset[str]:
         unused |= _OF_DEBTS
     if not draft.subject.has_encoder:
         unused |= {"encoder_embedding", "encoder_quantiles"}
+    if draft.subject is not Subject.AGENT:
+        unused.add("further_markets")
     if draft.subject is not Subject.BOTH:
         unused.add("encoder_seeds")
     if draft.subject is not Subject.ON_STORED:
@@ -142,10 +145,11 @@ def decisions_text(flow: TrainingFlow) -> str:
 
 def passes_text(flow: TrainingFlow) -> str:
     """Return how often each bar of the training part is met on average, "—" while that cannot be said."""
-    steps, effort = parse_whole(flow.draft.agent.steps), flow.estimate()
-    if steps is None or effort is None or effort.train_targets <= 0:
+    steps, effort, usable = parse_whole(flow.draft.agent.steps), flow.estimate(), flow.usable()
+    if steps is None or effort is None or usable is None or effort.train_targets <= 0 or not usable.bars:
         return MISSING
-    return tr("each training bar about {n} times", n=format_number(max(1, round(steps / effort.train_targets))))
+    learned = effort.train_targets * (1 + flow.further_bars() / usable.bars)
+    return tr("each training bar about {n} times", n=format_number(max(1, round(steps / learned))))
 
 
 def memory_text(flow: TrainingFlow) -> str:
@@ -154,7 +158,8 @@ def memory_text(flow: TrainingFlow) -> str:
     if spec is None or usable is None:
         return MISSING
     held = draft.buffer if draft.is_off_policy else draft.windows * draft.n_steps
-    size = usable.bars * (4 * len(column_names(spec.features)) + _BYTES_A_BAR) + held * _BYTES_A_DECISION
+    bars = usable.bars + flow.further_bars()
+    size = bars * (4 * len(column_names(spec.features)) + _BYTES_A_BAR) + held * _BYTES_A_DECISION
     return tr("about {n} MB", n=format_number(max(1, round(size / 1e6))))
 
 
@@ -179,9 +184,11 @@ def environment_group(flow: TrainingFlow) -> ReviewGroup:
         tr("as they are") if draft.cost_jitter.strip() in ("", "0") else tr("drawn, jitter {n}", n=draft.cost_jitter)
     )
     begins = tr("random position") if draft.random_position else tr("weight {n}", n=draft.start_weight)
+    further = used_markets(flow.draft)
     return ReviewGroup(
         tr("Environment"),
         (
+            *([(tr("Learns on too"), listed(further))] if further else []),
             (tr("Weights"), f"{tr(DIRECTION_TITLES[draft.direction])}, {weights}"),
             (tr("Actions"), actions),
             (tr("Reward"), tr(REWARD_TITLES[draft.reward])),
@@ -255,4 +262,17 @@ def _changed(flow: TrainingFlow, *, of_algorithm: bool) -> str:
     middle = names.index("gamma")
     chosen = names[middle:] if of_algorithm else names[:middle]
     found = [name for name in chosen if name not in unused and flow.entry(name) != flow.usual(name)]
-    return listed(tuple(f"{tr(FURTHER[name])} {flow.entry(name)}" for name in found))
+    named = tuple(f"{tr(FURTHER[name])} {flow.entry(name)}" for name in found)
+    return listed(named if of_algorithm else (*named, *_known_markets(flow)))
+
+
+def _known_markets(flow: TrainingFlow) -> tuple[str, ...]:
+    """Name the rules and the funding of markets that a loaded configuration brought."""
+    draft, own = flow.draft.agent, "" if flow.dataset is None else flow.dataset.symbol
+    known = universe_spec(draft, own, used_markets(flow.draft))
+    rules, funding = (tuple(each.symbol for each in found) for found in (known.rules, known.funding))
+    told = (
+        (tr("rules of {markets}", markets=listed(rules)), rules),
+        (tr("funding of {markets}", markets=listed(funding)), funding),
+    )
+    return tuple(words for words, markets in told if markets)

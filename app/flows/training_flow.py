@@ -15,6 +15,7 @@ from app.flows.agent_checks import (
     encoder_borders_problem,
     encoder_problem,
     environment_problem,
+    universe_problem,
 )
 from app.flows.agent_checks import judgement_problem as agent_judgement_problem
 from app.flows.agent_draft import AGENT_ENTRIES, Subject, default_of, with_changes
@@ -43,7 +44,7 @@ from app.flows.training_draft import (
     without_unused_markets,
 )
 from app.flows.training_place import first_draft, with_existing_market, with_range_of
-from app.flows.training_runs import Run, bars_run, data_range, draft_of_run, run_of
+from app.flows.training_runs import Run, bars_run, data_range, draft_of_run, run_of, used_markets
 from app.flows.training_split import PartName, SplitPart, by_shares, split_parts, with_borders
 from app.flows.training_steps import ALL_STEPS, STEPS, Step, steps_of
 from app.i18n import format_number, mark
@@ -300,6 +301,11 @@ class TrainingFlow:
             return ()
         return tuple(item.symbol for item in self._beside() if item.symbol != draft.symbol)
 
+    def further_bars(self) -> int:
+        """Return how many bars the chosen range holds of the further markets that an agent learns on."""
+        limits, chosen = self._range_ns() or (None, None), used_markets(self._draft)
+        return sum(item.between(*limits).bars for item in self._beside() if item.symbol in chosen)
+
     def has_source(self, kind: SourceKind) -> bool:
         """Return whether a source offers anything."""
         return kind is SourceKind.FILE or bool(self._of_source(kind))
@@ -467,12 +473,13 @@ class TrainingFlow:
     def _others_problem(self) -> Problem | None:
         """Say whether the other markets and the side series are there."""
         draft, offered = self._draft, self.other_markets()
-        for market in self._markets():
-            if market not in offered:
-                wanted = {"market": market, "timeframe": draft.timeframe}
-                return Problem(
-                    Sentence(mark("No {timeframe} bars of {market} are stored: untick it."), wanted), "markets"
-                )
+        for field, markets in (("markets", self._markets()), ("further_markets", used_markets(draft))):
+            for market in markets:
+                if market not in offered:
+                    wanted = {"market": market, "timeframe": draft.timeframe}
+                    return Problem(
+                        Sentence(mark("No {timeframe} bars of {market} are stored: untick it."), wanted), field
+                    )
         for source in draft.series:
             if source not in self._series:
                 reading = Sentence(mark("The file of “{name}” is being read."), {"name": source.name})
@@ -487,6 +494,8 @@ class TrainingFlow:
             self._data_range().validate()
         except UserError as exc:
             return Problem(CoreSentence(str(exc)), "series")
+        if self.subject.trains_agent:
+            return universe_problem(draft.agent, self._data_range(), used_markets(draft))
         return None
 
     def _features_problem(self) -> Problem | None:

@@ -12,6 +12,7 @@ from app.flows.agent_draft import (
     encoder_spec,
     environment_spec,
     judgement_spec,
+    universe_spec,
 )
 from app.flows.datasets import Dataset, SourceKind
 from app.flows.training_draft import (
@@ -58,6 +59,12 @@ def data_range(draft: TrainingDraft, dataset: Dataset | None, limits: tuple[int 
     )
 
 
+def used_markets(draft: TrainingDraft) -> tuple[str, ...]:
+    """Return the markets an agent learns on beside its own: stored ones, and none where a forecaster knows only one."""
+    usable = draft.source is SourceKind.STORE and draft.agent.subject is Subject.AGENT
+    return draft.agent.further_markets if usable else ()
+
+
 def bars_run(draft: TrainingDraft, data: DataRange) -> ForecastSpec:
     """Return the forecast whose bars a run needs: its own, that of its encoder, or that of the next bar.
 
@@ -84,6 +91,7 @@ def run_of(draft: TrainingDraft, data: DataRange) -> Run:
     fits = agent.subject is Subject.BOTH
     return AgentSpec(
         data=bars.data,
+        universe=universe_spec(agent, bars.data.symbol, used_markets(draft)),
         features=bars.features,
         split=bars.split,
         encoder=encoder_spec(agent),

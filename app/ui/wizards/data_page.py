@@ -126,8 +126,13 @@ class DataPage(StepPage):
 
     def _build_advanced(self) -> None:
         form = self.add_advanced().form
-        self._markets, self._series = MarketsField(), SeriesField()
+        self._markets, self._further, self._series = (
+            MarketsField("markets"),
+            MarketsField("further_markets"),
+            SeriesField(),
+        )
         self._markets_row = self.add_field(form, "markets", self._markets, wide=True, tall=True)
+        self.add_field(form, "further_markets", self._further, wide=True, tall=True)
         self.add_field(form, "series", self._series, wide=True, tall=True)
 
     def _build_preview(self, palette: Palette) -> QWidget:
@@ -180,7 +185,7 @@ class DataPage(StepPage):
             ),
             "symbol": (
                 tr("&Market"),
-                tr("One agent trades one market.")
+                tr("What the agent learns on and is judged on.")
                 if self._flow.subject.trains_agent
                 else tr("One model forecasts one market."),
             ),
@@ -197,6 +202,15 @@ class DataPage(StepPage):
                 tr(
                     "Feature columns may look at these as well, for example at bitcoin when ether is forecast. "
                     "Strategies do not take such a model yet: it can be judged, not traded."
+                )
+                if self._flow.other_markets()
+                else tr("No other market of this bar length is stored beside the chosen one."),
+            ),
+            "further_markets": (
+                tr("Learn on mar&kets too"),
+                tr(
+                    "The agent learns on these beside its own, with the same costs, and is judged on each: what holds "
+                    "on several markets is less often luck."
                 )
                 if self._flow.other_markets()
                 else tr("No other market of this bar length is stored beside the chosen one."),
@@ -226,8 +240,9 @@ class DataPage(StepPage):
         if self._path.text() != draft.file_path:
             self._path.setText(draft.file_path)
         super().fill()
-        self._markets.set_offered(tuple(dict.fromkeys((*self._flow.other_markets(), *draft.markets))))
-        self._markets.show_value(draft.markets)
+        for field, ticked in ((self._markets, draft.markets), (self._further, draft.agent.further_markets)):
+            field.set_offered(tuple(dict.fromkeys((*self._flow.other_markets(), *ticked))))
+            field.show_value(ticked)
         self._series.set_extents(self._flow.extents())
         is_file = draft.source is SourceKind.FILE
         for row in (self._symbol_row, self._timeframe_row):
@@ -236,6 +251,7 @@ class DataPage(StepPage):
         for row in (self._start_row, self._end_row):
             row.set_visible(not draft.whole_range)
         self._markets.setVisible(self._markets.count() > 0)
+        self._further.setVisible(self._further.count() > 0 and "further_markets" not in self.unused())
 
     def refresh(self) -> None:
         super().refresh()

@@ -37,6 +37,7 @@ from ml.agents.run_spec import (
     EncoderSpec,
     agent_from_mapping,
 )
+from ml.agents.universe import FundingSource, InstrumentRules, UniverseSpec
 from ml.api import DataRange, ModelSpec, TrainingSpec
 from ml.spec_file import mapping_from_toml, spec_to_toml
 
@@ -121,8 +122,16 @@ def agents(draw: st.DrawFn) -> AgentSpec:
         embedding=embedding,
         quantiles=not embedding or draw(st.booleans()),
     )
+    further = () if encoder.is_used else draw(st.sampled_from([(), ("ETH/USDT",), ("SOL/USDT", "ETH/USDT")]))
+    known = draw(st.lists(st.sampled_from((DATA.symbol, *further)), unique=True, max_size=2))
+    universe = UniverseSpec(
+        symbols=further,
+        rules=tuple(InstrumentRules(symbol, draw(numbers(0, 1)), draw(numbers(0, 1))) for symbol in known),
+        funding=tuple(FundingSource(symbol, "rates.csv") for symbol in known),
+    )
     return AgentSpec(
         data=DATA,
+        universe=universe,
         encoder=encoder,
         forecaster=ModelSpec(kind=draw(st.sampled_from(["lstm", "gru"])), hidden_size=draw(st.integers(2, 64))),
         fitting=TrainingSpec(epochs=draw(st.integers(1, 100)), learning_rate=draw(numbers(1e-5, 0.1))),
@@ -160,7 +169,8 @@ def test_switching_there_and_back_loses_nothing(spec: AgentSpec, kind: str, subj
 
 def test_names_of_entries_are_unique_and_every_one_is_an_entry() -> None:
     assert AGENT_ENTRIES & {each.name for each in dataclasses.fields(TrainingDraft)} == set()
-    assert {each.name for each in dataclasses.fields(AgentDraft)} - AGENT_ENTRIES == {"spare", "shelf", "maker_fee"}
+    unshown = {"spare", "shelf", "maker_fee", "rules", "funding"}
+    assert {each.name for each in dataclasses.fields(AgentDraft)} - AGENT_ENTRIES == unshown
 
 
 def test_the_wizard_begins_with_what_can_be_traded_on_a_spot_market() -> None:
