@@ -46,7 +46,7 @@ from ml.search_results import SearchProgress, SearchResult
 from ml.search_spec import SearchSpec
 
 if TYPE_CHECKING:
-    from app.flows.datasets import Dataset, DeviceOption, SeriesExtent
+    from app.flows.datasets import Dataset, DeviceOption, SeriesExtent, StoredForecaster
     from app.flows.feature_catalogue import FeatureCatalogue
     from app.flows.training_flow import TrainingDraft
     from app.model_desk import ModelDesk
@@ -251,6 +251,13 @@ class TrainingDesk(QObject):
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
         self._queries.ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
+
+    def load_forecasters(self, done: Callable[[Sequence[StoredForecaster] | UserError], None]) -> None:
+        """Read, in the background, which stored forecasters there are and call `done` on the GUI thread."""
+        models = self._paths.models
+        self._queries.ask(
+            lambda _: training_reads.stored_forecasters(models), lambda answer: done(answer.error or answer.value)
+        )
 
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
