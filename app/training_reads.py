@@ -20,6 +20,7 @@ from ml.api import ForecastSpec, SeriesSource
 if TYPE_CHECKING:
     from app.flows.datasets import Dataset, SeriesExtent
     from app.flows.feature_catalogue import FeatureCatalogue
+    from ml.agents.run_spec import AgentSpec
 
 
 def describe_stored(backend: StoreBackend) -> tuple[Dataset, ...]:
@@ -112,11 +113,25 @@ def gpus() -> list[str]:
     return nvidia_gpus()
 
 
-def write_configuration(path: Path, spec: ForecastSpec) -> None:
-    """Write a configuration that `train forecast --config` reads."""
+def write_configuration(path: Path, spec: ForecastSpec | AgentSpec) -> None:
+    """Write a configuration that `train forecast --config` or `train agent --config` reads."""
     from ml.spec_file import write_spec
 
     write_spec(path, spec, full=True)
+
+
+def read_configuration(path: Path) -> ForecastSpec | AgentSpec:
+    """Read a configuration of either kind and check it.
+
+    Raises:
+        UserError: it cannot be read, or is not valid.
+    """
+    from ml.agents.job import is_agent
+    from ml.agents.run_spec import agent_from_mapping
+    from ml.spec_file import read_mapping, read_spec
+
+    values = read_mapping(path)
+    return agent_from_mapping(values).validate() if is_agent(values) else read_spec(path).validate()
 
 
 def read_series(source: SeriesSource) -> SeriesExtent:

@@ -14,6 +14,7 @@ from typing import Any
 
 from core.errors import UserError
 from ml.agents.environment_spec import ACCOUNT_NAMES
+from ml.agents.episode import Episode
 from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import AgentSpec
 from ml.features import Scaling
@@ -36,6 +37,7 @@ class AgentContent:
         weights / onnx: file contents.
         metrics: on the test part.
         lineage: data range and hash, split, encoder and run, see `ml.model_storage.data_lineage`.
+        episode: the judged pass; None keeps none.
     """
 
     spec: AgentSpec
@@ -47,6 +49,7 @@ class AgentContent:
     onnx: bytes
     metrics: AgentMetrics
     lineage: Json
+    episode: Episode | None = None
 
     @property
     def config(self) -> Json:
