@@ -219,7 +219,7 @@ class FoldsResult(JsonValue):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class JudgedRange(JsonValue):
     """What a stored model was judged on.
 
@@ -253,14 +253,14 @@ class JudgedRange(JsonValue):
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ModelResult(JudgedRange):
     """What an evaluation of a stored forecaster returns."""
 
     metrics: ForecastMetrics
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AgentEvaluation(JudgedRange):
     """What an evaluation of a stored agent returns: figures of what trades, without those of each seed."""
 
