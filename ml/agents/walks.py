@@ -31,7 +31,8 @@ class Walked:
 
     Attributes:
         log_return: net, over all bars.
-        turnover: mean move of the target per bar; exposure: mean size of the targets.
+        turnover: mean move of the target per bar, from what was held before the first; exposure: mean size of the
+            targets.
     """
 
     log_return: float
@@ -74,7 +75,7 @@ class ValidationWalk:
         for walked in env.evaluate_pass(policy, tuple(self._pieces)):
             counted = self._pieces[walked.stretch].counted_from - walked.first_row
             total += earned(walked.equity[counted:])
-            moves.append(np.abs(np.diff(walked.weights))[counted:])
+            moves.append(np.abs(np.diff(walked.weights, prepend=env.spec.start_weight))[counted:])
             sizes.append(np.abs(walked.weights[counted:]))
         return Walked(total, _mean(moves), _mean(sizes))
 
