@@ -22,7 +22,6 @@ from ml.jsonvalues import Json
 # What an agent sees of its account; `ml.agents.episodes.ACCOUNT_NAMES`, which needs torch.
 ACCOUNT_COLUMNS = ("weight", "unrealised", "bars_since_change", "drawdown", "margin_left")
 ENCODER = "encoder"  # in the manifest
-AGENT_PAGE = "All figures of this agent: `models show` in a terminal."
 CONFIG_ENTRIES = {"spec", "feature_names", "feature_digest", "encoder_names", "account_names"}
 
 
