@@ -15,7 +15,7 @@ from ml.arrays import Float32Array, FloatArray
 
 NAME, VALUE, UNUSUAL = range(3)
 RARE = 3.0  # standard deviations from which on a number stands out
-_HEADINGS = (mark("What it saw"), mark("Value"), mark("Unusual"))
+_HEADINGS = (mark("What it saw"), mark("As given"), mark("Unusual"))
 _ACCOUNT = {
     "weight": mark("Own position, share of the equity"),
     "unrealised": mark("Unrealised return, in volatilities"),
