@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.accounting.fast import BarArrays
 from core.accounting.reference import LEAST_RATIO
-from ml.agents.accounts import JudgedMarket
+from ml.agents.accounts import JudgedMarket, MarketRows
 from ml.agents.accounts import Stretch as Rows
 from ml.agents.diagnostics import MOST_OBSERVATIONS, Observed
 from ml.agents.judge import SeedPass
@@ -37,13 +37,26 @@ def judged_market(env: BatchedTradingEnv, *, bars_per_year: float, time_ns: IntA
         volatility=env.market.volatility.cpu().numpy(),
         runs=tuple((stretch.start, stretch.stop) for stretch in env.market.stretches),
         costs=env.episode_rules.costs,
-        rules=env.episode_rules.rules,
+        rules=env.episode_rules.rules[0],
         bars_per_year=bars_per_year,
         cash=env.spec.cash,
         lowest=env.spec.lowest,
         highest=env.spec.highest,
         time_ns=time_ns,
+        markets=_markets(env),
     )
+
+
+def _markets(env: BatchedTradingEnv) -> tuple[MarketRows, ...]:
+    """Return the rows of each market; none where there is one alone."""
+    symbols = env.market.symbols
+    if len(symbols) == 1:
+        return ()
+    first: dict[int, int] = {}
+    for stretch in env.market.stretches:
+        first.setdefault(stretch.symbol, stretch.start)
+    rules = env.episode_rules.rules
+    return tuple(MarketRows(symbols[index], row, rules[index]) for index, row in first.items())
 
 
 def judged_rows(env: BatchedTradingEnv, stretches: Sequence[Stretch]) -> tuple[Rows, ...]:

@@ -142,4 +142,5 @@ def _seed_pass(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: int, 
         weights=np.concatenate([walk.weights for walk in walks]),
         observed=Observed(weights_of, seen_on(env, walks, seed), env.market_size),
         rewards=rewards_of(env, walks),
+        account=np.concatenate([walk.account for walk in walks]),
     )
