@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from app.commands.root import run_cli
-from app.models.model_card import CardProblem
+from app.models.agent_card import AgentCard, AgentEncoder
 from app.stored_models import model_card
 from app.training_reads import model_offer
 from core.clock import ManualClock
 from core.config import DataPaths
 from core.errors import UserError
-from ml.agents.episodes import ACCOUNT_NAMES
-from ml.agents.package import ACCOUNT_COLUMNS, StoredAgent
+from ml.agents.package import StoredAgent
 from ml.agents.run_spec import DDPG
 from ml.model_compare import compare_models
 from ml.model_exchange import export_model, import_model
@@ -83,10 +82,6 @@ def test_a_loaded_agent_is_what_was_stored(models: Path, ids: dict[str, str], ki
     assert stored.manifest["libraries"]["stable-baselines3"].startswith("2.")
 
 
-def test_it_says_what_the_environment_shows_of_an_account() -> None:
-    assert ACCOUNT_COLUMNS == ACCOUNT_NAMES
-
-
 def test_neither_kind_is_taken_for_the_other(models: Path, ids: dict[str, str], trained: Trained) -> None:
     with pytest.raises(UserError, match="is an agent, not a forecaster"):
         load_model(models, ids["ppo"])
@@ -139,11 +134,16 @@ def test_strategies_are_offered_an_agent_of_spot(models: Path, trained: Trained,
     assert {choice.model_id: choice.agent for choice in offer.choices} == {agent: True, trained.result.model_id: False}
 
 
-def test_the_window_shows_its_verdict(models: Path, ids: dict[str, str]) -> None:
+def test_the_window_shows_its_card(models: Path, ids: dict[str, str]) -> None:
     paths = replace_models(DataPaths(models.parent / "none"), models)
-    found = model_card(paths, ids["ppo"])
-    assert isinstance(found, CardProblem)
-    assert found.message == load_agent(models, ids["ppo"]).metrics.verdict
+    found, stored = model_card(paths, ids["encoder"]), load_agent(models, ids["encoder"])
+    assert isinstance(found, AgentCard)
+    assert (found.metrics, found.spec, found.observed) == (stored.metrics, stored.spec, stored.observed)
+    assert found.lineage.run_id == "run-20260101-000000-abcdef"
+    assert found.encoder == AgentEncoder(ENCODER, stored=False)
+    assert "which is not stored" in found.refusal
+    assert not found.is_tradable
+    assert "allows none below 0" in getattr(model_card(paths, ids["ppo"]), "refusal", "")
 
 
 def replace_models(paths: DataPaths, models: Path) -> DataPaths:
