@@ -148,6 +148,7 @@ def test_further_markets_make_another_trial_and_none_leave_it_as_it_was() -> Non
     old = {name: value for name, value in spec.to_json().items() if name != "universe"}  # written by an earlier version
     assert AgentSpec.from_json(old) == spec
     assert several.universe.markets(several.data) == ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+    assert several.ranges == tuple(replace(several.data, symbol=f"{base}/USDT") for base in ("BTC", "ETH", "SOL"))
     assert several.universe.rules_of("SOL/USDT").lot_size == 0.001
     assert several.universe.rules_of("ETH/USDT").lot_size == 0.0
     assert several.universe.funding_of("SOL/USDT") is None
