@@ -232,11 +232,6 @@ class AgentSpec(JsonValue):
     resources: ResourceSpec = field(default_factory=ResourceSpec)
 
     @property
-    def ranges(self) -> tuple[DataRange, ...]:
-        """The data of each market, its own first."""
-        return tuple(replace(self.data, symbol=symbol) for symbol in self.universe.markets(self.data))
-
-    @property
     def bars(self) -> ForecastSpec:
         """How the bars are prepared: as for a forecast of the next one, without a burn-in."""
         return ForecastSpec(
@@ -261,6 +256,11 @@ class AgentSpec(JsonValue):
             evaluation=EvaluationSpec(seeds=self.encoder.seeds, permutation_repeats=0),
             resources=self.resources,
         )
+
+    @property
+    def ranges(self) -> tuple[DataRange, ...]:
+        """The bars of each market, those of `data` first."""
+        return tuple(replace(self.data, symbol=symbol) for symbol in self.universe.markets(self.data))
 
     def with_encoder(self, model_id: str) -> Self:
         """Return the same run with an encoder that is there."""
