@@ -9,7 +9,7 @@ import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Slot
 from PySide6.QtGui import QColor
 
-from app.i18n import format_number, mark, tr
+from app.i18n import format_number, mark, tr, tr_count
 from app.theme import FONT_SIZE_M, ThemeManager, number_font
 from ml.arrays import Float32Array, FloatArray
 
@@ -33,7 +33,9 @@ def observed_title(name: str) -> str:
     if name in _ACCOUNT:
         return tr(_ACCOUNT[name])
     earlier = _EARLIER.fullmatch(name)
-    return tr("{name}, {n} bars earlier", name=earlier[1], n=earlier[2]) if earlier else name
+    if not earlier:
+        return name
+    return tr_count("{name}, {n} bar earlier", "{name}, {n} bars earlier", int(earlier[2]), name=earlier[1])
 
 
 class SeenModel(QAbstractTableModel):

@@ -34,6 +34,7 @@ _ROWS = (
     ("hold", mark("Buy and hold")),
 )
 _WIDTH = 88 * GRID
+REPLAY_KEYS = (Qt.Key.Key_Space, Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
 
 
 class SeenPanel(QWidget):
@@ -185,7 +186,7 @@ class _SeenView(QTableView):
             header.resizeSection(column, 20 * GRID)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Space):
+        if event.key() in REPLAY_KEYS:
             event.ignore()
         else:
             super().keyPressEvent(event)

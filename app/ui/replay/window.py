@@ -19,7 +19,7 @@ from app.ui.charts.heat import WeightTrack
 from app.ui.charts.view import ChartView
 from app.ui.replay.equity_strip import EquityStrip
 from app.ui.replay.player import ReplayPlayer
-from app.ui.replay.seen_panel import SeenPanel
+from app.ui.replay.seen_panel import REPLAY_KEYS, SeenPanel
 from app.ui.replay.transport import Transport
 from app.ui.widgets.heat_legend import HeatLegend
 from app.ui.widgets.panel import ToolRow, column
@@ -232,7 +232,7 @@ class _ReplayChart(ChartView):
     """A chart that leaves the keys which move the replay to the window."""
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Space, Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End):
+        if event.key() in REPLAY_KEYS:
             event.ignore()
         else:
             super().keyPressEvent(event)
