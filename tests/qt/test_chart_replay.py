@@ -141,7 +141,7 @@ def test_every_observed_number_is_named_with_how_unusual_it_is(window: ReplayWin
     away = (episode.observed[9] - seen.mean(axis=0)) / seen.std(axis=0)
     window.player.go_to(9)
     rows = cells(window)
-    assert [row[NAME] for row in rows] == ["log_return", "rsi, 1 bar earlier", "Own position, share of the equity"]
+    assert [row[NAME] for row in rows] == ["log_return", "rsi, 1 bar earlier", "Own position"]
     for row, value, sigma in zip(rows, episode.observed[9], away, strict=True):
         assert row[VALUE] == f"{value:+.4f}".replace("-", "−")
         assert float(row[UNUSUAL].removesuffix(" σ").replace("−", "-")) == pytest.approx(sigma, abs=0.051)

@@ -99,7 +99,8 @@ class SeenPanel(QWidget):
         self._show_networks(replay, row, target, held)
         seen = episode.seen_at(row)
         self.model.show_values(seen, replay.centre if seen is None else replay.unusual(seen))
-        self.table.setVisible(seen is not None)
+        for widget in (self.table, self.unusual_first):
+            widget.setVisible(seen is not None)
         self.why.setVisible(seen is None)
         if seen is None:
             self.why.setText(self._why_nothing(replay, decided))

@@ -9,7 +9,7 @@ from datetime import UTC
 
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeyEvent
-from PySide6.QtWidgets import QCheckBox, QDialog, QLabel, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QDialog, QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
 
 from app.i18n import format_moment, format_number, tr
 from app.language import LanguageManager
@@ -70,7 +70,7 @@ class ReplayWindow(QDialog):
     def show_replay(self, replay: AgentReplay, row: int = 0) -> None:
         """Replay an episode from a bar on."""
         episode = replay.episode
-        self._replay, self._shown = replay, 0
+        self._replay = replay
         track = WeightTrack.of(replay.target, episode.held)
         self.chart.set_instrument(episode.symbol, episode.timeframe, _decimals(float(episode.close[0])))
         self.chart.set_weights(track)
@@ -79,6 +79,9 @@ class ReplayWindow(QDialog):
         self.seen.dots.set_most(track.most)
         self.equity.set_lines(episode.equity, replay.hold)
         self.seen.set_replay(replay)
+        columns = (episode.open, episode.high, episode.low, episode.close, episode.volume)
+        self.chart.set_history(episode.time_ns, *columns)  # all, so that the view has its usual width
+        self._shown = len(replay)
         self.player.begin(len(replay), row)
         self.transport.set_range(int(episode.time_ns[0]), int(episode.time_ns[-1]))
         self.transport.show_row(row, int(episode.time_ns[row]))
@@ -174,7 +177,7 @@ class ReplayWindow(QDialog):
         if follows:
             self.chart.append_bars(times, open_, high, low, close, volume)
         elif wanted != self._shown:
-            self.chart.set_history(times, open_, high, low, close, volume, keep_view=self._shown > 0)
+            self.chart.set_history(times, open_, high, low, close, volume, keep_view=True)
         self._shown = wanted
 
     @Slot(object)
@@ -200,10 +203,11 @@ class ReplayWindow(QDialog):
         self.heat.setObjectName("replay_heat")
         self.heat.setChecked(True)
         self.heat.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        head, tools = ToolRow(self), ToolRow(self)
+        tools, head = ToolRow(self), QHBoxLayout()
+        head.setSpacing(SPACE_M)
         for widget in (self.badge, self.heading, self.what):
-            head.add(widget)
-        head.add_stretch()
+            head.addWidget(widget)
+        head.addStretch(1)
         tools.add(self.heat)
         tools.add(self.legend)
         tools.add_stretch()
@@ -223,7 +227,7 @@ class ReplayWindow(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_S)
         layout.setSpacing(SPACE_S)
-        layout.addWidget(head)
+        layout.addLayout(head)
         layout.addWidget(both, 1)
         layout.addWidget(self.transport)
 
