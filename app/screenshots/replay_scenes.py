@@ -17,8 +17,8 @@ from app.screenshots.studio import Studio, settle
 from app.ui.dialogs.error_dialog import ErrorDialog
 from app.ui.replay.window import ReplayWindow
 from core.domain.candles import Timeframe
+from ml.agents.environment_spec import ACCOUNT_NAMES
 from ml.agents.episode import Episode
-from ml.agents.package import ACCOUNT_COLUMNS
 from ml.arrays import FloatArray
 
 Take = Callable[[Studio], QPixmap]
@@ -125,7 +125,7 @@ def _episode(studio: Studio) -> Episode:
         equity=np.asarray(np.cumprod(growth), np.float64),
         cost=cost,
         seeds=seeds,
-        names=(*_SEEN, *ACCOUNT_COLUMNS),
+        names=(*_SEEN, *ACCOUNT_NAMES),
         observed=observed,
         rules={"flat": np.ones(size), "hold": np.asarray(np.exp(np.cumsum(moved)), np.float64)},
         starts=starts,

@@ -110,6 +110,8 @@ def test_it_is_never_taken_for_the_market(window: ReplayWindow) -> None:
 def test_earlier_bars_that_were_not_kept_are_told(window: ReplayWindow) -> None:
     window.show_replay(replay_of(left_out=1_234))
     assert window.what.text().endswith("past bars, not trading. 1,234 earlier bars were not kept.")
+    window.show_replay(replace(replay_of(), markets=3))
+    assert window.what.text().endswith("past bars, not trading. One of 3 markets, with an account of its own.")
 
 
 # --- what it saw ---------------------------------------------------------------------------------------------------

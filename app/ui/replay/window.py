@@ -142,10 +142,12 @@ class ReplayWindow(QDialog):
     def _what(replay: AgentReplay) -> str:
         times, left = replay.episode.time_ns, replay.episode.left_out
         first, last = (format_moment(int(at), "%Y-%m-%d", UTC) for at in (times[0], times[-1]))
-        words = tr("Judged on {first} … {last}: past bars, not trading", first=first, last=last)
-        if not left:
-            return words
-        return f"{words}. {tr('{n} earlier bars were not kept.', n=format_number(left, 0))}"
+        words = [tr("Judged on {first} … {last}: past bars, not trading", first=first, last=last)]
+        if left:
+            words.append(tr("{n} earlier bars were not kept.", n=format_number(left, 0)))
+        if replay.markets > 1:
+            words.append(tr("One of {n} markets, with an account of its own.", n=replay.markets))
+        return ". ".join((words[0], " ".join(words[1:]))) if words[1:] else words[0]
 
     # -- moving -----------------------------------------------------------------------------------------------------
 
