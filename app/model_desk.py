@@ -41,6 +41,7 @@ class ModelDesk(QObject):
         noticed(object): a `Notice` for the person.
         changed: what is stored, or said of it, may be different now; whoever hears it calls `refresh`.
         look_requested(str): this model id shall forecast on the chart, without trading.
+        replay_requested(str): the evaluated pass of this agent shall be replayed on the chart.
         strategy_requested(str): a strategy shall be made of this model id.
         training_requested: a person without a model wants to train one.
     """
@@ -48,6 +49,7 @@ class ModelDesk(QObject):
     noticed = Signal(object)
     changed = Signal()
     look_requested = Signal(str)
+    replay_requested = Signal(str)
     strategy_requested = Signal(str)
     training_requested = Signal()
 
@@ -84,6 +86,7 @@ class ModelDesk(QObject):
         if self._dialog is None:
             self._dialog = ModelsDialog(self, self._theme, self._language, parent)
             self._dialog.look_requested.connect(self.look_requested)
+            self._dialog.replay_requested.connect(self.replay_requested)
             self._dialog.strategy_requested.connect(self.strategy_requested)
             self._dialog.training_requested.connect(self.training_requested)
             self._dialog.finished.connect(self._on_finished)

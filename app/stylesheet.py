@@ -2,8 +2,8 @@
 
 Widgets choose a look by dynamic properties, never by colours of their own:
 `variant` on buttons (primary, danger, quiet, buy, sell) and progress bars (thin), `role` on labels (title, heading,
-number, figures, muted, small, warning, danger, success, up, down), `card` on frames, `invalid` on line edits, `mode` on
-the mode badge and the frame around the window (practice, paper, live).
+number, figures, figures-good, figures-bad, muted, small, warning, danger, success, up, down), `card` on frames,
+`invalid` on line edits, `mode` on the mode badge and the frame around the window (practice, paper, live).
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ QLabel[role="manual"] {{ color: {warning}; border: 1px solid {warning}; border-r
 QLabel[role="muted"] {{ color: {muted}; }}
 QLabel[role="small"] {{ color: {muted}; font-size: {size_s}px; }}
 QLabel[role="figures"] {{ font-size: {size_s}px; }}
+QLabel[role="figures-good"] {{ font-size: {size_s}px; color: {success}; }}
+QLabel[role="figures-bad"] {{ font-size: {size_s}px; color: {danger}; font-weight: 600; }}
 QLabel[role="warning"] {{ color: {warning}; }}
 QLabel[role="danger"] {{ color: {danger}; }}
 QLabel[role="success"] {{ color: {success}; }}

@@ -18,9 +18,8 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from app import training_reads
-from app.flows.agent_run_words import agent_finished_text
 from app.flows.origin_text import data_title
-from app.flows.run_text import finished_text
+from app.flows.run_text import agent_finished_text, finished_text
 from app.flows.training_kind import TrainingKind, kind_of
 from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
@@ -46,7 +45,7 @@ from ml.search_results import SearchProgress, SearchResult
 from ml.search_spec import SearchSpec
 
 if TYPE_CHECKING:
-    from app.flows.datasets import Dataset, DeviceOption, SeriesExtent
+    from app.flows.datasets import Dataset, DeviceOption, SeriesExtent, StoredForecaster
     from app.flows.feature_catalogue import FeatureCatalogue
     from app.flows.training_flow import TrainingDraft
     from app.model_desk import ModelDesk
@@ -252,6 +251,13 @@ class TrainingDesk(QObject):
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
         self._queries.ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
 
+    def load_forecasters(self, done: Callable[[Sequence[StoredForecaster] | UserError], None]) -> None:
+        """Read, in the background, which stored forecasters there are and call `done` on the GUI thread."""
+        models = self._paths.models
+        self._queries.ask(
+            lambda _: training_reads.stored_forecasters(models), lambda answer: done(answer.error or answer.value)
+        )
+
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
     def start_training(self, spec: dict[str, Any], after: str = "") -> str:
@@ -325,8 +331,7 @@ class TrainingDesk(QObject):
             self._wizard.activateWindow()
             return
         parent = self._dock.window() if isinstance(self._dock, QWidget) else None
-        last = None if self._draft is not None else self._last_configuration()
-        spec = last if isinstance(last, ForecastSpec) else None
+        spec = None if self._draft is not None else self._last_configuration()
         self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft, spec)
         self._wizard.training_requested.connect(self._on_training_requested)
         self._wizard.finished.connect(self._on_wizard_finished)

@@ -10,7 +10,7 @@ from functools import partial
 from PySide6.QtGui import QPixmap
 
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
-from app.screenshots.agents import (
+from app.screenshots.agent_runs import (
     AGENT_FINISHED,
     AGENT_OTHER,
     AGENT_RUNNING,

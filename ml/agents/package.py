@@ -21,7 +21,6 @@ from ml.features import Scaling
 from ml.jsonvalues import Json
 
 ENCODER = "encoder"  # in the manifest
-AGENT_PAGE = "All figures of this agent: `models show` in a terminal."
 CONFIG_ENTRIES = {"spec", "feature_names", "feature_digest", "encoder_names", "account_names"}
 
 
