@@ -57,12 +57,13 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
     Raises:
         UserError: the file that says which models were made elsewhere is damaged.
     """
+    from app.stored_agents import agent_trouble
     from ml.model_storage import AGENT, list_models
     from ml.model_tags import NO_MARKS, ModelTags
 
     marks = ModelTags(models).read()
     rows = [row for row in list_models(models) if not row.problem]
-    refused = {row.model_id: _agent_trouble(models, row.model_id) for row in rows if row.family == AGENT}
+    refused = {row.model_id: agent_trouble(models, row.model_id) for row in rows if row.family == AGENT}
     choices = tuple(
         ModelChoice(
             model_id=row.model_id,
@@ -92,19 +93,6 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
         return ModelOffer(choices, (title, local_text(refused[wanted])))
     text = tr("It also looks at {inputs}, which strategies do not receive.", inputs=", ".join(row.other_inputs))
     return ModelOffer(choices, (title, text))
-
-
-def _agent_trouble(models: Path, model_id: str) -> str:
-    """Return why no strategy can follow an agent; "" where one can."""
-    from core.strategies.agent_strategy import require_spot
-    from ml.agents.inference import load_policy
-
-    try:
-        agent = load_policy(models, model_id)
-        require_spot(agent.lowest, agent.highest)
-    except UserError as exc:
-        return exc.message
-    return ""
 
 
 def stored_forecasters(models: Path) -> tuple[StoredForecaster, ...]:
@@ -148,6 +136,20 @@ def write_configuration(path: Path, spec: Run) -> None:
     from ml.spec_file import write_spec
 
     write_spec(path, spec, full=True)
+
+
+def read_configuration(path: Path) -> Run:
+    """Read a configuration of either kind and check it.
+
+    Raises:
+        UserError: it cannot be read, or is not valid.
+    """
+    from ml.agents.job import is_agent
+    from ml.agents.run_spec import agent_from_mapping
+    from ml.spec_file import read_mapping, read_spec
+
+    values = read_mapping(path)
+    return agent_from_mapping(values).validate() if is_agent(values) else read_spec(path).validate()
 
 
 def read_series(source: SeriesSource) -> SeriesExtent:

@@ -104,8 +104,8 @@ def rewards_of(env: BatchedTradingEnv, walks: Sequence[StretchPass]) -> float | 
     return float(sum(walk.rewards.sum() for walk in walks)) if env.spec.reward == "log_return" else None
 
 
-def earned(equity: FloatArray) -> float:
-    """Return the sum of the log returns, as the kernel counts them: what is left after ruin is a number."""
-    alive = equity[:-1] > 0.0
-    ratio = np.maximum(equity[1:][alive] / equity[:-1][alive], LEAST_RATIO)
-    return float(np.log(ratio).sum())
+def bar_returns(equity: FloatArray) -> FloatArray:
+    """Return the log returns as the kernel counts them: what is left after ruin is a number, and then nothing moves."""
+    ratio = np.ones(len(equity) - 1)
+    np.divide(equity[1:], equity[:-1], out=ratio, where=equity[:-1] > 0.0)
+    return np.asarray(np.log(np.maximum(ratio, LEAST_RATIO)), np.float64)

@@ -24,6 +24,7 @@ from ml.agents.accounts import (
     log_returns,
 )
 from ml.agents.baselines import BUY_AND_HOLD, baseline_rules, hindsight_return, random_timing
+from ml.agents.claims import with_trials
 from ml.agents.diagnostics import LEAST_SHARE, Observed, diagnose
 from ml.agents.results import (
     AgentDiagnostics,
@@ -33,17 +34,14 @@ from ml.agents.results import (
     MarketFigures,
     PeriodFigures,
 )
-from ml.agents.verdict import agent_standing, agent_verdict
-from ml.arrays import FloatArray, IntArray
+from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.bootstrap import paired_interval, seed_summary, sharpe
-from ml.overfitting import deflated_sharpe, sharpe_moments, sharpe_probability
+from ml.overfitting import sharpe_moments
 from ml.statistic_results import (
     BootstrapInterval,
     CostPoint,
-    DeflatedSharpe,
     RelativeMetrics,
     SeedSummary,
-    SharpeMoments,
 )
 from ml.trading_metrics import (
     COST_MULTIPLES,
@@ -71,12 +69,14 @@ class SeedPass:
         weights: target of each decision, see `ml.agents.accounts.JudgedPart.rows`, shape (m,).
         observed: what it saw; None leaves out what depends on it.
         rewards: sum of its rewards, in log return; None where the reward is something else.
+        account: what it saw of its account at each decision, shape (m, A); None where nobody asks.
     """
 
     seed: int
     weights: FloatArray
     observed: Observed | None = None
     rewards: float | None = None
+    account: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,30 +182,6 @@ def market_figures(part: JudgedPart, weights: FloatArray, networks: Sequence[Flo
     return tuple(found)
 
 
-def with_trials(metrics: AgentMetrics, trials: int, trial_std: float | None = None) -> AgentMetrics:
-    """Return metrics that claim no more than so many trials of the market allow.
-
-    Args:
-        metrics: of an agent.
-        trials / trial_std: see `JudgeOptions`.
-    """
-    counted = replace(
-        metrics,
-        probabilistic=sharpe_probability(metrics.sharpe),
-        deflated=_deflated(metrics.sharpe, trials, trial_std),
-        deflated_appraisal=_deflated(metrics.appraisal, trials, trial_std),
-    )
-    settled = replace(counted, standing=agent_standing(counted))
-    return replace(settled, verdict=agent_verdict(settled))
-
-
-def _deflated(moments: SharpeMoments | None, trials: int, trial_std: float | None) -> DeflatedSharpe | None:
-    if moments is None:
-        return None
-    worthless = 1.0 / math.sqrt(moments.count)  # the sampling error of a ratio of 0 (Lo 2002)
-    return deflated_sharpe(moments, trials, max(trial_std or 0.0, worthless))
-
-
 def _unexplained(returns: FloatArray, hold: FloatArray, relative: RelativeMetrics | None) -> FloatArray:
     """Return what a constant position in the market does not explain of returns."""
     beta = None if relative is None else relative.beta
@@ -244,7 +220,7 @@ def _of_ensemble(
         diagnostics=_with_members(judged, seeds, whole),
         seeds=tuple(seeds),
         pooled_return=_pooled([seed.figures.log_return for seed in seeds], options),
-        pooled_sharpe=_pooled_ratio(seeds, options),
+        pooled_sharpe=_pooled([seed.figures.trading.sharpe or 0.0 for seed in seeds], options),
         pooled_drawdown=_pooled([seed.figures.trading.max_drawdown for seed in seeds], options),
         pooled_turnover=_pooled([seed.figures.positions.turnover for seed in seeds], options),
         baselines=(),
@@ -331,12 +307,6 @@ def _baselines(
 
 def _pooled(values: Sequence[float], options: JudgeOptions) -> SeedSummary:
     return seed_summary(np.array(values, np.float64), seed=options.seed, resamples=options.resamples)
-
-
-def _pooled_ratio(seeds: Sequence[AgentSeed], options: JudgeOptions) -> SeedSummary | None:
-    ratios = [seed.figures.trading.sharpe for seed in seeds]
-    known = [ratio for ratio in ratios if ratio is not None]
-    return _pooled(known, options) if known else None
 
 
 def _cost_curve(weights: FloatArray, part: JudgedPart) -> tuple[CostPoint, ...]:

@@ -78,9 +78,9 @@ def _run(job: AgentJob, channel: JobChannel, seconds: Callable[[], float]) -> Js
         onnx = export_agent(trained.network)
         _phase(job, channel, "testing", trained)
         judged = judge_agent(bars, job.spec, trained.network, onnx, partial(stop_if_asked, channel))
-        metrics = _count(job, bars, trained, judged)
+        metrics = _count(job, bars, trained, judged.metrics)
     channel.log("INFO", metrics.verdict)
-    content = _content(job, inputs, bars, trained, onnx, metrics, encoder)
+    content = replace(_content(job, inputs, bars, trained, onnx, metrics, encoder), episode=judged.episode)
     model_id = save_agent(Path(job.models_dir), content, SystemClock())
     report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
     return AgentResult(
