@@ -332,8 +332,7 @@ class TrainingDesk(QObject):
             self._wizard.activateWindow()
             return
         parent = self._dock.window() if isinstance(self._dock, QWidget) else None
-        last = None if self._draft is not None else self._last_configuration()
-        spec = last if isinstance(last, ForecastSpec) else None
+        spec = None if self._draft is not None else self._last_configuration()
         self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft, spec)
         self._wizard.training_requested.connect(self._on_training_requested)
         self._wizard.finished.connect(self._on_wizard_finished)
