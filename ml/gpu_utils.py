@@ -138,6 +138,20 @@ def choose_device(
     return DeviceChoice(chosen.name, title, chosen.reason, threads, uuid, reports)
 
 
+def gpu_budget(choice: DeviceChoice, resources: ResourceSpec) -> int | None:
+    """Return how many bytes of its memory a run may take on the GPU that was chosen; None on other devices."""
+    report = next((report for report in choice.reports if report.chosen), None)
+    if report is None or not report.is_gpu or report.memory_total is None or report.memory_free is None:
+        return None
+    return memory_budget(report.memory_total, report.memory_free, resources.memory_share)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def choose_precision(device: DeviceReport, hidden_size: int, resources: ResourceSpec) -> Precision:
     """Pick the arithmetic of training.
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ml.agents.rollout import IndexRollout, RolloutSamples
+from ml.agents.streams import Streams
 from ml.environment import BatchedTradingEnv
 
 if TYPE_CHECKING:
@@ -54,22 +55,33 @@ class FastPPO(PPO):
     ) -> None:
         """Set up networks and memory on the environment's device.
 
+        Args:
+            seed: of networks, exploration and the order of mini-batches, a stream each; the environment has its own.
+
         Raises:
             ValueError: an option that this version does without.
         """
         if kwargs.get("use_sde") or kwargs.get("clip_range_vf") is not None:
             raise ValueError("FastPPO knows neither state-dependent exploration nor a clipped value")
         torch.distributions.Distribution.set_default_validate_args(False)  # each check would wait for the device
+        streams = Streams.of(seed or 0)
         super().__init__(
             DevicePolicy,
             env,
             rollout_buffer_class=IndexRollout,
-            rollout_buffer_kwargs={"account_size": env.account_size, "seed": seed or 0},
+            rollout_buffer_kwargs={"account_size": env.account_size, "seed": streams.samples},
             policy_kwargs={"optimizer_kwargs": dict(FUSED_ADAM), **(policy_kwargs or {})},
             seed=seed,
             device=env.device,
             **kwargs,
         )
+        if seed is not None:
+            torch.manual_seed(streams.exploration)  # actions are drawn by the global generator
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed the networks that are made next; the environment is not touched."""
+        if seed is not None:
+            torch.manual_seed(Streams.of(seed).networks)
 
     @property
     def _trading(self) -> BatchedTradingEnv:

@@ -27,7 +27,7 @@ def build_learner(spec: AlgorithmSpec, env: BatchedTradingEnv, seed: int) -> Lea
     Args:
         spec: of the algorithm.
         env: all windows.
-        seed: of networks, exploration and samples; the environment has its own.
+        seed: of networks, exploration and samples, see `ml.agents.streams`; the environment has its own.
     """
     if spec.kind != PPO:
         return off_policy_learner(spec.kind, env, spec, seed=seed)

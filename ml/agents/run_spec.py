@@ -96,7 +96,10 @@ class AlgorithmSpec(JsonValue):
         buffer: but for "ppo": decisions that are remembered.
         tau: but for "ppo": share by which the target networks follow.
         seeds: agents trained from different seeds; their mean target weight is what is stored.
-        seed: of networks, exploration and episodes; further seeds count up from it.
+        seed: of networks, exploration and episodes, each with a stream of its own (`ml.agents.streams`); further seeds
+            count up from it.
+        seeds_at_once: seeds that learn at the same time, each in a process; 0 chooses by cores and memory. It changes
+            how long a run takes, never what is learned.
         evaluations: passes over the validation part, spread evenly over the steps.
         patience: passes without a better result before a seed stops.
     """
@@ -121,6 +124,7 @@ class AlgorithmSpec(JsonValue):
     tau: float = 0.005
     seeds: int = 5
     seed: int = 1
+    seeds_at_once: int = 0
     evaluations: int = 20
     patience: int = 8
 
@@ -158,6 +162,7 @@ class AlgorithmSpec(JsonValue):
         in_range(self.n_steps, 1, 100_000, "number of steps between updates", "steps")
         in_range(self.seeds, 1, MAX_SEEDS, "number of seeds", "seeds")
         in_range(self.seed, 0, 2**31 - 1 - MAX_SEEDS, "seed", "")
+        in_range(self.seeds_at_once, 0, MAX_SEEDS, "number of seeds at a time", "seeds")
         in_range(self.evaluations, 1, 10_000, "number of validations", "")
         in_range(self.patience, 1, 10_000, "patience", "validations")
         in_range(self.entropy, 0.0, 10.0, "reward for entropy", "")
@@ -307,7 +312,7 @@ def agent_from_mapping(values: Mapping[str, Any], base: AgentSpec | None = None)
 
 def agent_hash(spec: AgentSpec) -> str:
     """Return the identity of what is tried: the specification without seed and resources, wherever its files lie."""
-    algorithm = replace(spec.algorithm, seed=0)
+    algorithm = replace(spec.algorithm, seed=0, seeds_at_once=0)
     same = replace(spec, data=spec.data.without_folders(), algorithm=algorithm, resources=ResourceSpec())
     return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
 

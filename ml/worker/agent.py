@@ -92,6 +92,7 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
             on_progress=lambda progress: _report(channel, progress, begin),
             should_stop=channel.should_stop,
             clock=channel.clock,
+            log=channel.log,
             resume=job.resume,
         )
         _phase(job, channel, "exporting", trained)

@@ -69,6 +69,8 @@ def test_it_learns_what_the_library_learns(reverting: KnownTask, actions: str) -
         device="cpu",
         **SETTINGS,
     )
+    theirs.policy.load_state_dict(ours.policy.state_dict())
+    theirs.get_env().seed(5)  # as `environment` does, but theirs has given it its own
     before = torch.cat([part.flatten() for part in ours.policy.parameters()]).detach().clone()
     for algorithm in (ours, theirs):
         torch.manual_seed(11)  # actions are drawn by the global generator

@@ -134,7 +134,7 @@ def test_a_checkpoint_of_something_else_is_refused(bars: AgentBars, tmp_path: Pa
     tensors.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(UserError, match="damaged"):
         train(bars, spec, tmp_path, resume=True)
-    (tmp_path / "checkpoint.json").write_text('{"tensors": 7}')
+    (tmp_path / "checkpoint-1.json").write_text('{"tensors": 7}')
     with pytest.raises(UserError, match="no usable checkpoint"):
         train(bars, spec, tmp_path, resume=True)
 
