@@ -29,13 +29,11 @@ from ml.agents.accounting import (
     step_targets,
     weight,
 )
-from ml.agents.environment_spec import EnvironmentSpec, weight_grid
+from ml.agents.environment_spec import ACCOUNT_NAMES, MOST_UNREALISED, EnvironmentSpec, weight_grid
 from ml.agents.market_tensor import CLOSE, FUNDING_RATE, MarketTensor, Stretch
 from ml.agents.rewards import BarResult, FadingMoments, first_moments, reward_of
 
-ACCOUNT_NAMES = ("weight", "unrealised", "bars_since_change", "drawdown", "margin_left")
 TIME_LEFT = "time_left"
-_MOST_UNREALISED = 10.0  # volatilities
 Kernel = Callable[[Accounts, Tensor, Bars, CostTensors, MarketRules], StepOutcome]
 
 
@@ -316,7 +314,7 @@ class EpisodeRules:
             margin = (margin - rules.maintenance) / (1.0 - rules.maintenance * held.sign())
         columns = [
             held,
-            moved.masked_fill(accounts.lots == 0, 0.0).clamp(-_MOST_UNREALISED, _MOST_UNREALISED),
+            moved.masked_fill(accounts.lots == 0, 0.0).clamp(-MOST_UNREALISED, MOST_UNREALISED),
             (episodes.row - episodes.changed).double().log1p(),
             1.0 - equity(accounts, rules) / episodes.peak,
             margin.clamp(0.0, 1.0),

@@ -24,8 +24,8 @@ from ml.api import (
     TrainingSpec,
 )
 from ml.checks import in_range, one_of, require
-from ml.feature_spec import with_parsed_columns
 from ml.jsonvalues import JsonValue, decode, encode
+from ml.spec import overlaid
 
 PPO, DDPG, TD3, SAC = "ppo", "ddpg", "td3", "sac"
 ALGORITHMS = (PPO, DDPG, TD3, SAC)
@@ -296,18 +296,8 @@ def agent_from_mapping(values: Mapping[str, Any], base: AgentSpec | None = None)
     Raises:
         UserError: an unknown key or a value of the wrong type.
     """
-    merged = encode(base or AgentSpec(algorithm=AlgorithmSpec.of(_kind(values))))
-    for section, entries in values.items():
-        if section not in merged or not isinstance(entries, Mapping):
-            raise UserError(
-                f"The section {section!r} is not part of an agent's configuration.",
-                f"Known sections: {', '.join(merged)}.",
-            )
-        given = with_parsed_columns(entries) if section == "features" else dict(entries)
-        if section == "environment" and isinstance(given.get("costs"), Mapping):
-            given["costs"] = {**merged[section]["costs"], **given["costs"]}
-        merged[section] = {**merged[section], **given}
-    return decode(AgentSpec, merged)
+    usual = base or AgentSpec(algorithm=AlgorithmSpec.of(_kind(values)))
+    return decode(AgentSpec, overlaid(encode(usual), values))
 
 
 def agent_hash(spec: AgentSpec) -> str:

@@ -6,18 +6,15 @@ Bars come by path, the model goes to disk, only numbers travel over the pipe.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import psutil
 import safetensors.torch
 
 from core.clock import SystemClock
-from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.jobs import JobChannel, Json, stop_if_asked
 from ml.agents.bars import AgentBars, agent_bars
@@ -30,22 +27,14 @@ from ml.agents.progress import AgentProgress, AgentResult
 from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import agent_hash
 from ml.agents.trial import judge_agent
-from ml.api import SPEC_FILE
 from ml.features import MarketHistory
-from ml.model_storage import (
-    StoredModel,
-    data_lineage,
-    history_lineage,
-    load_model,
-    require_unfinished,
-    save_agent,
-)
+from ml.model_storage import StoredModel, data_lineage, load_model, save_agent
 from ml.rl_trainer import TrainedAgent, train_rl_model
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, trial_record
 from ml.worker.agent_encoder import trained_encoder
-from ml.worker.counting import Beginnings, counted
+from ml.worker.counting import counted
 from ml.worker.pinned_bars import load_pinned_history
-from ml.worker.run_lock import run_lock
+from ml.worker.run_parts import report, run_at_work, run_lineage
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -63,18 +52,11 @@ def run(spec: Json, channel: JobChannel) -> Json:
         UserError: unusable data or settings, a full disk, a run that has ended or that another process is at.
     """
     job = AgentJob.from_json(spec)
-    with run_lock(Path(job.run_dir), job.run_id):
-        return _run(job, channel)
+    with run_at_work(job, job.spec, channel, kept_agent_seconds) as seconds:
+        return _run(job, channel, seconds)
 
 
-def _run(job: AgentJob, channel: JobChannel) -> Json:
-    age_s = time.time() - psutil.Process().create_time()  # importing torch takes long
-    started, earlier = channel.clock() - age_s, 0.0
-    if job.resume:
-        require_unfinished(Path(job.models_dir), job.run_id)
-        earlier = kept_agent_seconds(Path(job.run_dir))
-    else:
-        write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
+def _run(job: AgentJob, channel: JobChannel, seconds: Callable[[], float]) -> Json:
     if job.spec.encoder.train_first:
         job = replace(job, spec=job.spec.with_encoder(trained_encoder(job, channel)))
     _phase(job, channel, "loading")
@@ -89,7 +71,7 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
             job.spec,
             run_id=job.run_id,
             run_dir=Path(job.run_dir),
-            on_progress=lambda progress: _report(channel, progress, begin),
+            on_progress=lambda progress: report(channel, progress, begin),
             should_stop=channel.should_stop,
             clock=channel.clock,
             log=channel.log,
@@ -103,7 +85,7 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
     channel.log("INFO", metrics.verdict)
     content = _content(job, history, bars, trained, onnx, metrics, encoder)
     model_id = save_agent(Path(job.models_dir), content, SystemClock())
-    _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
+    report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
     return AgentResult(
         run_id=job.run_id,
         model_id=model_id,
@@ -116,7 +98,7 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
         device=trained.device.description,
         history=trained.history,
         metrics=metrics,
-        total_s=earlier + channel.clock() - started,
+        total_s=seconds(),
     ).to_json()
 
 
@@ -125,7 +107,7 @@ def _phase(job: AgentJob, channel: JobChannel, name: str, trained: TrainedAgent 
     stop_if_asked(channel)
     algorithm = job.spec.algorithm
     progress = AgentProgress(job.run_id, name, steps=algorithm.steps, seeds=algorithm.seeds)
-    _report(channel, progress if trained is None else _summary(job, trained, name))
+    report(channel, progress if trained is None else _summary(job, trained, name))
 
 
 def _summary(job: AgentJob, trained: TrainedAgent, phase: str) -> AgentProgress:
@@ -142,12 +124,6 @@ def _summary(job: AgentJob, trained: TrainedAgent, phase: str) -> AgentProgress:
         best_step=state.best_step,
         device=trained.device.title,
     )
-
-
-def _report(channel: JobChannel, progress: AgentProgress, begin: Beginnings | None = None) -> None:
-    if begin is not None:
-        begin(progress.seed_index)
-    channel.progress(progress.to_json())
 
 
 def _trial(job: AgentJob, frame: CandleFrame, index: int, status: str) -> TrialRecord:
@@ -182,28 +158,17 @@ def _content(
     metrics: AgentMetrics,
     encoder: StoredModel | None,
 ) -> AgentContent:
-    frame, data = history.frame, job.spec.data
-    parts = (("train", bars.data.train, bars.train), ("valid", bars.data.valid, bars.valid))
-    split = {
-        name: {
-            "first_open_ns": int(frame.time_ns[part.start]),
-            "last_open_ns": int(frame.time_ns[part.stop - 1]),
-            "targets": sum(len(stretch) - 1 for stretch in stretches),
-        }
-        for name, part, stretches in (*parts, ("test", bars.data.test, bars.test))
+    data = job.spec.data
+    parts = {
+        "train": (bars.data.train, bars.train),
+        "valid": (bars.data.valid, bars.valid),
+        "test": (bars.data.test, bars.test),
     }
-    market = {"venue": data.venue, "symbol": data.symbol, "timeframe": data.timeframe}
-    lineage: Json = {
-        "data": {**market, **history_lineage(history)},
-        "split": split,
-        "run": {
-            "id": job.run_id,
-            "seeds": [
-                {"seed": state.seed, "steps": state.history[-1].step, "best_step": state.best_step}
-                for state in trained.states
-            ],
-        },
-    }
+    counts = {name: (part, sum(len(stretch) - 1 for stretch in stretches)) for name, (part, stretches) in parts.items()}
+    seeds = [
+        {"seed": state.seed, "steps": state.history[-1].step, "best_step": state.best_step} for state in trained.states
+    ]
+    lineage = run_lineage(job, data, history, counts, seeds)
     if encoder is not None:
         lineage[ENCODER] = {
             "model_id": encoder.model_id,

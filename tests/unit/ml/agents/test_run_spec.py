@@ -79,7 +79,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"algorithm": {"kind": "dqn"}}, "algorithm 'dqn' is not known"),
     ({"algorithm": {"kind": 7}}, "must be text"),
     ({"algorithm": 7}, "section 'algorithm'"),
-    ({"model": {"kind": "gru"}}, "section 'model' is not part of an agent's"),
+    ({"model": {"kind": "gru"}}, "section 'model' is not part of this"),
     ({"algorithm": {"step": 7}}, "algorithm.step is not known"),
     ({"algorithm": {"hidden": []}}, "1 to 8 hidden layers"),
     ({"algorithm": {"hidden": [1]}}, "hidden layer"),
