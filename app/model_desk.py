@@ -19,6 +19,7 @@ from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
 from app.models.model_card import Judging
+from app.replay_desk import ReplayDesk
 from app.store_queries import StoreQueries
 from app.theme import ThemeManager
 from app.ui.dialogs.models_dialog import ModelsDialog
@@ -41,6 +42,7 @@ class ModelDesk(QObject):
         noticed(object): a `Notice` for the person.
         changed: what is stored, or said of it, may be different now; whoever hears it calls `refresh`.
         look_requested(str): this model id shall forecast on the chart, without trading.
+        replay_requested(str): the evaluated pass of this agent shall be replayed on the chart.
         strategy_requested(str): a strategy shall be made of this model id.
         training_requested: a person without a model wants to train one.
     """
@@ -48,6 +50,7 @@ class ModelDesk(QObject):
     noticed = Signal(object)
     changed = Signal()
     look_requested = Signal(str)
+    replay_requested = Signal(str)
     strategy_requested = Signal(str)
     training_requested = Signal()
 
@@ -76,6 +79,8 @@ class ModelDesk(QObject):
         self._imports: list[ModelImportWorker] = []
         self._evaluations: dict[str, ModelEvaluationWorker] = {}  # by model id: never two of one model
         self._judging: dict[str, Judging] = {}  # what is shown of them, and of those that failed
+        self.replays = ReplayDesk(paths, store, theme, language, self)
+        self.replay_requested.connect(self._on_replay_requested)
 
     # --- the window of models ---------------------------------------------------------------------------------
 
@@ -84,6 +89,7 @@ class ModelDesk(QObject):
         if self._dialog is None:
             self._dialog = ModelsDialog(self, self._theme, self._language, parent)
             self._dialog.look_requested.connect(self.look_requested)
+            self._dialog.replay_requested.connect(self.replay_requested)
             self._dialog.strategy_requested.connect(self.strategy_requested)
             self._dialog.training_requested.connect(self.training_requested)
             self._dialog.finished.connect(self._on_finished)
@@ -100,7 +106,8 @@ class ModelDesk(QObject):
         return self._dialog
 
     def close(self) -> None:
-        """Close the window of models."""
+        """Close the window of models, and what is replayed from it."""
+        self.replays.close()
         if self._dialog is not None:
             self._dialog.close()
 
@@ -122,6 +129,10 @@ class ModelDesk(QObject):
     def refuse_look(self, error: UserError) -> None:
         """Say why a model cannot be shown on the chart."""
         self._tell(Severity.ERROR, tr("The model cannot be shown on the chart"), str(error))
+
+    @Slot(str)
+    def _on_replay_requested(self, model_id: str) -> None:
+        self.replays.open(model_id, self._dialog.parentWidget() if self._dialog is not None else None)
 
     @Slot()
     def _on_finished(self) -> None:

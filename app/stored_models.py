@@ -14,14 +14,16 @@ from typing import Any
 
 from app.flows.origin_text import market_title
 from app.i18n import MISSING, format_moment
+from app.models.agent_card import AgentCard
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
+from app.stored_agents import agent_card, agent_of_today
 from core.config import DataPaths
 from core.errors import UserError
 from core.strategies.spec import StrategyKind, StrategySpec
-from ml.agents.package import AGENT_PAGE, StoredAgent
+from ml.agents.package import StoredAgent
 from ml.evaluation_records import saved_evaluations
 from ml.model_compare import compare_models
-from ml.model_storage import StoredModel, list_models, load_agent, load_any, load_model, remove_files, run_of
+from ml.model_storage import StoredModel, list_models, load_agent, load_any, remove_files, run_of
 from ml.model_tags import NO_MARKS, ModelMarks, ModelTags
 from ml.overfitting import sharpe_probability
 from ml.trial_claims import with_todays_trials
@@ -37,12 +39,13 @@ def model_rows(models_dir: Path) -> tuple[ModelRow, ...]:
     return tuple(ModelRow(row, marks.get(row.model_id, NO_MARKS)) for row in list_models(models_dir))
 
 
-def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
+def model_card(paths: DataPaths, model_id: str) -> ModelCard | AgentCard | CardProblem:
     """Verify a model and return all about it, or why it cannot be shown."""
     try:
         found = load_any(paths.models, model_id)
+        lineage, marks = _lineage(found.manifest), ModelTags(paths.models).of(model_id)
         if isinstance(found, StoredAgent):
-            return CardProblem(model_id, found.metrics.verdict, AGENT_PAGE)
+            return agent_card(paths, found, lineage, marks, users_of(paths, model_id))
         stored = as_of_today(paths, found)
         return ModelCard(
             model_id=model_id,
@@ -50,8 +53,8 @@ def model_card(paths: DataPaths, model_id: str) -> ModelCard | CardProblem:
             size_bytes=sum(path.stat().st_size for path in stored.folder.iterdir() if path.is_file()),
             spec=stored.spec,
             metrics=stored.metrics,
-            lineage=_lineage(stored),
-            marks=ModelTags(paths.models).of(model_id),
+            lineage=lineage,
+            marks=marks,
             sharpe_probability=sharpe_probability(stored.metrics.sharpe),
             used_by=users_of(paths, model_id),
             evaluations=saved_evaluations(paths.models, model_id),
@@ -64,9 +67,9 @@ def compared_models(paths: DataPaths, model_ids: Sequence[str]) -> ComparedModel
     """Put models side by side.
 
     Raises:
-        UserError: one of them cannot be read.
+        UserError: one of them cannot be read, or only some of them are agents.
     """
-    models = [as_of_today(paths, load_model(paths.models, model_id)) for model_id in model_ids]
+    models = [_today(paths, load_any(paths.models, model_id)) for model_id in model_ids]
     table = compare_models(models)
     return ComparedModels(
         model_ids=table.model_ids,
@@ -76,6 +79,7 @@ def compared_models(paths: DataPaths, model_ids: Sequence[str]) -> ComparedModel
             (name, tuple(_word(name, value) for value in row)) for name, row in table.differences.items()
         ),
         not_comparable=table.not_comparable,
+        standings=tuple(model.metrics.standing for model in models if isinstance(model, StoredAgent)),
     )
 
 
@@ -137,8 +141,11 @@ def as_of_today(paths: DataPaths, stored: StoredModel) -> StoredModel:
     return replace(stored, metrics=with_todays_trials(stored.metrics, stored.spec.data, paths.trials))
 
 
-def _lineage(stored: StoredModel) -> ModelLineage:
-    manifest = stored.manifest
+def _today(paths: DataPaths, stored: StoredModel | StoredAgent) -> StoredModel | StoredAgent:
+    return agent_of_today(paths, stored) if isinstance(stored, StoredAgent) else as_of_today(paths, stored)
+
+
+def _lineage(manifest: dict[str, Any]) -> ModelLineage:
     data, split = manifest["data"], manifest["split"]
     return ModelLineage(
         bars=int(data["bars"]),
@@ -157,7 +164,7 @@ def _part(part: dict[str, Any]) -> PartRange:
     return PartRange(int(part["first_open_ns"]), int(part["last_open_ns"]), int(part["targets"]))
 
 
-def _title(model: StoredModel) -> str:
+def _title(model: StoredModel | StoredAgent) -> str:
     data = model.spec.data
     return f"{market_title(data.symbol, data.timeframe, data.origin)} · {model.model_id[:8]}"
 

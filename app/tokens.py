@@ -34,7 +34,11 @@ class UpDown(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours of one theme as #RRGGBB."""
+    """Colours of one theme as #RRGGBB.
+
+    `short` and `long` are the ends of a diverging scale whose middle is `surface`: purple and green differ in lightness
+    and blue as well, so that the colour-blind tell them apart, and neither is a colour of prices or modes.
+    """
 
     background: str
     surface: str
@@ -50,6 +54,8 @@ class Palette:
     practice: str
     paper: str
     live: str
+    short: str
+    long: str
     up: str
     down: str
 
@@ -80,6 +86,8 @@ _BASE: dict[ThemeName, dict[str, str]] = {
         "practice": "#2DD4BF",
         "paper": "#A78BFA",
         "live": "#F6465D",
+        "short": "#C77DFF",
+        "long": "#52C77A",
     },
     ThemeName.LIGHT: {
         "background": "#F6F8FA",
@@ -96,6 +104,8 @@ _BASE: dict[ThemeName, dict[str, str]] = {
         "practice": "#0F766E",
         "paper": "#6D4AFF",
         "live": "#D92D43",
+        "short": "#7B2D9E",
+        "long": "#1B7837",
     },
 }
 

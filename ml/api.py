@@ -147,8 +147,8 @@ def new_run_id() -> str:
 
 
 def run_begun_ns(run_id: str) -> int | None:
-    """Return when a run id was made, ns UTC to the second; None where it is not from `new_run_id`."""
-    found = re.fullmatch(r"run-(\d{8}-\d{6})-[0-9a-f]{6}", run_id)
+    """Return when a run id was made, ns UTC to the second; None where it is not made of a time."""
+    found = re.fullmatch(r"(?:run|agent)-(\d{8}-\d{6})-[0-9a-f]{6}", run_id)
     if found is None:
         return None
     try:

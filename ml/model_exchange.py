@@ -20,13 +20,13 @@ from pathlib import Path
 from core.clock import Clock
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
-from ml.model_storage import FILES, MANIFEST, package_files, store_files, stored_ids, summarise
+from ml.model_storage import FILES, FURTHER, MANIFEST, package_files, store_files, stored_ids, summarise
 from ml.model_tags import ModelTags, is_plain
 from ml.package_check import MOST_BYTES, MOST_BYTES_ALTOGETHER, check_package, refused
 
 SUFFIX = ".maru-model"
 
-_ORDER = (MANIFEST, *FILES)
+_ORDER = (MANIFEST, *FILES, *FURTHER)
 _LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
 _VERSION = 20  # of the zip format needed to read it
 _DATE = 0x21  # 1 January 1980, the first day a zip knows
@@ -105,7 +105,8 @@ def import_model(models_dir: Path, source: Path, check_network: CheckNetwork, cl
 def archive(files: Mapping[str, bytes]) -> bytes:
     """Return the one file that holds a package: a zip of stored members."""
     body, directory = bytearray(), bytearray()
-    for name in _ORDER:
+    named = [name for name in _ORDER if name in files]
+    for name in named:
         data, title = files[name], name.encode()
         crc, size = zlib.crc32(data), len(data)
         place = len(body)
@@ -114,7 +115,7 @@ def archive(files: Mapping[str, bytes]) -> bytes:
             b"PK\1\2", _VERSION, _VERSION, 0, 0, 0, _DATE, crc, size, size, len(title), 0, 0, 0, 0, 0, place
         )
         directory += title
-    end = _END.pack(b"PK\5\6", 0, 0, len(_ORDER), len(_ORDER), len(directory), len(body), 0)
+    end = _END.pack(b"PK\5\6", 0, 0, len(named), len(named), len(directory), len(body), 0)
     return bytes(body + directory + end)
 
 
@@ -128,6 +129,9 @@ def read_archive(source: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     place = 0
     for name in _ORDER:
+        named = data[place + _LOCAL.size : place + _LOCAL.size + len(name)]
+        if name in FURTHER and named != name.encode():
+            continue
         if len(data) < place + _LOCAL.size or data[place : place + 4] != b"PK\3\4":
             raise refused("it is no model file, or a damaged one")
         *_, packed, size, length, extra = _LOCAL.unpack_from(data, place)

@@ -24,6 +24,7 @@ from core.clock import Clock
 from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.errors import UserError
+from ml.agents.episode import Episode, read_episode, write_episode
 from ml.agents.package import AgentContent, StoredAgent, agent_of
 from ml.agents.results import EDGE
 from ml.api import ForecastMetrics, ForecastSpec, ModelSummary
@@ -33,7 +34,9 @@ from ml.jsonvalues import Json
 
 MANIFEST, CONFIG, METRICS, SCALER = "manifest.json", "config.json", "metrics.json", "scaler.json"
 WEIGHTS, ONNX = "weights.safetensors", "model.onnx"
+EPISODE = "episode.npz"
 FILES = (CONFIG, METRICS, SCALER, WEIGHTS, ONNX)
+FURTHER = (EPISODE,)  # of agents, where their manifest names them; packages of earlier versions have none
 FORMAT = 2
 AGENT_FORMAT = 3  # a version that knows no agents says that it does not know this format
 
@@ -168,6 +171,8 @@ def save_agent(models_dir: Path, content: AgentContent, clock: Clock) -> str:
         WEIGHTS: content.weights,
         ONNX: content.onnx,
     }
+    if content.episode is not None:
+        files[EPISODE] = write_episode(content.episode)
     head = {"format": AGENT_FORMAT, "kind": AGENT, "created_ns": clock.now_ns()}
     libraries = (*_LIBRARIES, *_AGENT_LIBRARIES)
     return _save(models_dir, files, head, content.spec.algorithm.seed, content.lineage, libraries)
@@ -229,7 +234,7 @@ def load_model(models_dir: Path, model_id: str) -> StoredModel:
     Raises:
         UserError: no such model, a missing or changed file, a package of another format, or an agent.
     """
-    return parse_package(package_files(models_dir, model_id), models_dir / model_id)
+    return parse_package(_verified(models_dir, model_id, FILES), models_dir / model_id)
 
 
 def load_agent(models_dir: Path, model_id: str) -> StoredAgent:
@@ -238,7 +243,7 @@ def load_agent(models_dir: Path, model_id: str) -> StoredAgent:
     Raises:
         UserError: no such model, a missing or changed file, a package of another format, or a forecaster.
     """
-    return parse_agent(package_files(models_dir, model_id), models_dir / model_id)
+    return parse_agent(_verified(models_dir, model_id, FILES), models_dir / model_id)
 
 
 def load_any(models_dir: Path, model_id: str) -> StoredModel | StoredAgent:
@@ -247,7 +252,17 @@ def load_any(models_dir: Path, model_id: str) -> StoredModel | StoredAgent:
     Raises:
         UserError: no such model, a missing or changed file, or a package of another format.
     """
-    return parse_any(package_files(models_dir, model_id), models_dir / model_id)
+    return parse_any(_verified(models_dir, model_id, FILES), models_dir / model_id)
+
+
+def load_episode(models_dir: Path, model_id: str) -> Episode | None:
+    """Read the judged pass of a stored agent; None where its package keeps none.
+
+    Raises:
+        UserError: no such model, or its manifest or its episode is damaged.
+    """
+    files = _verified(models_dir, model_id, (EPISODE,))
+    return read_episode(files[EPISODE]) if EPISODE in files else None
 
 
 def package_files(models_dir: Path, model_id: str) -> dict[str, bytes]:
@@ -256,6 +271,17 @@ def package_files(models_dir: Path, model_id: str) -> dict[str, bytes]:
     Raises:
         UserError: no such model, a missing or changed file, or a package of another format.
     """
+    return _verified(models_dir, model_id, (*FILES, *FURTHER))
+
+
+def files_of(manifest: Json) -> tuple[str, ...]:
+    """Return the names of the files that a package has beside its manifest, in order."""
+    further = FURTHER if kind_of(manifest) == AGENT else ()
+    return (*FILES, *(name for name in further if name in manifest["files"]))
+
+
+def _verified(models_dir: Path, model_id: str, wanted: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the manifest and those of some files that there are."""
     folder = models_dir / model_id
     if not _ID.fullmatch(model_id) or not folder.is_dir():
         raise UserError(f"There is no model {model_id!r}.", "List the stored ones with `models list`.")
@@ -263,7 +289,7 @@ def package_files(models_dir: Path, model_id: str) -> dict[str, bytes]:
     if model_id_of(files[MANIFEST]) != model_id:
         raise UserError(f"The manifest of model {model_id} was changed.", _REMEDY)
     manifest = read_manifest(files[MANIFEST])
-    for name in FILES:
+    for name in (name for name in files_of(manifest) if name in wanted):
         files[name] = _read(folder, name)
         if hashlib.sha256(files[name]).hexdigest() != manifest["files"].get(name):
             raise UserError(f"The file {name} of model {model_id} is damaged.", _REMEDY)

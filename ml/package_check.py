@@ -19,6 +19,7 @@ import numpy as np
 
 from core.domain.candles import Timeframe
 from core.errors import UserError
+from ml.agents.episode import MOST_EPISODE_BYTES, read_episode
 from ml.agents.package import CONFIG_ENTRIES, ENCODER, StoredAgent
 from ml.agents.results import AgentMetrics
 from ml.agents.verdict import agent_standing
@@ -29,13 +30,16 @@ from ml.jsonvalues import Json
 from ml.metric_results import ForecastMetrics, HorizonMetrics
 from ml.model_storage import (
     CONFIG,
+    EPISODE,
     FILES,
+    FURTHER,
     MANIFEST,
     METRICS,
     ONNX,
     SCALER,
     WEIGHTS,
     StoredModel,
+    files_of,
     parse_any,
     read_manifest,
 )
@@ -51,6 +55,7 @@ MOST_BYTES = {
     SCALER: 1 << 20,
     WEIGHTS: 512 << 20,
     ONNX: 512 << 20,
+    EPISODE: MOST_EPISODE_BYTES,
 }
 MOST_BYTES_ALTOGETHER = 1 << 30
 
@@ -115,10 +120,11 @@ def check_package(files: Mapping[str, bytes]) -> StoredModel | StoredAgent:
     manifest = contents[MANIFEST]
     read_manifest(files[MANIFEST])
     _check_manifest(manifest)
-    for name in FILES:
-        if hashlib.sha256(files[name]).hexdigest() != manifest["files"].get(name):
+    named = files_of(manifest)
+    for name in named:
+        if name not in files or hashlib.sha256(files[name]).hexdigest() != manifest["files"].get(name):
             raise refused(f"{name} is not the file the manifest names")
-    if set(manifest["files"]) != set(FILES):
+    if not set(manifest["files"]) == set(named) == set(files) - {MANIFEST}:
         raise refused("the manifest names files that do not belong to a package")
     stored = parse_any(files, Path())
     if set(contents[CONFIG]) != (CONFIG_ENTRIES if isinstance(stored, StoredAgent) else _CONFIG_ENTRIES):
@@ -128,6 +134,8 @@ def check_package(files: Mapping[str, bytes]) -> StoredModel | StoredAgent:
     _check_metrics(contents[METRICS])
     if isinstance(stored, StoredAgent):
         _check_agent(stored, manifest)
+        if EPISODE in files:
+            _check_episode(stored, files[EPISODE])
     else:
         _check_config(stored, contents[CONFIG]["feature_names"])
         _check_lineage(stored.spec.data, stored.spec.training.seed, manifest)
@@ -193,7 +201,7 @@ def read_weights(data: bytes) -> dict[str, Float32Array]:
 
 
 def _check_names_and_sizes(files: Mapping[str, bytes]) -> None:
-    if set(files) != {MANIFEST, *FILES}:
+    if not {MANIFEST, *FILES} <= set(files) <= {MANIFEST, *FILES, *FURTHER}:
         raise refused("it does not hold exactly the files of a package")
     for name, data in files.items():
         if len(data) > MOST_BYTES[name]:
@@ -218,9 +226,9 @@ def _check_entries(where: Any, entries: Mapping[str, type]) -> None:
             raise refused(f"the entry {name} of the manifest is missing or of the wrong kind")
 
 
-def _check_paths(data: DataRange) -> None:
+def _check_paths(data: DataRange, *others: str) -> None:
     """Refuse what would have files of this computer read: a package names files without folders, on any system."""
-    for path in (data.source, *(series.path for series in data.series)):
+    for path in (data.source, *(series.path for series in data.series), *others):
         if path == ".." or any(kind(path).name != path for kind in (PurePosixPath, PureWindowsPath)):
             raise refused("it names a file in a folder")
 
@@ -257,6 +265,7 @@ def _check_agent(stored: StoredAgent, manifest: Json) -> None:
     if stored.feature_names != names:
         raise refused("its features are not those of its feature set")
     check_scaling(stored.scaling, names, spec.bars.model.horizons)
+    _check_paths(spec.data, *(source.path for source in spec.universe.funding))
     _check_lineage(spec.data, spec.algorithm.seed, manifest)
     if spec.encoder.is_used:
         _check_entries(manifest.get(ENCODER), {"model_id": str, "onnx_sha256": str})
@@ -265,6 +274,18 @@ def _check_agent(stored: StoredAgent, manifest: Json) -> None:
     if spec.encoder.is_used != bool(stored.encoder_names) or len(stored.encoder_names) > _MOST_ENCODER_COLUMNS:
         raise refused("the columns of its encoder do not fit its configuration")
     _check_agent_claims(stored.metrics, spec.algorithm.seeds)
+    judged = {each.symbol for each in stored.metrics.markets}
+    if judged and judged != set(spec.universe.markets(spec.data)):
+        raise refused("its metrics are of other markets than the configuration")
+
+
+def _check_episode(stored: StoredAgent, data: bytes) -> None:
+    """Refuse an episode that is not of this agent."""
+    episode, spec = read_episode(data), stored.spec
+    if (episode.symbol, episode.timeframe) != (spec.data.symbol, spec.data.timeframe):
+        raise refused("its episode is of another market")
+    if episode.seeds.shape[1] != spec.algorithm.seeds or len(episode.names) not in (0, stored.observed):
+        raise refused("its episode is not of the networks it holds")
 
 
 def _check_agent_claims(metrics: AgentMetrics, seeds: int) -> None:

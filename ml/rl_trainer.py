@@ -39,6 +39,7 @@ from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.export import AgentNetwork, WeightRange
 from ml.agents.fast_off_policy import LearnerState
 from ml.agents.learner import Learner, build_learner, deterministic, learner_state, learning_figures, restore_learner
+from ml.agents.pass_curves import ValidationRules, save_curves
 from ml.agents.progress import AgentProgress, ValidationRecord
 from ml.agents.run_spec import AgentSpec
 from ml.agents.seed_crew import SeedCrew
@@ -46,7 +47,7 @@ from ml.agents.seed_progress import SeedProgress
 from ml.agents.seed_tasks import Room, SeedJob, seeds_at_once
 from ml.agents.shared_bars import LearningBars, shared
 from ml.agents.streams import Streams
-from ml.agents.walks import ValidationWalk
+from ml.agents.walks import ValidationWalk, test_environment
 from ml.environment import BatchedTradingEnv
 from ml.gpu_utils import DeviceChoice, choose_device, gpu_budget, memory_reader, usable_cores
 from ml.telemetry import ResourceMonitor, require_disk
@@ -122,8 +123,7 @@ def train_rl_model(
     """
     began, earlier = clock(), kept_agent_seconds(run_dir) if resume else 0.0
     choice = choose_device(spec.resources, max(spec.algorithm.hidden))
-    learned = LearningBars(bars.market, bars.train, bars.valid)
-    run = _Run(learned, spec, choice, agent_fingerprint(bars, spec), run_id, run_dir, resume)
+    run = _Run(LearningBars.of(bars), spec, choice, agent_fingerprint(bars, spec), run_id, run_dir, resume)
     run.train(AgentHooks(on_progress, should_stop, clock), log, lambda: earlier + clock() - began)
     network, states = run.trained()
     return TrainedAgent(network, states, choice, earlier + clock() - began)
@@ -190,9 +190,11 @@ class _Run:
     def _one_by_one(
         self, left: list[AgentProgress], hooks: AgentHooks, told: SeedProgress, elapsed: Callable[[], float]
     ) -> None:
+        rules = ValidationRules(self.bars, test_environment(self.bars, self.spec.environment))
         for start in left:
-            device = self.choice.name
-            trainer = SeedTrainer(self.bars, self.spec, device, self.identity, self.run_dir, hooks, start, elapsed())
+            trainer = SeedTrainer(
+                self.bars, self.spec, self.choice.name, self.identity, self.run_dir, hooks, start, elapsed(), rules
+            )
             trainer.run(self.resume)
             told.end(start.seed_index)
 
@@ -262,6 +264,7 @@ class SeedTrainer:
         hooks: AgentHooks,
         start: AgentProgress,
         elapsed: float,
+        rules: ValidationRules,
     ) -> None:
         """Build what learns.
 
@@ -274,7 +277,9 @@ class SeedTrainer:
             hooks: to the surroundings; the time left that is told is that of this seed.
             start: first message; says which seed.
             elapsed: seconds that the run has learned before.
+            rules: shown beside each pass over the validation part.
         """
+        self._rules = rules
         self._spec, self._run_dir, self._hooks = spec.algorithm, run_dir, hooks
         self._progress, self._elapsed_before = start, elapsed - hooks.clock()
         seed = spec.algorithm.seed + start.seed_index
@@ -391,6 +396,8 @@ class SeedTrainer:
             self._best = {name: value.detach().clone() for name, value in self._learner.policy.state_dict().items()}
         self._state = state
         self._save()
+        curves = self._rules.curves(state.seed, step, walked.path)
+        save_curves(self._run_dir, curves)
         self._progress = replace(
             self._progress,
             step=step,
@@ -399,8 +406,10 @@ class SeedTrainer:
             best_step=state.best_step,
             steps_per_s=record.steps_per_s,
             eta_s=self._seconds_left(step, record.seconds / max(1, record.step - self._former_step())),
+            curves=curves,
         )
         self._tell()
+        self._progress = replace(self._progress, curves=None)
 
     def _former_step(self) -> int:
         history = self._state.history

@@ -34,6 +34,34 @@ _OTHERS = {
     "training.epochs": mark("Epochs"),
     "training.seed": mark("Seed"),
     "evaluation.seeds": mark("Networks"),
+    "encoder.model": mark("Encoder"),
+    "encoder.embedding": mark("Encoder's state"),
+    "encoder.quantiles": mark("Encoder's quantiles"),
+    "environment.window": mark("Bars seen at once"),
+    "environment.actions": mark("Actions"),
+    "environment.levels": mark("Weights to choose from"),
+    "environment.lowest": mark("Lowest weight"),
+    "environment.highest": mark("Highest weight"),
+    "environment.reward": mark("Reward"),
+    "environment.episode": mark("Episode"),
+    "environment.random_position": mark("Random position at the start"),
+    "environment.cost_jitter": mark("Costs drawn anew"),
+    "environment.costs.taker_fee": mark("Taker fee"),
+    "environment.costs.half_spread": mark("Half spread"),
+    "environment.costs.slippage": mark("Slippage"),
+    "environment.costs.impact": mark("Market impact"),
+    "environment.band": mark("Rebalancing band"),
+    "algorithm.kind": mark("Algorithm"),
+    "algorithm.steps": mark("Steps"),
+    "algorithm.windows": mark("Accounts at once"),
+    "algorithm.hidden": mark("Hidden layers"),
+    "algorithm.learning_rate": mark("Learning rate"),
+    "algorithm.batch": mark("Batch"),
+    "algorithm.gamma": mark("Discount"),
+    "algorithm.entropy": mark("Reward for entropy"),
+    "algorithm.noise": mark("Exploration noise"),
+    "algorithm.seeds": mark("Networks"),
+    "algorithm.seed": mark("Seed"),
 }
 _ON_OFF = {"true": mark("on"), "false": mark("off"), ON: mark("on"), OFF: mark("off")}
 _DIGITS = 3
@@ -51,7 +79,7 @@ def setting_value(name: str, value: str) -> str:
     """Return the value of a setting as written, numbers with three significant digits."""
     if name == "features.name":
         return next((tr(texts[0]) for (known, _), texts in FEATURE_TEXTS.items() if known == value), value)
-    if name == "model.kind":
+    if name in ("model.kind", "algorithm.kind"):
         return value.upper()
     words = {"model.head": HEADS, "training.schedule": SCHEDULE_TITLES}.get(name, _ON_OFF)
     if value.lower() in words:

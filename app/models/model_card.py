@@ -167,6 +167,7 @@ class ComparedModels:
         metrics: figures of the test part by dotted name; None where a model has none.
         differences: of the configuration, by dotted name.
         not_comparable: why the figures do not measure the same, one sentence each.
+        standings: of agents, as `ml.agents.results.STANDINGS` names them; empty for forecasters.
     """
 
     model_ids: tuple[str, ...]
@@ -174,3 +175,4 @@ class ComparedModels:
     metrics: tuple[tuple[str, tuple[float | None, ...]], ...]
     differences: tuple[tuple[str, tuple[str, ...]], ...]
     not_comparable: tuple[str, ...]
+    standings: tuple[str, ...] = ()

@@ -39,12 +39,18 @@ def _state_tone(row: ModelRow) -> Tone:
     return Tone.SUCCESS if row.edge else Tone.MUTED
 
 
+def _kind(row: ModelRow) -> str:
+    kind = row.summary.kind.upper()
+    return (kind or MISSING) if row.summary.forecasts else tr("agent, {kind}", kind=kind)
+
+
 class ModelsModel(RecordModel[ModelRow]):
     """One row per stored model."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
             _Column("market", mark("Market"), row_title, row_title, width=20),
+            _Column("kind", mark("Model"), _kind, lambda r: f"{r.summary.family} {r.summary.kind}", width=11),
             _Column("edge", mark("Edge"), _state, _state, tone=_state_tone, width=12),
             _Column(
                 "r2",
@@ -60,9 +66,6 @@ class ModelsModel(RecordModel[ModelRow]):
                 lambda r: format_moment(r.summary.created_ns, "%Y-%m-%d %H:%M") if r.summary.created_ns else MISSING,
                 lambda r: r.summary.created_ns,
                 width=15,
-            ),
-            _Column(
-                "kind", mark("Model"), lambda r: r.summary.kind.upper() or MISSING, lambda r: r.summary.kind, width=7
             ),
             _Column(
                 "tags",

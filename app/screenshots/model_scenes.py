@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtGui import QPixmap
+from PySide6.QtWidgets import QScrollArea
 
 from app.flows.sample_session import MODEL_IDS
+from app.models.agent_card import AgentCard
 from app.models.model_card import CardProblem, Judging, ModelCard
 from app.models.model_look import ModelLook
-from app.screenshots import models
+from app.screenshots import agents, models
 from app.screenshots.session import BARS, BTC
 from app.screenshots.studio import Studio, settle
 from app.ui.dialogs.models_dialog import ModelsDialog
@@ -24,6 +26,7 @@ from ml.evaluation_plan import EvaluationProgress
 Take = Callable[[Studio], QPixmap]
 
 _PAGES = ("overview", "accuracy", "calibration", "features", "trading")
+_AGENT_PAGES = ("overview", "performance", "robustness", "diagnostics")
 
 
 class _NoModels:
@@ -61,6 +64,13 @@ def model_scenes() -> dict[str, Take]:
     """Return the pictures by name."""
     return {
         **{f"models_{name}": partial(_card, models.sound_card(), number) for number, name in enumerate(_PAGES)},
+        **{f"agent_{name}": partial(_agent, agents.agent_card(), number) for number, name in enumerate(_AGENT_PAGES)},
+        **{
+            f"agent_untrained_{name}": partial(_agent, agents.idle_agent_card(), number)
+            for number, name in enumerate(_AGENT_PAGES)
+        },
+        "agent_rest": partial(_agent, agents.agent_card(), 1, bottom=True),
+        "agents_comparison": _agents,
         "models_judged_again": partial(_judged, None),
         "models_judging": partial(_judged, Judging(EvaluationProgress("judging", eta_s=41.0, share=0.63))),
         "models_not_judged": partial(
@@ -103,6 +113,28 @@ def _card(found: ModelCard | CardProblem, page: int, studio: Studio) -> QPixmap:
         dialog.on_rows(models.rows())
         dialog.on_card(found)
         dialog.card.pages.setCurrentIndex(page)
+        return studio.shoot(dialog)
+
+
+def _agent(found: AgentCard, page: int, studio: Studio, *, bottom: bool = False) -> QPixmap:
+    """Take a page of an agent's card, from its top or its bottom."""
+    with _window(studio) as dialog:
+        dialog.choose(found.model_id)
+        dialog.on_rows((*agents.agent_rows(), *models.rows()))
+        dialog.on_card(found)
+        dialog.agent.pages.setCurrentIndex(page)
+        settle()
+        shown = dialog.agent.pages.currentWidget()
+        if bottom and isinstance(shown, QScrollArea):
+            shown.verticalScrollBar().setValue(shown.verticalScrollBar().maximum())
+        return studio.shoot(dialog)
+
+
+def _agents(studio: Studio) -> QPixmap:
+    with _window(studio) as dialog:
+        dialog.on_rows(agents.agent_rows())
+        dialog.table.view.selectAll()
+        dialog.on_comparison(agents.compared_agents())
         return studio.shoot(dialog)
 
 

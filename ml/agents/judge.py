@@ -24,19 +24,24 @@ from ml.agents.accounts import (
     log_returns,
 )
 from ml.agents.baselines import BUY_AND_HOLD, baseline_rules, hindsight_return, random_timing
+from ml.agents.claims import with_trials
 from ml.agents.diagnostics import LEAST_SHARE, Observed, diagnose
-from ml.agents.results import AgentDiagnostics, AgentMetrics, AgentSeed, BaselineFigures, PeriodFigures
-from ml.agents.verdict import agent_standing, agent_verdict
-from ml.arrays import FloatArray, IntArray
+from ml.agents.results import (
+    AgentDiagnostics,
+    AgentMetrics,
+    AgentSeed,
+    BaselineFigures,
+    MarketFigures,
+    PeriodFigures,
+)
+from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.bootstrap import paired_interval, seed_summary, sharpe
-from ml.overfitting import deflated_sharpe, sharpe_moments, sharpe_probability
+from ml.overfitting import sharpe_moments
 from ml.statistic_results import (
     BootstrapInterval,
     CostPoint,
-    DeflatedSharpe,
     RelativeMetrics,
     SeedSummary,
-    SharpeMoments,
 )
 from ml.trading_metrics import (
     COST_MULTIPLES,
@@ -64,12 +69,14 @@ class SeedPass:
         weights: target of each decision, see `ml.agents.accounts.JudgedPart.rows`, shape (m,).
         observed: what it saw; None leaves out what depends on it.
         rewards: sum of its rewards, in log return; None where the reward is something else.
+        account: what it saw of its account at each decision, shape (m, A); None where nobody asks.
     """
 
     seed: int
     weights: FloatArray
     observed: Observed | None = None
     rewards: float | None = None
+    account: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,31 +143,43 @@ def judge(
         check_stop()
     metrics = _of_ensemble(whole, seeds, part, held, options, check_stop)
     baselines = _baselines(JudgedPart.of(market, train), part, hold, forecast)
-    return with_trials(replace(metrics, baselines=baselines), options.trials, options.trial_std)
+    markets = market_figures(part, whole.weights, [each.weights for each in passes])
+    judged = replace(metrics, baselines=baselines, markets=markets)
+    return with_trials(judged, options.trials, options.trial_std)
 
 
-def with_trials(metrics: AgentMetrics, trials: int, trial_std: float | None = None) -> AgentMetrics:
-    """Return metrics that claim no more than so many trials of the market allow.
+def market_figures(part: JudgedPart, weights: FloatArray, networks: Sequence[FloatArray]) -> tuple[MarketFigures, ...]:
+    """Return what targets come to in each of several markets alone; nothing where there is one.
 
     Args:
-        metrics: of an agent.
-        trials / trial_std: see `JudgeOptions`.
+        part: that is judged.
+        weights: targets of what trades, shape (m,).
+        networks: targets of each network, in the order of the seeds.
     """
-    counted = replace(
-        metrics,
-        probabilistic=sharpe_probability(metrics.sharpe),
-        deflated=_deflated(metrics.sharpe, trials, trial_std),
-        deflated_appraisal=_deflated(metrics.appraisal, trials, trial_std),
-    )
-    settled = replace(counted, standing=agent_standing(counted))
-    return replace(settled, verdict=agent_verdict(settled))
-
-
-def _deflated(moments: SharpeMoments | None, trials: int, trial_std: float | None) -> DeflatedSharpe | None:
-    if moments is None:
-        return None
-    worthless = 1.0 / math.sqrt(moments.count)  # the sampling error of a ratio of 0 (Lo 2002)
-    return deflated_sharpe(moments, trials, max(trial_std or 0.0, worthless))
+    found, market = list[MarketFigures](), part.market
+    for index, decisions in part.of_markets() if market.markets else ():
+        own = [s for s in part.stretches if market.market_at(s[0]) == index]
+        alone = JudgedPart.of(market, own)
+        path, held = follow(weights[decisions], alone), follow(np.ones(len(decisions)), alone)
+        figures, hold = (figures_of("", each, market.bars_per_year, None) for each in (path, held))
+        found.append(
+            MarketFigures(
+                symbol=market.markets[index].symbol,
+                bars=len(decisions),
+                log_return=figures.log_return,
+                sharpe=figures.trading.sharpe,
+                max_drawdown=figures.trading.max_drawdown,
+                turnover=figures.positions.turnover,
+                exposure=figures.positions.exposure,
+                paid=figures.paid,
+                liquidations=figures.liquidations,
+                hold_log_return=hold.log_return,
+                hold_sharpe=hold.trading.sharpe,
+                hold_max_drawdown=hold.trading.max_drawdown,
+                seed_log_returns=tuple(float(log_returns(each[decisions], alone).sum()) for each in networks),
+            )
+        )
+    return tuple(found)
 
 
 def _unexplained(returns: FloatArray, hold: FloatArray, relative: RelativeMetrics | None) -> FloatArray:
@@ -201,7 +220,7 @@ def _of_ensemble(
         diagnostics=_with_members(judged, seeds, whole),
         seeds=tuple(seeds),
         pooled_return=_pooled([seed.figures.log_return for seed in seeds], options),
-        pooled_sharpe=_pooled_ratio(seeds, options),
+        pooled_sharpe=_pooled([seed.figures.trading.sharpe or 0.0 for seed in seeds], options),
         pooled_drawdown=_pooled([seed.figures.trading.max_drawdown for seed in seeds], options),
         pooled_turnover=_pooled([seed.figures.positions.turnover for seed in seeds], options),
         baselines=(),
@@ -288,12 +307,6 @@ def _baselines(
 
 def _pooled(values: Sequence[float], options: JudgeOptions) -> SeedSummary:
     return seed_summary(np.array(values, np.float64), seed=options.seed, resamples=options.resamples)
-
-
-def _pooled_ratio(seeds: Sequence[AgentSeed], options: JudgeOptions) -> SeedSummary | None:
-    ratios = [seed.figures.trading.sharpe for seed in seeds]
-    known = [ratio for ratio in ratios if ratio is not None]
-    return _pooled(known, options) if known else None
 
 
 def _cost_curve(weights: FloatArray, part: JudgedPart) -> tuple[CostPoint, ...]:

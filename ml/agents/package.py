@@ -14,13 +14,13 @@ from typing import Any
 
 from core.errors import UserError
 from ml.agents.environment_spec import ACCOUNT_NAMES
+from ml.agents.episode import Episode
 from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import AgentSpec
 from ml.features import Scaling
 from ml.jsonvalues import Json
 
 ENCODER = "encoder"  # in the manifest
-AGENT_PAGE = "All figures of this agent: `models show` in a terminal."
 CONFIG_ENTRIES = {"spec", "feature_names", "feature_digest", "encoder_names", "account_names"}
 
 
@@ -36,6 +36,7 @@ class AgentContent:
         weights / onnx: file contents.
         metrics: on the test part.
         lineage: data range and hash, split, encoder and run, see `ml.model_storage.data_lineage`.
+        episode: the judged pass; None keeps none.
     """
 
     spec: AgentSpec
@@ -47,6 +48,7 @@ class AgentContent:
     onnx: bytes
     metrics: AgentMetrics
     lineage: Json
+    episode: Episode | None = None
 
     @property
     def config(self) -> Json:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from core.errors import UserError
 from ml.agents.defaults import OFF_POLICY
 from ml.agents.environment_spec import EnvironmentSpec
+from ml.agents.universe import UniverseSpec
 from ml.api import (
     MAX_SEEDS,
     DataRange,
@@ -219,10 +220,12 @@ class AgentSpec(JsonValue):
     """Everything that defines the training run of an agent.
 
     Attributes:
+        universe: markets beside that of `data`.
         forecaster / fitting: network and training of the forecaster that `encoder.train_first` asks for.
     """
 
     data: DataRange = field(default_factory=DataRange)
+    universe: UniverseSpec = field(default_factory=UniverseSpec)
     features: FeatureSpec = field(default_factory=FeatureSpec)
     split: SplitSpec = field(default_factory=SplitSpec)
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
@@ -271,6 +274,7 @@ class AgentSpec(JsonValue):
             UserError: one sentence naming the first thing that is wrong.
         """
         self.bars.validate()
+        self.universe.validate(self.data)
         self.encoder_run.validate()
         self.encoder.validate()
         self.environment.validate()
@@ -281,6 +285,11 @@ class AgentSpec(JsonValue):
                 f"The algorithm {self.algorithm.kind} knows no discrete actions.",
                 'Choose continuous actions or "ppo".',
             )
+        if self.universe.symbols and self.encoder.is_used:
+            raise UserError(
+                "An encoder knows one market, and this agent learns on several.",
+                "Leave out the encoder, or the further markets in [universe].",
+            )
         if self.environment.close_out:
             raise UserError("A market has no end at which everything is sold.", "Set close_out to false.")
         return self
@@ -288,6 +297,10 @@ class AgentSpec(JsonValue):
     def with_used_data(self) -> Self:
         """Return the same run without markets and series that no feature column looks at."""
         return replace(self, data=self.bars.with_used_data().data)
+
+    def without_folders(self) -> Self:
+        """Return the same run with the names of files only, see `DataRange.without_folders`."""
+        return replace(self, data=self.data.without_folders(), universe=self.universe.without_folders())
 
 
 def agent_from_mapping(values: Mapping[str, Any], base: AgentSpec | None = None) -> AgentSpec:
@@ -303,8 +316,10 @@ def agent_from_mapping(values: Mapping[str, Any], base: AgentSpec | None = None)
 def agent_hash(spec: AgentSpec) -> str:
     """Return the identity of what is tried: the specification without seed and resources, wherever its files lie."""
     algorithm = replace(spec.algorithm, seed=0, seeds_at_once=0)
-    same = replace(spec, data=spec.data.without_folders(), algorithm=algorithm, resources=ResourceSpec())
-    return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+    same = replace(spec.without_folders(), algorithm=algorithm, resources=ResourceSpec()).to_json()
+    if spec.universe == UniverseSpec():
+        del same["universe"]  # a run on one market is what it was before there could be several
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _kind(values: Mapping[str, Any]) -> str:

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ml.agents.accounts import JudgedPart
 from ml.agents.bars import AgentBars
 from ml.agents.check import INPUT, OUTPUT
+from ml.agents.episode import Episode
 from ml.agents.evaluation import judged_market, judged_rows
 from ml.agents.export import AgentNetwork
 from ml.agents.judge import JudgeOptions, judge
+from ml.agents.recorder import RecordedPass, record_episode
 from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import AgentSpec
 from ml.agents.walks import WeightPolicy, test_environment, walk_test
 from ml.inference import open_session
 from ml.trading_metrics import NS_PER_YEAR
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AgentTrial:
+    """What came out on the test part.
+
+    Attributes:
+        metrics: of the agent.
+        episode: the pass that they are of.
+    """
+
+    metrics: AgentMetrics
+    episode: Episode
 
 
 def judge_agent(
@@ -25,7 +42,7 @@ def judge_agent(
     network: AgentNetwork,
     onnx: bytes,
     check_stop: Callable[[], None],
-) -> AgentMetrics:
+) -> AgentTrial:
     """Judge the exported network, the very thing that will trade, and the agent of each seed alone.
 
     Args:
@@ -39,16 +56,22 @@ def judge_agent(
     *passes, together = walk_test(bars, spec.environment, [*members, (first, _exported(onnx))], check_stop)
     env = test_environment(bars, spec.environment)
     year = NS_PER_YEAR / bars.frame.timeframe.ns
-    return judge(
-        judged_market(env, bars_per_year=year, time_ns=bars.frame.time_ns),
-        [(stretch.start, stretch.stop) for stretch in bars.train],
+    market = judged_market(env, bars_per_year=year, time_ns=bars.time_ns)
+    train = [(stretch.start, stretch.stop) for stretch in bars.train]
+    forecast = None if bars.encoded is None else bars.encoded.forecast
+    metrics = judge(
+        market,
+        train,
         judged_rows(env, bars.test),
         passes,
         options=JudgeOptions(seed=first, resamples=spec.evaluation.resamples, draws=spec.evaluation.draws),
         ensemble=together,
-        forecast=None if bars.encoded is None else bars.encoded.forecast,
+        forecast=forecast,
         check_stop=check_stop,
     )
+    asked = [member for _, member in members]
+    done = RecordedPass(env, market, JudgedPart.of(market, train), bars.test, together, asked, forecast)
+    return AgentTrial(metrics, record_episode(done, bars.frame.timeframe.value))
 
 
 def _quiet(member: torch.nn.Module) -> WeightPolicy:

@@ -11,7 +11,7 @@ SIGNIFICANCE = 0.05
 IMPLAUSIBLE_SHARPE = 5.0  # a year, after costs; more has been a leak in all but invented markets
 _FEWEST_SEEDS = 5
 _NEARLY_FLAT = 0.025
-_ALIKE = 0.98  # correlation from which on nobody sees a difference
+ALIKE = 0.98  # correlation from which on nobody sees a difference
 
 
 def agent_standing(metrics: AgentMetrics) -> str:
@@ -157,7 +157,7 @@ def _difference_sentence(metrics: AgentMetrics) -> str:
 def _likeness_sentence(metrics: AgentMetrics) -> str:
     """Say that what varies in the targets hardly shows in the account."""
     likeness = metrics.diagnostics.hold_correlation
-    if likeness is None or abs(likeness) < _ALIKE:
+    if likeness is None or abs(likeness) < ALIKE:
         return ""
     if likeness > 0.0:
         return f"Its returns are those of buy and hold: their correlation is {likeness:.3f}."

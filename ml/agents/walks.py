@@ -13,9 +13,10 @@ from torch import Tensor
 from ml.agents.bars import AgentBars
 from ml.agents.diagnostics import Observed
 from ml.agents.environment_spec import CONTINUOUS, EnvironmentSpec
-from ml.agents.evaluation import earned, rewards_of, seen_on
+from ml.agents.evaluation import bar_returns, rewards_of, seen_on
 from ml.agents.judge import SeedPass
 from ml.agents.market_tensor import Stretch
+from ml.agents.shared_bars import LearningBars
 from ml.arrays import Float32Array, FloatArray
 from ml.environment import BatchedTradingEnv, StretchPass
 
@@ -31,12 +32,15 @@ class Walked:
 
     Attributes:
         log_return: net, over all bars.
-        turnover: mean move of the target per bar; exposure: mean size of the targets.
+        turnover: mean move of the target per bar, from what was held before the first; exposure: mean size of the
+            targets.
+        path: net log return behind each decision, in the order of the stretches, shape (m,).
     """
 
     log_return: float
     turnover: float
     exposure: float
+    path: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,14 @@ class ValidationWalk:
             env: of the training.
             policy: observations to actions, deterministic.
         """
-        total, moves, sizes = 0.0, [], []
+        moves, sizes, path = [], [], []
         for walked in env.evaluate_pass(policy, tuple(self._pieces), start_weight=0.0):
             counted = self._pieces[walked.stretch].counted_from - walked.first_row
-            total += earned(walked.equity[counted:])
-            moves.append(np.abs(np.diff(walked.weights))[counted:])
+            path.append(bar_returns(walked.equity[counted:]))
+            moves.append(np.abs(np.diff(walked.weights, prepend=0.0))[counted:])
             sizes.append(np.abs(walked.weights[counted:]))
-        return Walked(total, _mean(moves), _mean(sizes))
+        whole = np.concatenate(path)
+        return Walked(float(whole.sum()), _mean(moves), _mean(sizes), whole)
 
 
 def _mean(parts: Sequence[FloatArray]) -> float:
@@ -123,7 +128,7 @@ def walk_test(
     return tuple(_seed_pass(env, walked[index::count], seed, policy) for index, (seed, policy) in enumerate(policies))
 
 
-def test_environment(bars: AgentBars, spec: EnvironmentSpec) -> BatchedTradingEnv:
+def test_environment(bars: AgentBars | LearningBars, spec: EnvironmentSpec) -> BatchedTradingEnv:
     """Return where agents are judged: nothing is random, and actions are any weight, for the mean of several agents.
 
     Its own episodes begin within the range of weights; a walk begins with nothing (`walk_test`), as an account does.
@@ -142,4 +147,5 @@ def _seed_pass(env: BatchedTradingEnv, walks: Sequence[StretchPass], seed: int, 
         weights=np.concatenate([walk.weights for walk in walks]),
         observed=Observed(weights_of, seen_on(env, walks, seed), env.market_size),
         rewards=rewards_of(env, walks),
+        account=np.concatenate([walk.account for walk in walks]),
     )

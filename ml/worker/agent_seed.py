@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from core.jobs import JobStopped, Json, TaskChannel
+from ml.agents.pass_curves import ValidationRules
 from ml.agents.progress import AgentProgress
 from ml.agents.seed_tasks import SeedJob, SeedReport, SeedTask
 from ml.agents.shared_bars import shared_bars
+from ml.agents.walks import test_environment
 from ml.gpu_utils import choose_device
 from ml.rl_trainer import AgentHooks, SeedTrainer, first_progress
 
@@ -35,6 +37,7 @@ def run(spec: Json, channel: TaskChannel) -> Json:
     bars = shared_bars(Path(job.bars_dir))
     choice = choose_device(job.spec.resources, max(job.spec.algorithm.hidden))
     start = first_progress(job.run_id, job.spec, choice)
+    rules = ValidationRules(bars, test_environment(bars, job.spec.environment))
     while not channel.should_stop():
         message = channel.receive(_WAIT_SECONDS)
         if message is None:
@@ -42,7 +45,9 @@ def run(spec: Json, channel: TaskChannel) -> Json:
         task = SeedTask.from_json(message)
         hooks = AgentHooks(partial(_report, channel), channel.should_stop, channel.clock)
         own = replace(start, seed_index=task.index)
-        trainer = SeedTrainer(bars, job.spec, choice.name, job.identity, Path(job.run_dir), hooks, own, task.elapsed)
+        trainer = SeedTrainer(
+            bars, job.spec, choice.name, job.identity, Path(job.run_dir), hooks, own, task.elapsed, rules
+        )
         trainer.run(job.resume)
         channel.progress(SeedReport(task.index).to_json())
     raise JobStopped

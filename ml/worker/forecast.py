@@ -25,7 +25,7 @@ from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
 from ml.judge import SeedForecaster, count_trials, judge
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
-from ml.model_storage import PackageContent, data_lineage, save_model
+from ml.model_storage import PackageContent, data_lineage, history_lineage, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
 from ml.trial_ledger import TRAINING, TrialLedger, TrialRecord, trial_record
@@ -194,6 +194,11 @@ def _package(
         onnx=onnx,
         metrics=metrics,
         lineage=run_lineage(
-            job, job.spec.data, history, {name: (part, len(data.rows(part))) for name, part in parts}, seeds
+            job,
+            job.spec.data,
+            history.frame.time_ns,
+            history_lineage(history),
+            {name: (part, len(data.rows(part))) for name, part in parts},
+            seeds,
         ),
     )

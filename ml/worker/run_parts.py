@@ -14,12 +14,11 @@ import psutil
 from core.data.atomic_file import write_atomically
 from core.jobs import JobChannel, Json
 from ml.api import SPEC_FILE, DataRange
+from ml.arrays import IntArray
 from ml.dataset import Part
-from ml.features import MarketHistory
 from ml.jsonvalues import JsonValue
-from ml.model_storage import history_lineage, require_unfinished
+from ml.model_storage import require_unfinished
 from ml.run_job import RunJob
-from ml.worker.counting import Beginnings
 from ml.worker.run_lock import run_lock
 
 
@@ -63,7 +62,7 @@ def run_at_work(
         yield lambda: channel.clock() - started
 
 
-def report(channel: JobChannel, progress: SeedProgress, begin: Beginnings | None = None) -> None:
+def report(channel: JobChannel, progress: SeedProgress, begin: Callable[[int], None] | None = None) -> None:
     """Send progress out; a seed that begins is counted before anything is said of it."""
     if begin is not None:
         begin(progress.seed_index)
@@ -73,17 +72,19 @@ def report(channel: JobChannel, progress: SeedProgress, begin: Beginnings | None
 def run_lineage(
     job: RunJob,
     data: DataRange,
-    history: MarketHistory,
+    time_ns: IntArray,
+    bars: Json,
     parts: Mapping[str, tuple[Part, int]],
     seeds: Sequence[Json],
 ) -> Json:
     """Return where a model comes from: its bars, how they were divided and its run.
 
     Args:
+        time_ns: opening times of the bars, shape (n,).
+        bars: what they and all beside them are, see `ml.model_storage.history_lineage`.
         parts: rows of each part and how many of them are learned from or judged.
         seeds: what is told of each seed.
     """
-    time_ns = history.frame.time_ns
     split = {
         name: {
             "first_open_ns": int(time_ns[part.start]),
@@ -94,7 +95,7 @@ def run_lineage(
     }
     market = {"venue": data.venue, "symbol": data.symbol, "timeframe": data.timeframe}
     return {
-        "data": {**market, **history_lineage(history)},
+        "data": {**market, **bars},
         "split": split,
         "run": {"id": job.run_id, "seeds": list(seeds)},
     }

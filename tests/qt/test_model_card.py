@@ -167,7 +167,7 @@ def test_the_claim_of_a_model_made_elsewhere_is_not_shown_as_a_finding(
     shown = ModelsModel()
     shown.put(row)
     shown.flush()
-    assert shown.index(0, 1).data() == "○ claimed"
+    assert shown.index(0, shown.column_index("edge")).data() == "○ claimed"
 
 
 def test_corrected_ranges_are_called_a_measurement(dialog: ModelsDialog, card: ModelCard) -> None:
@@ -264,7 +264,8 @@ def test_the_chosen_model_is_asked_for_on_the_chart_by_button_and_by_menu(
     shelf.list_models()
     qtbot.mouseClick(dialog.look_button, Qt.MouseButton.LeftButton)
     actions = {action.text(): action for action in dialog._menu()}
-    assert list(actions) == ["Show on the chart", "Make a strategy…", "Export…", "Remove…"]
+    assert list(actions) == ["Show on the chart", "Replay", "Make a strategy…", "Export…", "Remove…"]
+    assert not actions["Replay"].isEnabled()  # a forecaster has no pass
     actions["Show on the chart"].trigger()
     actions["Make a strategy…"].trigger()
     assert asked == [("look", card.model_id), ("look", card.model_id), ("strategy", card.model_id)]
@@ -277,7 +278,7 @@ def test_an_agent_has_no_forecasts_to_show(dialog: ModelsDialog, shelf: Shelf) -
     (row,) = dialog.table.selected()
     dialog.on_rows((replace(row, summary=replace(row.summary, model_id="0" * 16, family="agent")),))
     assert not dialog.look_button.isEnabled()
-    assert dialog.use_button.isEnabled()
+    assert not dialog.use_button.isEnabled()  # until its card says whether it can be traded
 
 
 def test_a_damaged_package_says_what_to_do(dialog: ModelsDialog, shelf: Shelf, card: ModelCard) -> None:

@@ -20,7 +20,8 @@ from app.ui.charts.candles import CandleItem, FormingBarItem
 from app.ui.charts.canvas import ChartCanvas, Zone
 from app.ui.charts.crosshair import Word, bar_words, paint_crosshair, paint_legend
 from app.ui.charts.fan import FanItem
-from app.ui.charts.markers import FillMarkersItem
+from app.ui.charts.heat import HeatItem
+from app.ui.charts.markers import FillMarkersItem, TradeMarkersItem
 from app.ui.charts.order_lines import OrderLines
 from app.ui.charts.overlays import MOVING_AVERAGES, MovingAverageItem
 from app.ui.charts.pane import Pane
@@ -33,6 +34,7 @@ from app.ui.charts.volume import VolumeItem, volume_top
 from core.domain.fills import Fill
 
 _TOP_ROOM, _BOTTOM_ROOM = 0.14, 0.08  # of the price range, free above and below
+_HEAT_ROOM = 0.16  # below, where a strip of weights stands
 _VOLUME_SHARE = 0.2
 _VOLUME_MIN, _VOLUME_MAX = 0.08, 0.6
 _FINEST, _COARSEST = 1e-9, 1e3  # limits of stretching the price axis, as shares of the price
@@ -60,6 +62,7 @@ class ChartScene:
         stale_s: age of the newest data where it is too old, else None.
         title: market and timeframe.
         hover: the mouse, None outside.
+        cursor: bar that a line stands at, None for none.
         reserved: area that labels keep clear of.
     """
 
@@ -74,6 +77,7 @@ class ChartScene:
         self.title = ""
         self.hover: QPoint | None = None
         self.reserved: QRect | None = None
+        self.cursor: int | None = None
         self.order_lines = OrderLines()
         self.time_axis = TimeAxis(zone)
         self.price_axis = PriceAxis(2)
@@ -88,10 +92,12 @@ class ChartScene:
         self._candles, self._forming = CandleItem(style), FormingBarItem(style)
         self._volume = VolumeItem(style)
         self._markers = FillMarkersItem(style)
+        self.heat, self.trades = HeatItem(style), TradeMarkersItem(style)
         self.fan, self.looked_fan = FanItem(style), FanItem(style, looked=True)
         self.fans = (self.looked_fan, self.fan)
         self.averages = {period: MovingAverageItem(period, i, style) for i, period in enumerate(MOVING_AVERAGES)}
-        for item in (*self.fans, self._candles, self._forming, *self.averages.values(), self._markers):
+        lines = self.averages.values()
+        for item in (self.heat, *self.fans, self._candles, self._forming, *lines, self._markers, self.trades):
             self._price_pane.add(item)
         self._volume_pane.add(self._volume)
         for item in self.averages.values():
@@ -143,9 +149,8 @@ class ChartScene:
     def set_style(self, style: ChartStyle) -> None:
         """Take the colours of another theme."""
         self.style = style
-        self._markers.set_style(style)
-        for fan in self.fans:
-            fan.set_style(style)
+        for own in (self._markers, self.trades, self.heat, *self.fans):
+            own.set_style(style)
         for item in (self._candles, self._forming, self._volume, *self.averages.values()):
             item.set_style(style)
         self._canvas.viewport().update()
@@ -264,7 +269,8 @@ class ChartScene:
             # One price only: a range of a few ticks around it.
             span = max(10.0 ** -(self.price_axis.decimals or 0) * GRID, abs(high) * 1e-6)
             low, high = low - span / 2, high + span / 2
-        self.price.low, self.price.high = low - span * _BOTTOM_ROOM, high + span * _TOP_ROOM
+        below = _HEAT_ROOM if self.heat.shown else _BOTTOM_ROOM
+        self.price.low, self.price.high = low - span * below, high + span * _TOP_ROOM
 
     def _place(self, size: QSize) -> None:
         axis = self.price_axis.width(QFontMetrics(self.style.bold), (self.price.low, self.price.high))
@@ -314,6 +320,9 @@ class ChartScene:
         tags += self._paint_last_price(painter, scale)
         painter.setClipping(False)
         self._paint_frame(painter)
+        if self.cursor is not None and 0 <= (x := self.column(self.cursor)) <= self._price_rect.right():
+            painter.setPen(hairline(style.accent))
+            painter.drawLine(x, 0, x, self._volume_rect.bottom())
         inside = self.hover if self.hover is not None and self._plot_rect().contains(self.hover) else None
         hovered = round(self.index_at(inside.x())) if inside is not None else None
         if inside is not None and hovered is not None:
@@ -336,11 +345,12 @@ class ChartScene:
         return region.united(QRect(plot.left(), y - 1, plot.width(), 3))
 
     def legend_rows(self, hovered: int | None) -> list[list[Word]]:
-        """Return the legend for a bar, the newest one by default."""
+        """Return the legend for a bar, by default the one with the line, or the newest."""
         series = self.series
         if series is None:
             return []
-        bar = series.bar(hovered) if hovered is not None else None
+        chosen = hovered if hovered is not None else self.cursor
+        bar = series.bar(chosen) if chosen is not None else None
         bar = bar or series.bar(series.total - 1)
         if bar is None:
             return [self._title_words()]
@@ -361,6 +371,8 @@ class ChartScene:
         fills = self._markers.fills_at(bar.index)
         if fills and hovered is not None:
             second.append(Word(tr_count("{n} fill", "{n} fills", len(fills)), self.style.text, self.style.small))
+        if words := self.heat.words(bar.index):
+            second.append(Word(words, self.style.text, self.style.bold))
         expected = [(fan.words(self.price_axis, hovered), fan.colour) for fan in (self.fan, self.looked_fan)]
         return [*rows, second, *([Word(words, colour, self.style.small)] for words, colour in expected if words)]
 

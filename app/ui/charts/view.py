@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from PySide6.QtCore import QPoint, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QKeyEvent, QShowEvent
+from PySide6.QtGui import QColor, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import QToolButton, QVBoxLayout, QWidget
 
 from app.i18n import tr
@@ -15,6 +15,7 @@ from app.ui.charts.axes import local_zone
 from app.ui.charts.canvas import ChartCanvas, Zone
 from app.ui.charts.crosshair import Crosshair
 from app.ui.charts.fan import Fan
+from app.ui.charts.heat import WeightTrack
 from app.ui.charts.lod import FloatArray
 from app.ui.charts.overlays import MOVING_AVERAGES
 from app.ui.charts.scene import ChartScene
@@ -44,8 +45,10 @@ class ChartView(QWidget):
     Signals:
         follow_changed(bool): whether the view moves along with new bars.
         price_clicked(float): the user Ctrl-clicked into the price pane at this price.
+        view_changed: other bars are in view, or the pane has another width.
     """
 
+    view_changed = Signal()
     follow_changed = Signal(bool)
     price_clicked = Signal(float)
 
@@ -139,8 +142,15 @@ class ChartView(QWidget):
         low: FloatArray,
         close: FloatArray,
         volume: FloatArray,
+        *,
+        keep_view: bool = False,
     ) -> None:
-        """Show closed bars, oldest first; arrays of shape (n,), open times in ns UTC, prices in quote currency.
+        """Show closed bars, oldest first.
+
+        Args:
+            time_ns: opening times, ns UTC, shape (n,).
+            open_ / high / low / close / volume: prices in quote currency, shape (n,).
+            keep_view: leave the view where it is; where it follows, the newest of these bars is at the right.
 
         Raises:
             ValueError: the times do not ascend strictly or the lengths differ.
@@ -159,8 +169,28 @@ class ChartView(QWidget):
             return
         self._scene.refresh()
         self._scene.window.set_ahead(self._scene.ahead)
-        self._scene.window.reset(series.total, self._scene.plot_width / _PIXELS_PER_BAR)
+        if keep_view and self._scene.state is ChartState.READY:
+            self._scene.window.set_total(series.total)
+        else:
+            self._scene.window.reset(series.total, self._scene.plot_width / _PIXELS_PER_BAR)
         self._set_state(ChartState.READY, StateText(""))
+
+    def append_bars(
+        self,
+        time_ns: IntArray,
+        open_: FloatArray,
+        high: FloatArray,
+        low: FloatArray,
+        close: FloatArray,
+        volume: FloatArray,
+    ) -> None:
+        """Take closed bars that follow those shown, and draw once; arrays of shape (n,)."""
+        series = self._series_for_bar()
+        size = len(series)
+        for row in range(len(time_ns)):
+            columns = (open_, high, low, close, volume)
+            series.append_final(int(time_ns[row]), tuple(float(column[row]) for column in columns))
+        self._bars_added(size)
 
     def update_forming(
         self, open_time_ns: int, open_: float, high: float, low: float, close: float, volume: float
@@ -226,6 +256,52 @@ class ChartView(QWidget):
     def looked_fan(self) -> Fan | None:
         """The forecast drawn now of a model that is only looked at; None where there is none, or it is stale."""
         return self._scene.looked_fan.fan
+
+    # -- what an agent did ------------------------------------------------------------------------------------------
+
+    def set_weights(self, track: WeightTrack | None) -> None:
+        """Show what an agent wanted to hold at each bar, None for nothing."""
+        self._scene.heat.set_track(track)
+        self._moved()
+
+    def set_weights_shown(self, shown: bool) -> None:
+        """Show or hide these weights."""
+        self._scene.heat.set_wanted(shown)
+        self._moved()
+
+    def set_trades(self, index: FloatArray, price: FloatArray, sign: FloatArray) -> None:
+        """Mark trades at bars, see `TradeMarkersItem.set_trades`."""
+        self._scene.trades.set_trades(index, price, sign)
+        self._canvas.viewport().update()
+
+    def set_done(self, bars: int, cursor: int | None) -> None:
+        """Show weights and trades of so many bars, counted from the first, and a line at one of them."""
+        self._scene.heat.set_limit(bars)
+        self._scene.trades.set_limit(bars)
+        self._scene.cursor = cursor
+        self._canvas.viewport().update()
+
+    def weight_colour(self, weight: float) -> QColor:
+        """Return the colour that a weight has on the chart."""
+        return self._scene.heat.colour(weight)
+
+    def reveal(self, index: int) -> None:
+        """Move the view so that a bar is in it; one that is seen changes nothing."""
+        window = self._scene.window
+        if not window.first + 1 <= index <= window.last - 1:
+            follow = window.follow
+            window.pan(index - window.first - window.span / 2)
+            window.follow = follow and index == window.total - 1
+            self._moved()
+
+    def column(self, index: float) -> int:
+        """Return the pixel column of a bar's middle, also outside the view."""
+        return self._scene.column(index)
+
+    @property
+    def plot_width(self) -> int:
+        """Width of the panes without the price axis, px."""
+        return self._scene.plot_width
 
     def set_stale(self, seconds: float | None) -> None:
         """Say on the chart that the newest data is `seconds` old; None while it is fresh."""
@@ -400,6 +476,7 @@ class ChartView(QWidget):
 
     def _moved(self) -> None:
         self._scene.refresh()
+        self.view_changed.emit()
         follow = self._scene.window.follow
         self._latest.setVisible(self._scene.state is ChartState.READY and not follow)
         self._place_button()
@@ -417,6 +494,7 @@ class ChartView(QWidget):
     @Slot()
     def _on_resized(self) -> None:
         self._scene.refresh()
+        self.view_changed.emit()
         self._place_button()
 
     @Slot(object)

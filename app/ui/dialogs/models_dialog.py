@@ -12,12 +12,14 @@ from PySide6.QtWidgets import QDialog, QFileDialog, QPushButton, QSplitter, QSta
 from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
+from app.models.agent_card import AgentCard
 from app.models.model_card import CardProblem, ComparedModels, Judging, ModelCard, ModelRow
 from app.models.models_model import ModelsModel, row_title
 from app.services import ModelCommands
 from app.theme import GRID, SPACE_M, ThemeManager, set_look
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
 from app.ui.dialogs.file_picker import existing_file_picker, file_picker
+from app.ui.model_card.agent_view import AgentView
 from app.ui.model_card.card import CardView
 from app.ui.model_card.comparison import ComparisonPage
 from app.ui.model_card.page import sentence
@@ -36,11 +38,13 @@ class ModelsDialog(QDialog):
 
     Signals:
         look_requested(str): this model id shall forecast on the chart, without trading.
+        replay_requested(str): the evaluated pass of this agent shall be replayed on the chart.
         strategy_requested(str): a strategy shall be made of this model id.
         training_requested: there is no model and a person wants one.
     """
 
     look_requested = Signal(str)
+    replay_requested = Signal(str)
     strategy_requested = Signal(str)
     training_requested = Signal()
 
@@ -60,10 +64,11 @@ class ModelsDialog(QDialog):
             self._model, theme, name="models_table", empty_icon="brain", parent=self
         )
         self.card = CardView(theme, self)
+        self.agent = AgentView(theme, self)
         self.comparison = ComparisonPage(theme, self)
         self.state = EmptyState(theme, "brain", self)
         self.stack = QStackedWidget(self)
-        for page in (self.state, self.card, self.comparison):
+        for page in (self.state, self.card, self.agent, self.comparison):
             self.stack.addWidget(page)
         self.message = sentence(self, "small")
         self.message.setObjectName("models_message")
@@ -71,6 +76,8 @@ class ModelsDialog(QDialog):
         self.table.selection_changed.connect(self._on_selection)
         self.table.empty.triggered.connect(self._on_train)
         self.card.marks_changed.connect(self._on_marks)
+        self.agent.marks_changed.connect(self._on_marks)
+        self.agent.encoder_requested.connect(self.choose)
         self.card.judge_requested.connect(self._on_judge)
         self.card.cancel_requested.connect(self._on_cancel_judging)
         theme.changed.connect(self.refresh_look)
@@ -108,12 +115,16 @@ class ModelsDialog(QDialog):
         self.table.empty.set_text(local_text(message), detail=local_text(remedy))
         self._show_state(local_text(message), local_text(remedy))
 
-    def on_card(self, found: ModelCard | CardProblem) -> None:
+    def on_card(self, found: ModelCard | AgentCard | CardProblem) -> None:
         """Show a model, or why it cannot be shown; an answer about another one came too late."""
         if self._asked != (found.model_id,):
             return
         if isinstance(found, CardProblem):
             self._show_state(local_text(found.message), local_text(found.remedy))
+        elif isinstance(found, AgentCard):
+            self.agent.show_card(found)
+            self.stack.setCurrentWidget(self.agent)
+            self._write_buttons()
         else:
             self.card.show_card(found)
             self.stack.setCurrentWidget(self.card)
@@ -156,12 +167,14 @@ class ModelsDialog(QDialog):
         self.export_button.setToolTip(tr("Write this model as one file to give away, without tags and notes"))
         self.look_button.setText(tr("Show on the chart"))
         self.look_button.setToolTip(tr("See what this model forecasts at each closed bar; nothing trades with it"))
+        self.replay_button.setText(tr("Replay"))
         self.use_button.setText(tr("Make a strategy…"))
         self.remove_button.setText(tr("Remove…"))
         for button, action in self._actions.items():
             action.setText(button.text())
         self._model.retranslate()
         self.card.retranslate()
+        self.agent.retranslate()
         self.comparison.retranslate()
         self._write_empty()
         self._write_buttons()
@@ -172,12 +185,13 @@ class ModelsDialog(QDialog):
     def refresh_look(self) -> None:
         """Take over the colours of the present theme."""
         self._model.set_palette(self._theme.palette)
-        for part in (self.table, self.card, self.comparison, self.state):
+        for part in (self.table, self.card, self.agent, self.comparison, self.state):
             part.refresh_look()
         for button, name in (
             (self.import_button, "download"),
             (self.export_button, "upload"),
             (self.look_button, "eye"),
+            (self.replay_button, "play"),
             (self.use_button, "bot"),
             (self.remove_button, "trash-2"),
         ):
@@ -190,6 +204,7 @@ class ModelsDialog(QDialog):
         self.import_button = tools.button("models_import")
         tools.add_stretch()
         self.look_button = tools.button("models_look")
+        self.replay_button = tools.button("models_replay")
         self.use_button = tools.button("models_use")
         self.export_button = tools.button("models_export")
         self.remove_button = tools.button("models_remove")
@@ -197,6 +212,7 @@ class ModelsDialog(QDialog):
         self.import_button.clicked.connect(self._on_import)
         for button, slot in (
             (self.look_button, self._on_look),
+            (self.replay_button, self._on_replay),
             (self.use_button, self._on_use),
             (self.export_button, self._on_export),
             (self.remove_button, self._on_remove),
@@ -228,13 +244,28 @@ class ModelsDialog(QDialog):
         sound = [row for row in chosen if not row.summary.problem]
         one = len(chosen) == 1
         self.look_button.setEnabled(one and bool(sound) and sound[0].summary.forecasts)
-        self.use_button.setEnabled(one and bool(sound))
+        self._write_agent_buttons(sound[0] if one and sound else None)
         self.export_button.setEnabled(one and bool(sound))
         protected = one and chosen[0].marks.protected
         self.remove_button.setEnabled(one and not protected)
         self.remove_button.setToolTip(
             tr("The tag “keep” protects this model; take it away first.") if protected else tr("Delete this model")
         )
+
+    def _write_agent_buttons(self, row: ModelRow | None) -> None:
+        """Offer what depends on an agent's card only once it is there; what cannot be says why."""
+        shown = self.agent.card
+        is_agent = row is not None and not row.summary.forecasts
+        card = shown if row is not None and is_agent and shown is not None and shown.model_id == row.model_id else None
+        usable = row is not None and (not is_agent or (card is not None and card.is_tradable))
+        self.use_button.setEnabled(usable)
+        refused = card is not None and not card.is_tradable
+        self.use_button.setToolTip(local_text(card.refusal) if card is not None and refused else "")
+        self.replay_button.setEnabled(card is not None and card.curves is not None)
+        if card is not None and card.curves is None:
+            self.replay_button.setToolTip(tr("This package does not hold the evaluated pass bar by bar."))
+        else:
+            self.replay_button.setToolTip(tr("Go through this agent's evaluated pass on the chart, bar by bar"))
 
     def _menu(self) -> list[QAction]:
         for button, action in self._actions.items():
@@ -259,8 +290,8 @@ class ModelsDialog(QDialog):
         if not model_ids:
             self._show_idle()
         elif len(model_ids) == 1:
-            shown = self.card.card
-            if before != self._asked or shown is None or shown.model_id != model_ids[0]:
+            shown = [view.card.model_id for view in (self.card, self.agent) if view.card is not None]
+            if before != self._asked or model_ids[0] not in shown:
                 self._show_state(tr("Reading the model …"))
             self._commands.open_model(model_ids[0])
         else:
@@ -280,6 +311,12 @@ class ModelsDialog(QDialog):
                     tr("{model} cannot be compared.", model=row_title(broken[0])), local_text(broken[0].summary.problem)
                 )
                 return
+            if len({row.summary.forecasts for row in chosen}) > 1:
+                self._asked = ()
+                self._show_state(
+                    tr("An agent and a forecaster are not measured alike."), tr("Choose models of one kind to compare.")
+                )
+                return
             if len(chosen) > _MOST_COMPARED:
                 self._asked = ()
                 self._show_state(tr("Choose at most {n} models to compare.", n=_MOST_COMPARED))
@@ -292,13 +329,19 @@ class ModelsDialog(QDialog):
 
     @Slot(object, str)
     def _on_marks(self, tags: tuple[str, ...], note: str) -> None:
-        if self.card.card is not None:
-            self._commands.set_marks(self.card.card.model_id, tags, note)
+        view = self.sender()
+        if isinstance(view, CardView | AgentView) and view.card is not None:
+            self._commands.set_marks(view.card.model_id, tags, note)
 
     @Slot()
     def _on_look(self) -> None:
         for row in self.table.selected()[:1]:
             self.look_requested.emit(row.model_id)
+
+    @Slot()
+    def _on_replay(self) -> None:
+        for row in self.table.selected()[:1]:
+            self.replay_requested.emit(row.model_id)
 
     @Slot()
     def _on_judge(self) -> None:

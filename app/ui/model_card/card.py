@@ -1,56 +1,45 @@
-"""The page of one stored model: verdict first, then everything behind it. GUI thread."""
+"""The card of one stored forecaster: verdict first, then everything behind it. GUI thread."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QLabel, QWidget
 
-from app.flows.model_words import foreign_sentence
 from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.models.model_card import Judging, ModelCard
-from app.theme import SPACE_M, SPACE_S, ThemeManager, set_look
+from app.theme import ThemeManager, set_look
 from app.ui.model_card.accuracy import AccuracyPage
 from app.ui.model_card.calibration import CalibrationPage
 from app.ui.model_card.evaluations import EvaluationsPage
 from app.ui.model_card.features import FeaturesPage
+from app.ui.model_card.frame import CardFrame
 from app.ui.model_card.overview import OverviewPage
-from app.ui.model_card.page import sentence
 from app.ui.model_card.trading import TradingPage
 
 
-class CardView(QWidget):
-    """Title, verdict and pages of a model.
+class CardView(CardFrame):
+    """Title, verdict and pages of a forecaster.
 
     Signals:
-        marks_changed(object, str): tags (a tuple) and note to be kept for the model shown.
         judge_requested: the model shown shall be judged on newer bars.
         cancel_requested: that shall stop.
     """
 
-    marks_changed = Signal(object, str)
     judge_requested = Signal()
     cancel_requested = Signal()
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("model_card")
+        super().__init__(theme, "model_card", parent)
         self._card: ModelCard | None = None
         self._judging: Mapping[str, Judging] = {}
-        self.title = sentence(self, "heading")
-        self.verdict = sentence(self, "warning")
-        self.verdict.setObjectName("model_verdict")
-        self.foreign = sentence(self, "warning")
         self._horizon_caption = QLabel(self)
         set_look(self._horizon_caption, "role", "small")
         self.horizon = QComboBox(self)
         self.horizon.setObjectName("model_horizon")
-        self.pages = QTabWidget(self)
-        self.pages.setObjectName("model_pages")
-        self.pages.setDocumentMode(True)
         self.overview = OverviewPage(theme, self.pages)
         self.accuracy = AccuracyPage(theme, self.pages)
         self.calibration = CalibrationPage(theme, self.pages)
@@ -61,20 +50,9 @@ class CardView(QWidget):
             *(self.overview, self.accuracy, self.calibration, self.features, self.trading),
             self.evaluations,
         )
-        for page in self._all:
-            self.pages.addTab(page, "")
-        head = QHBoxLayout()
-        head.setSpacing(SPACE_S)
-        head.addWidget(self.title, 1)
-        head.addWidget(self._horizon_caption)
-        head.addWidget(self.horizon)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, 0)
-        layout.setSpacing(SPACE_S)
-        layout.addLayout(head)
-        layout.addWidget(self.verdict)
-        layout.addWidget(self.foreign)
-        layout.addWidget(self.pages, 1)
+        self._add_pages(self._all)
+        self._head.addWidget(self._horizon_caption)
+        self._head.addWidget(self.horizon)
         self.horizon.currentIndexChanged.connect(self._write)
         self.overview.marks_changed.connect(self.marks_changed)
         self.evaluations.judge_requested.connect(self.judge_requested)
@@ -109,20 +87,13 @@ class CardView(QWidget):
             *(tr("Overview"), tr("Accuracy"), tr("Calibration"), tr("Features"), tr("Trading")),
             tr("Judged again"),
         )
-        for page, text in zip(self._all, texts, strict=True):
-            page.retranslate()
-            self.pages.setTabText(self.pages.indexOf(page), text)
+        self._name_pages(texts)
         self._horizon_caption.setText(tr("Horizon"))
         self.horizon.setAccessibleName(tr("Horizon"))
         if self._card is not None:
             for index, bars in enumerate(self._horizons(self._card)):
                 self.horizon.setItemText(index, self._ahead(bars))
             self._write()
-
-    def refresh_look(self) -> None:
-        """Take over the colours of the present theme."""
-        for page in self._all:
-            page.refresh_look()
 
     @staticmethod
     def _horizons(card: ModelCard) -> list[int]:
@@ -146,8 +117,7 @@ class CardView(QWidget):
         text, edge = card.verdict_at(max(0, self.horizon.currentIndex()))
         self.verdict.setText(local_text(text))
         set_look(self.verdict, "role", "success" if edge else "warning")
-        self.foreign.setVisible(card.marks.foreign)
-        self.foreign.setText(foreign_sentence())
+        self._write_foreign(card.marks.foreign)
         several = self.horizon.count() > 1
         self.horizon.setVisible(several)
         self._horizon_caption.setVisible(several)

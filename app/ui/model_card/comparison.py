@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtWidgets import QWidget
 
+from app.flows.agent_words import standing_text
 from app.flows.model_words import p_text, share_text
 from app.flows.sentence_text import local_text
 from app.flows.setting_words import setting_name, setting_value
@@ -40,6 +41,23 @@ _FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "edge_p_value": (mark("p-value"), p_text),
     "seed_r2.median": (mark("R², median of the seeds"), _share(2, sign=True)),
     "sharpe.sharpe": (mark("Sharpe ratio per bar"), _plain(4, sign=True)),
+    # of agents
+    "bars": (mark("Test bars"), _plain(0)),
+    "ensemble.trading.total_return": (mark("Net return"), _share(1, sign=True)),
+    "ensemble.log_return": (mark("Log return"), _plain(3, sign=True)),
+    "ensemble.trading.sharpe": (mark("Sharpe ratio per year"), _plain(2, sign=True)),
+    "ensemble.trading.max_drawdown": (mark("Deepest fall"), lambda value: format_percent(-value, 1)),
+    "ensemble.positions.turnover": (mark("Turnover per year"), _plain(1)),
+    "ensemble.positions.exposure": (mark("Exposure"), _share(1)),
+    "pooled_return.iqm": (mark("Log return, interquartile mean of the networks"), _plain(3, sign=True)),
+    "hold_difference.estimate": (mark("Sharpe ratio less that of holding"), _plain(2, sign=True)),
+    "timing.p_value": (mark("Timing, p-value"), p_text),
+    "hindsight_share": (mark("Share of what hindsight earns"), _share(2)),
+    "diagnostics.mode_share": (mark("Constant action"), _share(1)),
+    "diagnostics.hold_correlation": (mark("Buy-and-hold fingerprint"), _plain(3, sign=True)),
+    "diagnostics.market_share": (mark("Moved by the market"), _share(1)),
+    "probabilistic": (mark("Sharpe ratio above 0, were it the only try"), share_text),
+    "deflated_appraisal.probability": (mark("The same without what the market gave, after all tries"), share_text),
     "deflated.probability": (mark("Deflated Sharpe ratio (probability)"), share_text),
 }
 
@@ -76,7 +94,8 @@ class ComparisonPage(CardPage):
         self.reasons.setVisible(bool(compared.not_comparable))
         self.reasons.setText(" ".join(local_text(reason) for reason in compared.not_comparable))
         models = [Heading(title) for title in compared.titles]
-        self.figures.show_rows([Heading(tr("On unseen bars")), *models], figure_rows(compared))
+        standings = [(tr("Standing"), *map(standing_text, compared.standings))] if compared.standings else []
+        self.figures.show_rows([Heading(tr("On unseen bars")), *models], [*standings, *figure_rows(compared)])
         self._differences_caption.setVisible(bool(compared.differences))
         self.differences.setVisible(bool(compared.differences))
         self.differences.show_rows(

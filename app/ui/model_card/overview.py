@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPlainTextEdit, QPushButton, QWidget
 
@@ -24,21 +26,13 @@ def facts(card: ModelCard) -> list[tuple[str, str]]:
     spec, lineage = card.spec, card.lineage
     model, training = spec.model, spec.training
     shape = tr("{layers} × {units} units", layers=model.layers, units=model.hidden_size)
-    made = format_moment(card.created_ns, _MINUTE)
-    if card.marks.imported_ns is not None:
-        made = tr(
-            "{when}, imported {later} from {file}",
-            when=made,
-            later=_moment(card.marks.imported_ns),
-            file=card.marks.imported_from,
-        )
     return [
         (tr("Market"), f"{spec.data.symbol} {spec.data.timeframe} · {origin_title(spec.data.origin)}"),
         (tr("Network"), f"{model.kind.upper()}, {shape}, {tr(HEADS.get(model.head, model.head))}"),
         (tr("Horizons"), tr("{list} bars ahead", list=", ".join(map(str, model.horizons)))),
         (tr("Features"), f"{spec.features.name} {spec.features.version}"),
         (tr("Seeds"), tr("{n}, from {first} on", n=max(1, len(card.metrics.seeds)), first=training.seed)),
-        (tr("Made"), made),
+        (tr("Made"), made_text(card.created_ns, card.marks)),
         (
             tr("Prices"),
             tr("{n} bars, {span}", n=format_number(lineage.bars), span=_span(lineage.first_ns, lineage.last_ns)),
@@ -51,6 +45,16 @@ def facts(card: ModelCard) -> list[tuple[str, str]]:
         (tr("Size"), tr("{n} kB", n=format_number(card.size_bytes / 1_024, 0))),
         (tr("Used by"), ", ".join(card.used_by) or MISSING),
     ]
+
+
+def made_text(created_ns: int, marks: ModelMarks) -> str:
+    """Say when a model was made, and when it came from elsewhere where it did."""
+    made = _moment(created_ns)
+    if marks.imported_ns is None:
+        return made
+    return tr(
+        "{when}, imported {later} from {file}", when=made, later=_moment(marks.imported_ns), file=marks.imported_from
+    )
 
 
 def _moment(time_ns: int) -> str:
@@ -83,6 +87,7 @@ class OverviewPage(CardPage):
         self._facts.setVerticalSpacing(SPACE_XS)
         self._facts.setColumnStretch(1, 1)
         self.add(self._facts)
+        self._add_more()
         self._marks_caption = self.add_caption()
         self.tags = QLineEdit(self.body)
         self.tags.setObjectName("model_tags")
@@ -106,7 +111,10 @@ class OverviewPage(CardPage):
         self.save.clicked.connect(self._on_save)
 
     def show_card(self, card: ModelCard, horizon: int) -> None:
-        rows = facts(card)
+        self.write(facts(card), card.marks)
+
+    def write(self, rows: Sequence[tuple[str, str]], marks: ModelMarks) -> None:
+        """Show captions with values, tags and note."""
         while len(self._labels) < len(rows):
             pair = QLabel(self.body), sentence(self.body, "figures")
             set_look(pair[0], "role", "small")
@@ -117,11 +125,14 @@ class OverviewPage(CardPage):
         for (caption, value), (name, text) in zip(self._labels, rows, strict=True):
             caption.setText(name)
             value.setText(text)
-        if card.marks != self._marks or not self.save.isEnabled():  # what a person is typing is not overwritten
-            self._marks = card.marks
-            self.tags.setText(", ".join(card.marks.tags))
-            self.note.setPlainText(card.marks.note)
+        if marks != self._marks or not self.save.isEnabled():  # what a person is typing is not overwritten
+            self._marks = marks
+            self.tags.setText(", ".join(marks.tags))
+            self.note.setPlainText(marks.note)
         self._on_edited()
+
+    def _add_more(self) -> None:
+        """Append what stands between the facts and the tags; subclasses have it."""
 
     def forget_edits(self) -> None:
         """Let the next card write tags and note, whatever was typed."""

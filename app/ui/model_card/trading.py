@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtWidgets import QWidget
 
 from app.flows.model_words import earnings_sentence, trials_sentence
@@ -11,24 +13,24 @@ from app.theme import ROW_HEIGHT, ThemeManager
 from app.ui.model_card.page import CardPage
 from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from app.ui.widgets.figure_table import FigureTable, Heading
-from ml.statistic_results import ForecastEarnings, TradingMetrics
+from ml.statistic_results import CostPoint, ForecastEarnings, TradingMetrics
 
 _COLOURS = (CurveColour.ACCENT, CurveColour.WARNING)
 _NAN = float("nan")
 _PLOT_HEIGHT = 7 * ROW_HEIGHT
 
 
-def cost_curves(earnings: ForecastEarnings) -> list[Curve]:
+def cost_curves(points: Sequence[CostPoint], hold: TradingMetrics) -> list[Curve]:
     """Return the total return in % over the multiple of the cost: at once, a bar late, and of holding."""
-    multiples = tuple(sorted({point.multiple for point in earnings.points}))
+    multiples = tuple(sorted({point.multiple for point in points}))
     curves = []
-    for number, delay in enumerate(sorted({point.delay for point in earnings.points})):
-        by_multiple = {point.multiple: point.metrics for point in earnings.points if point.delay == delay}
+    for number, delay in enumerate(sorted({point.delay for point in points})):
+        by_multiple = {point.multiple: point.metrics for point in points if point.delay == delay}
         returns = tuple(_percent(by_multiple[m]) if m in by_multiple else _NAN for m in multiples)
         curves.append(
-            Curve(_delay_name(delay), multiples, returns, _COLOURS[number % len(_COLOURS)], dashed=number % 2 == 1)
+            Curve(delay_name(delay), multiples, returns, _COLOURS[number % len(_COLOURS)], dashed=number % 2 == 1)
         )
-    held = tuple(_percent(earnings.hold) for _ in multiples)
+    held = tuple(_percent(hold) for _ in multiples)
     return [*curves, Curve(tr("holding, bought and sold once"), multiples, held, CurveColour.MUTED)]
 
 
@@ -37,7 +39,7 @@ def earnings_rows(earnings: ForecastEarnings) -> list[tuple[str, ...]]:
     rows = [_row(tr("Holding the market, cost {cost}", cost=format_percent(earnings.cost, 2)), earnings.hold)]
     for point in earnings.points:
         cost = format_percent(point.multiple * earnings.cost, 2)
-        rows.append(_row(tr("{delay}, cost {cost}", delay=_delay_name(point.delay), cost=cost), point.metrics))
+        rows.append(_row(tr("{delay}, cost {cost}", delay=delay_name(point.delay), cost=cost), point.metrics))
     return rows
 
 
@@ -54,7 +56,8 @@ def _percent(metrics: TradingMetrics) -> float:
     return _NAN if metrics.total_return is None else 100.0 * metrics.total_return
 
 
-def _delay_name(delay: int) -> str:
+def delay_name(delay: int) -> str:
+    """Say how late it trades."""
     return tr("traded at once") if delay == 0 else tr("traded {n} bar late", n=delay)
 
 
@@ -93,7 +96,7 @@ class TradingPage(CardPage):
                 cost=format_percent(earnings.cost, 2),
             )
         )
-        self.plot.set_curves(cost_curves(earnings))
+        self.plot.set_curves(cost_curves(earnings.points, earnings.hold))
         headings = (
             Heading(tr("Strategy")),
             Heading(tr("Return")),

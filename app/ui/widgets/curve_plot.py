@@ -69,6 +69,7 @@ class CurvePlot(QWidget):
         self._style = ChartStyle.from_palette(colours)
         self._curves: tuple[Curve, ...] = ()
         self._x_range: tuple[float, float] | None = None
+        self._x_marks: tuple[tuple[float, str], ...] = ()
         self._empty = self._x_title = ""
         self._hover: QPoint | None = None
         self.setMouseTracking(True)
@@ -88,6 +89,11 @@ class CurvePlot(QWidget):
     def set_x_title(self, text: str) -> None:
         """Set what the horizontal axis counts; it stands at its right end."""
         self._x_title = text
+        self.update()
+
+    def set_x_marks(self, marks: Sequence[tuple[float, str]]) -> None:
+        """Set where the horizontal axis is marked, and with what; without any it counts."""
+        self._x_marks = tuple(marks)
         self.update()
 
     def set_empty_text(self, text: str) -> None:
@@ -160,11 +166,15 @@ class CurvePlot(QWidget):
     def _paint_x_marks(self, painter: QPainter, area: QRect, x_low: float, x_high: float, across: float) -> None:
         painter.setPen(self._style.muted)
         line = painter.fontMetrics().height()
-        for value in price_ticks(x_low, x_high, area.width(), _MARK_GAP, 0):
+        counted = [(value, format_number(value, 0)) for value in price_ticks(x_low, x_high, area.width(), _MARK_GAP, 0)]
+        free = area.left()
+        for value, text in self._x_marks or counted:
             x = area.left() + round((value - x_low) * across)
-            text = format_number(value, 0)
             width = painter.fontMetrics().horizontalAdvance(text)
             left = min(max(x - width // 2, area.left()), area.right() - width)
+            if left < free:  # it would run into the one before
+                continue
+            free = left + width + SPACE_S
             painter.drawText(QRect(left, area.bottom() + SPACE_XS, width + 1, line), Qt.AlignmentFlag.AlignCenter, text)
         corner = QRect(area.right(), area.bottom() + SPACE_XS, self.width() - area.right() - SPACE_XS, line)
         painter.drawText(corner, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self._x_title)

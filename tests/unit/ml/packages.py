@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from ml.model_storage import FILES, MANIFEST
+from ml.model_storage import MANIFEST
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ def forged(files: dict[str, bytes], **changes: bytes) -> dict[str, bytes]:
         result[name] = data
     if "manifest" not in changes:
         manifest = json.loads(files[MANIFEST])
-        manifest["files"] = {name: hashlib.sha256(result[name]).hexdigest() for name in FILES}
+        manifest["files"] = {name: hashlib.sha256(result[name]).hexdigest() for name in result if name != MANIFEST}
         result[MANIFEST] = json.dumps(manifest).encode()
     return result
 

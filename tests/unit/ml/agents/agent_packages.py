@@ -15,12 +15,14 @@ from stable_baselines3.td3.policies import TD3Policy
 from core.clock import Clock, ManualClock
 from core.domain.candles import Timeframe
 from ml.agents.environment_spec import ACCOUNT_NAMES, EnvironmentSpec
+from ml.agents.episode import Episode
 from ml.agents.export import AgentNetwork, WeightRange, export_agent
 from ml.agents.package import AgentContent
 from ml.agents.run_spec import PPO, AgentSpec, AlgorithmSpec, EncoderSpec
 from ml.api import FeatureSpec
 from ml.features import FeaturePipeline, RobustScaler, Scaling, TargetUnit
 from ml.model_storage import save_agent
+from tests.unit.ml.agents.episodes_kit import random_episode
 from tests.unit.ml.agents.judged_world import TEST, judged, noise_market
 
 ENCODER = "0123456789abcdef"
@@ -78,9 +80,26 @@ def content_of(spec: AgentSpec, *, market_seed: int = 1) -> AgentContent:
     )
 
 
-def store_agent(models_dir: Path, spec: AgentSpec | None = None, *, clock: Clock | None = None) -> str:
-    """Store a small agent and return its id."""
-    return save_agent(models_dir, content_of(spec or small_spec()), clock or ManualClock(10**18))
+def store_agent(
+    models_dir: Path, spec: AgentSpec | None = None, *, clock: Clock | None = None, episode: int | None = None
+) -> str:
+    """Store a small agent and return its id.
+
+    Args:
+        episode: bars of the episode in its package; None for none.
+    """
+    content = content_of(spec or small_spec())
+    if episode is not None:
+        content = replace(content, episode=episode_of(content, episode))
+    return save_agent(models_dir, content, clock or ManualClock(10**18))
+
+
+def episode_of(content: AgentContent, bars: int = 60) -> Episode:
+    """Return an episode that fits a package."""
+    window = range(content.spec.environment.window - 1, -1, -1)
+    columns = (*content.feature_names, *content.encoder_names)
+    names = (*(f"{name}[-{back}]" if back else name for back in window for name in columns), *ACCOUNT_NAMES)
+    return random_episode(bars, seeds=content.spec.algorithm.seeds, names=names, gap_at=bars // 2)
 
 
 def _weights(spec: AgentSpec) -> WeightRange:

@@ -142,7 +142,7 @@ def view_of(state: AccountState, rules: MarketRules, peak: float, since: int) ->
 def live_weights(agent: OnnxAgent, case: Case, passes: tuple[StretchPass, ...]) -> Iterator[list[float]]:
     """Feed every bar, and decide in each walk with an account of the kernel."""
     environment = case.spec.environment
-    rules = environment.rules(case.market.rules)
+    rules = environment.rules(case.market.rules[0])
     first = {walk.first_row: walk for walk in passes}
     prices = case.market.prices.numpy()
     left, weights = 0, list[float]()

@@ -13,7 +13,8 @@ from core.accounting.reference import BarPrices, Target, equity_of, open_account
 from core.accounting.rules import CostRates, MarketRules
 from ml.agents.accounts import JudgedMarket, JudgedPart, bars_between, delayed, follow, log_returns
 from ml.agents.baselines import MOMENTUM, REVERSION, baseline_rules
-from ml.agents.judge import JudgeOptions, SeedPass, judge, with_trials
+from ml.agents.claims import with_trials
+from ml.agents.judge import JudgeOptions, SeedPass, judge
 from ml.agents.results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.bootstrap import sharpe
 from ml.trading_metrics import simple_from_log

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.commands.root import run_cli
-from app.models.model_card import CardProblem
+from app.models.agent_card import AgentCard, AgentEncoder
 from app.stored_models import model_card
 from app.training_reads import model_offer
 from core.clock import ManualClock
@@ -134,11 +134,16 @@ def test_strategies_are_offered_an_agent_of_spot(models: Path, trained: Trained,
     assert {choice.model_id: choice.agent for choice in offer.choices} == {agent: True, trained.result.model_id: False}
 
 
-def test_the_window_shows_its_verdict(models: Path, ids: dict[str, str]) -> None:
+def test_the_window_shows_its_card(models: Path, ids: dict[str, str]) -> None:
     paths = replace_models(DataPaths(models.parent / "none"), models)
-    found = model_card(paths, ids["ppo"])
-    assert isinstance(found, CardProblem)
-    assert found.message == load_agent(models, ids["ppo"]).metrics.verdict
+    found, stored = model_card(paths, ids["encoder"]), load_agent(models, ids["encoder"])
+    assert isinstance(found, AgentCard)
+    assert (found.metrics, found.spec, found.observed) == (stored.metrics, stored.spec, stored.observed)
+    assert found.lineage.run_id == "run-20260101-000000-abcdef"
+    assert found.encoder == AgentEncoder(ENCODER, stored=False)
+    assert "which is not stored" in found.refusal
+    assert not found.is_tradable
+    assert "allows none below 0" in getattr(model_card(paths, ids["ppo"]), "refusal", "")
 
 
 def replace_models(paths: DataPaths, models: Path) -> DataPaths:

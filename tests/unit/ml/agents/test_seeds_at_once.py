@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -192,13 +193,15 @@ def test_a_pause_reaches_every_process_and_it_goes_on(bars: AgentBars, tmp_path:
 
 
 def test_bars_are_shared_not_copied(bars: AgentBars, tmp_path: Path) -> None:
-    given = LearningBars(bars.market, bars.train, bars.valid)
+    given = LearningBars.of(bars)
     with shared(given, tmp_path / "bars"):
         found = shared_bars(tmp_path / "bars")
         assert torch.equal(found.market.features, bars.market.features)
         assert torch.equal(found.market.prices, bars.market.prices)
         assert torch.equal(found.market.volatility, bars.market.volatility)
         assert (found.train, found.valid) == (bars.train, bars.valid)
+        assert (found.bar_ns, found.forecast) == (bars.frame.timeframe.ns, None)
+        np.testing.assert_array_equal(found.time_ns, bars.frame.time_ns)
         kept = (bars.market.stretches, bars.market.names, bars.market.rules, bars.market.symbols)
         assert (found.market.stretches, found.market.names, found.market.rules, found.market.symbols) == kept
         found.market.prices[0] = 7.0  # nobody does; if one did, nobody else would see it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from ml.api import SPEC_FILE, ModelSpec, TrainingSpec
 from ml.features import MarketHistory
 from ml.inference import OnnxPredictor
 from ml.model_exchange import export_model, import_model
-from ml.model_storage import list_models, load_agent, load_model, package_files, summarise
+from ml.model_storage import list_models, load_agent, load_episode, load_model, package_files, summarise
 from ml.network_guard import check_in_child
 from ml.package_check import check_package
 from ml.trial_ledger import TrialLedger
@@ -79,6 +80,41 @@ def test_a_run_reports_every_phase_and_stores_a_whole_package(plain: Finished) -
     assert not summarise(plain.folder / "models", result.model_id).problem
     assert [record.seed for record in result.history] == [1] * 4 + [2] * 4
     assert result.steps == sum(record.step for record in result.history[3::4])
+
+
+@pytest.mark.parametrize("run_of", ["plain", "encoded"])
+def test_the_judged_pass_is_stored(run_of: str, request: pytest.FixtureRequest) -> None:
+    done: Finished = request.getfixturevalue(run_of)
+    episode = load_episode(done.folder / "models", done.result.model_id)
+    assert episode is not None
+    metrics, decided = done.result.metrics, episode.decided
+    assert (episode.symbol, episode.timeframe, episode.left_out) == ("BTC/USDT", "1h", 0)
+    assert int(decided.sum()) == metrics.bars
+    # What is judged, to the last bit but for the order of the sums.
+    assert math.log(episode.equity[-1]) == pytest.approx(metrics.ensemble.log_return, abs=1e-12)
+    assert list(episode.rules) == [row.figures.name for row in metrics.baselines]
+    for row in metrics.baselines:
+        assert math.log(episode.rules[row.figures.name][-1]) == pytest.approx(row.figures.log_return, abs=1e-12)
+    assert episode.equity[0] == 1.0
+    paid = metrics.ensemble.paid
+    parts = (paid.fee, paid.spread, paid.slippage, paid.impact, paid.funding, paid.borrow)
+    assert float(episode.cost.sum()) == pytest.approx(sum(parts), abs=1e-12)
+    year = metrics.bars_per_year
+    turnover = metrics.ensemble.positions.turnover  # the end counts a decision and its sale apart
+    assert float(np.abs(episode.traded).sum()) / metrics.bars * year == pytest.approx(
+        turnover, abs=2.0 * year / metrics.bars
+    )
+    # What the exported network said is the mean of what its members say of the same.
+    np.testing.assert_allclose(episode.seeds.mean(axis=1)[decided], episode.target[decided], atol=2e-6)
+    assert not episode.target[~decided].any()
+    stored = load_agent(done.folder / "models", done.result.model_id)
+    assert len(episode.names) == stored.observed
+    assert episode.names[: len(stored.feature_names)] == stored.feature_names
+    seen = episode.observed[:, episode.names.index("weight")]
+    np.testing.assert_allclose(seen[decided], episode.held[decided], atol=1e-6)
+    returns = np.diff(np.log(episode.equity))
+    np.testing.assert_allclose(np.exp(returns.sum()), episode.equity[-1], rtol=1e-12)
+    check_package(package_files(done.folder / "models", stored.model_id))
 
 
 def test_it_learned_what_there_is_to_learn(plain: Finished) -> None:
