@@ -92,6 +92,11 @@ def configure_gpu_memory_growth(fraction: float = 0.8, index: int | None = None)
     return True
 
 
+def find_cpu() -> tuple[DeviceReport, ...]:
+    """Return the CPU alone: looking for GPUs takes a piece of the memory of each."""
+    return (DeviceReport(CPU, "CPU", *(memory_bytes() or (None, None))),)
+
+
 def find_devices() -> tuple[DeviceReport, ...]:
     """Return every device torch can name, GPUs first, the CPU last."""
     found: list[DeviceReport] = []
@@ -101,10 +106,7 @@ def find_devices() -> tuple[DeviceReport, ...]:
         total = torch.mps.recommended_max_memory()
         free = total - torch.mps.driver_allocated_memory()
         found.append(DeviceReport(MPS, "Apple MPS", total, free))
-    memory = memory_bytes()
-    total_free = (None, None) if memory is None else memory
-    found.append(DeviceReport(CPU, "CPU", *total_free))
-    return tuple(found)
+    return (*found, *find_cpu())
 
 
 def choose_device(

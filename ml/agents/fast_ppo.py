@@ -16,7 +16,9 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional
@@ -33,8 +35,24 @@ FUSED_ADAM = {"fused": True, "eps": 1e-5}  # the library's own eps goes with its
 _KL_ROOM = 1.5  # the rule of the original implementation
 
 
+class _OpenCategorical(CategoricalDistribution):
+    """Draws what torch's own multinomial draws, to the bit on a CPU, without first looking at the chances.
+
+    That look makes the host wait for the device at every step. A network that diverged is found when it is validated.
+    """
+
+    def sample(self) -> Tensor:
+        chances = self.distribution.probs
+        return (chances / torch.empty_like(chances).exponential_()).argmax(-1)
+
+
 class DevicePolicy(ActorCriticPolicy):
-    """The library's policy under a name of its own: on a GPU it warns of its own class."""
+    """The library's policy under a name of its own, since it warns of its own on a GPU; its draws wait for nothing."""
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        if isinstance(self.action_space, spaces.Discrete):
+            self.action_dist = _OpenCategorical(int(self.action_space.n))
+        super()._build(lr_schedule)
 
 
 class FastPPO(PPO):
@@ -180,9 +198,8 @@ class FastPPO(PPO):
     def _log(self, means: Tensor, clip_range: float) -> None:
         rollout = self.rollout_buffer
         unexplained = (rollout.target - rollout.value).var() / rollout.target.var().clamp_min(1e-12)
-        extra = torch.stack((1.0 - unexplained, rollout.reward.mean(), rollout.ended.float().sum()))
-        figures = torch.cat((means, extra)).tolist()  # one wait for the device
-        names = (
+        extra = [1.0 - unexplained, rollout.reward.mean(), rollout.ended.float().sum()]
+        names = [
             "train/policy_gradient_loss",
             "train/value_loss",
             "train/entropy",
@@ -191,11 +208,13 @@ class FastPPO(PPO):
             "train/explained_variance",
             "rollout/reward_mean",
             "rollout/episodes",
-        )
+        ]
+        if isinstance(self.action_space, spaces.Box):
+            names.append("train/std")
+            extra.append(self.policy.log_std.detach().exp().mean())
+        figures = torch.cat((means, torch.stack(extra))).tolist()  # one wait for the device
         for name, figure in zip(names, figures, strict=True):
             self.logger.record(name, figure)
-        if isinstance(self.action_space, spaces.Box):
-            self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
 

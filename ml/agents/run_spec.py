@@ -25,6 +25,7 @@ from ml.api import (
     TrainingSpec,
 )
 from ml.checks import in_range, one_of, require
+from ml.device_report import MPS
 from ml.jsonvalues import JsonValue, decode, encode
 from ml.spec import overlaid
 
@@ -284,6 +285,11 @@ class AgentSpec(JsonValue):
             raise UserError(
                 f"The algorithm {self.algorithm.kind} knows no discrete actions.",
                 'Choose continuous actions or "ppo".',
+            )
+        if self.resources.device == MPS:
+            raise UserError(
+                "Agents cannot learn on MPS: it has no numbers of the precision that accounts need.",
+                "Choose the device auto or cpu.",
             )
         if self.universe.symbols and self.encoder.is_used:
             raise UserError(

@@ -16,7 +16,8 @@ from ml.agents.progress import AgentProgress
 from ml.agents.seed_tasks import SeedJob, SeedReport, SeedTask
 from ml.agents.shared_bars import shared_bars
 from ml.agents.walks import test_environment
-from ml.gpu_utils import choose_device
+from ml.device_report import CPU
+from ml.gpu_utils import choose_device, find_cpu, find_devices
 from ml.rl_trainer import AgentHooks, SeedTrainer, first_progress
 
 _WAIT_SECONDS = 0.1
@@ -35,7 +36,8 @@ def run(spec: Json, channel: TaskChannel) -> Json:
     """
     job = SeedJob.from_json(spec)
     bars = shared_bars(Path(job.bars_dir))
-    choice = choose_device(job.spec.resources, max(job.spec.algorithm.hidden))
+    find = find_cpu if job.spec.resources.device == CPU else find_devices
+    choice = choose_device(job.spec.resources, max(job.spec.algorithm.hidden), find)
     start = first_progress(job.run_id, job.spec, choice)
     rules = ValidationRules(bars, test_environment(bars, job.spec.environment))
     while not channel.should_stop():
