@@ -154,7 +154,7 @@ class AgentPerformancePage(AgentPage):
             Heading(tr("Figure")),
             Heading(tr("Interquartile mean"), tr("Mean of the middle half of the networks")),
             Heading(tr("95 % interval"), tr("Bootstrap interval of the interquartile mean")),
-            Heading(tr("Range"), tr("Worst and best")),
+            Heading(tr("Range"), tr("Lowest and highest")),
         )
         rows = [_summary_row(titles[name], name, found) for name, found in summaries.items() if found is not None]
         self.seeds.show_rows(headings, rows)
