@@ -50,7 +50,7 @@ from app.stall_watch import StallWatch
 from app.theme import ThemeChoice, ThemeManager, load_fonts
 from app.trade_links import TradeLinks
 from app.training_desk import TrainingDesk
-from app.training_plans import run_plan, search_plan
+from app.training_plans import training_plans
 from app.ui.layouts import DockName
 from app.ui.main_window import MainWindow
 from app.ui.tray import Tray, mode_icon
@@ -229,8 +229,7 @@ class Application(QObject):
             parent=self,
         )
         self.keys = KeysWorker(functools.partial(open_key_book, self.paths, hide), ask_venue, self)
-        plan, search = run_plan(self.paths), search_plan(self.paths)
-        self.training = TrainingWorker(plan, self.paths.runs / QUEUE_FILE, self.store, self, search=search)
+        self.training = TrainingWorker(training_plans(self.paths), self.paths.runs / QUEUE_FILE, self.store, self)
 
     def _make_practice(self, resume: Any) -> Any:
         from core.practice.process import PracticeProcess

@@ -13,6 +13,7 @@ from app.i18n import tr
 from app.ui.docks.training_networks import Network, network_of
 from app.ui.docks.training_runs import RunState, TrainingRun, begun_ns, data_of
 from core.errors import UserError
+from ml.agents.progress import CURVES_FILE, ENCODER_FOLDER, AgentResult, PassCurves, ValidationRecord
 from ml.api import CHECKPOINT_FILE, EpochRecord, TrainingResult
 from ml.search_results import STUDY_FILE, SearchResult
 
@@ -36,20 +37,27 @@ def past_run(record: RunRecord, run_dir: Path) -> TrainingRun:
     """Return one ended run with what is left of it; what an older program wrote otherwise is left out."""
     run = TrainingRun(record.run_id, state=RunState(record.state))
     run.begun_ns = begun_ns(record.run_id, record.started_ns)
-    run.data = data_of(record.spec)
-    if run.data is not None:  # else the id stays its title, and it cannot go on
-        run.spec = record.spec
+    if data_of(record.spec) is not None:  # else the id stays its title, and it cannot go on
+        run.take_spec(record.spec)
+    if run.agent is not None:
+        run.agent.curves = _curves(run_dir)
     run.message = record.message
     if run.state is RunState.FINISHED:
         try:
             if run.is_search:
                 run.take_search_result(SearchResult.from_json(record.result or {}))
                 return run
+            if run.agent is not None:
+                run.take_agent_result(AgentResult.from_json(record.result))
+                return run
             run.take_result(TrainingResult.from_json(record.result))
         except UserError as exc:
             run.message = exc.message
         return run
-    run.networks = kept_networks(run_dir)
+    if run.agent is not None:
+        run.agent.take_records(record for passes in kept_passes(run_dir) for record in passes)
+    else:
+        run.networks = kept_networks(run_dir)
     run.resumable = run.spec is not None and can_go_on(run_dir)
     return run
 
@@ -83,9 +91,20 @@ def kept_networks(run_dir: Path) -> list[Network]:
     return [kept[seed] for seed in sorted(kept)]
 
 
+def kept_passes(run_dir: Path) -> list[tuple[ValidationRecord, ...]]:
+    """Return the passes over the validation part of each seed of an agent that has a checkpoint, in their order."""
+    files = (*run_dir.glob("checkpoint*.json"), *run_dir.glob("member-*.json"))
+    kept = {passes[0].seed: passes for file in files for passes in _passes(file)}
+    return [kept[seed] for seed in sorted(kept)]
+
+
 def can_go_on(run_dir: Path) -> bool:
-    """Return whether a run has finished an epoch, or a search has begun a trial, that a later one can go on from."""
-    return bool(kept_networks(run_dir)) or (run_dir / STUDY_FILE).exists()
+    """Return whether there is something that a later run can go on from.
+
+    That is an epoch of a forecaster, be it the encoder of an agent, a pass of an agent, or a trial of a search.
+    """
+    networks = kept_networks(run_dir) or kept_networks(run_dir / ENCODER_FOLDER)
+    return bool(networks or kept_passes(run_dir)) or (run_dir / STUDY_FILE).exists()
 
 
 def _network(file: Path) -> Iterator[tuple[int, Network]]:
@@ -97,3 +116,22 @@ def _network(file: Path) -> Iterator[tuple[int, Network]]:
             yield int(state["seed"]), network_of(history, int(state["best_epoch"]))
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return  # the trainer itself says what is wrong with it, should anyone insist
+
+
+def _passes(file: Path) -> Iterator[tuple[ValidationRecord, ...]]:
+    """Yield the passes that a checkpoint of an agent knows of; nothing where it is none."""
+    try:
+        found = json.loads(file.read_bytes())["state"]["history"]
+        passes = tuple(ValidationRecord.from_json(record) for record in found)
+        if passes:
+            yield passes
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return
+
+
+def _curves(run_dir: Path) -> PassCurves | None:
+    """Return the curves of an agent's newest pass; None where they are not kept, or damaged."""
+    try:
+        return PassCurves.from_json(json.loads((run_dir / CURVES_FILE).read_bytes()))
+    except (OSError, ValueError, UserError):
+        return None

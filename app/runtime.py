@@ -91,10 +91,9 @@ def raise_fence(paths: DataPaths, reason: str) -> int:
 def model_loaders(paths: DataPaths) -> ModelLoaders:
     """Return where the strategies of a data folder get their models from."""
     from core.strategies.making import ModelLoaders
-    from ml.agents.inference import load_policy
-    from ml.hot_swap import load_changeable
+    from ml.hot_swap import load_changeable, load_changeable_agent
 
-    return ModelLoaders(partial(load_changeable, paths.models), partial(load_policy, paths.models))
+    return ModelLoaders(partial(load_changeable, paths.models), partial(load_changeable_agent, paths.models))
 
 
 async def preload_venue(venue: str) -> None:

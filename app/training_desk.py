@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,44 +18,45 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from app import training_reads
+from app.flows.agent_run_words import agent_finished_text
 from app.flows.origin_text import data_title
 from app.flows.run_text import finished_text
+from app.flows.training_kind import TrainingKind, kind_of
 from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
 from app.language import LanguageManager
 from app.past_runs import can_go_on, forget_run, past_runs
 from app.store_queries import StoreQueries
 from app.theme import ThemeManager
+from app.training_downloads import PracticeDownloads, practice_datasets
 from app.workers.base import WorkerThread
 from app.workers.store import QueryAnswer, StoreWorker
 from app.workers.training import TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
-from core.domain.candles import Timeframe
 from core.domain.data_origin import DataOrigin, caution
 from core.errors import UserError
 from core.events import Notice, Severity
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobPaused, JobProgress, JobResumed
+from ml.agents.progress import AgentProgress, AgentResult
+from ml.agents.results import EDGE
+from ml.agents.run_spec import AgentSpec
 from ml.api import ForecastSpec, SeriesSource, TrainingProgress, TrainingResult
-from ml.search_results import SearchProgress, SearchResult, is_search
+from ml.search_results import SearchProgress, SearchResult
 from ml.search_spec import SearchSpec
 
 if TYPE_CHECKING:
-    from app.flows.datasets import Dataset, DeviceOption, SeriesExtent
+    from app.flows.datasets import Dataset, DeviceOption, SeriesExtent, StoredForecaster
     from app.flows.feature_catalogue import FeatureCatalogue
     from app.flows.training_flow import TrainingDraft
     from app.model_desk import ModelDesk
     from app.ui.docks.training_dock import TrainingDock
     from app.ui.wizards.training_wizard import TrainingWizard
-    from app.workers.history import HistoryWorker, OpenLink
-    from core.data.collector import FetchProgress
+    from app.workers.history import OpenLink
 
 _log = logging.getLogger(__name__)
 
 LAST_CONFIGURATION = "last_training.toml"  # in the data folder
-PRACTICE_TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
-PRACTICE_BARS = 30_000
-PRACTICE_MOST_NS = 5 * 365 * Timeframe.D1.ns
 
 
 class TrainingDesk(QObject):
@@ -105,7 +104,7 @@ class TrainingDesk(QObject):
         super().__init__(parent)
         self._paths, self._training, self._store = paths, training, store
         self._queries = StoreQueries(store, self)
-        self._open_link, self._theme, self._language, self._now_ns = open_link, theme, language, now_ns
+        self._theme, self._language, self._now_ns = theme, language, now_ns
         self._dock: TrainingDock | None = None
         self._wizard: TrainingWizard | None = None
         self._draft: TrainingDraft | None = None
@@ -117,7 +116,9 @@ class TrainingDesk(QObject):
         self._gpus: tuple[str, ...] = ()
         self._specs: dict[str, dict[str, Any]] = {}  # of runs that may go on
         self._known_models: frozenset[str] = frozenset()
-        self._downloads: dict[str, tuple[HistoryWorker, ForecastSpec, str]] = {}  # with the run it shall follow
+        self._downloads = PracticeDownloads(paths.candles, store, open_link, now_ns, self)
+        self._downloads.downloaded.connect(self._on_downloaded)
+        self._downloads.failed.connect(self._on_download_failed)
         training.queue_changed.connect(self._on_queue_changed)
         training.queue_failed.connect(self._on_queue_failed)
         training.run_paused.connect(self._on_paused)
@@ -133,6 +134,7 @@ class TrainingDesk(QObject):
     def attach_dock(self, dock: TrainingDock) -> None:
         """Feed this panel."""
         self._dock = dock
+        self._downloads.attach_dock(dock)
         dock.wizard_requested.connect(self.open_wizard)
         dock.strategy_requested.connect(self._on_strategy_requested)
         dock.model_requested.connect(self.open_model)
@@ -169,12 +171,14 @@ class TrainingDesk(QObject):
     def close_warnings(self) -> list[str]:
         """Return what happens to training if the program ends now, in translated sentences; none where nothing does."""
         queue = self._training.queue
-        ending = Counter((is_search(run.spec), self._has_checkpoint(run.run_id)) for run in queue.at_work)
+        ending = Counter((kind_of(run.spec), self._has_checkpoint(run.run_id)) for run in queue.at_work)
         return TrainingStakes(
-            kept=ending[False, True],
-            unkept=ending[False, False],
-            searches=ending[True, True],
-            unkept_searches=ending[True, False],
+            kept=ending[TrainingKind.FORECAST, True],
+            unkept=ending[TrainingKind.FORECAST, False],
+            searches=ending[TrainingKind.SEARCH, True],
+            unkept_searches=ending[TrainingKind.SEARCH, False],
+            agents=ending[TrainingKind.AGENT, True],
+            unkept_agents=ending[TrainingKind.AGENT, False],
             downloads=len(self._downloads),
             waiting=len(queue.waiting),
             evaluations=0 if self._models is None else self._models.judging,
@@ -183,7 +187,7 @@ class TrainingDesk(QObject):
     def workers(self) -> list[WorkerThread]:
         """Return the downloads, imports and evaluations under way, for the shutdown."""
         of_models = [] if self._models is None else self._models.workers()
-        return [*(worker for worker, _, _ in self._downloads.values()), *of_models]
+        return [*self._downloads.workers, *of_models]
 
     def close_windows(self) -> None:
         """Close the wizard and the window of models."""
@@ -222,7 +226,7 @@ class TrainingDesk(QObject):
 
     def datasets(self) -> Sequence[Dataset]:
         """Return the stored and the practice histories."""
-        return (*self._stored, *self._practice())
+        return (*self._stored, *practice_datasets(self._symbols, self._origin, self._now_ns()))
 
     def devices(self) -> Sequence[DeviceOption]:
         """Return what this machine can compute on, the automatic choice first."""
@@ -247,6 +251,13 @@ class TrainingDesk(QObject):
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
         self._queries.ask(lambda _: training_reads.load_catalogue(), lambda answer: done(answer.error or answer.value))
+
+    def load_forecasters(self, done: Callable[[Sequence[StoredForecaster] | UserError], None]) -> None:
+        """Read, in the background, which stored forecasters there are and call `done` on the GUI thread."""
+        models = self._paths.models
+        self._queries.ask(
+            lambda _: training_reads.stored_forecasters(models), lambda answer: done(answer.error or answer.value)
+        )
 
     # --- TrainingCommands -------------------------------------------------------------------------------------
 
@@ -280,9 +291,7 @@ class TrainingDesk(QObject):
 
     def cancel_training(self, run_id: str) -> None:
         """Stop a run, or the download before it."""
-        if run_id in self._downloads:
-            self._downloads[run_id][0].request_stop()
-        else:
+        if not self._downloads.cancel(run_id):
             self._training.cancel_training(run_id)
 
     def move_training(self, run_id: str, by: int) -> None:
@@ -323,7 +332,8 @@ class TrainingDesk(QObject):
             self._wizard.activateWindow()
             return
         parent = self._dock.window() if isinstance(self._dock, QWidget) else None
-        spec = None if self._draft is not None else self._last_configuration()
+        last = None if self._draft is not None else self._last_configuration()
+        spec = last if isinstance(last, ForecastSpec) else None
         self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft, spec)
         self._wizard.training_requested.connect(self._on_training_requested)
         self._wizard.finished.connect(self._on_wizard_finished)
@@ -341,18 +351,16 @@ class TrainingDesk(QObject):
             self._wizard.deleteLater()
             self._wizard = None
 
-    def _last_configuration(self) -> ForecastSpec | None:
+    def _last_configuration(self) -> ForecastSpec | AgentSpec | None:
         """Return what the wizard asked for in an earlier session; one that cannot be read any more is left out."""
-        from ml.spec_file import read_spec
-
         path = self._paths.root / LAST_CONFIGURATION
         try:
-            return read_spec(path).validate() if path.exists() else None
+            return training_reads.read_configuration(path) if path.exists() else None
         except UserError as exc:
             self.logged.emit(logging.WARNING, "training", str(exc))
             return None
 
-    def _remember(self, spec: ForecastSpec) -> None:
+    def _remember(self, spec: ForecastSpec | AgentSpec) -> None:
         """Keep the configuration for the wizard of a later session; "every bar" stays that while the history grows."""
         whole = self._wizard is not None and self._wizard.flow.draft.whole_range
         kept = replace(spec, data=replace(spec.data, start_ns=None, end_ns=None)) if whole else spec
@@ -365,7 +373,7 @@ class TrainingDesk(QObject):
         self._queries.ask(lambda _: training_reads.write_configuration(path, kept), take)
 
     @Slot(object)
-    def _on_training_requested(self, spec: ForecastSpec) -> None:
+    def _on_training_requested(self, spec: ForecastSpec | AgentSpec) -> None:
         from app.flows.datasets import SourceKind
 
         self.training_wanted.emit()
@@ -381,9 +389,10 @@ class TrainingDesk(QObject):
         from app.ui.dialogs.search_dialog import SearchDialog
 
         spec = self._specs.get(run_id)
-        if spec is None:
+        if spec is None or kind_of(spec) is TrainingKind.AGENT:
             return
-        base = SearchSpec.from_json(spec).base if is_search(spec) else ForecastSpec.from_json(spec)
+        searched = kind_of(spec) is TrainingKind.SEARCH
+        base = SearchSpec.from_json(spec).base if searched else ForecastSpec.from_json(spec)
         dialog = SearchDialog(base, self._dock.window() if isinstance(self._dock, QWidget) else None)
         dialog.search_requested.connect(self._on_search_requested)
         dialog.show()
@@ -392,62 +401,20 @@ class TrainingDesk(QObject):
     def _on_search_requested(self, spec: SearchSpec) -> None:
         self.start_training(spec.to_json())
 
-    # --- downloads --------------------------------------------------------------------------------------------
+    # --- practice histories -----------------------------------------------------------------------------------
 
-    def train_on_practice_history(self, spec: ForecastSpec) -> None:
+    def train_on_practice_history(self, spec: ForecastSpec | AgentSpec) -> None:
         """Download the range of `spec` from the practice exchange, then train on it."""
-        from app.workers.history import HistoryRequest, HistoryWorker
+        self._downloads.start(spec, self._after)
 
-        data, timeframe = spec.data, Timeframe(spec.data.timeframe)
-        end_ns = timeframe.floor(self._now_ns()) if data.end_ns is None else data.end_ns
-        start_ns = end_ns - PRACTICE_BARS * timeframe.ns if data.start_ns is None else data.start_ns
-        request = HistoryRequest(data.symbol, timeframe, start_ns, end_ns)
-        worker = HistoryWorker(self._open_link, request, self._paths.candles, self._store, self)
-        key = f"download-{uuid.uuid4().hex[:8]}"
-        worker.setProperty("key", key)
-        self._downloads[key] = (worker, spec, self._after)
-        worker.progressed.connect(self._on_downloaded_part)
-        worker.completed.connect(self._on_downloaded)
-        worker.failed.connect(self._on_download_failed)
-        worker.finished.connect(self._on_download_ended)
-        if self._dock is not None:
-            self._dock.on_run_queued(key, data, time.time_ns())
-        worker.start()
-
-    @Slot(object)
-    def _on_downloaded_part(self, part: FetchProgress) -> None:
-        key = self.sender().property("key")
-        if self._dock is not None:
-            self._dock.on_progress(
-                TrainingProgress(key, "loading", epoch=part.done, epochs=part.total, eta_s=part.eta_s)
-            )
-
-    @Slot(object)
-    def _on_downloaded(self, _result: object) -> None:
-        key = self.sender().property("key")
-        worker, spec, after = self._downloads[key]
-        if worker.stop_requested:
-            return  # cancelled while the last page was on its way; `_on_download_ended` says so
-        if self._dock is not None:
-            self._dock.remove_run(key)
+    @Slot(object, str)
+    def _on_downloaded(self, spec: ForecastSpec | AgentSpec, after: str) -> None:
         self.start_training(spec.to_json(), after)
         self.refresh()
 
-    @Slot(object)
-    def _on_download_failed(self, error: Exception) -> None:
-        key = self.sender().property("key")
-        message, remedy = (error.message, error.remedy) if isinstance(error, UserError) else (str(error), "")
-        if self._dock is not None:
-            self._dock.on_failed(key, message, remedy)
-        self._tell(Severity.ERROR, tr("The price history could not be downloaded"), f"{message} {remedy}".strip())
-
-    @Slot()
-    def _on_download_ended(self) -> None:
-        key = self.sender().property("key")
-        worker, _, _ = self._downloads.pop(key)
-        worker.join(1.0)
-        if worker.stop_requested and self._dock is not None:
-            self._dock.on_cancelled(key)
+    @Slot(str)
+    def _on_download_failed(self, text: str) -> None:
+        self._tell(Severity.ERROR, tr("The price history could not be downloaded"), text)
 
     # --- runs -------------------------------------------------------------------------------------------------
 
@@ -476,8 +443,11 @@ class TrainingDesk(QObject):
     def _on_progress(self, event: JobProgress) -> None:
         if self._dock is None:
             return
-        if is_search(self._specs.get(event.job_id, {})):
+        kind = kind_of(self._specs.get(event.job_id, {}))
+        if kind is TrainingKind.SEARCH:
             self._dock.on_search_progress(SearchProgress.from_json(event.payload))
+        elif kind is TrainingKind.AGENT:
+            self._dock.on_agent_progress(AgentProgress.from_json(event.payload))
         else:
             self._dock.on_progress(TrainingProgress.from_json(event.payload))
 
@@ -489,16 +459,32 @@ class TrainingDesk(QObject):
 
     @Slot(object)
     def _on_finished(self, event: JobFinished) -> None:
-        if is_search(self._specs.get(event.job_id, {})):
+        kind = kind_of(self._specs.get(event.job_id, {}))
+        if kind is TrainingKind.SEARCH:
             self._on_search_finished(SearchResult.from_json(event.result))
-            return
-        result = TrainingResult.from_json(event.result)
+        elif kind is TrainingKind.AGENT:
+            self._on_agent_finished(AgentResult.from_json(event.result))
+        else:
+            self._on_forecaster_finished(TrainingResult.from_json(event.result))
+
+    def _on_forecaster_finished(self, result: TrainingResult) -> None:
         if self._dock is not None:
             self._dock.on_result(result)
         data = ForecastSpec.from_json(self._specs[result.run_id]).data
         title = tr("Training finished: {market}", market=data_title(data))
         severity = Severity.SUCCESS if result.metrics.edge else Severity.INFO
         self._tell(severity, title, finished_text(result.metrics, caution(data.origin)))
+        self.refresh()
+
+    def _on_agent_finished(self, result: AgentResult) -> None:
+        """Say what may be claimed; only an edge that counts is a success, and none does on invented bars."""
+        if self._dock is not None:
+            self._dock.on_agent_result(result)
+        data = AgentSpec.from_json(self._specs[result.run_id]).data
+        title = tr("Agent trained: {market}", market=f"{data_title(data)} · {result.algorithm.upper()}")
+        warned = caution(data.origin)
+        severity = Severity.SUCCESS if result.metrics.standing == EDGE and not warned else Severity.INFO
+        self._tell(severity, title, agent_finished_text(result.metrics, warned))
         self.refresh()
 
     def _on_search_finished(self, result: SearchResult) -> None:
@@ -574,20 +560,6 @@ class TrainingDesk(QObject):
     def _offer(self) -> None:
         if self._wizard is not None:
             self._wizard.set_datasets(self.datasets())
-
-    def _practice(self) -> list[Dataset]:
-        from app.flows.datasets import Dataset, SourceKind
-
-        offered: list[Dataset] = []
-        if self._origin is None:
-            return offered
-        for symbol in self._symbols:
-            for timeframe in PRACTICE_TIMEFRAMES:
-                last_ns = timeframe.floor(self._now_ns()) - timeframe.ns
-                bars = min(PRACTICE_BARS, PRACTICE_MOST_NS // timeframe.ns)
-                first_ns = last_ns - (bars - 1) * timeframe.ns
-                offered.append(Dataset(SourceKind.PRACTICE, self._origin, symbol, timeframe, first_ns, last_ns, bars))
-        return offered
 
     def _tell(self, severity: Severity, title: str, text: str) -> None:
         self.noticed.emit(Notice(severity, title, text))

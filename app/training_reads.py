@@ -13,13 +13,15 @@ from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
 from app.workers.store import StoreBackend
+from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE, DataOrigin
 from core.errors import UserError
-from ml.api import ForecastSpec, SeriesSource
+from ml.api import SeriesSource
 
 if TYPE_CHECKING:
-    from app.flows.datasets import Dataset, SeriesExtent
+    from app.flows.datasets import Dataset, SeriesExtent, StoredForecaster
     from app.flows.feature_catalogue import FeatureCatalogue
+    from app.flows.training_runs import Run
 
 
 def describe_stored(backend: StoreBackend) -> tuple[Dataset, ...]:
@@ -93,6 +95,35 @@ def model_offer(models: Path, wanted: str = "") -> ModelOffer:
     return ModelOffer(choices, (title, text))
 
 
+def stored_forecasters(models: Path) -> tuple[StoredForecaster, ...]:
+    """Return the forecasters an agent may see through, newest first: those that look at their own market alone."""
+    from app.flows.datasets import StoredForecaster
+    from ml.model_storage import FORECAST, list_models, load_model
+
+    found = []
+    for row in list_models(models):
+        if row.problem or row.family != FORECAST or row.other_inputs:
+            continue
+        stored = load_model(models, row.model_id)
+        ahead_ns = stored.spec.model.reach * Timeframe(row.timeframe).ns
+        split = stored.manifest["split"]
+        learned, chosen = (int(split[part]["last_open_ns"]) + ahead_ns for part in ("train", "valid"))
+        found.append(
+            StoredForecaster(
+                model_id=row.model_id,
+                origin=DataOrigin(row.venue),
+                symbol=row.symbol,
+                timeframe=row.timeframe,
+                kind=row.kind,
+                horizons=stored.spec.model.horizons,
+                created_ns=row.created_ns,
+                learned_ns=learned,
+                chosen_ns=chosen,
+            )
+        )
+    return tuple(found)
+
+
 def gpus() -> list[str]:
     """Return the names of NVIDIA cards."""
     from core.diagnostics.probes import nvidia_gpus
@@ -100,11 +131,25 @@ def gpus() -> list[str]:
     return nvidia_gpus()
 
 
-def write_configuration(path: Path, spec: ForecastSpec) -> None:
-    """Write a configuration that `train forecast --config` reads."""
+def write_configuration(path: Path, spec: Run) -> None:
+    """Write a configuration that `train forecast --config` or `train agent --config` reads."""
     from ml.spec_file import write_spec
 
     write_spec(path, spec, full=True)
+
+
+def read_configuration(path: Path) -> Run:
+    """Read a configuration of either kind and check it.
+
+    Raises:
+        UserError: it cannot be read, or is not valid.
+    """
+    from ml.agents.job import is_agent
+    from ml.agents.run_spec import agent_from_mapping
+    from ml.spec_file import read_mapping, read_spec
+
+    values = read_mapping(path)
+    return agent_from_mapping(values).validate() if is_agent(values) else read_spec(path).validate()
 
 
 def read_series(source: SeriesSource) -> SeriesExtent:

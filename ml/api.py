@@ -13,7 +13,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Unpack
 
 from core.clock import NS_PER_S
 from ml.effort import TrainingEstimate, estimate, judging_share, minimum_bars
@@ -27,7 +27,7 @@ from ml.feature_spec import (
     feature_sets,
     warm_up_bars,
 )
-from ml.jsonvalues import Json, JsonValue
+from ml.jsonvalues import Json
 from ml.metric_results import (
     Calibration,
     CalibrationPoint,
@@ -47,6 +47,7 @@ from ml.results import (
     TrainingResult,
     log_training_progress,
 )
+from ml.run_job import TRIALS_FILE, RunFolders, RunJob, job_folders
 from ml.spec import (
     DEVICES,
     HEADS,
@@ -78,6 +79,7 @@ __all__ = [
     "TRAIN_FORECAST_JOB",
     "TREND_FAST",
     "TREND_SLOW",
+    "TRIALS_FILE",
     "Calibration",
     "CalibrationPoint",
     "ClassMetrics",
@@ -121,22 +123,15 @@ __all__ = [
 ]
 
 TRAIN_FORECAST_JOB = "ml.worker.forecast:run"
-TRIALS_FILE = "trials.sqlite"  # in the data folder, beside the folder of runs
 SPEC_FILE = "spec.json"  # in the folder of a run; what `train forecast --resume` continues with
 CHECKPOINT_FILE = "checkpoint.json"  # beside it, once the first epoch has ended
 
 
-@dataclass(frozen=True, slots=True)
-class ForecastJob(JsonValue):
-    """What the training child gets: the specification and the folders, by path."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastJob(RunJob):
+    """What the training child gets."""
 
-    run_id: str
     spec: ForecastSpec
-    candles_dir: str
-    models_dir: str
-    run_dir: str
-    trials_file: str
-    resume: bool = False
 
 
 def spec_hash(spec: ForecastSpec) -> str:
@@ -152,8 +147,8 @@ def new_run_id() -> str:
 
 
 def run_begun_ns(run_id: str) -> int | None:
-    """Return when a run id was made, ns UTC to the second; None where it is not from `new_run_id`."""
-    found = re.fullmatch(r"run-(\d{8}-\d{6})-[0-9a-f]{6}", run_id)
+    """Return when a run id was made, ns UTC to the second; None where it is not made of a time."""
+    found = re.fullmatch(r"(?:run|agent)-(\d{8}-\d{6})-[0-9a-f]{6}", run_id)
     if found is None:
         return None
     try:
@@ -162,26 +157,13 @@ def run_begun_ns(run_id: str) -> int | None:
         return None
 
 
-def forecast_job(
-    spec: ForecastSpec, *, run_id: str, candles_dir: Path, models_dir: Path, runs_dir: Path, resume: bool = False
-) -> Json:
+def forecast_job(spec: ForecastSpec, **where: Unpack[RunFolders]) -> Json:
     """Return the JSON for `JobSupervisor.start(TRAIN_FORECAST_JOB, ...)`.
 
     Args:
         spec: validated here.
-        run_id: from `new_run_id`, or the id of a cancelled run to `resume`.
-        candles_dir / models_dir / runs_dir: the folders of `core.config.DataPaths`.
 
     Raises:
         UserError: the specification is not valid.
     """
-    spec.validate()
-    return ForecastJob(
-        run_id=run_id,
-        spec=spec,
-        candles_dir=str(candles_dir),
-        models_dir=str(models_dir),
-        run_dir=str(runs_dir / run_id),
-        trials_file=str(runs_dir.parent / TRIALS_FILE),
-        resume=resume,
-    ).to_json()
+    return ForecastJob(spec=spec.validate(), **job_folders(where)).to_json()

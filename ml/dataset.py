@@ -188,10 +188,7 @@ class PreparedBars:
         Raises:
             UserError: the price never moves there, or always alike.
         """
-        inside = train.mask(len(self.frame))
-        scaler = RobustScaler.fit(self.matrix[self.has_input & inside], self.pipeline.names)
-        fitted = self.has_target & inside
-        return Scaling(scaler, _target_unit(self.volatility[fitted], self.log_return[fitted], self.horizons))
+        return joint_scaling([(self, train)])
 
     def led_in_rows(self, part: Part, burn_in: int, before: int = 0) -> IntArray:
         """Return the rows of a part that have a target, and the burn-in's bars without a gap before them.
@@ -246,6 +243,21 @@ class PreparedBars:
             pipeline=self.pipeline,
             horizons=self.horizons,
         )
+
+
+def joint_scaling(markets: Sequence[tuple[PreparedBars, Part]]) -> Scaling:
+    """Fit scaler and unit on the training parts of markets with the same features together, and on nothing else.
+
+    Raises:
+        UserError: the price never moves there, or always alike.
+    """
+    (first, _), rows = markets[0], [train.mask(len(bars.frame)) for bars, train in markets]
+    inputs = [bars.matrix[bars.has_input & inside] for (bars, _), inside in zip(markets, rows, strict=True)]
+    fitted = [bars.has_target & inside for (bars, _), inside in zip(markets, rows, strict=True)]
+    volatility = [bars.volatility[rows] for (bars, _), rows in zip(markets, fitted, strict=True)]
+    log_return = [bars.log_return[rows] for (bars, _), rows in zip(markets, fitted, strict=True)]
+    unit = _target_unit(np.concatenate(volatility), np.concatenate(log_return), first.horizons)
+    return Scaling(RobustScaler.fit(np.concatenate(inputs), first.pipeline.names), unit)
 
 
 def prepare_bars(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> PreparedBars:
@@ -314,6 +326,12 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
     Raises:
         UserError: too few bars, also between the gaps, or prices that never move.
     """
+    prepared, (train, valid, test) = divide_bars(bars, spec)
+    return prepared.divided(train, valid, test, prepared.scaling(train))
+
+
+def divide_bars(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> tuple[PreparedBars, tuple[Part, Part, Part]]:
+    """Compute features and targets, and split; see `build_dataset`."""
     history = bars if isinstance(bars, MarketHistory) else MarketHistory(bars)
     require_bars(history.frame, spec)
     prepared = prepare_bars(history, spec)
@@ -323,7 +341,7 @@ def build_dataset(bars: CandleFrame | MarketHistory, spec: ForecastSpec) -> Fore
     except UserError:
         _require_side_data(history, prepared.pipeline)  # what is missing says more than that too little is left
         raise
-    return prepared.divided(train, valid, test, prepared.scaling(train))
+    return prepared, (train, valid, test)
 
 
 def require_bars(frame: CandleFrame, spec: ForecastSpec) -> None:

@@ -22,7 +22,6 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from core.accounting.rules import CostRates, MarketRules
-from ml.agents.accounting import equity
 from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.episodes import EpisodeRules, Episodes
 from ml.agents.market_tensor import MarketTensor, Stretch
@@ -115,7 +114,7 @@ class BatchedTradingEnv(VecEnv):
             spec: what is seen, done, paid and charged.
             windows: N.
             seed: of all random numbers.
-            rules: None for the market's with the leverage, margin and band of `spec`.
+            rules: of all markets; None for the markets' with the leverage, margin and band of `spec`.
             costs: None for those of `spec`.
             stretches: of the part of the split; None for all of the market's.
             device: where everything happens.
@@ -329,7 +328,7 @@ class BatchedTradingEnv(VecEnv):
         until = row + torch.tensor(decisions, dtype=torch.int64, device=self.device)
         one = torch.ones(count, dtype=torch.float64, device=self.device)
         now = rules.at(row, until, self.spec.start_weight * one, one)
-        worth[0] = equity(now.accounts, rules.rules)
+        worth[0] = rules.worth(now)
         for step in range(steps):
             active = sum(length > step for length in decisions)
             now = Episodes(*(tensor[:active] for tensor in now))
@@ -337,7 +336,7 @@ class BatchedTradingEnv(VecEnv):
             weights[step, :active] = rules.weights_of(policy(self.observe(now.row, accounts[step, :active])))
             moved = rules.move(now, weights[step, :active])
             now, rewards[step, :active] = moved.episodes, moved.reward / rules.scale
-            worth[step + 1, :active] = equity(now.accounts, rules.rules)
+            worth[step + 1, :active] = rules.worth(now)
         return weights.cpu().numpy(), worth.cpu().numpy(), rewards.cpu().numpy(), accounts.cpu().numpy()
 
     # The NumPy side of stable-baselines3

@@ -226,9 +226,9 @@ def _check_entries(where: Any, entries: Mapping[str, type]) -> None:
             raise refused(f"the entry {name} of the manifest is missing or of the wrong kind")
 
 
-def _check_paths(data: DataRange) -> None:
+def _check_paths(data: DataRange, *others: str) -> None:
     """Refuse what would have files of this computer read: a package names files without folders, on any system."""
-    for path in (data.source, *(series.path for series in data.series)):
+    for path in (data.source, *(series.path for series in data.series), *others):
         if path == ".." or any(kind(path).name != path for kind in (PurePosixPath, PureWindowsPath)):
             raise refused("it names a file in a folder")
 
@@ -265,6 +265,7 @@ def _check_agent(stored: StoredAgent, manifest: Json) -> None:
     if stored.feature_names != names:
         raise refused("its features are not those of its feature set")
     check_scaling(stored.scaling, names, spec.bars.model.horizons)
+    _check_paths(spec.data, *(source.path for source in spec.universe.funding))
     _check_lineage(spec.data, spec.algorithm.seed, manifest)
     if spec.encoder.is_used:
         _check_entries(manifest.get(ENCODER), {"model_id": str, "onnx_sha256": str})
@@ -273,6 +274,9 @@ def _check_agent(stored: StoredAgent, manifest: Json) -> None:
     if spec.encoder.is_used != bool(stored.encoder_names) or len(stored.encoder_names) > _MOST_ENCODER_COLUMNS:
         raise refused("the columns of its encoder do not fit its configuration")
     _check_agent_claims(stored.metrics, spec.algorithm.seeds)
+    judged = {each.symbol for each in stored.metrics.markets}
+    if judged and judged != set(spec.universe.markets(spec.data)):
+        raise refused("its metrics are of other markets than the configuration")
 
 
 def _check_episode(stored: StoredAgent, data: bytes) -> None:

@@ -30,9 +30,10 @@ from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.export import AgentNetwork, WeightRange
 from ml.agents.fast_off_policy import LearnerState
 from ml.agents.learner import Learner, build_learner, deterministic, learner_state, learning_figures, restore_learner
+from ml.agents.pass_curves import ValidationRules, save_curves
 from ml.agents.progress import AgentProgress, ValidationRecord
 from ml.agents.run_spec import AgentSpec
-from ml.agents.walks import ValidationWalk
+from ml.agents.walks import ValidationWalk, test_environment
 from ml.environment import BatchedTradingEnv
 from ml.gpu_utils import DeviceChoice, choose_device, memory_reader
 from ml.telemetry import ResourceMonitor, require_disk
@@ -112,11 +113,12 @@ def train_rl_model(
     identity = agent_fingerprint(bars, spec)
     algorithm = spec.algorithm
     start = AgentProgress(run_id, "training", steps=algorithm.steps, seeds=algorithm.seeds, device=choice.title)
+    rules = ValidationRules(bars, test_environment(bars, spec.environment))
     policies, states = [], []
     try:
         for index in range(algorithm.seeds):
             own = replace(start, seed_index=index)
-            trainer = _Trainer(bars, spec, choice, identity, run_dir, hooks, monitor, own)
+            trainer = _Trainer(bars, spec, choice, identity, run_dir, hooks, monitor, own, rules)
             policy, state = trainer.run(resume)
             policies.append(policy)
             states.append(state)
@@ -154,7 +156,9 @@ class _Trainer:
         hooks: AgentHooks,
         monitor: ResourceMonitor,
         progress: AgentProgress,
+        rules: ValidationRules,
     ) -> None:
+        self._rules = rules
         self._spec, self._run_dir, self._hooks = spec.algorithm, run_dir, hooks
         self._monitor, self._progress = monitor, progress
         seed = spec.algorithm.seed + progress.seed_index
@@ -273,6 +277,8 @@ class _Trainer:
             self._best = {name: value.detach().clone() for name, value in self._learner.policy.state_dict().items()}
         self._state = state
         self._save()
+        curves = self._rules.curves(state.seed, step, walked.path)
+        save_curves(self._run_dir, curves)
         self._progress = replace(
             self._progress,
             step=step,
@@ -281,8 +287,10 @@ class _Trainer:
             best_step=state.best_step,
             steps_per_s=record.steps_per_s,
             eta_s=self._seconds_left(step, record.seconds / max(1, record.step - self._former_step())),
+            curves=curves,
         )
         self._tell()
+        self._progress = replace(self._progress, curves=None)
 
     def _former_step(self) -> int:
         history = self._state.history

@@ -22,7 +22,7 @@ from ml.feature_spec import (
     needed_series,
     with_parsed_columns,
 )
-from ml.jsonvalues import JsonValue, decode, encode
+from ml.jsonvalues import Json, JsonValue, decode, encode
 from ml.model_tags import is_plain
 
 STORE_SOURCE = "store"
@@ -373,15 +373,28 @@ def spec_from_mapping(values: Mapping[str, Any], base: ForecastSpec | None = Non
     Raises:
         UserError: an unknown key or a value of the wrong type.
     """
-    merged = encode(base or ForecastSpec())
+    return decode(ForecastSpec, overlaid(encode(base or ForecastSpec()), values))
+
+
+def overlaid(base: Json, values: Mapping[str, Any]) -> Json:
+    """Return an encoded specification with what a partial nested mapping says of it.
+
+    Raises:
+        UserError: an unknown section, or feature columns that cannot be read.
+    """
+    merged = dict(base)
     for section, entries in values.items():
         if section not in merged or not isinstance(entries, Mapping):
             raise UserError(
-                f"The section {section!r} is not part of a training configuration.",
-                f"Known sections: {', '.join(merged)}.",
+                f"The section {section!r} is not part of this configuration.", f"Known sections: {', '.join(merged)}."
             )
-        merged[section] = {**merged[section], **(with_parsed_columns(entries) if section == "features" else entries)}
-    return decode(ForecastSpec, merged)
+        former = merged[section]
+        given = dict(with_parsed_columns(entries) if section == "features" else entries)
+        for key, value in given.items():
+            if isinstance(value, Mapping) and isinstance(former.get(key), Mapping):  # as the costs of an environment
+                given[key] = {**former[key], **value}
+        merged[section] = {**former, **given}
+    return merged
 
 
 def _date_ns(text: str) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from core.data.atomic_file import write_atomically
 from core.errors import UserError
-from ml.agents.run_spec import AgentSpec, AlgorithmSpec
+from ml.agents.run_spec import AgentSpec, AlgorithmSpec, agent_from_mapping
 from ml.agents.spec_comments import AGENT_COMMENTS, AGENT_HEADER
 from ml.jsonvalues import encode
 from ml.spec import ForecastSpec, SeriesSource, spec_from_mapping
@@ -25,6 +26,7 @@ _ALWAYS = {
     *(("data", "venue"), ("data", "symbol"), ("data", "timeframe"), ("features", "name")),
     *(("model", "kind"), ("algorithm", "kind")),
 }
+_OF_AGENTS = {field.name for field in fields(AgentSpec)} - {field.name for field in fields(ForecastSpec)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_DATE_NS = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1) * 1_000_000_000
 _WIDTH = 60  # a list longer than this stands over several lines
@@ -106,6 +108,18 @@ def read_spec(path: Path) -> ForecastSpec:
         UserError: as `read_mapping`, or an unknown key, or a value of the wrong type.
     """
     return spec_from_mapping(read_mapping(path))
+
+
+def read_run_spec(path: Path) -> ForecastSpec | AgentSpec:
+    """Read the configuration of a forecast or of an agent; the result is not validated.
+
+    A file is of an agent where it has a section that only those have.
+
+    Raises:
+        UserError: as `read_spec`.
+    """
+    values = read_mapping(path)
+    return agent_from_mapping(values) if _OF_AGENTS & set(values) else spec_from_mapping(values)
 
 
 def write_spec(path: Path, spec: ForecastSpec | AgentSpec, *, full: bool = False) -> None:

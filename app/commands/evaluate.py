@@ -15,7 +15,7 @@ from app.commands.data import parse_time
 from app.commands.forecast_text import figure_text, metrics_lines, summary_text
 from app.commands.job_run import ProgressLine, job_result, run_folder
 from app.commands.models import find_model
-from app.commands.train import data_range, replace_given
+from app.commands.train_options import data_range, replace_given
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution

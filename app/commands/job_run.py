@@ -17,6 +17,8 @@ from core.errors import UserError
 from core.job_supervisor import JobSupervisor
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobLog, JobProgress, Json
 
+FORECAST_RUN = "run"  # the beginning of the id of a forecaster's run and of a search
+
 _POLL_SECONDS = 0.2
 
 JobEnd = JobFinished | JobCancelled | JobFailed
@@ -59,7 +61,7 @@ def run_job(
                 told = True
 
 
-def run_folder(runs_dir: Path, run_id: str, kind: str = "run") -> Path:
+def run_folder(runs_dir: Path, run_id: str, kind: str = FORECAST_RUN) -> Path:
     """Return the folder of a run whose id somebody typed.
 
     Raises:

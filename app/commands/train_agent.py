@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,23 @@ import typer
 
 from app.commands.agent_text import agent_lines
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
-from app.commands.job_run import ProgressLine, job_result, run_folder
-from app.commands.train import app, data_range, replace_given
+from app.commands.job_run import ProgressLine, job_result
+from app.commands.train import app
+from app.commands.train_options import (
+    DataFileOption,
+    DeviceOption,
+    ResumeOption,
+    SymbolOption,
+    ThreadsOption,
+    TimeframeOption,
+    VenueOption,
+    WriteConfigOption,
+    folders_of,
+    replace_given,
+    resumed_spec,
+    with_market,
+    write_settings,
+)
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
@@ -20,18 +34,18 @@ from core.jobs import Json
 from ml.agents.job import AGENT_RUN, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
 from ml.agents.progress import ENCODER_PHASE, AgentProgress, AgentResult, log_agent_progress
 from ml.agents.run_spec import AgentSpec, agent_from_mapping
-from ml.api import CHECKPOINT_FILE, SPEC_FILE, STORE_SOURCE
-from ml.spec_file import read_mapping, write_spec
+from ml.api import CHECKPOINT_FILE, SPEC_FILE
+from ml.spec_file import read_mapping
 
 
 @app.command()
 @command
 def agent(
     config: Annotated[Path | None, typer.Option(help="TOML file with sections data, environment, algorithm, …")] = None,
-    data: Annotated[Path | None, typer.Option(help="CSV, Feather or Parquet file instead of the candle store.")] = None,
-    venue: Annotated[str | None, typer.Option(help="Whose bars of the candle store, as `data list` names it.")] = None,
-    symbol: Annotated[str | None, typer.Option(help="Market, e.g. BTC/USDT.")] = None,
-    timeframe: Annotated[str | None, typer.Option(help="Bar length, e.g. 1h.")] = None,
+    data: DataFileOption = None,
+    venue: VenueOption = None,
+    symbol: SymbolOption = None,
+    timeframe: TimeframeOption = None,
     algorithm: Annotated[
         str | None, typer.Option(help="ppo, ddpg, td3 or sac, with defaults of its own where no file is given.")
     ] = None,
@@ -41,12 +55,10 @@ def agent(
     steps: Annotated[int | None, typer.Option(help="Most decisions that each seed learns from.")] = None,
     seed: Annotated[int | None, typer.Option(help="First seed; further ones count up from it.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Agents from different seeds; their mean is stored.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 chooses.")] = None,
-    write_config: Annotated[
-        Path | None, typer.Option(help="Write the settings in force to this TOML file and end.", show_default=False)
-    ] = None,
-    resume: Annotated[str | None, typer.Option(help="Continue the cancelled run with this id.")] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
+    write_config: WriteConfigOption = None,
+    resume: ResumeOption = None,
     as_json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -58,29 +70,25 @@ def agent(
         raise UserError("A configuration names its algorithm itself.", "Leave out --algorithm, or change the file.")
     if algorithm is not None:
         values = {"algorithm": {"kind": algorithm}}
-    base = _resumed_spec(paths, resume) if resume is not None else agent_from_mapping(values)
+    base = (
+        resumed_spec(paths, resume, AgentSpec, AGENT_RUN, " of an agent")
+        if resume is not None
+        else agent_from_mapping(values)
+    )
     spec = replace(
         base,
         algorithm=replace_given(base.algorithm, {"steps": steps, "seed": seed, "seeds": seeds}),
         resources=replace_given(base.resources, {"device": device, "threads": threads}),
         encoder=replace_given(base.encoder, {"model": _model_id(paths, encoder or base.encoder.model)}),
     )
-    told = spec.data.to_json() if resume is not None else values.get("data", {})
     given = {"venue": venue, "symbol": symbol, "timeframe": timeframe}
-    spec = replace(spec, data=data_range(paths, spec.data, data, told, given))
+    spec = with_market(paths, spec, values, data, given, resumed=resume is not None)
     if write_config is not None:
-        _write_config(write_config, spec, data, base, as_json=as_json)
+        write_settings(write_config, spec, data, base, as_json=as_json)
         return
     if resume is None:
         spec = spec.with_used_data()
-    job = agent_job(
-        spec,
-        run_id=run_id,
-        candles_dir=paths.candles,
-        models_dir=paths.models,
-        runs_dir=paths.runs,
-        resume=resume is not None,
-    )
+    job = agent_job(spec, **folders_of(paths, run_id, resumed=resume is not None))
     if spec.environment.lowest < 0 or spec.environment.highest > 1:
         say("Weights below 0 or above 1 cannot be traded on spot markets: this agent will be judged, but cannot trade.")
     say(f"Training {spec.algorithm.kind} on {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
@@ -108,15 +116,6 @@ def _model_id(paths: DataPaths, beginning: str) -> str | None:
     return find_model(paths.models, beginning)
 
 
-def _write_config(path: Path, spec: AgentSpec, file: Path | None, told: AgentSpec, *, as_json: bool) -> None:
-    """Write the settings in force; a data file under the name it was given, which may hold on another machine too."""
-    spec.validate()
-    if spec.data.source != STORE_SOURCE:
-        spec = replace(spec, data=replace(spec.data, source=str(file) if file is not None else told.data.source))
-    write_spec(path, spec)
-    emit({"config": str(path), "spec": spec.to_json()}, as_json=as_json, text=f"Written to {path}.")
-
-
 def _run(run_id: str, job: Json) -> AgentResult:
     # An encoder that is trained first has a checkpoint of its own.
     kept = SPEC_FILE if job["spec"]["encoder"]["train_first"] else CHECKPOINT_FILE
@@ -137,11 +136,3 @@ def _show(line: ProgressLine, payload: Json) -> None:
     passed = 0 if progress.last is None else progress.last.step
     epoch = progress.step if progress.phase == ENCODER_PHASE else 0
     line.show(log_agent_progress(progress), (progress.phase, progress.seed_index, passed, epoch))
-
-
-def _resumed_spec(paths: DataPaths, run_id: str) -> AgentSpec:
-    try:
-        file = run_folder(paths.runs, run_id, AGENT_RUN) / SPEC_FILE
-        return AgentSpec.from_json(json.loads(file.read_bytes()))
-    except (OSError, ValueError) as exc:
-        raise UserError(f"There is no run {run_id!r} of an agent to resume.", "Start a new one.") from exc

@@ -12,7 +12,8 @@ import typer
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
 from app.commands.forecast_text import figure_text
 from app.commands.job_run import ProgressLine, job_result, run_folder
-from app.commands.train import app, data_range, replace_given
+from app.commands.train import app
+from app.commands.train_options import DataFileOption, data_range, replace_given
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import with_caution
 from core.errors import UserError
@@ -38,7 +39,7 @@ _BAR = 30
 @command
 def search(
     config: Annotated[Path | None, typer.Option(help="TOML file: sections of `train forecast`, and search.")] = None,
-    data: Annotated[Path | None, typer.Option(help="CSV, Feather or Parquet file instead of the candle store.")] = None,
+    data: DataFileOption = None,
     trials: Annotated[int | None, typer.Option(help="How many configurations to try.")] = None,
     processes: Annotated[int | None, typer.Option(help="How many at the same time, with one thread each.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Minutes after which no further trial begins.")] = None,

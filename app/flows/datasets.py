@@ -137,6 +137,31 @@ class SeriesExtent:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredForecaster:
+    """A stored model whose view an agent may see.
+
+    Attributes:
+        model_id: content hash of the package.
+        origin / symbol / timeframe: the market it knows.
+        kind: of its network.
+        horizons: bars it looks ahead, ascending.
+        created_ns: when it was trained, ns UTC.
+        learned_ns / chosen_ns: what its training and its validation looked at ends before these times, ns UTC: an
+            agent's validation and its test must not begin earlier.
+    """
+
+    model_id: str
+    origin: DataOrigin
+    symbol: str
+    timeframe: str
+    kind: str
+    horizons: tuple[int, ...]
+    created_ns: int
+    learned_ns: int
+    chosen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceOption:
     """A device a run can compute on.
 
@@ -173,6 +198,10 @@ class TrainingSources(Protocol):
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns in the background and call `done` on the GUI thread."""
+        ...
+
+    def load_forecasters(self, done: Callable[[Sequence[StoredForecaster] | UserError], None]) -> None:
+        """Read, in the background, which stored forecasters there are and call `done` on the GUI thread."""
         ...
 
 

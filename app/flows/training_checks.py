@@ -6,13 +6,15 @@ version, need not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from app.flows.amount import AmountError, Sentence
 from app.flows.datasets import DeviceOption, SourceKind
 from app.flows.sentence_text import CoreSentence
-from app.flows.training_draft import TrainingDraft, feature_spec, instant_of, model_spec, parse_bars, parse_number
+from app.flows.training_draft import TrainingDraft, feature_spec, instant_of, model_spec
+from app.flows.typed_numbers import parse_bars, parse_number
 from app.i18n import format_number, mark
 from core.domain.candles import Timeframe
 from core.errors import UserError
@@ -223,8 +225,8 @@ def training_problem(draft: TrainingDraft) -> Problem | None:
     return found
 
 
-def evaluation_problem(draft: TrainingDraft, first_ns: int | None, last_ns: int | None) -> Problem | None:
-    """Return what is wrong with split and judgement.
+def split_problem(draft: TrainingDraft, first_ns: int | None, last_ns: int | None) -> Problem | None:
+    """Return what is wrong with the split.
 
     Args:
         draft: the entries.
@@ -233,6 +235,12 @@ def evaluation_problem(draft: TrainingDraft, first_ns: int | None, last_ns: int 
     return first(
         _borders_problem(draft, first_ns, last_ns) if draft.by_date else shares_problem(draft),
         whole(draft.purge_bars, 0, MAX_PURGE, mark("The purge must be {low} to {high} bars."), field="purge_bars"),
+    )
+
+
+def judgement_problem(draft: TrainingDraft) -> Problem | None:
+    """Return what is wrong with how a forecaster is judged."""
+    return first(
         whole(draft.seeds, 1, MAX_SEEDS, mark("Train {low} to {high} networks."), field="seeds"),
         number(
             draft.cost_percent,
@@ -331,10 +339,18 @@ def whole(value: int, low: int, high: int, template: str, *, field: str) -> Prob
     return Problem(Sentence(template, {"low": format_number(low), "high": format_number(high)}), field)
 
 
-def number(text: str, low: str, high: str, template: str, *, field: str) -> Problem | None:
+def number(
+    text: str,
+    low: str,
+    high: str,
+    template: str,
+    *,
+    field: str,
+    parse: Callable[[str], Decimal | None] = parse_number,
+) -> Problem | None:
     """Return the sentence where a text is no number or out of its limits."""
     try:
-        value = parse_number(text)
+        value = parse(text)
     except AmountError as exc:
         return Problem(exc.sentence, field)
     if value is None or not Decimal(low) <= value <= Decimal(high):

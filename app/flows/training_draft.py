@@ -7,13 +7,12 @@ hold in any precision are texts too: read from a specification and built again t
 from __future__ import annotations
 
 import datetime as dt
-import itertools
-import re
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
-from app.flows.amount import AmountError, parse_amount
+from app.flows.agent_draft import DEFAULT_AGENT, AgentDraft
+from app.flows.amount import AmountError
 from app.flows.datasets import SourceKind
+from app.flows.typed_numbers import list_text, number_of, parse_bars, percent_text, plain_text, share_of
 from core.clock import NS_PER_S
 from core.domain.data_origin import DataOrigin
 from core.errors import UserError
@@ -40,56 +39,8 @@ QUANTILE_PRESETS: tuple[tuple[float, ...], ...] = (
     (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975),
 )
 
-_EXPONENT = re.compile(r"(\d+\.?\d*|\.\d+)[eE]([+-]?\d{1,2})")
 _DEFAULT = ForecastSpec()
 _ANY_ORIGIN = DataOrigin("")
-
-
-def plain_text(value: float) -> str:
-    """Return the shortest text that reads back as the same number, without exponent."""
-    exact = Decimal(repr(value))
-    text = f"{exact:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def percent_text(share: float) -> str:
-    """Return a share as percent ("72.5"); `share_of` gives the same share again."""
-    text = f"{Decimal(repr(share)) * 100:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def parse_number(text: str) -> Decimal | None:
-    """Parse a number that is no amount of money: as `parse_amount` does, and with an exponent ("1e-3").
-
-    Raises:
-        AmountError: as `parse_amount`.
-    """
-    return Decimal(text.strip()) if _EXPONENT.fullmatch(text.strip()) else parse_amount(text)
-
-
-def number_of(text: str) -> float:
-    """Return the number of a text that was found right."""
-    return float(parse_number(text) or 0)
-
-
-def share_of(text: str) -> float:
-    """Return the share of a percentage that was found right."""
-    return float((parse_number(text) or Decimal(0)) / 100)
-
-
-def list_text(values: tuple[int, ...]) -> str:
-    """Return bars as `parse_bars` reads them."""
-    return ", ".join(str(value) for value in values)
-
-
-def parse_bars(text: str, highest: int, most: int = 100) -> tuple[int, ...] | None:
-    """Read at most `most` comma-separated ascending numbers of bars, None where the text is anything else."""
-    words = [word.strip() for word in text.split(",")]
-    if len(words) > most or not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
-        return None
-    values = tuple(int(word) for word in words)
-    ascending = all(a < b for a, b in itertools.pairwise(values))
-    return values if ascending and values[0] >= 1 and values[-1] <= highest else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +62,7 @@ class TrainingDraft:
         train_percent / valid_percent: of the bars; the rest is the test part.
         by_date: `valid_from` and `test_from` are the borders instead of the shares.
         threads / batch_segments: 0 is automatic.
+        agent: what is trained, and the entries about an agent.
 
     The others are those of `ml.api.ForecastSpec`, percentages and decimals as text.
     """
@@ -162,6 +114,7 @@ class TrainingDraft:
     precision: str = _DEFAULT.resources.precision
     threads: int = _DEFAULT.resources.threads
     memory_percent: str = percent_text(_DEFAULT.resources.memory_share)
+    agent: AgentDraft = DEFAULT_AGENT
 
 
 DEFAULT_DRAFT = TrainingDraft()
@@ -358,6 +311,17 @@ def end_of(text: str) -> int | None:
     if not text:
         return None
     return instant_of(text) + (0 if "T" in text else DAY_NS)
+
+
+def range_of(draft: TrainingDraft) -> tuple[int | None, int | None] | None:
+    """Return the range as [start, end) in ns UTC, None where it is impossible."""
+    if draft.whole_range:
+        return (None, None)
+    try:
+        start, end = start_of(draft.start_date), end_of(draft.end_date)
+    except ValueError:
+        return None
+    return None if start is not None and end is not None and start >= end else (start, end)
 
 
 def instant_of(text: str) -> int:

@@ -1,46 +1,52 @@
-"""The training wizard without its window: seven steps from a price history to a `ForecastSpec`. Qt-free, GUI thread.
+"""The training wizard without its window: the steps from a price history to a run's specification. Qt-free, GUI thread.
 
 `TrainingFlow` holds the `TrainingDraft`, says in one sentence per step what is still wrong, and builds the
-specification; it also takes a specification apart again, so that a saved one fills every page.
+`ForecastSpec` or `AgentSpec`; it also takes one apart again, so that a saved one fills every page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from app.flows.agent_checks import (
+    algorithm_problem,
+    encoder_borders_problem,
+    encoder_problem,
+    environment_problem,
+    universe_problem,
+)
+from app.flows.agent_checks import judgement_problem as agent_judgement_problem
+from app.flows.agent_draft import AGENT_ENTRIES, Subject, default_of, with_changes
 from app.flows.amount import Sentence
-from app.flows.datasets import Dataset, DeviceOption, RangeSummary, SeriesExtent, SourceKind
+from app.flows.datasets import Dataset, DeviceOption, RangeSummary, SeriesExtent, SourceKind, StoredForecaster
 from app.flows.feature_catalogue import FeatureCatalogue
 from app.flows.sentence_text import CoreSentence
 from app.flows.training_checks import (
     Places,
     Problem,
-    evaluation_problem,
     features_problem,
+    judgement_problem,
     model_problem,
     resources_problem,
+    split_problem,
     training_problem,
 )
 from app.flows.training_coverage import Coverage, apart_sentence, coverage, reach_problem, side_columns
 from app.flows.training_draft import (
+    DEFAULT_DRAFT,
     QUANTILE_PRESETS,
     TrainingDraft,
-    draft_of,
-    end_of,
-    evaluation_spec,
     feature_spec,
-    model_spec,
-    resource_spec,
-    split_spec,
-    start_of,
-    training_spec,
+    instant_of,
+    range_of,
     without_unused_markets,
 )
 from app.flows.training_place import first_draft, with_existing_market, with_range_of
+from app.flows.training_runs import Run, bars_run, data_range, draft_of_run, run_of, used_markets
 from app.flows.training_split import PartName, SplitPart, by_shares, split_parts, with_borders
+from app.flows.training_steps import ALL_STEPS, STEPS, Step, steps_of
 from app.i18n import format_number, mark
 from core.domain.candles import Timeframe
 from core.domain.data_origin import DataOrigin
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
     from ml.column_kinds import BoundColumn
 
 __all__ = [
+    "ALL_STEPS",
     "QUANTILE_PRESETS",
     "STEPS",
     "PartName",
@@ -73,20 +80,6 @@ __all__ = [
     "TrainingFlow",
 ]
 
-
-class Step(StrEnum):
-    """The steps in their order."""
-
-    DATA = "data"
-    FEATURES = "features"
-    MODEL = "model"
-    TRAINING = "training"
-    EVALUATION = "evaluation"
-    RESOURCES = "resources"
-    REVIEW = "review"
-
-
-STEPS: tuple[Step, ...] = tuple(Step)
 
 _DEFAULT = ForecastSpec()
 _ANY_ORIGIN = DataOrigin("")
@@ -118,6 +111,7 @@ class TrainingFlow:
         self._file: Dataset | None = None
         self._file_problem: Sentence | None = None
         self._series: dict[SeriesSource, UserError | SeriesExtent] = {}
+        self._forecasters: Sequence[StoredForecaster] | UserError | None = None
         self._covered: tuple[tuple[object, ...], Coverage] | None = None  # of the entries it was counted for
         self._loaded = False  # market and range stand in a configuration: nothing is put in their place
         self._step = Step.DATA
@@ -138,6 +132,24 @@ class TrainingFlow:
         return self._draft
 
     @property
+    def subject(self) -> Subject:
+        """What is trained."""
+        return self._draft.agent.subject
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps that lead to what is trained."""
+        return steps_of(self.subject)
+
+    def entry(self, name: str) -> Any:
+        """Return an entry of the draft or of its agent by its name."""
+        return getattr(self._draft.agent if name in AGENT_ENTRIES else self._draft, name)
+
+    def usual(self, name: str) -> Any:
+        """Return what an entry is where nobody changed it."""
+        return default_of(name, self._draft.agent) if name in AGENT_ENTRIES else getattr(DEFAULT_DRAFT, name)
+
+    @property
     def devices(self) -> tuple[DeviceOption, ...]:
         """What this machine can compute on, and the device of a loaded configuration that it has not."""
         wanted = self._draft.device
@@ -152,9 +164,10 @@ class TrainingFlow:
         return self._catalogue
 
     def update(self, **changes: Any) -> None:
-        """Take changed entries by their name in `TrainingDraft`; another source or market resets the range."""
+        """Take changed entries by their name; another source or market resets the range."""
         before = self._draft
-        self._draft = replace(before, **changes)
+        of_agent = {name: changes.pop(name) for name in AGENT_ENTRIES & set(changes)}
+        self._draft = replace(before, **changes, agent=with_changes(before.agent, **of_agent))
         if before.source is not self._draft.source and "origin" not in changes:
             self._draft = replace(self._draft, origin=_ANY_ORIGIN)  # invented bars chosen there are no wish for here
         if before.columns != self._draft.columns:
@@ -172,6 +185,8 @@ class TrainingFlow:
             self._draft = replace(self._draft, valid_from="", test_from="")  # borders of another history
         if self._draft.by_date and (moved or not before.by_date):
             self._draft = with_borders(self._draft, self.usable())
+        if moved or before.agent.subject is not self.subject:
+            self._choose_forecaster()
 
     def add_column(self, text: str) -> Problem | None:
         """Add a feature column by its text form, and the market it looks at; return why not where it cannot be."""
@@ -190,13 +205,13 @@ class TrainingFlow:
             return problem
         return None
 
-    def load(self, spec: ForecastSpec) -> None:
+    def load(self, spec: Run) -> None:
         """Take every entry from a specification; its files are looked into again."""
         spec = spec.with_used_data()
         source, whole_range = self._source_of(spec.data)
         self._file = self._file_problem = None
         self._loaded = True
-        self._draft = draft_of(spec, source, whole_range=whole_range)
+        self._draft = draft_of_run(spec, source, self._draft, whole_range=whole_range)
         if self._draft.whole_range:
             self._draft = self._with_full_range(self._draft)
 
@@ -221,6 +236,20 @@ class TrainingFlow:
         """Take when the values of a side series were known, or why its file cannot be used."""
         self._series[source] = content
 
+    def set_forecasters(self, found: Sequence[StoredForecaster] | UserError) -> None:
+        """Take which stored forecasters there are, or why they cannot be read."""
+        self._forecasters = found
+        if not self._draft.agent.encoder_model:
+            self._choose_forecaster()
+
+    def forecasters(self) -> tuple[StoredForecaster, ...]:
+        """Return the stored forecasters of the chosen market and bar length, newest first."""
+        dataset, known = self.dataset, self._forecasters
+        if dataset is None or known is None or isinstance(known, UserError):
+            return ()
+        wanted = (dataset.origin, dataset.symbol, dataset.timeframe.value)
+        return tuple(item for item in known if (item.origin, item.symbol, item.timeframe) == wanted)
+
     def extents(self) -> dict[str, SeriesExtent]:
         """Return when the values of the side series were known, of those whose files were read."""
         found = {source.name: self._series.get(source) for source in self._draft.series}
@@ -241,12 +270,12 @@ class TrainingFlow:
         """Go to the next step; stay and return what is wrong where something is."""
         problem = self.problem(self._step)
         if problem is None and self._step is not Step.REVIEW:
-            self._step = STEPS[STEPS.index(self._step) + 1]
+            self._step = self.steps[self.steps.index(self._step) + 1]
         return problem
 
     def back(self) -> None:
         """Go to the step before; nothing entered is lost."""
-        self._step = STEPS[max(0, STEPS.index(self._step) - 1)]
+        self._step = self.steps[max(0, self.steps.index(self._step) - 1)]
 
     def go_to(self, step: Step) -> None:
         """Follow a window that moves by itself."""
@@ -271,6 +300,11 @@ class TrainingFlow:
         if draft.source is not SourceKind.STORE:
             return ()
         return tuple(item.symbol for item in self._beside() if item.symbol != draft.symbol)
+
+    def further_bars(self) -> int:
+        """Return how many bars the chosen range holds of the further markets that an agent learns on."""
+        limits, chosen = self._range_ns() or (None, None), used_markets(self._draft)
+        return sum(item.between(*limits).bars for item in self._beside() if item.symbol in chosen)
 
     def has_source(self, kind: SourceKind) -> bool:
         """Return whether a source offers anything."""
@@ -330,15 +364,22 @@ class TrainingFlow:
 
     def estimate(self) -> TrainingEstimate | None:
         """Return the effort of the run, None while something is wrong."""
-        found, spec = self.coverage(), self._spec_or_none()
+        found, spec = self.coverage(), self.bars_spec()
         if found is None or spec is None:
             return None
         warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe))
         return estimate(self._by_shares(spec), found.chosen.bars, found.targets(warm_up, spec.model.reach))
 
+    def bars_spec(self) -> ForecastSpec | None:
+        """Return the forecast whose bars the run needs, unchecked data and all, None while something cannot be read."""
+        steps = {Step.MODEL, Step.TRAINING, Step.RESOURCES} & set(self.steps)
+        found = (self._features_problem(), *(self.problem(step) for step in steps), self._evaluation_problem())
+        wrong = any(problem is not None for problem in found)
+        return None if wrong or self._range_ns() is None else bars_run(self._draft, self._data_range())
+
     def parameters(self) -> int | None:
         """Return how many numbers each network learns, None while something is wrong."""
-        spec = self._spec_or_none()
+        spec = self.bars_spec()
         return None if spec is None else parameter_count(spec)
 
     def warm_up(self) -> int | None:
@@ -361,16 +402,20 @@ class TrainingFlow:
             return model_problem(draft)
         if step is Step.TRAINING:
             return training_problem(draft)
+        if step is Step.ENVIRONMENT:
+            return environment_problem(draft.agent)
+        if step is Step.ALGORITHM:
+            return algorithm_problem(draft.agent)
         if step is Step.EVALUATION:
-            found = self._evaluation_problem()
+            found = self._evaluation_problem() or self._encoder_borders_problem()
             if found is not None or self.dataset is None:
                 return found
             return self._reach_problem("") or self._bars_problem(self._present_spec())
         if step is Step.RESOURCES:
             return resources_problem(draft, self.device)
-        return next((found for earlier in STEPS[:-1] if (found := self.problem(earlier)) is not None), None)
+        return next((found for earlier in self.steps[:-1] if (found := self.problem(earlier)) is not None), None)
 
-    def spec(self) -> ForecastSpec:
+    def spec(self) -> Run:
         """Return the specification of the run.
 
         Raises:
@@ -379,7 +424,7 @@ class TrainingFlow:
         problem = self.problem(Step.REVIEW)
         if problem is not None:
             raise UserError(problem.text())
-        return self._build().validate()
+        return run_of(self._draft, self._data_range()).validate()
 
     def _data_problem(self) -> Problem | None:
         draft = self._draft
@@ -406,7 +451,7 @@ class TrainingFlow:
         # What only the columns need more is said where they are chosen: from here nobody could take them back.
         spec = self._present_spec()
         plain = replace(spec, features=replace(spec.features, columns=()))
-        return self._bars_problem(plain) or self._others_problem()
+        return self._bars_problem(plain) or self._others_problem() or self._encoder_problem()
 
     def _bars_problem(self, spec: ForecastSpec) -> Problem | None:
         """Say whether the range holds bars enough for a specification."""
@@ -428,12 +473,13 @@ class TrainingFlow:
     def _others_problem(self) -> Problem | None:
         """Say whether the other markets and the side series are there."""
         draft, offered = self._draft, self.other_markets()
-        for market in self._markets():
-            if market not in offered:
-                wanted = {"market": market, "timeframe": draft.timeframe}
-                return Problem(
-                    Sentence(mark("No {timeframe} bars of {market} are stored: untick it."), wanted), "markets"
-                )
+        for field, markets in (("markets", self._markets()), ("further_markets", used_markets(draft))):
+            for market in markets:
+                if market not in offered:
+                    wanted = {"market": market, "timeframe": draft.timeframe}
+                    return Problem(
+                        Sentence(mark("No {timeframe} bars of {market} are stored: untick it."), wanted), field
+                    )
         for source in draft.series:
             if source not in self._series:
                 reading = Sentence(mark("The file of “{name}” is being read."), {"name": source.name})
@@ -448,6 +494,8 @@ class TrainingFlow:
             self._data_range().validate()
         except UserError as exc:
             return Problem(CoreSentence(str(exc)), "series")
+        if self.subject.trains_agent:
+            return universe_problem(draft.agent, self._data_range(), used_markets(draft))
         return None
 
     def _features_problem(self) -> Problem | None:
@@ -464,12 +512,34 @@ class TrainingFlow:
         sentence = reach_problem(self._by_shares(self._present_spec()), found)
         return None if sentence is None else Problem(sentence, field)
 
+    def _encoder_problem(self) -> Problem | None:
+        if isinstance(self._forecasters, UserError) and self.subject is Subject.ON_STORED:
+            return Problem(CoreSentence(str(self._forecasters)), "encoder_model")
+        return encoder_problem(self._draft.agent, self.forecasters(), read=self._forecasters is not None)
+
     def _evaluation_problem(self) -> Problem | None:
-        summary = self.usable()
+        draft, summary = self._draft, self.usable()
         limits = (None, None) if summary is None else (summary.first_ns, summary.last_ns)
-        return evaluation_problem(self._draft, *limits)
+        found = split_problem(draft, *limits)
+        if found is not None:
+            return found
+        return agent_judgement_problem(draft.agent) if self.subject.trains_agent else judgement_problem(draft)
+
+    def _encoder_borders_problem(self) -> Problem | None:
+        """Say where a stored forecaster knows bars that an agent is judged on; shares are divided by the run alone."""
+        draft = self._draft
+        known = next((item for item in self.forecasters() if item.model_id == draft.agent.encoder_model), None)
+        if self.subject is not Subject.ON_STORED or known is None or not draft.by_date:
+            return None
+        return encoder_borders_problem(known, instant_of(draft.valid_from), instant_of(draft.test_from))
 
     # --------------------------------------------------------------------------------------------- construction
+
+    def _choose_forecaster(self) -> None:
+        """Choose the newest stored forecaster for an agent where the present choice does not fit."""
+        offered, agent = self.forecasters(), self._draft.agent
+        if self.subject is Subject.ON_STORED and offered and agent.encoder_model not in {m.model_id for m in offered}:
+            self._draft = replace(self._draft, agent=replace(agent, encoder_model=offered[0].model_id))
 
     def _beside(self) -> tuple[Dataset, ...]:
         """Return the stored histories of the same origin and bar length, the chosen one among them."""
@@ -507,64 +577,20 @@ class TrainingFlow:
         return self._draft.markets if self._draft.source is SourceKind.STORE else ()
 
     def _range_ns(self) -> tuple[int | None, int | None] | None:
-        """Return the range as [start, end) in ns UTC, None where it is impossible."""
-        draft = self._draft
-        if draft.whole_range:
-            return (None, None)
-        try:
-            start, end = start_of(draft.start_date), end_of(draft.end_date)
-        except ValueError:
-            return None
-        return None if start is not None and end is not None and start >= end else (start, end)
+        return range_of(self._draft)
 
     def _by_shares(self, spec: ForecastSpec) -> ForecastSpec:
         warm_up = warm_up_bars(spec.features, Timeframe(spec.data.timeframe)) if self._draft.by_date else 0
         return by_shares(spec, self._draft, self.usable(), warm_up)
 
-    def _spec_or_none(self) -> ForecastSpec | None:
-        """Return the specification without its data checks, None while something cannot be read."""
-        steps = (Step.MODEL, Step.TRAINING, Step.RESOURCES)
-        found = (self._features_problem(), *(self.problem(step) for step in steps), self._evaluation_problem())
-        wrong = any(problem is not None for problem in found)
-        return None if wrong or self._range_ns() is None else self._build()
-
     def _present_spec(self) -> ForecastSpec:
         """Return the specification, or the usual one with the present features while something of it is wrong."""
-        spec = self._spec_or_none() or replace(_DEFAULT, data=self._data_range())
+        spec = self.bars_spec() or replace(_DEFAULT, data=self._data_range())
         return spec if self._features_problem() is not None else replace(spec, features=feature_spec(self._draft))
 
     def _data_range(self) -> DataRange:
-        start_ns, end_ns = self._range_ns() or (None, None)
-        draft, dataset = self._draft, self.dataset
-        if dataset is None:
-            return DataRange(start_ns=start_ns, end_ns=end_ns)
-        if dataset.kind is SourceKind.PRACTICE:
-            # Named exactly: the store may hold other stretches of the same market from earlier downloads.
-            start_ns = dataset.first_ns if start_ns is None else start_ns
-            end_ns = dataset.last_ns + dataset.timeframe.ns if end_ns is None else end_ns
-        is_file = dataset.kind is SourceKind.FILE
-        return DataRange(
-            venue=(draft.origin or dataset.origin) if is_file else dataset.origin,
-            symbol=dataset.symbol,
-            timeframe=dataset.timeframe.value,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            source=dataset.path if is_file else STORE_SOURCE,
-            markets=self._markets(),
-            series=draft.series,
-        )
-
-    def _build(self) -> ForecastSpec:
-        draft = self._draft
-        return ForecastSpec(
-            data=self._data_range(),
-            features=feature_spec(draft),
-            model=model_spec(draft),
-            split=split_spec(draft),
-            training=training_spec(draft),
-            evaluation=evaluation_spec(draft),
-            resources=resource_spec(draft),
-        ).with_used_data()
+        limits = self._range_ns() or (None, None)
+        return data_range(replace(self._draft, markets=self._markets()), self.dataset, limits)
 
 
 def _place(draft: TrainingDraft) -> tuple[SourceKind, str, DataOrigin, str, str]:

@@ -8,8 +8,9 @@ from app.flows.datasets import SourceKind, date_text
 from app.flows.origin_text import origin_title
 from app.flows.sentence_text import local_text
 from app.flows.training_checks import MAX_HORIZON, MAX_HORIZONS
-from app.flows.training_draft import parse_bars, unused_inputs
+from app.flows.training_draft import unused_inputs
 from app.flows.training_flow import PartName, SplitPart, TrainingFlow
+from app.flows.typed_numbers import parse_bars
 from app.i18n import MISSING, format_duration, format_number, mark, tr, tr_count
 from core.domain.candles import Timeframe
 from ml.api import FeatureSetInfo, TrainingEstimate
@@ -153,19 +154,8 @@ def targets_text(effort: TrainingEstimate) -> str:
     )
 
 
-def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:
-    """Return everything that was chosen, in the order of the steps."""
-    return (
-        _data_group(flow),
-        _features_group(flow),
-        _model_group(flow),
-        _training_group(flow),
-        _evaluation_group(flow),
-        _run_group(flow),
-    )
-
-
-def _data_group(flow: TrainingFlow) -> ReviewGroup:
+def data_group(flow: TrainingFlow) -> ReviewGroup:
+    """Return which bars are learned from."""
     draft, dataset, summary = flow.draft, flow.dataset, flow.summary()
     source = tr(SOURCE_TITLES[draft.source])
     if draft.source is SourceKind.FILE and draft.file_path:
@@ -203,7 +193,8 @@ def _inputs(names: tuple[str, ...], unused: frozenset[str]) -> str:
     return listed(tuple(f"{name} ({left_out})" if name in unused else name for name in names))
 
 
-def _features_group(flow: TrainingFlow) -> ReviewGroup:
+def features_group(flow: TrainingFlow) -> ReviewGroup:
+    """Return what the model sees."""
     draft, warm_up = flow.draft, flow.warm_up()
     timeframe = chosen_timeframe(flow)
     title = next((texts[0] for (name, _), texts in FEATURE_TEXTS.items() if name == draft.feature_set), MISSING)
@@ -219,7 +210,8 @@ def _features_group(flow: TrainingFlow) -> ReviewGroup:
     )
 
 
-def _model_group(flow: TrainingFlow) -> ReviewGroup:
+def model_group(flow: TrainingFlow) -> ReviewGroup:
+    """Return the forecaster's network."""
     draft, size = flow.draft, flow.parameters()
     horizons = parse_bars(draft.horizons, MAX_HORIZON, MAX_HORIZONS) or ()
     network = tr(
@@ -245,7 +237,8 @@ def _model_group(flow: TrainingFlow) -> ReviewGroup:
     )
 
 
-def _training_group(flow: TrainingFlow) -> ReviewGroup:
+def training_group(flow: TrainingFlow) -> ReviewGroup:
+    """Return how the forecaster is fitted."""
     draft = flow.draft
     batch = tr("automatic") if draft.batch_segments == 0 else tr("{n} segments", n=format_number(draft.batch_segments))
     return ReviewGroup(
@@ -278,7 +271,8 @@ def _training_group(flow: TrainingFlow) -> ReviewGroup:
     )
 
 
-def _evaluation_group(flow: TrainingFlow) -> ReviewGroup:
+def evaluation_group(flow: TrainingFlow) -> ReviewGroup:
+    """Return how the forecaster is judged."""
     draft, effort = flow.draft, flow.estimate()
     counts = MISSING
     if effort is not None:
@@ -303,7 +297,8 @@ def _evaluation_group(flow: TrainingFlow) -> ReviewGroup:
     )
 
 
-def _run_group(flow: TrainingFlow) -> ReviewGroup:
+def resources_group(flow: TrainingFlow, *effort: tuple[str, str]) -> ReviewGroup:
+    """Return what the run may use, and what it takes."""
     draft, device = flow.draft, flow.device
     threads = tr("automatic") if draft.threads == 0 else format_number(draft.threads)
     return ReviewGroup(
@@ -313,6 +308,6 @@ def _run_group(flow: TrainingFlow) -> ReviewGroup:
             (tr("Precision"), tr(PRECISION_TITLES[draft.precision])),
             (tr("CPU threads"), threads),
             (tr("GPU memory"), tr("at most {percent} %", percent=draft.memory_percent)),
-            (tr("Duration"), duration_text(flow)),
+            *effort,
         ),
     )

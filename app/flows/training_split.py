@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from app.flows.amount import AmountError
 from app.flows.datasets import RangeSummary, date_text
-from app.flows.training_checks import evaluation_problem, left_for_test, shares_problem
-from app.flows.training_draft import DEFAULT_DRAFT, TrainingDraft, instant_of, share_of
+from app.flows.training_checks import left_for_test, shares_problem, split_problem
+from app.flows.training_draft import DEFAULT_DRAFT, TrainingDraft, instant_of
+from app.flows.typed_numbers import share_of
 from ml.api import ForecastSpec, SplitSpec
 
 _SMALLEST = 0.005  # of the bars; what the estimates of a run divide by
@@ -60,7 +61,7 @@ def split_parts(draft: TrainingDraft, summary: RangeSummary | None) -> tuple[Spl
 def with_borders(draft: TrainingDraft, summary: RangeSummary | None) -> TrainingDraft:
     """Suggest the borders that the shares give, where none were entered yet."""
     shared = replace(draft, by_date=False)
-    if evaluation_problem(shared, None, None) is not None:  # shares that cannot be read suggest nothing
+    if split_problem(shared, None, None) is not None:  # shares that cannot be read suggest nothing
         shared = DEFAULT_DRAFT
     parts = split_parts(shared, summary)
     _, valid, test = ("" if part.start_ns is None else date_text(part.start_ns) for part in parts)
@@ -100,7 +101,7 @@ def _shares(draft: TrainingDraft, summary: RangeSummary | None) -> tuple[float, 
         return (train, valid, float(left_for_test(draft)) / 100)
     if summary is None or summary.first_ns is None or summary.last_ns is None:
         return (0.0, 0.0, 0.0)
-    if evaluation_problem(draft, summary.first_ns, summary.last_ns) is not None:
+    if split_problem(draft, summary.first_ns, summary.last_ns) is not None:
         return (0.0, 0.0, 0.0)
     span = summary.last_ns - summary.first_ns
     first, second = ((instant_of(text) - summary.first_ns) / span for text in (draft.valid_from, draft.test_from))

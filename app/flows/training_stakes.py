@@ -12,7 +12,8 @@ class TrainingStakes:
     """What is under way or waits, counted by what becomes of it.
 
     Attributes:
-        kept / unkept: runs at work that have finished an epoch, and those that have not.
+        kept / unkept: forecasters at work that have finished an epoch, and those that have not.
+        agents / unkept_agents: agents at work that have a checkpoint, and those that have not.
         searches / unkept_searches: searches at work that have begun a trial, and those that have not.
         downloads: of histories that a training is to follow; that wish is kept nowhere.
         waiting: runs and searches in the queue.
@@ -21,6 +22,8 @@ class TrainingStakes:
 
     kept: int = 0
     unkept: int = 0
+    agents: int = 0
+    unkept_agents: int = 0
     searches: int = 0
     unkept_searches: int = 0
     downloads: int = 0
@@ -32,6 +35,8 @@ class TrainingStakes:
         told = (
             (self.kept, _kept),
             (self.unkept, _unkept),
+            (self.agents, _agents),
+            (self.unkept_agents, _unkept_agents),
             (self.searches, _searches),
             (self.unkept_searches, _unkept_searches),
             (self.downloads, _downloads),
@@ -53,6 +58,22 @@ def _unkept(count: int) -> str:
     return tr_count(
         "{n} training run ends now before its first epoch is finished; it has to be started anew.",
         "{n} training runs end now before their first epoch is finished; they have to be started anew.",
+        count,
+    )
+
+
+def _agents(count: int) -> str:
+    return tr_count(
+        "{n} agent stops learning now; it can go on later from its last checkpoint.",
+        "{n} agents stop learning now; they can go on later from the last checkpoint.",
+        count,
+    )
+
+
+def _unkept_agents(count: int) -> str:
+    return tr_count(
+        "{n} agent stops learning now before its first validation; it has to be started anew.",
+        "{n} agents stop learning now before their first validation; they have to be started anew.",
         count,
     )
 

@@ -10,7 +10,15 @@ from typing import Final
 
 import numpy as np
 
-from app.flows.datasets import Dataset, DeviceOption, SeriesExtent, SourceKind, dataset_from_frame, device_options
+from app.flows.datasets import (
+    Dataset,
+    DeviceOption,
+    SeriesExtent,
+    SourceKind,
+    StoredForecaster,
+    dataset_from_frame,
+    device_options,
+)
 from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
@@ -70,6 +78,18 @@ class PictureSources:
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         """Read the kinds of feature columns at once."""
         done(load_catalogue())
+
+    def load_forecasters(self, done: Callable[[Sequence[StoredForecaster] | UserError], None]) -> None:
+        """Tell of one stored forecaster at once."""
+        done(stored_forecasters())
+
+
+def stored_forecasters() -> tuple[StoredForecaster, ...]:
+    """Return a forecaster that an agent can see through."""
+    learned = NOW_NS - 4_000 * Timeframe.H1.ns
+    chosen = NOW_NS - 2_000 * Timeframe.H1.ns
+    created = NOW_NS - Timeframe.D1.ns
+    return (StoredForecaster(MODEL_IDS[0], BINANCE, "BTC/USDT", "1h", "lstm", (1, 4, 24), created, learned, chosen),)
 
 
 def stored_history(market: PictureMarket, symbol: str, timeframe: Timeframe, count: int = _STORED_BARS) -> Dataset:

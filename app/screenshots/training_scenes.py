@@ -84,7 +84,7 @@ def _curves(studio: Studio, rows: tuple[int, ...]) -> QPixmap:
 
 def _comparison(studio: Studio) -> QPixmap:
     with _panel(studio) as dock:
-        dock.pages.setCurrentWidget(dock.table)
+        dock.pages.setCurrentWidget(dock.comparison)
         return studio.shoot(dock)
 
 
@@ -92,5 +92,5 @@ def _nothing_to_compare(studio: Studio) -> QPixmap:
     with _panel(studio) as dock:
         for run in dock.runs[:2]:
             dock.remove_run(run.run_id)
-        dock.pages.setCurrentWidget(dock.table)
+        dock.pages.setCurrentWidget(dock.comparison)
         return studio.shoot(dock)

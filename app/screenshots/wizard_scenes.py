@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 
 from PySide6.QtGui import QPixmap
 from PySide6.QtWidgets import QLineEdit, QWizard
 
+from app.flows.agent_draft import Direction, Subject
 from app.flows.datasets import SourceKind
 from app.flows.training_flow import STEPS, Step
 from app.screenshots.studio import Studio, settle
@@ -23,6 +25,7 @@ Take = Callable[[Studio], QPixmap]
 _SERIES = SeriesSource("funding", "BTC_USDT-funding.csv", "rate", 60.0)
 _COLUMNS = ("RSI(timeperiod=14)@4h", "BBANDS(timeperiod=20).upperband", "log_return@ETH/USDT", "funding.zscore")
 _TALL = 260 * GRID
+_UNUSUAL = MappingProxyType({"direction": Direction.BOTH, "highest": "2", "algorithm": "sac", "reward": "drawdown"})
 
 
 def wizard_scenes() -> dict[str, Take]:
@@ -40,6 +43,23 @@ def wizard_scenes() -> dict[str, Take]:
         "training_wizard_file": _file,
         "training_wizard_practice": _practice,
         "training_wizard_problem": _problem,
+        **_agent_scenes(),
+    }
+
+
+def _agent_scenes() -> dict[str, Take]:
+    """Return the pictures of what is asked about an agent."""
+    pages = (Step.DATA, Step.ENVIRONMENT, Step.ALGORITHM, Step.EVALUATION, Step.RESOURCES, Step.REVIEW)
+    scenes: dict[str, Take] = {f"agent_wizard_{step.value}": partial(_agent, step=step) for step in pages}
+    for step in (Step.ENVIRONMENT, Step.ALGORITHM, Step.EVALUATION):
+        scenes[f"agent_wizard_{step.value}_advanced"] = partial(_agent, step=step, height=_TALL, changes=_UNUSUAL)
+    return {
+        **scenes,
+        "agent_wizard_both_training": partial(_agent, step=Step.TRAINING, subject=Subject.BOTH),
+        "agent_wizard_both_environment": partial(_agent, step=Step.ENVIRONMENT, subject=Subject.BOTH),
+        "agent_wizard_both_review": partial(_agent, step=Step.REVIEW, subject=Subject.BOTH, changes=_UNUSUAL),
+        "agent_wizard_stored_data": partial(_agent, step=Step.DATA, subject=Subject.ON_STORED),
+        "agent_wizard_stored_review": partial(_agent, step=Step.REVIEW, subject=Subject.ON_STORED),
     }
 
 
@@ -75,6 +95,26 @@ def _advanced(studio: Studio, *, step: Step) -> QPixmap:
         search = page.findChild(QLineEdit, "column_search_edit")
         if search is not None:
             search.setText("bollinger")
+        return studio.shoot(wizard)
+
+
+def _agent(
+    studio: Studio,
+    *,
+    step: Step,
+    subject: Subject = Subject.AGENT,
+    height: int = FIRST_SIZE.height(),
+    changes: Mapping[str, object] = MappingProxyType({}),
+) -> QPixmap:
+    """Take a page on the way to an agent; a high window shows the advanced settings too."""
+    with _wizard(studio, height=height) as wizard:
+        wizard.flow.update(subject=subject)
+        wizard.flow.update(**changes)
+        for _ in range(wizard.flow.steps.index(step)):
+            wizard.button(QWizard.WizardButton.NextButton).click()
+        for expander in wizard.currentPage().findChildren(Expander):
+            expander.set_open(height == _TALL)
+        wizard.retranslate()
         return studio.shoot(wizard)
 
 

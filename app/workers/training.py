@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, Signal
 
+from app.flows.training_kind import TrainingKind, kind_of
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
 from app.i18n import tr
 from app.workers.base import WorkerThread
@@ -33,7 +34,6 @@ from core.jobs import (
     JobStarted,
     Json,
 )
-from ml.search_results import is_search
 
 if TYPE_CHECKING:
     from core.job_supervisor import JobSupervisor
@@ -61,21 +61,45 @@ class RunBooks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a message of progress stands.
+
+    Attributes:
+        teller: who speaks; of each only the newest message waits for the window.
+        point: what the message is about; the last one about each point is always told, so that curves have no gaps.
+    """
+
+    teller: Hashable
+    point: Hashable
+
+
+def forecast_stage(payload: Json) -> Stage:
+    """Networks are trained one after the other, epoch by epoch; messages of other jobs are all about the same."""
+    return Stage(None, tuple(payload.get(key) for key in ("phase", "seed_index", "epoch")))
+
+
+def agent_stage(payload: Json) -> Stage:
+    """Agents may learn side by side; a pass over the validation part is told, and so are its curves."""
+    last = payload.get("last") or {}
+    return Stage(payload.get("seed_index"), (payload.get("phase"), last.get("step"), bool(payload.get("curves"))))
+
+
+@dataclass(frozen=True, slots=True)
 class JobPlan:
     """How a kind of job is run.
 
     Attributes:
-        kind: name in the books.
         target: "module:function" for the child.
         new_id: makes a run id.
         make: (run id, what the user asked for, whether it goes on from its checkpoint) → what the child gets; raises
             UserError on a bad request.
+        stage: which messages of progress must not be skipped.
     """
 
-    kind: str
     target: str
     new_id: Callable[[], str]
     make: Callable[[str, Json, bool], Json]
+    stage: Callable[[Json], Stage] = forecast_stage
 
 
 class _Run:
@@ -87,7 +111,7 @@ class _Run:
         self.flushed: Future[None] | None = None
         self.flush_until = time.monotonic() + _FLUSH_TIMEOUT_S
         self.spawned = False
-        self.progress: JobProgress | None = None
+        self.waiting: dict[Hashable, JobProgress] = {}  # newest message of each teller, in the order they came
         self.progress_at = 0.0
 
     @property
@@ -103,8 +127,8 @@ class TrainingWorker(WorkerThread):
         queue_changed: `queue` is another one.
         queue_failed: UserError: the queue could not be read or written.
         run_started: `JobStarted`.
-        run_progressed: `JobProgress`, at most five per second and run, the newest and always the last; besides, the
-            last of every epoch, so that curves have no gaps.
+        run_progressed: `JobProgress`, the newest of each teller at most five times per second, and always the last;
+            besides, the last about every point, see `Stage`.
         run_paused, run_resumed: `JobPaused`, `JobResumed`.
         run_logged: `JobLog`.
         run_finished, run_failed, run_cancelled: `JobFinished`, `JobFailed`, `JobCancelled`; one of them ends each run.
@@ -125,26 +149,24 @@ class TrainingWorker(WorkerThread):
 
     def __init__(
         self,
-        plan: JobPlan,
+        plans: Mapping[TrainingKind, JobPlan],
         queue_file: Path,
         books: RunBooks | None = None,
         parent: QObject | None = None,
         *,
-        search: JobPlan | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """Prepare; nothing is read before the thread runs.
 
         Args:
-            plan: how runs become jobs.
+            plans: how runs of each kind become jobs; they share the queue.
             queue_file: where the queue is kept.
             books: where runs are recorded.
             parent: Qt owner.
-            search: how searches for settings become jobs; they queue with the runs.
             now_ns: the time, for when a run was queued.
         """
         super().__init__("training", parent)
-        self._plan, self._search, self._books, self._now_ns = plan, search, books, now_ns
+        self._plans, self._books, self._now_ns = plans, books, now_ns
         self._file = QueueFile(queue_file)
         self._changed = threading.Condition()  # guards the two below
         self._queue = TrainingQueue()
@@ -213,7 +235,7 @@ class TrainingWorker(WorkerThread):
         self._apply(lambda queue: queue.add(run))
 
     def _plan_of(self, spec: Json) -> JobPlan:
-        return self._search if self._search is not None and is_search(spec) else self._plan
+        return self._plans[kind_of(spec)]
 
     def _apply(self, change: Callable[[TrainingQueue], TrainingQueue]) -> tuple[TrainingQueue, TrainingQueue]:
         """Change the queue, tell the children what that means for them, and return the queue before and after."""
@@ -288,7 +310,7 @@ class TrainingWorker(WorkerThread):
                 active = self._runs[run.run_id] = _Run(run, JobSupervisor())
             self.queue_changed.emit()
             if self._books is not None:
-                self._books.begin_run(run.run_id, self._plan_of(run.spec).kind, run.spec)
+                self._books.begin_run(run.run_id, kind_of(run.spec).value, run.spec)
                 active.flushed = self._books.flush()
 
     def _serve(self) -> None:
@@ -356,9 +378,13 @@ class TrainingWorker(WorkerThread):
 
     def _deliver(self, active: _Run, event: JobEvent) -> None:
         if isinstance(event, JobProgress):
-            if active.progress is not None and _epoch(active.progress) != _epoch(event):
+            stage = self._plan_of(active.spec).stage
+            told = stage(event.payload)
+            before = active.waiting.get(told.teller)
+            if before is not None and stage(before.payload).point != told.point:
                 self._release_progress(active, force=True)
-            active.progress = event
+            active.waiting.pop(told.teller, None)
+            active.waiting[told.teller] = event
             return
         self._release_progress(active, force=not isinstance(event, JobStarted))
         if isinstance(event, JobStarted):
@@ -391,14 +417,10 @@ class TrainingWorker(WorkerThread):
     def _release_progress(self, active: _Run, *, force: bool = False) -> None:
         """Tell the newest progress, no more often than the window wants it."""
         now = time.monotonic()
-        if active.progress is not None and (force or now - active.progress_at >= PROGRESS_INTERVAL_S):
-            self.run_progressed.emit(active.progress)
-            active.progress, active.progress_at = None, now
-
-
-def _epoch(progress: JobProgress) -> tuple[Any, ...]:
-    """Return the epoch a message of a training run is about; the same for all messages of other jobs."""
-    return tuple(progress.payload.get(key) for key in ("phase", "seed_index", "epoch"))
+        if active.waiting and (force or now - active.progress_at >= PROGRESS_INTERVAL_S):
+            for progress in active.waiting.values():
+                self.run_progressed.emit(progress)
+            active.waiting, active.progress_at = {}, now
 
 
 def _tell(supervisor: JobSupervisor, before: QueuedRun | None, now: QueuedRun | None) -> None:

@@ -9,6 +9,22 @@ from typing import Self
 from core.domain.instruments import Instrument
 from core.errors import UserError
 
+_NAMES = {
+    "taker_fee": "taker fee",
+    "maker_fee": "maker fee",
+    "half_spread": "half spread",
+    "slippage": "slippage",
+    "impact_exponent": "exponent of the impact",
+    "borrow_base": "interest on borrowed coins",
+    "borrow_quote": "interest on borrowed money",
+    "liquidation_fee": "fee of a forced sale",
+    "tick_size": "price step",
+    "lot_size": "quantity step",
+    "min_quantity": "smallest order quantity",
+    "min_notional": "smallest order value",
+    "band": "rebalancing band",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class CostRates:
@@ -44,7 +60,7 @@ class CostRates:
             lowest = -0.01 if field.name == "maker_fee" else 0.0  # some venues pay for resting orders
             highest = 2.0 if field.name == "impact_exponent" else 1.0
             if field.name != "impact" and not lowest <= value < highest:
-                name = field.name.replace("_", " ")
+                name = _NAMES[field.name]
                 raise UserError(f"The {name} is out of range.", f"Choose a share of at least {lowest} below {highest}.")
         if not (math.isfinite(self.impact) and self.impact >= 0):
             raise UserError("The market impact is out of range.", "Choose a number of at least 0.")
@@ -90,7 +106,7 @@ class MarketRules:
         for name in ("tick_size", "lot_size", "min_quantity", "min_notional", "band"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"The {name.replace('_', ' ')} is out of range.", "Choose a number of at least 0.")
+                raise UserError(f"The {_NAMES[name]} is out of range.", "Choose a number of at least 0.")
         if not 0 < self.max_leverage <= 125:
             raise UserError("The leverage is out of range.", "Choose one above 0 and at most 125.")
         if not 0 <= self.maintenance < min(1.0, 1 / self.max_leverage):

@@ -38,7 +38,6 @@ from core.execution.position_tracker import net_pnl
 from core.execution.records import StrategyRecord
 from core.strategies.bar_strategy import BarStrategy
 from core.strategies.making import ModelLoaders, make_strategy
-from core.strategies.model_strategy import ModelStrategy
 from core.strategies.spec import StrategySpec
 
 HISTORY_PAGE = 1_000
@@ -257,21 +256,16 @@ class StrategyRunner:
             self._save(entry, replace(entry.record, spec=spec))
             self._announce(entry)
             return
-        if not isinstance(strategy, ModelStrategy):
-            raise UserError(
-                f"The strategy {spec.title} runs; an agent changes only while it is stopped.",
-                "Stop it, choose the agent, and start it again.",
-            )
         history = await self._history(candidate, spec, self._market.now_ns())
-        await asyncio.to_thread(strategy.predictor.prepare, model_id, history)
+        await asyncio.to_thread(strategy.model.prepare, model_id, history)
         try:
             self._require_same(entry, strategy)
-            if strategy.predictor.ready != model_id:
+            if strategy.model.ready != model_id:
                 raise UserError(f"Model {model_id} could not keep up with the market.", "Look at the log.")
             # In the books first: a restart in between begins with the new model.
             self._save(entry, replace(entry.record, spec=spec))
         except UserError:
-            strategy.predictor.give_up()
+            strategy.model.give_up()
             raise
         strategy.change_model(spec)
         self._announce(entry)

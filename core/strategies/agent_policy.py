@@ -12,6 +12,7 @@ from typing import Protocol
 
 from core.accounting.rules import CostRates
 from core.domain.candles import Candle, Timeframe
+from core.strategies.changeable import ChangeableModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,22 @@ class AgentPolicy(Protocol):
         ...
 
 
+class ChangeableAgent(AgentPolicy, ChangeableModel, Protocol):
+    """An agent that can be changed between two bars, none missed."""
+
+    def swap(self, model_id: str) -> None:
+        """Let the prepared agent decide from the next bar on.
+
+        Raises:
+            UserError: it is not ready; nothing was changed.
+        """
+        ...
+
+
 class AgentLoader(Protocol):
     """Builds an agent from a stored model."""
 
-    def __call__(self, model_id: str) -> AgentPolicy:
+    def __call__(self, model_id: str) -> ChangeableAgent:
         """Load the agent.
 
         Raises:

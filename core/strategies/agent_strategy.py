@@ -15,7 +15,7 @@ from core.domain.signals import Signal
 from core.errors import UserError
 from core.signals.generator import market_intent
 from core.signals.target_sizing import target_change
-from core.strategies.agent_policy import AgentPolicy
+from core.strategies.agent_policy import ChangeableAgent
 from core.strategies.bar_strategy import BarStrategy, Decision
 from core.strategies.own_account import AccountMemory, OwnAccount, own_account
 from core.strategies.spec import StrategySpec
@@ -34,7 +34,7 @@ class AgentStrategy(BarStrategy):
     def __init__(
         self,
         spec: StrategySpec,
-        policy: AgentPolicy,
+        policy: ChangeableAgent,
         instrument: Instrument,
         *,
         last_bar_ns: int | None = None,
@@ -57,6 +57,20 @@ class AgentStrategy(BarStrategy):
     def is_warm(self) -> bool:
         """Whether the agent can decide at the newest bar."""
         return self._is_warm
+
+    @property
+    def model(self) -> ChangeableAgent:
+        """The agent that decides."""
+        return self._policy
+
+    def change_model(self, spec: StrategySpec) -> None:
+        """Let the prepared agent of `spec` decide from the next bar on, with the same account.
+
+        Raises:
+            UserError: it is not ready; nothing was changed.
+        """
+        self._policy.swap(spec.model_id)
+        self.spec, self._is_warm = spec, True
 
     def _begin(self, closed: Sequence[Candle]) -> None:
         self._is_warm = self._policy.warm_up(closed)

@@ -16,6 +16,7 @@ from core.domain.orders import Intent
 from core.domain.positions import Position
 from core.domain.signals import Forecast, Signal
 from core.errors import UserError
+from core.strategies.changeable import ChangeableModel
 from core.strategies.own_account import AccountMemory
 from core.strategies.spec import StrategySpec
 
@@ -81,6 +82,19 @@ class BarStrategy(ABC):
     @abstractmethod
     def is_warm(self) -> bool:
         """Whether the model has seen enough to say something of the newest bar."""
+
+    @property
+    @abstractmethod
+    def model(self) -> ChangeableModel:
+        """The model that decides."""
+
+    @abstractmethod
+    def change_model(self, spec: StrategySpec) -> None:
+        """Let the prepared model of `spec` decide from the next bar on; position and account stay.
+
+        Raises:
+            UserError: it is not ready; nothing was changed.
+        """
 
     def warm_up(self, candles: Sequence[Candle]) -> bool:
         """Feed closed history, oldest first. It is never acted upon: by now its prices are gone.

@@ -40,7 +40,7 @@ class ModelStrategy(BarStrategy):
         return self.newest is not None
 
     @property
-    def predictor(self) -> ChangeablePredictor:
+    def model(self) -> ChangeablePredictor:
         """The model that decides."""
         return self._predictor
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from core.domain.candles import Candle, Timeframe
 from core.domain.signals import Forecast
+from core.strategies.changeable import ChangeableModel
 
 
 class Predictor(Protocol):
@@ -56,25 +57,8 @@ class Predictor(Protocol):
         ...
 
 
-class ChangeablePredictor(Predictor, Protocol):
+class ChangeablePredictor(Predictor, ChangeableModel, Protocol):
     """A predictor whose model can be changed between two bars, none missed."""
-
-    @property
-    def ready(self) -> str | None:
-        """Id of the model that can take over now; None while there is none."""
-        ...
-
-    def prepare(self, model_id: str, history: Sequence[Candle]) -> None:
-        """Load a model and warm it up while the former one goes on. Takes long: on a thread of its own.
-
-        Args:
-            model_id: the new model.
-            history: closed bars, oldest first, as long as for a start.
-
-        Raises:
-            UserError: the model cannot be used here, or there are not enough bars; the former one goes on.
-        """
-        ...
 
     def swap(self, model_id: str) -> Forecast:
         """Let the prepared model answer from the next bar on and return what it forecasts at the newest one.
@@ -82,10 +66,6 @@ class ChangeablePredictor(Predictor, Protocol):
         Raises:
             UserError: it is not ready; nothing was changed.
         """
-        ...
-
-    def give_up(self) -> None:
-        """Forget a model that was prepared and shall not take over."""
         ...
 
 

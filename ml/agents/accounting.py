@@ -8,7 +8,8 @@ what the rules rule out is left out.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from core.accounting.reference import EXACT, LEAST_RATIO, NOISE
 from core.accounting.rules import CostRates, MarketRules
 
+_ROUNDING = ("tick_size", "lot_size", "min_quantity", "min_notional")
 UNSCALED = ("borrow_base", "borrow_quote", "liquidation_fee")  # as `CostRates.times` says
 
 
@@ -64,6 +66,82 @@ class Charges(NamedTuple):
     impact: bool = True
     funding: bool = True
     borrow: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowRules:
+    """`MarketRules` of several markets, that of each account in its row; the rest is the same for all.
+
+    Attributes:
+        tick_size / lot_size / min_quantity / min_notional: one number for each account, 0 where there is none.
+        tick / unit: step of prices and quantity of a lot, 1 where they are not rounded.
+        max_leverage / maintenance / allows_short / band: as in `MarketRules`.
+        knows_ticks / knows_lots / knows_minimums: whether any market has some, so that a step need not look.
+    """
+
+    tick_size: Tensor
+    lot_size: Tensor
+    min_quantity: Tensor
+    min_notional: Tensor
+    tick: Tensor
+    unit: Tensor
+    max_leverage: float
+    maintenance: float
+    allows_short: bool
+    band: float
+    knows_ticks: bool
+    knows_lots: bool
+    knows_minimums: bool
+
+    @classmethod
+    def of(cls, markets: Sequence[MarketRules], *, device: torch.device | str) -> Self:
+        """Return the rules of markets, one in each row.
+
+        Raises:
+            ValueError: leverage, margin, shorts or band are not the same in all of them: those are the account's.
+        """
+        first = markets[0]
+        if len({(each.max_leverage, each.maintenance, each.allows_short, each.band) for each in markets}) > 1:
+            raise ValueError("accounts of one batch have the same leverage, margin, shorts and band")
+        tick_size, lot_size, min_quantity, min_notional = (
+            torch.tensor([getattr(each, name) for each in markets], dtype=torch.float64, device=device)
+            for name in _ROUNDING
+        )
+        return cls(
+            tick_size=tick_size,
+            lot_size=lot_size,
+            min_quantity=min_quantity,
+            min_notional=min_notional,
+            tick=torch.where(tick_size > 0, tick_size, 1.0),
+            unit=torch.where(lot_size > 0, lot_size, 1.0),
+            max_leverage=first.max_leverage,
+            maintenance=first.maintenance,
+            allows_short=first.allows_short,
+            band=first.band,
+            knows_ticks=any(each.tick_size > 0 for each in markets),
+            knows_lots=any(each.lot_size > 0 for each in markets),
+            knows_minimums=any(each.min_quantity > 0 or each.min_notional > 0 for each in markets),
+        )
+
+    def at(self, index: Tensor) -> Self:
+        """Return the rules of accounts, each in the market of a number, int64 (N,)."""
+        gathered = {name: getattr(self, name).index_select(0, index) for name in (*_ROUNDING, "tick", "unit")}
+        return replace(self, **gathered)
+
+    def any_size(self) -> Self:
+        """Return them without smallest orders and without the band, see `core.accounting.reference.close_out`."""
+        nothing = torch.zeros_like(self.tick_size)
+        return replace(self, min_quantity=nothing, min_notional=nothing, band=0.0, knows_minimums=False)
+
+    def one_by_one(self) -> list[MarketRules]:
+        """Return them account by account; waits for the device."""
+        shared = {name: getattr(self, name) for name in ("max_leverage", "maintenance", "allows_short", "band")}
+        rows = torch.stack([getattr(self, name) for name in _ROUNDING], dim=1).tolist()
+        return [MarketRules(**dict(zip(_ROUNDING, row, strict=True)), **shared) for row in rows]
+
+
+AccountRules = MarketRules | RowRules
+"""One set of rules for all accounts, or those of each."""
 
 
 class StepOutcome(NamedTuple):
@@ -123,15 +201,22 @@ def open_accounts(cash: Tensor, mark: Tensor) -> Accounts:
     return Accounts(cash, zero, mark, zero, torch.zeros_like(cash, dtype=torch.bool))
 
 
-def equity(accounts: Accounts, rules: MarketRules) -> Tensor:
+def equity(accounts: Accounts, rules: AccountRules) -> Tensor:
     """Return what the accounts are worth at their marks."""
     return accounts.cash + _units(accounts.lots, rules) * accounts.mark
 
 
-def weight(accounts: Accounts, rules: MarketRules) -> Tensor:
+def weight(accounts: Accounts, rules: AccountRules) -> Tensor:
     """Return the value of the positions over the equity; 0 where nothing is left."""
     value = _units(accounts.lots, rules) * accounts.mark
     return _weight(value, accounts.cash + value)
+
+
+def whole_lots(lots: Tensor, rules: AccountRules) -> Tensor:
+    """Return lots without their fractions where a market knows lots."""
+    if isinstance(rules, RowRules):
+        return torch.where(rules.lot_size > 0, lots.trunc(), lots) if rules.knows_lots else lots
+    return lots.trunc() if rules.lot_size > 0 else lots
 
 
 def step_targets(
@@ -139,7 +224,7 @@ def step_targets(
     weight: Tensor,
     bars: Bars,
     costs: CostTensors,
-    rules: MarketRules,
+    rules: AccountRules,
     impact_exponent: float = 0.5,
     *,
     charges: Charges = ALL_CHARGES,
@@ -149,6 +234,7 @@ def step_targets(
     Args:
         accounts: at the closes before `bars`.
         weight: decided there. One that is no number is not followed; the reference refuses it.
+        rules: of all accounts, or of each.
         charges: what is left out where it cannot cost anything; by default nothing is.
     """
     units = _units(accounts.lots, rules)
@@ -189,17 +275,20 @@ def step_targets(
 
 
 def _change(
-    accounts: Accounts, weight: Tensor, value: Tensor, before: Tensor, rules: MarketRules
+    accounts: Accounts, weight: Tensor, value: Tensor, before: Tensor, rules: AccountRules
 ) -> tuple[Tensor, Tensor]:
     """Return the lots to trade for target weights, and where there are none."""
     allowed = weight.clamp(-rules.max_leverage if rules.allows_short else 0.0, rules.max_leverage)
     wanted = _toward_zero(allowed * before.clamp(min=0.0) / _units(accounts.mark, rules), rules)
     change = wanted - accounts.lots
     size = change.abs()
-    if rules.lot_size > 0:
+    noise = max(NOISE, 16 * torch.finfo(change.dtype).eps)  # in float32 much more is noise
+    if isinstance(rules, RowRules):
+        noise_of = noise * (accounts.lots.abs() + size)
+        is_wanted = size > (noise_of.masked_fill(rules.lot_size > 0, 0.0) if rules.knows_lots else noise_of)
+    elif rules.lot_size > 0:
         is_wanted = size > 0
     else:
-        noise = max(NOISE, 16 * torch.finfo(change.dtype).eps)  # in float32 much more is noise
         is_wanted = size > noise * (accounts.lots.abs() + size)
     if rules.band > 0:
         is_wanted = is_wanted & ((allowed - _weight(value, before)).abs() >= rules.band)
@@ -212,7 +301,7 @@ def _trade(
     held: tuple[Tensor, Tensor, Tensor],
     bars: Bars,
     costs: CostTensors,
-    rules: MarketRules,
+    rules: AccountRules,
     impact_exponent: float,
     charges: Charges,
 ) -> _Trade:
@@ -233,13 +322,14 @@ def _trade(
     lost = side * (price - bars.open) + price * costs.taker_fee
     most = (rules.max_leverage * worth - side * value) / (bars.open + rules.max_leverage * lost)
     room = torch.maximum(most, (-side * units).clamp(min=0.0))
-    size = torch.minimum(size, _toward_zero(room if rules.lot_size <= 0 else room / rules.unit, rules))
+    size = torch.minimum(size, _toward_zero(room / rules.unit if _knows_lots(rules) else room, rules))
     traded = _units(size, rules)
     paid = traded * price
     refused = refused | (size <= 0)
-    if rules.min_quantity > 0:
+    knows_some = isinstance(rules, RowRules) and rules.knows_minimums
+    if knows_some or (isinstance(rules, MarketRules) and rules.min_quantity > 0):
         refused = refused | (traded < rules.min_quantity * (1.0 - NOISE))
-    if rules.min_notional > 0:
+    if knows_some or (isinstance(rules, MarketRules) and rules.min_notional > 0):
         refused = refused | (paid < rules.min_notional * (1.0 - NOISE))
     traded, paid, lots, price = (part.masked_fill(refused, 0.0) for part in (traded, paid, side * size, price))
     middle = traded * bars.open
@@ -257,7 +347,7 @@ def _entry_price(accounts: Accounts, trade: _Trade, lots: Tensor) -> Tensor:
 
 
 def _forced(
-    cash: Tensor, lots: Tensor, gapped: Tensor, bars: Bars, costs: CostTensors, rules: MarketRules
+    cash: Tensor, lots: Tensor, gapped: Tensor, bars: Bars, costs: CostTensors, rules: AccountRules
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Close what has no margin left at the opening or at the worst price of the bar.
 
@@ -279,24 +369,35 @@ def _weight(value: Tensor, worth: Tensor) -> Tensor:
     return (value / worth).masked_fill(worth <= 0, 0.0)
 
 
-def _units(lots: Tensor, rules: MarketRules) -> Tensor:
-    return lots * rules.lot_size if rules.lot_size > 0 else lots
+def _knows_lots(rules: AccountRules) -> bool:
+    return rules.knows_lots if isinstance(rules, RowRules) else rules.lot_size > 0
 
 
-def _worse(price: Tensor, side: Tensor, rules: MarketRules) -> Tensor:
+def _units(lots: Tensor, rules: AccountRules) -> Tensor:
+    return lots * rules.unit if _knows_lots(rules) else lots
+
+
+def _worse(price: Tensor, side: Tensor, rules: AccountRules) -> Tensor:
     """Return prices in whole ticks, rounded against who trades."""
-    if rules.tick_size <= 0:
-        return price
-    ticks = price / rules.tick_size
-    return side * (side * ticks - _noise(ticks)).ceil() * rules.tick_size
+    if isinstance(rules, RowRules):
+        if not rules.knows_ticks:
+            return price
+        return torch.where(rules.tick_size > 0, _whole_ticks(price, side, rules.tick), price)
+    return _whole_ticks(price, side, rules.tick_size) if rules.tick_size > 0 else price
 
 
-def _toward_zero(lots: Tensor, rules: MarketRules) -> Tensor:
+def _whole_ticks(price: Tensor, side: Tensor, tick: Tensor | float) -> Tensor:
+    ticks = price / tick
+    return side * (side * ticks - _noise(ticks)).ceil() * tick
+
+
+def _toward_zero(lots: Tensor, rules: AccountRules) -> Tensor:
     """Return whole lots, never more than asked for."""
-    if rules.lot_size <= 0:
+    if not _knows_lots(rules):
         return lots
     size = lots.abs()
-    return (size + _noise(size)).floor().copysign(lots)
+    whole = (size + _noise(size)).floor().copysign(lots)
+    return torch.where(rules.lot_size > 0, whole, lots) if isinstance(rules, RowRules) else whole
 
 
 def _noise(number: Tensor) -> Tensor:

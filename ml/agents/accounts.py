@@ -24,6 +24,21 @@ Stretch = tuple[int, int]
 """Rows from the first to before the second, of one market and without a gap."""
 
 
+@dataclass(frozen=True, slots=True)
+class MarketRows:
+    """Rows of one of several markets: from `start` to before those of the next one.
+
+    Attributes:
+        symbol: the market.
+        start: its first row.
+        rules: of its accounts.
+    """
+
+    symbol: str
+    start: int
+    rules: MarketRules
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedMarket:
     """Bars, and how an account trades on them.
@@ -32,11 +47,12 @@ class JudgedMarket:
         bars: all, of several markets behind each other; shape (T,) each.
         volatility: of the log return per bar, known at its close, shape (T,).
         runs: all rows, cut where bars are missing or another market begins; rules look back within them.
-        costs / rules: of the accounts.
+        costs / rules: of the accounts; of several markets the rules of the first, and `markets` knows those of each.
         bars_per_year: that make a year of 365 days.
         cash: of each account at its beginning, in quote currency; matters where the rules know a smallest order.
         lowest / highest: weights that may be held.
         time_ns: opening times, ns UTC, shape (T,); None where they mean nothing.
+        markets: in the order of their rows; empty where there is one alone. Leverage and shorts are the same in all.
     """
 
     bars: BarArrays
@@ -49,6 +65,15 @@ class JudgedMarket:
     lowest: float = -1.0
     highest: float = 1.0
     time_ns: IntArray | None = None
+    markets: tuple[MarketRows, ...] = ()
+
+    def rules_at(self, row: int) -> MarketRules:
+        """Return the rules of the market that a row belongs to."""
+        return self.markets[self.market_at(row)].rules if self.markets else self.rules
+
+    def market_at(self, row: int) -> int:
+        """Return the index of the market that a row belongs to; 0 where there is one alone."""
+        return max(0, sum(each.start <= row for each in self.markets) - 1)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -103,6 +128,13 @@ class JudgedPart:
         """Where the decisions of each stretch lie among all of them."""
         ends = np.cumsum(self.lengths).tolist()
         return [slice(end - length, end) for end, length in zip(ends, self.lengths, strict=True)]
+
+    def of_markets(self) -> list[tuple[int, IntArray]]:
+        """Return the index of each market that is judged, with its decisions among all of them, ascending."""
+        found: dict[int, list[IntArray]] = {}
+        for inside, (start, _) in zip(self.slices, self.stretches, strict=True):
+            found.setdefault(self.market.market_at(start), []).append(np.arange(inside.start, inside.stop))
+        return [(index, np.concatenate(parts)) for index, parts in sorted(found.items())]
 
     def at_costs(self, multiple: float) -> JudgedPart:
         """Return the part where trading costs so many times as much."""
@@ -161,10 +193,10 @@ def log_returns(weights: FloatArray, part: JudgedPart, *, close_out: bool = True
 def follow(weights: FloatArray, part: JudgedPart) -> AccountPath:
     """Return what following weights does; see `log_returns`."""
     sold, kept = _runs(weights, part, close_out=True), _runs(weights, part, close_out=False)
-    unit = part.market.rules.unit
     held, traded, portion = [], [], part.portion
     totals = dict.fromkeys(("fee", "spread", "slippage", "impact", "funding", "borrow"), 0.0)
     for run, still, inside, (start, stop) in zip(sold, kept, part.slices, part.stretches, strict=True):
+        unit = part.market.rules_at(start).unit
         worth = still.lots[1:] * unit * part.market.bars.close[start + 1 : stop]
         held.append(_share(worth, still.equity[1:]))
         value = _share(np.abs(still.fill_lots[1:]) * unit * still.fill_price[1:], still.equity[:-1])
@@ -226,10 +258,8 @@ def _runs(weights: FloatArray, part: JudgedPart, *, close_out: bool) -> list[Tar
         raise ValueError("one weight for every bar of a stretch but its last")
     market, found = part.market, []
     for inside, (start, stop) in zip(part.slices, part.stretches, strict=True):
-        bars = bars_between(market.bars, start, stop)
-        found.append(
-            run_targets(weights[inside], bars, market.costs, market.rules, cash=market.cash, close_out=close_out)
-        )
+        bars, rules = bars_between(market.bars, start, stop), market.rules_at(start)
+        found.append(run_targets(weights[inside], bars, market.costs, rules, cash=market.cash, close_out=close_out))
     return found
 
 

@@ -1,29 +1,38 @@
 """From a history of bars to what an agent learns on: features, encoder, stretches of each part. Training child only.
 
+Several markets are scaled alike, by what all their training bars together are like: one network sees all of them. They
+are split at the same times, so that no market's training bars know what another's judged ones bring. A stretch is of
+one market.
+
 The encoder is run as it will be when the agent trades, see `ml.agents.encoder`: where it says nothing yet, there is
 nothing for an agent to see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from core.accounting.rules import MarketRules
+from core.clock import to_datetime
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.agents.encoder import encoder_names, encoder_row
-from ml.agents.market_tensor import MarketTensor, Stretch, from_dataset, part_stretches
+from ml.agents.market_tensor import MarketTensor, Stretch, from_dataset, joined, moved, part_stretches
 from ml.agents.run_spec import AgentSpec, EncoderSpec
-from ml.arrays import BoolArray, Float32Array, FloatArray
-from ml.dataset import ForecastDataset, Part, build_dataset, contiguous_stretches
-from ml.features import MarketHistory, pipeline_for
+from ml.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from ml.dataset import ForecastDataset, Part, PreparedBars, contiguous_stretches, divide_bars, joint_scaling
+from ml.features import MarketHistory, PointSeries, pipeline_for
 from ml.inference import OnnxForecaster
 from ml.model_storage import StoredModel
 
 _ASKED_EVERY = 2_000  # bars
+_PART_NAMES = ("training part", "validation part", "test part")
+_LONGEST_FUNDING_NS = 8 * 3_600 * 10**9
+_FUNDING_LATE_NS = 30 * 10**9  # venues date a payment some milliseconds after the full hour
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,24 +53,67 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AgentBars:
-    """Everything an agent learns on and is judged on.
+class MarketInput:
+    """What is known of a market before anything is computed.
 
     Attributes:
-        data: features, scaler and split.
+        history: its bars, with other markets and series where features look at them.
+        funding: rates when they are due; None where there are none.
+        rules: how it rounds, and its smallest order.
+    """
+
+    history: MarketHistory
+    funding: PointSeries | None = None
+    rules: MarketRules | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketBars:
+    """One market of a run.
+
+    Attributes:
+        data: features and split; the scaler is that of all markets.
         frame: the bars.
-        market: the same on tensors.
-        train / valid / test: what may be walked through in each part.
-        encoded: of the encoder; None without one.
+        first_row: of them among those of all markets.
     """
 
     data: ForecastDataset
     frame: CandleFrame
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AgentBars:
+    """Everything an agent learns on and is judged on.
+
+    Attributes:
+        markets: that of the specification first.
+        market: all of them on tensors, one behind the other.
+        train / valid / test: what may be walked through in each part.
+        encoded: of the encoder; None without one.
+    """
+
+    markets: tuple[MarketBars, ...]
     market: MarketTensor
     train: tuple[Stretch, ...]
     valid: tuple[Stretch, ...]
     test: tuple[Stretch, ...]
     encoded: Encoded | None
+
+    @property
+    def data(self) -> ForecastDataset:
+        """Features, scaler and split of the specification's market."""
+        return self.markets[0].data
+
+    @property
+    def frame(self) -> CandleFrame:
+        """Bars of the specification's market."""
+        return self.markets[0].frame
+
+    @property
+    def time_ns(self) -> IntArray:
+        """Open time of the bar of each row of all markets, ns UTC."""
+        return np.concatenate([each.frame.time_ns for each in self.markets])
 
     @property
     def encoder_names(self) -> tuple[str, ...]:
@@ -75,49 +127,125 @@ def agent_bars(
     encoder: StoredModel | None = None,
     check_stop: Callable[[], None] = lambda: None,
 ) -> AgentBars:
+    """Return `universe_bars` of one market."""
+    return universe_bars([MarketInput(history)], spec, encoder, check_stop)
+
+
+def universe_bars(
+    inputs: Sequence[MarketInput],
+    spec: AgentSpec,
+    encoder: StoredModel | None = None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> AgentBars:
     """Compute features and the encoder's columns, split, and scale.
 
     Args:
-        history: bars, with other markets and series where features look at them.
+        inputs: the markets, that of the specification first.
         spec: of the run.
-        encoder: the model that it names; None where it names none.
+        encoder: the model that it names; None where it names none, as where there are several markets.
         check_stop: called now and then; raises to stop.
 
     Raises:
-        UserError: too few bars in a part, or an encoder that does not fit, or that has seen what is judged.
+        UserError: too few bars in a part, funding that is not known for all bars, or an encoder that does not fit, or
+            that has seen what is judged.
     """
-    data = build_dataset(history, spec.bars)
+    datasets = _divided(inputs, spec, check_stop)
     encoded = None
     if encoder is not None:
-        _require_fitting(encoder, spec, data)
-        encoded = encode_bars(history, encoder, spec.encoder, check_stop)
-    market = from_dataset(
+        _require_fitting(encoder, spec, datasets[0])
+        encoded = encode_bars(inputs[0].history, encoder, spec.encoder, check_stop)
+    tensors, markets = list[MarketTensor](), list[MarketBars]()
+    parts: tuple[list[Stretch], ...] = ([], [], [])
+    first_row = 0
+    for index, (each, data) in enumerate(zip(inputs, datasets, strict=True)):
+        tensor = _tensor(each, data, encoded)
+        for part, rows, name in zip(parts, (data.train, data.valid, data.test), _PART_NAMES, strict=True):
+            found = _usable(tensor, rows, name, spec.environment.window)
+            part += moved(found, first_row, index)
+        tensors.append(tensor)
+        markets.append(MarketBars(data, each.history.frame, first_row))
+        first_row += len(tensor)
+    train, valid, test = (tuple(part) for part in parts)
+    return AgentBars(tuple(markets), joined(tensors), train, valid, test, encoded)
+
+
+def _divided(
+    inputs: Sequence[MarketInput], spec: AgentSpec, check_stop: Callable[[], None]
+) -> tuple[ForecastDataset, ...]:
+    """Return the features of each market, split at the same times and scaled alike."""
+    asked, found = spec.bars, list[tuple[PreparedBars, tuple[Part, Part, Part]]]()
+    for each in inputs:
+        check_stop()
+        try:
+            prepared, parts = divide_bars(each.history, asked)
+        except UserError as exc:
+            if len(inputs) == 1:
+                raise
+            raise UserError(f"The bars of {each.history.frame.symbol} do not fit this run.", exc.message) from exc
+        if asked.split.borders_ns is None:
+            borders = [to_datetime(int(each.history.frame.time_ns[part.start])).isoformat() for part in parts[1:]]
+            asked = replace(asked, split=replace(asked.split, valid_from=borders[0], test_from=borders[1]))
+        found.append((prepared, parts))
+    scaling = joint_scaling([(prepared, parts[0]) for prepared, parts in found])
+    return tuple(prepared.divided(*parts, scaling) for prepared, parts in found)
+
+
+def _tensor(each: MarketInput, data: ForecastDataset, encoded: Encoded | None) -> MarketTensor:
+    frame = each.history.frame
+    return from_dataset(
         data,
-        history.frame,
+        frame,
         columns=None if encoded is None else encoded.columns,
         column_names=() if encoded is None else encoded.names,
         known=None if encoded is None else encoded.known,
+        funding_rate=None if each.funding is None else funding_of_bars(each.funding, frame),
+        rules=each.rules,
     )
-    window = spec.environment.window
 
-    def part(name: str, rows: Part) -> tuple[Stretch, ...]:
-        found = tuple(s for s in part_stretches(market.stretches, rows) if len(s) > window)
-        if not found:
-            raise UserError(
-                f"The {name} has no {window + 1:,} bars without a gap, which a decision needs.",
-                "Use a shorter window, repair the gaps, or choose other borders.",
-            )
-        return found
 
-    return AgentBars(
-        data=data,
-        frame=history.frame,
-        market=market,
-        train=part("training part", data.train),
-        valid=part("validation part", data.valid),
-        test=part("test part", data.test),
-        encoded=encoded,
-    )
+def _usable(market: MarketTensor, rows: Part, name: str, window: int) -> tuple[Stretch, ...]:
+    """Return what of a market may be walked through in a part.
+
+    Raises:
+        UserError: nothing.
+    """
+    found = tuple(s for s in part_stretches(market.stretches, rows) if len(s) > window)
+    if not found:
+        raise UserError(
+            f"The {name} has no {window + 1:,} bars without a gap, which a decision needs.",
+            "Use a shorter window, repair the gaps, or choose other borders.",
+        )
+    return found
+
+
+def funding_of_bars(rates: PointSeries, frame: CandleFrame) -> FloatArray:
+    """Return the rate that each bar's opening brings to who holds a position then, shape (n,).
+
+    What falls due between two openings is paid at the second of them, by the position that was held meanwhile.
+
+    Raises:
+        UserError: the rates do not cover the bars: what nobody knows is not free.
+    """
+    due, last = rates.known_ns, int(frame.time_ns[-1])
+    _require_covered(due, int(frame.time_ns[0]), last, frame.symbol)
+    bar = np.searchsorted(frame.time_ns, due - _FUNDING_LATE_NS)
+    inside = (bar < len(frame)) & (due >= frame.time_ns[0])
+    return np.bincount(bar[inside], weights=rates.value[inside], minlength=len(frame)).astype(np.float64)
+
+
+def _require_covered(due: IntArray, first: int, last: int, symbol: str) -> None:
+    """Raise `UserError` where a rate may be missing between two times, ns UTC."""
+    apart = np.diff(due)
+    usual = int(np.median(apart)) + _FUNDING_LATE_NS if len(apart) else 0
+    touched = (due[:-1] < last) & (due[1:] > first)
+    gap = int(apart[touched].max()) if touched.any() else 0
+    ends = len(apart) > 0 and due[0] - first <= usual and last - due[-1] <= usual
+    if not ends or gap > max(2 * usual, _LONGEST_FUNDING_NS):
+        told = " to ".join(f"{to_datetime(int(time)):%Y-%m-%d}" for time in (first, last))
+        raise UserError(
+            f"The funding rates of {symbol} do not cover all its bars, {told}.",
+            "Choose a range that they cover, or another file.",
+        )
 
 
 def encode_bars(

@@ -7,7 +7,7 @@ judged ones. All rules know of a bar what the agent knows of it: its close and w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ml.agents.accounts import JudgedMarket, JudgedPart, bars_between, log_returns
 from ml.agents.hindsight import hindsight_bound
 from ml.agents.results import RandomTiming
-from ml.arrays import FloatArray, finite_series
+from ml.arrays import FloatArray, IntArray, finite_series
 from ml.bootstrap import sharpe
 from ml.trading_metrics import simple_from_log
 
@@ -81,7 +81,8 @@ def random_timing(weights: FloatArray, part: JudgedPart, *, draws: int, seed: in
     """Return what an agent's targets earn at random times.
 
     The targets are moved along the bars by a random number of them, what leaves at the end comes back at the
-    beginning: how much is traded and held stays the same but for the one place where the ends meet.
+    beginning: how much is traded and held stays the same but for the one place where the ends meet. Those of several
+    markets are moved together, each within its market: what is held in them at the same time stays together.
 
     Args:
         weights: targets of the agent, shape (m,), m >= 2.
@@ -90,8 +91,9 @@ def random_timing(weights: FloatArray, part: JudgedPart, *, draws: int, seed: in
         seed: of the draws.
     """
     own = float(log_returns(weights, part).sum())
-    shifts = np.random.default_rng(seed).integers(1, len(weights), draws)
-    earned = np.array([log_returns(np.roll(weights, int(shift)), part).sum() for shift in shifts])
+    markets = [decisions for _, decisions in part.of_markets()]
+    shifts = np.random.default_rng(seed).integers(1, max(map(len, markets)), draws)
+    earned = np.array([log_returns(_rolled(weights, markets, int(shift)), part).sum() for shift in shifts])
     near = 1e-12 * max(1.0, abs(own))  # a constant policy earns the same whenever it begins
     low, median, high = (float(value) for value in np.quantile(earned, (_TAIL, 0.5, 1.0 - _TAIL)))
     return RandomTiming(
@@ -102,6 +104,14 @@ def random_timing(weights: FloatArray, part: JudgedPart, *, draws: int, seed: in
         percentile=float((earned < own - near).mean()),
         p_value=(1.0 + float((earned >= own - near).sum())) / (1.0 + draws),
     )
+
+
+def _rolled(weights: FloatArray, markets: Sequence[IntArray], shift: int) -> FloatArray:
+    """Return targets moved along the bars of each market."""
+    moved = np.empty_like(weights)
+    for decisions in markets:
+        moved[decisions] = np.roll(weights[decisions], shift)
+    return moved
 
 
 def hindsight_return(part: JudgedPart) -> float | None:
@@ -115,7 +125,7 @@ def hindsight_return(part: JudgedPart) -> float | None:
     grid = np.unique(np.append(np.linspace(lowest, highest, _GRID), 0.0))
     return sum(
         hindsight_bound(
-            bars_between(market.bars, start, stop), market.costs, market.rules, grid, close_out=True
+            bars_between(market.bars, start, stop), market.costs, market.rules_at(start), grid, close_out=True
         ).log_return
         for start, stop in part.stretches
     )

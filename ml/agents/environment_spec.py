@@ -10,6 +10,9 @@ from ml.jsonvalues import JsonValue
 
 CONTINUOUS, DISCRETE = "continuous", "discrete"
 ACTIONS = (CONTINUOUS, DISCRETE)
+# What an agent sees of its account, in order, and how many volatilities of unrealised profit it tells apart.
+ACCOUNT_NAMES = ("weight", "unrealised", "bars_since_change", "drawdown", "margin_left")
+MOST_UNREALISED = 10.0
 _NOTHING = 1e-12  # of the range of weights: rounding
 REWARDS = ("log_return", "vol_scaled", "differential_sharpe", "drawdown", "mean_variance")
 

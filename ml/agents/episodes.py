@@ -19,24 +19,25 @@ from torch import Tensor
 from core.accounting.rules import CostRates, MarketRules
 from core.errors import UserError
 from ml.agents.accounting import (
+    AccountRules,
     Accounts,
     Bars,
     CostTensors,
+    RowRules,
     StepOutcome,
     charges_of,
     cost_tensors,
     equity,
     step_targets,
     weight,
+    whole_lots,
 )
-from ml.agents.environment_spec import EnvironmentSpec, weight_grid
+from ml.agents.environment_spec import ACCOUNT_NAMES, MOST_UNREALISED, EnvironmentSpec, weight_grid
 from ml.agents.market_tensor import CLOSE, FUNDING_RATE, MarketTensor, Stretch
 from ml.agents.rewards import BarResult, FadingMoments, first_moments, reward_of
 
-ACCOUNT_NAMES = ("weight", "unrealised", "bars_since_change", "drawdown", "margin_left")
 TIME_LEFT = "time_left"
-_MOST_UNREALISED = 10.0  # volatilities
-Kernel = Callable[[Accounts, Tensor, Bars, CostTensors, MarketRules], StepOutcome]
+Kernel = Callable[[Accounts, Tensor, Bars, CostTensors, AccountRules], StepOutcome]
 
 
 class Episodes(NamedTuple):
@@ -147,10 +148,11 @@ class StartTable:
 
 
 class EpisodeRules:
-    """How episodes begin, go on and are seen, for one market and one specification.
+    """How episodes begin, go on and are seen, for one specification.
 
     Attributes:
-        market / spec / rules / costs: the bars, the environment, what its market allows and charges.
+        market / spec / costs: the bars, the environment, what trading costs.
+        rules: of each market.
         stretches: that episodes stay within.
         typical: median volatility, log return per bar, that rewards are measured by.
         scale: what rewards are multiplied by.
@@ -165,7 +167,7 @@ class EpisodeRules:
         spec: EnvironmentSpec,
         *,
         stretches: Sequence[Stretch] | None = None,
-        rules: MarketRules | None = None,
+        rules: MarketRules | Sequence[MarketRules] | None = None,
         costs: CostRates | None = None,
         typical: float | None = None,
         kernel: Kernel | None = None,
@@ -176,7 +178,7 @@ class EpisodeRules:
             market: the bars, on the device.
             spec: what is seen, done, paid and charged.
             stretches: of the part of the split; None for all of the market's.
-            rules: None for the market's with the leverage, margin and band of `spec`.
+            rules: of all markets or of each; None for the markets' with the leverage, margin and band of `spec`.
             costs: None for those of `spec`.
             typical: what rewards are measured by; None for the median volatility over the stretches.
             kernel: None for the batched one.
@@ -188,14 +190,14 @@ class EpisodeRules:
         device = market.prices.device
         self.market, self.spec = market, spec
         self.stretches = market.stretches if stretches is None else tuple(stretches)
-        self.rules, self.costs = rules or spec.rules(market.rules), costs or spec.costs
-        _require_reachable(spec, self.rules)
+        self.rules, self.costs = _rules_of(market, spec, rules), costs or spec.costs
+        self._rule_book = _RuleBook(self.market, self.rules)
+        _require_reachable(spec, self.rules[0])
         self._starts = StartTable.of(self.stretches, spec, device)
         self.typical = typical or _median_volatility(market, self.stretches)
         self.scale = spec.reward_scale or 1.0 / self.typical
-        self._kernel = kernel or _batched(market, self.rules, self.costs)
+        self._kernel = kernel or _batched(market, self.rules[0], self.costs)
         self._cost_tensors = cost_tensors(self.costs, dtype=torch.float64, device=device)
-        self._closing = replace(self.rules, min_quantity=0.0, min_notional=0.0, band=0.0)  # as `reference.close_out`
         half = 0.5 * (spec.highest - spec.lowest)
         self._half, self._middle = half, spec.lowest + half
         self._nothing, self._one = (torch.tensor(value, dtype=torch.float64, device=device) for value in (0.0, 1.0))
@@ -244,15 +246,14 @@ class EpisodeRules:
             held: weights entered at the mark without cost, float64 (N,); None for none.
             cost_factor: of the costs of trading.
         """
-        rules = self.rules
+        rules = self.rules_at(row)
         mark = self.market.prices.select(1, CLOSE).index_select(0, row)
         lots, entry, cash = self._nothing.expand_as(mark), self._nothing.expand_as(mark), self._cash.expand_as(mark)
         peak = cash
         if held is not None:
             allowed = held.clamp(-rules.max_leverage if rules.allows_short else 0.0, rules.max_leverage)
             lots = allowed * cash / (mark * rules.unit)
-            if rules.lot_size > 0:
-                lots = lots.trunc()
+            lots = whole_lots(lots, rules)
             cash = cash - lots * rules.unit * mark
             entry = mark.masked_fill(lots == 0, 0.0)
         return Episodes(
@@ -277,17 +278,18 @@ class EpisodeRules:
         row = before.row + 1
         bars = self._bars(row)
         costs = self._costs_of(before)
-        outcome = self._kernel(before.accounts, target, bars, costs, self.rules)
+        rules = self.rules_at(row)
+        outcome = self._kernel(before.accounts, target, bars, costs, rules)
         accounts, log_return = outcome.accounts, outcome.log_return
         terminated = accounts.liquidated
         is_cut = row >= before.until
         if self.spec.close_out:
-            accounts, sold = self._sold_out(accounts, bars, costs, is_cut)
+            accounts, sold = self._sold_out(accounts, bars, costs, rules, is_cut)
             log_return = log_return + sold
             terminated = terminated | is_cut
-        worth = equity(accounts, self.rules)
+        worth = equity(accounts, rules)
         peak = torch.maximum(before.peak, worth)
-        reward, moments = self._rewarded(before, outcome, log_return, 1.0 - worth / peak)
+        reward, moments = self._rewarded(before, outcome, log_return, 1.0 - worth / peak, rules)
         episodes = before._replace(
             row=row,
             changed=torch.where(outcome.fill_lots != 0, row, before.changed),
@@ -299,6 +301,14 @@ class EpisodeRules:
         )
         return Moved(episodes, reward, log_return, terminated, is_cut & ~terminated)
 
+    def rules_at(self, row: Tensor) -> AccountRules:
+        """Return the rules of the market that each row belongs to, or those of all markets where they are the same."""
+        return self._rule_book.at(row)
+
+    def worth(self, episodes: Episodes) -> Tensor:
+        """Return what the accounts are worth at their marks."""
+        return equity(episodes.accounts, self.rules_at(episodes.row))
+
     def account_of(self, episodes: Episodes) -> Tensor:
         """Return what an agent sees of its account, float32 (N, `account_names`).
 
@@ -307,7 +317,7 @@ class EpisodeRules:
         the position before it is closed by force, share of the price, at most 1; where there is an end, the share of
         the time that is left.
         """
-        accounts, rules = episodes.accounts, self.rules
+        accounts, rules = episodes.accounts, self.rules_at(episodes.row)
         held = weight(accounts, rules)
         volatility = self.market.volatility.index_select(0, episodes.row)
         moved = (accounts.mark / accounts.entry_price).log() * accounts.lots.sign() / volatility
@@ -316,7 +326,7 @@ class EpisodeRules:
             margin = (margin - rules.maintenance) / (1.0 - rules.maintenance * held.sign())
         columns = [
             held,
-            moved.masked_fill(accounts.lots == 0, 0.0).clamp(-_MOST_UNREALISED, _MOST_UNREALISED),
+            moved.masked_fill(accounts.lots == 0, 0.0).clamp(-MOST_UNREALISED, MOST_UNREALISED),
             (episodes.row - episodes.changed).double().log1p(),
             1.0 - equity(accounts, rules) / episodes.peak,
             margin.clamp(0.0, 1.0),
@@ -349,31 +359,67 @@ class EpisodeRules:
     def _bars(self, row: Tensor) -> Bars:
         return Bars(*self.market.prices.index_select(0, row).t().contiguous().unbind(0))
 
-    def _sold_out(self, accounts: Accounts, bars: Bars, costs: CostTensors, is_cut: Tensor) -> tuple[Accounts, Tensor]:
+    def _sold_out(
+        self, accounts: Accounts, bars: Bars, costs: CostTensors, rules: AccountRules, is_cut: Tensor
+    ) -> tuple[Accounts, Tensor]:
         """Return the accounts with what is held sold at the close where the episode is cut off, and its log return."""
         close = bars.close
         still = Bars(close, close, close, close, bars.volume, torch.zeros_like(close))
-        outcome = self._kernel(accounts, torch.zeros_like(close), still, costs, self._closing)
+        outcome = self._kernel(accounts, torch.zeros_like(close), still, costs, _any_size(rules))
         pairs = zip(outcome.accounts, accounts, strict=True)
         sold = Accounts(*(torch.where(is_cut, after, before) for after, before in pairs))
         return sold, torch.where(is_cut, outcome.log_return, torch.zeros_like(close))
 
     def _rewarded(
-        self, before: Episodes, outcome: StepOutcome, log_return: Tensor, drawdown: Tensor
+        self, before: Episodes, outcome: StepOutcome, log_return: Tensor, drawdown: Tensor, rules: AccountRules
     ) -> tuple[Tensor, FadingMoments]:
         """Return the scaled reward of a bar and what is remembered of it."""
         if self.spec.reward == "log_return":  # the usual one needs nothing of the rest
             return log_return * self.scale, before.moments
-        worth = equity(before.accounts, self.rules)
+        worth = equity(before.accounts, rules)
         result = BarResult(
             log_return=log_return,
             volatility=self.market.volatility.index_select(0, before.row),
-            weight=(before.lots + outcome.fill_lots) * self.rules.unit * before.mark / worth,
+            weight=(before.lots + outcome.fill_lots) * rules.unit * before.mark / worth,
             drawdown_before=1.0 - worth / before.peak,
             drawdown_after=drawdown,
         )
         reward, moments = reward_of(result, before.moments, self.spec, self.typical)
         return reward * self.scale, moments
+
+
+class _RuleBook:
+    """Finds the rules of rows. Where all markets have the same nothing is looked up."""
+
+    def __init__(self, market: MarketTensor, rules: Sequence[MarketRules]) -> None:
+        self._same = rules[0] if len(set(rules)) == 1 else None
+        if self._same is None:
+            device = market.prices.device
+            self._table = RowRules.of(rules, device=device)
+            self._starts = torch.tensor([s.start for s in market.stretches], dtype=torch.int64, device=device)
+            self._symbols = torch.tensor([s.symbol for s in market.stretches], dtype=torch.int64, device=device)
+
+    def at(self, row: Tensor) -> AccountRules:
+        if self._same is not None:
+            return self._same
+        stretch = torch.searchsorted(self._starts, row, right=True) - 1
+        return self._table.at(self._symbols.index_select(0, stretch))
+
+
+def _rules_of(
+    market: MarketTensor, spec: EnvironmentSpec, rules: MarketRules | Sequence[MarketRules] | None
+) -> tuple[MarketRules, ...]:
+    """Return the rules of each market."""
+    if rules is None:
+        return tuple(spec.rules(each) for each in market.rules)
+    return (rules,) * len(market.symbols) if isinstance(rules, MarketRules) else tuple(rules)
+
+
+def _any_size(rules: AccountRules) -> AccountRules:
+    """Return rules without smallest orders and without the band, as `core.accounting.reference.close_out`."""
+    if isinstance(rules, RowRules):
+        return rules.any_size()
+    return replace(rules, min_quantity=0.0, min_notional=0.0, band=0.0)
 
 
 def _settled(spec: EnvironmentSpec) -> frozenset[str]:

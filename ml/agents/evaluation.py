@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.accounting.fast import BarArrays
 from core.accounting.reference import LEAST_RATIO
-from ml.agents.accounts import JudgedMarket
+from ml.agents.accounts import JudgedMarket, MarketRows
 from ml.agents.accounts import Stretch as Rows
 from ml.agents.diagnostics import MOST_OBSERVATIONS, Observed
 from ml.agents.judge import SeedPass
@@ -37,13 +37,26 @@ def judged_market(env: BatchedTradingEnv, *, bars_per_year: float, time_ns: IntA
         volatility=env.market.volatility.cpu().numpy(),
         runs=tuple((stretch.start, stretch.stop) for stretch in env.market.stretches),
         costs=env.episode_rules.costs,
-        rules=env.episode_rules.rules,
+        rules=env.episode_rules.rules[0],
         bars_per_year=bars_per_year,
         cash=env.spec.cash,
         lowest=env.spec.lowest,
         highest=env.spec.highest,
         time_ns=time_ns,
+        markets=_markets(env),
     )
+
+
+def _markets(env: BatchedTradingEnv) -> tuple[MarketRows, ...]:
+    """Return the rows of each market; none where there is one alone."""
+    symbols = env.market.symbols
+    if len(symbols) == 1:
+        return ()
+    first: dict[int, int] = {}
+    for stretch in env.market.stretches:
+        first.setdefault(stretch.symbol, stretch.start)
+    rules = env.episode_rules.rules
+    return tuple(MarketRows(symbols[index], row, rules[index]) for index, row in first.items())
 
 
 def judged_rows(env: BatchedTradingEnv, stretches: Sequence[Stretch]) -> tuple[Rows, ...]:
@@ -91,8 +104,8 @@ def rewards_of(env: BatchedTradingEnv, walks: Sequence[StretchPass]) -> float | 
     return float(sum(walk.rewards.sum() for walk in walks)) if env.spec.reward == "log_return" else None
 
 
-def earned(equity: FloatArray) -> float:
-    """Return the sum of the log returns, as the kernel counts them: what is left after ruin is a number."""
-    alive = equity[:-1] > 0.0
-    ratio = np.maximum(equity[1:][alive] / equity[:-1][alive], LEAST_RATIO)
-    return float(np.log(ratio).sum())
+def bar_returns(equity: FloatArray) -> FloatArray:
+    """Return the log returns as the kernel counts them: what is left after ruin is a number, and then nothing moves."""
+    ratio = np.ones(len(equity) - 1)
+    np.divide(equity[1:], equity[:-1], out=ratio, where=equity[:-1] > 0.0)
+    return np.asarray(np.log(np.maximum(ratio, LEAST_RATIO)), np.float64)

@@ -6,6 +6,7 @@ a time. `register_environments` makes it known as "Maru/Trading-v0".
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 from core.accounting import reference
 from core.accounting.reference import AccountState, BarPrices, Step, Target
 from core.accounting.rules import CostRates, MarketRules
-from ml.agents.accounting import Accounts, Bars, CostTensors, StepOutcome, equity, weight
+from ml.agents.accounting import AccountRules, Accounts, Bars, CostTensors, RowRules, StepOutcome, weight
 from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.episodes import EpisodeRules, Episodes
 from ml.agents.market_tensor import MarketTensor, Stretch
@@ -102,8 +103,9 @@ class TradingEnv(gymnasium.Env[Any, Any]):
         return joined
 
     def _info(self, now: Episodes, log_return: float) -> dict[str, Any]:
-        worth, held = equity(now.accounts, self._rules.rules), weight(now.accounts, self._rules.rules)
-        return {"row": int(now.row), "equity": float(worth), "weight": float(held), "log_return": log_return}
+        held = weight(now.accounts, self._rules.rules_at(now.row))
+        worth = float(self._rules.worth(now))
+        return {"row": int(now.row), "equity": worth, "weight": float(held), "log_return": log_return}
 
 
 def register_environments() -> None:
@@ -113,7 +115,7 @@ def register_environments() -> None:
 
 
 def reference_kernel(
-    rates: CostRates, accounts: Accounts, target: Tensor, bars: Bars, costs: CostTensors, rules: MarketRules
+    rates: CostRates, accounts: Accounts, target: Tensor, bars: Bars, costs: CostTensors, rules: AccountRules
 ) -> StepOutcome:
     """Do what `ml.agents.accounting.step_targets` does with `core.accounting.reference`, one account after the other.
 
@@ -123,10 +125,11 @@ def reference_kernel(
     """
     numbers = torch.stack([part.expand(len(target)).double() for part in (*accounts, target, *bars, *costs)], dim=1)
     results = list[list[float]]()
-    for cash, lots, mark, entry, liquidated, wanted, *rest in numbers.tolist():
+    each = rules.one_by_one() if isinstance(rules, RowRules) else itertools.repeat(rules)
+    for own, (cash, lots, mark, entry, liquidated, wanted, *rest) in zip(each, numbers.tolist(), strict=False):
         state = AccountState(cash, lots, mark, entry, bool(liquidated))
         charged = replace(rates, **dict(zip(costs._fields, rest[len(bars) :], strict=True)))
-        met = reference.step(state, Target(wanted), BarPrices(*rest[: len(bars)]), charged, rules)
+        met = reference.step(state, Target(wanted), BarPrices(*rest[: len(bars)]), charged, own)
         results.append(_numbers_of(met, state))
     *account, is_over = (columns := torch.tensor(results, dtype=torch.float64).unbind(1))[: len(accounts)]
     *rest, is_new = columns[len(accounts) :]

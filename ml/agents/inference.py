@@ -21,13 +21,12 @@ from core.errors import UserError
 from core.strategies.agent_policy import AccountView, AgentDecision
 from ml.agents.check import INPUT, OUTPUT
 from ml.agents.encoder import StreamingEncoder
+from ml.agents.environment_spec import MOST_UNREALISED
 from ml.agents.package import StoredAgent
 from ml.arrays import Float32Array
 from ml.features import StreamingFeatures, pipeline_for, row_hash
 from ml.inference import open_session
 from ml.model_storage import StoredModel, load_agent, load_model
-
-MOST_UNREALISED = 10.0  # volatilities; as `ml.agents.episodes`, which needs torch
 
 
 class OnnxAgent:
@@ -206,7 +205,7 @@ def account_columns(account: AccountView, volatility: float, maintenance: float)
 
 
 def load_policy(models_dir: Path, model_id: str) -> OnnxAgent:
-    """Load and verify a stored agent with its encoder; with `functools.partial` over the folder an `AgentLoader`.
+    """Load and verify a stored agent with its encoder.
 
     Raises:
         UserError: no such agent, its encoder is not stored, or a package is damaged or does not fit this program.

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from ml.agents.run_spec import AgentSpec
-from ml.api import TRIALS_FILE, new_run_id
-from ml.jsonvalues import Json, JsonValue
+from ml.api import new_run_id
+from ml.jsonvalues import Json
+from ml.run_job import RunFolders, RunJob, job_folders
 
 TRAIN_AGENT_JOB = "ml.worker.agent:run"
 AGENT_RUN = "agent"  # the beginning of a run's id
 
 
-@dataclass(frozen=True, slots=True)
-class AgentJob(JsonValue):
-    """What the training child gets: the specification and the folders, by path."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentJob(RunJob):
+    """What the training child gets."""
 
-    run_id: str
     spec: AgentSpec
-    candles_dir: str
-    models_dir: str
-    run_dir: str
-    trials_file: str
-    resume: bool = False
 
 
 def new_agent_run_id() -> str:
@@ -38,26 +32,13 @@ def is_agent(spec: Mapping[str, Any]) -> bool:
     return "algorithm" in spec and "environment" in spec
 
 
-def agent_job(
-    spec: AgentSpec, *, run_id: str, candles_dir: Path, models_dir: Path, runs_dir: Path, resume: bool = False
-) -> Json:
+def agent_job(spec: AgentSpec, **where: Unpack[RunFolders]) -> Json:
     """Return the JSON for `JobSupervisor.start(TRAIN_AGENT_JOB, ...)`.
 
     Args:
         spec: validated here.
-        run_id: from `new_agent_run_id`, or the id of a cancelled run to `resume`.
-        candles_dir / models_dir / runs_dir: the folders of `core.config.DataPaths`.
 
     Raises:
         UserError: the specification is not valid.
     """
-    spec.validate()
-    return AgentJob(
-        run_id=run_id,
-        spec=spec,
-        candles_dir=str(candles_dir),
-        models_dir=str(models_dir),
-        run_dir=str(runs_dir / run_id),
-        trials_file=str(runs_dir.parent / TRIALS_FILE),
-        resume=resume,
-    ).to_json()
+    return AgentJob(spec=spec.validate(), **job_folders(where)).to_json()

@@ -26,7 +26,14 @@ from ml.agents.accounts import (
 from ml.agents.baselines import BUY_AND_HOLD, baseline_rules, hindsight_return, random_timing
 from ml.agents.claims import with_trials
 from ml.agents.diagnostics import LEAST_SHARE, Observed, diagnose
-from ml.agents.results import AgentDiagnostics, AgentMetrics, AgentSeed, BaselineFigures, PeriodFigures
+from ml.agents.results import (
+    AgentDiagnostics,
+    AgentMetrics,
+    AgentSeed,
+    BaselineFigures,
+    MarketFigures,
+    PeriodFigures,
+)
 from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.bootstrap import paired_interval, seed_summary, sharpe
 from ml.overfitting import sharpe_moments
@@ -136,7 +143,43 @@ def judge(
         check_stop()
     metrics = _of_ensemble(whole, seeds, part, held, options, check_stop)
     baselines = _baselines(JudgedPart.of(market, train), part, hold, forecast)
-    return with_trials(replace(metrics, baselines=baselines), options.trials, options.trial_std)
+    markets = market_figures(part, whole.weights, [each.weights for each in passes])
+    judged = replace(metrics, baselines=baselines, markets=markets)
+    return with_trials(judged, options.trials, options.trial_std)
+
+
+def market_figures(part: JudgedPart, weights: FloatArray, networks: Sequence[FloatArray]) -> tuple[MarketFigures, ...]:
+    """Return what targets come to in each of several markets alone; nothing where there is one.
+
+    Args:
+        part: that is judged.
+        weights: targets of what trades, shape (m,).
+        networks: targets of each network, in the order of the seeds.
+    """
+    found, market = list[MarketFigures](), part.market
+    for index, decisions in part.of_markets() if market.markets else ():
+        own = [s for s in part.stretches if market.market_at(s[0]) == index]
+        alone = JudgedPart.of(market, own)
+        path, held = follow(weights[decisions], alone), follow(np.ones(len(decisions)), alone)
+        figures, hold = (figures_of("", each, market.bars_per_year, None) for each in (path, held))
+        found.append(
+            MarketFigures(
+                symbol=market.markets[index].symbol,
+                bars=len(decisions),
+                log_return=figures.log_return,
+                sharpe=figures.trading.sharpe,
+                max_drawdown=figures.trading.max_drawdown,
+                turnover=figures.positions.turnover,
+                exposure=figures.positions.exposure,
+                paid=figures.paid,
+                liquidations=figures.liquidations,
+                hold_log_return=hold.log_return,
+                hold_sharpe=hold.trading.sharpe,
+                hold_max_drawdown=hold.trading.max_drawdown,
+                seed_log_returns=tuple(float(log_returns(each[decisions], alone).sum()) for each in networks),
+            )
+        )
+    return tuple(found)
 
 
 def _unexplained(returns: FloatArray, hold: FloatArray, relative: RelativeMetrics | None) -> FloatArray:

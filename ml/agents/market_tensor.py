@@ -54,8 +54,8 @@ class MarketTensor:
         volatility: known at the close, log return per bar, above 0, float64, shape (T,).
         stretches: ascending, disjoint.
         names: of the features, F.
-        rules: of the market; with several markets those that hold for all.
         symbols: of the markets.
+        rules: of each of them.
     """
 
     features: Tensor
@@ -63,8 +63,8 @@ class MarketTensor:
     volatility: Tensor
     stretches: tuple[Stretch, ...]
     names: tuple[str, ...]
-    rules: MarketRules
     symbols: tuple[str, ...]
+    rules: tuple[MarketRules, ...]
 
     def __post_init__(self) -> None:
         rows = len(self.features)
@@ -74,6 +74,8 @@ class MarketTensor:
             raise ValueError("features, names and prices do not fit each other")
         if self.volatility.shape != (rows,) or {self.prices.dtype, self.volatility.dtype} != {torch.float64}:
             raise ValueError("prices and volatility must be float64, one row for each bar")
+        if len(self.rules) != len(self.symbols):
+            raise ValueError("each market has its rules")
         for stretch in self.stretches:
             if not (0 <= stretch.start < stretch.stop <= rows and 0 <= stretch.symbol < len(self.symbols)):
                 raise ValueError(f"{stretch} lies outside the bars")
@@ -111,7 +113,7 @@ def market_tensor(
         volatility: shape (T,), log return per bar known at its close.
         names: of the features.
         stretches: None where all rows are one.
-        rules: None for a market without rounding and minimums.
+        rules: of all markets; None for those without rounding and minimums.
         symbols: of the markets.
 
     Raises:
@@ -130,8 +132,8 @@ def market_tensor(
         volatility=torch.from_numpy(np.ascontiguousarray(volatility, np.float64)),
         stretches=whole,
         names=tuple(names),
-        rules=rules or MarketRules(),
         symbols=tuple(symbols),
+        rules=(rules or MarketRules(),) * len(symbols),
     )
 
 
@@ -175,19 +177,16 @@ def from_dataset(
     )
 
 
-def joined(markets: Sequence[MarketTensor], rules: MarketRules) -> MarketTensor:
-    """Put several markets with the same features behind each other.
-
-    Args:
-        markets: at least one.
-        rules: that hold for all: one batch knows one set of them, so ticks and lots of one market are no rules here.
-    """
+def joined(markets: Sequence[MarketTensor]) -> MarketTensor:
+    """Put several markets with the same features behind each other, each with its rules; one alone stays as it is."""
+    if len(markets) == 1:
+        return markets[0]
     names, devices = {market.names for market in markets}, {market.features.device for market in markets}
     if len(names) != 1 or len(devices) != 1:
         raise ValueError("markets of one batch have the same features and device")
     stretches, symbols, rows = list[Stretch](), list[str](), 0
     for market in markets:
-        stretches += [Stretch(s.start + rows, s.stop + rows, s.symbol + len(symbols)) for s in market.stretches]
+        stretches += moved(market.stretches, rows, len(symbols))
         symbols += market.symbols
         rows += len(market)
     return MarketTensor(
@@ -196,9 +195,14 @@ def joined(markets: Sequence[MarketTensor], rules: MarketRules) -> MarketTensor:
         volatility=torch.cat([market.volatility for market in markets]),
         stretches=tuple(stretches),
         names=markets[0].names,
-        rules=rules,
         symbols=tuple(symbols),
+        rules=tuple(rule for market in markets for rule in market.rules),
     )
+
+
+def moved(stretches: Iterable[Stretch], rows: int, symbols: int) -> list[Stretch]:
+    """Return stretches where so many rows and markets stand before them."""
+    return [Stretch(s.start + rows, s.stop + rows, s.symbol + symbols) for s in stretches]
 
 
 def restricted(stretches: Iterable[Stretch], first_row: int, stop_row: int) -> tuple[Stretch, ...]:

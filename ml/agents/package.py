@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from ml.agents.environment_spec import ACCOUNT_NAMES
 from ml.agents.episode import Episode
 from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import AgentSpec
 from ml.features import Scaling
 from ml.jsonvalues import Json
 
-# What an agent sees of its account; `ml.agents.episodes.ACCOUNT_NAMES`, which needs torch.
-ACCOUNT_COLUMNS = ("weight", "unrealised", "bars_since_change", "drawdown", "margin_left")
 ENCODER = "encoder"  # in the manifest
 CONFIG_ENTRIES = {"spec", "feature_names", "feature_digest", "encoder_names", "account_names"}
 
@@ -59,7 +58,7 @@ class AgentContent:
             "feature_names": list(self.feature_names),
             "feature_digest": self.feature_digest,
             "encoder_names": list(self.encoder_names),
-            "account_names": list(ACCOUNT_COLUMNS),
+            "account_names": list(ACCOUNT_NAMES),
         }
 
 
@@ -90,7 +89,7 @@ class StoredAgent:
     def observed(self) -> int:
         """How many numbers an observation holds."""
         columns = len(self.feature_names) + len(self.encoder_names)
-        return self.spec.environment.window * columns + len(ACCOUNT_COLUMNS)
+        return self.spec.environment.window * columns + len(ACCOUNT_NAMES)
 
     @property
     def encoder_id(self) -> str:
@@ -107,7 +106,7 @@ def agent_of(
         UserError, KeyError, TypeError, ValueError: it does not fit.
     """
     names = _texts(config, "feature_names"), _texts(config, "encoder_names")
-    if _texts(config, "account_names") != ACCOUNT_COLUMNS:
+    if _texts(config, "account_names") != ACCOUNT_NAMES:
         raise UserError("The agent sees other things of its account than this program shows.", "Train it again.")
     return StoredAgent(
         model_id=model_id,

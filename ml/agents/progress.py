@@ -8,6 +8,9 @@ from ml.agents.results import AgentMetrics
 from ml.jsonvalues import JsonValue
 
 ENCODER_PHASE = "encoder"
+ENCODER_FOLDER = "encoder"  # in the folder of a run: that of the encoder's
+CURVES_FILE = "curves.json"  # in the folder of a run: the newest `PassCurves`
+MOST_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,32 @@ class ValidationRecord(JsonValue):
 
 
 @dataclass(frozen=True, slots=True)
+class RuleCurve(JsonValue):
+    """Equity of a rule at the moments of `PassCurves`."""
+
+    name: str
+    equity: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PassCurves(JsonValue):
+    """A pass over the validation part beside rules on the same bars with the same costs, thinned out.
+
+    Attributes:
+        seed / step: of the agent, as in its `ValidationRecord`.
+        time_ns: closes of bars, ns UTC, ascending; at most `MOST_POINTS`.
+        equity: of the agent, 1 at the first moment; capital is spread evenly over markets that have a bar then.
+        rules: what is cheap to follow, see `ml.agents.baselines`; what never trades is left out.
+    """
+
+    seed: int
+    step: int
+    time_ns: tuple[int, ...]
+    equity: tuple[float, ...]
+    rules: tuple[RuleCurve, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AgentProgress(JsonValue):
     """One progress message of a run.
 
@@ -77,6 +106,7 @@ class AgentProgress(JsonValue):
         rss_bytes: memory of the run's process.
         gpu_percent / gpu_memory_bytes: load and used memory of the device, for every program on it.
         paused: the run waits where it is.
+        curves: of the pass that this message is the first to tell of.
     """
 
     run_id: str
@@ -96,6 +126,7 @@ class AgentProgress(JsonValue):
     gpu_percent: float | None = None
     gpu_memory_bytes: int | None = None
     paused: bool = False
+    curves: PassCurves | None = None
 
 
 @dataclass(frozen=True, slots=True)

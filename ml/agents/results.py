@@ -163,8 +163,43 @@ class AgentSeed(JsonValue):
 
 
 @dataclass(frozen=True, slots=True)
+class MarketFigures(JsonValue):
+    """The agent in one of several markets, in an account of its own, beside holding that market; net.
+
+    Attributes:
+        symbol: the market.
+        bars: judged.
+        log_return / sharpe / max_drawdown: of the agent; the ratio is annualised, None where a return never varies.
+        turnover: value traded over the equity, per year.
+        exposure: mean size of the weights held.
+        paid: costs.
+        liquidations: accounts closed by force.
+        hold_log_return / hold_sharpe / hold_max_drawdown: of holding.
+        seed_log_returns: of the networks alone, in their order.
+    """
+
+    symbol: str
+    bars: int
+    log_return: float
+    sharpe: float | None
+    max_drawdown: float
+    turnover: float
+    exposure: float
+    paid: CostShares
+    liquidations: int
+    hold_log_return: float
+    hold_sharpe: float | None
+    hold_max_drawdown: float
+    seed_log_returns: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AgentMetrics(JsonValue):
     """The whole judgement of an agent.
+
+    Where it trades several markets, everything but `markets` is of the capital spread evenly over them, which is looked
+    at once for each time: markets move together, so that a bar of each is less than so many bars. What is resampled are
+    times, with the bars of all markets in them.
 
     Attributes:
         bars: judged, summed over all stretches.
@@ -188,6 +223,7 @@ class AgentMetrics(JsonValue):
             of it the ensemble earned; None where it was not worked out.
         standing: "untrained", "no_edge", "hold" (not distinguishable from holding) or "edge".
         verdict: sentences for a person.
+        markets: each of several markets alone; empty where there is one.
     """
 
     bars: int
@@ -213,6 +249,7 @@ class AgentMetrics(JsonValue):
     hindsight_share: float | None
     standing: str
     verdict: str
+    markets: tuple[MarketFigures, ...] = ()
 
     def baseline(self, name: str) -> AgentFigures:
         """Return the figures of a rule; raises `KeyError` for one that was not followed."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 from core.errors import UserError
 from ml.agents.defaults import OFF_POLICY
 from ml.agents.environment_spec import EnvironmentSpec
+from ml.agents.universe import UniverseSpec
 from ml.api import (
     MAX_SEEDS,
     DataRange,
@@ -24,8 +25,8 @@ from ml.api import (
     TrainingSpec,
 )
 from ml.checks import in_range, one_of, require
-from ml.feature_spec import with_parsed_columns
 from ml.jsonvalues import JsonValue, decode, encode
+from ml.spec import overlaid
 
 PPO, DDPG, TD3, SAC = "ppo", "ddpg", "td3", "sac"
 ALGORITHMS = (PPO, DDPG, TD3, SAC)
@@ -214,10 +215,12 @@ class AgentSpec(JsonValue):
     """Everything that defines the training run of an agent.
 
     Attributes:
+        universe: markets beside that of `data`.
         forecaster / fitting: network and training of the forecaster that `encoder.train_first` asks for.
     """
 
     data: DataRange = field(default_factory=DataRange)
+    universe: UniverseSpec = field(default_factory=UniverseSpec)
     features: FeatureSpec = field(default_factory=FeatureSpec)
     split: SplitSpec = field(default_factory=SplitSpec)
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
@@ -266,6 +269,7 @@ class AgentSpec(JsonValue):
             UserError: one sentence naming the first thing that is wrong.
         """
         self.bars.validate()
+        self.universe.validate(self.data)
         self.encoder_run.validate()
         self.encoder.validate()
         self.environment.validate()
@@ -276,6 +280,11 @@ class AgentSpec(JsonValue):
                 f"The algorithm {self.algorithm.kind} knows no discrete actions.",
                 'Choose continuous actions or "ppo".',
             )
+        if self.universe.symbols and self.encoder.is_used:
+            raise UserError(
+                "An encoder knows one market, and this agent learns on several.",
+                "Leave out the encoder, or the further markets in [universe].",
+            )
         if self.environment.close_out:
             raise UserError("A market has no end at which everything is sold.", "Set close_out to false.")
         return self
@@ -284,6 +293,10 @@ class AgentSpec(JsonValue):
         """Return the same run without markets and series that no feature column looks at."""
         return replace(self, data=self.bars.with_used_data().data)
 
+    def without_folders(self) -> Self:
+        """Return the same run with the names of files only, see `DataRange.without_folders`."""
+        return replace(self, data=self.data.without_folders(), universe=self.universe.without_folders())
+
 
 def agent_from_mapping(values: Mapping[str, Any], base: AgentSpec | None = None) -> AgentSpec:
     """Return `base` (or the defaults of the algorithm that is named) overlaid with a partial nested mapping.
@@ -291,25 +304,17 @@ def agent_from_mapping(values: Mapping[str, Any], base: AgentSpec | None = None)
     Raises:
         UserError: an unknown key or a value of the wrong type.
     """
-    merged = encode(base or AgentSpec(algorithm=AlgorithmSpec.of(_kind(values))))
-    for section, entries in values.items():
-        if section not in merged or not isinstance(entries, Mapping):
-            raise UserError(
-                f"The section {section!r} is not part of an agent's configuration.",
-                f"Known sections: {', '.join(merged)}.",
-            )
-        given = with_parsed_columns(entries) if section == "features" else dict(entries)
-        if section == "environment" and isinstance(given.get("costs"), Mapping):
-            given["costs"] = {**merged[section]["costs"], **given["costs"]}
-        merged[section] = {**merged[section], **given}
-    return decode(AgentSpec, merged)
+    usual = base or AgentSpec(algorithm=AlgorithmSpec.of(_kind(values)))
+    return decode(AgentSpec, overlaid(encode(usual), values))
 
 
 def agent_hash(spec: AgentSpec) -> str:
     """Return the identity of what is tried: the specification without seed and resources, wherever its files lie."""
     algorithm = replace(spec.algorithm, seed=0)
-    same = replace(spec, data=spec.data.without_folders(), algorithm=algorithm, resources=ResourceSpec())
-    return hashlib.sha256(json.dumps(same.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+    same = replace(spec.without_folders(), algorithm=algorithm, resources=ResourceSpec()).to_json()
+    if spec.universe == UniverseSpec():
+        del same["universe"]  # a run on one market is what it was before there could be several
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _kind(values: Mapping[str, Any]) -> str:

@@ -11,6 +11,11 @@ AGENT_HEADER = (
 
 AGENT_COMMENTS: dict[str, dict[str, str]] = {
     **{section: COMMENTS[section] for section in ("data", "features", "split", "resources")},
+    "universe": {
+        "symbols": "further markets of the same venue and bar length to learn on and to be judged on",
+        "rules": "tick_size, lot_size, min_quantity, min_notional of a market; without them nothing is rounded",
+        "funding": "file with the funding rates of a market that is a perpetual",
+    },
     "encoder": {
         "model": "id of a stored forecaster whose view of each bar the agent sees too",
         "train_first": "train one before the agent, with the settings of forecaster and fitting",

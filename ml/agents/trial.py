@@ -56,7 +56,7 @@ def judge_agent(
     *passes, together = walk_test(bars, spec.environment, [*members, (first, _exported(onnx))], check_stop)
     env = test_environment(bars, spec.environment)
     year = NS_PER_YEAR / bars.frame.timeframe.ns
-    market = judged_market(env, bars_per_year=year, time_ns=bars.frame.time_ns)
+    market = judged_market(env, bars_per_year=year, time_ns=bars.time_ns)
     train = [(stretch.start, stretch.stop) for stretch in bars.train]
     forecast = None if bars.encoded is None else bars.encoded.forecast
     metrics = judge(

@@ -13,7 +13,7 @@ from torch import Tensor
 from ml.agents.bars import AgentBars
 from ml.agents.diagnostics import Observed
 from ml.agents.environment_spec import CONTINUOUS, EnvironmentSpec
-from ml.agents.evaluation import earned, rewards_of, seen_on
+from ml.agents.evaluation import bar_returns, rewards_of, seen_on
 from ml.agents.judge import SeedPass
 from ml.agents.market_tensor import Stretch
 from ml.arrays import Float32Array, FloatArray
@@ -32,11 +32,13 @@ class Walked:
     Attributes:
         log_return: net, over all bars.
         turnover: mean move of the target per bar; exposure: mean size of the targets.
+        path: net log return behind each decision, in the order of the stretches, shape (m,).
     """
 
     log_return: float
     turnover: float
     exposure: float
+    path: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,14 @@ class ValidationWalk:
             env: of the training.
             policy: observations to actions, deterministic.
         """
-        total, moves, sizes = 0.0, [], []
+        moves, sizes, path = [], [], []
         for walked in env.evaluate_pass(policy, tuple(self._pieces)):
             counted = self._pieces[walked.stretch].counted_from - walked.first_row
-            total += earned(walked.equity[counted:])
+            path.append(bar_returns(walked.equity[counted:]))
             moves.append(np.abs(np.diff(walked.weights))[counted:])
             sizes.append(np.abs(walked.weights[counted:]))
-        return Walked(total, _mean(moves), _mean(sizes))
+        whole = np.concatenate(path)
+        return Walked(float(whole.sum()), _mean(moves), _mean(sizes), whole)
 
 
 def _mean(parts: Sequence[FloatArray]) -> float:

@@ -6,21 +6,17 @@ Bars come by path, the model goes to disk, only numbers travel over the pipe.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import psutil
 import safetensors.torch
 
 from core.clock import SystemClock
-from core.data.atomic_file import write_atomically
-from core.data.frame import CandleFrame
 from core.jobs import JobChannel, Json, stop_if_asked
-from ml.agents.bars import AgentBars, agent_bars
+from ml.agents.bars import AgentBars, MarketInput, universe_bars
 from ml.agents.checkpoint import kept_agent_seconds
 from ml.agents.claims import settle_agent_claims
 from ml.agents.export import export_agent
@@ -30,22 +26,13 @@ from ml.agents.progress import AgentProgress, AgentResult
 from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import agent_hash
 from ml.agents.trial import judge_agent
-from ml.api import SPEC_FILE
-from ml.features import MarketHistory
-from ml.model_storage import (
-    StoredModel,
-    data_lineage,
-    history_lineage,
-    load_model,
-    require_unfinished,
-    save_agent,
-)
+from ml.model_storage import StoredModel, data_lineage, load_model, save_agent
 from ml.rl_trainer import TrainedAgent, train_rl_model
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, trial_record
 from ml.worker.agent_encoder import trained_encoder
+from ml.worker.agent_markets import load_markets, markets_lineage, markets_of
 from ml.worker.counting import Beginnings, counted
-from ml.worker.pinned_bars import load_pinned_history
-from ml.worker.run_lock import run_lock
+from ml.worker.run_parts import report, run_at_work, run_lineage
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -63,33 +50,26 @@ def run(spec: Json, channel: JobChannel) -> Json:
         UserError: unusable data or settings, a full disk, a run that has ended or that another process is at.
     """
     job = AgentJob.from_json(spec)
-    with run_lock(Path(job.run_dir), job.run_id):
-        return _run(job, channel)
+    with run_at_work(job, job.spec, channel, kept_agent_seconds) as seconds:
+        return _run(job, channel, seconds)
 
 
-def _run(job: AgentJob, channel: JobChannel) -> Json:
-    age_s = time.time() - psutil.Process().create_time()  # importing torch takes long
-    started, earlier = channel.clock() - age_s, 0.0
-    if job.resume:
-        require_unfinished(Path(job.models_dir), job.run_id)
-        earlier = kept_agent_seconds(Path(job.run_dir))
-    else:
-        write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
+def _run(job: AgentJob, channel: JobChannel, seconds: Callable[[], float]) -> Json:
     if job.spec.encoder.train_first:
         job = replace(job, spec=job.spec.with_encoder(trained_encoder(job, channel)))
     _phase(job, channel, "loading")
     encoder = load_model(Path(job.models_dir), job.spec.encoder.model) if job.spec.encoder.is_used else None
-    history = load_pinned_history(job.spec.data, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)
+    inputs = load_markets(job.spec, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)
     _phase(job, channel, "features" if encoder is None else "encoding")
-    bars = agent_bars(history, job.spec, encoder, partial(stop_if_asked, channel))
-    with counted(Path(job.trials_file), partial(_trial, job, history.frame)) as begin:
+    bars = universe_bars(inputs, job.spec, encoder, partial(stop_if_asked, channel))
+    with counted(Path(job.trials_file), partial(_trial, job, bars)) as begin:
         _phase(job, channel, "training")
         trained = train_rl_model(
             bars,
             job.spec,
             run_id=job.run_id,
             run_dir=Path(job.run_dir),
-            on_progress=lambda progress: _report(channel, progress, begin),
+            on_progress=lambda progress: report(channel, progress, partial(_begin, begin, bars)),
             should_stop=channel.should_stop,
             clock=channel.clock,
             resume=job.resume,
@@ -98,11 +78,11 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
         onnx = export_agent(trained.network)
         _phase(job, channel, "testing", trained)
         judged = judge_agent(bars, job.spec, trained.network, onnx, partial(stop_if_asked, channel))
-        metrics = _count(job, history.frame, trained, judged.metrics)
+        metrics = _count(job, bars, trained, judged.metrics)
     channel.log("INFO", metrics.verdict)
-    content = replace(_content(job, history, bars, trained, onnx, metrics, encoder), episode=judged.episode)
+    content = replace(_content(job, inputs, bars, trained, onnx, metrics, encoder), episode=judged.episode)
     model_id = save_agent(Path(job.models_dir), content, SystemClock())
-    _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
+    report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
     return AgentResult(
         run_id=job.run_id,
         model_id=model_id,
@@ -115,7 +95,7 @@ def _run(job: AgentJob, channel: JobChannel) -> Json:
         device=trained.device.description,
         history=trained.history,
         metrics=metrics,
-        total_s=earlier + channel.clock() - started,
+        total_s=seconds(),
     ).to_json()
 
 
@@ -124,7 +104,7 @@ def _phase(job: AgentJob, channel: JobChannel, name: str, trained: TrainedAgent 
     stop_if_asked(channel)
     algorithm = job.spec.algorithm
     progress = AgentProgress(job.run_id, name, steps=algorithm.steps, seeds=algorithm.seeds)
-    _report(channel, progress if trained is None else _summary(job, trained, name))
+    report(channel, progress if trained is None else _summary(job, trained, name))
 
 
 def _summary(job: AgentJob, trained: TrainedAgent, phase: str) -> AgentProgress:
@@ -143,73 +123,70 @@ def _summary(job: AgentJob, trained: TrainedAgent, phase: str) -> AgentProgress:
     )
 
 
-def _report(channel: JobChannel, progress: AgentProgress, begin: Beginnings | None = None) -> None:
-    if begin is not None:
-        begin(progress.seed_index)
-    channel.progress(progress.to_json())
+def _begin(begin: Beginnings, bars: AgentBars, seed_index: int) -> None:
+    """Write down that a seed begins, on every market."""
+    for market in range(len(bars.markets)):
+        begin(seed_index * len(bars.markets) + market)
 
 
-def _trial(job: AgentJob, frame: CandleFrame, index: int, status: str) -> TrialRecord:
-    seed, hashes = job.spec.algorithm.seed + index, (data_lineage(frame)["sha256"], agent_hash(job.spec))
-    return trial_record(TRAINING, job.spec.bars, job.run_id, hashes, seed, status, SystemClock().now_ns())
+def _trial(job: AgentJob, bars: AgentBars, number: int, status: str) -> TrialRecord:
+    """Return the record of one seed on one market; the numbers of a seed's markets follow each other."""
+    index, market = divmod(number, len(bars.markets))
+    frame, seed = bars.markets[market].frame, job.spec.algorithm.seed + index
+    spec = replace(job.spec.bars, data=replace(job.spec.data, symbol=frame.symbol))
+    hashes = (data_lineage(frame)["sha256"], agent_hash(job.spec))
+    part = frame.symbol if market else ""
+    return trial_record(TRAINING, spec, job.run_id, hashes, seed, status, SystemClock().now_ns(), part=part)
 
 
-def _count(job: AgentJob, frame: CandleFrame, trained: TrainedAgent, metrics: AgentMetrics) -> AgentMetrics:
-    """Write every seed into the ledger and claim no more than all trials of the market so far allow."""
-    ledger, year = TrialLedger(Path(job.trials_file)), math.sqrt(metrics.bars_per_year)
+def _count(job: AgentJob, bars: AgentBars, trained: TrainedAgent, metrics: AgentMetrics) -> AgentMetrics:
+    """Write every seed into the ledger and claim no more than all trials of its markets so far allow.
+
+    A seed was tried on each market, and what it is picked by is what it showed on all of them together.
+    """
+    ledger, year, count = TrialLedger(Path(job.trials_file)), math.sqrt(metrics.bars_per_year), len(bars.markets)
     records = []
     for index, (seed, state) in enumerate(zip(metrics.seeds, trained.states, strict=True)):
         ratio = seed.figures.trading.sharpe
-        records.append(
+        records += [
             replace(
-                _trial(job, frame, index, FINISHED),
+                _trial(job, bars, index * count + market, FINISHED),
                 test_sharpe=None if ratio is None else ratio / year,
                 score=state.best_return,
                 score_name="valid_log_return",
             )
-        )
+            for market in range(count)
+        ]
     ledger.append_all(records)
-    return settle_agent_claims(metrics, ledger, (job.spec.data,))
+    return settle_agent_claims(metrics, ledger, markets_of(job.spec))
 
 
 def _content(
     job: AgentJob,
-    history: MarketHistory,
+    inputs: Sequence[MarketInput],
     bars: AgentBars,
     trained: TrainedAgent,
     onnx: bytes,
     metrics: AgentMetrics,
     encoder: StoredModel | None,
 ) -> AgentContent:
-    frame, data = history.frame, job.spec.data
-    parts = (("train", bars.data.train, bars.train), ("valid", bars.data.valid, bars.valid))
-    split = {
-        name: {
-            "first_open_ns": int(frame.time_ns[part.start]),
-            "last_open_ns": int(frame.time_ns[part.stop - 1]),
-            "targets": sum(len(stretch) - 1 for stretch in stretches),
-        }
-        for name, part, stretches in (*parts, ("test", bars.data.test, bars.test))
+    parts = {
+        "train": (bars.data.train, bars.train),
+        "valid": (bars.data.valid, bars.valid),
+        "test": (bars.data.test, bars.test),
     }
-    market = {"venue": data.venue, "symbol": data.symbol, "timeframe": data.timeframe}
-    lineage: Json = {
-        "data": {**market, **history_lineage(history)},
-        "split": split,
-        "run": {
-            "id": job.run_id,
-            "seeds": [
-                {"seed": state.seed, "steps": state.history[-1].step, "best_step": state.best_step}
-                for state in trained.states
-            ],
-        },
-    }
+    counts = {name: (part, sum(len(stretch) - 1 for stretch in stretches)) for name, (part, stretches) in parts.items()}
+    seeds = [
+        {"seed": state.seed, "steps": state.history[-1].step, "best_step": state.best_step} for state in trained.states
+    ]
+    lineage = run_lineage(job, job.spec.data, bars.frame.time_ns, markets_lineage(inputs), counts, seeds)
     if encoder is not None:
         lineage[ENCODER] = {
             "model_id": encoder.model_id,
             "onnx_sha256": hashlib.sha256(encoder.onnx).hexdigest(),
         }
     return AgentContent(
-        spec=replace(job.spec, data=data.without_folders()),
+        spec=job.spec.without_folders(),
         feature_names=bars.data.pipeline.names,
         feature_digest=bars.data.pipeline.digest,
         encoder_names=bars.encoder_names,

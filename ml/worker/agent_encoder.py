@@ -11,12 +11,10 @@ from typing import Any
 
 from core.jobs import JobChannel
 from ml.agents.job import AgentJob
-from ml.agents.progress import ENCODER_PHASE, AgentProgress
+from ml.agents.progress import ENCODER_FOLDER, ENCODER_PHASE, AgentProgress
 from ml.api import CHECKPOINT_FILE, ForecastJob, TrainingProgress, TrainingResult
 from ml.model_storage import model_of_run
 from ml.worker import forecast
-
-_FOLDER = "encoder"  # in the folder of the agent's run
 
 
 def trained_encoder(job: AgentJob, channel: JobChannel) -> str:
@@ -30,7 +28,7 @@ def trained_encoder(job: AgentJob, channel: JobChannel) -> str:
     found = model_of_run(Path(job.models_dir), run_id) if job.resume else None
     if found is not None:
         return found
-    run_dir = Path(job.run_dir) / _FOLDER
+    run_dir = Path(job.run_dir) / ENCODER_FOLDER
     wanted = ForecastJob(
         run_id=run_id,
         spec=job.spec.encoder_run,

@@ -5,22 +5,19 @@ Bars come by path, the model goes to disk, only numbers travel over the pipe.
 
 from __future__ import annotations
 
-import json
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 import safetensors.torch
 import torch
 
 from core.clock import SystemClock
-from core.data.atomic_file import write_atomically
 from core.data.frame import CandleFrame
 from core.jobs import JobChannel, Json, stop_if_asked
-from ml.api import SPEC_FILE, ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
+from ml.api import ForecastJob, ForecastMetrics, TrainingProgress, TrainingResult, spec_hash
 from ml.arrays import Float32Array
 from ml.checkpoint import kept_seconds
 from ml.dataset import ForecastDataset, build_dataset
@@ -28,13 +25,13 @@ from ml.features import MarketHistory
 from ml.inference import Forecasts, OnnxForecaster, RecurrentState
 from ml.judge import SeedForecaster, count_trials, judge
 from ml.lstm_trainer import TrainedForecaster, train_lstm_model
-from ml.model_storage import PackageContent, data_lineage, history_lineage, require_unfinished, save_model
+from ml.model_storage import PackageContent, data_lineage, history_lineage, save_model
 from ml.onnx_export import export_onnx
 from ml.recurrent import RecurrentForecaster
 from ml.trial_ledger import TRAINING, TrialLedger, TrialRecord, trial_record
-from ml.worker.counting import Beginnings, counted
+from ml.worker.counting import counted
 from ml.worker.pinned_bars import load_pinned_history
-from ml.worker.run_lock import run_lock
+from ml.worker.run_parts import report, run_at_work, run_lineage
 
 
 def run(spec: Json, channel: JobChannel) -> Json:
@@ -52,18 +49,11 @@ def run(spec: Json, channel: JobChannel) -> Json:
         UserError: unusable data or settings, a full disk, a run that has ended or that another process is at.
     """
     job = ForecastJob.from_json(spec)
-    with run_lock(Path(job.run_dir), job.run_id):
-        return _run(job, channel)
+    with run_at_work(job, job.spec, channel, kept_seconds) as seconds:
+        return _run(job, channel, seconds)
 
 
-def _run(job: ForecastJob, channel: JobChannel) -> Json:
-    age_s = time.time() - psutil.Process().create_time()  # importing torch takes longer than a short training
-    started, earlier = channel.clock() - age_s, 0.0
-    if job.resume:
-        require_unfinished(Path(job.models_dir), job.run_id)
-        earlier = kept_seconds(Path(job.run_dir))
-    else:
-        write_atomically(Path(job.run_dir) / SPEC_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
+def _run(job: ForecastJob, channel: JobChannel, seconds: Callable[[], float]) -> Json:
     _phase(job, channel, "loading")
     history = load_pinned_history(job.spec.data, Path(job.candles_dir), Path(job.run_dir), anew=not job.resume)
     _phase(job, channel, "features")
@@ -75,7 +65,7 @@ def _run(job: ForecastJob, channel: JobChannel) -> Json:
             job.spec,
             run_id=job.run_id,
             run_dir=Path(job.run_dir),
-            on_progress=lambda progress: _report(channel, progress, begin),
+            on_progress=lambda progress: report(channel, progress, begin),
             should_stop=channel.should_stop,
             clock=channel.clock,
             resume=job.resume,
@@ -86,7 +76,7 @@ def _run(job: ForecastJob, channel: JobChannel) -> Json:
         metrics = _judge(data, job, history.frame, trained, onnx, channel)
     channel.log("INFO", metrics.verdict)
     model_id = save_model(Path(job.models_dir), _package(job, history, data, trained, onnx, metrics), SystemClock())
-    _report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
+    report(channel, replace(_summary(job, trained, "done"), eta_s=0.0))
     return TrainingResult(
         run_id=job.run_id,
         model_id=model_id,
@@ -100,7 +90,7 @@ def _run(job: ForecastJob, channel: JobChannel) -> Json:
         device=trained.device.description,
         history=trained.history,
         metrics=metrics,
-        total_s=earlier + channel.clock() - started,
+        total_s=seconds(),
     ).to_json()
 
 
@@ -108,7 +98,7 @@ def _phase(job: ForecastJob, channel: JobChannel, name: str, trained: TrainedFor
     """Announce a phase, or stop before it."""
     stop_if_asked(channel)
     progress = TrainingProgress(job.run_id, name, epochs=job.spec.training.epochs)
-    _report(channel, _summary(job, trained, name) if trained else progress)
+    report(channel, _summary(job, trained, name) if trained else progress)
 
 
 def _summary(job: ForecastJob, trained: TrainedForecaster, phase: str) -> TrainingProgress:
@@ -124,12 +114,6 @@ def _summary(job: ForecastJob, trained: TrainedForecaster, phase: str) -> Traini
         targets_per_s=trained.targets_per_s,
         device=trained.device.title,
     )
-
-
-def _report(channel: JobChannel, progress: TrainingProgress, begin: Beginnings | None = None) -> None:
-    if begin is not None:
-        begin(progress.seed_index)
-    channel.progress(progress.to_json())
 
 
 def _trial(job: ForecastJob, frame: CandleFrame, index: int, status: str) -> TrialRecord:
@@ -197,16 +181,10 @@ def _package(
     onnx: bytes,
     metrics: ForecastMetrics,
 ) -> PackageContent:
-    frame = history.frame
-    split = {
-        name: {
-            "first_open_ns": int(frame.time_ns[part.start]),
-            "last_open_ns": int(frame.time_ns[part.stop - 1]),
-            "targets": len(data.rows(part)),
-        }
-        for name, part in (("train", data.train), ("valid", data.valid), ("test", data.test))
-    }
-    market = {"venue": job.spec.data.venue, "symbol": job.spec.data.symbol, "timeframe": job.spec.data.timeframe}
+    parts = (("train", data.train), ("valid", data.valid), ("test", data.test))
+    seeds = [
+        {"seed": state.seed, "epochs": len(state.history), "best_epoch": state.best_epoch} for state in trained.states
+    ]
     return PackageContent(
         spec=replace(job.spec, data=job.spec.data.without_folders()),
         feature_names=data.pipeline.names,
@@ -215,15 +193,12 @@ def _package(
         weights=safetensors.torch.save(trained.network.state_dict()),
         onnx=onnx,
         metrics=metrics,
-        lineage={
-            "data": {**market, **history_lineage(history)},
-            "split": split,
-            "run": {
-                "id": job.run_id,
-                "seeds": [
-                    {"seed": state.seed, "epochs": len(state.history), "best_epoch": state.best_epoch}
-                    for state in trained.states
-                ],
-            },
-        },
+        lineage=run_lineage(
+            job,
+            job.spec.data,
+            history.frame.time_ns,
+            history_lineage(history),
+            {name: (part, len(data.rows(part))) for name, part in parts},
+            seeds,
+        ),
     )

@@ -8,6 +8,7 @@ best prices are that opening, worsened by the spread and the slippage that the a
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.fills import Fill
 from core.domain.instruments import FeeRule, Instrument
 from core.domain.orders import OrderDraft, OrderType, Side
-from core.events import ExecutorEvent, FillBooked, SignalEmitted
+from core.events import ExecutorEvent, FillBooked, IntentDenied, OrderUpdated, SignalEmitted
 from core.execution.assembly import build_executor, key_fingerprint
 from core.execution.executor import Executor
 from core.execution.paper.account_file import AccountFile
@@ -106,6 +107,7 @@ class Desk:
     paths: DataPaths
     market: BarMarket
     spec: StrategySpec
+    balance: Decimal = 3 * CAPITAL
     events: list[ExecutorEvent] = field(default_factory=list)
     done: list[int] = field(default_factory=list)  # open times of the bars that were handled completely
 
@@ -113,7 +115,7 @@ class Desk:
     async def program(self) -> AsyncIterator[Executor]:
         gateway = PaperGateway(
             self.market,
-            AccountFile(self.paths.paper / "fake.sqlite", {"USDT": 3 * CAPITAL}),
+            AccountFile(self.paths.paper / "fake.sqlite", {"USDT": self.balance}),
             market_clock=self.market.clock,
             wall_clock=self.market.clock,
             sleep=self.market.travel,
@@ -176,6 +178,12 @@ def candles() -> list[Candle]:
 def agent_spec() -> AgentSpec:
     # Up to 0.9: the kernel knows at the opening what the cash pays, a live order has to know it at the close.
     environment = EnvironmentSpec(window=3, lowest=0.0, highest=0.9, costs=COSTS, cash=float(CAPITAL), band=0.01)
+    return replace(small_spec(), environment=environment)
+
+
+def all_in_spec() -> AgentSpec:
+    """Return an agent that always wants all of it in the market, and knows of no costs but the fee."""
+    environment = EnvironmentSpec(window=3, lowest=0.9999, highest=1.0, cash=float(CAPITAL))
     return replace(small_spec(), environment=environment)
 
 
@@ -266,3 +274,30 @@ async def test_paper_books_what_the_kernel_books(desk: Desk, stored: tuple[Path,
 
     # A lot may fall to the other side of a rounding; what the agent wants is what the judge was shown.
     np.testing.assert_allclose(weights, judged_weights(desk, stored[2]), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("rule", [FeeRule.QUOTE, FeeRule.RECEIVED])
+async def test_all_the_money_there_is_is_invested_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, candles: list[Candle], rule: FeeRule
+) -> None:
+    """Where the account holds the capital and no more, an agent that wants 100 % gets in, and then trades no more."""
+    monkeypatch.setenv("MARU_RUNTIME_DIR", str(tmp_path / "locks"))
+    paths = prepare_data(tmp_path / "data")
+    model_id, _ = store_loud_agent(paths.models, all_in_spec())
+    spec = StrategySpec("a", "Agent", "BTC/USDT", "1h", model_id, CAPITAL, kind=StrategyKind.AGENT)
+    calm = [replace(candle, open=before.close) for before, candle in itertools.pairwise(candles)]
+    calm = [replace(c, high=max(c.open, c.high), low=min(c.open, c.low)) for c in [candles[0], *calm]]
+    desk = Desk(paths, BarMarket(calm, replace(MARKET, fee_rule=rule)), spec, balance=CAPITAL)
+    desk.market.show(FIRST - 1)
+    async with desk.program() as executor:
+        await executor.add_strategy(desk.spec)
+        await executor.start_strategy("a")
+        await desk.trade(executor, FIRST, FIRST + 40)
+        position = executor.position("BTC/USDT", "a")
+        check, _ = await executor.audit()
+    assert check.differences == ()
+    assert not [event for event in desk.events if isinstance(event, IntentDenied)]
+    orders = {event.order.client_order_id for event in desk.events if isinstance(event, OrderUpdated)}
+    assert len(orders) == len(desk.fills()) == 1
+    bought = position.quantity * Decimal(repr(calm[FIRST + 1].open))
+    assert Decimal("0.995") * CAPITAL < bought < CAPITAL

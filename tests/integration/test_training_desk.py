@@ -27,14 +27,14 @@ from app.past_runs import kept_networks
 from app.runtime import open_market_link
 from app.theme import ThemeManager
 from app.training_desk import TrainingDesk
-from app.training_plans import search_plan
+from app.training_plans import training_plans
 from app.ui.dialogs.search_dialog import SearchDialog
 from app.ui.docks.training_dock import TrainingDock
 from app.ui.docks.training_runs import RunState
 from app.workers.history import OpenLink
 from app.workers.queue_file import QUEUE_FILE
 from app.workers.store import StoreBackend, StoreWorker
-from app.workers.training import JobPlan, TrainingWorker
+from app.workers.training import TrainingWorker
 from core.clock import SystemClock
 from core.config import DataPaths
 from core.data.data_storage import CandleStore
@@ -45,14 +45,11 @@ from core.persistence.schema import ensure_migrated
 from core.persistence.store import Store
 from core.practice.process import PracticeProcess
 from ml.api import (
-    TRAIN_FORECAST_JOB,
     DataRange,
     ForecastSpec,
     SeriesSource,
     TrainingResult,
     TrainingSpec,
-    forecast_job,
-    new_run_id,
 )
 from ml.search_spec import SearchSpec, parse_range
 from tests.trained_model import Trained
@@ -118,10 +115,6 @@ def paths(tmp_path: Path, trained: Trained) -> DataPaths:
 
 @pytest.fixture
 def session(paths: DataPaths, theme: ThemeManager, language: LanguageManager) -> Callable[[], Any]:
-    def make(run_id: str, spec: dict[str, Any], resume: bool) -> dict[str, Any]:
-        folders = {"candles_dir": paths.candles, "models_dir": paths.models, "runs_dir": paths.runs}
-        return forecast_job(ForecastSpec.from_json(spec), run_id=run_id, resume=resume, **folders)
-
     def open_store() -> StoreBackend:
         store = Store(paths.store_db)
         store.interrupt_runs(1)
@@ -133,8 +126,7 @@ def session(paths: DataPaths, theme: ThemeManager, language: LanguageManager) ->
     @contextmanager
     def start(open_link: OpenLink = no_link) -> Iterator[Session]:
         store = StoreWorker(open_store, SystemClock())
-        plan = JobPlan("forecast", TRAIN_FORECAST_JOB, new_run_id, make)
-        training = TrainingWorker(plan, paths.runs / QUEUE_FILE, store, search=search_plan(paths))
+        training = TrainingWorker(training_plans(paths), paths.runs / QUEUE_FILE, store)
         desk = TrainingDesk(paths, training, store, open_link, theme, language, lambda: 0)
         dock = TrainingDock(desk, theme)
         dock.resize(500, 700)

@@ -180,12 +180,12 @@ def test_the_form_asks_nothing_of_an_agent_that_only_a_forecaster_has(qtbot: QtB
     assert dialog.spec() is None
 
 
-def test_a_forecaster_takes_over_from_no_agent_and_an_agent_only_at_rest() -> None:
+def test_a_model_takes_over_from_one_of_its_kind_only() -> None:
     other = replace(AGENT, model_id="other")
     choices = (*CHOICES, AGENT, other)
     status = StrategyStatus("s", "S", "BTC/USDT", "1h", AGENT.model_id, StrategyState.STOPPED, kind=StrategyKind.AGENT)
     assert fitting_models(status, choices) == (other,)
-    assert fitting_models(replace(status, state=StrategyState.RUNNING), choices) == ()
+    assert fitting_models(replace(status, state=StrategyState.RUNNING), choices) == (other,)
     model = replace(status, kind=StrategyKind.MODEL, state=StrategyState.RUNNING)
     assert fitting_models(model, choices) == CHOICES[:1]
 

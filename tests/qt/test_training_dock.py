@@ -511,25 +511,25 @@ def test_curves_of_one_run_and_of_several(dock: TrainingDock, qtbot) -> None:
 
 
 def test_finished_runs_are_compared_and_sorted(dock: TrainingDock) -> None:
-    dock.pages.setCurrentWidget(dock.table)
-    assert dock.table.proxy.rowCount() == 0
+    dock.pages.setCurrentWidget(dock.comparison)
+    assert dock.comparison.forecasts.proxy.rowCount() == 0
     dock.on_queue(in_queue("a", "b", "c"))
     for name, r2 in (("a", 0.002), ("b", -0.01)):
         made = result(name)
         metrics = replace(made.metrics, model=replace(made.metrics.model, r2=r2))
         dock.on_result(replace(made, metrics=metrics))
-    assert dock.table.proxy.rowCount() == 2
-    dock.table.sort_by("r2", Qt.SortOrder.AscendingOrder)
-    assert [dock.table.proxy.record_at(row).run_id for row in (0, 1)] == ["b", "a"]
-    header, *lines = (line.split("\t") for line in dock.table.tsv().splitlines())
+    assert dock.comparison.forecasts.proxy.rowCount() == 2
+    dock.comparison.forecasts.sort_by("r2", Qt.SortOrder.AscendingOrder)
+    assert [dock.comparison.forecasts.proxy.record_at(row).run_id for row in (0, 1)] == ["b", "a"]
+    header, *lines = (line.split("\t") for line in dock.comparison.forecasts.tsv().splitlines())
     first = dict(zip(header, lines[0], strict=True))
     assert (first["Model"], first["Hidden"], first["Features"], first["Seed"]) == ("lstm", "32", "market", "1")
     assert (first["R²"], first["IC"], first["CRPS"]) == ("-1.00%", i18n.MISSING, i18n.MISSING)
-    dock.table.row_activated.emit(dock.table.proxy.record_at(0))
+    dock.comparison.forecasts.row_activated.emit(dock.comparison.forecasts.proxy.record_at(0))
     assert dock.list.current_id() == "b"
     assert dock.pages.currentWidget() is dock.details
     dock.remove_run("b")
-    assert dock.table.proxy.rowCount() == 1
+    assert dock.comparison.forecasts.proxy.rowCount() == 1
 
 
 def test_the_load_is_thinned_out_as_it_grows() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from PySide6.QtCore import QObject, Slot
 from pytestqt.qtbot import QtBot
 
+from app.flows.training_kind import TrainingKind
 from app.flows.training_queue import QueueState
-from app.workers.training import JobPlan, TrainingWorker
+from app.workers.training import JobPlan, TrainingWorker, agent_stage
 from core.errors import UserError
 from core.jobs import JobCancelled, JobFailed, JobFinished, JobPaused, JobProgress, JobResumed, JobStarted
 
@@ -110,8 +112,11 @@ def make(qapp: object, books: Books, queue_file: Path) -> Iterator[Make]:
         return {"run_id": run_id, "resume": resume, **spec}
 
     def build(target: str, kept: Books | None = None) -> TrainingWorker:
-        plan = JobPlan("test", f"{TARGETS}:{target}", lambda: f"run-{next(numbers)}", job)
-        made.append(TrainingWorker(plan, queue_file, kept or books))
+        plan = JobPlan(f"{TARGETS}:{target}", lambda: f"run-{next(numbers)}", job)
+        agents = replace(plan, stage=agent_stage)
+        made.append(
+            TrainingWorker({TrainingKind.FORECAST: plan, TrainingKind.AGENT: agents}, queue_file, kept or books)
+        )
         return made[-1]
 
     yield build

@@ -12,7 +12,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget, QWizard
 from pytestqt.qtbot import QtBot
 
-from app.flows.datasets import Dataset, DatasetGap, DeviceOption, SeriesExtent, SourceKind, device_options
+from app.flows.datasets import (
+    Dataset,
+    DatasetGap,
+    DeviceOption,
+    SeriesExtent,
+    SourceKind,
+    StoredForecaster,
+    device_options,
+)
 from app.flows.feature_catalogue import FeatureCatalogue, load_catalogue
 from app.language import LanguageManager
 from app.theme import ThemeManager
@@ -61,6 +69,8 @@ class FakeSources:
         self.inspected: list[Path] = []
         self.read: list[SeriesSource] = []
         self.waiting: list[Callable[[FeatureCatalogue | UserError], None]] = []
+        self.asked_forecasters: list[Callable[[Sequence[StoredForecaster] | UserError], None]] = []
+        self.forecasters: Sequence[StoredForecaster] | UserError = ()
         self.answer_at_once = True
 
     def datasets(self) -> Sequence[Dataset]:
@@ -83,6 +93,11 @@ class FakeSources:
         else:
             begins = {"later.csv": 40_000, "half.csv": 4_000}.get(Path(source.path).name, 0)
             done(extent(START + begins * HOUR))
+
+    def load_forecasters(self, done: Callable[[Sequence[StoredForecaster] | UserError], None]) -> None:
+        self.asked_forecasters.append(done)
+        if self.answer_at_once:
+            done(self.forecasters)
 
     def load_features(self, done: Callable[[FeatureCatalogue | UserError], None]) -> None:
         self.waiting.append(done)

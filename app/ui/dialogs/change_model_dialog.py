@@ -8,18 +8,14 @@ from PySide6.QtWidgets import QComboBox, QDialog, QHBoxLayout, QLabel, QPushButt
 from app.flows.model_words import choice_title, offered_verdict
 from app.i18n import tr
 from app.models.model_choice import ModelChoice
-from app.models.strategies_model import ACTIVE_STATES
 from app.services import StrategyKind
 from app.theme import GRID, SPACE_L, SPACE_M, SPACE_S, set_look
 from core.events import StrategyStatus
 
 
 def fitting_models(status: StrategyStatus, models: tuple[ModelChoice, ...]) -> tuple[ModelChoice, ...]:
-    """Return the other models of a strategy's kind, market and bar length; none while an agent is at work."""
-    is_agent = status.kind is StrategyKind.AGENT
-    if is_agent and status.state in ACTIVE_STATES:
-        return ()
-    wanted = status.symbol, status.timeframe, is_agent
+    """Return the other models of a strategy's kind, market and bar length."""
+    wanted = status.symbol, status.timeframe, status.kind is StrategyKind.AGENT
     others = (choice for choice in models if choice.model_id != status.model_id)
     return tuple(choice for choice in others if (choice.symbol, choice.timeframe, choice.agent) == wanted)
 

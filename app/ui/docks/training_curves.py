@@ -75,7 +75,17 @@ def _curve(name: str, network: Network, series: Series, colour: CurveColour, *, 
     return Curve(name, *by_epoch(network.curves[series]), colour, dashed=dashed, mark=best)
 
 
-def load_curves(
+def load_curves(run: TrainingRun) -> list[Curve]:
+    """Return how busy processor and GPU were, over minutes."""
+    return _over_time(run, lambda sample: sample.cpu_percent, lambda sample: sample.gpu_percent)
+
+
+def memory_curves(run: TrainingRun) -> list[Curve]:
+    """Return the memory of the run and the used one of the GPU, over minutes."""
+    return _over_time(run, _memory, _gpu_memory)
+
+
+def _over_time(
     run: TrainingRun, first: Callable[[LoadSample], float | None], second: Callable[[LoadSample], float | None]
 ) -> list[Curve]:
     """Return two figures of the machine's load over minutes; one that was never measured is left out."""
@@ -172,8 +182,8 @@ class RunCurves(ScrollColumn):
         for key in _BY_EPOCH:
             series = Series(key)
             self._draw(key, _overlaid(drawn, series) if len(drawn) > 1 else network_curves(current, series))
-        self._draw(_LOAD, load_curves(current, lambda s: s.cpu_percent, lambda s: s.gpu_percent))
-        self._draw(_MEMORY, load_curves(current, _memory, _gpu_memory))
+        self._draw(_LOAD, load_curves(current))
+        self._draw(_MEMORY, memory_curves(current))
 
     def retranslate(self) -> None:
         """Write the fixed texts in the present language."""

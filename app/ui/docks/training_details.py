@@ -16,6 +16,7 @@ from app.ui.docks.training_list import left_text
 from app.ui.docks.training_metrics import MetricsTable
 from app.ui.docks.training_networks import Network
 from app.ui.docks.training_runs import RunState, TrainingRun
+from app.ui.docks.training_words import state_headline, state_note
 from app.ui.widgets.curve_plot import CurvePlot
 from app.ui.widgets.elided_label import ElidedLabel
 from ml.api import TrainingResult
@@ -45,21 +46,7 @@ def headline(run: TrainingRun, after: str = "") -> str:
         )
     if run.state is RunState.FINISHED and run.result is not None:
         return _finished_headline(run, run.result)
-    if run.state is RunState.QUEUED and after:
-        return tr("Starts when {run} has ended", run=after)
-    words = {
-        RunState.QUEUED: tr("Waiting for its turn …"),
-        RunState.HELD: tr("On hold"),
-        RunState.STARTING: tr("Starting the trainer …"),
-        RunState.RUNNING: tr("Training"),
-        RunState.PAUSING: tr("Pausing …"),
-        RunState.PAUSED: tr("Paused"),
-        RunState.CANCELLING: tr("Cancelling …"),
-        RunState.CANCELLED: tr("Cancelled"),
-        RunState.INTERRUPTED: tr("Interrupted"),
-        RunState.FAILED: tr("Training failed"),
-    }
-    return words.get(run.state, tr("Finished"))
+    return state_headline(run, after)
 
 
 def _finished_headline(run: TrainingRun, result: TrainingResult) -> str:
@@ -87,28 +74,11 @@ def _finished_headline(run: TrainingRun, result: TrainingResult) -> str:
 
 def note_text(run: TrainingRun) -> tuple[str, str]:
     """Return the verdict, the failure with its remedy, what a state means, or nothing; and the role of its look."""
-    if run.state is RunState.FAILED:
-        return f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
-    if run.result is not None:
+    if run.state is not RunState.FAILED and run.result is not None:
         metrics = run.result.metrics
         text = local_text(finished_text(metrics, run.caution))
         return text, "success" if metrics.edge and not run.caution else "warning"
-    if run.state is RunState.CANCELLED:
-        kept = tr("The run stopped at your request. Its checkpoint is kept.")
-        return kept if run.resumable else tr("The run stopped at your request, before its first epoch."), "muted"
-    if run.state is RunState.INTERRUPTED:
-        kept = tr("The program ended before this run did. Its checkpoint is kept.")
-        return kept if run.resumable else tr("The program ended before this run did, before its first epoch."), "muted"
-    if run.state is RunState.FINISHED:
-        return tr("Its figures cannot be read: {reason}", reason=local_text(run.message)), "muted"
-    waiting = {
-        RunState.HELD: tr("It is not started, and others may pass it, until you let it continue."),
-        RunState.PAUSING: tr("It pauses at the end of the step it is at."),
-        RunState.PAUSED: tr("It stands still, keeps its memory and its place, and goes on as if nothing had been."),
-    }
-    if run.state in waiting:
-        return waiting[run.state], "muted"
-    return (local_text(run.progress.note) if run.progress is not None else ""), "muted"
+    return state_note(run) or ((local_text(run.progress.note) if run.progress is not None else ""), "muted")
 
 
 def figure_texts(run: TrainingRun) -> tuple[str, ...]:

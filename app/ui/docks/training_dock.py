@@ -13,23 +13,26 @@ from PySide6.QtCore import QSignalBlocker, QTimer, Signal, Slot
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QSpinBox, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
+from app.flows.training_kind import TrainingKind
 from app.flows.training_queue import MAX_SLOTS, TrainingQueue
 from app.i18n import mark, tr
-from app.models.training_compare_model import ComparedRun, TrainingCompareModel, compared_run
 from app.services import TrainingCommands
 from app.theme import GRID, ThemeManager
 from app.ui.dialogs.confirm_dialog import ConfirmDialog
+from app.ui.docks.agent_curves import AgentCurves
+from app.ui.docks.agent_details import AgentDetails
 from app.ui.docks.paced import FRAME_MS
 from app.ui.docks.search_view import SearchView
+from app.ui.docks.training_comparison import RunComparison
 from app.ui.docks.training_curves import OVERLAY, RunCurves
 from app.ui.docks.training_details import RunDetails
 from app.ui.docks.training_list import RunList, name_text
 from app.ui.docks.training_runs import RunState, TrainingRun
 from app.ui.docks.training_tools import Deed, RunTools, deeds_for
-from app.ui.widgets.data_table import DataTable
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.panel import Panel, ToolRow
 from app.ui.widgets.spin_box import indent_text
+from ml.agents.progress import AgentProgress, AgentResult
 from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult
 from ml.search_results import SearchProgress, SearchResult
 
@@ -130,12 +133,14 @@ class TrainingDock(Panel):
         """Take the newest progress of a run; it is drawn with the next frame."""
         known = progress.run_id in self._runs
         self._run(progress.run_id).take_progress(progress, self._now_s())
-        if not known:
-            self._refresh()
-            return
-        self._stale.add(progress.run_id)
-        if self.isVisible() and not self._frame.isActive():
-            self._on_frame()
+        self._draw_soon(progress.run_id, known)
+
+    @Slot(object)
+    def on_agent_progress(self, progress: AgentProgress) -> None:
+        """Take the newest progress of an agent; it is drawn with the next frame."""
+        known = progress.run_id in self._runs
+        self._run(progress.run_id).take_agent_progress(progress, self._now_s())
+        self._draw_soon(progress.run_id, known)
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -150,6 +155,11 @@ class TrainingDock(Panel):
     def on_result(self, result: TrainingResult) -> None:
         """Show what a run brought."""
         self._run(result.run_id).take_result(result)
+        self._refresh()
+
+    def on_agent_result(self, result: AgentResult) -> None:
+        """Show what the run of an agent brought."""
+        self._run(result.run_id).take_agent_result(result)
         self._refresh()
 
     def on_search_progress(self, progress: SearchProgress) -> None:
@@ -181,7 +191,7 @@ class TrainingDock(Panel):
         """Take a run off the list, for example a download that was followed by its training."""
         if self._runs.pop(run_id, None) is not None:
             self._stale.discard(run_id)
-            self._model.discard(run_id)
+            self.comparison.discard(run_id)
             if self._shown == run_id:
                 self._shown = next(reversed(self._runs), "")
             self._refresh()
@@ -196,26 +206,26 @@ class TrainingDock(Panel):
         )
         self._new.setText(tr("Train a model…"))
         self._search.setAccessibleName(tr("Search for settings…"))
-        self._search.setToolTip(
-            tr("Search for settings: try many around those of the chosen run, and compare them by their validation")
-        )
         self.pages.setTabText(self.pages.indexOf(self.search), tr("Search"))
         self.slots.setPrefix(tr("At a time: "))
         self.slots.setToolTip(tr("How many runs are at work at a time; each takes memory and processor of its own"))
         self.slots.setAccessibleName(tr("Runs at a time"))
         self.list.setAccessibleName(tr("Training runs"))
-        for page, text in ((self.details, tr("Run")), (self.curves, tr("Curves")), (self.table, tr("Comparison"))):
+        titles: tuple[tuple[QWidget, str], ...] = (
+            *((page, tr("Run")) for page in (self.details, self.agent)),
+            *((page, tr("Curves")) for page in (self.curves, self.agent_curves)),
+            (self.comparison, tr("Comparison")),
+        )
+        for page, text in titles:
             self.pages.setTabText(self.pages.indexOf(page), text)
-        self.table.empty.set_text(tr("Finished runs are compared here."))
-        self._model.retranslate()
-        for part in (self.tools, self.details, self.curves, self.search):
+        for part in (self.tools, *self._pages_of_runs, self.comparison):
             part.retranslate()
         self._refresh()
 
     def refresh_look(self) -> None:
-        self._model.set_palette(self.theme.palette)
         self._search.setIcon(self.theme.icon("search"))
-        for part in (self.empty, self.table, self.tools, self.details, self.curves, self.search):
+        self.comparison.refresh_look(self.theme)
+        for part in (self.empty, self.tools, *self._pages_of_runs):
             part.refresh_look()
         self._refresh()
 
@@ -245,14 +255,13 @@ class TrainingDock(Panel):
         self.pages.setDocumentMode(True)
         self.details = RunDetails(self.theme, self.pages)
         self.curves = RunCurves(self.theme, self.pages)
-        self._model = TrainingCompareModel(self)
-        self.table: DataTable[ComparedRun] = DataTable(
-            self._model, self.theme, name="training_comparison", empty_icon="brain", parent=self.pages
-        )
-        self.table.row_activated.connect(self._on_row_activated)
+        self.agent, self.agent_curves = AgentDetails(self.theme, self.pages), AgentCurves(self.theme, self.pages)
+        self.comparison = RunComparison(self.theme, self.pages)
+        self.comparison.run_activated.connect(self._on_row_activated)
         self.search = SearchView(self.theme, self.pages)
         self.search.train_requested.connect(self._on_train)
-        for widget in (self.search, self.details, self.curves, self.table):
+        self._pages_of_runs = (self.search, self.details, self.curves, self.agent, self.agent_curves)
+        for widget in (*self._pages_of_runs, self.comparison):
             self.pages.addTab(widget, "")
         self.pages.currentChanged.connect(self._write_pages)
         layout = QVBoxLayout(page)
@@ -269,6 +278,15 @@ class TrainingDock(Panel):
         self._shown = self._shown or run_id
         return self._runs[run_id]
 
+    def _draw_soon(self, run_id: str, known: bool) -> None:
+        """Draw what was heard of a run with the next frame; one that is not listed yet at once."""
+        if not known:
+            self._refresh()
+            return
+        self._stale.add(run_id)
+        if self.isVisible() and not self._frame.isActive():
+            self._on_frame()
+
     def _refresh(self) -> None:
         """Write everything."""
         self._stack.setCurrentIndex(int(bool(self._runs)))
@@ -277,7 +295,7 @@ class TrainingDock(Panel):
         self.list.show_runs(runs, self._shown)
         if not runs:
             return
-        self._write_comparison(runs)
+        self.comparison.show_runs(runs)
         self._write_chosen()
 
     @Slot()
@@ -312,15 +330,34 @@ class TrainingDock(Panel):
         self._write_pages()
 
     def _offer_pages(self, run: TrainingRun | None) -> None:
-        """Show the pages of a search or those of a run; the one in front stays in front where it is among them."""
-        searches = run is not None and run.is_search
-        self._search.setEnabled(run is not None and run.spec is not None)
-        if self.pages.currentWidget() in ((self.details, self.curves) if searches else (self.search,)):
-            first = self.search if searches else self.details
-            self.pages.setTabVisible(self.pages.indexOf(first), True)
-            self.pages.setCurrentWidget(first)
-        for page in (self.search, self.details, self.curves):
-            self.pages.setTabVisible(self.pages.indexOf(page), (page is self.search) is searches)
+        """Show the pages for the kind of run; the place in front stays in front where that kind has it."""
+        kind = TrainingKind.FORECAST if run is None else run.kind
+        self._offer_search(run, kind)
+        offered = self._pages_of(kind)
+        front = self.pages.currentWidget()
+        if front is not self.comparison and front not in offered:
+            wanted = offered[-1] if front in (self.curves, self.agent_curves) else offered[0]
+            self.pages.setTabVisible(self.pages.indexOf(wanted), True)
+            self.pages.setCurrentWidget(wanted)
+        for page in self._pages_of_runs:
+            self.pages.setTabVisible(self.pages.indexOf(page), page in offered)
+
+    def _pages_of(self, kind: TrainingKind) -> tuple[QWidget, ...]:
+        """Return the pages of a kind of run; the comparison is there for all."""
+        pages: dict[TrainingKind, tuple[QWidget, ...]] = {
+            TrainingKind.FORECAST: (self.details, self.curves),
+            TrainingKind.SEARCH: (self.search,),
+            TrainingKind.AGENT: (self.agent, self.agent_curves),
+        }
+        return pages[kind]
+
+    def _offer_search(self, run: TrainingRun | None, kind: TrainingKind) -> None:
+        """Let a person search from the settings of a run, or say why not."""
+        self._search.setEnabled(run is not None and run.spec is not None and kind is not TrainingKind.AGENT)
+        hint = tr("Search for settings: try many around those of the chosen run, and compare them by their validation")
+        if kind is TrainingKind.AGENT:
+            hint = tr("Settings are searched for forecasters only; an agent's are changed in the wizard.")
+        self._search.setToolTip(hint)
 
     @Slot()
     def _write_pages(self) -> None:
@@ -328,31 +365,23 @@ class TrainingDock(Panel):
         run = self._runs.get(self._shown)
         if run is None:
             return
-        runs = self.runs
-        selected = self._chosen()
-        front = self.pages.currentWidget()
-        if front is self.search:
-            self.search.show_run(run)
-            return
+        runs, front = self.runs, self.pages.currentWidget()
+        selected = [other for other in self._chosen() if other.kind is TrainingKind.FORECAST]
         overlaid = front is self.curves and len(selected) > 1
         colours = zip(selected, OVERLAY, strict=False) if overlaid else ()
         self.list.set_overlay({other.run_id: getattr(self.theme.palette, tone.value) for other, tone in colours})
-        if front is self.details:
-            after = self._runs.get(run.after)
-            self.details.show_run(run, "" if after is None else name_text(after, runs))
+        after = self._runs.get(run.after)
+        follows = "" if after is None else name_text(after, runs)
+        if front is self.search:
+            self.search.show_run(run)
+        elif front is self.details:
+            self.details.show_run(run, follows)
+        elif front is self.agent:
+            self.agent.show_run(run, follows)
+        elif front is self.agent_curves:
+            self.agent_curves.show_run(run)
         elif front is self.curves:
             self.curves.show_runs(run, [(other, name_text(other, runs)) for other in selected])
-
-    def _write_comparison(self, runs: Sequence[TrainingRun]) -> None:
-        for place, run in enumerate(runs):
-            if run.result is None:
-                self._model.discard(run.run_id)
-            else:
-                row = compared_run(run.run_id, name_text(run, runs), run.spec, run.result, run.caution, place)
-                if self._model.record(run.run_id) != row:
-                    self._model.put(row)
-        while self._model.flush():
-            pass
 
     def _chosen(self) -> tuple[TrainingRun, ...]:
         """Return the selected runs; the one shown where none is selected."""
@@ -380,11 +409,11 @@ class TrainingDock(Panel):
         self._shown = self.list.current_id() or self._shown
         self._write_chosen()
 
-    @Slot(object)
-    def _on_row_activated(self, row: ComparedRun) -> None:
-        self._shown = row.run_id
+    @Slot(str)
+    def _on_row_activated(self, run_id: str) -> None:
+        self._shown = run_id
         self._refresh()
-        self.pages.setCurrentWidget(self.details)
+        self.pages.setCurrentWidget(self._pages_of(self._runs[run_id].kind)[0])
 
     @Slot(str)
     def _on_deed(self, name: str) -> None:
@@ -412,10 +441,10 @@ class TrainingDock(Panel):
             commands.move_training(run_id, -1 if deed is Deed.UP else 1)
         elif deed is Deed.AFTER:
             commands.plan_after(run_id)
-        elif deed is Deed.USE and run.result is not None:
-            self.strategy_requested.emit(run.result.model_id)
-        elif deed is Deed.CARD and run.result is not None:
-            self.model_requested.emit(run.result.model_id)
+        elif deed is Deed.USE:
+            self.strategy_requested.emit(run.model_id)
+        elif deed is Deed.CARD:
+            self.model_requested.emit(run.model_id)
 
     def _ask_remove(self, runs: Sequence[TrainingRun]) -> None:
         dialog = ConfirmDialog(

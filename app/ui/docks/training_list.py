@@ -15,9 +15,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.i18n import format_duration, format_minute, mark, tr
+from app.i18n import format_duration, format_minute, format_percent, mark, tr
 from app.theme import GRID, ICON_SIZE_M, SPACE_S, SPACE_XS, ThemeManager
+from app.ui.docks.training_agents import LEARNING, AgentWatch
 from app.ui.docks.training_runs import RunState, TrainingRun
+from ml.agents.progress import ENCODER_PHASE
 
 LIST_ROWS = 6
 _ID_ROLE = int(Qt.ItemDataRole.UserRole)
@@ -87,6 +89,8 @@ def state_text(run: TrainingRun) -> str:
     words = tr(STATE_WORDS[run.state])
     if run.is_search:
         return _search_text(run, words)
+    if run.agent is not None:
+        return _agent_text(run, run.agent, words)
     if run.progress is None or not run.learns or run.state.is_over or run.state is RunState.CANCELLING:
         return words
     epoch = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
@@ -112,6 +116,29 @@ def _search_text(run: TrainingRun, words: str) -> str:
     if run.search_left_s is None:
         return trial
     return f"{trial} · {tr('{time} left', time=left_text(run.search_left_s))}"
+
+
+def _agent_text(run: TrainingRun, watch: AgentWatch, words: str) -> str:
+    """Return what the run of an agent is doing."""
+    if watch.progress is None or run.state.is_over or run.state is RunState.CANCELLING:
+        return words
+    done = tr("testing") if watch.phase == "testing" else _learned_text(watch)
+    if not done:
+        return words
+    if run.state is not RunState.RUNNING:
+        return f"{done} · {words}"
+    if run.left_s is None:
+        return done
+    return f"{done} · {tr('{time} left', time=left_text(run.left_s))}"
+
+
+def _learned_text(watch: AgentWatch) -> str:
+    """Return how much of the learning is done; "" where there is nothing to tell yet."""
+    share = watch.share
+    if share is None or watch.phase not in (ENCODER_PHASE, LEARNING):
+        return ""
+    done = format_percent(share, 0)
+    return tr("encoder {share}", share=done) if watch.phase == ENCODER_PHASE else tr("{share} learned", share=done)
 
 
 class _RunDelegate(QStyledItemDelegate):

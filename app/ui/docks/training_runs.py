@@ -9,13 +9,17 @@ from typing import Any
 from app.flows.model_words import HEADS
 from app.flows.origin_text import data_title
 from app.flows.time_left import TimeLeft
+from app.flows.training_kind import TrainingKind, kind_of
 from app.flows.training_queue import QueuedRun, QueueState
 from app.i18n import tr
+from app.ui.docks.training_agents import AgentWatch, as_learning
 from app.ui.docks.training_networks import Network, histories, network_of
 from core.domain.data_origin import caution
 from core.errors import UserError
+from ml.agents.progress import AgentProgress, AgentResult
+from ml.agents.run_spec import AgentSpec
 from ml.api import DataRange, ForecastSpec, TrainingProgress, TrainingResult, judging_share, run_begun_ns
-from ml.search_results import SearchProgress, SearchResult, is_search
+from ml.search_results import SearchProgress, SearchResult
 from ml.search_spec import SearchSpec
 
 MOST_SAMPLES = 600
@@ -97,6 +101,7 @@ class TrainingRun:
         begun_ns: when it was started, or went on, ns UTC.
         after: the run it waits for; "" where there is none.
         searched / found: newest message and result of a search for settings, which queues as runs do.
+        agent: what was heard of an agent; None for other runs.
     """
 
     run_id: str
@@ -114,6 +119,7 @@ class TrainingRun:
     after: str = ""
     searched: SearchProgress | None = None
     found: SearchResult | None = None
+    agent: AgentWatch | None = None
     left_s: float | None = None
     _time_left: TimeLeft | None = None
     _load_from_s: float | None = None
@@ -122,7 +128,9 @@ class TrainingRun:
     @property
     def head(self) -> str:
         """What its networks forecast, see `ml.spec.ModelSpec`; "" where that is not known."""
-        return "" if self.spec is None or self.is_search else str(self.spec.get("model", {}).get("head", ""))
+        if self.spec is None or self.kind is not TrainingKind.FORECAST:
+            return ""
+        return str(self.spec.get("model", {}).get("head", ""))
 
     @property
     def several(self) -> bool:
@@ -144,7 +152,9 @@ class TrainingRun:
 
     @property
     def setup(self) -> str:
-        """The network in a few words, in the present language; "" where it is not known, and for a search."""
+        """The network or algorithm in a few words, in the present language; "" where unknown, and for a search."""
+        if self.agent is not None:
+            return self.agent.algorithm.upper()
         if self.spec is None or self.is_search:
             return ""
         model = self.spec.get("model", {})
@@ -154,7 +164,23 @@ class TrainingRun:
     @property
     def is_search(self) -> bool:
         """Whether it is a search for settings."""
-        return self.spec is not None and is_search(self.spec)
+        return self.kind is TrainingKind.SEARCH
+
+    @property
+    def kind(self) -> TrainingKind:
+        """What it trains or searches; a forecaster where that is not known."""
+        return TrainingKind.FORECAST if self.spec is None else kind_of(self.spec)
+
+    @property
+    def model_id(self) -> str:
+        """The stored model it made; "" where there is none."""
+        result = self.result if self.agent is None else self.agent.result
+        return "" if result is None else result.model_id
+
+    @property
+    def tradable(self) -> bool:
+        """Whether a strategy can follow what it made."""
+        return bool(self.model_id) and (self.agent is None or self.agent.tradable)
 
     @property
     def scores(self) -> tuple[float | None, ...]:
@@ -175,16 +201,24 @@ class TrainingRun:
         self.message = self.remedy = ""
         self.resumable = False
         self.searched = self.found = None
+        if self.agent is not None:
+            self.agent.begin_again()
+
+    def take_spec(self, spec: dict[str, Any]) -> None:
+        """Learn what was asked for."""
+        self.spec, self.data = spec, data_of(spec)
+        if self.kind is TrainingKind.AGENT and self.agent is None:
+            self.agent = AgentWatch.of(spec)
 
     def take_queued(self, queued: QueuedRun) -> None:
         """Take its place in the queue, again where it had ended before."""
         if self.spec is None or self.state.is_over:
-            self.spec, self.data = queued.spec, data_of(queued.spec)
+            self.take_spec(queued.spec)
             self.begun_ns = begun_ns(self.run_id, queued.queued_ns)
         if self.state.is_over:
             self.begin_again()
         self.after = queued.after
-        silent = self.progress is None and self.searched is None
+        silent = self.progress is None and self.searched is None and (self.agent is None or not self.agent.progress)
         running = RunState.STARTING if silent else RunState.RUNNING
         self.state = _OF_QUEUE.get(queued.state, running)
 
@@ -218,6 +252,28 @@ class TrainingRun:
         except UserError:  # another version of the program wrote it
             return 0.0
 
+    def take_agent_progress(self, progress: AgentProgress, now_s: float = 0.0) -> None:
+        """Add a message of an agent, heard at `now_s` on any clock; it revives no run that has ended."""
+        if self.state.is_over:
+            return
+        if self.state in (RunState.QUEUED, RunState.STARTING):
+            self.state = RunState.RUNNING
+        if self.agent is None:
+            self.agent = AgentWatch()
+        self.agent.take(progress)
+        if self._time_left is None:
+            self._time_left = TimeLeft()
+        self._time_left.hear(as_learning(progress), now_s)
+        self.tick(now_s)
+        self._take_load(progress, now_s)
+
+    def take_agent_result(self, result: AgentResult) -> None:
+        """Finish an agent."""
+        if self.agent is None:
+            self.agent = AgentWatch(algorithm=result.algorithm)
+        self.state = RunState.FINISHED
+        self.agent.take_result(result)
+
     def take_search_progress(self, progress: SearchProgress) -> None:
         """Add a message of a search; it revives none that ended or is being stopped."""
         if self.state.is_over:
@@ -230,7 +286,7 @@ class TrainingRun:
         """Finish a search."""
         self.state, self.found = RunState.FINISHED, result
 
-    def _take_load(self, progress: TrainingProgress, now_s: float) -> None:
+    def _take_load(self, progress: TrainingProgress | AgentProgress, now_s: float) -> None:
         figures = (progress.cpu_percent, progress.gpu_percent, progress.rss_bytes, progress.gpu_memory_bytes)
         if all(figure is None for figure in figures):
             return
@@ -265,6 +321,8 @@ class TrainingRun:
             return 1.0
         if self.searched is not None and self.searched.trials:
             return self._search_share(self.searched)
+        if self.agent is not None and self.agent.progress is not None:
+            return self.agent.share
         if self.progress is None or self.progress.epochs <= 0 or not (self.learns or self.progress.epoch):
             return None
         of_seed = min(1.0, self.progress.epoch / self.progress.epochs)
@@ -306,7 +364,10 @@ def begun_ns(run_id: str, known_ns: int) -> int:
 
 def data_of(spec: dict[str, Any]) -> DataRange | None:
     """Return the bars a specification learns from; None where another version of the program wrote it."""
+    kind = kind_of(spec)
     try:
-        return SearchSpec.from_json(spec).base.data if is_search(spec) else ForecastSpec.from_json(spec).data
+        if kind is TrainingKind.SEARCH:
+            return SearchSpec.from_json(spec).base.data
+        return (AgentSpec if kind is TrainingKind.AGENT else ForecastSpec).from_json(spec).data
     except UserError:
         return None

@@ -61,8 +61,10 @@ def deeds_for(run: TrainingRun, queue: TrainingQueue) -> frozenset[Deed]:
         found.add(Deed.REMOVE)
     if run.state.is_over and run.resumable:
         found.add(Deed.RESUME)
-    if run.result is not None:
-        found.update((Deed.USE, Deed.CARD))
+    if run.model_id:
+        found.add(Deed.CARD)
+    if run.tradable:
+        found.add(Deed.USE)
     return frozenset(found)
 
 
@@ -124,8 +126,8 @@ class RunTools(ToolRow):
         words = {
             Deed.PAUSE: (tr("Pause"), tr("Let the run stand still where it is; it keeps its memory")),
             Deed.CONTINUE: (tr("Continue"), tr("Let the run go on where it stands still")),
-            Deed.CANCEL: (tr("Cancel"), tr("Stop this run; it can go on later from its last finished epoch")),
-            Deed.RESUME: (tr("Go on"), tr("Let this run go on from its last finished epoch")),
+            Deed.CANCEL: (tr("Cancel"), tr("Stop this run; it can go on later from its last checkpoint")),
+            Deed.RESUME: (tr("Go on"), tr("Let this run go on from its last checkpoint")),
             Deed.UP: (tr("Earlier in the queue"), ""),
             Deed.DOWN: (tr("Later in the queue"), ""),
             Deed.AFTER: (tr("Train a model after this run…"), ""),

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 
 from app.flows.amount import AmountError, parse_amount
 from app.flows.feature_catalogue import CatalogueEntry, FeatureCatalogue, column_text
-from app.flows.training_draft import plain_text
+from app.flows.typed_numbers import plain_text
 from app.i18n import format_number, tr
 from app.theme import CONTROL_HEIGHT, GRID, SPACE_M, SPACE_S, SPACE_XS, number_font, set_look
 from app.ui.wizards.fields import EntryLine, WheelGuard, keep_return, wrapped_label

@@ -9,11 +9,12 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.flows.sentence_text import local_text
+from app.flows.training_runs import Run
 from app.i18n import tr
 from app.ui.dialogs.file_picker import file_picker
 from core.errors import UserError
-from ml.api import ForecastSpec
-from ml.spec_file import read_spec, write_spec
+from ml.agents.run_spec import AgentSpec
+from ml.spec_file import read_run_spec, write_spec
 
 _ENDING = "toml"
 
@@ -22,14 +23,14 @@ class ConfigFiles(QObject):
     """Two file dialogs, and what comes of them.
 
     Signals:
-        loaded(object): a valid `ForecastSpec`.
+        loaded(object): a valid `ForecastSpec` or `AgentSpec`.
         told(str, str): a sentence in the present language and its role: "success" or "warning".
     """
 
     loaded = Signal(object)
     told = Signal(str, str)
 
-    def __init__(self, spec: Callable[[], ForecastSpec], window: QWidget) -> None:
+    def __init__(self, spec: Callable[[], Run], window: QWidget) -> None:
         """Wire it up.
 
         Args:
@@ -46,7 +47,8 @@ class ConfigFiles(QObject):
         except UserError as exc:
             self.told.emit(local_text(str(exc)), "warning")
             return
-        name = f"{spec.data.symbol.replace('/', '_')}-{spec.data.timeframe}.{_ENDING}"
+        kind = f"-{spec.algorithm.kind}" if isinstance(spec, AgentSpec) else ""
+        name = f"{spec.data.symbol.replace('/', '_')}-{spec.data.timeframe}{kind}.{_ENDING}"
         dialog = self._dialog(tr("Save the configuration"), "save_configuration_dialog")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix(_ENDING)
@@ -63,7 +65,7 @@ class ConfigFiles(QObject):
 
     @Slot(str)
     def save(self, path: str) -> None:
-        """Write the configuration that `train forecast --config` reads as well."""
+        """Write the configuration that `train forecast --config` or `train agent --config` reads as well."""
         try:
             write_spec(Path(path), self._spec())
         except UserError as exc:
@@ -75,7 +77,7 @@ class ConfigFiles(QObject):
     def load(self, path: str) -> None:
         """Read a configuration; one that is not valid changes nothing."""
         try:
-            spec = read_spec(Path(path)).validate()
+            spec = read_run_spec(Path(path)).validate()
         except UserError as exc:
             self.told.emit(local_text(str(exc)), "warning")
             return

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 from shiboken6 import isValid
 
+from app.flows.agent_review import SUBJECT_NOTES, SUBJECT_TITLES, forecaster_title, out_of_use
 from app.flows.datasets import Dataset, SeriesExtent, SourceKind, TrainingSources, date_text
 from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
@@ -28,7 +29,7 @@ from app.flows.training_review import SOURCE_TITLES
 from app.i18n import MISSING, format_number, mark, tr
 from app.theme import SPACE_S, SPACE_XL, Palette
 from app.ui.dialogs.file_picker import DATA_FILES, existing_file_picker
-from app.ui.wizards.draft_fields import DayField, SwitchField
+from app.ui.wizards.draft_fields import ChoiceField, DayField, SwitchField
 from app.ui.wizards.fields import FIELD_WIDTH, EntryLine, Figure, Form, HistoryLine, WheelGuard, card, wrapped_label
 from app.ui.wizards.side_data import MarketsField, SeriesField
 from app.ui.wizards.step_page import StepPage
@@ -43,6 +44,9 @@ _SOURCE_NOTES: dict[SourceKind, str] = {
 }
 
 
+_WIDE_FIELD = FIELD_WIDTH + FIELD_WIDTH // 2
+
+
 class DataPage(StepPage):
     """Source, market, bar length and range, with a preview."""
 
@@ -51,6 +55,7 @@ class DataPage(StepPage):
         self._sources = sources
         self._dialog: QFileDialog | None = None
         self._asked: set[object] = set()  # files somebody looks into already
+        self.body.addWidget(self._build_subject())
         self.body.addWidget(self._build_sources())
         self.body.addWidget(self._build_form())
         self._preview = self._build_preview(palette)
@@ -59,6 +64,12 @@ class DataPage(StepPage):
         self.body.addStretch()
 
     # ------------------------------------------------------------------------------------------------- building
+
+    def _build_subject(self) -> Form:
+        form, self._subject = Form(), ChoiceField("subject")
+        self._subject.setFixedWidth(_WIDE_FIELD)
+        self.add_field(form, "subject", self._subject)
+        return form
 
     def _build_sources(self) -> QWidget:
         box = QWidget()
@@ -105,6 +116,9 @@ class DataPage(StepPage):
         self._timeframe_row = self.add_field(form, "timeframe", self._timeframe)
         self._path_row = self.add_field(form, "file_path", file_field, wide=True)
         self._path_row.label.setBuddy(self._path)
+        self._forecaster = ChoiceField("encoder_model")
+        self._forecaster.setFixedWidth(2 * FIELD_WIDTH)
+        self.add_field(form, "encoder_model", self._forecaster, wide=True)
         self.add_field(form, "whole_range", self._whole)
         self._start_row = self.add_field(form, "start_date", DayField("start_date", "start_edit"))
         self._end_row = self.add_field(form, "end_date", DayField("end_date", "end_edit"))
@@ -112,8 +126,13 @@ class DataPage(StepPage):
 
     def _build_advanced(self) -> None:
         form = self.add_advanced().form
-        self._markets, self._series = MarketsField(), SeriesField()
+        self._markets, self._further, self._series = (
+            MarketsField("markets"),
+            MarketsField("further_markets"),
+            SeriesField(),
+        )
         self._markets_row = self.add_field(form, "markets", self._markets, wide=True, tall=True)
+        self.add_field(form, "further_markets", self._further, wide=True, tall=True)
         self.add_field(form, "series", self._series, wide=True, tall=True)
 
     def _build_preview(self, palette: Palette) -> QWidget:
@@ -149,6 +168,7 @@ class DataPage(StepPage):
             radio.setText(f"{tr(SOURCE_TITLES[kind])}  —  {tr(_SOURCE_NOTES[kind])}")
             radio.setAccessibleName(tr(SOURCE_TITLES[kind]))
             radio.setAccessibleDescription(tr(_SOURCE_NOTES[kind]))
+        self._subject.set_choices([(subject, tr(title)) for subject, title in SUBJECT_TITLES.items()])
         self._path.setAccessibleName(tr("File"))
         self._browse.setText(tr("Choose a file…"))
         self._browse.setAccessibleName(tr("Choose a file…"))
@@ -158,7 +178,17 @@ class DataPage(StepPage):
     def row_texts(self) -> dict[str, tuple[str, str]]:
         draft = self._flow.draft
         return {
-            "symbol": (tr("&Market"), tr("One model forecasts one market.")),
+            "subject": (tr("Tra&in"), tr(SUBJECT_NOTES[self._flow.subject])),
+            "encoder_model": (
+                tr("Fore&caster"),
+                tr("A stored one of this market and bar length. It must not know the bars the agent is judged on."),
+            ),
+            "symbol": (
+                tr("&Market"),
+                tr("What the agent learns on and is judged on.")
+                if self._flow.subject.trains_agent
+                else tr("One model forecasts one market."),
+            ),
             "timeframe": (
                 tr("Bar &length"),
                 tr("Short bars give more examples but more noise and higher costs per move."),
@@ -176,6 +206,15 @@ class DataPage(StepPage):
                 if self._flow.other_markets()
                 else tr("No other market of this bar length is stored beside the chosen one."),
             ),
+            "further_markets": (
+                tr("Learn on mar&kets too"),
+                tr(
+                    "The agent learns on these beside its own, with the same costs, and is judged on each: what holds "
+                    "on several markets is less often luck."
+                )
+                if self._flow.other_markets()
+                else tr("No other market of this bar length is stored beside the chosen one."),
+            ),
             "series": (
                 tr("&Series from files"),
                 tr(
@@ -185,8 +224,12 @@ class DataPage(StepPage):
             ),
         }
 
+    def unused(self) -> frozenset[str]:
+        return out_of_use(self._flow.draft.agent)
+
     def fill(self) -> None:
         draft = self._flow.draft
+        self._forecaster.set_choices([(item.model_id, forecaster_title(item)) for item in self._flow.forecasters()])
         for kind, radio in self._radios.items():
             radio.setChecked(kind is draft.source)
         markets = self._flow.markets()
@@ -197,8 +240,9 @@ class DataPage(StepPage):
         if self._path.text() != draft.file_path:
             self._path.setText(draft.file_path)
         super().fill()
-        self._markets.set_offered(tuple(dict.fromkeys((*self._flow.other_markets(), *draft.markets))))
-        self._markets.show_value(draft.markets)
+        for field, ticked in ((self._markets, draft.markets), (self._further, draft.agent.further_markets)):
+            field.set_offered(tuple(dict.fromkeys((*self._flow.other_markets(), *ticked))))
+            field.show_value(ticked)
         self._series.set_extents(self._flow.extents())
         is_file = draft.source is SourceKind.FILE
         for row in (self._symbol_row, self._timeframe_row):
@@ -207,6 +251,7 @@ class DataPage(StepPage):
         for row in (self._start_row, self._end_row):
             row.set_visible(not draft.whole_range)
         self._markets.setVisible(self._markets.count() > 0)
+        self._further.setVisible(self._further.count() > 0 and "further_markets" not in self.unused())
 
     def refresh(self) -> None:
         super().refresh()

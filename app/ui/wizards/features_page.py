@@ -6,9 +6,10 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QButtonGroup, QRadioButton
 
 from app.flows.training_checks import MAX_LOOK_BACK, MAX_WINDOW, MIN_WINDOW
-from app.flows.training_draft import CUSTOM_SET, parse_bars
+from app.flows.training_draft import CUSTOM_SET
 from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import bars_as_time, bars_text, chosen_timeframe, feature_texts
+from app.flows.typed_numbers import parse_bars
 from app.i18n import MISSING, format_number, tr
 from app.theme import SPACE_XL
 from app.ui.wizards.column_editor import ColumnEditor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.flows.agent_review import out_of_use
 from app.flows.training_checks import (
     MAX_BATCH,
     MAX_BURN_IN,
@@ -14,7 +15,7 @@ from app.flows.training_checks import (
     MAX_SEGMENT,
     MIN_SEGMENT,
 )
-from app.flows.training_draft import QUANTILE_PRESETS, parse_bars
+from app.flows.training_draft import QUANTILE_PRESETS
 from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import (
     HEAD_TITLES,
@@ -24,11 +25,12 @@ from app.flows.training_review import (
     quantile_range_text,
     quantile_text,
 )
+from app.flows.typed_numbers import parse_bars
 from app.i18n import MISSING, format_number, mark, tr
 from app.ui.wizards.draft_fields import ChoiceField, NumberField, SwitchField, TextField
 from app.ui.wizards.fields import Figure, Form, WheelGuard, card
 from app.ui.wizards.step_page import StepPage
-from ml.api import HEADS, MODEL_KINDS, SCHEDULES
+from ml.api import HEADS, MAX_SEEDS, MODEL_KINDS, SCHEDULES
 
 _HEAD_NOTES: dict[str, str] = {
     "quantile": mark("A fan of quantiles, fitted directly: robust, and right for any shape. The usual choice."),
@@ -142,6 +144,7 @@ class TrainingPage(StepPage):
         self.add_field(form, "epochs", NumberField("epochs", 1, MAX_EPOCHS))
         self.add_field(form, "patience", NumberField("patience", 1, MAX_EPOCHS))
         self.add_field(form, "seed", NumberField("seed", 0, MAX_SEED))
+        self.add_field(form, "encoder_seeds", NumberField("encoder_seeds", 1, MAX_SEEDS))
         form = self.add_advanced().form
         self.add_field(form, "learning_rate", TextField("learning_rate"))
         self.add_field(form, "schedule", self._schedule)
@@ -159,6 +162,9 @@ class TrainingPage(StepPage):
         self._schedule.set_choices([(each, tr(SCHEDULE_TITLES[each])) for each in SCHEDULES])
         self._batch.setSpecialValueText(tr("automatic"))
 
+    def unused(self) -> frozenset[str]:
+        return out_of_use(self._flow.draft.agent)
+
     def row_texts(self) -> dict[str, tuple[str, str]]:
         draft, timeframe = self._flow.draft, chosen_timeframe(self._flow)
         return {
@@ -173,6 +179,10 @@ class TrainingPage(StepPage):
             "seed": (
                 tr("&Seed"),
                 tr("The same seed and data give the same model. Further networks count up from it."),
+            ),
+            "encoder_seeds": (
+                tr("Netw&orks"),
+                tr("From different seeds: the agent sees what each of them says. Each one costs the whole time."),
             ),
             "learning_rate": (
                 tr("&Learning rate"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QLabel
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
+from app.flows.agent_review import spot_warning
+from app.flows.run_review import review
 from app.flows.sentence_text import local_text
 from app.flows.training_flow import Step, TrainingFlow
-from app.flows.training_review import ReviewGroup, review
+from app.flows.training_review import ReviewGroup
 from app.i18n import tr
 from app.theme import SPACE_M, SPACE_XL, SPACE_XS, number_font, set_look
 from app.ui.wizards.fields import LABEL_WIDTH, WheelGuard, card, wrapped_label
@@ -23,11 +25,16 @@ class ReviewPage(StepPage):
         self._caution = wrapped_label("warning")
         self._caution.setObjectName("review_caution")
         self.body.addWidget(self._caution)  # first: never below the fold
+        self._spot = wrapped_label("warning")
+        self._spot.setObjectName("review_spot")
+        self.body.addWidget(self._spot)
         self._grid = QGridLayout()
         self._grid.setSpacing(SPACE_XL)
         self._grid.setColumnStretch(0, 1)
         self._grid.setColumnStretch(1, 1)
         self.body.addLayout(self._grid)
+        self._shape: tuple[int, ...] = ()
+        self._blocks: list[QWidget] = []
         self._headings: list[QLabel] = []
         self._values: list[tuple[QLabel, QLabel]] = []
         frame, note_layout = card()
@@ -47,13 +54,6 @@ class ReviewPage(StepPage):
     def retranslate(self) -> None:
         self.set_heading(tr("Review"), tr("Nothing has been started yet. Going back keeps every entry."))
         self._note_title.setText(tr("What the result will say"))
-        self._note.setText(
-            tr(
-                "The test part is looked at once. The model is compared with simple forecasts on the same bars, "
-                "first of all with “the price stays where it is”. “No advantage can be shown” is a normal result, "
-                "and an advantage in the past does not promise one later."
-            )
-        )
 
     def initializePage(self) -> None:
         self._seen = True
@@ -66,8 +66,13 @@ class ReviewPage(StepPage):
         words = "" if dataset is None else local_text(caution(dataset.origin))
         self._caution.setText(words)
         self._caution.setVisible(bool(words))
+        self._spot.setText(spot_warning(self._flow.draft.agent))
+        self._spot.setVisible(bool(self._spot.text()))
+        self._note.setText(_agent_note() if self._flow.subject.trains_agent else _forecaster_note())
         groups = review(self._flow)
-        if not self._values:
+        shape = tuple(len(group.lines) for group in groups)
+        if shape != self._shape:
+            self._shape = shape
             self._build_lines(groups)
         for heading, group in zip(self._headings, groups, strict=True):
             heading.setText(group.title)
@@ -77,10 +82,17 @@ class ReviewPage(StepPage):
             shown.setText(value)
 
     def _build_lines(self, groups: tuple[ReviewGroup, ...]) -> None:
-        """Make the labels once, two groups side by side: the groups always have the same lines."""
+        """Make the labels anew, two groups side by side: what is trained decides which groups and lines there are."""
         top = Qt.AlignmentFlag.AlignTop
+        for former in self._blocks:
+            self._grid.removeWidget(former)
+            former.deleteLater()
+        self._blocks, self._headings, self._values = [], [], []
         for index, group in enumerate(groups):
-            block = QGridLayout()
+            area = QWidget()
+            self._blocks.append(area)
+            block = QGridLayout(area)
+            block.setContentsMargins(0, 0, 0, 0)
             block.setHorizontalSpacing(SPACE_M)
             block.setVerticalSpacing(SPACE_XS)
             block.setColumnMinimumWidth(0, LABEL_WIDTH * 2 // 3)
@@ -97,4 +109,20 @@ class ReviewPage(StepPage):
                 block.addWidget(shown, row, 1, top)
                 self._values.append((name, shown))
             block.setRowStretch(len(group.lines) + 1, 1)
-            self._grid.addLayout(block, index // 2, index % 2)
+            self._grid.addWidget(area, index // 2, index % 2)
+
+
+def _forecaster_note() -> str:
+    return tr(
+        "The test part is looked at once. The model is compared with simple forecasts on the same bars, "
+        "first of all with “the price stays where it is”. “No advantage can be shown” is a normal result, "
+        "and an advantage in the past does not promise one later."
+    )
+
+
+def _agent_note() -> str:
+    return tr(
+        "The test part is looked at once, after everything is decided. The agent is compared with holding, with simple "
+        "rules and with its own positions at random times, after all costs. “No advantage can be shown” is a normal "
+        "result, and an advantage in the past does not promise one later."
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QLabel
 
+from app.flows.agent_checks import MAX_RESAMPLES, MIN_DRAWS, MIN_RESAMPLES
+from app.flows.agent_review import decisions_text, memory_text
 from app.flows.training_checks import MAX_PURGE, MAX_REPEATS, MAX_THREADS, left_for_test
 from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import (
@@ -22,6 +24,8 @@ from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, SplitBar, WheelGuar
 from app.ui.wizards.step_page import StepPage
 from ml.api import MAX_SEEDS
 
+_OF_FORECASTERS = frozenset({"seeds", "cost_percent", "boosting", "permutation_repeats"})
+_OF_AGENTS = frozenset({"resamples", "draws"})
 _PRECISIONS = ("auto", "float32", "tf32", "bf16")
 
 
@@ -63,6 +67,8 @@ class EvaluationPage(StepPage):
         self.add_field(form, "purge_bars", NumberField("purge_bars", 0, MAX_PURGE, step=8))
         self.add_field(form, "boosting", self._boosting)
         self.add_field(form, "permutation_repeats", NumberField("permutation_repeats", 0, MAX_REPEATS))
+        self.add_field(form, "resamples", NumberField("resamples", MIN_RESAMPLES, MAX_RESAMPLES, step=100))
+        self.add_field(form, "draws", NumberField("draws", MIN_DRAWS, MAX_RESAMPLES, step=100))
         self.body.addStretch(1)
 
     def set_palette(self, palette: Palette) -> None:
@@ -75,6 +81,9 @@ class EvaluationPage(StepPage):
         )
         self._by_date.set_choices([(False, tr("By shares")), (True, tr("By dates"))])
         self._boosting.setText(tr("Gradient boosting"))
+
+    def unused(self) -> frozenset[str]:
+        return _OF_FORECASTERS if self._flow.subject.trains_agent else _OF_AGENTS
 
     def row_texts(self) -> dict[str, tuple[str, str]]:
         draft = self._flow.draft
@@ -122,6 +131,14 @@ class EvaluationPage(StepPage):
                     "time after training."
                 ),
             ),
+            "resamples": (
+                tr("&Resamples"),
+                tr("How often the test part is drawn anew to say how sure its figures are."),
+            ),
+            "draws": (
+                tr("Random timin&gs"),
+                tr("The agent's positions at so many random times: doing better than those is what must be shown."),
+            ),
         }
 
     def show_derived(self) -> None:
@@ -146,9 +163,9 @@ class ResourcesPage(StepPage):
         self._threads = NumberField("threads", 0, MAX_THREADS)
         self.add_field(form, "device", self._device)
         frame, layout = card()
-        self._duration, self._targets = Figure(), Figure()
-        layout.addWidget(self._duration)
-        layout.addWidget(self._targets)
+        self._duration, self._targets, self._decisions, self._memory = Figure(), Figure(), Figure(), Figure()
+        for figure in (self._duration, self._decisions, self._memory, self._targets):
+            layout.addWidget(figure)
         self.body.addWidget(frame)
         form = self.add_advanced().form
         self.add_field(form, "threads", self._threads)
@@ -186,9 +203,20 @@ class ResourcesPage(StepPage):
         super().fill()
 
     def show_derived(self) -> None:
-        effort = self._flow.estimate()
-        self._duration.set_texts(tr("Estimated duration if every epoch is used"), duration_text(self._flow))
-        targets = MISSING
-        if effort is not None:
-            targets = targets_text(effort)
-        self._targets.set_texts(tr("Training / validation / test targets"), targets)
+        flow = self._flow
+        effort, agent = flow.estimate(), flow.subject.trains_agent
+        targets = MISSING if effort is None else targets_text(effort)
+        self._targets.set_texts(
+            tr("Training / validation / test bars") if agent else tr("Training / validation / test targets"), targets
+        )
+        fitted = tr("Estimated duration of the forecaster if every epoch is used")
+        usual = tr("Estimated duration if every epoch is used")
+        self._duration.setVisible(flow.subject.trains_forecaster)
+        self._duration.set_texts(fitted if agent else usual, duration_text(flow))
+        for figure in (self._decisions, self._memory):
+            figure.setVisible(agent)
+        if agent:
+            self._decisions.set_texts(
+                tr("Decisions to learn from; how fast they are made shows when it runs"), decisions_text(flow)
+            )
+            self._memory.set_texts(tr("Memory for bars and decisions"), memory_text(flow))

@@ -23,7 +23,7 @@ from app.flows.amount import AmountError, parse_amount
 from app.flows.datasets import SeriesExtent, date_text
 from app.flows.feature_catalogue import SERIES_NAMES
 from app.flows.sentence_text import local_text
-from app.flows.training_draft import plain_text
+from app.flows.typed_numbers import plain_text
 from app.i18n import tr
 from app.theme import CONTROL_HEIGHT, GRID, ROW_HEIGHT, SPACE_S, SPACE_XS, number_font
 from app.ui.dialogs.file_picker import DATA_FILES, existing_file_picker
@@ -94,8 +94,9 @@ class MarketsField(ShortList):
 
     edited = Signal(str, object)
 
-    def __init__(self) -> None:
-        super().__init__("markets_list")
+    def __init__(self, entry: str) -> None:
+        super().__init__(f"{entry}_list")
+        self._entry = entry
         self.itemChanged.connect(self._on_item_changed)
 
     def set_offered(self, markets: tuple[str, ...]) -> None:
@@ -123,7 +124,7 @@ class MarketsField(ShortList):
     def _on_item_changed(self, _item: QListWidgetItem) -> None:
         items = [self.item(row) for row in range(self.count())]
         ticked = tuple(item.text() for item in items if item.checkState() is Qt.CheckState.Checked)
-        self.edited.emit("markets", ticked)
+        self.edited.emit(self._entry, ticked)
 
 
 class SeriesField(QWidget):

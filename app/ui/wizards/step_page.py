@@ -9,7 +9,6 @@ from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QLabel, QScrollArea, 
 from shiboken6 import isValid
 
 from app.flows.training_checks import Problem
-from app.flows.training_draft import DEFAULT_DRAFT
 from app.flows.training_flow import Step, TrainingFlow
 from app.theme import SPACE_L, SPACE_M, SPACE_S, SPACE_XS, Palette, set_look
 from app.ui.wizards.draft_fields import DraftField
@@ -24,7 +23,7 @@ class StepPage(QWizardPage):
 
     Attributes:
         body: where the content goes; it scrolls where the window is low.
-        rows: by the name of the entry of `TrainingDraft`.
+        rows: by the name of the entry of `TrainingDraft` or `AgentDraft`.
     """
 
     edited = Signal()
@@ -37,6 +36,7 @@ class StepPage(QWizardPage):
         self._leaving = False  # the person wants to go on as soon as what is being read was found right
         self._fields: dict[str, DraftField] = {}
         self.rows: dict[str, FormRow] = {}
+        self._hidden: set[str] = set()
         self._advanced: Expander | None = None
         self._advanced_names: list[str] = []
         outer = QVBoxLayout(self)
@@ -111,9 +111,12 @@ class StepPage(QWizardPage):
 
     def fill(self) -> None:
         """Put the entries of the flow into the fields."""
-        draft = self._flow.draft
         for name, field in self._fields.items():
-            field.show_value(getattr(draft, name))
+            field.show_value(self._flow.entry(name))
+
+    def unused(self) -> frozenset[str]:
+        """Return the entries that mean nothing beside the present choices: their rows are hidden."""
+        return frozenset()
 
     def show_derived(self) -> None:
         """Show what follows from the entries: previews, estimates, rows that come and go."""
@@ -195,6 +198,7 @@ class StepPage(QWizardPage):
             self._leaving = False
             if problem is None:
                 QTimer.singleShot(0, self._go_on)
+        self._hide_unused(problem)
         placed = False
         for name, row in self.rows.items():
             here = problem is not None and problem.field == name
@@ -202,9 +206,16 @@ class StepPage(QWizardPage):
             row.set_problem(problem.text() if here and problem is not None else "")
         self.tell("" if problem is None or placed else problem.text(), "warning")
         if self._advanced is not None:
-            draft = self._flow.draft
-            names = self._advanced_names
-            self._advanced.set_changed(sum(getattr(draft, name) != getattr(DEFAULT_DRAFT, name) for name in names))
+            flow, unused = self._flow, self.unused()
+            changed = (flow.entry(name) != flow.usual(name) for name in self._advanced_names if name not in unused)
+            self._advanced.set_changed(sum(changed))
+
+    def _hide_unused(self, problem: Problem | None) -> None:
+        """Hide rows that mean nothing now; an entry that is wrong stays in sight."""
+        hidden = {name for name in self.unused() & set(self.rows) if problem is None or problem.field != name}
+        for name in hidden ^ self._hidden:
+            self.rows[name].set_visible(name not in hidden)
+        self._hidden = hidden
 
     def _in_sight(self, name: str) -> bool:
         return self._advanced is None or self._advanced.is_open or name not in self._advanced_names

@@ -9,12 +9,14 @@ from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QRadioButton, QSizePolicy, QWidget, QWizard
 from shiboken6 import isValid
 
-from app.flows.datasets import Dataset, TrainingSources
+from app.flows.datasets import Dataset, StoredForecaster, TrainingSources
 from app.flows.feature_catalogue import FeatureCatalogue
-from app.flows.training_flow import STEPS, Step, TrainingDraft, TrainingFlow
+from app.flows.training_flow import ALL_STEPS, Step, TrainingDraft, TrainingFlow
+from app.flows.training_runs import Run
 from app.i18n import mark, tr
 from app.language import LanguageManager
 from app.theme import FONT_SIZE_M, GRID, SPACE_L, SPACE_M, SPACE_S, Palette, ThemeManager, number_font, set_look
+from app.ui.wizards.agent_pages import AlgorithmPage, EnvironmentPage
 from app.ui.wizards.config_files import ConfigFiles
 from app.ui.wizards.data_page import DataPage
 from app.ui.wizards.features_page import FeaturesPage
@@ -24,13 +26,14 @@ from app.ui.wizards.review_page import ReviewPage
 from app.ui.wizards.run_pages import EvaluationPage, ResourcesPage
 from app.ui.wizards.step_page import StepPage
 from core.errors import UserError
-from ml.api import ForecastSpec
 
 STEP_TITLES: dict[Step, str] = {
     Step.DATA: mark("Data range"),
     Step.FEATURES: mark("Features"),
     Step.MODEL: mark("Model"),
     Step.TRAINING: mark("Training"),
+    Step.ENVIRONMENT: mark("Environment"),
+    Step.ALGORITHM: mark("Algorithm"),
     Step.EVALUATION: mark("Evaluation"),
     Step.RESOURCES: mark("Resources"),
     Step.REVIEW: mark("Review"),
@@ -42,11 +45,12 @@ _SAVE, _LOAD = QWizard.WizardButton.CustomButton1, QWizard.WizardButton.CustomBu
 
 
 class TrainingWizard(QWizard):
-    """Seven pages that end in a request to train.
+    """The pages that end in a request to train; which of them come depends on what is trained.
 
     Signals:
-        training_requested(object): the `ml.api.ForecastSpec` to train; the wizard closes itself afterwards. For
-            practice history (`flow.draft.source`) the receiver fetches the range into the candle store first.
+        training_requested(object): the `ml.api.ForecastSpec` or `ml.agents.run_spec.AgentSpec` to train; the wizard
+            closes itself afterwards. For practice history (`flow.draft.source`) the receiver fetches the range into
+            the candle store first.
     """
 
     training_requested = Signal(object)
@@ -58,7 +62,7 @@ class TrainingWizard(QWizard):
         language: LanguageManager,
         parent: QWidget | None = None,
         draft: TrainingDraft | None = None,
-        spec: ForecastSpec | None = None,
+        spec: Run | None = None,
     ) -> None:
         """Build the pages.
 
@@ -85,6 +89,8 @@ class TrainingWizard(QWizard):
             FeaturesPage(self._flow, self._guard),
             ModelPage(self._flow, self._guard),
             TrainingPage(self._flow, self._guard),
+            EnvironmentPage(self._flow, self._guard),
+            AlgorithmPage(self._flow, self._guard),
             EvaluationPage(self._flow, theme.palette, self._guard),
             ResourcesPage(self._flow, self._guard),
             ReviewPage(self._flow, self._guard),
@@ -93,6 +99,7 @@ class TrainingWizard(QWizard):
         self.setSideWidget(self._steps)
         for index, page in enumerate(self._pages):
             self.setPage(index, page)
+        self._data.edited.connect(self._show_steps)
         self.currentIdChanged.connect(self._on_page_changed)
         theme.changed.connect(self._on_theme_changed)
         language.changed.connect(self._on_language_changed)
@@ -105,6 +112,7 @@ class TrainingWizard(QWizard):
         self._lay_out_buttons()
         self.retranslate()
         sources.load_features(self._take_catalogue)
+        sources.load_forecasters(self._take_forecasters)
 
     @property
     def flow(self) -> TrainingFlow:
@@ -117,12 +125,16 @@ class TrainingWizard(QWizard):
         return self._files
 
     @Slot(object)
-    def load(self, spec: ForecastSpec) -> None:
-        """Fill every page from a specification."""
+    def load(self, spec: Run) -> None:
+        """Fill every page from a specification; one of something else begins at the first page again."""
+        before = self._flow.subject
         self._flow.load(spec)
         self._data.forget_files()
+        if self._flow.subject is not before and self.currentId() > 0:
+            self.restart()  # pages that were passed may not belong to it
         for page in self._pages:
             page.refresh()
+        self._show_steps()
 
     def set_datasets(self, datasets: Sequence[Dataset]) -> None:
         """Offer other histories, for example after a fetch."""
@@ -144,7 +156,13 @@ class TrainingWizard(QWizard):
         for page in self._pages:
             page.retranslate()
             page.refresh()
-        self._steps.set_steps([tr(STEP_TITLES[step]) for step in STEPS])
+        self._show_steps()
+
+    def nextId(self) -> int:
+        """Return the page after the present one, of those that what is trained needs."""
+        steps, present = self._flow.steps, ALL_STEPS[max(0, self.currentId())]
+        after = steps.index(present) + 1 if present in steps else 0
+        return ALL_STEPS.index(steps[after]) if after < len(steps) else -1
 
     def accept(self) -> None:
         """Ask for the training and close; stays open where the specification is not valid."""
@@ -172,6 +190,18 @@ class TrainingWizard(QWizard):
             for page in self._pages:
                 page.refresh()
 
+    def _take_forecasters(self, found: Sequence[StoredForecaster] | UserError) -> None:
+        if isValid(self):
+            self._flow.set_forecasters(found)
+            self._data.refresh()
+
+    @Slot()
+    def _show_steps(self) -> None:
+        steps = self._flow.steps
+        self._steps.set_steps([tr(STEP_TITLES[step]) for step in steps])
+        if self._flow.step in steps:
+            self._steps.set_current(steps.index(self._flow.step))
+
     @Slot(int)
     def _on_custom_button(self, which: int) -> None:
         if which == _SAVE.value:
@@ -181,14 +211,14 @@ class TrainingWizard(QWizard):
 
     @Slot(str, str)
     def _on_told(self, text: str, role: str) -> None:
-        self._pages[STEPS.index(self._flow.step)].tell(text, role)
+        self._pages[ALL_STEPS.index(self._flow.step)].tell(text, role)
 
     @Slot(int)
     def _on_page_changed(self, index: int) -> None:
         if index < 0:  # the wizard is closing
             return
-        self._flow.go_to(STEPS[index])
-        self._steps.set_current(index)
+        self._flow.go_to(ALL_STEPS[index])
+        self._show_steps()
         radios = self._pages[index].findChildren(QRadioButton)
         chosen = next((radio for radio in radios if radio.isChecked()), None)
         if chosen is not None:

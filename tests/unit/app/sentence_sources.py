@@ -45,7 +45,6 @@ UNSEEN = {
     "ml.agents.known_answers": "the selftest command",
     "ml.selftest_environment": "the selftest command",
     "ml.selftest_gain": "the selftest command",
-    "ml.agents.hindsight": "as core.accounting",
     "ml.selftest_markets": "the selftest command",
     "ml.agents.value_iteration": "the selftest command",
     "ml.worker.selftest": "the selftest command",
@@ -54,7 +53,6 @@ UNSEEN = {
     "ml.fold_store": "the evaluate command",
     "ml.worker.folds": "the evaluate command",
     "ml.agents.spec_comments": "as ml.spec_comments",
-    "core.accounting": "agents are trained by commands so far",
     "core.logger": "raised before the window is there, and log lines stay English",
 }
 

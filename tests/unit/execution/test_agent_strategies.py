@@ -13,6 +13,9 @@ from core.errors import UserError
 from core.events import ForecastMade, SignalEmitted, StrategyState, StrategyStatus
 from core.execution.executor import Executor
 from core.execution.journal import Journal
+from core.strategies.agent_strategy import AgentStrategy
+from core.strategies.spec import StrategyKind, StrategySpec
+from ml.hot_swap import SwappableAgent
 from tests.unit.execution.conftest import Desk
 from tests.unit.execution.fake_venue import FakeVenue
 from tests.unit.execution.test_strategy_runner import MINUTE, T0, bar
@@ -100,18 +103,106 @@ async def test_a_restart_goes_on_with_the_account(trading: Desk, agent: Scripted
     assert view.peak == view.equity
 
 
-async def test_an_agent_is_changed_only_while_it_is_stopped(trading: Desk, agent: ScriptedAgent) -> None:
-    other, foreign = ScriptedAgent({2: 0.0}), ScriptedAgent({})
-    other.model_id, foreign.model_id, foreign.lowest = "other", "short", -1.0
-    trading.load_agent = agents(agent, other, foreign)
+def changeable(*known: ScriptedAgent) -> Callable[[str], SwappableAgent]:
+    load = agents(*known)
+    return lambda model_id: SwappableAgent(load(model_id), load)
+
+
+@pytest.fixture
+def other() -> ScriptedAgent:
+    agent = ScriptedAgent({2: 0.0, 3: 0.25})
+    agent.model_id, agent.band = "other", 0.02
+    return agent
+
+
+async def test_another_agent_decides_from_the_next_bar_on_with_the_same_account(
+    trading: Desk, agent: ScriptedAgent, other: ScriptedAgent
+) -> None:
+    trading.load_agent = changeable(agent, other)
     executor, held = await running(trading)
     trading.venue.push_candle(bar(1))
     await until(lambda: len(held) == 1)
     trading.venue.candles.append(bar(1))
-    with pytest.raises(UserError, match="an agent changes only while it is stopped"):
+    await executor.change_model("s1", "other")
+    status = trading.said(StrategyStatus)[-1]
+    assert (status.model_id, status.state, status.position) == ("other", StrategyState.RUNNING, D("4.995"))
+    assert len(trading.venue.sent) == 1  # the change itself trades nothing
+    for index in (2, 3):
+        trading.venue.push_candle(bar(index))
+        await until(lambda index=index: len(held) == index)
+    assert [order.side for order in trading.venue.sent] == ["buy", "sell", "buy"]
+    assert held[:2] == [D("4.995"), D(0)]
+    assert [event.signal.model_id for event in trading.said(SignalEmitted)] == ["agent", "other", "other"]
+    assert other.seen[-3:] == [T0 + MINUTE, T0 + 2 * MINUTE, T0 + 3 * MINUTE]  # none missed, none twice
+    assert other.asked[0].equity == pytest.approx(999.5)
+    assert (other.asked[0].units, other.asked[0].bars_since_change) == (4.995, 0)
+    await executor.stop()
+    (again,) = (await trading.start()).strategies
+    assert (again.model_id, again.kind) == ("other", StrategyKind.AGENT)
+
+
+async def test_a_restart_after_the_books_know_of_a_change_begins_with_the_new_agent(
+    trading: Desk, agent: ScriptedAgent, other: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trading.load_agent = changeable(agent, other)
+    executor, held = await running(trading)
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(held) == 1)
+    trading.venue.candles.append(bar(1))
+
+    def killed(self: AgentStrategy, spec: StrategySpec) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(AgentStrategy, "change_model", killed)
+    with pytest.raises(RuntimeError, match="killed"):
         await executor.change_model("s1", "other")
-    with pytest.raises(UserError, match="a spot market allows none below 0"):
-        await executor.change_model("s1", "short")
+    await executor.stop()
+    trading.venue.clock.set(T0 + 2 * MINUTE)
+    again = await trading.start()
+    trading.tasks.append(asyncio.create_task(again.run()))
+    await until(lambda: bool(trading.venue.candle_queues))
+    trading.venue.push_candle(bar(2))
+    await until(lambda: again.position("BTC/USDT", "s1").quantity == 0)
+    assert [order.side for order in trading.venue.sent] == ["buy", "sell"]
+    assert (len(agent.asked), len(other.asked)) == (1, 1)
+    assert other.asked[0].units == 4.995
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("short", "a spot market allows none below 0"),
+        ("ether", "trained on ETH/USDT"),
+        ("young", "needs 99 closed bars"),
+        ("none", "no model 'none'"),
+    ],
+)
+async def test_an_agent_that_does_not_fit_leaves_the_former_one_at_work(
+    trading: Desk, agent: ScriptedAgent, wanted: str, message: str
+) -> None:
+    short, ether, young = ScriptedAgent({}), ScriptedAgent({}), ScriptedAgent({})
+    short.model_id, short.lowest = "short", -1.0
+    ether.model_id, ether.symbol = "ether", "ETH/USDT"
+    young.model_id, young.warm_up_bars = "young", 99
+    trading.load_agent = changeable(agent, short, ether, young)
+    executor, held = await running(trading)
+    with pytest.raises(UserError, match=message):
+        await executor.change_model("s1", wanted)
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(held) == 1)
+    assert trading.said(SignalEmitted)[0].signal.model_id == "agent"
+    assert [spec.model_id for spec in executor.strategies] == ["agent"]
+    assert held == [D("4.995")]
+
+
+async def test_a_stopped_strategy_gets_another_agent_too(
+    trading: Desk, agent: ScriptedAgent, other: ScriptedAgent
+) -> None:
+    trading.load_agent = changeable(agent, other)
+    executor, held = await running(trading)
+    trading.venue.push_candle(bar(1))
+    await until(lambda: len(held) == 1)
+    trading.venue.candles.append(bar(1))
     await executor.stop_strategy("s1")
     await until(lambda: not trading.venue.candle_queues)
     await executor.change_model("s1", "other")

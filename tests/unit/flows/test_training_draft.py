@@ -5,18 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.flows.training_draft import (
-    TrainingDraft,
-    end_of,
-    end_text,
-    parse_bars,
-    percent_text,
-    plain_text,
-    share_of,
-    split_spec,
-    start_of,
-    start_text,
-)
+from app.flows.training_draft import TrainingDraft, end_of, end_text, split_spec, start_of, start_text
+from app.flows.typed_numbers import parse_bars, percent_text, plain_text, share_of
 from ml.api import SplitSpec
 
 

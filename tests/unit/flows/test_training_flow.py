@@ -18,14 +18,10 @@ from app.flows.datasets import (
     date_text,
     device_options,
 )
-from app.flows.training_draft import (
-    QUANTILE_PRESETS,
-    TrainingDraft,
-    instant_of,
-    plain_text,
-)
+from app.flows.training_draft import QUANTILE_PRESETS, TrainingDraft, instant_of
 from app.flows.training_flow import STEPS, Step, TrainingFlow
 from app.flows.training_split import PartName
+from app.flows.typed_numbers import plain_text
 from app.i18n import Language, set_language
 from core.data.frame import CandleFrame
 from core.domain.candles import Timeframe
@@ -505,7 +501,8 @@ def _meant(draft: TrainingDraft) -> TrainingDraft:
 
 def test_every_entry_of_a_draft_is_tried() -> None:
     untried = {field.name for field in dataclasses.fields(TrainingDraft)} - set(VALID)
-    assert untried == {"origin", "file_path", "markets"}  # chosen with the market, and below
+    # Chosen with the market, and below, and in the tests of agents.
+    assert untried == {"origin", "file_path", "markets", "agent"}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from core.accounting.reference import AccountState, BarPrices, Target, equity_of, step
 from core.accounting.rules import CostRates, spot_rules
 from core.domain.candles import Candle, Timeframe
-from core.domain.instruments import Instrument
+from core.domain.instruments import FeeRule, Instrument
 from core.domain.orders import Side
 from core.domain.positions import Position
 from core.domain.signals import Signal
 from core.signals.generator import market_intent
-from core.signals.target_sizing import target_change
+from core.signals.target_sizing import SPARE, target_change
 from core.strategies.own_account import AccountMemory, OwnAccount, own_account
 
 D = Decimal
@@ -49,6 +49,13 @@ def live_lots(weight: float, account: OwnAccount, market: Instrument, costs: Cos
     return intent.side.sign * int(intent.quantity / market.lot_size)
 
 
+def nearly_all(account: OwnAccount, market: Instrument, costs: CostRates) -> float:
+    """Return the cash that a full account may have left or owe: twice price, fee and spare, a tick and a lot."""
+    mark = float(account.mark)
+    share = costs.half_spread + costs.slippage + float(market.taker_fee) + float(SPARE) + 0.01 / mark
+    return 2.1 * share * max(float(account.equity), 0.0) + 1.1 * float(market.lot_size) * mark
+
+
 @given(
     weight=st.floats(0.0, 1.0) | st.sampled_from([0.0, 1.0, -0.5, 1.5]),
     cash=st.integers(-100, 200_000).map(lambda cents: f"{cents / 100:.2f}"),
@@ -73,7 +80,13 @@ def test_it_is_what_the_kernel_trades(
     assume(not any(fill.is_forced for fill in met.fills))
     traded = met.fills[0].lots if met.fills else 0.0
     live = live_lots(weight, account, market, costs, band)
-    if live == 0 or traded == 0:  # the kernel takes the minimum at the price paid, a live order at the close
+    left = met.state.cash if traded > 0 else float(cash)
+    if traded != 0 and abs(left) <= nearly_all(account, market, costs):  # all of its cash is spent, or somewhat more
+        difference = (traded - live) * float(market.lot_size) * mark
+        assert 0 <= live <= traded if traded > 0 else traded <= live <= 0
+        too_small = 5.0 * (1 + 2 * (half_spread + slippage)) if live == 0 else 0.0
+        assert abs(difference) <= nearly_all(account, market, costs) + too_small
+    elif live == 0 or traded == 0:  # the kernel takes the minimum at the price paid, a live order at the close
         value = abs(live or traded) * float(market.lot_size) * mark
         assert value <= 5.0 * (1 + 2 * (half_spread + slippage)) or live == traded
     else:
@@ -84,8 +97,52 @@ def test_a_purchase_leaves_the_account_in_cash() -> None:
     costs = CostRates(half_spread=0.001, slippage=0.001)
     account = account_of("1000", "0", 100.0)
     bought = target_change(1.0, account, MARKET, costs, 0.0)
-    assert bought == D("9.970")  # at 100.20 and a fee of 0.1 %
-    assert bought * D("100.20") * D("1.001") <= 1_000 < (bought + D("0.001")) * D("100.20") * D("1.001")
+    assert bought == D("9.960")  # at 100.20, a fee of 0.1 % and 0.1 % to spare
+    most = D("100.20") * D("1.001") * (1 + SPARE)
+    assert bought * most <= 1_000 < (bought + D("0.001")) * most
+
+
+FEE_RULES = st.sampled_from([FeeRule.QUOTE, FeeRule.RECEIVED])
+SMALL = st.floats(-1.0, 1.0)  # of what is spared
+MOVES = st.lists(st.floats(-0.3, 0.4), min_size=1, max_size=30)
+
+
+@given(
+    capital=st.integers(100, 10_000_000),
+    opening=SMALL,
+    moves=MOVES,
+    weight=st.floats(0.9995, 1.0),
+    rule=FEE_RULES,
+    costs=st.sampled_from([FREE, CostRates(half_spread=0.0005, slippage=0.0002)]),
+)
+def test_all_of_it_is_bought_once_and_then_kept(
+    capital: int, opening: float, moves: list[float], weight: float, rule: FeeRule, costs: CostRates
+) -> None:
+    """The account is all there is: what it cannot pay is refused, and what it keeps is no reason to trade again."""
+    market, mark = replace(MARKET, fee_rule=rule, min_notional=D("0.01"), min_quantity=D("0.001")), 100.0
+    account = account_of(str(capital), "0", mark)
+    bought = target_change(weight, account, market, costs, 0.0)
+    price = market.round_price(D(repr(mark * (1 + costs.half_spread + costs.slippage + opening * float(SPARE)))))
+    paid = bought * price
+    fee = bought * market.taker_fee if rule is FeeRule.RECEIVED else paid * market.taker_fee
+    paid += fee if rule is FeeRule.QUOTE else 0
+    assert paid <= capital
+    assert bought * D(100) > D("0.99") * capital - D("0.1")
+    cash, held = capital - paid, bought - (fee if rule is FeeRule.RECEIVED else 0)
+    for move in moves:
+        mark = round(max(mark * (1 + move), 80.0), 2)  # much lower what is kept is a larger share, and worth an order
+        assert target_change(weight, account_of(f"{cash}", f"{held}", mark), market, costs, 0.0) == 0
+    assert target_change(0.0, account_of(f"{cash}", f"{held}", mark), market, costs, 0.0) < 0
+
+
+def test_an_opening_far_from_the_close_is_made_up_for() -> None:
+    """By one more order: the account kept more cash than it keeps for safety, or owes what it must not."""
+    market = replace(MARKET, min_notional=D("0.01"), min_quantity=D("0.001"))
+    assert target_change(1.0, account_of("5.4", "9.950", 100.0), market, FREE, 0.0) == D("0.053")
+    assert target_change(1.0, account_of("4.0", "9.960", 100.0), market, FREE, 0.0) == 0
+    assert target_change(1.0, account_of("-4.0", "10.040", 100.0), market, FREE, 0.0) == 0
+    assert target_change(0.99, account_of("-4.0", "10.040", 100.0), market, FREE, 0.0) == D("-0.140")
+    assert target_change(1.0, account_of("-9.0", "10.090", 100.0), market, FREE, 0.0) == D("-0.090")
 
 
 def test_nothing_is_bought_without_cash() -> None:

@@ -14,10 +14,10 @@ from stable_baselines3.td3.policies import TD3Policy
 
 from core.clock import Clock, ManualClock
 from core.domain.candles import Timeframe
-from ml.agents.environment_spec import EnvironmentSpec
+from ml.agents.environment_spec import ACCOUNT_NAMES, EnvironmentSpec
 from ml.agents.episode import Episode
 from ml.agents.export import AgentNetwork, WeightRange, export_agent
-from ml.agents.package import ACCOUNT_COLUMNS, AgentContent
+from ml.agents.package import AgentContent
 from ml.agents.run_spec import PPO, AgentSpec, AlgorithmSpec, EncoderSpec
 from ml.api import FeatureSpec
 from ml.features import FeaturePipeline, RobustScaler, Scaling, TargetUnit
@@ -44,7 +44,7 @@ def content_of(spec: AgentSpec, *, market_seed: int = 1) -> AgentContent:
     """Return everything that its package holds."""
     pipeline = FeaturePipeline(spec.features, Timeframe(spec.data.timeframe))
     names, columns = ("state_0", "q_0.5") if spec.encoder.is_used else (), len(pipeline.names)
-    observed = spec.environment.window * (columns + len(names)) + len(ACCOUNT_COLUMNS)
+    observed = spec.environment.window * (columns + len(names)) + len(ACCOUNT_NAMES)
     network = AgentNetwork([_policy(spec, observed, seed) for seed in (1, 2)], _weights(spec))
     rng = np.random.default_rng(0)
     part = {"first_open_ns": 0, "last_open_ns": 9 * HOUR_NS, "targets": 10}
@@ -98,7 +98,7 @@ def episode_of(content: AgentContent, bars: int = 60) -> Episode:
     """Return an episode that fits a package."""
     window = range(content.spec.environment.window - 1, -1, -1)
     columns = (*content.feature_names, *content.encoder_names)
-    names = (*(f"{name}[-{back}]" if back else name for back in window for name in columns), *ACCOUNT_COLUMNS)
+    names = (*(f"{name}[-{back}]" if back else name for back in window for name in columns), *ACCOUNT_NAMES)
     return random_episode(bars, seeds=content.spec.algorithm.seeds, names=names, gap_at=bars // 2)
 
 

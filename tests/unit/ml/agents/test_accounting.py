@@ -14,7 +14,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from core.accounting.reference import AccountState, BarPrices, Step, Target, open_account, step, weight_of
 from core.accounting.rules import CostRates, MarketRules
 from ml.agents import accounting
-from ml.agents.accounting import Accounts, Bars, Charges, StepOutcome, cost_tensors, open_accounts, step_targets
+from ml.agents.accounting import (
+    AccountRules,
+    Accounts,
+    Bars,
+    Charges,
+    RowRules,
+    StepOutcome,
+    cost_tensors,
+    open_accounts,
+    step_targets,
+)
 from tests.unit.accounting import markets
 
 CASH = 10_000.0
@@ -61,7 +71,56 @@ def test_in_float64_each_account_equals_the_reference(case: tuple) -> None:
         accounts, states = done.accounts, [each.state for each in steps]
 
 
-def compare(done: StepOutcome, index: int, before: AccountState, expected: Step, rules: MarketRules) -> None:
+@st.composite
+def markets_beside_each_other(draw: st.DrawFn) -> tuple:
+    """Return rules of several markets that share leverage, margin, shorts and band, and a case of accounts in them."""
+    shared, costs, paths, weights = draw(cases())
+    rounding = ("tick_size", "lot_size", "min_quantity", "min_notional")
+    own = [draw(markets.rules()) for _ in paths]
+    several = [replace(shared, **{name: getattr(each, name) for name in rounding}) for each in own]
+    numbers = draw(st.lists(st.integers(0, ACCOUNTS - 1), min_size=ACCOUNTS, max_size=ACCOUNTS))
+    return several, numbers, costs, paths, weights
+
+
+@settings(max_examples=120, deadline=None)
+@given(markets_beside_each_other())
+def test_each_account_follows_the_rules_of_its_market(case: tuple) -> None:
+    several, numbers, costs, paths, weights = case
+    table = RowRules.of(several, device="cpu")
+    mixed = table.at(torch.tensor(numbers))
+    accounts, rates = opened(ACCOUNTS), cost_tensors(costs, dtype=torch.float64, device="cpu")
+    states = [open_account(CASH, markets.START)] * ACCOUNTS
+    for row in range(len(paths[0])):
+        bars, wishes = [path[row] for path in paths], [each[row] for each in weights]
+        done = step_targets(accounts, tensor(wishes), bars_of(bars), rates, mixed, costs.impact_exponent)
+        steps = [
+            step(state, Target(weight), bar, costs, several[number])
+            for state, weight, bar, number in zip(states, wishes, bars, numbers, strict=True)
+        ]
+        for index, expected in enumerate(steps):
+            compare(done, index, states[index], expected, several[numbers[index]], mixed)
+        accounts, states = done.accounts, [each.state for each in steps]
+    sold = step_targets(
+        accounts, tensor([0.0] * ACCOUNTS), bars_of(bars), rates, mixed.any_size(), costs.impact_exponent
+    )
+    for index, (state, bar, number) in enumerate(zip(states, bars, numbers, strict=True)):
+        free = replace(several[number], min_quantity=0.0, min_notional=0.0, band=0.0)
+        compare(sold, index, state, step(state, Target(0.0), bar, costs, free), free, mixed)
+
+
+def test_rules_of_one_batch_share_what_is_the_accounts() -> None:
+    with pytest.raises(ValueError, match="same leverage"):
+        RowRules.of([MarketRules(), MarketRules(max_leverage=2.0)], device="cpu")
+
+
+def compare(
+    done: StepOutcome,
+    index: int,
+    before: AccountState,
+    expected: Step,
+    rules: MarketRules,
+    of_all: AccountRules | None = None,
+) -> None:
     scale = CASH + sum(abs(getattr(expected.costs, name)) for name in COSTS)
     for name in Accounts._fields:
         actual, wanted = float(getattr(done.accounts, name)[index]), float(getattr(expected.state, name))
@@ -75,7 +134,7 @@ def compare(done: StepOutcome, index: int, before: AccountState, expected: Step,
     lots, price = (decided[0].lots, decided[0].price) if decided else (0.0, 0.0)
     assert float(done.fill_lots[index]) == pytest.approx(lots, rel=1e-9, abs=1e-9)
     assert float(done.fill_price[index]) == pytest.approx(price, rel=1e-9)
-    weight = float(accounting.weight(done.accounts, rules)[index])
+    weight = float(accounting.weight(done.accounts, of_all or rules)[index])
     assert weight == pytest.approx(weight_of(expected.state, rules), rel=1e-9, abs=1e-9)
 
 

@@ -210,7 +210,7 @@ def test_the_account_is_described_in_a_fixed_order() -> None:
     held = 0.75
     env.step_tensor(torch.full((16, 1), held))  # weight 1.5
     worths, states = [[env.spec.cash] * 16], _states(env)
-    worths.append([equity_of(state, env.episode_rules.rules) for state in states])
+    worths.append([equity_of(state, env.episode_rules.rules[0]) for state in states])
     for index, row in enumerate(env.rows.tolist()):
         state, worth = states[index], worths[-1][index]
         weight = state.lots * state.mark / worth
@@ -415,7 +415,7 @@ def test_a_task_with_an_end_sells_what_is_held_there() -> None:
     )
     env = _env(market, spec)
     env.reset_tensor()
-    rules = env.episode_rules.rules
+    rules = env.episode_rules.rules[0]
     assert env.account_names[-1] == "time_left"
     weights = torch.tensor([0.8, 0.6, 0.5, 0.4, 0.3, 0.01])
     states, total = _states(env), [0.0] * 16
@@ -484,7 +484,7 @@ def test_a_pass_is_a_straight_run_of_the_compiled_kernel(cost_factor: float) -> 
         rows = slice(walk.first_row, walk.stretch.stop)
         bars = BarArrays(*(np.ascontiguousarray(column) for column in market.prices[rows].numpy().T))
         costs = ALL_COSTS.times(cost_factor)
-        run = run_targets(walk.weights, bars, costs, env.episode_rules.rules, cash=env.spec.cash)
+        run = run_targets(walk.weights, bars, costs, env.episode_rules.rules[0], cash=env.spec.cash)
         np.testing.assert_allclose(walk.equity, run.equity, rtol=1e-9)
         assert walk.first_row == walk.stretch.start + 2
         assert walk.account[0].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]

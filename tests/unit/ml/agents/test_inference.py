@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import ml.agents.inference
 from core.accounting.reference import AccountState, BarPrices, Target, equity_of, open_account, step
 from core.accounting.rules import MarketRules
 from core.clock import ManualClock
@@ -26,7 +25,7 @@ from ml.agents.encoder import StreamingEncoder
 from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.episodes import EpisodeRules
 from ml.agents.export import AgentNetwork
-from ml.agents.inference import MOST_UNREALISED, OnnxAgent, account_columns, load_policy
+from ml.agents.inference import OnnxAgent, account_columns, load_policy
 from ml.agents.market_tensor import MarketTensor, from_dataset, restricted
 from ml.agents.run_spec import AgentSpec, EncoderSpec
 from ml.api import FeatureSpec, parse_column
@@ -143,7 +142,7 @@ def view_of(state: AccountState, rules: MarketRules, peak: float, since: int) ->
 def live_weights(agent: OnnxAgent, case: Case, passes: tuple[StretchPass, ...]) -> Iterator[list[float]]:
     """Feed every bar, and decide in each walk with an account of the kernel."""
     environment = case.spec.environment
-    rules = environment.rules(case.market.rules)
+    rules = environment.rules(case.market.rules[0])
     first = {walk.first_row: walk for walk in passes}
     prices = case.market.prices.numpy()
     left, weights = 0, list[float]()
@@ -331,8 +330,7 @@ def test_it_sees_its_account_as_in_training(
     np.testing.assert_allclose(seen, rules.account_of(episode)[0].numpy(), rtol=1e-6, atol=1e-6)
 
 
-def test_it_clips_where_training_does() -> None:
-    assert MOST_UNREALISED == ml.agents.episodes._MOST_UNREALISED
+def test_an_account_that_is_ruined_or_flat_has_no_weight() -> None:
     ruined = account_columns(replace(FLAT, units=1.0, entry_price=100.0, equity=-5.0), 0.01, 0.0)
     assert ruined[0] == 0.0
-    assert ml.agents.inference.account_columns(FLAT, 0.01, 0.1).tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]
+    assert account_columns(FLAT, 0.01, 0.1).tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]

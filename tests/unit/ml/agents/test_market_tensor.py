@@ -70,12 +70,17 @@ def test_a_part_with_holes_cuts_stretches() -> None:
 def test_joined_markets_keep_their_stretches_apart() -> None:
     first = random_market(30, stretches=(Stretch(3, 30),))
     second = random_market(20, seed=5, stretches=(Stretch(0, 8), Stretch(9, 20)))
-    both = joined((first, second), MarketRules())
+    second = replace(second, rules=(MarketRules(lot_size=0.1), MarketRules(tick_size=0.5)))
+    both = joined((first, second))
     assert both.stretches == (Stretch(3, 30), Stretch(30, 38, 2), Stretch(39, 50, 2))
     assert torch.equal(both.prices[30:], second.prices)
     assert both.symbols == ("A", "B", "A", "B")
+    assert both.rules == (*first.rules, *second.rules)
+    assert joined((second,)) is second
+    with pytest.raises(ValueError, match="its rules"):
+        replace(first, rules=())
     with pytest.raises(ValueError, match="same features"):
-        joined((first, random_market(20, features=4)), MarketRules())
+        joined((first, random_market(20, features=4)))
 
 
 def test_a_dataset_becomes_stretches_between_its_gaps() -> None:

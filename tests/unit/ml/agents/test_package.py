@@ -17,8 +17,7 @@ from app.training_reads import model_offer
 from core.clock import ManualClock
 from core.config import DataPaths
 from core.errors import UserError
-from ml.agents.episodes import ACCOUNT_NAMES
-from ml.agents.package import ACCOUNT_COLUMNS, StoredAgent
+from ml.agents.package import StoredAgent
 from ml.agents.run_spec import DDPG
 from ml.model_compare import compare_models
 from ml.model_exchange import export_model, import_model
@@ -81,10 +80,6 @@ def test_a_loaded_agent_is_what_was_stored(models: Path, ids: dict[str, str], ki
     assert stored.observed == 2 * columns + 5
     assert stored.encoder_id == (ENCODER if kind == "encoder" else "")
     assert stored.manifest["libraries"]["stable-baselines3"].startswith("2.")
-
-
-def test_it_says_what_the_environment_shows_of_an_account() -> None:
-    assert ACCOUNT_COLUMNS == ACCOUNT_NAMES
 
 
 def test_neither_kind_is_taken_for_the_other(models: Path, ids: dict[str, str], trained: Trained) -> None:

@@ -56,6 +56,12 @@ def train(
     )
 
 
+def walked(bars: AgentBars, log_return: float) -> Walked:
+    """Return a walk that came to so much, the same at every bar."""
+    decisions = sum(len(stretch) - 1 for stretch in bars.valid)
+    return Walked(log_return, 0.0, 0.0, np.full(decisions, log_return / decisions))
+
+
 def returns(trained: TrainedAgent) -> list[tuple[int, int, float]]:
     return [(record.seed, record.step, record.log_return) for record in trained.history]
 
@@ -108,7 +114,7 @@ def test_the_best_weights_are_kept(bars: AgentBars, tmp_path: Path) -> None:
 
 def test_patience_ends_a_seed(bars: AgentBars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = iter([0.1, 0.3, 0.2, 0.3, 9.0])
-    monkeypatch.setattr(ValidationWalk, "run", lambda *_: Walked(next(found), 0.0, 0.0))
+    monkeypatch.setattr(ValidationWalk, "run", lambda *_: walked(bars, next(found)))
     spec = short_spec(PPO, seeds=1)
     trained = train(bars, replace(spec, algorithm=replace(spec.algorithm, evaluations=8, patience=2)), tmp_path)
     (state,) = trained.states
@@ -117,7 +123,7 @@ def test_patience_ends_a_seed(bars: AgentBars, tmp_path: Path, monkeypatch: pyte
 
 
 def test_numbers_that_are_none_end_a_run(bars: AgentBars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ValidationWalk, "run", lambda *_: Walked(float("nan"), 0.0, 0.0))
+    monkeypatch.setattr(ValidationWalk, "run", lambda *_: walked(bars, float("nan")))
     with pytest.raises(UserError, match="diverged after"):
         train(bars, short_spec(PPO), tmp_path)
 

@@ -22,6 +22,7 @@ from ml.agents.run_spec import (
     agent_hash,
 )
 from ml.agents.spec_comments import AGENT_COMMENTS
+from ml.agents.universe import FundingSource, InstrumentRules, UniverseSpec
 from ml.api import DataRange, FeatureSpec, ForecastSpec, ResourceSpec, SeriesSource, SplitSpec
 from ml.feature_columns import parse_column
 from ml.search_spec import SearchSpec
@@ -29,6 +30,13 @@ from ml.spec_file import mapping_from_toml, read_mapping, spec_to_toml, write_sp
 
 ROOT = Path(__file__).parents[4]
 ID = "0123456789abcdef"
+
+
+SEVERAL = UniverseSpec(
+    symbols=("ETH/USDT", "SOL/USDT"),
+    rules=(InstrumentRules("SOL/USDT", tick_size=0.01, lot_size=0.001, min_notional=5.0),),
+    funding=(FundingSource("BTC/USDT", "rates/btc.feather"),),
+)
 
 
 def everything(kind: str) -> AgentSpec:
@@ -47,7 +55,8 @@ def everything(kind: str) -> AgentSpec:
 @pytest.mark.parametrize("kind", ALGORITHMS)
 @pytest.mark.parametrize("full", [True, False])
 def test_a_file_says_the_same_run(kind: str, full: bool) -> None:
-    for spec in (everything(kind), AgentSpec(algorithm=AlgorithmSpec.of(kind))):
+    plain = AgentSpec(algorithm=AlgorithmSpec.of(kind))
+    for spec in (everything(kind), plain, replace(plain, universe=SEVERAL)):
         spec.validate()
         text = spec_to_toml(spec, full=full)
         assert agent_from_mapping(mapping_from_toml(text)) == spec
@@ -79,7 +88,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"algorithm": {"kind": "dqn"}}, "algorithm 'dqn' is not known"),
     ({"algorithm": {"kind": 7}}, "must be text"),
     ({"algorithm": 7}, "section 'algorithm'"),
-    ({"model": {"kind": "gru"}}, "section 'model' is not part of an agent's"),
+    ({"model": {"kind": "gru"}}, "section 'model' is not part of this"),
     ({"algorithm": {"step": 7}}, "algorithm.step is not known"),
     ({"algorithm": {"hidden": []}}, "1 to 8 hidden layers"),
     ({"algorithm": {"hidden": [1]}}, "hidden layer"),
@@ -101,6 +110,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"encoder": {"model": ID, "embedding": False, "quantiles": False}}, "Nothing of the encoder"),
     ({"evaluation": {"draws": 3}}, "random timings"),
     ({"split": {"valid_from": "2022-01-01"}}, "border"),
+    ({"universe": {"symbols": ["BTC/USDT"]}}, "something twice"),
+    ({"universe": {"symbols": ["ETH/USDT", "ETH/USDT"]}}, "something twice"),
+    ({"universe": {"symbols": ["E\u200bTH"]}}, "no name of a market"),
+    ({"universe": {"symbols": [f"A{index}/B" for index in range(64)]}}, "65 markets in one run"),
+    ({"universe": {"symbols": ["ETH/USDT"]}, "data": {"source": "bars.csv"}}, "candle store only"),
+    ({"universe": {"symbols": ["ETH/USDT"]}, "data": {"markets": ["ETH/USDT"]}}, "its own other market"),
+    ({"universe": {"symbols": ["ETH/USDT"]}, "encoder": {"train_first": True}}, "An encoder knows one market"),
+    ({"universe": {"rules": [{"symbol": "ETH/USDT"}]}}, "not a market of this run"),
+    ({"universe": {"rules": [{"symbol": "BTC/USDT"}, {"symbol": "BTC/USDT"}]}}, "name a market twice"),
+    ({"universe": {"rules": [{"symbol": "BTC/USDT", "lot_size": -1.0}]}}, "lot size is out of range"),
+    ({"universe": {"funding": [{"symbol": "BTC/USDT", "path": ""}]}}, "needs a file"),
+    ({"universe": {"funding": [{"symbol": "BTC/USDT"}]}}, "path is missing"),
     ({"features": {"columns": ["log_return@ETH/USDT"]}}, "ETH/USDT"),
 ]
 
@@ -117,6 +138,19 @@ def test_the_identity_of_a_trial_is_what_is_tried() -> None:
     moved = replace(spec, data=replace(spec.data, series=(SeriesSource("funding", "/elsewhere/f.csv"),)))
     assert agent_hash(spec) == agent_hash(seeded) == agent_hash(moved)
     assert agent_hash(spec) != agent_hash(replace(spec, encoder=EncoderSpec()))
+
+
+def test_further_markets_make_another_trial_and_none_leave_it_as_it_was() -> None:
+    spec, several = AgentSpec(), AgentSpec(universe=SEVERAL).validate()
+    moved = replace(SEVERAL, funding=(FundingSource("BTC/USDT", "/elsewhere/btc.feather"),))
+    assert agent_hash(several) == agent_hash(replace(spec, universe=moved))
+    assert agent_hash(several) != agent_hash(replace(spec, universe=replace(SEVERAL, rules=()))) != agent_hash(spec)
+    old = {name: value for name, value in spec.to_json().items() if name != "universe"}  # written by an earlier version
+    assert AgentSpec.from_json(old) == spec
+    assert several.universe.markets(several.data) == ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+    assert several.universe.rules_of("SOL/USDT").lot_size == 0.001
+    assert several.universe.rules_of("ETH/USDT").lot_size == 0.0
+    assert several.universe.funding_of("SOL/USDT") is None
 
 
 def test_a_run_that_trains_its_encoder_first_says_how() -> None:
