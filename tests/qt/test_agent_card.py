@@ -274,7 +274,7 @@ def test_an_agent_without_its_forecaster_cannot_trade(tmp_path: Path) -> None:
 
 def test_what_learned_nothing_looks_like_it(view: AgentView) -> None:
     view.show_card(idle_agent_card())
-    assert view.standing.text() == "× Not trained"
+    assert view.standing.text() == "× not trained"
     assert view.standing.property("role") == view.verdict.property("role") == "danger"
     assert view.diagnostics.summary.property("role") == "danger"
     found = roles(view, "diagnostics")
@@ -296,7 +296,7 @@ def test_nothing_green_stands_beside_a_result_without_an_edge(view: AgentView) -
     assert card.metrics.probabilistic is not None
     assert card.metrics.probabilistic > 0.95
     view.show_card(card)
-    assert view.standing.text() == "○ No edge shown"
+    assert view.standing.text() == "○ no edge"
     assert "figures-good" not in {*roles(view, "robustness").values(), *roles(view, "diagnostics").values()}
     assert view.robustness.findings.accessibleDescription().count("✓") == 1
 
@@ -408,7 +408,7 @@ def test_the_card_speaks_korean(view: AgentView) -> None:
     try:
         view.retranslate()
         assert view.pages.tabText(1) == "성과"
-        assert view.standing.text() == "× 학습되지 않음"
+        assert view.standing.text() == "× 학습 안 됨"
         assert "이 에이전트" in view.performance.table.texts()
         assert view.verdict.text().startswith("학습되지 않음")
         assert "현물 시장" in facts(view)["거래 가능 여부"]

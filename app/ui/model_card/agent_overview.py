@@ -7,8 +7,8 @@ from datetime import UTC
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QPushButton
 
+from app.flows.agent_review import REWARD_TITLES
 from app.flows.agent_words import (
-    REWARDS,
     algorithm_text,
     costs_text,
     sees_text,
@@ -38,7 +38,7 @@ def agent_facts(card: AgentCard) -> list[tuple[str, str]]:
         (tr("Market"), f"{spec.data.symbol} {spec.data.timeframe} · {origin_title(spec.data.origin)}"),
         (tr("May hold"), weights_text(environment)),
         (tr("Sees"), sees_text(card)),
-        (tr("Reward"), tr(REWARDS.get(environment.reward, environment.reward))),
+        (tr("Reward"), tr(REWARD_TITLES.get(environment.reward, environment.reward))),
         (tr("Costs"), costs_text(environment.costs, environment.cost_jitter)),
         (
             tr("Episodes"),

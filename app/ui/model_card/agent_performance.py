@@ -12,7 +12,6 @@ from app.flows.agent_words import (
     log_text,
     paid_text,
     ratio_text,
-    rule_name,
     timing_rows,
 )
 from app.i18n import MISSING, format_moment, format_number, format_percent, tr
@@ -20,35 +19,23 @@ from app.models.agent_card import AgentCard, EquityCurves
 from app.theme import ROW_HEIGHT, ThemeManager
 from app.ui.model_card.agent_page import AgentPage
 from app.ui.model_card.page import beside, captioned
-from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.curve_plot import Curve, CurvePlot
 from app.ui.widgets.dot_plot import DotPlot
 from app.ui.widgets.figure_table import FigureTable, Heading
+from app.ui.widgets.rule_curves import AGENT, rule_curve
 from core.clock import NS_PER_S
 from ml.agents.results import AgentSeed
 from ml.statistic_results import SeedSummary
 
 _PLOT_HEIGHT = 9 * ROW_HEIGHT
 _MARKS = 5
-_LOOKS = {  # colour, dashed
-    "hold": (CurveColour.WARNING, False),
-    "flat": (CurveColour.MUTED, False),
-    "short": (CurveColour.MUTED, True),
-    "volatility_target": (CurveColour.WARNING, True),
-    "momentum": (CurveColour.SUCCESS, False),
-    "mean_reversion": (CurveColour.SUCCESS, True),
-    "forecast_sign": (CurveColour.VIOLET, False),
-}
 _FIGURES = ("log_return", "sharpe", "max_drawdown", "turnover")
 
 
 def equity_curves(curves: EquityCurves) -> list[Curve]:
     """Return what 1 became over time, in seconds: of the agent and of the rules."""
     x = tuple(time_ns / NS_PER_S for time_ns in curves.time_ns)
-    found = [Curve(rule_name("ensemble"), x, curves.agent, CurveColour.ACCENT)]
-    for name, values in curves.rules:
-        colour, dashed = _LOOKS.get(name, (CurveColour.VIOLET, True))
-        found.append(Curve(rule_name(name), x, values, colour, dashed=dashed))
-    return found
+    return [rule_curve(AGENT, x, curves.agent), *(rule_curve(name, x, values) for name, values in curves.rules)]
 
 
 def day_marks(curves: EquityCurves) -> list[tuple[float, str]]:
