@@ -19,6 +19,7 @@ from app.flows.sentence_text import local_text
 from app.i18n import tr
 from app.language import LanguageManager
 from app.models.model_card import Judging
+from app.replay_desk import ReplayDesk
 from app.store_queries import StoreQueries
 from app.theme import ThemeManager
 from app.ui.dialogs.models_dialog import ModelsDialog
@@ -78,6 +79,8 @@ class ModelDesk(QObject):
         self._imports: list[ModelImportWorker] = []
         self._evaluations: dict[str, ModelEvaluationWorker] = {}  # by model id: never two of one model
         self._judging: dict[str, Judging] = {}  # what is shown of them, and of those that failed
+        self.replays = ReplayDesk(paths, store, theme, language, self)
+        self.replay_requested.connect(self._on_replay_requested)
 
     # --- the window of models ---------------------------------------------------------------------------------
 
@@ -103,7 +106,8 @@ class ModelDesk(QObject):
         return self._dialog
 
     def close(self) -> None:
-        """Close the window of models."""
+        """Close the window of models, and what is replayed from it."""
+        self.replays.close()
         if self._dialog is not None:
             self._dialog.close()
 
@@ -125,6 +129,10 @@ class ModelDesk(QObject):
     def refuse_look(self, error: UserError) -> None:
         """Say why a model cannot be shown on the chart."""
         self._tell(Severity.ERROR, tr("The model cannot be shown on the chart"), str(error))
+
+    @Slot(str)
+    def _on_replay_requested(self, model_id: str) -> None:
+        self.replays.open(model_id, self._dialog.parentWidget() if self._dialog is not None else None)
 
     @Slot()
     def _on_finished(self) -> None:

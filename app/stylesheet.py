@@ -3,7 +3,8 @@
 Widgets choose a look by dynamic properties, never by colours of their own:
 `variant` on buttons (primary, danger, quiet, buy, sell) and progress bars (thin), `role` on labels (title, heading,
 number, figures, figures-good, figures-bad, muted, small, warning, danger, success, up, down), `card` on frames,
-`invalid` on line edits, `mode` on the mode badge and the frame around the window (practice, paper, live).
+`invalid` on line edits, `mode` on the mode badge and the frame around the window (practice, paper, live;
+replay on the badge of past bars).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from app.tokens import (
     Palette,
 )
 
-_FILLED = ("practice", "paper", "live", "danger", "up", "down")  # colours that carry text
+_FILLED = ("practice", "paper", "live", "danger", "warning", "up", "down")  # colours that carry text
 
 _CELL_MARGIN = 3  # px that Qt adds to the padding of a table's cells, but not to that of its headers
 
@@ -80,6 +81,7 @@ QLabel[mode] {{ border-radius: {xs}px; padding: 2px {s}px; font-weight: 600; }}
 QLabel[mode="practice"] {{ background: {practice}; color: {on_practice}; }}
 QLabel[mode="paper"] {{ background: {paper}; color: {on_paper}; }}
 QLabel[mode="live"] {{ background: {live}; color: {on_live}; }}
+QLabel[mode="replay"] {{ background: {warning}; color: {on_warning}; }}
 QLabel:disabled {{ color: {muted}; }}
 """
 

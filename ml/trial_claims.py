@@ -18,6 +18,8 @@ from ml.overfitting import deflated_sharpe
 from ml.trial_ledger import EVALUATION, TrialLedger, TrialRecord, TrialScope
 from ml.verdict import has_edge, verdict, with_earnings
 
+_HOPELESS = 3.0  # sampling errors below 0: one of a thousand worthless trials lies there by luck
+
 
 def settle_claims(metrics: ForecastMetrics, ledger: TrialLedger, spec: ForecastSpec) -> ForecastMetrics:
     """Return metrics that claim no more than the number of trials allows; the run itself is in the ledger already.
@@ -77,6 +79,11 @@ def trial_deviation(rivals: Iterable[TrialRecord], bars: int) -> float:
     One ratio per configuration: seeds of one are not rivals, their mean is what trades; nor are folds, which are parts
     of one. Never below 1/√T, the sampling error of the ratio of a worthless one over T bars (Lo 2002).
 
+    The best of many is compared with draws around 0 (Bailey & López de Prado 2014 take the ratios' variance for that of
+    such draws). A ratio further below 0 than three sampling errors, and than the best one is above it, is no such draw:
+    that trial loses, as one does that trades too much, and could not have been the best by luck. It stays one of the
+    trials that are counted, but how badly it loses says nothing of how far luck carries the others.
+
     Args:
         rivals: of the ledger.
         bars: T, of the result that is judged.
@@ -86,6 +93,8 @@ def trial_deviation(rivals: Iterable[TrialRecord], bars: int) -> float:
         ratio = row.valid_sharpe if row.test_sharpe is None else row.test_sharpe
         if row.kind != EVALUATION and ratio is not None:
             ratios[row.spec_hash].append(ratio)
-    means = [float(np.mean(values)) for values in ratios.values()]
-    spread = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
-    return float(np.sqrt(max(spread, 1.0 / max(1, bars))))
+    error = 1.0 / np.sqrt(max(1, bars))
+    means = np.array([np.mean(values) for values in ratios.values()], np.float64)
+    drawn = means[means >= -max(_HOPELESS * error, means.max(initial=0.0))]
+    spread = float(np.std(drawn, ddof=1)) if len(drawn) > 1 else 0.0
+    return float(max(spread, error))

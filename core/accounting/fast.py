@@ -261,10 +261,10 @@ def step_scalar(account: Account, weight: float, bar: Bar, costs: CostNumbers, r
         forced = _margin_price(cash, lots, bar, rules)
     fee = trade.fee
     if forced >= 0:
-        side = -1.0 if lots > 0 else 1.0
-        paid = max(_worse(forced, side, rules), 0.0)
-        left = max(cash + lots * rules.unit * paid, 0.0)
-        forced_fee = min(abs(lots) * rules.unit * paid * costs.liquidation_fee, left)
+        side, units = (-1.0 if lots > 0 else 1.0), abs(lots) * rules.unit
+        paid = max(_worse(forced * (1.0 + side * (costs.half_spread + costs.slippage)), side, rules), 0.0)
+        left = max(cash - side * units * paid, 0.0)
+        forced_fee = min(units * paid * (costs.taker_fee + costs.liquidation_fee), left)
         cash, lots, entry, liquidated, fee = left - forced_fee, 0.0, 0.0, True, fee + forced_fee
     borrow = max(-cash, 0.0) * costs.borrow_quote + max(-lots, 0.0) * rules.unit * bar.close * costs.borrow_base
     cash = cash - borrow

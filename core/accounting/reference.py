@@ -3,7 +3,8 @@
 A decision is made at the close of a bar and meets the next one, in this order:
 
 1. Funding is paid on what was held before, at the opening price: the order of the decision arrives after it.
-2. A position that the gap to the opening price leaves without margin is closed there by force.
+2. A position that the gap to the opening price leaves without margin is closed there by force. Whoever closes by force
+   takes, and pays for it as for any trade, but for impact: venues do it in parts. The fee for it comes on top.
 3. The decision is carried out. A target weight becomes a quantity by the equity and the price of the moment it was
    decided, the last close, as a live order does; it is filled at the opening price, worsened by half the spread,
    slippage and impact. A limit order that does not take at the opening price is filled at its limit once the bar goes
@@ -115,7 +116,8 @@ class Costs:
 
     Attributes:
         fee: all fees.
-        spread / slippage / impact: what fills were worse than the opening price; rounding to ticks is slippage.
+        spread / slippage / impact: what fills were worse than the opening price, without closings by force; rounding to
+            ticks is slippage.
         funding / borrow: of holding.
     """
 
@@ -347,10 +349,10 @@ def _margin_price(state: AccountState, bar: BarPrices, rules: MarketRules) -> fl
 
 def _liquidate(state: AccountState, price: float, costs: CostRates, rules: MarketRules) -> tuple[AccountState, Fill]:
     """Close everything by force; what would be left below nothing is the venue's loss, the fee first."""
-    side = -1.0 if state.lots > 0 else 1.0
-    paid = max(_worse(price, side, rules), 0.0)
-    left = max(state.cash + state.lots * rules.unit * paid, 0.0)
-    fee = min(abs(state.lots) * rules.unit * paid * costs.liquidation_fee, left)
+    side, units = (-1.0 if state.lots > 0 else 1.0), abs(state.lots) * rules.unit
+    paid = max(_worse(price * (1.0 + side * (costs.half_spread + costs.slippage)), side, rules), 0.0)
+    left = max(state.cash - side * units * paid, 0.0)
+    fee = min(units * paid * (costs.taker_fee + costs.liquidation_fee), left)
     fill = Fill(-state.lots, paid, fee, is_forced=True)
     return AccountState(cash=left - fee, lots=0.0, mark=state.mark, liquidated=True), fill
 

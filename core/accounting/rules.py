@@ -40,7 +40,7 @@ class CostRates:
         impact_exponent: see `impact`.
         borrow_base: each bar, of the value of coins owed.
         borrow_quote: each bar, of quote currency owed.
-        liquidation_fee: of the value of a position that is closed by force.
+        liquidation_fee: of the value of a position that is closed by force, beside the taker fee.
     """
 
     taker_fee: float = 0.001

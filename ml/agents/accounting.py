@@ -359,9 +359,9 @@ def _forced(
     worst = torch.where(side > 0, bars.low, bars.high)
     forced = gapped | ((side * (worst - margin) <= 0) & (side != 0))
     price = torch.where(gapped, bars.open, side * torch.minimum(side * margin, side * bars.open))
-    price = _worse(price, -side, rules).clamp(min=0.0)
+    price = _worse(price * (1.0 - side * (costs.half_spread + costs.slippage)), -side, rules).clamp(min=0.0)
     left = (cash + units * price).clamp(min=0.0)
-    fee = torch.minimum(units.abs() * price * costs.liquidation_fee, left)
+    fee = torch.minimum(units.abs() * price * (costs.taker_fee + costs.liquidation_fee), left)
     return torch.where(forced, left - fee, cash), fee.masked_fill(~forced, 0.0), forced
 
 

@@ -316,6 +316,10 @@ class EpisodeRules:
         clipped; log(1 + bars since it was traded last); the drawdown of the episode; how far the price may go against
         the position before it is closed by force, share of the price, at most 1; where there is an end, the share of
         the time that is left.
+
+        Bars since a trade and drawdown are counted from the beginning of the account. While learning that is one
+        episode ago at most; the judged walk and a live account go on for longer and show the network larger numbers
+        than it learned from. The judgement is of just that.
         """
         accounts, rules = episodes.accounts, self.rules_at(episodes.row)
         held = weight(accounts, rules)

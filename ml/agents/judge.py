@@ -220,7 +220,7 @@ def _of_ensemble(
         diagnostics=_with_members(judged, seeds, whole),
         seeds=tuple(seeds),
         pooled_return=_pooled([seed.figures.log_return for seed in seeds], options),
-        pooled_sharpe=_pooled_ratio(seeds, options),
+        pooled_sharpe=_pooled([seed.figures.trading.sharpe or 0.0 for seed in seeds], options),
         pooled_drawdown=_pooled([seed.figures.trading.max_drawdown for seed in seeds], options),
         pooled_turnover=_pooled([seed.figures.positions.turnover for seed in seeds], options),
         baselines=(),
@@ -307,12 +307,6 @@ def _baselines(
 
 def _pooled(values: Sequence[float], options: JudgeOptions) -> SeedSummary:
     return seed_summary(np.array(values, np.float64), seed=options.seed, resamples=options.resamples)
-
-
-def _pooled_ratio(seeds: Sequence[AgentSeed], options: JudgeOptions) -> SeedSummary | None:
-    ratios = [seed.figures.trading.sharpe for seed in seeds]
-    known = [ratio for ratio in ratios if ratio is not None]
-    return _pooled(known, options) if known else None
 
 
 def _cost_curve(weights: FloatArray, part: JudgedPart) -> tuple[CostPoint, ...]:

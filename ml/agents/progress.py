@@ -44,7 +44,7 @@ class ValidationRecord(JsonValue):
         seed: of the agent.
         step: decisions it had learned from.
         log_return: net, summed over the part.
-        turnover: sum of the target's moves per bar.
+        turnover: mean move of the target per bar.
         exposure: mean size of the targets.
         seconds: since the pass before, without pauses.
         steps_per_s: decisions learned from per second since then, the pass left out.

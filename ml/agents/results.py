@@ -207,7 +207,8 @@ class AgentMetrics(JsonValue):
         ensemble / diagnostics: of what trades.
         seeds: the networks alone.
         pooled_return / pooled_sharpe / pooled_drawdown / pooled_turnover: how they lie; there is an interval from five
-            seeds on. Ratios that do not exist are left out.
+            seeds on. A network that never trades has a ratio of 0: it earns nothing for nothing, and left out it would
+            leave the better ones. None in packages of earlier versions, which left it out.
         baselines: rules in the same accounts; "flat" and "hold" are always among them.
         timing: the ensemble's positions at random times.
         costs: with 0, 1, 2 and 3 times the costs of trading, at once and one bar late.

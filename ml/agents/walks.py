@@ -31,7 +31,8 @@ class Walked:
 
     Attributes:
         log_return: net, over all bars.
-        turnover: mean move of the target per bar; exposure: mean size of the targets.
+        turnover: mean move of the target per bar, from what was held before the first; exposure: mean size of the
+            targets.
         path: net log return behind each decision, in the order of the stretches, shape (m,).
     """
 
@@ -76,7 +77,7 @@ class ValidationWalk:
         for walked in env.evaluate_pass(policy, tuple(self._pieces)):
             counted = self._pieces[walked.stretch].counted_from - walked.first_row
             path.append(bar_returns(walked.equity[counted:]))
-            moves.append(np.abs(np.diff(walked.weights))[counted:])
+            moves.append(np.abs(np.diff(walked.weights, prepend=env.spec.start_weight))[counted:])
             sizes.append(np.abs(walked.weights[counted:]))
         whole = np.concatenate(path)
         return Walked(float(whole.sum()), _mean(moves), _mean(sizes), whole)

@@ -24,6 +24,8 @@ from app.ui.charts.style import ChartStyle, hairline
 STRIP_HEIGHT = 9 * GRID
 SHADES = 12  # of each side
 _TINT = 0.16
+_ROUND = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 125.0)
+_ROUNDING = 1e-9
 _WORDS = mark("target {target}, held {held}")
 _UNDECIDED = mark("no decision, held {held}")
 
@@ -44,9 +46,9 @@ class WeightTrack:
 
     @classmethod
     def of(cls, target: FloatArray, held: FloatArray) -> WeightTrack:
-        """Return a track that reaches its strongest colour at the largest weight, and at a whole account at least."""
-        known = np.abs(target[np.isfinite(target)])
-        return cls(target, held, max(1.0, float(known.max(initial=0.0))))
+        """Return a track whose strongest colour is a round number that no target goes beyond."""
+        largest = float(np.abs(target[np.isfinite(target)]).max(initial=0.0))
+        return cls(target, held, next((most for most in _ROUND if most >= largest - _ROUNDING), largest))
 
 
 def column_means(values: FloatArray, edges: IntArray) -> FloatArray:

@@ -23,6 +23,7 @@ from core.domain.orders import Side
 _HALF = GRID + 2  # half the width of a triangle, logical pixels
 _HEIGHT = 2 * GRID + 1
 _GAP = GRID - 1
+_FINEST = GRID - 1  # logical pixels of a bar from which on trades are marked
 
 
 class FillMarkersItem(ViewItem):
@@ -105,6 +106,8 @@ class TradeMarkersItem(ViewItem):
         self.update()
 
     def paint(self, painter: QPainter, option: Any, widget: Any = None) -> None:
+        if painter.worldTransform().m11() < _FINEST:
+            return  # marks of neighbours would lie on each other and hide the bars
         inside = slice(0, self._limit)
         paint_markers(painter, self.pane, self._x[inside], self._y[inside], self._sign[inside], self._style)
 

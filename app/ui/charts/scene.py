@@ -345,11 +345,12 @@ class ChartScene:
         return region.united(QRect(plot.left(), y - 1, plot.width(), 3))
 
     def legend_rows(self, hovered: int | None) -> list[list[Word]]:
-        """Return the legend for a bar, the newest one by default."""
+        """Return the legend for a bar, by default the one with the line, or the newest."""
         series = self.series
         if series is None:
             return []
-        bar = series.bar(hovered) if hovered is not None else None
+        chosen = hovered if hovered is not None else self.cursor
+        bar = series.bar(chosen) if chosen is not None else None
         bar = bar or series.bar(series.total - 1)
         if bar is None:
             return [self._title_words()]

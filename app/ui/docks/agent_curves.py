@@ -91,7 +91,8 @@ class EquityPlot(QWidget):
         if curves is None or len(curves.time_ns) < 2:
             return
         text = tr(
-            "Validation part {first} … {last}, after costs: equity of the newest pass ({steps} steps), and of rules",
+            "Validation part {first} … {last}, after costs: the newest pass (seed {seed}, {steps} steps) beside rules",
+            seed=watch.index_of(curves.seed) + 1,
             first=date_text(curves.time_ns[0]),
             last=date_text(curves.time_ns[-1]),
             steps=format_compact(curves.step),

@@ -276,6 +276,17 @@ class TestLiquidation:
         assert done.state.cash == pytest.approx(50 * price - 4000 - done.costs.fee)
         assert done.state.liquidated
 
+    @pytest.mark.parametrize("side", [1.0, -1.0])
+    def test_it_pays_for_taking_as_any_trade_does(self, side: float) -> None:
+        state = held(50.0, -4000.0) if side > 0 else held(-50.0, 6000.0)
+        price = 4000 / 45 if side > 0 else 6000 / 55
+        costs = CostRates(taker_fee=0.001, half_spread=0.0005, slippage=0.0015, impact=0.1, liquidation_fee=0.01)
+        worst = price - side * 1e-6
+        done = met(state, None, BarPrices(100.0, max(100.0, worst), min(100.0, worst), 100.0), costs, self.RULES)
+        assert done.fills[0].price == pytest.approx(price * (1 - side * 0.002))
+        assert done.fills[0].fee == pytest.approx(50 * done.fills[0].price * 0.011)
+        assert done.state.cash == pytest.approx(state.cash + side * 50 * done.fills[0].price - done.fills[0].fee)
+
     def test_of_a_short_position(self) -> None:
         # 50 coins owed at 100, 6000 in cash: 6000 - 50 p = 0.1 * 50 p at p = 109.09…
         price = 6000 / 55

@@ -243,8 +243,8 @@ class Counted(TorchDispatchMode):
     ("rules", "charges", "most"),
     [
         (MarketRules(allows_short=False), Charges(False, False, False), 90),
-        (MarketRules(), Charges(False, False, False), 130),
-        (MarketRules(0.01, 0.001, 0.001, 5.0, 3.0, 0.05, True, 0.1), Charges(), 200),
+        (MarketRules(), Charges(False, False, False), 136),
+        (MarketRules(0.01, 0.001, 0.001, 5.0, 3.0, 0.05, True, 0.1), Charges(), 206),
     ],
 )
 def test_a_step_never_waits_for_the_device_and_stays_short(rules: MarketRules, charges: Charges, most: int) -> None:

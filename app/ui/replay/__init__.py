@@ -1,0 +1,1 @@
+"""The window in which the judged pass of an agent is replayed."""
