@@ -17,7 +17,7 @@ from app.i18n import MISSING, format_number, format_percent, tr, tr_count
 from app.models.agent_card import AgentCard
 from core.accounting.rules import CostRates
 from ml.agents.environment_spec import EnvironmentSpec
-from ml.agents.results import AgentDiagnostics, AgentFigures, AgentMetrics, CostShares
+from ml.agents.results import AgentDiagnostics, AgentFigures, AgentMetrics, CostShares, MarketFigures
 from ml.agents.verdict import ALIKE, APPRAISED, CONFIDENCE, SIGNIFICANCE
 from ml.statistic_results import DeflatedSharpe
 
@@ -73,7 +73,7 @@ def weights_text(environment: EnvironmentSpec) -> str:
     return tr("{said}, any weight", said=said)
 
 
-def costs_text(costs: CostRates, jitter: float) -> str:
+def costs_text(costs: CostRates, jitter: float, *, funding: bool = False) -> str:
     """Name the costs it was trained and judged with; those that are zero are left out."""
     rates = (
         (tr("taker fee {rate}"), costs.taker_fee),
@@ -85,6 +85,8 @@ def costs_text(costs: CostRates, jitter: float) -> str:
     parts = [text.format(rate=format_percent(rate, 3)) for text, rate in rates if rate]
     if costs.impact:
         parts.append(tr("market impact {factor}", factor=format_number(costs.impact, 3)))
+    if funding:
+        parts.append(tr("funding as it was due"))
     if not parts:
         return tr("none")
     if jitter:
@@ -165,6 +167,22 @@ def figure_row(row: AgentFigures, parameter: float | None = None) -> tuple[str, 
         format_number(positions.turnover, 1 if positions.turnover < 10 else 0),
         format_percent(positions.exposure, 1),
         format_percent(paid_in_all(row.paid), 1),
+    )
+
+
+def market_row(row: MarketFigures) -> tuple[str, ...]:
+    """Return one of several markets: the columns of `figure_row`, then net return and Sharpe ratio of holding it."""
+    return (
+        row.symbol,
+        return_text(math.expm1(row.log_return)),
+        log_text(row.log_return),
+        ratio_text(row.sharpe),
+        format_percent(-row.max_drawdown, 1),
+        format_number(row.turnover, 1 if row.turnover < 10 else 0),
+        format_percent(row.exposure, 1),
+        format_percent(paid_in_all(row.paid), 1),
+        return_text(math.expm1(row.hold_log_return)),
+        ratio_text(row.hold_sharpe),
     )
 
 

@@ -24,10 +24,12 @@ from ml.agents.results import (
     AgentSeed,
     BaselineFigures,
     CostShares,
+    MarketFigures,
     PeriodFigures,
     RandomTiming,
 )
 from ml.agents.run_spec import DDPG, AgentSpec, AlgorithmSpec, EncoderSpec
+from ml.agents.universe import UniverseSpec
 from ml.agents.verdict import agent_verdict
 from ml.api import DataRange, FeatureSpec, ModelSummary
 from ml.model_tags import ModelMarks
@@ -140,6 +142,28 @@ def idle_agent_card() -> AgentCard:
         curves=None,
         refusal="The agent chooses weights from -1 to 1, and a spot market allows none below 0 or above 1.",
         used_by=(),
+    )
+
+
+def wide_agent_card() -> AgentCard:
+    """Return the card of an agent of several markets, whose pass is kept for its own and not from its beginning."""
+    card = agent_card()
+    assert card.curves is not None
+    figures = (("BTC/USDT", 0.681, 2.02, 1.345), ("ETH/USDT", 0.214, 0.61, 0.702), ("SOL/USDT", -0.318, -0.44, 1.911))
+    markets = tuple(
+        MarketFigures(
+            *(symbol, _BARS, earned, ratio, 0.19, 44.0, 0.48, replace(_NOTHING, fee=0.058), 0),
+            *(held, 1.7 * held, 0.31),
+        )
+        for symbol, earned, ratio, held in figures
+    )
+    universe = UniverseSpec(symbols=tuple(row.symbol for row in markets[1:]))
+    return replace(
+        card,
+        spec=replace(card.spec, universe=universe, encoder=EncoderSpec()),
+        metrics=replace(card.metrics, markets=markets),
+        encoder=None,
+        curves=replace(card.curves, left_out=61_204),
     )
 
 

@@ -69,6 +69,8 @@ def model_scenes() -> dict[str, Take]:
             f"agent_untrained_{name}": partial(_agent, agents.idle_agent_card(), number)
             for number, name in enumerate(_AGENT_PAGES)
         },
+        "agent_markets": partial(_agent, agents.wide_agent_card(), 1),
+        "agent_markets_rest": partial(_agent, agents.wide_agent_card(), 1, bottom=True),
         "agent_rest": partial(_agent, agents.agent_card(), 1, bottom=True),
         "agents_comparison": _agents,
         "models_judged_again": partial(_judged, None),

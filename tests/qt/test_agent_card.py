@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from app.i18n import Language
 from app.language import LanguageManager
 from app.models.agent_card import AgentCard
 from app.models.models_model import ModelsModel
-from app.screenshots.agents import agent_card, idle_agent_card
+from app.screenshots.agents import agent_card, idle_agent_card, wide_agent_card
 from app.stored_models import change_marks, compared_models, model_card, model_rows, remove_model
 from app.theme import ThemeManager
 from app.ui.dialogs.models_dialog import ModelsDialog
@@ -200,6 +201,26 @@ def test_a_pass_that_lost_its_beginning_says_so(view: AgentView) -> None:
     view.show_card(replace(card, curves=replace(card.curves, left_out=700)))
     assert not view.performance.curves_note.isHidden()
     assert "700 before them" in view.performance.curves_note.text()
+
+
+def test_several_markets_stand_side_by_side_and_the_curve_says_which_it_is_of(view: AgentView) -> None:
+    view.show_card(agent_card())
+    page = view.performance
+    assert page.markets.isHidden()
+    assert facts(view)["Other markets"] == "—"
+    card = wide_agent_card()
+    view.show_card(card)
+    assert not page.markets.isHidden()
+    shown = page.markets.texts()
+    width = 10
+    rows = {shown[n]: shown[n : n + width] for n in range(width, len(shown), width)}
+    assert list(rows) == [row.symbol for row in card.metrics.markets]
+    losing = card.metrics.markets[2]
+    assert rows["SOL/USDT"][1] == f"−{-math.expm1(losing.log_return) * 100:.1f}{NBSP}%"
+    assert rows["SOL/USDT"][8] == f"+{math.expm1(losing.hold_log_return) * 100:.1f}{NBSP}%"
+    assert "The curve is of BTC/USDT alone" in page.curves_note.text()
+    assert "all 3 markets" in page.curves_note.text()
+    assert facts(view)["Other markets"].endswith("ETH/USDT, SOL/USDT")
 
 
 def test_only_what_spot_allows_becomes_a_strategy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
 
 from PySide6.QtWidgets import QLabel, QWidget
@@ -10,6 +11,7 @@ from app.flows.agent_words import (
     beside_holding,
     figure_row,
     log_text,
+    market_row,
     paid_text,
     ratio_text,
     timing_rows,
@@ -24,7 +26,7 @@ from app.ui.widgets.dot_plot import DotPlot
 from app.ui.widgets.figure_table import FigureTable, Heading
 from app.ui.widgets.rule_curves import AGENT, rule_curve
 from core.clock import NS_PER_S
-from ml.agents.results import AgentSeed
+from ml.agents.results import AgentSeed, MarketFigures
 from ml.statistic_results import SeedSummary
 
 _PLOT_HEIGHT = 9 * ROW_HEIGHT
@@ -75,6 +77,10 @@ class AgentPerformancePage(AgentPage):
         self.add(self.table)
         self.relation = self.add_sentence()
         self.paid = self.add_sentence()
+        self._markets_caption = self.add_caption()
+        self.markets_note = self.add_sentence()
+        self.markets = FigureTable("agent_markets", self.body)
+        self.add(self.markets)
         self._seeds_caption = self.add_caption()
         self.seeds_note = self.add_sentence()
         self.seeds = FigureTable("agent_seeds", self.body)
@@ -85,31 +91,14 @@ class AgentPerformancePage(AgentPage):
         self.end()
 
     def show_agent(self, card: AgentCard) -> None:
-        metrics, curves = card.metrics, card.curves
-        self.plot.setVisible(curves is not None)
-        self.curves_note.setVisible(curves is None or curves.left_out > 0)
-        if curves is None:
-            self.curves_note.setText(
-                tr(
-                    "This package does not hold the evaluated pass bar by bar, so there is no curve. Its figures are "
-                    "whole."
-                )
-            )
-        else:
-            self.curves_note.setText(
-                tr(
-                    "The newest {n} bars are kept; {left} before them are in the figures, not in the curve.",
-                    n=format_number(curves.bars),
-                    left=format_number(curves.left_out),
-                )
-            )
-            self.plot.set_x_marks(day_marks(curves))
-            self.plot.set_curves(equity_curves(curves))
+        metrics = card.metrics
+        self._write_curves(card)
         rows = [figure_row(metrics.ensemble)]
         rows += [figure_row(rule.figures, rule.parameter) for rule in metrics.baselines]
         self.table.show_rows(performance_headings(), [*rows, *timing_rows(metrics)], strong=0)
         self.relation.setText(beside_holding(metrics.ensemble))
         self.paid.setText(paid_text(metrics.ensemble.paid))
+        self._write_markets(metrics.markets)
         self._write_seeds(card)
 
     def retranslate(self) -> None:
@@ -117,6 +106,10 @@ class AgentPerformancePage(AgentPage):
         self.plot.setAccessibleName(self._curves_caption.text())
         self.plot.set_x_title(tr("UTC"))
         self._rules_caption.setText(tr("Beside simple rules in the same account, with the same costs"))
+        self._markets_caption.setText(tr("Each market alone"))
+        self.markets_note.setText(
+            tr("Every market is traded in an account of its own. Many that lose beside one that wins are luck.")
+        )
         self._seeds_caption.setText(tr("Networks of other random numbers, each alone"))
         for name, title in _titles().items():
             self._dot_captions[name].setText(tr("{figure} of each network", figure=title))
@@ -126,6 +119,34 @@ class AgentPerformancePage(AgentPage):
         self.plot.set_palette(self.theme.palette)
         for plot in self.dots.values():
             plot.set_palette(self.theme.palette)
+
+    def _write_curves(self, card: AgentCard) -> None:
+        curves = card.curves
+        self.plot.setVisible(curves is not None)
+        if curves is None:
+            notes = [
+                tr(
+                    "This package does not hold the evaluated pass bar by bar, so there is no curve. Its figures are "
+                    "whole."
+                )
+            ]
+        else:
+            self.plot.set_x_marks(day_marks(curves))
+            self.plot.set_curves(equity_curves(curves))
+            notes = _curve_notes(curves, len(card.metrics.markets))
+        self.curves_note.setVisible(bool(notes))
+        self.curves_note.setText(" ".join(notes))
+
+    def _write_markets(self, markets: Sequence[MarketFigures]) -> None:
+        for part in (self._markets_caption, self.markets_note, self.markets):
+            part.setVisible(len(markets) > 1)
+        first = Heading(tr("Market"))
+        others = (
+            Heading(tr("Holding"), tr("What holding this market gained or lost, after all costs")),
+            Heading(tr("Sharpe of holding")),
+        )
+        headings = [first, *performance_headings()[1:], *others]
+        self.markets.show_rows(headings, [market_row(row) for row in markets])
 
     def _write_seeds(self, card: AgentCard) -> None:
         metrics, titles = card.metrics, _titles()
@@ -169,6 +190,28 @@ def _titles() -> dict[str, str]:
         "max_drawdown": tr("Deepest fall"),
         "turnover": tr("Turnover/y"),
     }
+
+
+def _curve_notes(curves: EquityCurves, markets: int) -> list[str]:
+    notes = []
+    if markets > 1:
+        notes.append(
+            tr(
+                "The curve is of {symbol} alone; the figures below are of the capital spread evenly over all {n} "
+                "markets.",
+                symbol=curves.symbol,
+                n=format_number(markets),
+            )
+        )
+    if curves.left_out:
+        notes.append(
+            tr(
+                "The newest {n} bars are kept; {left} before them are in the figures, not in the curve.",
+                n=format_number(curves.bars),
+                left=format_number(curves.left_out),
+            )
+        )
+    return notes
 
 
 def _seeds_note(found: SeedSummary) -> str:
