@@ -49,8 +49,8 @@ class ModelsModel(RecordModel[ModelRow]):
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
-            _Column("market", mark("Market"), row_title, row_title, width=17),
-            _Column("kind", mark("Model"), _kind, lambda r: f"{r.summary.family} {r.summary.kind}", width=14),
+            _Column("market", mark("Market"), row_title, row_title, width=16),
+            _Column("kind", mark("Model"), _kind, lambda r: f"{r.summary.family} {r.summary.kind}", width=12),
             _Column("edge", mark("Edge"), _state, _state, tone=_state_tone, width=12),
             _Column(
                 "created",
