@@ -429,7 +429,7 @@ def test_the_card_speaks_korean(view: AgentView) -> None:
     try:
         view.retranslate()
         assert view.pages.tabText(1) == "성과"
-        assert view.standing.text() == "× 학습 안 됨"
+        assert view.standing.text() == "× 학습되지 않음"
         assert "이 에이전트" in view.performance.table.texts()
         assert view.verdict.text().startswith("학습되지 않음")
         assert "현물 시장" in facts(view)["거래 가능 여부"]
