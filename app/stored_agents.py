@@ -56,9 +56,7 @@ def agent_of_today(paths: DataPaths, stored: StoredAgent) -> StoredAgent:
     """Return the agent with what may be claimed of it after all trials up to now; no ledger knows of none."""
     if not paths.trials.exists():
         return stored
-    data, universe = stored.spec.data, stored.spec.universe
-    markets = [replace(data, symbol=symbol) for symbol in universe.markets(data)]
-    metrics = settle_agent_claims(stored.metrics, TrialLedger(paths.trials), markets)
+    metrics = settle_agent_claims(stored.metrics, TrialLedger(paths.trials), stored.spec.ranges)
     return replace(stored, metrics=metrics)
 
 

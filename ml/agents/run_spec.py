@@ -232,6 +232,11 @@ class AgentSpec(JsonValue):
     resources: ResourceSpec = field(default_factory=ResourceSpec)
 
     @property
+    def ranges(self) -> tuple[DataRange, ...]:
+        """The data of each market, its own first."""
+        return tuple(replace(self.data, symbol=symbol) for symbol in self.universe.markets(self.data))
+
+    @property
     def bars(self) -> ForecastSpec:
         """How the bars are prepared: as for a forecast of the next one, without a burn-in."""
         return ForecastSpec(

@@ -10,7 +10,6 @@ from pathlib import Path
 from core.user_path import user_path
 from ml.agents.bars import MarketInput
 from ml.agents.run_spec import AgentSpec
-from ml.api import DataRange
 from ml.dataset import load_bars, load_side_data
 from ml.features import PointSeries, load_point_series
 from ml.jsonvalues import Json
@@ -43,11 +42,6 @@ def load_markets(spec: AgentSpec, candles_dir: Path, run_dir: Path, *, anew: boo
 def _funding(spec: AgentSpec, symbol: str) -> PointSeries | None:
     source = spec.universe.funding_of(symbol)
     return None if source is None else load_point_series(user_path(Path(source.path)), symbol, source.column, 0.0)
-
-
-def markets_of(spec: AgentSpec) -> tuple[DataRange, ...]:
-    """Return the range of each market of a run."""
-    return tuple(replace(spec.data, symbol=symbol) for symbol in spec.universe.markets(spec.data))
 
 
 def markets_lineage(inputs: Sequence[MarketInput]) -> Json:
