@@ -70,11 +70,11 @@ def agent(
         raise UserError("A configuration names its algorithm itself.", "Leave out --algorithm, or change the file.")
     if algorithm is not None:
         values = {"algorithm": {"kind": algorithm}}
-    base = (
-        resumed_spec(paths, resume, AgentSpec, AGENT_RUN, " of an agent")
-        if resume is not None
-        else agent_from_mapping(values)
-    )
+    if resume is not None:
+        settings = {"config": config, "algorithm": algorithm}
+        base = resumed_spec(paths, resume, AgentSpec, settings, AGENT_RUN, " of an agent")
+    else:
+        base = agent_from_mapping(values)
     spec = replace(
         base,
         algorithm=replace_given(base.algorithm, {"steps": steps, "seed": seed, "seeds": seeds}),
