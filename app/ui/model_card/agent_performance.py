@@ -107,9 +107,6 @@ class AgentPerformancePage(AgentPage):
         self.plot.set_x_title(tr("UTC"))
         self._rules_caption.setText(tr("Beside simple rules in the same account, with the same costs"))
         self._markets_caption.setText(tr("Each market alone"))
-        self.markets_note.setText(
-            tr("Every market is traded in an account of its own. Many that lose beside one that wins are luck.")
-        )
         self._seeds_caption.setText(tr("Networks of other random numbers, each alone"))
         for name, title in _titles().items():
             self._dot_captions[name].setText(tr("{figure} of each network", figure=title))
@@ -140,6 +137,13 @@ class AgentPerformancePage(AgentPage):
     def _write_markets(self, markets: Sequence[MarketFigures]) -> None:
         for part in (self._markets_caption, self.markets_note, self.markets):
             part.setVisible(len(markets) > 1)
+        self.markets_note.setText(
+            tr(
+                "Each in an account of its own; all other figures are of the money spread evenly over these {n} "
+                "markets. They move together, and the best of several looks good by luck.",
+                n=format_number(len(markets)),
+            )
+        )
         first = Heading(tr("Market"))
         others = (
             Heading(tr("Holding"), tr("What holding this market gained or lost, after all costs")),
