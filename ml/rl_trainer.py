@@ -304,7 +304,8 @@ class _Trainer:
     def _seconds_left(self, step: int, seconds_per_step: float) -> float:
         """Return the time to the end if every step of every seed is used."""
         seeds_left = self._progress.seeds - self._progress.seed_index - 1
-        return seconds_per_step * (self._spec.steps * (1 + seeds_left) - step)
+        # The last round may go beyond the steps asked for.
+        return max(0.0, seconds_per_step * (self._spec.steps * (1 + seeds_left) - step))
 
     def _show(self, now: float) -> None:
         step = self._learner.num_timesteps

@@ -70,11 +70,11 @@ def agent(
         raise UserError("A configuration names its algorithm itself.", "Leave out --algorithm, or change the file.")
     if algorithm is not None:
         values = {"algorithm": {"kind": algorithm}}
-    base = (
-        resumed_spec(paths, resume, AgentSpec, AGENT_RUN, " of an agent")
-        if resume is not None
-        else agent_from_mapping(values)
-    )
+    if resume is not None:
+        settings = {"config": config, "algorithm": algorithm}
+        base = resumed_spec(paths, resume, AgentSpec, settings, AGENT_RUN, " of an agent")
+    else:
+        base = agent_from_mapping(values)
     spec = replace(
         base,
         algorithm=replace_given(base.algorithm, {"steps": steps, "seed": seed, "seeds": seeds}),
@@ -91,6 +91,7 @@ def agent(
     job = agent_job(spec, **folders_of(paths, run_id, resumed=resume is not None))
     if spec.environment.lowest < 0 or spec.environment.highest > 1:
         say("Weights below 0 or above 1 cannot be traded on spot markets: this agent will be judged, but cannot trade.")
+        say("For one that can, set lowest = 0.0 and highest = 1.0 in [environment] of its configuration.")
     say(f"Training {spec.algorithm.kind} on {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
     result = _run(run_id, job)
     emit(result.to_json(), as_json=as_json, text=describe_agent(result, spec.data.origin))

@@ -32,7 +32,7 @@ class ValidationRules:
             env: that the agent learns in: its costs and bounds are those of the rules.
         """
         self._bars, self._bar_ns = bars, bars.frame.timeframe.ns
-        self._market = judged_market(env, bars_per_year=NS_PER_YEAR / self._bar_ns, time_ns=bars.frame.time_ns)
+        self._market = judged_market(env, bars_per_year=NS_PER_YEAR / self._bar_ns, time_ns=bars.time_ns)
         self._part = JudgedPart.of(self._market, judged_rows(env, bars.valid))
 
     def curves(self, seed: int, step: int, log_return: FloatArray) -> PassCurves:
