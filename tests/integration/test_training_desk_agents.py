@@ -153,6 +153,19 @@ def test_the_last_configuration_of_an_agent_is_kept_as_one(session: Start, qtbot
         now.desk.cancel_training(now.dock.runs[0].run_id)
         qtbot.waitUntil(lambda: not now.desk.busy, timeout=LIMIT)
     assert read_configuration(file) == endless()
+    with session() as later:
+        later.desk.refresh()
+        qtbot.waitUntil(lambda: bool(later.desk.datasets()), timeout=LIMIT)
+        later.desk.open_wizard()
+        wizard = later.desk.wizard
+        assert wizard is not None
+        qtbot.waitUntil(lambda: wizard.flow.catalogue is not None, timeout=LIMIT)
+        wizard.accept()  # begins with what was asked for last
+        run = later.desk._training.queue.runs[-1]
+        asked = AgentSpec.from_json(run.spec)
+        assert (asked.algorithm, asked.environment) == (endless().algorithm, endless().environment)
+        later.desk.cancel_training(run.run_id)
+        qtbot.waitUntil(lambda: not later.desk.busy, timeout=LIMIT)
 
 
 def test_bad_settings_of_an_agent_are_a_notice(session: Start) -> None:

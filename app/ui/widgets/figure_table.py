@@ -26,6 +26,7 @@ class FigureTable(QWidget):
         super().__init__(parent)
         self.setObjectName(name)
         self._labels: list[QLabel] = []
+        self._shape: tuple[int, tuple[int, ...], int | None] | None = None  # of what is laid out
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(SPACE_M)
@@ -35,23 +36,32 @@ class FigureTable(QWidget):
         """Write headings and rows; row number `strong` stands out."""
         cells = [(0, column, heading.text, heading.hint) for column, heading in enumerate(headings)]
         cells += [(n, column, text, "") for n, row in enumerate(rows, start=1) for column, text in enumerate(row)]
-        while len(self._labels) < len(cells):
-            self._labels.append(QLabel(self))
-        for label in self._labels:  # before any is placed anew: a cell must not hold two
-            self._grid.removeWidget(label)
-        for label, (row, column, text, hint) in zip(self._labels, cells, strict=False):
-            label.setText(text)
+        shape = (len(headings), tuple(len(row) for row in rows), strong)
+        if shape != self._shape:  # live figures come ten times a second, and a layout is dear
+            self._lay_out([(row, column) for row, column, _, _ in cells], strong)
+            self._shape = shape
+        for label, (_, _, text, hint) in zip(self._labels, cells, strict=False):
+            if label.text() != text:
+                label.setText(text)
             label.setToolTip(hint)
-            set_look(label, "role", "figures" if strong is not None and row == strong + 1 else "small")
-            side = Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignLeft
-            label.setAlignment(side | Qt.AlignmentFlag.AlignVCenter)
-            self._grid.addWidget(label, row, column)
-            label.show()
-        for label in self._labels[len(cells) :]:
-            label.hide()
-        self._grid.setColumnStretch(0, 1)
         self.setAccessibleDescription("; ".join(", ".join(row) for row in rows))
 
     def texts(self) -> list[str]:
         """Return every cell, row by row, headings first."""
         return [label.text() for label in self._labels if not label.isHidden()]
+
+    def _lay_out(self, places: Sequence[tuple[int, int]], strong: int | None) -> None:
+        """Put a label into each place, row and column; those that are left over are hidden."""
+        while len(self._labels) < len(places):
+            self._labels.append(QLabel(self))
+        for label in self._labels:  # before any is placed anew: a cell must not hold two
+            self._grid.removeWidget(label)
+        for label, (row, column) in zip(self._labels, places, strict=False):
+            set_look(label, "role", "figures" if strong is not None and row == strong + 1 else "small")
+            side = Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignLeft
+            label.setAlignment(side | Qt.AlignmentFlag.AlignVCenter)
+            self._grid.addWidget(label, row, column)
+            label.show()
+        for label in self._labels[len(places) :]:
+            label.hide()
+        self._grid.setColumnStretch(0, 1)
