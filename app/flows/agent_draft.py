@@ -63,7 +63,7 @@ class Spare:
 
 _ENCODER, _ENVIRONMENT, _COSTS, _JUDGED = EncoderSpec(), EnvironmentSpec(), CostRates(), AgentEvaluationSpec()
 _ALGORITHM = AlgorithmSpec()
-_KEPT_FOR_ALL = ("algorithm", "agent_seeds", "agent_seed", "evaluations", "agent_patience")
+_KEPT_FOR_ALL = ("algorithm", "agent_seeds", "agent_seed", "seeds_at_once", "evaluations", "agent_patience")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class AgentDraft:
         rules / funding: of a loaded configuration, as in `ml.agents.universe.UniverseSpec`.
         maker_fee: of a loaded configuration; agents never rest orders.
         steps / hidden: whole numbers as text.
+        seeds_at_once: 0 is automatic.
         shelf: entries of the algorithms that were left for another, by algorithm and name.
 
     The others are those of `ml.agents.run_spec.AgentSpec`, shares of costs as percentages.
@@ -141,6 +142,7 @@ class AgentDraft:
     tau: str = plain_text(_ALGORITHM.tau)
     agent_seeds: int = _ALGORITHM.seeds
     agent_seed: int = _ALGORITHM.seed
+    seeds_at_once: int = _ALGORITHM.seeds_at_once
     evaluations: int = _ALGORITHM.evaluations
     agent_patience: int = _ALGORITHM.patience
 
@@ -312,6 +314,7 @@ def algorithm_spec(draft: AgentDraft) -> AlgorithmSpec:
         tau=number_of(draft.tau),
         seeds=draft.agent_seeds,
         seed=draft.agent_seed,
+        seeds_at_once=draft.seeds_at_once,
         evaluations=draft.evaluations,
         patience=draft.agent_patience,
     )
@@ -412,6 +415,7 @@ def algorithm_entries(spec: AlgorithmSpec) -> dict[str, Any]:
         "tau": plain_text(spec.tau),
         "agent_seeds": spec.seeds,
         "agent_seed": spec.seed,
+        "seeds_at_once": spec.seeds_at_once,
         "evaluations": spec.evaluations,
         "agent_patience": spec.patience,
     }

@@ -35,7 +35,11 @@ def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:
             resources_group(flow, (tr("Duration"), duration_text(flow))),
         )
     groups = [data_group(flow), features_group(flow)]
-    effort = [(tr("Data in memory"), memory_text(flow))]
+    at_once = flow.draft.agent.seeds_at_once
+    effort = [
+        (tr("Networks at once"), format_number(at_once) if at_once else tr("automatic")),
+        (tr("Data in memory"), memory_text(flow)),
+    ]
     if flow.subject is Subject.BOTH:
         networks = (tr("Networks"), format_number(flow.draft.agent.encoder_seeds))
         fitting = training_group(flow)

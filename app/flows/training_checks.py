@@ -306,7 +306,17 @@ def resources_problem(draft: TrainingDraft, device: DeviceOption | None) -> Prob
         return Problem(Sentence(mark("Choose a device.")), "device")
     if not device.available:
         return Problem(device.reason, "device")
+    agent = draft.agent
     return first(
+        whole(
+            agent.seeds_at_once,
+            0,
+            MAX_SEEDS,
+            mark("{low} to {high} networks can learn at the same time."),
+            field="seeds_at_once",
+        )
+        if agent.subject.trains_agent
+        else None,
         whole(draft.threads, 0, MAX_THREADS, mark("Use {low} to {high} threads."), field="threads"),
         number(
             draft.memory_percent,

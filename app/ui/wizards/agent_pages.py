@@ -290,7 +290,7 @@ class AlgorithmPage(StepPage):
                 tr("Net&works"),
                 tr(
                     "Trained from different seeds: their mean weight is what trades, their spread shows how much was "
-                    "luck. Each one costs the whole time."
+                    "luck. Several learn at once where cores allow."
                 ),
             ),
             "windows": (

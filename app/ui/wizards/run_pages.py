@@ -161,6 +161,7 @@ class ResourcesPage(StepPage):
         self.body.addWidget(form)
         self._device, self._precision = ChoiceField("device"), ChoiceField("precision")
         self._threads = NumberField("threads", 0, MAX_THREADS)
+        self._at_once = NumberField("seeds_at_once", 0, MAX_SEEDS)
         self.add_field(form, "device", self._device)
         frame, layout = card()
         self._duration, self._targets, self._decisions, self._memory = Figure(), Figure(), Figure(), Figure()
@@ -168,6 +169,7 @@ class ResourcesPage(StepPage):
             layout.addWidget(figure)
         self.body.addWidget(frame)
         form = self.add_advanced().form
+        self.add_field(form, "seeds_at_once", self._at_once)
         self.add_field(form, "threads", self._threads)
         self.add_field(form, "precision", self._precision)
         self.add_field(form, "memory_percent", TextField("memory_percent"))
@@ -177,13 +179,21 @@ class ResourcesPage(StepPage):
         self.set_heading(
             tr("Resources"), tr("Training runs in a process of its own; the window and trading go on meanwhile.")
         )
-        self._threads.setSpecialValueText(tr("automatic"))
+        for box in (self._threads, self._at_once):
+            box.setSpecialValueText(tr("automatic"))
         self._precision.set_choices([(each, tr(PRECISION_TITLES[each])) for each in _PRECISIONS])
+
+    def unused(self) -> frozenset[str]:
+        return frozenset() if self._flow.subject.trains_agent else frozenset({"seeds_at_once"})
 
     def row_texts(self) -> dict[str, tuple[str, str]]:
         device = self._flow.device
         return {
             "device": (tr("De&vice"), "" if device is None else device.reason.text()),
+            "seeds_at_once": (
+                tr("Net&works at once"),
+                tr("So many learn at the same time, each in a process; automatic goes by cores and memory."),
+            ),
             "threads": (
                 tr("CPU &threads"),
                 tr("Automatic takes one for a small network, which is fastest, and leaves the others to the program."),

@@ -102,6 +102,7 @@ def algorithms(draw: st.DrawFn) -> AlgorithmSpec:
         tau=draw(numbers(1e-6, 1)),
         seeds=draw(st.integers(1, 100)),
         seed=draw(st.integers(0, 1_000_000)),
+        seeds_at_once=draw(st.integers(0, 100)),
         evaluations=draw(st.integers(1, 10_000)),
         patience=draw(st.integers(1, 10_000)),
     )
@@ -165,6 +166,42 @@ def test_switching_there_and_back_loses_nothing(spec: AgentSpec, kind: str, subj
     away = with_changes(with_changes(before, algorithm=kind), subject=subject)
     back = with_changes(with_changes(away, algorithm=before.algorithm), subject=before.subject)
     assert dataclasses.replace(back, shelf=before.shelf) == before
+
+
+def _fields() -> list[tuple[str, str]]:
+    parts = {"environment": EnvironmentSpec, "algorithm": AlgorithmSpec, "evaluation": AgentEvaluationSpec}
+    found = [(part, each.name) for part, kind in parts.items() for each in dataclasses.fields(kind)]
+    return [*found, *(("encoder", name) for name in ("seeds", "embedding", "quantiles"))]
+
+
+def _other(value: Any) -> Any:
+    """Return another value of the same kind."""
+    words = {"ppo": "sac", "linear": "constant", "continuous": "discrete", "log_return": "drawdown"}
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case float():
+            return value / 2 + 0.01
+        case str():
+            return words[value]
+        case tuple():
+            return (8, 4)
+        case CostRates():
+            rates = {each.name: _other(getattr(value, each.name)) for each in dataclasses.fields(value)}
+            return CostRates(**rates)
+    raise AssertionError(f"say what else {value!r} may be")
+
+
+@pytest.mark.parametrize(("part", "name"), [each for each in _fields() if each[1] != "close_out"])  # no market has it
+def test_every_field_there_is_passes_through(part: str, name: str) -> None:
+    """A field that is new in a specification and has no entry would be lost."""
+    usual = AgentSpec(data=DATA, encoder=EncoderSpec(train_first=True))
+    before = getattr(usual, part)
+    spec = dataclasses.replace(usual, **{part: dataclasses.replace(before, **{name: _other(getattr(before, name))})})
+    assert spec != usual
+    assert run_of(draft_of_run(spec, SourceKind.STORE, DEFAULT_DRAFT, whole_range=True), DATA) == spec
 
 
 def test_names_of_entries_are_unique_and_every_one_is_an_entry() -> None:

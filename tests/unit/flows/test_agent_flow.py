@@ -220,6 +220,16 @@ def test_the_review_tells_what_is_unusual_and_what_it_takes() -> None:
     assert (decisions_text(built), passes_text(built)) == ("—", "—")
 
 
+def test_how_many_networks_learn_at_once() -> None:
+    built = flow(subject=Subject.AGENT, seeds_at_once=101)
+    assert "0 to 100 networks" in sentence(built, Step.RESOURCES)
+    built.update(subject=Subject.FORECASTER)
+    assert sentence(built, Step.RESOURCES) == ""
+    built.update(subject=Subject.AGENT, seeds_at_once=2, algorithm="sac")
+    assert agent(built).algorithm.seeds_at_once == 2
+    assert value(built, "Resources", "Networks at once") == "2"
+
+
 def test_the_steps_of_a_forecaster_are_as_ever() -> None:
     assert flow().steps == STEPS
     assert len(review(flow())) == 6
