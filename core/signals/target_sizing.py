@@ -37,15 +37,15 @@ def target_change(weight: float, account: OwnAccount, instrument: Instrument, co
     rules = replace(spot_rules(instrument), band=band)
     lots = float(LEDGER_CONTEXT.divide(account.quantity, instrument.lot_size))
     state = AccountState(cash=float(account.cash), lots=lots, mark=account.candle.close)
-    wanted = allowed_weight(weight, rules)
-    if abs(wanted - weight_of(state, rules)) < rules.band:
+    wanted, held = allowed_weight(weight, rules), weight_of(state, rules)
+    if abs(wanted - held) < rules.band:
         return ZERO
     target = LEDGER_CONTEXT.multiply(Decimal(int(target_lots(state, weight, rules))), instrument.lot_size)
     change = LEDGER_CONTEXT.subtract(target, account.quantity)
     each = _most_paid(account, instrument, costs)
     affordable = LEDGER_CONTEXT.divide(max(account.cash, ZERO), each)
     wants_all = wanted >= rules.max_leverage - float(SPARE) or change > affordable
-    if wants_all and account.quantity > 0 and abs(account.cash) <= _unspent(account, instrument, each):
+    if wants_all and held > 0.5 and abs(account.cash) <= _unspent(account, instrument, each):
         return ZERO
     if change <= 0:
         return -instrument.round_quantity(-change)

@@ -135,6 +135,12 @@ def test_all_of_it_is_bought_once_and_then_kept(
     assert target_change(0.0, account_of(f"{cash}", f"{held}", mark), market, costs, 0.0) < 0
 
 
+def test_cash_for_one_more_lot_is_no_full_account() -> None:
+    """Where a lot is half of the capital, the second one is bought as well."""
+    coarse = replace(MARKET, lot_size=D("0.03"), min_quantity=D("0.03"))
+    assert target_change(1.0, account_of("3.02", "0.03", 100.0), coarse, FREE, 0.0) == D("0.03")
+
+
 def test_an_opening_far_from_the_close_is_made_up_for() -> None:
     """By one more order: the account kept more cash than it keeps for safety, or owes what it must not."""
     market = replace(MARKET, min_notional=D("0.01"), min_quantity=D("0.001"))
