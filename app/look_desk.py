@@ -186,7 +186,7 @@ class LookDesk(QObject):
         from app.workers.history import HistoryRequest
 
         origin, (first_ns, bars) = self._origin(), self._history
-        if outlook.forecast is not None or origin is None or origin in self._loaded or not bars or outlook.bars < bars:
+        if outlook.speaks or origin is None or origin in self._loaded or not bars or outlook.bars < bars:
             return
         self._loaded.add(origin)
         timeframe = Timeframe(model.timeframe)

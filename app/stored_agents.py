@@ -56,7 +56,7 @@ def agent_of_today(paths: DataPaths, stored: StoredAgent) -> StoredAgent:
     """Return the agent with what may be claimed of it after all trials up to now; no ledger knows of none."""
     if not paths.trials.exists():
         return stored
-    metrics = settle_agent_claims(stored.metrics, TrialLedger(paths.trials), [stored.spec.data])
+    metrics = settle_agent_claims(stored.metrics, TrialLedger(paths.trials), stored.spec.ranges)
     return replace(stored, metrics=metrics)
 
 

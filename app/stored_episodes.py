@@ -24,4 +24,5 @@ def read_replay(paths: DataPaths, model_id: str) -> AgentReplay:
         )
     data = stored.spec.data
     title = market_title(data.symbol, data.timeframe, data.origin)
-    return AgentReplay.of(model_id, title, stored.spec.algorithm.kind, episode)
+    markets = max(1, len(stored.metrics.markets))
+    return AgentReplay.of(model_id, title, stored.spec.algorithm.kind, episode, markets)

@@ -69,7 +69,7 @@ def compared_models(paths: DataPaths, model_ids: Sequence[str]) -> ComparedModel
     Raises:
         UserError: one of them cannot be read, or only some of them are agents.
     """
-    models = [_today(paths, load_any(paths.models, model_id)) for model_id in model_ids]
+    models = [any_as_of_today(paths, load_any(paths.models, model_id)) for model_id in model_ids]
     table = compare_models(models)
     return ComparedModels(
         model_ids=table.model_ids,
@@ -141,7 +141,8 @@ def as_of_today(paths: DataPaths, stored: StoredModel) -> StoredModel:
     return replace(stored, metrics=with_todays_trials(stored.metrics, stored.spec.data, paths.trials))
 
 
-def _today(paths: DataPaths, stored: StoredModel | StoredAgent) -> StoredModel | StoredAgent:
+def any_as_of_today(paths: DataPaths, stored: StoredModel | StoredAgent) -> StoredModel | StoredAgent:
+    """Return `as_of_today` of a forecaster, or what may be claimed of an agent today."""
     return agent_of_today(paths, stored) if isinstance(stored, StoredAgent) else as_of_today(paths, stored)
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml.agents.results import AgentMetrics
 from ml.api import TRIALS_FILE, DataRange, ForecastMetrics, ForecastSpec
 from ml.checks import in_range, one_of
 from ml.jsonvalues import Json, JsonValue
@@ -219,22 +220,21 @@ class FoldsResult(JsonValue):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelResult(JsonValue):
-    """What an evaluation of a stored model returns.
+class JudgedRange(JsonValue):
+    """What a stored model was judged on.
 
     Attributes:
         model_id: which.
         venue / symbol / timeframe: of the bars it was judged on.
         data_sha256: of those bars, with the ones read before them.
         first_ns / last_ns: open times of the first and last bar that was judged.
-        judged: bars with a forecast and an outcome that were judged.
+        judged: bars with a forecast or a decision, and an outcome, that were judged.
         trained_on: bars of the range that lie in the time of training or validation, a horizon around it included.
         included: whether those were judged all the same.
         earlier: bars of the range that lie before that time.
         included_earlier: whether those were judged all the same.
         own_test: judged bars that were the model's own test part.
         notes: what a reader must know, in sentences.
-        metrics: on these bars.
     """
 
     model_id: str
@@ -251,7 +251,20 @@ class ModelResult(JsonValue):
     included_earlier: bool
     own_test: int
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult(JudgedRange):
+    """What an evaluation of a stored forecaster returns."""
+
     metrics: ForecastMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvaluation(JudgedRange):
+    """What an evaluation of a stored agent returns: figures of what trades, without those of each seed."""
+
+    metrics: AgentMetrics
 
 
 def folds_job(spec: ForecastSpec, plan: EvaluationPlan, *, run_id: str, candles_dir: Path, runs_dir: Path) -> Json:

@@ -21,6 +21,7 @@ from core.domain.candles import Candle, Timeframe
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.strategies.agent_policy import AccountView, AgentDecision, AgentPolicy
+from core.strategies.model import TrainedModel
 from core.strategies.predictor import Predictor
 from ml import inference
 from ml.agents.inference import load_policy
@@ -33,28 +34,8 @@ _REMEDY = "The former model goes on. Prepare the new one again."
 _Meal = Candle | tuple[Candle, ...]  # the next bar, or a history that starts everything anew
 
 
-class FedModel(Protocol):
+class FedModel(TrainedModel, Protocol):
     """What is fed bar by bar and says something after each: nothing that counts while it warms up."""
-
-    @property
-    def model_id(self) -> str:
-        """Content hash of the package."""
-        ...
-
-    @property
-    def symbol(self) -> str:
-        """Market it was trained on."""
-        ...
-
-    @property
-    def timeframe(self) -> Timeframe:
-        """Bar length it was trained on."""
-        ...
-
-    @property
-    def warm_up_bars(self) -> int:
-        """Closed bars it needs."""
-        ...
 
     def warm_up(self, candles: Sequence[Candle]) -> Any:
         """Reset it and feed closed history, oldest first."""

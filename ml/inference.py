@@ -22,7 +22,8 @@ from core.errors import UserError
 from core.strategies.predictor import Predictor
 from ml.arrays import Float32Array, FloatArray, IntArray
 from ml.dataset import ForecastDataset, contiguous_stretches
-from ml.features import StreamingFeatures, bars_since_gap, pipeline_for, row_hash
+from ml.features import bars_since_gap, row_hash
+from ml.live_features import LiveFeatures
 from ml.model_storage import StoredModel, load_model
 
 # Bars given to a network at once, and to nothing but these: what a foreign network was seen to need for so many bars
@@ -180,15 +181,14 @@ class OnnxPredictor:
         """
         spec = stored.spec
         self._stored = stored
-        self._timeframe = Timeframe(spec.data.timeframe)
-        self._pipeline = pipeline_for(spec.features, stored.feature_digest, self._timeframe)
-        missing = (*self._pipeline.markets, *self._pipeline.series)
+        self._features = LiveFeatures(stored.model_id, spec.data, spec.features, stored.feature_digest)
+        self._pipeline, self._timeframe = self._features.pipeline, self._features.timeframe
+        missing = self._features.other_inputs
         if missing:
             raise UserError(
                 f"The model also looks at {', '.join(missing)}, which strategies do not receive.",
                 "Use a model whose features are made of its own market's bars.",
             )
-        self._stream = StreamingFeatures(self._pipeline, self._timeframe.ns)
         self._forecaster = OnnxForecaster(stored.onnx)
         self._state = self._forecaster.initial_state()
         self._rows_seen = 0
@@ -229,7 +229,7 @@ class OnnxPredictor:
     def _warm_up(self, candles: Sequence[Candle]) -> Forecast | None:
         self._reset()
         for candle in candles:
-            self._check(candle)
+            self._features.check(candle)
         frame = CandleFrame.from_candles(candles, self.symbol, self._timeframe)
         if not len(frame):
             return None
@@ -244,7 +244,7 @@ class OnnxPredictor:
             self._rows_seen = len(matrix)
         recent = candles[-min(run, self._pipeline.warm_up + 1) :]
         for candle in recent[:-1]:
-            self._stream.push(candle)
+            self._features.keep(candle)
         return self.update(recent[-1])
 
     def update(self, candle: Candle) -> Forecast | None:
@@ -260,15 +260,12 @@ class OnnxPredictor:
             return self._update(candle)
 
     def _update(self, candle: Candle) -> Forecast | None:
-        self._check(candle)
-        last = self._stream.last_time_ns
-        if last is not None and candle.open_time_ns > last + self._timeframe.ns:
+        self._features.check(candle)
+        if self._features.leaves_gap(candle):
             self._reset()
-        row = self._stream.push(candle)
+        row = self._features.push(candle)
         if row is None:
             return None
-        if not np.isfinite(row).all():
-            raise ValueError(f"bar {candle.open_time_ns} gives features that are not finite")
         inputs = self._stored.scaling.inputs.transform(row[None])
         forecasts, self._state = self._forecaster.run(inputs, self._state)
         if not np.isfinite(forecasts.quantiles).all():
@@ -298,17 +295,8 @@ class OnnxPredictor:
             fan=tuple(HorizonRange(bars, tuple(row)) for bars, row in ranges),
         )
 
-    def _check(self, candle: Candle) -> None:
-        if not candle.final:
-            raise ValueError("a model sees closed bars only")
-        if candle.symbol != self.symbol or candle.timeframe is not self._timeframe:
-            raise ValueError(
-                f"model {self.model_id} knows {self.symbol} {self._timeframe.value}, "
-                f"not {candle.symbol} {candle.timeframe.value}"
-            )
-
     def _reset(self) -> None:
-        self._stream.reset()
+        self._features.reset()
         self._state = self._forecaster.initial_state()
         self._rows_seen = 0
 

@@ -18,10 +18,13 @@ from core.domain.data_origin import DataOrigin
 from core.domain.signals import Forecast
 from core.errors import UserError
 from core.strategies.predictor import Predictor
+from ml.agents.inference import load_policy
+from ml.agents.onlooker import AgentOnlooker
+from ml.agents.package import StoredAgent
 from ml.feature_spec import needed_markets, needed_series
 from ml.features import bars_since_gap
 from ml.inference import OnnxPredictor
-from ml.model_storage import load_model
+from ml.model_storage import StoredModel, load_any
 from ml.model_tags import ModelTags
 from ml.outlook import LookedAt, Outcomes, Outlook
 
@@ -158,7 +161,7 @@ class Onlooker:
         return PastForecasts(self._step_ns, self._unseen_from_ns)
 
 
-def open_onlooker(models_dir: Path, model_id: str) -> Onlooker:
+def open_onlooker(models_dir: Path, model_id: str) -> Onlooker | AgentOnlooker:
     """Load and verify a stored model to look at.
 
     Raises:
@@ -166,7 +169,20 @@ def open_onlooker(models_dir: Path, model_id: str) -> Onlooker:
             bars of one market.
     """
     marks = ModelTags(models_dir).of(model_id)
-    stored = load_model(models_dir, model_id)
+    stored = load_any(models_dir, model_id)
+    if isinstance(stored, StoredAgent):
+        return _agent_onlooker(models_dir, stored, marks.foreign)
+    return _model_onlooker(stored, marks.foreign, marks.imported_ns or 0)
+
+
+def _agent_onlooker(models_dir: Path, stored: StoredAgent, foreign: bool) -> AgentOnlooker:
+    data, environment = stored.spec.data, stored.spec.environment
+    about = LookedAt(stored.model_id, data.symbol, data.timeframe, data.origin, foreign, agent=True)
+    agent = load_policy(models_dir, stored.model_id)
+    return AgentOnlooker(agent, about, environment.costs, environment.rules(), environment.cash)
+
+
+def _model_onlooker(stored: StoredModel, foreign: bool, imported_ns: int) -> Onlooker:
     features, data = stored.spec.features, stored.spec.data
     others = (*needed_markets(features), *needed_series(features))
     if others:
@@ -174,10 +190,10 @@ def open_onlooker(models_dir: Path, model_id: str) -> Onlooker:
             f"The model also looks at {', '.join(others)}, which the chart does not receive.",
             "Look at a model whose features are made of its own market's bars.",
         )
-    about = LookedAt(model_id, data.symbol, data.timeframe, data.origin, marks.foreign)
+    about = LookedAt(stored.model_id, data.symbol, data.timeframe, data.origin, foreign)
     unseen_from_ns = int(stored.manifest["data"]["last_open_ns"]) + Timeframe(data.timeframe).ns
     # What a foreign package says of its data is its maker's word: only what came after its import is surely unseen.
-    return Onlooker(OnnxPredictor(stored), about, max(unseen_from_ns, marks.imported_ns or 0))
+    return Onlooker(OnnxPredictor(stored), about, max(unseen_from_ns, imported_ns))
 
 
 def longer_history(candles: Path, origin: DataOrigin, frame: CandleFrame, bars: int) -> CandleFrame:

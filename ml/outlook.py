@@ -17,6 +17,7 @@ class LookedAt:
         symbol / timeframe: the market it knows.
         origin: whose bars it learned from.
         foreign: whether it was made elsewhere.
+        agent: whether it says what to hold instead of what to expect.
     """
 
     model_id: str
@@ -24,6 +25,7 @@ class LookedAt:
     timeframe: str
     origin: DataOrigin
     foreign: bool
+    agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +48,36 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentWeights:
+    """What an agent wanted to hold at the last bars, and what an account that follows it held.
+
+    The account is made up: it began with nothing, and pays what the agent learned that trading costs.
+
+    Attributes:
+        time_ns: open times of the bars, ns UTC, ascending, at least one.
+        target: weights chosen at their closes, share of the equity.
+        held: until then.
+        age: bars since the account began.
+    """
+
+    time_ns: tuple[int, ...]
+    target: tuple[float, ...]
+    held: tuple[float, ...]
+    age: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outlook:
     """What a model says at the close of one bar.
 
     Attributes:
         bar_open_ns: open time of the newest closed bar, ns UTC.
         close: its price, quote currency.
-        forecast: None while there are too few bars.
+        forecast: None while there are too few bars, and of an agent.
         bars: closed bars without a gap that it has seen, no more than `needed` are counted.
-        needed: how many it takes for a forecast.
+        needed: how many it takes for a forecast or a decision.
         outcomes: of past forecasts; None before the first that counts.
+        weights: of an agent; None while there are too few bars.
     """
 
     bar_open_ns: int
@@ -64,3 +86,9 @@ class Outlook:
     bars: int
     needed: int
     outcomes: Outcomes | None = None
+    weights: AgentWeights | None = None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there were enough bars for it to say something."""
+        return self.forecast is not None or self.weights is not None

@@ -74,7 +74,7 @@ def drawdowns(returns: FloatArray) -> FloatArray:
     """Return how far the wealth is below its highest point so far, the start included, as a share >= 0, shape (n,)."""
     wealth = np.cumsum(_log_wealth(returns))  # in logs: a product over many bars may exceed any number
     peak = np.maximum(np.maximum.accumulate(wealth), 0.0)
-    result: FloatArray = -np.expm1(wealth - peak)
+    result: FloatArray = 0.0 - np.expm1(wealth - peak)  # no negative zero at the peak
     return result
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.commands.agent_text import agent_lines
 from app.commands.cli import DataDirOption, JsonOption, command, emit, say
 from app.commands.data import parse_time
 from app.commands.forecast_text import figure_text, metrics_lines, summary_text
@@ -21,22 +22,25 @@ from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.jobs import Json
+from ml.agents.package import StoredAgent
 from ml.api import SPEC_FILE, DataRange, ForecastSpec, new_run_id, spec_from_mapping
 from ml.evaluation_plan import (
     EVALUATE_FOLDS_JOB,
     EVALUATE_MODEL_JOB,
     PLAN_FILE,
+    AgentEvaluation,
     EvaluationPlan,
     EvaluationProgress,
     FoldScore,
     FoldsResult,
+    JudgedRange,
     ModelJob,
     ModelResult,
     PathScore,
     folds_job,
 )
 from ml.evaluation_records import save_evaluation
-from ml.model_storage import load_model
+from ml.model_storage import StoredModel, load_any
 from ml.spec_file import read_mapping
 
 app = typer.Typer(rich_markup_mode=None)
@@ -129,7 +133,13 @@ class _Asked:
 def _judge_model(paths: DataPaths, beginning: str, asked: _Asked, *, save: bool, as_json: bool) -> None:
     """Judge a stored model and say how it did."""
     _refuse({**asked.plan, **asked.runs}, "a configuration")
-    result = _evaluate_model(paths, beginning, asked)
+    stored = load_any(paths.models, find_model(paths.models, beginning))
+    if isinstance(stored, StoredAgent):
+        _refuse({name: given or None for name, given in {**asked.included, "save": save}.items()}, "a forecaster")
+        judged = AgentEvaluation.from_json(_evaluate_model(paths, stored, asked))
+        emit(judged.to_json(), as_json=as_json, text=_agent_text(judged))
+        return
+    result = ModelResult.from_json(_evaluate_model(paths, stored, asked))
     _tell_model(result, save_evaluation(paths.models, result, SystemClock()) if save else None, as_json=as_json)
 
 
@@ -146,8 +156,7 @@ def _judge_folds(paths: DataPaths, config: Path | None, resume: str | None, aske
     emit(result.to_json(), as_json=as_json, text=_folds_text(result))
 
 
-def _evaluate_model(paths: DataPaths, beginning: str, asked: _Asked) -> ModelResult:
-    stored = load_model(paths.models, find_model(paths.models, beginning))
+def _evaluate_model(paths: DataPaths, stored: StoredModel | StoredAgent, asked: _Asked) -> Json:
     own = stored.spec.with_used_data().data
     base = DataRange(own.venue, own.symbol, own.timeframe, markets=own.markets, series=own.series)
     # A file says itself what it holds; bars of the store are the model's own market's unless another is named.
@@ -156,7 +165,7 @@ def _evaluate_model(paths: DataPaths, beginning: str, asked: _Asked) -> ModelRes
     data = replace(data, start_ns=asked.span["start_ns"], end_ns=asked.span["end_ns"])
     if data.symbol in data.markets:
         raise UserError(
-            f"The model looks at {data.symbol} beside the market it forecasts: it cannot be judged on that market.",
+            f"The model looks at {data.symbol} beside its own market: it cannot be judged on that one.",
             "Name another market.",
         )
     data.validate()
@@ -171,8 +180,7 @@ def _evaluate_model(paths: DataPaths, beginning: str, asked: _Asked) -> ModelRes
         models_dir=str(paths.models),
         trials_file=str(paths.create().trials),
     )
-    done = job_result("evaluation", EVALUATE_MODEL_JOB, job.to_json(), _show, what="evaluation")
-    return ModelResult.from_json(done)
+    return job_result("evaluation", EVALUATE_MODEL_JOB, job.to_json(), _show, what="evaluation")
 
 
 def _evaluate_folds(paths: DataPaths, run_id: str, spec: ForecastSpec, plan: EvaluationPlan) -> FoldsResult:
@@ -231,12 +239,20 @@ def _tell_model(result: ModelResult, saved: Path | None, *, as_json: bool) -> No
 
 
 def _model_text(result: ModelResult) -> str:
+    return _judged_text("Model", result, metrics_lines(result.metrics), result.metrics.verdict)
+
+
+def _agent_text(result: AgentEvaluation) -> str:
+    return _judged_text("Agent", result, agent_lines(result.metrics), result.metrics.verdict)
+
+
+def _judged_text(kind: str, result: JudgedRange, figures: list[str], verdict: str) -> str:
     lines = [
-        f"Model {result.model_id} on {result.judged:,} bars of {result.venue} {result.symbol} {result.timeframe}, "
+        f"{kind} {result.model_id} on {result.judged:,} bars of {result.venue} {result.symbol} {result.timeframe}, "
         f"{_day(result.first_ns)} to {_day(result.last_ns)}",
         *(f"! {note}" for note in result.notes),
-        *metrics_lines(result.metrics),
-        with_caution(result.metrics.verdict, DataOrigin(result.venue)),
+        *figures,
+        with_caution(verdict, DataOrigin(result.venue)),
     ]
     return "\n".join(lines)
 

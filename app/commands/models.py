@@ -12,7 +12,7 @@ import typer
 
 from app.commands.agent_text import agent_lines, agent_lines_of_spec
 from app.commands.cli import CommandFailed, DataDirOption, JsonOption, command, counted, emit, say
-from app.stored_models import as_of_today, require_unused
+from app.stored_models import any_as_of_today, require_unused
 from core.clock import SystemClock, to_datetime
 from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
@@ -104,7 +104,7 @@ def compare(
     if len(found) < 2:
         raise UserError("One model alone cannot be compared.", "Name two or more.")
     models = [load_any(folder, model_id) for model_id in found]
-    comparison = compare_models([as_of_today(paths, m) if isinstance(m, StoredModel) else m for m in models], sort)
+    comparison = compare_models([any_as_of_today(paths, model) for model in models], sort)
     result = {
         "models": list(comparison.model_ids),
         "differences": {name: list(row) for name, row in comparison.differences.items()},

@@ -84,7 +84,11 @@ def forecast(
     paths = data_paths(data_dir).create()
     run_id = resume if resume is not None else new_run_id()
     values = read_mapping(config) if config is not None else {}
-    base = resumed_spec(paths, resume, ForecastSpec) if resume is not None else spec_from_mapping(values)
+    base = (
+        resumed_spec(paths, resume, ForecastSpec, {"config": config})
+        if resume is not None
+        else spec_from_mapping(values)
+    )
     ahead = _whole_numbers(horizons)
     options: dict[str, dict[str, Any]] = {
         "features": {"name": features},

@@ -31,10 +31,10 @@ from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.jobs import Json
-from ml.agents.job import AGENT_RUN, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
+from ml.agents.job import AGENT_RUN, KEPT_SEEDS, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
 from ml.agents.progress import ENCODER_PHASE, AgentProgress, AgentResult, log_agent_progress
 from ml.agents.run_spec import AgentSpec, agent_from_mapping
-from ml.api import CHECKPOINT_FILE, SPEC_FILE
+from ml.api import SPEC_FILE
 from ml.spec_file import read_mapping
 
 
@@ -70,11 +70,11 @@ def agent(
         raise UserError("A configuration names its algorithm itself.", "Leave out --algorithm, or change the file.")
     if algorithm is not None:
         values = {"algorithm": {"kind": algorithm}}
-    base = (
-        resumed_spec(paths, resume, AgentSpec, AGENT_RUN, " of an agent")
-        if resume is not None
-        else agent_from_mapping(values)
-    )
+    if resume is not None:
+        settings = {"config": config, "algorithm": algorithm}
+        base = resumed_spec(paths, resume, AgentSpec, settings, AGENT_RUN, " of an agent")
+    else:
+        base = agent_from_mapping(values)
     spec = replace(
         base,
         algorithm=replace_given(base.algorithm, {"steps": steps, "seed": seed, "seeds": seeds}),
@@ -91,6 +91,7 @@ def agent(
     job = agent_job(spec, **folders_of(paths, run_id, resumed=resume is not None))
     if spec.environment.lowest < 0 or spec.environment.highest > 1:
         say("Weights below 0 or above 1 cannot be traded on spot markets: this agent will be judged, but cannot trade.")
+        say("For one that can, set lowest = 0.0 and highest = 1.0 in [environment] of its configuration.")
     say(f"Training {spec.algorithm.kind} on {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
     result = _run(run_id, job)
     emit(result.to_json(), as_json=as_json, text=describe_agent(result, spec.data.origin))
@@ -118,12 +119,12 @@ def _model_id(paths: DataPaths, beginning: str) -> str | None:
 
 def _run(run_id: str, job: Json) -> AgentResult:
     # An encoder that is trained first has a checkpoint of its own.
-    kept = SPEC_FILE if job["spec"]["encoder"]["train_first"] else CHECKPOINT_FILE
+    kept = SPEC_FILE if job["spec"]["encoder"]["train_first"] else KEPT_SEEDS
     done = job_result(
         run_id,
         TRAIN_AGENT_JOB,
         job,
-        _show,
+        _Shown(),
         what="training",
         continue_with=f"train agent --resume {run_id}",
         kept=Path(job["run_dir"]) / kept,
@@ -131,8 +132,14 @@ def _run(run_id: str, job: Json) -> AgentResult:
     return AgentResult.from_json(done)
 
 
-def _show(line: ProgressLine, payload: Json) -> None:
-    progress = AgentProgress.from_json(payload)
-    passed = 0 if progress.last is None else progress.last.step
-    epoch = progress.step if progress.phase == ENCODER_PHASE else 0
-    line.show(log_agent_progress(progress), (progress.phase, progress.seed_index, passed, epoch))
+class _Shown:
+    """The line of a run; where it is no terminal each seed has one per pass, though several may speak in turn."""
+
+    def __init__(self) -> None:
+        self._passed: dict[int, int] = {}
+
+    def __call__(self, line: ProgressLine, payload: Json) -> None:
+        progress = AgentProgress.from_json(payload)
+        self._passed[progress.seed_index] = 0 if progress.last is None else progress.last.step
+        epoch = progress.step if progress.phase == ENCODER_PHASE else 0
+        line.show(log_agent_progress(progress), (progress.phase, epoch, tuple(self._passed.items())))

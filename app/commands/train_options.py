@@ -70,16 +70,26 @@ def write_settings(path: Path, spec: Spec, file: Path | None, told: Spec, *, as_
     emit({"config": str(path), "spec": spec.to_json()}, as_json=as_json, text=f"Written to {path}.")
 
 
-def resumed_spec(paths: DataPaths, run_id: str, kind: type[Spec], begins: str = FORECAST_RUN, title: str = "") -> Spec:
+def resumed_spec(
+    paths: DataPaths,
+    run_id: str,
+    kind: type[Spec],
+    settings: Mapping[str, object],
+    begins: str = FORECAST_RUN,
+    title: str = "",
+) -> Spec:
     """Return what a run was begun with.
 
     Args:
+        settings: options that say what a new run is like, None where they are not given: this one has its own.
         begins: of its id.
         title: behind its id, to tell it from runs of other kinds.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such run, or such an option was given.
     """
+    for name in (name for name, given in settings.items() if given is not None):
+        raise UserError("A run continues with its own settings.", f"Leave out --{name}.")
     try:
         file = run_folder(paths.runs, run_id, begins) / SPEC_FILE
         return kind.from_json(json.loads(file.read_bytes()))

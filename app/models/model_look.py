@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.domain.data_origin import DataOrigin
 from core.errors import UserError
 from core.events import ForecastMade
-from ml.outlook import LookedAt, Outlook
+from ml.outlook import AgentWeights, LookedAt, Outlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +37,8 @@ class ModelLook:
         if outlook is None or outlook.forecast is None:
             return None
         return ForecastMade(outlook.forecast, self.model.timeframe, outlook.close)
+
+    @property
+    def weights(self) -> AgentWeights | None:
+        """What an agent wanted to hold at the last bars; None of a forecaster."""
+        return None if self.outlook is None or not self.here else self.outlook.weights

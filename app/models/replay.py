@@ -21,6 +21,7 @@ class AgentReplay:
         model_id / title: of the agent; the title names its market.
         algorithm: that it learned with.
         episode: the pass.
+        markets: that it was judged on together; the episode is of the first, with an account of its own.
         centre / spread: mean and standard deviation of every observed number over the episode, shape (D,).
     """
 
@@ -30,16 +31,17 @@ class AgentReplay:
     episode: Episode
     centre: FloatArray
     spread: FloatArray
+    markets: int = 1
 
     @classmethod
-    def of(cls, model_id: str, title: str, algorithm: str, episode: Episode) -> AgentReplay:
+    def of(cls, model_id: str, title: str, algorithm: str, episode: Episode, markets: int = 1) -> AgentReplay:
         """Measure how far each number usually moves."""
         seen = episode.observed[episode.decided[episode.first_observed :]]
         if not len(seen):
             nothing = np.zeros(len(episode.names))
-            return cls(model_id, title, algorithm, episode, nothing, nothing)
+            return cls(model_id, title, algorithm, episode, nothing, nothing, markets)
         centre, spread = seen.mean(axis=0, dtype=np.float64), seen.std(axis=0, dtype=np.float64)
-        return cls(model_id, title, algorithm, episode, centre, spread)
+        return cls(model_id, title, algorithm, episode, centre, spread, markets)
 
     def __len__(self) -> int:
         return len(self.episode)

@@ -70,6 +70,8 @@ def model_scenes() -> dict[str, Take]:
             for number, name in enumerate(_AGENT_PAGES)
         },
         "agent_rest": partial(_agent, agents.agent_card(), 1, bottom=True),
+        "agent_markets": partial(_agent, agents.several_markets_card(), 1, bottom=True),
+        "agent_markets_overview": partial(_agent, agents.several_markets_card(), 0),
         "agents_comparison": _agents,
         "models_judged_again": partial(_judged, None),
         "models_judging": partial(_judged, Judging(EvaluationProgress("judging", eta_s=41.0, share=0.63))),
@@ -91,6 +93,7 @@ def model_scenes() -> dict[str, Take]:
         "dock_chart_forecast": _forecast,
         "dock_chart_looked": partial(_looked, models.sound_look()),
         "dock_chart_looked_beside": partial(_looked, models.foreign_look(), beside=True),
+        "dock_chart_looked_agent": partial(_looked, models.agent_look()),
         "dock_chart_looked_too_early": partial(_looked, models.early_look()),
         "dock_chart_looked_elsewhere": partial(_looked, models.waiting_look()),
         "dock_chart_looked_failed": partial(_looked, models.failed_look()),
@@ -184,6 +187,9 @@ def _looked(look: ModelLook, studio: Studio, *, beside: bool = False) -> QPixmap
     if outlook is not None and outlook.forecast is not None:
         forecast = replace(outlook.forecast, bar_open_ns=int(frame.time_ns[-1]))
         look = replace(look, outlook=replace(outlook, close=float(frame.close[-1]), forecast=forecast))
+    if outlook is not None and outlook.weights is not None:
+        times = tuple(frame.time_ns[-len(outlook.weights.time_ns) :].tolist())
+        look = replace(look, outlook=replace(outlook, weights=replace(outlook.weights, time_ns=times)))
     chart.show_look(look)
     settle()
     if beside:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from app.flows.sample_session import MODEL_IDS, PRACTICE, SAMPLE_VERDICT
 from app.models.model_card import CardProblem, ComparedModels, ModelCard, ModelLineage, ModelRow, PartRange
 from app.models.model_look import ModelLook
+from app.screenshots.agents import AGENT_IDS
 from app.screenshots.market import NOW_NS
 from app.screenshots.session import BARS, BTC
 from core.clock import NS_PER_S
@@ -35,7 +36,7 @@ from ml.evaluation_plan import ModelResult
 from ml.evaluation_records import DamagedEvaluation, SavedEvaluation
 from ml.metric_results import ConformalMetrics, FeatureImportance, SeedScore
 from ml.model_tags import NO_MARKS, ModelMarks
-from ml.outlook import LookedAt, Outcomes, Outlook
+from ml.outlook import AgentWeights, LookedAt, Outcomes, Outlook
 from ml.statistic_results import (
     CostPoint,
     DeflatedSharpe,
@@ -245,6 +246,17 @@ def foreign_look() -> ModelLook:
     look = sound_look()
     outlook = Outlook(NOW_NS, 1.0, forecast(MODEL_IDS[2], NOW_NS, -0.5, 0.0022), 211, 211)
     return replace(look, model=replace(look.model, origin=BINANCE, foreign=True), outlook=outlook)
+
+
+def agent_look() -> ModelLook:
+    """Return an agent that is looked at, on bars like those it learned from."""
+    size = 200
+    target = tuple(round(0.8 * math.sin(at / 17) + 0.2 * math.sin(at / 5), 3) for at in range(size))
+    held = (0.0, *target[:-1])
+    times = tuple(NOW_NS + at for at in range(size))  # the scene puts them on the bars it has
+    outlook = Outlook(NOW_NS, 1.0, None, 211, 211, weights=AgentWeights(times, target, held, 431))
+    model = LookedAt(AGENT_IDS[0], BTC, BARS.value, PRACTICE, foreign=False, agent=True)
+    return ModelLook(model, True, PRACTICE, outlook)
 
 
 def early_look() -> ModelLook:

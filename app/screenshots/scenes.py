@@ -18,6 +18,7 @@ from app.screenshots.keys_scenes import keys_scenes
 from app.screenshots.market import NOW_NS
 from app.screenshots.model_scenes import model_scenes
 from app.screenshots.plan_scenes import plan_scenes
+from app.screenshots.replay_scenes import replay_scenes
 from app.screenshots.session import BTC, HOURLY, WOULD_TRADE
 from app.screenshots.studio import Studio, make_tray, settle
 from app.screenshots.ticket_scenes import ticket_scenes
@@ -225,6 +226,7 @@ def _dialog_scenes() -> dict[str, Take]:
         "dialog_add_strategy_incomplete": partial(_add_strategy, name=""),
         **keys_scenes(),
         **model_scenes(),
+        **replay_scenes(),
         "dialog_risk_limits": _risk_limits,
         "dialog_risk_limits_wrong": _risk_limits_wrong,
         "question_risk_looser": _risk_looser_question,

@@ -9,7 +9,15 @@ from functools import partial
 
 from PySide6.QtGui import QPixmap
 
-from app.flows.training_queue import QueuedRun, TrainingQueue
+from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
+from app.screenshots.agent_runs import (
+    AGENT_FINISHED,
+    AGENT_OTHER,
+    AGENT_RUNNING,
+    agent_progress,
+    agent_result,
+    agent_spec,
+)
 from app.screenshots.market import NOW_NS
 from app.screenshots.studio import Studio, settle
 from app.screenshots.training import FINISHED, PAUSED, RUNNING, progress, queue, result
@@ -38,6 +46,11 @@ def training_scenes() -> dict[str, Take]:
         "dock_training_overlay": partial(_curves, rows=(0, 1, 2)),
         "dock_training_comparison": _comparison,
         "dock_training_comparison_empty": _nothing_to_compare,
+        "dock_agent_run": partial(_agents, row=3),
+        "dock_agent_run_narrow": partial(_agents, row=3, width=MINIMUM_WIDTH),
+        "dock_agent_finished": partial(_agents, row=1),
+        "dock_agent_curves": partial(_agents, row=3, curves=True),
+        "dock_agent_comparison": _agents_compared,
     }
 
 
@@ -65,6 +78,46 @@ def _panel(studio: Studio, width: int = _WIDE) -> Iterator[TrainingDock]:
     dock.close()
     dock.deleteLater()
     settle()
+
+
+@contextmanager
+def _agent_panel(studio: Studio, width: int = _WIDE) -> Iterator[TrainingDock]:
+    """Open a panel of its own with a forecaster, two agents that are done and one whose seeds are learning."""
+    seconds = iter(range(10_000))
+    dock = TrainingDock(studio.commands, studio.theme, now_s=lambda: _STEP_S * next(seconds))
+    dock.resize(width, _HIGH)
+    wanted = ((FINISHED, ForecastSpec(data=DataRange(BINANCE, "BTC/USDT", "1h"))), (AGENT_FINISHED, agent_spec()))
+    for number, (name, spec) in enumerate((*wanted, (AGENT_OTHER, agent_spec("ddpg")))):
+        begun_ns = NOW_NS - (90 - 30 * number) * 60 * NS_PER_S
+        dock.on_queue(TrainingQueue((QueuedRun(name, spec.to_json(), begun_ns),)))
+    dock.on_result(result(FINISHED))
+    for message in agent_progress(AGENT_FINISHED, 14):
+        dock.on_agent_progress(message)
+    dock.on_agent_result(agent_result())
+    dock.on_agent_result(agent_result(AGENT_OTHER, shift=0.02, algorithm="ddpg"))
+    dock.on_queue(TrainingQueue((QueuedRun(AGENT_RUNNING, agent_spec().to_json(), NOW_NS, state=QueueState.RUNNING),)))
+    for message in agent_progress():
+        dock.on_agent_progress(message)
+    dock.show()
+    settle()
+    yield dock
+    dock.close()
+    dock.deleteLater()
+    settle()
+
+
+def _agents(studio: Studio, row: int, width: int = _WIDE, *, curves: bool = False) -> QPixmap:
+    with _agent_panel(studio, width) as dock:
+        dock.list.setCurrentRow(row)
+        if curves:
+            dock.pages.setCurrentWidget(dock.agent_curves)
+        return studio.shoot(dock)
+
+
+def _agents_compared(studio: Studio) -> QPixmap:
+    with _agent_panel(studio) as dock:
+        dock.pages.setCurrentWidget(dock.comparison)
+        return studio.shoot(dock)
 
 
 def _run(studio: Studio, row: int, width: int = _WIDE) -> QPixmap:

@@ -20,6 +20,7 @@ from core.errors import UserError
 
 if TYPE_CHECKING:  # arrays and the network load with the worker, not with the window
     from core.data.frame import CandleFrame
+    from ml.agents.onlooker import AgentOnlooker
     from ml.onlooker import Onlooker
     from ml.outlook import Outlook
 
@@ -90,7 +91,7 @@ class OnlookerWorker(WorkerThread):
             )
         return not self._stop_requested.wait(AFTER_ORDERS_S)
 
-    def _feed(self, onlooker: Onlooker) -> None:
+    def _feed(self, onlooker: Onlooker | AgentOnlooker) -> None:
         with self._changed:
             history, self._history = self._history, None
             bars = list(self._bars)
@@ -106,7 +107,9 @@ class OnlookerWorker(WorkerThread):
         if outlook is not None:
             self.answered.emit(outlook)
 
-    def _begin(self, onlooker: Onlooker, origin: DataOrigin | None, frame: CandleFrame) -> Outlook | None:
+    def _begin(
+        self, onlooker: Onlooker | AgentOnlooker, origin: DataOrigin | None, frame: CandleFrame
+    ) -> Outlook | None:
         from ml.onlooker import PAST_BARS, longer_history
 
         history = frame.finals()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.accounting.rules import CostRates
-from core.domain.candles import Candle, Timeframe
-from core.strategies.changeable import ChangeableModel
+from core.domain.candles import Candle
+from core.strategies.model import ChangeableModel, TrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +49,8 @@ class AgentDecision:
     feature_hash: str
 
 
-class AgentPolicy(Protocol):
+class AgentPolicy(TrainedModel, Protocol):
     """A trained agent bound to one market."""
-
-    @property
-    def model_id(self) -> str:
-        """Content hash of the agent's package."""
-        ...
-
-    @property
-    def symbol(self) -> str:
-        """Market the agent was trained on."""
-        ...
-
-    @property
-    def timeframe(self) -> Timeframe:
-        """Bar length the agent was trained on."""
-        ...
 
     @property
     def lowest(self) -> float:
@@ -85,11 +70,6 @@ class AgentPolicy(Protocol):
     @property
     def costs(self) -> CostRates:
         """What it learned that trading costs."""
-        ...
-
-    @property
-    def warm_up_bars(self) -> int:
-        """Closed bars needed before the first decision."""
         ...
 
     def warm_up(self, candles: Sequence[Candle]) -> bool:

@@ -16,7 +16,7 @@ from core.domain.orders import Intent
 from core.domain.positions import Position
 from core.domain.signals import Forecast, Signal
 from core.errors import UserError
-from core.strategies.changeable import ChangeableModel
+from core.strategies.model import ChangeableModel
 from core.strategies.own_account import AccountMemory
 from core.strategies.spec import StrategySpec
 

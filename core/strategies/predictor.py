@@ -9,33 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from core.domain.candles import Candle, Timeframe
+from core.domain.candles import Candle
 from core.domain.signals import Forecast
-from core.strategies.changeable import ChangeableModel
+from core.strategies.model import ChangeableModel, TrainedModel
 
 
-class Predictor(Protocol):
+class Predictor(TrainedModel, Protocol):
     """A trained forecaster bound to one market."""
-
-    @property
-    def model_id(self) -> str:
-        """Content hash of the model package."""
-        ...
-
-    @property
-    def symbol(self) -> str:
-        """Market the model was trained on."""
-        ...
-
-    @property
-    def timeframe(self) -> Timeframe:
-        """Bar length the model was trained on."""
-        ...
-
-    @property
-    def warm_up_bars(self) -> int:
-        """Closed bars needed before the first forecast."""
-        ...
 
     def warm_up(self, candles: Sequence[Candle]) -> Forecast | None:
         """Reset the state and feed closed history, oldest first.

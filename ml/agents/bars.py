@@ -160,7 +160,7 @@ def universe_bars(
     for index, (each, data) in enumerate(zip(inputs, datasets, strict=True)):
         tensor = _tensor(each, data, encoded)
         for part, rows, name in zip(parts, (data.train, data.valid, data.test), _PART_NAMES, strict=True):
-            found = _usable(tensor, rows, name, spec.environment.window)
+            found = usable_stretches(tensor, rows, name, spec.environment.window)
             part += moved(found, first_row, index)
         tensors.append(tensor)
         markets.append(MarketBars(data, each.history.frame, first_row))
@@ -203,7 +203,7 @@ def _tensor(each: MarketInput, data: ForecastDataset, encoded: Encoded | None) -
     )
 
 
-def _usable(market: MarketTensor, rows: Part, name: str, window: int) -> tuple[Stretch, ...]:
+def usable_stretches(market: MarketTensor, rows: Part, name: str, window: int) -> tuple[Stretch, ...]:
     """Return what of a market may be walked through in a part.
 
     Raises:

@@ -24,8 +24,9 @@ from ml.agents.encoder import StreamingEncoder
 from ml.agents.environment_spec import MOST_UNREALISED
 from ml.agents.package import StoredAgent
 from ml.arrays import Float32Array
-from ml.features import StreamingFeatures, pipeline_for, row_hash
+from ml.features import row_hash
 from ml.inference import open_session
+from ml.live_features import LiveFeatures
 from ml.model_storage import StoredModel, load_agent, load_model
 
 
@@ -45,18 +46,17 @@ class OnnxAgent:
         """
         spec = stored.spec
         self._stored = stored
-        self._timeframe = Timeframe(spec.data.timeframe)
-        self._pipeline = pipeline_for(spec.features, stored.feature_digest, self._timeframe)
+        self._features = LiveFeatures(stored.model_id, spec.data, spec.features, stored.feature_digest)
+        self._pipeline, self._timeframe = self._features.pipeline, self._features.timeframe
         self._encoder = _encoder_of(stored, encoder)
         other = self._encoder.other_inputs if self._encoder is not None else ()
-        missing = dict.fromkeys((*self._pipeline.markets, *self._pipeline.series, *other))
+        missing = dict.fromkeys((*self._features.other_inputs, *other))
         if missing:
             raise UserError(
                 f"The agent also looks at {', '.join(missing)}, which strategies do not receive.",
                 "Use an agent whose features are made of its own market's bars.",
             )
         self._session = _open(stored)
-        self._stream = StreamingFeatures(self._pipeline, self._timeframe.ns)
         self._window: deque[Float32Array] = deque(maxlen=spec.environment.window)
         self._volatility = 0.0
 
@@ -125,17 +125,14 @@ class OnnxAgent:
         Raises:
             ValueError: the bar is not final, of another market, or does not follow the last one.
         """
-        self._check(candle)
-        last = self._stream.last_time_ns
-        if last is not None and candle.open_time_ns > last + self._timeframe.ns:
+        self._features.check(candle)
+        if self._features.leaves_gap(candle):
             self._reset()
-        row = self._stream.push(candle)
+        row = self._features.push(candle)
         beside = self._encoder.push(candle) if self._encoder is not None else np.zeros(0, np.float32)
         if row is None or beside is None:
             self._window.clear()
             return False
-        if not np.isfinite(row).all():
-            raise ValueError(f"bar {candle.open_time_ns} gives features that are not finite")
         scaled = self._stored.scaling.inputs.transform(row[None])[0]
         self._window.append(np.concatenate([scaled, beside], dtype=np.float32))
         self._volatility = float(self._pipeline.volatility(row[None])[0])
@@ -165,17 +162,8 @@ class OnnxAgent:
     def _is_ready(self) -> bool:
         return len(self._window) == self._stored.spec.environment.window
 
-    def _check(self, candle: Candle) -> None:
-        if not candle.final:
-            raise ValueError("an agent sees closed bars only")
-        if candle.symbol != self.symbol or candle.timeframe is not self._timeframe:
-            raise ValueError(
-                f"agent {self.model_id} knows {self.symbol} {self._timeframe.value}, "
-                f"not {candle.symbol} {candle.timeframe.value}"
-            )
-
     def _reset(self) -> None:
-        self._stream.reset()
+        self._features.reset()
         self._window.clear()
         if self._encoder is not None:
             self._encoder.reset()

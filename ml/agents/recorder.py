@@ -101,13 +101,13 @@ def _first_market(done: RecordedPass) -> tuple[int, JudgedPart, BoolArray]:
 def _walked(weights: FloatArray, part: JudgedPart) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the weight held at every close before it is changed there, and what was traded and paid in every bar."""
     market, held, traded, paid = part.market, [], [], []
-    unit = market.rules.unit
     for inside, (start, stop) in zip(part.slices, part.stretches, strict=True):
-        bars = bars_between(market.bars, start, stop)
+        bars, rules = bars_between(market.bars, start, stop), market.rules_at(start)
         sold, kept = (
-            run_targets(weights[inside], bars, market.costs, market.rules, cash=market.cash, close_out=close_out)
+            run_targets(weights[inside], bars, market.costs, rules, cash=market.cash, close_out=close_out)
             for close_out in (True, False)
         )
+        unit = rules.unit
         held.append(_share(kept.lots * unit * bars.close, kept.equity))
         before = np.concatenate([[market.cash], sold.equity[:-1]])
         value = sold.fill_lots * unit * sold.fill_price

@@ -263,6 +263,11 @@ class AgentSpec(JsonValue):
             resources=self.resources,
         )
 
+    @property
+    def ranges(self) -> tuple[DataRange, ...]:
+        """The bars of each market, those of `data` first."""
+        return tuple(replace(self.data, symbol=symbol) for symbol in self.universe.markets(self.data))
+
     def with_encoder(self, model_id: str) -> Self:
         """Return the same run with an encoder that is there."""
         encoder = replace(self.encoder, model=model_id, train_first=False)

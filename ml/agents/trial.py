@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from torch import Tensor
 from ml.agents.accounts import JudgedPart
 from ml.agents.bars import AgentBars
 from ml.agents.check import INPUT, OUTPUT
+from ml.agents.claims import with_trials
 from ml.agents.episode import Episode
 from ml.agents.evaluation import judged_market, judged_rows
 from ml.agents.export import AgentNetwork
-from ml.agents.judge import JudgeOptions, judge
+from ml.agents.judge import JudgeOptions, SeedPass, judge
 from ml.agents.recorder import RecordedPass, record_episode
 from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import AgentSpec
@@ -54,6 +55,38 @@ def judge_agent(
     first = spec.algorithm.seed
     members = [(first + number, _quiet(member)) for number, member in enumerate(network.members)]
     *passes, together = walk_test(bars, spec.environment, [*members, (first, _exported(onnx))], check_stop)
+    return _judged(bars, spec, passes, together, [member for _, member in members], check_stop)
+
+
+def judge_again(bars: AgentBars, spec: AgentSpec, onnx: bytes, check_stop: Callable[[], None]) -> AgentMetrics:
+    """Judge what trades alone: of a stored agent there is nothing else that runs.
+
+    Args:
+        bars: whose test part is judged; rules choose their parameters on its training part.
+        spec / onnx: of the agent.
+        check_stop: called between the steps; raises to stop.
+    """
+    policy = _exported(onnx)
+    (whole,) = walk_test(bars, spec.environment, [(spec.algorithm.seed, policy)], check_stop)
+    metrics = _judged(bars, spec, [whole], whole, [policy], check_stop).metrics
+    return with_trials(replace(metrics, seeds=()), 1)
+
+
+def _judged(
+    bars: AgentBars,
+    spec: AgentSpec,
+    passes: Sequence[SeedPass],
+    together: SeedPass,
+    asked: Sequence[WeightPolicy],
+    check_stop: Callable[[], None],
+) -> AgentTrial:
+    """Judge passes over the test part.
+
+    Args:
+        passes / asked: of the networks of the seeds, and these.
+        together: the pass of what trades.
+    """
+    first = spec.algorithm.seed
     env = test_environment(bars, spec.environment)
     year = NS_PER_YEAR / bars.frame.timeframe.ns
     market = judged_market(env, bars_per_year=year, time_ns=bars.time_ns)
@@ -69,7 +102,6 @@ def judge_agent(
         forecast=forecast,
         check_stop=check_stop,
     )
-    asked = [member for _, member in members]
     done = RecordedPass(env, market, JudgedPart.of(market, train), bars.test, together, asked, forecast)
     return AgentTrial(metrics, record_episode(done, bars.frame.timeframe.value))
 

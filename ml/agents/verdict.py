@@ -175,7 +175,7 @@ def _idle_sentence(metrics: AgentMetrics) -> str:
 
 def _seeds_sentence(metrics: AgentMetrics) -> str:
     count = len(metrics.seeds)
-    if count >= _FEWEST_SEEDS:
+    if not count or count >= _FEWEST_SEEDS:  # judged again, what trades alone is judged
         return ""
     if count == 1:
         return "A single network says nothing about what another training would give."

@@ -30,7 +30,7 @@ from ml.model_storage import StoredModel, data_lineage, load_model, save_agent
 from ml.rl_trainer import TrainedAgent, train_rl_model
 from ml.trial_ledger import FINISHED, TRAINING, TrialLedger, TrialRecord, trial_record
 from ml.worker.agent_encoder import trained_encoder
-from ml.worker.agent_markets import load_markets, markets_lineage, markets_of
+from ml.worker.agent_markets import load_markets, markets_lineage
 from ml.worker.counting import Beginnings, counted
 from ml.worker.run_parts import report, run_at_work, run_lineage
 
@@ -159,7 +159,7 @@ def _count(job: AgentJob, bars: AgentBars, trained: TrainedAgent, metrics: Agent
             for market in range(count)
         ]
     ledger.append_all(records)
-    return settle_agent_claims(metrics, ledger, markets_of(job.spec))
+    return settle_agent_claims(metrics, ledger, job.spec.ranges)
 
 
 def _content(

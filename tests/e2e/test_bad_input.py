@@ -35,6 +35,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "ETH_USDT-4h.csv").write_text("")
     (folder / "broken.toml").write_text("[data\n")
     (folder / "strange.toml").write_text("[nonsense]\nx = 1\n")
+    (folder / "typed.toml").write_text('[algorithm]\nsteps = "many"\n')
     (folder / "empty.json").write_text("{}")
     (folder / "down.json").write_text(json.dumps(endpoints(_free_port())))
     (folder / "file").write_text("not a folder")
@@ -135,6 +136,23 @@ CASES = [
     ("train forecast --config broken.toml", "broken.toml"),
     ("train forecast --epochs 0", "epochs"),
     ("train forecast --resume nope", "nope"),
+    ("train forecast --resume nope --config strange.toml", "its own settings"),
+    ("train agent --symbol ETH/USDT", "in that range"),
+    ("train agent --data missing.csv", "missing.csv"),
+    ("train agent --data BTC_USDT-1h.csv", f"{BARS} bars are too few"),
+    ("train agent --data ETH_USDT-1h.csv", "no column for time"),
+    ("train agent --config broken.toml", "broken.toml"),
+    ("train agent --config strange.toml", "'nonsense' is not part of this configuration"),
+    ("train agent --config typed.toml", "algorithm.steps must be a whole number, not 'many'"),
+    ("train agent --config typed.toml --algorithm sac", "names its algorithm itself"),
+    ("train agent --algorithm dqn", "algorithm 'dqn' is not known"),
+    ("train agent --steps 5", "number of steps 5"),
+    ("train agent --seed -1", "seed -1"),
+    ("train agent --seeds 0", "number of seeds 0"),
+    ("train agent --encoder nope", "no model 'nope'"),
+    ("train agent --resume nope", "nope"),
+    ("train agent --resume run-20261126-164913-0a1b2c", "of an agent to resume"),
+    ("train agent --resume agent-20261126-164913-0a1b2c --algorithm sac", "its own settings"),
     ("demo --data missing.csv --out demo", "missing.csv"),
     ("demo --out file", "file"),
     ("demo --out .", "was not made by the demo"),

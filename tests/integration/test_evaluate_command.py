@@ -90,7 +90,7 @@ def test_another_market_counts_only_where_a_column_looks_at_it(
         assert (on_ether.returncode, alone.returncode) == (0, 0), on_ether.stderr + alone.stderr
         return
     assert (on_ether.returncode, alone.returncode) == (2, 2)
-    assert "looks at ETH/USDT beside the market it forecasts" in last_json(on_ether)["error"]
+    assert "looks at ETH/USDT beside its own market" in last_json(on_ether)["error"]
     assert "no closed 1h bars of ETH/USDT" in last_json(alone)["error"]
 
 

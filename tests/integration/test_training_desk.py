@@ -6,15 +6,13 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QObject, Qt, Slot
-from PySide6.QtWidgets import QLabel, QListWidget, QPushButton
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 from typer.testing import CliRunner
 
@@ -26,22 +24,12 @@ from app.language import LanguageManager
 from app.past_runs import kept_networks
 from app.runtime import open_market_link
 from app.theme import ThemeManager
-from app.training_desk import TrainingDesk
-from app.training_plans import training_plans
 from app.ui.dialogs.search_dialog import SearchDialog
-from app.ui.docks.training_dock import TrainingDock
 from app.ui.docks.training_runs import RunState
-from app.workers.history import OpenLink
-from app.workers.queue_file import QUEUE_FILE
-from app.workers.store import StoreBackend, StoreWorker
-from app.workers.training import TrainingWorker
-from core.clock import SystemClock
 from core.config import DataPaths
 from core.data.data_storage import CandleStore
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE, practice_origin
-from core.events import Notice
-from core.persistence.schema import ensure_migrated
 from core.persistence.store import Store
 from core.practice.process import PracticeProcess
 from ml.api import (
@@ -52,6 +40,7 @@ from ml.api import (
     TrainingSpec,
 )
 from ml.search_spec import SearchSpec, parse_range
+from tests.integration.desk_kit import Start, folder_with_bars, sessions
 from tests.trained_model import Trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -63,93 +52,18 @@ def kept_epochs(run_dir: Path) -> int:
     return max((network.epochs for network in kept_networks(run_dir)), default=0)
 
 
-class Heard(QObject):
-    """What the desk told."""
-
-    def __init__(self, desk: TrainingDesk) -> None:
-        super().__init__()
-        self.wanted: list[str] = []
-        self.notices: list[Notice] = []
-        self.models: list[tuple[Any, ...]] = []
-        desk.strategy_wanted.connect(self.on_wanted)
-        desk.noticed.connect(self.on_notice)
-        desk.models_changed.connect(self.on_models)
-
-    @Slot(str)
-    def on_wanted(self, model_id: str) -> None:
-        self.wanted.append(model_id)
-
-    @Slot(object)
-    def on_notice(self, notice: Notice) -> None:
-        self.notices.append(notice)
-
-    @Slot(object)
-    def on_models(self, choices: tuple[Any, ...]) -> None:
-        self.models.append(choices)
-
-
-@dataclass
-class Session:
-    """One start of the program, as far as training goes."""
-
-    desk: TrainingDesk
-    dock: TrainingDock
-    store: StoreWorker
-    heard: Heard
-
-    def rows(self) -> list[str]:
-        runs = self.dock.findChild(QListWidget, "training_runs")
-        return [runs.item(row).text() for row in range(runs.count())]
-
-    def button(self, name: str) -> QPushButton:
-        return self.dock.findChild(QPushButton, name)
-
-
 @pytest.fixture
 def paths(tmp_path: Path, trained: Trained) -> DataPaths:
-    made = DataPaths(tmp_path).create()
-    ensure_migrated(made)
-    CandleStore(made.candles).write("binance", trained.frame, "import")
-    return made
+    return folder_with_bars(DataPaths(tmp_path), trained)
 
 
 @pytest.fixture
-def session(paths: DataPaths, theme: ThemeManager, language: LanguageManager) -> Callable[[], Any]:
-    def open_store() -> StoreBackend:
-        store = Store(paths.store_db)
-        store.interrupt_runs(1)
-        return StoreBackend(store, CandleStore(paths.candles))
-
-    async def no_link() -> Any:
-        raise AssertionError("nothing is downloaded here")
-
-    @contextmanager
-    def start(open_link: OpenLink = no_link) -> Iterator[Session]:
-        store = StoreWorker(open_store, SystemClock())
-        training = TrainingWorker(training_plans(paths), paths.runs / QUEUE_FILE, store)
-        desk = TrainingDesk(paths, training, store, open_link, theme, language, lambda: 0)
-        dock = TrainingDock(desk, theme)
-        dock.resize(500, 700)
-        dock.show()
-        desk.attach_dock(dock)
-        store.start()
-        training.start()
-        desk.restore_runs()
-        try:
-            yield Session(desk, dock, store, Heard(desk))
-        finally:
-            for download in desk.workers():
-                assert download.stop(20)
-            assert training.stop(20)
-            assert store.stop(20)
-            dock.close()
-            dock.deleteLater()
-
-    return start
+def session(paths: DataPaths, theme: ThemeManager, language: LanguageManager) -> Start:
+    return sessions(paths, theme, language)
 
 
 def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+    session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths
 ) -> None:
     spec = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
     with session() as first:
@@ -182,7 +96,7 @@ def test_a_cancelled_run_is_there_after_a_restart_and_goes_on(
 
 
 def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkpoint(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+    session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths
 ) -> None:
     endless = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
     short = replace(
@@ -227,7 +141,7 @@ def test_the_queue_outlives_the_program_and_a_paused_run_goes_on_from_its_checkp
 
 
 def test_a_model_that_is_not_listed_yet_becomes_a_strategy_at_the_first_click(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+    session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths
 ) -> None:
     training = TrainingSpec(epochs=1, segment_length=64, burn_in=8, batch_segments=4)
     with session() as now:
@@ -254,9 +168,7 @@ def test_a_model_that_is_not_listed_yet_becomes_a_strategy_at_the_first_click(
         assert last.heard.wanted == []
 
 
-def test_a_run_cut_off_by_a_crash_is_called_interrupted(
-    session: Callable[[], Any], paths: DataPaths, qtbot: QtBot
-) -> None:
+def test_a_run_cut_off_by_a_crash_is_called_interrupted(session: Start, paths: DataPaths, qtbot: QtBot) -> None:
     before = Store(paths.store_db)
     before.begin_run("run-cut", "forecast", ForecastSpec().to_json(), 5)
     before.begin_run("run-odd", "forecast", {"written": "by another version"}, 6)
@@ -273,7 +185,7 @@ def test_a_run_cut_off_by_a_crash_is_called_interrupted(
 
 
 def test_wizard_reads_in_the_background_and_remembers_what_it_asked_for(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths, tmp_path: Path
+    session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths, tmp_path: Path
 ) -> None:
     good, bad = tmp_path / "funding.csv", tmp_path / "bad.csv"
     good.write_text("known_at,rate\n2024-01-01T00:00:00Z,0.01\n2024-01-01T08:00:00Z,0.02\n", "utf-8")
@@ -334,7 +246,7 @@ KOREAN_CAUTION = "가상으로 만든 연습 시장입니다. 이 결과는 실�
 
 
 def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths, tmp_path: Path
+    session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths, tmp_path: Path
 ) -> None:
     origin, hour = practice_origin("synthetic-7"), Timeframe.H1.ns
     first = int(trained.frame.time_ns[0])  # the very hours for which real bars are stored
@@ -387,9 +299,7 @@ def test_a_run_on_the_practice_market_says_so_from_its_first_row_to_its_model(
     assert shown.stdout.strip().endswith(CAUTION)
 
 
-def test_what_closing_ends_is_told_as_it_is(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
-) -> None:
+def test_what_closing_ends_is_told_as_it_is(session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths) -> None:
     endless = replace(trained.spec, training=replace(trained.spec.training, epochs=10_000, patience=10_000))
 
     async def never() -> Any:
@@ -410,7 +320,7 @@ def test_what_closing_ends_is_told_as_it_is(
 
 
 def test_a_download_cancelled_in_its_last_moment_starts_no_training(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, tmp_path: Path
+    session: Start, qtbot: QtBot, trained: Trained, tmp_path: Path
 ) -> None:
     origin, first = practice_origin("synthetic-7"), int(trained.frame.time_ns[0])
     spec = replace(trained.spec, data=DataRange(origin, "BTC/USDT", "1h", first, first + 500 * Timeframe.H1.ns))
@@ -419,7 +329,7 @@ def test_a_download_cancelled_in_its_last_moment_starts_no_training(
     try:
         with session(lambda: open_market_link(endpoints, link="history")) as now:
             now.desk.train_on_practice_history(spec)
-            ((key, (worker, _, _)),) = now.desk._downloads.items()
+            ((key, (worker, _, _)),) = now.desk._downloads._active.items()
             arrived: list[object] = []
             worker.completed.connect(arrived.append, Qt.ConnectionType.DirectConnection)
             assert worker.join(60)  # all is there, but the window has not heard of it yet
@@ -432,7 +342,7 @@ def test_a_download_cancelled_in_its_last_moment_starts_no_training(
         process.stop()
 
 
-def test_the_window_of_models_opens_from_the_desk_and_closes_with_it(session: Any, qtbot) -> None:
+def test_the_window_of_models_opens_from_the_desk_and_closes_with_it(session: Start, qtbot) -> None:
     with session() as at:
         at.desk.open_models()
         dialog = at.desk.models.dialog
@@ -445,7 +355,7 @@ def test_the_window_of_models_opens_from_the_desk_and_closes_with_it(session: An
 
 
 def test_a_search_queues_with_the_runs_goes_on_after_a_restart_and_its_winner_is_trained(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+    session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths
 ) -> None:
     base = replace(
         trained.spec, training=TrainingSpec(epochs=2, segment_length=64, burn_in=8, batch_segments=4, seed=9)
@@ -497,7 +407,7 @@ def test_a_search_queues_with_the_runs_goes_on_after_a_restart_and_its_winner_is
 
 
 def test_an_evaluation_of_a_model_is_at_stake_and_ends_with_the_window(
-    session: Callable[[], Any], qtbot: QtBot, trained: Trained, paths: DataPaths
+    session: Start, qtbot: QtBot, trained: Trained, paths: DataPaths
 ) -> None:
     shutil.copytree(trained.models_dir, paths.models)
     with session() as now:

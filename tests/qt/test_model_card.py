@@ -273,11 +273,11 @@ def test_the_chosen_model_is_asked_for_on_the_chart_by_button_and_by_menu(
     assert not any(action.isEnabled() for action in dialog._menu())
 
 
-def test_an_agent_has_no_forecasts_to_show(dialog: ModelsDialog, shelf: Shelf) -> None:
+def test_an_agent_can_be_looked_at_before_its_card_is_there(dialog: ModelsDialog, shelf: Shelf) -> None:
     shelf.list_models()
     (row,) = dialog.table.selected()
     dialog.on_rows((replace(row, summary=replace(row.summary, model_id="0" * 16, family="agent")),))
-    assert not dialog.look_button.isEnabled()
+    assert dialog.look_button.isEnabled()
     assert not dialog.use_button.isEnabled()  # until its card says whether it can be traded
 
 

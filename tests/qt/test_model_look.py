@@ -36,6 +36,7 @@ from ml.outlook import LookedAt, Outlook
 from tests.qt.test_chart_dock import Watcher
 from tests.qt.test_chart_fan import made
 from tests.trained_model import Trained
+from tests.unit.ml.agents.agent_packages import store_agent
 from tests.unit.ml.helpers import appended
 
 WAIT_MS = 20_000
@@ -534,3 +535,62 @@ def test_a_bar_length_without_a_button_leaves_none_checked(dock: ChartDock) -> N
     assert not any(button.isChecked() for button in dock._timeframe_buttons)
     dock.show_market("BTC/USDT", "4h")
     assert [t.value for button, t in dock._timeframe_buttons.items() if button.isChecked()] == ["4h"]
+
+
+# --- agents --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with one agent; never written to."""
+    folder = tmp_path_factory.mktemp("agents")
+    return folder, store_agent(folder)
+
+
+def test_what_an_agent_wants_to_hold_colours_the_chart(
+    desk: LookDesk,
+    heard: Heard,
+    paths: DataPaths,
+    agents: tuple[Path, str],
+    trained: Trained,
+    theme: ThemeManager,
+    qtbot,
+) -> None:
+    shutil.copytree(agents[0] / agents[1], paths.models / agents[1])
+    panel = ChartDock(Watcher(), theme, ZoneInfo("UTC"))
+    panel.resize(900, 500)
+    panel.show()
+    panel.show_market("BTC/USDT", "1h")
+    desk.changed.connect(panel.show_look)
+    desk.look_at(agents[1])
+    qtbot.waitUntil(lambda: heard.began == 1, timeout=WAIT_MS)
+    frame = trained.frame.slice(0, 400)
+    panel.on_history(frame)
+    desk.on_market("BTC/USDT", "1h")
+    desk.on_history(frame)
+    qtbot.waitUntil(lambda: desk.look is not None and desk.look.weights is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: panel.look.scale.isVisible(), timeout=WAIT_MS)
+    assert desk.look is not None
+    weights = desk.look.weights
+    assert weights is not None
+    item = panel.chart._scene.heat
+    assert item.words(399).startswith("target ")
+    assert item.words(0) == ""  # it has decided on the last bars only
+    assert panel.look.state.toolTip() or panel.look.state.text().startswith("It wants to hold")
+    # A closed bar more, a decision more.
+    candle = trained.frame.slice(400, 401).to_candles("test")[0]
+    panel.on_candle(candle)
+    desk.on_candle(candle)
+    qtbot.waitUntil(lambda: item.words(400).startswith("target "), timeout=WAIT_MS)
+    panel.weights_action.trigger()
+    assert item.words(400) == ""
+    panel.weights_action.trigger()
+    # Another market: nothing of it is on the chart.
+    panel.show_market("ETH/USDT", "1h")
+    desk.on_market("ETH/USDT", "1h")
+    qtbot.waitUntil(lambda: not panel.look.scale.isVisible(), timeout=WAIT_MS)
+    assert not item.shown
+    desk.end()
+    panel.shutdown()
+    panel.close()
+    panel.deleteLater()

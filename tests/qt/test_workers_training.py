@@ -28,8 +28,10 @@ class Books:
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, str]] = []
+        self.kinds: dict[str, str] = {}
 
     def begin_run(self, run_id: str, kind: str, spec: dict[str, Any]) -> bool:
+        self.kinds[run_id] = kind
         self.entries.append((run_id, "begun"))
         return True
 
@@ -405,3 +407,21 @@ def test_child_that_cannot_be_started_is_a_failed_run(
     qtbot.waitUntil(lambda: len(panel.of(JobFailed)) == 1, timeout=LIMIT)
     assert "Resource temporarily unavailable" in panel.of(JobFailed)[0].message
     assert books.entries[-1] == ("run-0", "failed")
+
+
+def test_no_pass_of_seeds_that_learn_side_by_side_is_skipped(qtbot: QtBot, make: Make, books: Books) -> None:
+    worker = make("learns_side_by_side")
+    panel = Panel(worker)
+    worker.start()
+    spec = {"algorithm": {}, "environment": {}, "passes": 12}
+    run_id = worker.start_training(spec)
+    qtbot.waitUntil(lambda: panel.ended() == [run_id], timeout=LIMIT)
+    assert books.kinds == {run_id: "agent"}
+    payloads = [event.payload for event in panel.of(JobProgress)]
+    drawn = [(told["seed_index"], told["last"]["step"]) for told in payloads if told["curves"]]
+    assert sorted(drawn) == [(index, step) for index in range(3) for step in range(1, 13)]
+    assert [told["step"] for told in payloads if told["seed_index"] == 1][-1] == 12.3
+    assert len(payloads) < 12 * 3 * 5  # the rest is left out where the window could not show it
+    for index in range(3):
+        steps = [told["step"] for told in payloads if told["seed_index"] == index]
+        assert steps == sorted(steps)

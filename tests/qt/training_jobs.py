@@ -59,3 +59,14 @@ def odd_or_even(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
     if spec.get("fail"):
         raise UserError("There are no bars.", "Fetch some.")
     return {}
+
+
+def learns_side_by_side(spec: dict[str, Any], channel: JobChannel) -> dict[str, Any]:
+    """Three seeds of an agent whose messages come in turns; a pass is told once with its curves."""
+    for step in range(1, spec["passes"] + 1):
+        for index in range(3):
+            told = {"phase": "training", "seed_index": index, "last": {"step": step}, "step": step}
+            channel.progress({**told, "curves": {"step": step}})
+            for part in range(4):
+                channel.progress({**told, "curves": None, "step": step + part / 10})
+    return {}

@@ -7,6 +7,7 @@ colour never speaks alone. Where several bars share a pixel the column shows the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.i18n import format_number, mark, tr
 from app.theme import GRID, mix
 from app.ui.charts.pane import ViewItem
 from app.ui.charts.primitives import FloatArray, PixelMap, draw_rects
-from app.ui.charts.series import IntArray
+from app.ui.charts.series import BarSeries, IntArray
 from app.ui.charts.style import ChartStyle, hairline
 
 STRIP_HEIGHT = 9 * GRID
@@ -49,6 +50,18 @@ class WeightTrack:
         """Return a track whose strongest colour is a round number that no target goes beyond."""
         largest = float(np.abs(target[np.isfinite(target)]).max(initial=0.0))
         return cls(target, held, next((most for most in _ROUND if most >= largest - _ROUNDING), largest))
+
+
+def track_on(series: BarSeries, time_ns: Sequence[int], target: Sequence[float], held: Sequence[float]) -> WeightTrack:
+    """Return weights of the closed bars of a chart by their open times; those of bars it does not hold are left out."""
+    wanted, holding = np.full(len(series), np.nan), np.full(len(series), np.nan)
+    times = np.asarray(time_ns, np.int64)
+    places = np.searchsorted(series.times, times)
+    there = places < len(series)
+    there[there] = series.times[places[there]] == times[there]
+    wanted[places[there]] = np.asarray(target, np.float64)[there]
+    holding[places[there]] = np.asarray(held, np.float64)[there]
+    return WeightTrack.of(wanted, holding)
 
 
 def column_means(values: FloatArray, edges: IntArray) -> FloatArray:

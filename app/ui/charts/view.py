@@ -121,6 +121,7 @@ class ChartView(QWidget):
         self._scene.price_axis.decimals = price_decimals
         self._scene.title = f"{symbol} · {self._timeframe.value}"
         self._scene.set_series(None)
+        self._scene.heat.set_track(None)
         for fan in self._scene.fans:
             fan.set_fan(None)
         self._fills = []

@@ -166,7 +166,7 @@ class ModelsDialog(QDialog):
         self.export_button.setText(tr("Export…"))
         self.export_button.setToolTip(tr("Write this model as one file to give away, without tags and notes"))
         self.look_button.setText(tr("Show on the chart"))
-        self.look_button.setToolTip(tr("See what this model forecasts at each closed bar; nothing trades with it"))
+        self.look_button.setToolTip(tr("See what this model says at each closed bar; nothing trades with it"))
         self.replay_button.setText(tr("Replay"))
         self.use_button.setText(tr("Make a strategy…"))
         self.remove_button.setText(tr("Remove…"))
@@ -243,7 +243,7 @@ class ModelsDialog(QDialog):
         chosen = self.table.selected()
         sound = [row for row in chosen if not row.summary.problem]
         one = len(chosen) == 1
-        self.look_button.setEnabled(one and bool(sound) and sound[0].summary.forecasts)
+        self.look_button.setEnabled(one and bool(sound))
         self._write_agent_buttons(sound[0] if one and sound else None)
         self.export_button.setEnabled(one and bool(sound))
         protected = one and chosen[0].marks.protected

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from app.flows.agent_run_words import rule_name
+from app.flows.agent_words import rule_name
 from app.flows.datasets import date_text
 from app.i18n import format_compact, mark, tr
 from app.theme import ThemeManager, set_look
@@ -102,7 +102,8 @@ class EquityPlot(QWidget):
         if curves is None or len(curves.time_ns) < 2:
             return
         text = tr(
-            "Validation part {first} … {last}, after costs: equity of the newest pass ({steps} steps), and of rules",
+            "Validation part {first} … {last}, after costs: the newest pass (seed {seed}, {steps} steps) beside rules",
+            seed=watch.index_of(curves.seed) + 1,
             first=date_text(curves.time_ns[0]),
             last=date_text(curves.time_ns[-1]),
             steps=format_compact(curves.step),

@@ -20,6 +20,7 @@ from app.models.live_forecasts import LiveForecasts
 from app.models.model_look import ModelLook
 from app.services import MarketCommands
 from app.theme import SPACE_L, SPACE_XS, ThemeManager, set_look
+from app.ui.charts.heat import track_on
 from app.ui.charts.overlays import MOVING_AVERAGES
 from app.ui.charts.states import ChartState
 from app.ui.charts.view import ChartView
@@ -34,6 +35,7 @@ from core.domain.money import ZERO
 from core.domain.orders import Order
 from core.domain.positions import Position
 from core.events import AccountOpened, ExecutorEvent, ForecastMade, OrderUpdated, PositionChanged, StrategyStatus
+from ml.outlook import AgentWeights
 
 if TYPE_CHECKING:
     from core.data.frame import CandleFrame
@@ -75,6 +77,7 @@ class ChartDock(Panel):
         self._forecast: ForecastMade | None = None  # on the chart
         self._look: ModelLook | None = None
         self._looked: ForecastMade | None = None  # on the chart
+        self._weights: AgentWeights | None = None  # on the chart
         self.chart = ChartView(theme.palette, zone, self)
         self.look = LookStrip(theme, self)
         self.setFocusProxy(self.chart)
@@ -129,7 +132,7 @@ class ChartDock(Panel):
         """Switch to a market, ask for its data and say so on the chart."""
         self._symbol, self._timeframe = symbol, Timeframe(timeframe)
         self._pending, self._newest_ns = [], 0
-        self._forecast = self._looked = None  # the chart forgets them with the bars
+        self._forecast = self._looked = self._weights = None  # the chart forgets them with the bars
         with QSignalBlocker(self.markets):
             if self.markets.findText(symbol) < 0:
                 self.markets.addItem(symbol)
@@ -151,6 +154,7 @@ class ChartDock(Panel):
         """Show the history of the market; an answer for another market or timeframe came too late and is dropped."""
         if frame.symbol != self._symbol or frame.timeframe is not self._timeframe:
             return
+        self._weights = None  # they are put on the new bars anew
         closed = frame.final
         columns = (frame.open, frame.high, frame.low, frame.close, frame.volume)
         open_, high, low, close, volume = (column[closed] for column in columns)
@@ -278,6 +282,7 @@ class ChartDock(Panel):
         for period, action in self._average_actions.items():
             action.setText(tr("Moving average {n}", n=period))
         self.fan_action.setText(tr("Forecast of running strategies"))
+        self.weights_action.setText(tr("Target weights of an agent"))
         for number, (button, timeframe) in enumerate(self._timeframe_buttons.items(), start=1):
             button.setToolTip(tr("{timeframe} bars (key {key})", timeframe=timeframe.value, key=number))
             button.setAccessibleName(tr("{timeframe} bars", timeframe=timeframe.value))
@@ -339,6 +344,10 @@ class ChartDock(Panel):
         self.fan_action.setObjectName("chart_fan")
         self.fan_action.setCheckable(True)
         self.fan_action.setChecked(True)
+        self.weights_action = menu.addAction("")
+        self.weights_action.setObjectName("chart_weights")
+        self.weights_action.setCheckable(True)
+        self.weights_action.setChecked(True)
         menu.triggered.connect(self._on_indicator)
         self.indicators.setMenu(menu)
         self.follow = self._tool("chart_follow", checkable=True)
@@ -400,6 +409,19 @@ class ChartDock(Panel):
         if looked != self._looked:
             self._looked = looked
             self.chart.set_looked(looked)
+        self._show_weights(None if look is None else look.weights)
+
+    def _show_weights(self, weights: AgentWeights | None) -> None:
+        """Colour the bars by what an agent that is looked at wants to hold."""
+        series = self.chart.series
+        if weights is self._weights:
+            return
+        self._weights = weights if series is not None else None
+        track = None
+        if weights is not None and series is not None:
+            track = track_on(series, weights.time_ns, weights.target, weights.held)
+        self.chart.set_weights(track)
+        self.look.show_scale(None if track is None else track.most)
 
     def _fit_tools(self) -> None:
         """Hide timeframes for which there is no room; the chosen one stays."""
@@ -436,6 +458,8 @@ class ChartDock(Panel):
         if action is self.fan_action:
             self.chart.set_fan_shown(action.isChecked())
             self._show_own()
+        elif action is self.weights_action:
+            self.chart.set_weights_shown(action.isChecked())
         elif action in self._average_actions.values():
             self.chart.set_average(int(action.data()), action.isChecked())
 

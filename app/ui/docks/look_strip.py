@@ -10,6 +10,7 @@ from app.i18n import tr
 from app.models.model_look import ModelLook
 from app.theme import ICON_SIZE_M, SPACE_S, SPACE_XS, ThemeManager, set_look
 from app.ui.widgets.elided_label import ElidedLabel
+from app.ui.widgets.heat_legend import HeatLegend
 
 
 class LookStrip(QWidget):
@@ -39,6 +40,8 @@ class LookStrip(QWidget):
         self.state = ElidedLabel(parent=self)
         self.caution = ElidedLabel(parent=self)
         set_look(self.caution, "role", "warning")
+        self.scale = HeatLegend(theme.palette, self)
+        self.scale.hide()
         self.market = self._button("look_market")
         self.card = self._button("look_card")
         self.end = self._button("look_end")
@@ -54,6 +57,7 @@ class LookStrip(QWidget):
         row.setSpacing(SPACE_S)
         row.addWidget(self._picture)
         row.addLayout(texts, 1)
+        row.addWidget(self.scale)
         for button in (self.market, self.card, self.end):
             row.addWidget(button)
         self.retranslate()
@@ -69,8 +73,15 @@ class LookStrip(QWidget):
         self._look, self._traded = look, traded
         self._write()
 
+    def show_scale(self, most: float | None) -> None:
+        """Show which colour on the chart is which weight, up to this size of it; None for no colours."""
+        self.scale.setVisible(most is not None)
+        if most is not None:
+            self.scale.set_most(most)
+
     def retranslate(self) -> None:
         """Write every text in the present language."""
+        self.scale.retranslate()
         self.market.setText(tr("Its market"))
         self.market.setToolTip(tr("Show the market and bar length this model knows"))
         self.card.setText(tr("Model"))
@@ -83,6 +94,7 @@ class LookStrip(QWidget):
         """Take over the colours of the present theme."""
         self._picture.setPixmap(self._theme.icon("eye").pixmap(ICON_SIZE_M, ICON_SIZE_M))
         self.end.setIcon(self._theme.icon("x"))
+        self.scale.set_palette(self._theme.palette)
 
     def _button(self, name: str) -> QPushButton:
         button = QPushButton(self)

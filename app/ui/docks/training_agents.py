@@ -54,6 +54,7 @@ class AgentWatch:
     Attributes:
         algorithm: "ppo" …; "" where that is not known.
         steps / patience / count: planned steps of a seed, passes without a better result, number of seeds.
+        first_seed: the others count up from it; None where that is not known.
         seeds: those heard of by their index; they may learn side by side.
         progress: newest message of all.
         curves: of the newest pass over the validation part.
@@ -65,6 +66,7 @@ class AgentWatch:
     steps: int = 0
     patience: int = 1
     count: int = 1
+    first_seed: int | None = None
     tradable: bool = False
     seeds: dict[int, SeedWatch] = field(default_factory=dict)
     progress: AgentProgress | None = None
@@ -81,6 +83,7 @@ class AgentWatch:
                 steps=int(algorithm["steps"]),
                 patience=int(algorithm["patience"]),
                 count=int(algorithm["seeds"]),
+                first_seed=int(algorithm["seed"]),
                 tradable=float(environment["lowest"]) >= 0.0 and float(environment["highest"]) <= 1.0,
             )
         except (KeyError, TypeError, ValueError):
@@ -99,12 +102,17 @@ class AgentWatch:
             self.curves = progress.curves
 
     def take_records(self, records: Iterable[ValidationRecord]) -> None:
-        """Take all passes of a run instead of those heard of; a seed's number counts up from the first one's."""
+        """Take all passes of a run instead of those heard of."""
         self.seeds = {}
-        numbers: dict[int, int] = {}
         for record in records:
-            index = numbers.setdefault(record.seed, len(numbers))
+            if self.first_seed is None:
+                self.first_seed = record.seed
+            index = self.index_of(record.seed)
             self.seeds.setdefault(index, SeedWatch()).records[record.step] = record
+
+    def index_of(self, seed: int) -> int:
+        """Return the index of a seed; the first one's where that is not known."""
+        return 0 if self.first_seed is None else seed - self.first_seed
 
     def take_result(self, result: AgentResult) -> None:
         """Finish; its history replaces what messages may have skipped."""

@@ -66,7 +66,8 @@ class EquityStrip(QWidget):
         painter.setPen(hairline(style.line))
         painter.drawLine(0, 0, self.width(), 0)
         painter.setFont(style.small)
-        area = QRect(0, 1, self._chart.plot_width, self.height() - 1)
+        head = painter.fontMetrics().height() + 2 * SPACE_XS
+        area = QRect(0, head, self._chart.plot_width, max(1, self.height() - head))
         painter.drawLine(area.right() + 1, 0, area.right() + 1, self.height())
         first, last = self._visible()
         if first < last:
@@ -126,10 +127,6 @@ class EquityStrip(QWidget):
     def _paint_words(self, painter: QPainter) -> None:
         metrics = painter.fontMetrics()
         words = [(tr("Equity, 1 at the start"), self._style.text), *self._words()]
-        width = sum(metrics.horizontalAdvance(text) + SPACE_S for text, _ in words)
-        veil = QColor(self._style.background)
-        veil.setAlphaF(0.8)
-        painter.fillRect(QRect(SPACE_XS, SPACE_XS, width + SPACE_XS, metrics.height() + SPACE_XS), veil)
         x = SPACE_S
         for text, colour in words:
             painter.setPen(colour)

@@ -9,20 +9,20 @@ import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Slot
 from PySide6.QtGui import QColor
 
-from app.i18n import format_number, mark, tr
+from app.i18n import format_number, mark, tr, tr_count
 from app.theme import FONT_SIZE_M, ThemeManager, number_font
 from ml.arrays import Float32Array, FloatArray
 
 NAME, VALUE, UNUSUAL = range(3)
 RARE = 3.0  # standard deviations from which on a number stands out
 _HEADINGS = (mark("What it saw"), mark("As given"), mark("Unusual"))
-_ACCOUNT = {
-    "weight": mark("Own position, share of the equity"),
-    "unrealised": mark("Unrealised return, in volatilities"),
-    "bars_since_change": mark("log(1 + bars since its last trade)"),
-    "drawdown": mark("Own drawdown"),
-    "margin_left": mark("Margin left"),
-    "time_left": mark("Time left"),
+_ACCOUNT = {  # what its account is called, and what that is
+    "weight": (mark("Own position"), mark("Value of the position as a share of the equity")),
+    "unrealised": (mark("Unrealised return"), mark("Since the entry, in volatilities of one bar")),
+    "bars_since_change": (mark("Time since a trade"), mark("log(1 + bars since its last trade)")),
+    "drawdown": (mark("Own drawdown"), mark("Below its highest equity, as a share of it")),
+    "margin_left": (mark("Margin left"), mark("How far the price may move before the account is closed by force")),
+    "time_left": (mark("Time left"), mark("Share of the episode that is left")),
 }
 _EARLIER = re.compile(r"(.+)\[-(\d+)\]")
 _Index = QModelIndex | QPersistentModelIndex
@@ -31,9 +31,16 @@ _Index = QModelIndex | QPersistentModelIndex
 def observed_title(name: str) -> str:
     """Return what a number is called on screen."""
     if name in _ACCOUNT:
-        return tr(_ACCOUNT[name])
+        return tr(_ACCOUNT[name][0])
     earlier = _EARLIER.fullmatch(name)
-    return tr("{name}, {n} bars earlier", name=earlier[1], n=earlier[2]) if earlier else name
+    if not earlier:
+        return name
+    return tr_count("{name}, {n} bar earlier", "{name}, {n} bars earlier", int(earlier[2]), name=earlier[1])
+
+
+def observed_hint(name: str) -> str:
+    """Return what is said of a number under the mouse."""
+    return f"{name}: {tr(_ACCOUNT[name][1])}" if name in _ACCOUNT else name
 
 
 class SeenModel(QAbstractTableModel):
@@ -111,7 +118,7 @@ class SeenModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(column)
         if role == Qt.ItemDataRole.ToolTipRole and column == NAME:
-            return self._names[place]
+            return observed_hint(self._names[place])
         if role == Qt.ItemDataRole.FontRole and column != NAME:
             return self._font
         if role == Qt.ItemDataRole.ForegroundRole and column == UNUSUAL and abs(self._unusual[place]) >= RARE:

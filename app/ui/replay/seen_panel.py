@@ -34,6 +34,7 @@ _ROWS = (
     ("hold", mark("Buy and hold")),
 )
 _WIDTH = 88 * GRID
+REPLAY_KEYS = (Qt.Key.Key_Space, Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
 
 
 class SeenPanel(QWidget):
@@ -98,7 +99,8 @@ class SeenPanel(QWidget):
         self._show_networks(replay, row, target, held)
         seen = episode.seen_at(row)
         self.model.show_values(seen, replay.centre if seen is None else replay.unusual(seen))
-        self.table.setVisible(seen is not None)
+        for widget in (self.table, self.unusual_first):
+            widget.setVisible(seen is not None)
         self.why.setVisible(seen is None)
         if seen is None:
             self.why.setText(self._why_nothing(replay, decided))
@@ -185,7 +187,7 @@ class _SeenView(QTableView):
             header.resizeSection(column, 20 * GRID)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Space):
+        if event.key() in REPLAY_KEYS:
             event.ignore()
         else:
             super().keyPressEvent(event)

@@ -9,7 +9,7 @@ from datetime import UTC
 
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeyEvent
-from PySide6.QtWidgets import QCheckBox, QDialog, QLabel, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QDialog, QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
 
 from app.i18n import format_moment, format_number, tr
 from app.language import LanguageManager
@@ -19,7 +19,7 @@ from app.ui.charts.heat import WeightTrack
 from app.ui.charts.view import ChartView
 from app.ui.replay.equity_strip import EquityStrip
 from app.ui.replay.player import ReplayPlayer
-from app.ui.replay.seen_panel import SeenPanel
+from app.ui.replay.seen_panel import REPLAY_KEYS, SeenPanel
 from app.ui.replay.transport import Transport
 from app.ui.widgets.heat_legend import HeatLegend
 from app.ui.widgets.panel import ToolRow, column
@@ -70,7 +70,7 @@ class ReplayWindow(QDialog):
     def show_replay(self, replay: AgentReplay, row: int = 0) -> None:
         """Replay an episode from a bar on."""
         episode = replay.episode
-        self._replay, self._shown = replay, 0
+        self._replay = replay
         track = WeightTrack.of(replay.target, episode.held)
         self.chart.set_instrument(episode.symbol, episode.timeframe, _decimals(float(episode.close[0])))
         self.chart.set_weights(track)
@@ -79,6 +79,9 @@ class ReplayWindow(QDialog):
         self.seen.dots.set_most(track.most)
         self.equity.set_lines(episode.equity, replay.hold)
         self.seen.set_replay(replay)
+        columns = (episode.open, episode.high, episode.low, episode.close, episode.volume)
+        self.chart.set_history(episode.time_ns, *columns)  # all, so that the view has its usual width
+        self._shown = len(replay)
         self.player.begin(len(replay), row)
         self.transport.set_range(int(episode.time_ns[0]), int(episode.time_ns[-1]))
         self.transport.show_row(row, int(episode.time_ns[row]))
@@ -139,10 +142,12 @@ class ReplayWindow(QDialog):
     def _what(replay: AgentReplay) -> str:
         times, left = replay.episode.time_ns, replay.episode.left_out
         first, last = (format_moment(int(at), "%Y-%m-%d", UTC) for at in (times[0], times[-1]))
-        words = tr("Judged on {first} … {last}: past bars, not trading", first=first, last=last)
-        if not left:
-            return words
-        return f"{words}. {tr('{n} earlier bars were not kept.', n=format_number(left, 0))}"
+        words = [tr("Judged on {first} … {last}: past bars, not trading", first=first, last=last)]
+        if left:
+            words.append(tr("{n} earlier bars were not kept.", n=format_number(left, 0)))
+        if replay.markets > 1:
+            words.append(tr("One of {n} markets, with an account of its own.", n=replay.markets))
+        return ". ".join((words[0], " ".join(words[1:]))) if words[1:] else words[0]
 
     # -- moving -----------------------------------------------------------------------------------------------------
 
@@ -174,7 +179,7 @@ class ReplayWindow(QDialog):
         if follows:
             self.chart.append_bars(times, open_, high, low, close, volume)
         elif wanted != self._shown:
-            self.chart.set_history(times, open_, high, low, close, volume, keep_view=self._shown > 0)
+            self.chart.set_history(times, open_, high, low, close, volume, keep_view=True)
         self._shown = wanted
 
     @Slot(object)
@@ -200,10 +205,11 @@ class ReplayWindow(QDialog):
         self.heat.setObjectName("replay_heat")
         self.heat.setChecked(True)
         self.heat.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        head, tools = ToolRow(self), ToolRow(self)
+        tools, head = ToolRow(self), QHBoxLayout()
+        head.setSpacing(SPACE_M)
         for widget in (self.badge, self.heading, self.what):
-            head.add(widget)
-        head.add_stretch()
+            head.addWidget(widget)
+        head.addStretch(1)
         tools.add(self.heat)
         tools.add(self.legend)
         tools.add_stretch()
@@ -223,7 +229,7 @@ class ReplayWindow(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_S)
         layout.setSpacing(SPACE_S)
-        layout.addWidget(head)
+        layout.addLayout(head)
         layout.addWidget(both, 1)
         layout.addWidget(self.transport)
 
@@ -232,7 +238,7 @@ class _ReplayChart(ChartView):
     """A chart that leaves the keys which move the replay to the window."""
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Space, Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End):
+        if event.key() in REPLAY_KEYS:
             event.ignore()
         else:
             super().keyPressEvent(event)

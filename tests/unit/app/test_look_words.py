@@ -9,7 +9,7 @@ from app.models.model_look import ModelLook
 from core.domain.data_origin import BINANCE, DataOrigin
 from core.domain.signals import Forecast
 from core.errors import UserError
-from ml.outlook import LookedAt, Outcomes, Outlook
+from ml.outlook import AgentWeights, LookedAt, Outcomes, Outlook
 
 INVENTED = DataOrigin("practice-synthetic-1")
 FORECAST = Forecast("BTC/USDT", 0, 4, (0.05, 0.5, 0.95), (-0.02, 0.0, 0.02), 0.0, "0123456789abcdef", "f")
@@ -31,6 +31,21 @@ def test_one_sentence_says_how_far_it_is() -> None:
     assert look_state(replace(LOOK, outlook=OUTLOOK)) == "A new forecast follows each closed bar."
     problem = replace(LOOK, problem=UserError("Model x failed on a bar of the chart.", "The log says how."))
     assert look_state(problem) == "Model x failed on a bar of the chart."
+
+
+def test_an_agent_says_what_it_wants_to_hold() -> None:
+    agent = replace(LOOK, model=replace(LOOK.model, agent=True))
+    early = replace(agent, outlook=replace(OUTLOOK, forecast=None, bars=10, needed=35))
+    assert look_state(early) == "No decision yet: it needs 35 closed bars without a gap, and there are 10."
+    weights = AgentWeights((0, 1), (0.1, -0.42), (0.0, 0.1), 7)
+    said = replace(agent, outlook=replace(OUTLOOK, forecast=None, weights=weights))
+    assert look_state(said) == (
+        "It wants to hold −⁠0.42 of its account and held +0.10, beginning with nothing 7 bars ago."
+    ).replace("⁠", "")
+    assert "nothing is bought or sold" in look_facts(said)[1]
+    assert said.weights is weights
+    assert replace(said, here=False).weights is None
+    assert said.forecast is None
 
 
 def test_outcomes_are_counted_beside_what_was_promised() -> None:

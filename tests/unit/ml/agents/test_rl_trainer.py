@@ -178,6 +178,8 @@ def test_walking_in_pieces_is_walking_the_whole(bars: AgentBars, monkeypatch: py
     (whole,) = env.evaluate_pass(momentum, [stretch])
     assert walked.log_return == pytest.approx(float(np.log(whole.equity[-1] / whole.equity[0])), abs=1e-9)
     assert walked.exposure == pytest.approx(float(np.abs(whole.weights).mean()), abs=1e-9)
+    moves = np.abs(np.diff(whole.weights, prepend=0.0))
+    assert walked.turnover == pytest.approx(float(moves.mean()), abs=1e-9)
 
 
 def test_policies_walk_side_by_side_as_alone(bars: AgentBars) -> None:

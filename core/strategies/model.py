@@ -1,6 +1,6 @@
-"""What a running strategy asks of a model that can be changed between two bars. Runs on the executor's thread.
+"""What core asks of every model, whether it forecasts or trades. Runs on the executor's thread.
 
-Whether it forecasts or trades is all the same here. ml implements it, the composition root injects it.
+ml implements it, the composition root injects it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from core.domain.candles import Candle
+from core.domain.candles import Candle, Timeframe
+
+
+class TrainedModel(Protocol):
+    """A model bound to one market."""
+
+    @property
+    def model_id(self) -> str:
+        """Content hash of the model package."""
+        ...
+
+    @property
+    def symbol(self) -> str:
+        """Market the model was trained on."""
+        ...
+
+    @property
+    def timeframe(self) -> Timeframe:
+        """Bar length the model was trained on."""
+        ...
+
+    @property
+    def warm_up_bars(self) -> int:
+        """Closed bars needed before it says something."""
+        ...
 
 
 class ChangeableModel(Protocol):
