@@ -14,6 +14,7 @@ from ml.agents.evaluation import judged_market, judged_rows
 from ml.agents.pass_curves import ValidationRules
 from ml.agents.progress import CURVES_FILE, MOST_POINTS, AgentProgress, PassCurves
 from ml.agents.run_spec import PPO
+from ml.agents.shared_bars import LearningBars
 from ml.agents.walks import test_environment as judging_environment
 from ml.features import MarketHistory
 from ml.rl_trainer import train_rl_model
@@ -50,7 +51,7 @@ def test_every_pass_is_told_once_with_its_curves_and_the_newest_is_kept(bars: Ag
 
 
 def test_rules_pay_what_the_agent_pays(bars: AgentBars, part: JudgedPart) -> None:
-    rules = ValidationRules(bars, judging_environment(bars, SPEC.environment))
+    rules = ValidationRules(LearningBars.of(bars), judging_environment(bars, SPEC.environment))
     held = np.ones(len(part.rows))
     paid = log_returns(held, part, close_out=False)
     found = rules.curves(3, 500, paid)
@@ -65,7 +66,7 @@ def test_rules_pay_what_the_agent_pays(bars: AgentBars, part: JudgedPart) -> Non
 
 
 def test_moments_are_closes_of_the_part_and_few(bars: AgentBars, part: JudgedPart) -> None:
-    rules = ValidationRules(bars, judging_environment(bars, SPEC.environment))
+    rules = ValidationRules(LearningBars.of(bars), judging_environment(bars, SPEC.environment))
     found = rules.curves(1, 1, np.zeros(len(part.rows)))
     assert len(found.time_ns) == MOST_POINTS < len(part.rows)
     assert {len(rule.equity) for rule in found.rules} == {len(found.equity)} == {MOST_POINTS}
