@@ -422,6 +422,7 @@ class SeedTrainer:
 
     def _seconds_left(self, step: int, seconds_per_step: float) -> float:
         """Return the time to the end of this seed if every step is used."""
+        # The last round may go beyond the steps asked for.
         return max(0.0, seconds_per_step * (self._spec.steps - step))
 
     def _show(self, now: float) -> None:

@@ -11,48 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.flows.agent_names import rule_name
 from app.flows.model_words import share_text
-from app.i18n import MISSING, format_number, format_percent, mark, tr, tr_count
+from app.i18n import MISSING, format_number, format_percent, tr, tr_count
 from app.models.agent_card import AgentCard
 from core.accounting.rules import CostRates
 from ml.agents.environment_spec import EnvironmentSpec
-from ml.agents.results import (
-    EDGE,
-    HOLD,
-    NO_EDGE,
-    UNTRAINED,
-    AgentDiagnostics,
-    AgentFigures,
-    AgentMetrics,
-    CostShares,
-    MarketFigures,
-)
+from ml.agents.results import AgentDiagnostics, AgentFigures, AgentMetrics, CostShares, MarketFigures
 from ml.agents.verdict import ALIKE, APPRAISED, CONFIDENCE, SIGNIFICANCE
 from ml.statistic_results import DeflatedSharpe
 
-STANDINGS = {
-    UNTRAINED: mark("Not trained"),
-    NO_EDGE: mark("No edge shown"),
-    HOLD: mark("Like buy and hold"),
-    EDGE: mark("Evidence of an edge"),
-}
-RULES = {
-    "ensemble": mark("This agent"),
-    "flat": mark("Holding nothing"),
-    "hold": mark("Buy and hold"),
-    "short": mark("Short and hold"),
-    "volatility_target": mark("Hold, volatility-targeted"),
-    "momentum": mark("Momentum"),
-    "mean_reversion": mark("Mean reversion"),
-    "forecast_sign": mark("The forecaster's sign"),
-}
-REWARDS = {
-    "log_return": mark("log return of the account, after all costs"),
-    "vol_scaled": mark("return of the account over the volatility known before, after all costs"),
-    "differential_sharpe": mark("what each bar adds to a Sharpe ratio with fading memory"),
-    "drawdown": mark("log return of the account, less a penalty for every further drawdown"),
-    "mean_variance": mark("return of the account, less a charge for the risk taken"),
-}
 _LOOKED_BACK = ("momentum", "mean_reversion")
 _SEED = "seed_"
 _MOST_GROWTH = 700.0  # log return beyond which no number holds the growth
@@ -82,19 +50,13 @@ class Finding:
     tone: Tone = Tone.NEUTRAL
 
 
-def standing_text(standing: str) -> str:
-    """Return what may be claimed in a few words; one this version does not know keeps its own name."""
-    return tr(STANDINGS[standing]) if standing in STANDINGS else standing
-
-
-def rule_name(name: str, parameter: float | None = None) -> str:
-    """Return what a rule or a network is called, with the bars it looks back where it does."""
+def tried_name(name: str, parameter: float | None = None) -> str:
+    """Return what an agent, a network or a rule is called, with the bars it looks back where it does."""
     if name.startswith(_SEED):
         return tr("Seed {seed}", seed=name.removeprefix(_SEED))
-    title = tr(RULES[name]) if name in RULES else name
     if name in _LOOKED_BACK and parameter is not None:
-        return tr_count("{title}, {n} bar", "{title}, {n} bars", round(parameter), title=title)
-    return title
+        return tr_count("{title}, {n} bar", "{title}, {n} bars", round(parameter), title=rule_name(name))
+    return rule_name(name)
 
 
 # -- how it was made ------------------------------------------------------------------------------------------------
@@ -112,7 +74,7 @@ def weights_text(environment: EnvironmentSpec) -> str:
     return tr("{said}, any weight", said=said)
 
 
-def costs_text(costs: CostRates, jitter: float) -> str:
+def costs_text(costs: CostRates, jitter: float, *, funding: bool = False) -> str:
     """Name the costs it was trained and judged with; those that are zero are left out."""
     rates = (
         (tr("taker fee {rate}"), costs.taker_fee),
@@ -124,6 +86,8 @@ def costs_text(costs: CostRates, jitter: float) -> str:
     parts = [text.format(rate=format_percent(rate, 3)) for text, rate in rates if rate]
     if costs.impact:
         parts.append(tr("market impact {factor}", factor=format_number(costs.impact, 3)))
+    if funding:
+        parts.append(tr("funding as it was due"))
     if not parts:
         return tr("none")
     if jitter:
@@ -196,7 +160,7 @@ def figure_row(row: AgentFigures, parameter: float | None = None) -> tuple[str, 
     """Return name, net return, log return, Sharpe ratio, deepest fall, turnover, exposure and costs as written."""
     trading, positions = row.trading, row.positions
     return (
-        rule_name(row.name, parameter),
+        tried_name(row.name, parameter),
         return_text(trading.total_return),
         log_text(row.log_return),
         ratio_text(trading.sharpe),
@@ -208,10 +172,11 @@ def figure_row(row: AgentFigures, parameter: float | None = None) -> tuple[str, 
 
 
 def market_row(row: MarketFigures) -> tuple[str, ...]:
-    """Return one of several markets as written: the agent in an account of its own, then holding that market."""
+    """Return one of several markets: the columns of `figure_row`, then net return and Sharpe ratio of holding it."""
     return (
         row.symbol,
         _grown(row.log_return),
+        log_text(row.log_return),
         ratio_text(row.sharpe),
         format_percent(-row.max_drawdown, 1),
         format_number(row.turnover, 1 if row.turnover < 10 else 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.flows.agent_review import ACTION_TITLES, REWARD_TITLES
 from app.flows.model_words import HEADS
 from app.flows.training_review import FEATURE_TEXTS, SCHEDULE_TITLES
 from app.i18n import format_number, mark, tr
@@ -64,6 +65,12 @@ _OTHERS = {
     "algorithm.seed": mark("Seed"),
 }
 _ON_OFF = {"true": mark("on"), "false": mark("off"), ON: mark("on"), OFF: mark("off")}
+_VALUES = {
+    "model.head": HEADS,
+    "training.schedule": SCHEDULE_TITLES,
+    "environment.reward": REWARD_TITLES,
+    "environment.actions": ACTION_TITLES,
+}
 _DIGITS = 3
 
 
@@ -81,7 +88,7 @@ def setting_value(name: str, value: str) -> str:
         return next((tr(texts[0]) for (known, _), texts in FEATURE_TEXTS.items() if known == value), value)
     if name in ("model.kind", "algorithm.kind"):
         return value.upper()
-    words = {"model.head": HEADS, "training.schedule": SCHEDULE_TITLES}.get(name, _ON_OFF)
+    words = _VALUES.get(name, _ON_OFF)
     if value.lower() in words:
         return tr(words[value.lower()])
     try:

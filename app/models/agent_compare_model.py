@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QObject
 
-from app.flows.agent_words import standing_text
+from app.flows.agent_names import standing_text
 from app.flows.run_text import agent_finished_text
 from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_compact, format_duration, format_number, format_percent, mark, tr

@@ -49,9 +49,16 @@ class ModelsModel(RecordModel[ModelRow]):
 
     def __init__(self, parent: QObject | None = None) -> None:
         columns = (
-            _Column("market", mark("Market"), row_title, row_title, width=20),
-            _Column("kind", mark("Model"), _kind, lambda r: f"{r.summary.family} {r.summary.kind}", width=11),
+            _Column("market", mark("Market"), row_title, row_title, width=16),
+            _Column("kind", mark("Model"), _kind, lambda r: f"{r.summary.family} {r.summary.kind}", width=12),
             _Column("edge", mark("Edge"), _state, _state, tone=_state_tone, width=12),
+            _Column(
+                "created",
+                mark("Made"),
+                lambda r: format_moment(r.summary.created_ns, "%Y-%m-%d %H:%M") if r.summary.created_ns else MISSING,
+                lambda r: r.summary.created_ns,
+                width=15,
+            ),
             _Column(
                 "r2",
                 mark("R²"),
@@ -59,13 +66,6 @@ class ModelsModel(RecordModel[ModelRow]):
                 lambda r: -math.inf if r.summary.r2 is None else r.summary.r2,
                 numeric=True,
                 width=9,
-            ),
-            _Column(
-                "created",
-                mark("Made"),
-                lambda r: format_moment(r.summary.created_ns, "%Y-%m-%d %H:%M") if r.summary.created_ns else MISSING,
-                lambda r: r.summary.created_ns,
-                width=15,
             ),
             _Column(
                 "tags",

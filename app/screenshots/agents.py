@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from dataclasses import replace
+from typing import Any
 
 from app.flows.sample_session import MODEL_IDS
 from app.models.agent_card import AgentCard, AgentEncoder, EquityCurves, SeedSteps
@@ -89,40 +91,6 @@ def agent_card() -> AgentCard:
     )
 
 
-def several_markets_card() -> AgentCard:
-    """Return the card of an agent that learned on three markets."""
-    card = agent_card()
-    markets = (
-        ("BTC/USDT", 0.681, 2.02, 0.126, 1.204, 1.9),
-        ("ETH/USDT", 0.214, 0.71, 0.231, 0.602, 1.12),
-        ("DOGE/USDT", -0.387, -1.44, 0.512, -0.113, -0.21),
-    )
-    figures = tuple(
-        MarketFigures(
-            symbol=symbol,
-            bars=_BARS,
-            log_return=earned,
-            sharpe=ratio,
-            max_drawdown=fall,
-            turnover=38.0,
-            exposure=0.5,
-            paid=CostShares(0.0499, 0.005, 0.01, 0.0, 0.0, 0.0),
-            liquidations=0,
-            hold_log_return=held,
-            hold_sharpe=beside,
-            hold_max_drawdown=0.4,
-        )
-        for symbol, earned, ratio, fall, held, beside in markets
-    )
-    universe = UniverseSpec(tuple(symbol for symbol, *_ in markets[1:]))
-    return replace(
-        card,
-        spec=replace(card.spec, universe=universe, encoder=EncoderSpec()),
-        encoder=None,
-        metrics=replace(card.metrics, markets=figures),
-    )
-
-
 def idle_agent_card() -> AgentCard:
     """Return the card of an agent that does the same at every bar, and that spot cannot trade."""
     card = agent_card()
@@ -150,17 +118,27 @@ def idle_agent_card() -> AgentCard:
         paid=replace(_NOTHING, fee=0.0012, borrow=0.0841),
         liquidations=1,
     )
-    seeds = tuple(
-        replace(seed, diagnostics=replace(diagnostics, mode_share=0.999 - 0.01 * seed.seed))
-        for seed in before.seeds[:2]
-    )
-    metrics = replace(before, ensemble=ensemble, diagnostics=diagnostics, seeds=seeds, standing=UNTRAINED)
+    seeds = tuple(_idle_seed(number, ensemble, diagnostics) for number in (1, 2))
     metrics = replace(
-        metrics,
-        pooled_return=_spread([-1.61, -1.64]),
-        pooled_sharpe=_spread([-2.3, -2.33]),
-        pooled_drawdown=_spread([0.8, 0.806]),
-        pooled_turnover=_spread([0.9, 1.0]),
+        before,
+        ensemble=ensemble,
+        diagnostics=diagnostics,
+        seeds=seeds,
+        **_pooled(seeds),
+        timing=RandomTiming(400, -1.622, -1.62, -1.619, 0.4375, 0.56),
+        costs=tuple(
+            replace(point, metrics=_traded(-1.6 - 0.02 * point.multiple, -2.3, 0.803)) for point in before.costs
+        ),
+        periods=tuple(
+            replace(row, log_return=-row.hold_log_return - 0.02, sharpe=-4.3 * row.hold_log_return)
+            for row in before.periods
+        ),
+        sharpe=SharpeMoments(-0.0247, _BARS, -0.1, 20.8),
+        probabilistic=0.004,
+        deflated=DeflatedSharpe(23, 0.0094, 0.0189, 0.0001),
+        hold_difference=BootstrapInterval(-4.66, -8.1, -1.24, 0.95, 0.0, 9.4, 2_000),
+        hindsight_share=-0.0424,
+        standing=UNTRAINED,
     )
     environment = replace(card.spec.environment, lowest=-1.0, window=1)
     algorithm = replace(AlgorithmSpec.of(DDPG), seeds=2)
@@ -176,6 +154,28 @@ def idle_agent_card() -> AgentCard:
         curves=None,
         refusal="The agent chooses weights from -1 to 1, and a spot market allows none below 0 or above 1.",
         used_by=(),
+    )
+
+
+def wide_agent_card() -> AgentCard:
+    """Return the card of an agent of several markets, whose pass is kept for its own and not from its beginning."""
+    card = agent_card()
+    assert card.curves is not None
+    figures = (("BTC/USDT", 0.681, 2.02, 1.345), ("ETH/USDT", 0.214, 0.61, 0.702), ("SOL/USDT", -0.318, -0.44, 1.911))
+    markets = tuple(
+        MarketFigures(
+            *(symbol, _BARS, earned, ratio, 0.19, 44.0, 0.48, replace(_NOTHING, fee=0.058), 0),
+            *(held, 1.7 * held, 0.31),
+        )
+        for symbol, earned, ratio, held in figures
+    )
+    universe = UniverseSpec(symbols=tuple(row.symbol for row in markets[1:]))
+    return replace(
+        card,
+        spec=replace(card.spec, universe=universe, encoder=EncoderSpec()),
+        metrics=replace(card.metrics, markets=markets),
+        encoder=None,
+        curves=replace(card.curves, left_out=61_204),
     )
 
 
@@ -261,10 +261,7 @@ def _metrics() -> AgentMetrics:
         ensemble=ensemble,
         diagnostics=diagnostics,
         seeds=seeds,
-        pooled_return=_spread([seed.figures.log_return for seed in seeds]),
-        pooled_sharpe=_spread([seed.figures.trading.sharpe or 0.0 for seed in seeds]),
-        pooled_drawdown=_spread([seed.figures.trading.max_drawdown for seed in seeds]),
-        pooled_turnover=_spread([seed.figures.positions.turnover for seed in seeds]),
+        **_pooled(seeds),
         baselines=tuple(_rule(name) for name in _RULES),
         timing=RandomTiming(400, 0.494, 0.655, 0.812, 0.6175, 0.3865),
         costs=tuple(
@@ -312,6 +309,25 @@ def _seed(number: int, diagnostics: AgentDiagnostics) -> AgentSeed:
     return AgentSeed(number, figures, found)
 
 
+def _idle_seed(number: int, ensemble: AgentFigures, diagnostics: AgentDiagnostics) -> AgentSeed:
+    earned = -1.6 - 0.02 * number
+    figures = replace(
+        ensemble, name=f"seed_{number}", log_return=earned, trading=_traded(earned, -2.3, 0.8 + 0.003 * number)
+    )
+    return AgentSeed(number, figures, replace(diagnostics, mode_share=0.999 - 0.01 * number))
+
+
+def _pooled(seeds: tuple[AgentSeed, ...]) -> dict[str, Any]:
+    """Return what the networks agree on, by the names of `AgentMetrics`."""
+    figures = [seed.figures for seed in seeds]
+    return {
+        "pooled_return": _spread([row.log_return for row in figures]),
+        "pooled_sharpe": _spread([row.trading.sharpe or 0.0 for row in figures]),
+        "pooled_drawdown": _spread([row.trading.max_drawdown for row in figures]),
+        "pooled_turnover": _spread([row.positions.turnover for row in figures]),
+    }
+
+
 def _rule(name: str) -> BaselineFigures:
     earned, ratio, fall, turnover, exposure, paid, parameter = _RULES[name]
     positions = PositionMetrics(turnover, exposure, exposure, 0.0, 1.0 - exposure, None, 0)
@@ -355,8 +371,7 @@ def _curves() -> EquityCurves:
 
 def _spread(values: list[float]) -> SeedSummary:
     ordered = sorted(values)
-    middle = ordered[len(ordered) // 2]
-    enough = len(ordered) >= 5
+    middle, enough = statistics.median(ordered), len(ordered) >= 5
     low, high = (ordered[0], ordered[-1]) if enough else (None, None)
     return SeedSummary(len(ordered), middle, middle, low, high, low, high, ordered[0], ordered[-1], 0.95)
 

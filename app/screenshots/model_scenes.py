@@ -69,9 +69,10 @@ def model_scenes() -> dict[str, Take]:
             f"agent_untrained_{name}": partial(_agent, agents.idle_agent_card(), number)
             for number, name in enumerate(_AGENT_PAGES)
         },
+        "agent_markets": partial(_agent, agents.wide_agent_card(), 1),
+        "agent_markets_rest": partial(_agent, agents.wide_agent_card(), 1, bottom=True),
         "agent_rest": partial(_agent, agents.agent_card(), 1, bottom=True),
-        "agent_markets": partial(_agent, agents.several_markets_card(), 1, bottom=True),
-        "agent_markets_overview": partial(_agent, agents.several_markets_card(), 0),
+        "agent_markets_overview": partial(_agent, agents.wide_agent_card(), 0),
         "agents_comparison": _agents,
         "models_judged_again": partial(_judged, None),
         "models_judging": partial(_judged, Judging(EvaluationProgress("judging", eta_s=41.0, share=0.63))),

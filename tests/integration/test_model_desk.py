@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from core.execution.records import StrategyRecord
 from core.strategies.spec import StrategySpec
 from tests.integration.model_desk_kit import folder_with_a_model, opened, running_desk, running_store
 from tests.trained_model import Trained
+from tests.unit.ml.agents.agent_packages import small_spec, store_agent
 
 IMPORT_MS = 90_000  # a child starts, loads the network and runs it
 
@@ -152,3 +154,22 @@ def test_a_closed_window_leaves_nothing_to_the_garbage_collector(desk: ModelDesk
         qtbot.waitUntil(lambda: gone() is None, timeout=5_000)
     finally:
         gc.enable()
+
+
+def test_an_agent_is_read_on_the_stores_thread_and_its_replay_is_passed_on(
+    desk: ModelDesk, paths: DataPaths, qtbot
+) -> None:
+    spec = small_spec()
+    agent = store_agent(
+        paths.models, replace(spec, environment=replace(spec.environment, lowest=0.0)).validate(), episode=60
+    )
+    asked: list[tuple[str, str]] = []
+    desk.replay_requested.connect(lambda model_id: asked.append(("replay", model_id)))
+    desk.strategy_requested.connect(lambda model_id: asked.append(("strategy", model_id)))
+    desk.show(agent)
+    dialog = desk.dialog
+    assert dialog is not None
+    qtbot.waitUntil(lambda: dialog.stack.currentWidget() is dialog.agent, timeout=20_000)
+    for button in (dialog.replay_button, dialog.use_button):
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert asked == [("replay", agent), ("strategy", agent)]

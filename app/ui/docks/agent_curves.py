@@ -8,29 +8,19 @@ from dataclasses import dataclass
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from app.flows.agent_words import rule_name
 from app.flows.datasets import date_text
 from app.i18n import format_compact, mark, tr
 from app.theme import ThemeManager, set_look
 from app.ui.docks.training_agents import AgentWatch
 from app.ui.docks.training_curves import OVERLAY, load_curves, memory_curves
 from app.ui.docks.training_runs import TrainingRun
-from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.curve_plot import Curve, CurvePlot
+from app.ui.widgets.rule_curves import AGENT, rule_curve
 from app.ui.widgets.scroll_column import ScrollColumn
 from core.domain.candles import Timeframe
 from ml.agents.progress import PassCurves, ValidationRecord
 
 _THOUSAND = 1_000.0
-# Rules differ in colour and dash; holding, which decides most verdicts, stands out.
-_RULES = {
-    "hold": (CurveColour.WARNING, False),
-    "short": (CurveColour.WARNING, True),
-    "volatility_target": (CurveColour.SUCCESS, True),
-    "momentum": (CurveColour.VIOLET, True),
-    "mean_reversion": (CurveColour.MUTED, True),
-    "forecast_sign": (CurveColour.SUCCESS, False),
-}
-_OTHER = (CurveColour.MUTED, False)
 
 Figure = Callable[[ValidationRecord], float | None]
 _BY_STEP: dict[str, tuple[str, Figure]] = {
@@ -52,11 +42,10 @@ def equity_curves(curves: PassCurves) -> list[Curve]:
     """Return the agent on top of the rules, over days since the part began."""
     start = curves.time_ns[0]
     days = tuple((time_ns - start) / Timeframe.D1.ns for time_ns in curves.time_ns)
-    drawn = [Curve(rule_name("ensemble"), days, curves.equity, CurveColour.ACCENT)]
-    for rule in curves.rules:
-        colour, dashed = _RULES.get(rule.name, _OTHER)
-        drawn.append(Curve(rule_name(rule.name), days, rule.equity, colour, dashed=dashed))
-    return drawn
+    return [
+        rule_curve(AGENT, days, curves.equity),
+        *(rule_curve(rule.name, days, rule.equity) for rule in curves.rules),
+    ]
 
 
 def step_curves(watch: AgentWatch, figure: Figure, *, best: bool = False) -> list[Curve]:

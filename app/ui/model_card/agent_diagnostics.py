@@ -21,8 +21,8 @@ def seed_headings() -> list[Heading]:
         Heading(tr("Like holding"), tr("Correlation of its returns with those of buy and hold")),
         Heading(tr("Spread"), tr("Entropy of the targets, from 0 to 1")),
         Heading(tr("At a bound"), tr("Share of the bars at the least or the most it may hold")),
-        Heading(tr("Market"), tr("Share of the ups and downs of its targets that the market accounts for")),
-        Heading(tr("Account"), tr("Share of them that its own account accounts for")),
+        Heading(tr("By market"), tr("Share of the ups and downs of its targets that the market accounts for")),
+        Heading(tr("By account"), tr("Share of them that its own account accounts for")),
         Heading(tr("Reward gap"), tr("Sum of the rewards less what the account earned, in log return")),
         Heading(tr("Trained")),
     ]

@@ -7,8 +7,8 @@ from datetime import UTC
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QPushButton
 
+from app.flows.agent_review import REWARD_TITLES
 from app.flows.agent_words import (
-    REWARDS,
     algorithm_text,
     costs_text,
     sees_text,
@@ -36,11 +36,11 @@ def agent_facts(card: AgentCard) -> list[tuple[str, str]]:
     return [
         (tr("Trading with it"), trading_text(card, local_text(card.refusal))),
         (tr("Market"), f"{spec.data.symbol} {spec.data.timeframe} · {origin_title(spec.data.origin)}"),
-        (tr("Learned on too"), ", ".join(spec.universe.symbols) or MISSING),
+        (tr("Other markets"), _further_markets(spec.universe.symbols)),
         (tr("May hold"), weights_text(environment)),
         (tr("Sees"), sees_text(card)),
-        (tr("Reward"), tr(REWARDS.get(environment.reward, environment.reward))),
-        (tr("Costs"), costs_text(environment.costs, environment.cost_jitter)),
+        (tr("Reward"), tr(REWARD_TITLES.get(environment.reward, environment.reward))),
+        (tr("Costs"), costs_text(environment.costs, environment.cost_jitter, funding=bool(spec.universe.funding))),
         (
             tr("Episodes"),
             tr_count("{n} bar while learning", "{n} bars while learning", environment.episode),
@@ -63,6 +63,10 @@ def agent_facts(card: AgentCard) -> list[tuple[str, str]]:
         (tr("Size"), tr("{n} kB", n=format_number(card.size_bytes / 1_024, 0))),
         (tr("Used by"), ", ".join(card.used_by) or MISSING),
     ]
+
+
+def _further_markets(symbols: tuple[str, ...]) -> str:
+    return tr("learned and judged on too: {list}", list=", ".join(symbols)) if symbols else MISSING
 
 
 def _device(device: str) -> str:

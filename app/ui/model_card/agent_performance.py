@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
 
 from PySide6.QtWidgets import QLabel, QWidget
@@ -13,7 +14,6 @@ from app.flows.agent_words import (
     market_row,
     paid_text,
     ratio_text,
-    rule_name,
     timing_rows,
 )
 from app.i18n import MISSING, format_moment, format_number, format_percent, tr
@@ -21,35 +21,23 @@ from app.models.agent_card import AgentCard, EquityCurves
 from app.theme import ROW_HEIGHT, ThemeManager
 from app.ui.model_card.agent_page import AgentPage
 from app.ui.model_card.page import beside, captioned
-from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.curve_plot import Curve, CurvePlot
 from app.ui.widgets.dot_plot import DotPlot
 from app.ui.widgets.figure_table import FigureTable, Heading
+from app.ui.widgets.rule_curves import AGENT, rule_curve
 from core.clock import NS_PER_S
-from ml.agents.results import AgentMetrics, AgentSeed
+from ml.agents.results import AgentSeed, MarketFigures
 from ml.statistic_results import SeedSummary
 
 _PLOT_HEIGHT = 9 * ROW_HEIGHT
 _MARKS = 5
-_LOOKS = {  # colour, dashed
-    "hold": (CurveColour.WARNING, False),
-    "flat": (CurveColour.MUTED, False),
-    "short": (CurveColour.MUTED, True),
-    "volatility_target": (CurveColour.WARNING, True),
-    "momentum": (CurveColour.SUCCESS, False),
-    "mean_reversion": (CurveColour.SUCCESS, True),
-    "forecast_sign": (CurveColour.VIOLET, False),
-}
 _FIGURES = ("log_return", "sharpe", "max_drawdown", "turnover")
 
 
 def equity_curves(curves: EquityCurves) -> list[Curve]:
     """Return what 1 became over time, in seconds: of the agent and of the rules."""
     x = tuple(time_ns / NS_PER_S for time_ns in curves.time_ns)
-    found = [Curve(rule_name("ensemble"), x, curves.agent, CurveColour.ACCENT)]
-    for name, values in curves.rules:
-        colour, dashed = _LOOKS.get(name, (CurveColour.VIOLET, True))
-        found.append(Curve(rule_name(name), x, values, colour, dashed=dashed))
-    return found
+    return [rule_curve(AGENT, x, curves.agent), *(rule_curve(name, x, values) for name, values in curves.rules)]
 
 
 def day_marks(curves: EquityCurves) -> list[tuple[float, str]]:
@@ -70,18 +58,6 @@ def performance_headings() -> list[Heading]:
         Heading(tr("Turnover/y"), tr("How often the whole account is traded per year")),
         Heading(tr("Exposure"), tr("Mean size of the position, share of the account")),
         Heading(tr("Costs"), tr("All that was paid, each as a share of the account before that bar, added up")),
-    ]
-
-
-def market_headings() -> list[Heading]:
-    """Return the columns of the table of markets: those of the rules that a market has, then two of holding it."""
-    _, earned, _, *rest = performance_headings()
-    return [
-        Heading(tr("Market")),
-        earned,
-        *rest,
-        Heading(tr("Holding"), tr("Net return of buying this market and holding it")),
-        Heading(tr("Its Sharpe"), tr("Sharpe ratio of holding this market, per year")),
     ]
 
 
@@ -115,26 +91,14 @@ class AgentPerformancePage(AgentPage):
         self.end()
 
     def show_agent(self, card: AgentCard) -> None:
-        metrics, curves = card.metrics, card.curves
-        self.plot.setVisible(curves is not None)
-        self.curves_note.setVisible(curves is None or curves.left_out > 0 or bool(metrics.markets))
-        if curves is None:
-            self.curves_note.setText(
-                tr(
-                    "This package does not hold the evaluated pass bar by bar, so there is no curve. Its figures are "
-                    "whole."
-                )
-            )
-        else:
-            self.curves_note.setText(" ".join(_curves_notes(card, curves)))
-            self.plot.set_x_marks(day_marks(curves))
-            self.plot.set_curves(equity_curves(curves))
+        metrics = card.metrics
+        self._write_curves(card)
         rows = [figure_row(metrics.ensemble)]
         rows += [figure_row(rule.figures, rule.parameter) for rule in metrics.baselines]
         self.table.show_rows(performance_headings(), [*rows, *timing_rows(metrics)], strong=0)
         self.relation.setText(beside_holding(metrics.ensemble))
         self.paid.setText(paid_text(metrics.ensemble.paid))
-        self._write_markets(metrics)
+        self._write_markets(metrics.markets)
         self._write_seeds(card)
 
     def retranslate(self) -> None:
@@ -142,7 +106,10 @@ class AgentPerformancePage(AgentPage):
         self.plot.setAccessibleName(self._curves_caption.text())
         self.plot.set_x_title(tr("UTC"))
         self._rules_caption.setText(tr("Beside simple rules in the same account, with the same costs"))
-        self._markets_caption.setText(tr("Each market in an account of its own"))
+        self._markets_caption.setText(tr("Each market alone"))
+        self.markets_note.setText(
+            tr("Every market is traded in an account of its own. Many that lose beside one that wins are luck.")
+        )
         self._seeds_caption.setText(tr("Networks of other random numbers, each alone"))
         for name, title in _titles().items():
             self._dot_captions[name].setText(tr("{figure} of each network", figure=title))
@@ -153,17 +120,33 @@ class AgentPerformancePage(AgentPage):
         for plot in self.dots.values():
             plot.set_palette(self.theme.palette)
 
-    def _write_markets(self, metrics: AgentMetrics) -> None:
+    def _write_curves(self, card: AgentCard) -> None:
+        curves = card.curves
+        self.plot.setVisible(curves is not None)
+        if curves is None:
+            notes = [
+                tr(
+                    "This package does not hold the evaluated pass bar by bar, so there is no curve. Its figures are "
+                    "whole."
+                )
+            ]
+        else:
+            self.plot.set_x_marks(day_marks(curves))
+            self.plot.set_curves(equity_curves(curves))
+            notes = _curve_notes(curves, len(card.metrics.markets))
+        self.curves_note.setVisible(bool(notes))
+        self.curves_note.setText(" ".join(notes))
+
+    def _write_markets(self, markets: Sequence[MarketFigures]) -> None:
         for part in (self._markets_caption, self.markets_note, self.markets):
-            part.setVisible(bool(metrics.markets))
-        self.markets_note.setText(
-            tr(
-                "All other figures are of the money spread evenly over these {n} markets. They move together, and the "
-                "best of several looks good by luck.",
-                n=format_number(len(metrics.markets)),
-            )
+            part.setVisible(len(markets) > 1)
+        first = Heading(tr("Market"))
+        others = (
+            Heading(tr("Holding"), tr("What holding this market gained or lost, after all costs")),
+            Heading(tr("Sharpe of holding")),
         )
-        self.markets.show_rows(market_headings(), [market_row(row) for row in metrics.markets])
+        headings = [first, *performance_headings()[1:], *others]
+        self.markets.show_rows(headings, [market_row(row) for row in markets])
 
     def _write_seeds(self, card: AgentCard) -> None:
         metrics, titles = card.metrics, _titles()
@@ -179,7 +162,7 @@ class AgentPerformancePage(AgentPage):
             Heading(tr("Figure")),
             Heading(tr("Interquartile mean"), tr("Mean of the middle half of the networks")),
             Heading(tr("95 % interval"), tr("Bootstrap interval of the interquartile mean")),
-            Heading(tr("Range"), tr("Worst and best")),
+            Heading(tr("Range"), tr("Lowest and highest")),
         )
         rows = [_summary_row(titles[name], name, found) for name, found in summaries.items() if found is not None]
         self.seeds.show_rows(headings, rows)
@@ -200,11 +183,26 @@ class AgentPerformancePage(AgentPage):
             plot.set_dots(dots, found.iqm, interval)
 
 
-def _curves_notes(card: AgentCard, curves: EquityCurves) -> list[str]:
-    """Say what of the pass the curve does not show."""
+def _titles() -> dict[str, str]:
+    return {
+        "log_return": tr("Log return"),
+        "sharpe": tr("Sharpe"),
+        "max_drawdown": tr("Deepest fall"),
+        "turnover": tr("Turnover/y"),
+    }
+
+
+def _curve_notes(curves: EquityCurves, markets: int) -> list[str]:
     notes = []
-    if card.metrics.markets:
-        notes.append(tr("The curve is of {symbol} alone, in an account of its own.", symbol=card.spec.data.symbol))
+    if markets > 1:
+        notes.append(
+            tr(
+                "The curve is of {symbol} alone; the figures below are of the capital spread evenly over all {n} "
+                "markets.",
+                symbol=curves.symbol,
+                n=format_number(markets),
+            )
+        )
     if curves.left_out:
         notes.append(
             tr(
@@ -214,15 +212,6 @@ def _curves_notes(card: AgentCard, curves: EquityCurves) -> list[str]:
             )
         )
     return notes
-
-
-def _titles() -> dict[str, str]:
-    return {
-        "log_return": tr("Log return"),
-        "sharpe": tr("Sharpe"),
-        "max_drawdown": tr("Deepest fall"),
-        "turnover": tr("Turnover/y"),
-    }
 
 
 def _seeds_note(found: SeedSummary) -> str:

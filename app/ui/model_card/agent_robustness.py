@@ -6,7 +6,8 @@ import math
 
 from PySide6.QtWidgets import QWidget
 
-from app.flows.agent_words import ratio_text, return_text, robustness_findings, rule_name
+from app.flows.agent_names import rule_name
+from app.flows.agent_words import ratio_text, return_text, robustness_findings
 from app.i18n import format_number, format_percent, tr
 from app.models.agent_card import AgentCard
 from app.theme import ROW_HEIGHT, ThemeManager

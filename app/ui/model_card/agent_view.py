@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLabel, QWidget
 
-from app.flows.agent_words import standing_text
+from app.flows.agent_names import standing_text
 from app.flows.origin_text import market_title
 from app.flows.sentence_text import local_text
 from app.i18n import tr

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtWidgets import QWidget
 
-from app.flows.agent_words import standing_text
+from app.flows.agent_names import standing_text
 from app.flows.model_words import p_text, share_text
 from app.flows.sentence_text import local_text
 from app.flows.setting_words import setting_name, setting_value

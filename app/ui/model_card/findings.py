@@ -30,7 +30,7 @@ class FindingList(QWidget):
         self._grid.setHorizontalSpacing(SPACE_M)
         self._grid.setVerticalSpacing(SPACE_S)
         self._grid.setColumnStretch(_TITLE, 3)
-        self._grid.setColumnStretch(_VALUE, 2)
+        self._grid.setColumnStretch(_VALUE, 3)
         self._grid.setColumnStretch(_TEXT, 6)
 
     def show_findings(self, findings: Sequence[Finding], *, praised: bool = False) -> None:

@@ -91,4 +91,4 @@ def test_what_a_gap_sells_by_force_is_no_fill_of_the_decision(kernel: Kernel) ->
     met = kernel(accounts, number(1.0), bars, tensors, rules)
     assert met.liquidated_now.tolist() == [True]
     assert (met.fill_lots.tolist(), met.fill_price.tolist()) == ([0.0], [0.0])
-    assert float(met.accounts.cash) == pytest.approx(3 * 68 - 200)
+    assert float(met.accounts.cash) == pytest.approx(3 * 68 * (1 - costs.taker_fee) - 200)

@@ -120,7 +120,7 @@ def stored_case(spec: AgentSpec, trained: Trained, models: Path) -> Case:
     data = build_dataset(trained.frame, spec.bars)
     # The last digits of a weight decide now and then about a lot, and a lot is more than what is compared.
     rules = RULES if spec.environment.is_discrete else MarketRules()
-    market = replace(tensor_of(data, trained, encoder, spec.encoder), rules=rules)
+    market = replace(tensor_of(data, trained, encoder, spec.encoder), rules=(rules,))
     model_id, network = store_loud_agent(models, spec, data.scaling)
     return Case(models, model_id, network, market, trained.frame.to_candles("test"))
 
