@@ -91,7 +91,7 @@ def job_result(
         show: called with the line and every progress message.
         what: it does, such as "training".
         continue_with: the command that goes on where it is cancelled; empty where nothing is kept.
-        kept: the file without which nothing goes on.
+        kept: the file without which nothing goes on; its name may be a pattern.
         on_warning: called with what the job says at the level of a warning.
 
     Raises:
@@ -107,7 +107,7 @@ def job_result(
     if isinstance(end, JobFailed):
         say(end.details)
         raise CommandFailed(f"The {what} failed: {end.message}", end.remedy)
-    goes_on = continue_with and (kept is None or kept.exists())
+    goes_on = continue_with and (kept is None or any(kept.parent.glob(kept.name)))
     raise CommandFailed(f"The {what} was cancelled.", f"Continue with: {continue_with}" if goes_on else "")
 
 

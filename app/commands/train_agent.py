@@ -31,10 +31,10 @@ from core.config import DataPaths, data_paths
 from core.domain.data_origin import DataOrigin, with_caution
 from core.errors import UserError
 from core.jobs import Json
-from ml.agents.job import AGENT_RUN, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
+from ml.agents.job import AGENT_RUN, KEPT_SEEDS, TRAIN_AGENT_JOB, agent_job, new_agent_run_id
 from ml.agents.progress import ENCODER_PHASE, AgentProgress, AgentResult, log_agent_progress
 from ml.agents.run_spec import AgentSpec, agent_from_mapping
-from ml.api import CHECKPOINT_FILE, SPEC_FILE
+from ml.api import SPEC_FILE
 from ml.spec_file import read_mapping
 
 
@@ -119,12 +119,12 @@ def _model_id(paths: DataPaths, beginning: str) -> str | None:
 
 def _run(run_id: str, job: Json) -> AgentResult:
     # An encoder that is trained first has a checkpoint of its own.
-    kept = SPEC_FILE if job["spec"]["encoder"]["train_first"] else CHECKPOINT_FILE
+    kept = SPEC_FILE if job["spec"]["encoder"]["train_first"] else KEPT_SEEDS
     done = job_result(
         run_id,
         TRAIN_AGENT_JOB,
         job,
-        _show,
+        _Shown(),
         what="training",
         continue_with=f"train agent --resume {run_id}",
         kept=Path(job["run_dir"]) / kept,
@@ -132,8 +132,14 @@ def _run(run_id: str, job: Json) -> AgentResult:
     return AgentResult.from_json(done)
 
 
-def _show(line: ProgressLine, payload: Json) -> None:
-    progress = AgentProgress.from_json(payload)
-    passed = 0 if progress.last is None else progress.last.step
-    epoch = progress.step if progress.phase == ENCODER_PHASE else 0
-    line.show(log_agent_progress(progress), (progress.phase, progress.seed_index, passed, epoch))
+class _Shown:
+    """The line of a run; where it is no terminal each seed has one per pass, though several may speak in turn."""
+
+    def __init__(self) -> None:
+        self._passed: dict[int, int] = {}
+
+    def __call__(self, line: ProgressLine, payload: Json) -> None:
+        progress = AgentProgress.from_json(payload)
+        self._passed[progress.seed_index] = 0 if progress.last is None else progress.last.step
+        epoch = progress.step if progress.phase == ENCODER_PHASE else 0
+        line.show(log_agent_progress(progress), (progress.phase, epoch, tuple(self._passed.items())))

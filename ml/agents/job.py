@@ -13,6 +13,7 @@ from ml.run_job import RunFolders, RunJob, job_folders
 
 TRAIN_AGENT_JOB = "ml.worker.agent:run"
 AGENT_RUN = "agent"  # the beginning of a run's id
+KEPT_SEEDS = "*-*.json"  # in the folder of a run: of each seed that is done, or that has a checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,11 +51,11 @@ def test_ctrl_c_keeps_a_checkpoint_that_goes_on(data_dir: Path) -> None:
     rest = interrupted("train", "agent", "--config", config, data_dir=data_dir, at="validation")
     assert "The training was cancelled. Continue with: train agent --resume agent-" in rest
     (run,) = (data_dir / "runs").iterdir()
-    kept = len(json.loads((run / "checkpoint.json").read_bytes())["state"]["history"])
+    kept = len(json.loads((run / "checkpoint-1.json").read_bytes())["state"]["history"])
     assert kept >= 1
     assert not list(data_dir.glob("models/*"))
     interrupted("train", "agent", "--resume", run.name, data_dir=data_dir, at="validation")
-    assert len(json.loads((run / "checkpoint.json").read_bytes())["state"]["history"]) >= kept
+    assert len(json.loads((run / "checkpoint-1.json").read_bytes())["state"]["history"]) >= kept
 
 
 def test_settings_are_written_down(data_dir: Path) -> None:
