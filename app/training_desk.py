@@ -18,9 +18,8 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from app import training_reads
-from app.flows.agent_run_words import agent_finished_text
 from app.flows.origin_text import data_title
-from app.flows.run_text import finished_text
+from app.flows.run_text import agent_finished_text, finished_text
 from app.flows.training_kind import TrainingKind, kind_of
 from app.flows.training_stakes import TrainingStakes
 from app.i18n import tr
@@ -332,8 +331,7 @@ class TrainingDesk(QObject):
             self._wizard.activateWindow()
             return
         parent = self._dock.window() if isinstance(self._dock, QWidget) else None
-        last = None if self._draft is not None else self._last_configuration()
-        spec = last if isinstance(last, ForecastSpec) else None
+        spec = None if self._draft is not None else self._last_configuration()
         self._wizard = TrainingWizard(self, self._theme, self._language, parent, self._draft, spec)
         self._wizard.training_requested.connect(self._on_training_requested)
         self._wizard.finished.connect(self._on_wizard_finished)

@@ -144,12 +144,9 @@ def read_configuration(path: Path) -> Run:
     Raises:
         UserError: it cannot be read, or is not valid.
     """
-    from ml.agents.job import is_agent
-    from ml.agents.run_spec import agent_from_mapping
-    from ml.spec_file import read_mapping, read_spec
+    from ml.spec_file import read_run_spec
 
-    values = read_mapping(path)
-    return agent_from_mapping(values).validate() if is_agent(values) else read_spec(path).validate()
+    return read_run_spec(path).validate()
 
 
 def read_series(source: SeriesSource) -> SeriesExtent:

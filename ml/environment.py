@@ -276,8 +276,10 @@ class BatchedTradingEnv(VecEnv):
         stretches: Sequence[Stretch] | None = None,
         *,
         cost_factor: float = 1.0,
+        start_weight: float | None = None,
+        says_weights: bool = False,
     ) -> tuple[StretchPass, ...]:
-        """Walk once through each stretch, from the weight at the start, with nothing random.
+        """Walk once through each stretch with nothing random.
 
         The environment's own episodes are not touched. A stretch too short for one decision is left out.
 
@@ -285,6 +287,9 @@ class BatchedTradingEnv(VecEnv):
             policy: observations (B, D) to actions, of the best deterministic kind; B may shrink on the way.
             stretches: None for those of the environment.
             cost_factor: of the costs of trading.
+            start_weight: held before the first decision, also one that no action means; None for that of episodes.
+            says_weights: the policy returns target weights themselves, (B,) or (B, 1): they are cut at the bounds, as
+                where an agent trades, and otherwise followed to the last digit.
         """
         chosen = self.stretches if stretches is None else tuple(stretches)
         usable = sorted((s for s in chosen if len(s) > self.spec.window), key=lambda s: (-len(s), s))
@@ -301,7 +306,11 @@ class BatchedTradingEnv(VecEnv):
         first = [s.start + spec.window - 1 for s in usable]
         decisions = [s.stop - 1 - row for s, row in zip(usable, first, strict=True)]
         with torch.no_grad():
-            weights, worth, rewards, accounts = self._walk(policy, rules, first, decisions)
+            held = spec.start_weight if start_weight is None else start_weight
+            meant = rules.cut if says_weights else rules.weights_of
+            weights, worth, rewards, accounts = self._walk(
+                lambda seen: meant(policy(seen)), rules, first, decisions, held
+            )
         passes = (
             StretchPass(
                 stretch=stretch,
@@ -316,7 +325,12 @@ class BatchedTradingEnv(VecEnv):
         return tuple(sorted(passes, key=lambda each: each.stretch))
 
     def _walk(
-        self, policy: Callable[[Tensor], Tensor], rules: EpisodeRules, first: list[int], decisions: list[int]
+        self,
+        choose: Callable[[Tensor], Tensor],
+        rules: EpisodeRules,
+        first: list[int],
+        decisions: list[int],
+        start_weight: float,
     ) -> tuple[FloatArray, FloatArray, FloatArray, Float32Array]:
         """Return weights (K, S), equity (K + 1, S), rewards (K, S), accounts (K, S, A) of walks, the longest first."""
         steps, count = max(decisions, default=0), len(first)
@@ -327,13 +341,13 @@ class BatchedTradingEnv(VecEnv):
         row = torch.tensor(first, dtype=torch.int64, device=self.device)
         until = row + torch.tensor(decisions, dtype=torch.int64, device=self.device)
         one = torch.ones(count, dtype=torch.float64, device=self.device)
-        now = rules.at(row, until, self.spec.start_weight * one, one)
+        now = rules.at(row, until, start_weight * one, one)
         worth[0] = rules.worth(now)
         for step in range(steps):
             active = sum(length > step for length in decisions)
             now = Episodes(*(tensor[:active] for tensor in now))
             accounts[step, :active] = rules.account_of(now)
-            weights[step, :active] = rules.weights_of(policy(self.observe(now.row, accounts[step, :active])))
+            weights[step, :active] = choose(self.observe(now.row, accounts[step, :active]))
             moved = rules.move(now, weights[step, :active])
             now, rewards[step, :active] = moved.episodes, moved.reward / rules.scale
             worth[step + 1, :active] = rules.worth(now)

@@ -92,6 +92,11 @@ def configure_gpu_memory_growth(fraction: float = 0.8, index: int | None = None)
     return True
 
 
+def find_cpu() -> tuple[DeviceReport, ...]:
+    """Return the CPU alone: looking for GPUs takes a piece of the memory of each."""
+    return (DeviceReport(CPU, "CPU", *(memory_bytes() or (None, None))),)
+
+
 def find_devices() -> tuple[DeviceReport, ...]:
     """Return every device torch can name, GPUs first, the CPU last."""
     found: list[DeviceReport] = []
@@ -101,10 +106,7 @@ def find_devices() -> tuple[DeviceReport, ...]:
         total = torch.mps.recommended_max_memory()
         free = total - torch.mps.driver_allocated_memory()
         found.append(DeviceReport(MPS, "Apple MPS", total, free))
-    memory = memory_bytes()
-    total_free = (None, None) if memory is None else memory
-    found.append(DeviceReport(CPU, "CPU", *total_free))
-    return tuple(found)
+    return (*found, *find_cpu())
 
 
 def choose_device(
@@ -136,6 +138,20 @@ def choose_device(
         torch.cuda.set_device(device)
         uuid = str(torch.cuda.get_device_properties(device).uuid)
     return DeviceChoice(chosen.name, title, chosen.reason, threads, uuid, reports)
+
+
+def gpu_budget(choice: DeviceChoice, resources: ResourceSpec) -> int | None:
+    """Return how many bytes of its memory a run may take on the GPU that was chosen; None on other devices."""
+    report = next((report for report in choice.reports if report.chosen), None)
+    if report is None or not report.is_gpu or report.memory_total is None or report.memory_free is None:
+        return None
+    return memory_budget(report.memory_total, report.memory_free, resources.memory_share)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def choose_precision(device: DeviceReport, hidden_size: int, resources: ResourceSpec) -> Precision:

@@ -1,8 +1,9 @@
 """Trains agents with PPO, DDPG, TD3 and SAC. Runs in the training child only (imports torch).
 
-One seed learns after the other. At fixed numbers of steps its deterministic policy walks through the validation part;
-the best weights are kept, and everything the learner is goes into a checkpoint, from which it goes on to the bit on the
-same machine. The test part is not looked at here.
+Seeds learn one after the other, or several at once in processes of their own (`ml.agents.seed_crew`), which changes
+nothing in what they learn. At fixed numbers of steps the deterministic policy of a seed walks through the validation
+part; the best weights are kept, and everything the learner is goes into a checkpoint, from which it goes on to the bit
+on the same machine. The test part is not looked at here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,10 +24,17 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from core.diagnostics.probes import memory_bytes
 from core.errors import UserError
 from core.jobs import JobStopped
 from ml.agents.bars import AgentBars
-from ml.agents.checkpoint import AgentState, load_agent_checkpoint, load_agent_member, save_agent_state
+from ml.agents.checkpoint import (
+    AgentState,
+    kept_agent_seconds,
+    load_agent_checkpoint,
+    load_agent_member,
+    save_agent_state,
+)
 from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.export import AgentNetwork, WeightRange
 from ml.agents.fast_off_policy import LearnerState
@@ -33,9 +42,14 @@ from ml.agents.learner import Learner, build_learner, deterministic, learner_sta
 from ml.agents.pass_curves import ValidationRules, save_curves
 from ml.agents.progress import AgentProgress, ValidationRecord
 from ml.agents.run_spec import AgentSpec
+from ml.agents.seed_crew import SeedCrew
+from ml.agents.seed_progress import SeedProgress
+from ml.agents.seed_tasks import Room, SeedJob, seeds_at_once
+from ml.agents.shared_bars import LearningBars, shared
+from ml.agents.streams import Streams
 from ml.agents.walks import ValidationWalk, test_environment
 from ml.environment import BatchedTradingEnv
-from ml.gpu_utils import DeviceChoice, choose_device, memory_reader
+from ml.gpu_utils import DeviceChoice, choose_device, gpu_budget, memory_reader, usable_cores
 from ml.telemetry import ResourceMonitor, require_disk
 
 _PROGRESS_SECONDS = 0.25
@@ -49,26 +63,23 @@ class TrainedAgent:
         network: all seeds as one, each with its best weights, on the CPU.
         states: how each seed's training went.
         device: what computed.
+        seconds: that the run learned, of earlier sessions up to the last checkpoint; without pauses.
     """
 
     network: AgentNetwork
     states: tuple[AgentState, ...]
     device: DeviceChoice
+    seconds: float
 
     @property
     def history(self) -> tuple[ValidationRecord, ...]:
-        """Every pass over the validation part."""
+        """Every pass over the validation part, one seed after the other."""
         return tuple(record for state in self.states for record in state.history)
 
     @property
     def steps(self) -> int:
         """Decisions that all seeds together learned from."""
         return sum(state.history[-1].step for state in self.states)
-
-    @property
-    def seconds(self) -> float:
-        """Spent on learning."""
-        return sum(state.seconds for state in self.states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ def train_rl_model(
     on_progress: Callable[[AgentProgress], None],
     should_stop: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
+    log: Callable[[str, str], None] = lambda *_: None,
     resume: bool = False,
 ) -> TrainedAgent:
     """Train one agent per seed, each with early stopping on the validation part.
@@ -99,33 +111,28 @@ def train_rl_model(
         run_id: put into every progress message.
         run_dir: where checkpoints go.
         on_progress: called before a seed learns anything, at most a few times per second, and after each validation.
-        should_stop: polled before every step; may wait inside while the run is paused.
+        should_stop: polled before every step, or often by another thread where several seeds learn at once; may wait
+            inside while the run is paused.
         clock: seconds without such waits.
-        resume: continue from the checkpoint in `run_dir`.
+        log: gets level and text of what processes of seeds log.
+        resume: continue from the checkpoints in `run_dir`.
 
     Raises:
-        JobStopped: `should_stop` returned true; finished seeds and the last checkpoint stay.
-        UserError: the numbers diverged, the GPU cannot be used, or the checkpoint does not fit.
+        JobStopped: `should_stop` returned true; finished seeds and the last checkpoints stay.
+        UserError: the numbers diverged, the GPU cannot be used, a checkpoint does not fit, or a seed's process died.
     """
+    began, earlier = clock(), kept_agent_seconds(run_dir) if resume else 0.0
     choice = choose_device(spec.resources, max(spec.algorithm.hidden))
-    monitor = ResourceMonitor(run_dir, gpu_uuid=choice.uuid, torch_memory=memory_reader(torch.device(choice.name)))
-    hooks = AgentHooks(on_progress, should_stop, clock)
-    identity = agent_fingerprint(bars, spec)
+    run = _Run(LearningBars.of(bars), spec, choice, agent_fingerprint(bars, spec), run_id, run_dir, resume)
+    run.train(AgentHooks(on_progress, should_stop, clock), log, lambda: earlier + clock() - began)
+    network, states = run.trained()
+    return TrainedAgent(network, states, choice, earlier + clock() - began)
+
+
+def first_progress(run_id: str, spec: AgentSpec, choice: DeviceChoice) -> AgentProgress:
+    """Return what is said before anything is learned."""
     algorithm = spec.algorithm
-    start = AgentProgress(run_id, "training", steps=algorithm.steps, seeds=algorithm.seeds, device=choice.title)
-    rules = ValidationRules(bars, test_environment(bars, spec.environment))
-    policies, states = [], []
-    try:
-        for index in range(algorithm.seeds):
-            own = replace(start, seed_index=index)
-            trainer = _Trainer(bars, spec, choice, identity, run_dir, hooks, monitor, own, rules)
-            policy, state = trainer.run(resume)
-            policies.append(policy)
-            states.append(state)
-    finally:
-        monitor.close()
-    network = AgentNetwork(policies, weight_range(spec.environment)).eval()
-    return TrainedAgent(network, tuple(states), choice)
+    return AgentProgress(run_id, "training", steps=algorithm.steps, seeds=algorithm.seeds, device=choice.title)
 
 
 def weight_range(spec: EnvironmentSpec) -> WeightRange:
@@ -135,7 +142,8 @@ def weight_range(spec: EnvironmentSpec) -> WeightRange:
 
 def agent_fingerprint(bars: AgentBars, spec: AgentSpec) -> str:
     """Return a hash of what determines a run apart from the machine."""
-    digest = hashlib.sha256(json.dumps(replace(spec, resources=type(spec.resources)()).to_json()).encode())
+    same = replace(spec, algorithm=replace(spec.algorithm, seeds_at_once=0), resources=type(spec.resources)())
+    digest = hashlib.sha256(json.dumps(same.to_json()).encode())
     for tensor in (bars.market.features, bars.market.prices, bars.market.volatility):
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
     for part in (bars.train, bars.valid, bars.test):
@@ -143,32 +151,145 @@ def agent_fingerprint(bars: AgentBars, spec: AgentSpec) -> str:
     return digest.hexdigest()
 
 
-class _Trainer:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One session of a run."""
+
+    bars: LearningBars
+    spec: AgentSpec
+    choice: DeviceChoice
+    identity: str
+    run_id: str
+    run_dir: Path
+    resume: bool
+
+    def train(self, hooks: AgentHooks, log: Callable[[str, str], None], elapsed: Callable[[], float]) -> None:
+        """Train the seeds that are not done; each leaves a file."""
+        first, start = self.spec.algorithm.seed, first_progress(self.run_id, self.spec, self.choice)
+        left = [
+            replace(start, seed_index=index)
+            for index in range(self.spec.algorithm.seeds)
+            if not (self.resume and load_agent_member(self.run_dir, self.identity, first + index))
+        ]
+        at_once = self._at_once(len(left))
+        crew = SeedCrew(self._job(at_once), at_once, log)
+        monitor = ResourceMonitor(
+            self.run_dir,
+            gpu_uuid=self.choice.uuid,
+            torch_memory=memory_reader(torch.device(self.choice.name)),
+            others=lambda: crew.pids,
+        )
+        told = SeedProgress(hooks.on_progress, monitor, [each.seed_index for each in left], at_once)
+        with closing(monitor):
+            if at_once == 1:
+                self._one_by_one(left, replace(hooks, on_progress=told.take_and_flush), told, elapsed)
+                return
+            with shared(self.bars, self._bars_dir):
+                crew.train(left, told, hooks.should_stop, elapsed)
+
+    def _one_by_one(
+        self, left: list[AgentProgress], hooks: AgentHooks, told: SeedProgress, elapsed: Callable[[], float]
+    ) -> None:
+        rules = ValidationRules(self.bars, test_environment(self.bars, self.spec.environment))
+        for start in left:
+            trainer = SeedTrainer(
+                self.bars, self.spec, self.choice.name, self.identity, self.run_dir, hooks, start, elapsed(), rules
+            )
+            trainer.run(self.resume)
+            told.end(start.seed_index)
+
+    def trained(self) -> tuple[AgentNetwork, tuple[AgentState, ...]]:
+        """Return all seeds as one network, and how each went."""
+        algorithm, environment = self.spec.algorithm, self.spec.environment
+        # Only its networks are wanted: as small a memory as there may be.
+        small = replace(algorithm, windows=2, n_steps=1, batch=2, buffer=2)
+        env = BatchedTradingEnv(self.bars.market, environment, windows=2, seed=0, stretches=self.bars.train)
+        blank, policies, states = build_learner(small, env, algorithm.seed).policy, [], []
+        for seed in range(algorithm.seed, algorithm.seed + algorithm.seeds):
+            found = load_agent_member(self.run_dir, self.identity, seed)
+            if found is None:
+                raise UserError("There is no usable checkpoint of this run.", "Start the training anew.")
+            state, best = found
+            policy = copy.deepcopy(blank)
+            policy.load_state_dict(best)
+            policy.set_training_mode(False)
+            policies.append(policy)
+            states.append(state)
+        return AgentNetwork(policies, weight_range(environment)).eval(), tuple(states)
+
+    @property
+    def _bars_dir(self) -> Path:
+        return self.run_dir / "bars"
+
+    def _at_once(self, seeds: int) -> int:
+        market, choice = self.bars.market, self.choice
+        memory = memory_bytes()
+        room = Room(
+            cores=usable_cores(),
+            threads=choice.threads,
+            memory=None if memory is None else memory[1],
+            gpu_memory=gpu_budget(choice, self.spec.resources),
+        )
+        size = sum(each.numel() * each.element_size() for each in (market.features, market.prices, market.volatility))
+        observed = self.spec.environment.window * market.features.shape[1]
+        return seeds_at_once(self.spec.algorithm, seeds, room, observed=observed, bars_bytes=size)
+
+    def _job(self, at_once: int) -> SeedJob:
+        own = replace(
+            self.spec.resources,
+            device=self.choice.name,
+            threads=self.choice.threads,
+            memory_share=self.spec.resources.memory_share / at_once,
+        )
+        return SeedJob(
+            run_id=self.run_id,
+            run_dir=str(self.run_dir),
+            spec=replace(self.spec, resources=own),
+            identity=self.identity,
+            bars_dir=str(self._bars_dir),
+            resume=self.resume,
+        )
+
+
+class SeedTrainer:
     """One seed: owns environment, learner and bookkeeping."""
 
     def __init__(
         self,
-        bars: AgentBars,
+        bars: LearningBars,
         spec: AgentSpec,
-        choice: DeviceChoice,
+        device: str,
         identity: str,
         run_dir: Path,
         hooks: AgentHooks,
-        monitor: ResourceMonitor,
-        progress: AgentProgress,
+        start: AgentProgress,
+        elapsed: float,
         rules: ValidationRules,
     ) -> None:
+        """Build what learns.
+
+        Args:
+            bars: to learn and to choose by.
+            spec: of the run.
+            device: that computes.
+            identity: of the run, see `agent_fingerprint`.
+            run_dir: where checkpoints go.
+            hooks: to the surroundings; the time left that is told is that of this seed.
+            start: first message; says which seed.
+            elapsed: seconds that the run has learned before.
+            rules: shown beside each pass over the validation part.
+        """
         self._rules = rules
         self._spec, self._run_dir, self._hooks = spec.algorithm, run_dir, hooks
-        self._monitor, self._progress = monitor, progress
-        seed = spec.algorithm.seed + progress.seed_index
+        self._progress, self._elapsed_before = start, elapsed - hooks.clock()
+        seed = spec.algorithm.seed + start.seed_index
         self._env = BatchedTradingEnv(
             bars.market,
             spec.environment,
             windows=spec.algorithm.windows,
-            seed=seed,
+            seed=Streams.of(seed).environment,
             stretches=bars.train,
-            device=choice.name,
+            device=device,
         )
         self._learner: Learner = build_learner(spec.algorithm, self._env, seed)
         self._validation = ValidationWalk(bars.valid, spec.environment.window)
@@ -177,11 +298,13 @@ class _Trainer:
         self._began, self._began_step = hooks.clock(), 0
         self._shown_at = 0.0
 
-    def run(self, resume: bool) -> tuple[BasePolicy, AgentState]:
-        """Learn to the end; return the policy with its best weights, on the CPU, and how it went."""
-        if resume and (done := load_agent_member(self._run_dir, self._state.fingerprint, self._state.seed)):
-            self._state, self._best = done
-            return self._finished()
+    def run(self, resume: bool) -> None:
+        """Learn to the end and leave the best weights and how it went in a file.
+
+        Raises:
+            JobStopped: asked to stop; the last checkpoint stays.
+            UserError: the numbers diverged, the checkpoint does not fit, or the disk is full.
+        """
         found = load_agent_checkpoint(self._run_dir, self._state.fingerprint, self._state.seed) if resume else None
         if found is not None:
             self._go_on_from(*found)
@@ -200,7 +323,6 @@ class _Trainer:
             if not self._is_over():
                 self.validate()
         save_agent_state(self._run_dir, self._state, self._best)
-        return self._finished()
 
     def _go_on_from(self, state: AgentState, tensors: LearnerState, best: dict[str, Tensor]) -> None:
         try:
@@ -212,12 +334,6 @@ class _Trainer:
         self._progress = replace(
             self._progress, step=last.step, last=last, best_return=state.best_return, best_step=state.best_step
         )
-
-    def _finished(self) -> tuple[BasePolicy, AgentState]:
-        policy = copy.deepcopy(self._learner.policy)
-        policy.load_state_dict(self._best)
-        policy.to("cpu").set_training_mode(False)
-        return policy, self._state
 
     def _is_over(self) -> bool:
         """Whether the planned steps, or patience, are used up."""
@@ -270,7 +386,10 @@ class _Trainer:
         self._began, self._began_step = self._hooks.clock(), step
         best = self._state.best_return
         state = replace(
-            self._state, history=(*self._state.history, record), seconds=self._state.seconds + record.seconds
+            self._state,
+            history=(*self._state.history, record),
+            seconds=self._state.seconds + record.seconds,
+            elapsed=self._elapsed_before + self._hooks.clock(),
         )
         if best is None or record.log_return > best:
             state = replace(state, best_return=record.log_return, best_step=step)
@@ -302,10 +421,9 @@ class _Trainer:
         save_agent_state(self._run_dir, self._state, self._best, tensors)
 
     def _seconds_left(self, step: int, seconds_per_step: float) -> float:
-        """Return the time to the end if every step of every seed is used."""
-        seeds_left = self._progress.seeds - self._progress.seed_index - 1
+        """Return the time to the end of this seed if every step is used."""
         # The last round may go beyond the steps asked for.
-        return max(0.0, seconds_per_step * (self._spec.steps * (1 + seeds_left) - step))
+        return max(0.0, seconds_per_step * (self._spec.steps - step))
 
     def _show(self, now: float) -> None:
         step = self._learner.num_timesteps
@@ -320,24 +438,13 @@ class _Trainer:
         self._tell()
 
     def _tell(self) -> None:
-        self._monitor.sample()
-        sample = self._monitor.latest
-        if sample is not None:
-            gpu = sample.gpu
-            self._progress = replace(
-                self._progress,
-                cpu_percent=sample.cpu_percent,
-                rss_bytes=sample.rss_bytes,
-                gpu_percent=None if gpu is None else gpu.utilisation_percent,
-                gpu_memory_bytes=None if gpu is None else gpu.memory_used,
-            )
         self._hooks.on_progress(self._progress)
 
 
 class _Watch(BaseCallback):
     """Tells the trainer where the library is in its loop."""
 
-    def __init__(self, trainer: _Trainer) -> None:
+    def __init__(self, trainer: SeedTrainer) -> None:
         super().__init__()
         self._trainer = trainer
 

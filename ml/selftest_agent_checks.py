@@ -222,7 +222,8 @@ def task_g(lab: AgentLab) -> TaskResult:
     """A drift and logarithmic utility: the weight of Kelly, whatever the bars before looked like."""
     quick = lab.job.quick
     lab.expect(1)
-    # Each decision is used once: what a drift of a fortieth of the volatility says of one bar is nearly all chance.
+    # Each decision is used once, and in small steps: what a drift of a fortieth of the volatility says of one bar is
+    # nearly all chance, and more of it averages out.
     settings = replace(
         PPO_CONTINUOUS,
         gamma=0.0,
@@ -230,7 +231,7 @@ def task_g(lab: AgentLab) -> TaskResult:
         n_steps=16,
         batch=4_096,
         epochs=1,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
     )
     found = _trial(lab, "PPO", _kelly, settings, 0, rows=1_000_000)
     weight, best = float(found.weights.mean()), kelly_weight(_DRIFT, _SIGMA)

@@ -144,7 +144,6 @@ def train_agent(env: BatchedTradingEnv, settings: Settings, /, *, seed: int, on_
         learner = ppo_learner(env, settings, seed=seed)
     else:
         learner = off_policy_learner("ddpg", env, settings, seed=seed)
-    torch.manual_seed(seed)  # actions of PPO are drawn by the global generator
     learner.learn(settings.steps, callback=_Watch(settings.steps, on_step), log_interval=settings.steps)  # no logs
     policy = learner.policy
 

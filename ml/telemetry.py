@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ class ResourceSample(JsonValue):
 
     Attributes:
         time_ns: ns UTC.
-        cpu_percent: of this process since the last sample; 100 is one core.
+        cpu_percent: of this process, and others of the run, since the last sample; 100 is one core.
         machine_cpu_percent: of all cores together; 100 is all of them.
-        rss_bytes: main memory of this process.
+        rss_bytes: main memory of this process and of others of the run, whose shared pages count once where known.
         ram_available / ram_total: bytes, inside a container its limit.
         disk_free: bytes left where the run's files go.
         gpu: the card that computes; None on a CPU or where NVML does not tell.
@@ -67,6 +67,7 @@ class ResourceMonitor:
         folder: where the run writes; need not exist yet.
         gpu_uuid: the card that computes, "" on a CPU.
         torch_memory: reads torch's own bookkeeping, see `ml.gpu_utils.memory_reader`; None on a CPU.
+        others: ids of further processes of the run that are up.
         wall_ns / clock: UTC in ns, and seconds of a clock that only goes forward.
         nvml: starts NVML; replaced in tests.
 
@@ -80,6 +81,7 @@ class ResourceMonitor:
         *,
         gpu_uuid: str = "",
         torch_memory: Callable[[], TorchMemory] | None = None,
+        others: Callable[[], Iterable[int]] = tuple,
         wall_ns: Callable[[], int] = time.time_ns,
         clock: Callable[[], float] = time.monotonic,
         nvml: Callable[[], tuple[Any, str]] = open_nvml,
@@ -90,6 +92,7 @@ class ResourceMonitor:
         self._folder, self._torch_memory = existing_parent(folder), torch_memory
         self._wall_ns, self._clock = wall_ns, clock
         self._psutil, self._process = psutil, psutil.Process()
+        self._others, self._known = others, dict[int, Any]()
         self._nvml, self._handle, self._note = None, None, ""
         if gpu_uuid:
             self._nvml, self._note = nvml()
@@ -109,11 +112,12 @@ class ResourceMonitor:
         self._asked_at = now
         memory = memory_bytes()
         assert memory is not None  # only where psutil is missing
+        more_percent, more_bytes = self._of_others()
         self.latest = ResourceSample(
             time_ns=self._wall_ns(),
-            cpu_percent=float(self._process.cpu_percent(None)),
+            cpu_percent=float(self._process.cpu_percent(None)) + more_percent,
             machine_cpu_percent=float(self._psutil.cpu_percent(None)),
-            rss_bytes=int(self._process.memory_info().rss),
+            rss_bytes=int(self._process.memory_info().rss) + more_bytes,
             ram_available=memory[1],
             ram_total=memory[0],
             disk_free=shutil.disk_usage(self._folder).free,
@@ -122,6 +126,23 @@ class ResourceMonitor:
             torch_memory=None if self._torch_memory is None else self._torch_memory(),
         )
         return self.latest
+
+    def _of_others(self) -> tuple[float, int]:
+        """Return the load and memory of the other processes; one that has just ended has none."""
+        pids = set(self._others())
+        percent, size = 0.0, 0
+        known = {}
+        for pid in pids:
+            try:
+                process = self._known.get(pid) or self._psutil.Process(pid)
+                percent += process.cpu_percent(None)  # 0 when it is asked for the first time
+                memory = process.memory_full_info()
+                size += int(getattr(memory, "pss", memory.rss))
+            except self._psutil.Error:
+                continue
+            known[pid] = process
+        self._known = known
+        return percent, size
 
     def close(self) -> None:
         """Let go of the driver."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from app.commands.forecast_text import figure_text, summary_text
-from ml.agents.results import AgentFigures, AgentMetrics
+from ml.agents.results import AgentFigures, AgentMetrics, MarketFigures
 from ml.agents.run_spec import AgentSpec
 
 _NAMES = {"ensemble": "agent"}
+_MOST_GROWTH = 700.0  # log return beyond which no number holds the growth
 
 
 def agent_lines(metrics: AgentMetrics) -> list[str]:
     """Return every table of a judgement, without its verdict."""
     return [
         *_figure_lines(metrics),
+        *_market_lines(metrics),
         *_seed_lines(metrics),
         *_cost_lines(metrics),
         *_period_lines(metrics),
@@ -25,7 +29,9 @@ def agent_lines_of_spec(spec: AgentSpec, observed: int) -> list[str]:
     environment, algorithm = spec.environment, spec.algorithm
     actions = f"one of {environment.levels} weights" if environment.is_discrete else "any weight"
     encoder = f", encoder {spec.encoder.model}" if spec.encoder.is_used else ""
+    markets = ", ".join(spec.universe.symbols)
     return [
+        *([f"learned   on {markets} too; it trades {spec.data.symbol}"] if markets else []),
         f"agent     {algorithm.kind}, {' x '.join(map(str, algorithm.hidden))}, {algorithm.seeds} seeds from "
         f"{algorithm.seed}, {actions} from {environment.lowest:g} to {environment.highest:g}",
         f"observes  {observed:,} numbers: features {spec.features.name} (version {spec.features.version}) of "
@@ -52,6 +58,32 @@ def _row(row: AgentFigures) -> str:
         f"{figure_text(trading.sharpe, '+.2f'):>9}{trading.max_drawdown:10.1%}{positions.turnover:12,.0f}"
         f"{positions.exposure:10.1%}{costs:9.1%}"
     )
+
+
+def _market_lines(metrics: AgentMetrics) -> list[str]:
+    """Return each of several markets, the agent in an account of its own beside holding it."""
+    if not metrics.markets:
+        return []
+    head = f"{'return':>10}{'Sharpe':>9}{'drawdown':>10}{'turnover/y':>12}{'exposure':>10}{'costs':>9}"
+    return [
+        f"  above: the capital spread evenly over {len(metrics.markets)} markets; each alone:",
+        f"  {'':18}{head}{'holding':>10}{'Sharpe':>9}",
+        *map(_market_row, metrics.markets),
+    ]
+
+
+def _market_row(row: MarketFigures) -> str:
+    paid = row.paid
+    costs = paid.fee + paid.spread + paid.slippage + paid.impact + paid.funding + paid.borrow
+    return (
+        f"  {row.symbol:18}{_grown(row.log_return):>10}{figure_text(row.sharpe, '+.2f'):>9}{row.max_drawdown:10.1%}"
+        f"{row.turnover:12,.0f}{row.exposure:10.1%}{costs:9.1%}{_grown(row.hold_log_return):>10}"
+        f"{figure_text(row.hold_sharpe, '+.2f'):>9}"
+    )
+
+
+def _grown(log_return: float) -> str:
+    return f"{math.expm1(log_return):+.1%}" if log_return < _MOST_GROWTH else "–"
 
 
 def _seed_lines(metrics: AgentMetrics) -> list[str]:

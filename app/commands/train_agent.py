@@ -91,6 +91,7 @@ def agent(
     job = agent_job(spec, **folders_of(paths, run_id, resumed=resume is not None))
     if spec.environment.lowest < 0 or spec.environment.highest > 1:
         say("Weights below 0 or above 1 cannot be traded on spot markets: this agent will be judged, but cannot trade.")
+        say("For one that can, set lowest = 0.0 and highest = 1.0 in [environment] of its configuration.")
     say(f"Training {spec.algorithm.kind} on {spec.data.symbol} {spec.data.timeframe} as {run_id} …")
     result = _run(run_id, job)
     emit(result.to_json(), as_json=as_json, text=describe_agent(result, spec.data.origin))

@@ -63,8 +63,8 @@ FURTHER: dict[str, str] = {
     "risk_aversion": mark("Risk aversion"),
     "drawdown_penalty": mark("Penalty for drawdown"),
     "sharpe_decay": mark("Decay of the Sharpe ratio"),
-    "borrow_base_percent": mark("Borrowed coins (% per bar)"),
-    "borrow_quote_percent": mark("Borrowed money (% per bar)"),
+    "borrow_base_percent": mark("Borrowed coins (%/bar)"),
+    "borrow_quote_percent": mark("Borrowed money (%/bar)"),
     "liquidation_percent": mark("Forced closing (%)"),
     "maintenance_percent": mark("Maintenance margin (%)"),
     "gamma": mark("Discount"),
@@ -195,6 +195,7 @@ def environment_group(flow: TrainingFlow) -> ReviewGroup:
             (tr("Costs"), costs),
             (tr("Costs in training"), drawn),
             (tr("Sees"), _seen(flow)),
+            *([(tr("Forecaster"), _stored_title(flow))] if draft.subject is Subject.ON_STORED else []),
             (tr("Episode"), f"{bars_text(draft.episode, timeframe)}, {begins}"),
             (tr("Also changed"), _changed(flow, of_algorithm=False)),
         ),
@@ -254,6 +255,11 @@ def _seen(flow: TrainingFlow) -> str:
     if draft.subject.has_encoder and draft.encoder_quantiles:
         seen.append(tr("its quantiles"))
     return listed(tuple(seen))
+
+
+def _stored_title(flow: TrainingFlow) -> str:
+    wanted = flow.draft.agent.encoder_model
+    return next((forecaster_title(item) for item in flow.forecasters() if item.model_id == wanted), MISSING)
 
 
 def _changed(flow: TrainingFlow, *, of_algorithm: bool) -> str:

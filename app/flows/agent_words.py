@@ -16,7 +16,17 @@ from app.i18n import MISSING, format_number, format_percent, mark, tr, tr_count
 from app.models.agent_card import AgentCard
 from core.accounting.rules import CostRates
 from ml.agents.environment_spec import EnvironmentSpec
-from ml.agents.results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentDiagnostics, AgentFigures, AgentMetrics, CostShares
+from ml.agents.results import (
+    EDGE,
+    HOLD,
+    NO_EDGE,
+    UNTRAINED,
+    AgentDiagnostics,
+    AgentFigures,
+    AgentMetrics,
+    CostShares,
+    MarketFigures,
+)
 from ml.agents.verdict import ALIKE, APPRAISED, CONFIDENCE, SIGNIFICANCE
 from ml.statistic_results import DeflatedSharpe
 
@@ -45,6 +55,7 @@ REWARDS = {
 }
 _LOOKED_BACK = ("momentum", "mean_reversion")
 _SEED = "seed_"
+_MOST_GROWTH = 700.0  # log return beyond which no number holds the growth
 
 
 class Tone(StrEnum):
@@ -194,6 +205,25 @@ def figure_row(row: AgentFigures, parameter: float | None = None) -> tuple[str, 
         format_percent(positions.exposure, 1),
         format_percent(paid_in_all(row.paid), 1),
     )
+
+
+def market_row(row: MarketFigures) -> tuple[str, ...]:
+    """Return one of several markets as written: the agent in an account of its own, then holding that market."""
+    return (
+        row.symbol,
+        _grown(row.log_return),
+        ratio_text(row.sharpe),
+        format_percent(-row.max_drawdown, 1),
+        format_number(row.turnover, 1 if row.turnover < 10 else 0),
+        format_percent(row.exposure, 1),
+        format_percent(paid_in_all(row.paid), 1),
+        _grown(row.hold_log_return),
+        ratio_text(row.hold_sharpe),
+    )
+
+
+def _grown(log_return: float) -> str:
+    return return_text(math.expm1(log_return) if log_return < _MOST_GROWTH else None)
 
 
 def timing_rows(metrics: AgentMetrics) -> list[tuple[str, ...]]:

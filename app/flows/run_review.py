@@ -6,7 +6,6 @@ from app.flows.agent_draft import Subject
 from app.flows.agent_review import (
     algorithm_group,
     environment_group,
-    forecaster_title,
     judgement_group,
     memory_text,
 )
@@ -21,7 +20,7 @@ from app.flows.training_review import (
     resources_group,
     training_group,
 )
-from app.i18n import MISSING, format_number, tr
+from app.i18n import format_number, tr
 
 
 def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:
@@ -42,12 +41,5 @@ def review(flow: TrainingFlow) -> tuple[ReviewGroup, ...]:
         fitting = training_group(flow)
         groups += [model_group(flow), ReviewGroup(fitting.title, (*fitting.lines, networks))]
         effort.append((tr("The forecaster takes"), duration_text(flow)))
-    if flow.subject is Subject.ON_STORED:
-        groups.append(ReviewGroup(tr("Forecaster"), ((tr("Stored model"), _stored(flow)),)))
     resources = resources_group(flow, *effort)
     return (*groups, environment_group(flow), algorithm_group(flow), judgement_group(flow), resources)
-
-
-def _stored(flow: TrainingFlow) -> str:
-    wanted = flow.draft.agent.encoder_model
-    return next((forecaster_title(item) for item in flow.forecasters() if item.model_id == wanted), MISSING)

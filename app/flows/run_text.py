@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ml.agents.results import AgentMetrics
 from ml.api import ForecastMetrics
 from ml.verdict import idle_sentence
 
@@ -14,3 +15,8 @@ def finished_text(metrics: ForecastMetrics, caution: str) -> str:
         caution: what must be said about its bars, or "".
     """
     return " ".join(filter(None, (metrics.verdict, idle_sentence(metrics.seeds), caution)))
+
+
+def agent_finished_text(metrics: AgentMetrics, caution: str) -> str:
+    """Return the same of an agent, see `finished_text`."""
+    return f"{metrics.verdict} {caution}".rstrip()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QObject
 
-from app.flows.agent_run_words import agent_finished_text, standing_text
+from app.flows.agent_words import standing_text
+from app.flows.run_text import agent_finished_text
 from app.flows.sentence_text import local_text
 from app.i18n import MISSING, format_compact, format_duration, format_number, format_percent, mark, tr
 from app.models.record_model import Column, RecordModel, Tone
@@ -99,17 +100,17 @@ class AgentCompareModel(RecordModel[ComparedAgent]):
             _Column("run", mark("Run"), lambda row: row.name, lambda row: row.order, width=40),
             _Column(
                 "standing",
-                mark("Standing"),
+                mark("Outcome"),
                 _standing,
                 lambda row: int(row.edge),
                 tone=lambda row: Tone.SUCCESS if row.edge else Tone.MUTED,
-                width=13,
+                width=17,
             ),
             _figure("return", mark("Net return"), lambda row: row.agent.trading.total_return, _share(1, sign=True), 10),
             _figure("log_return", mark("Log return"), lambda row: row.agent.log_return, _plain(4, sign=True), 10),
-            _figure("hold", mark("Holding"), lambda row: row.hold.trading.total_return, _share(1, sign=True)),
+            _figure("hold", mark("Hold return"), lambda row: row.hold.trading.total_return, _share(1, sign=True), 10),
             _figure("sharpe", mark("Sharpe"), lambda row: row.agent.trading.sharpe, _plain(2, sign=True)),
-            _figure("hold_sharpe", mark("Its Sharpe"), lambda row: row.hold.trading.sharpe, _plain(2, sign=True), 10),
+            _figure("hold_sharpe", mark("Hold Sharpe"), lambda row: row.hold.trading.sharpe, _plain(2, sign=True), 10),
             _figure("drawdown", mark("Drawdown"), lambda row: row.agent.trading.max_drawdown, _share(1), 10),
             _figure("turnover", mark("Turnover"), lambda row: row.agent.positions.turnover, _plain(0), 10),
             _figure("exposure", mark("Exposure"), lambda row: row.agent.positions.exposure, _share(1), 10),

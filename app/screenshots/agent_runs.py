@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from app.flows.sample_session import MODEL_IDS
+from app.screenshots.agents import AGENT_IDS, agent_card
 from app.screenshots.market import NOW_NS
 from core.domain.candles import Timeframe
 from core.domain.data_origin import BINANCE
@@ -19,32 +19,14 @@ from ml.agents.progress import (
     RuleCurve,
     ValidationRecord,
 )
-from ml.agents.results import (
-    AgentDiagnostics,
-    AgentFigures,
-    AgentMetrics,
-    AgentSeed,
-    BaselineFigures,
-    CostShares,
-    RandomTiming,
-)
+from ml.agents.results import AgentMetrics
 from ml.agents.run_spec import AgentSpec, AlgorithmSpec
-from ml.agents.verdict import agent_standing, agent_verdict
+from ml.agents.verdict import agent_verdict
 from ml.api import DataRange
-from ml.statistic_results import (
-    BootstrapInterval,
-    CostPoint,
-    DeflatedSharpe,
-    PositionMetrics,
-    RelativeMetrics,
-    SeedSummary,
-    SharpeMoments,
-    TradingMetrics,
-)
 
 AGENT_RUNNING, AGENT_FINISHED, AGENT_OTHER = "agent-running", "agent-finished", "agent-other"
 _STEPS, _PASSES, _SEEDS = 3_000_000, 20, 5
-_BARS, _YEAR = 4_380, 8_760.0
+_BARS = 4_380
 
 
 def agent_spec(kind: str = "ppo", symbol: str = "BTC/USDT") -> AgentSpec:
@@ -139,7 +121,7 @@ def agent_result(run_id: str = AGENT_FINISHED, shift: float = 0.0, algorithm: st
     history = tuple(_record(seed, n) for seed in range(1, _SEEDS + 1) for n in range(1, 15 + seed % 3))
     return AgentResult(
         run_id=run_id,
-        model_id=MODEL_IDS[1],
+        model_id=AGENT_IDS[0],
         symbol="BTC/USDT",
         timeframe="1h",
         algorithm=algorithm,
@@ -154,103 +136,9 @@ def agent_result(run_id: str = AGENT_FINISHED, shift: float = 0.0, algorithm: st
 
 
 def agent_metrics(shift: float = 0.0) -> AgentMetrics:
-    """Return the judgement of an agent that trades much and earns less than who holds."""
-    ensemble = _figures("ensemble", 0.031 - shift, 212.0, 0.43)
-    rules = (
-        ("flat", 0.0, 0.0, 0.0, None),
-        ("hold", 0.124, 2.0, 1.0, None),
-        ("volatility_target", 0.106, 9.0, 0.82, 0.006),
-        ("momentum", -0.173, 640.0, 0.51, 24.0),
-        ("mean_reversion", -0.304, 910.0, 0.48, 3.0),
-    )
-    seeds = tuple(
-        AgentSeed(seed, _figures(f"seed_{seed}", 0.031 - shift + 0.03 * math.sin(seed), 240.0, 0.44), _diagnostics())
-        for seed in range(1, _SEEDS + 1)
-    )
-    metrics = AgentMetrics(
-        bars=_BARS,
-        bars_per_year=_YEAR,
-        ensemble=ensemble,
-        diagnostics=_diagnostics(),
-        seeds=seeds,
-        pooled_return=_spread([seed.figures.log_return for seed in seeds]),
-        pooled_sharpe=_spread([seed.figures.trading.sharpe or 0.0 for seed in seeds]),
-        pooled_drawdown=_spread([seed.figures.trading.max_drawdown for seed in seeds]),
-        pooled_turnover=_spread([seed.figures.positions.turnover for seed in seeds]),
-        baselines=tuple(BaselineFigures(_figures(name, *told), parameter) for name, *told, parameter in rules),
-        timing=RandomTiming(400, -0.082, 0.011, 0.093, 0.61, 0.39),
-        costs=tuple(
-            CostPoint(multiple, delay, _traded(0.061 - 0.03 * multiple - 0.01 * delay - shift), _relative())
-            for delay in (0, 1)
-            for multiple in (0.0, 1.0, 2.0, 3.0)
-        ),
-        periods=(),
-        sharpe=SharpeMoments(0.0041, _BARS, -0.2, 6.1),
-        probabilistic=0.61,
-        deflated=DeflatedSharpe(14.0, 0.012, 0.021, 0.13),
-        appraisal=SharpeMoments(0.0012, _BARS, -0.1, 5.8),
-        deflated_appraisal=DeflatedSharpe(14.0, 0.012, 0.021, 0.09),
-        hold_difference=BootstrapInterval(-0.21, -1.42, 0.98, 0.95, 0.36, 24.0, 2_000),
-        hindsight_return=9.4,
-        hindsight_share=0.003,
-        standing="",
-        verdict="",
-    )
-    settled = replace(metrics, standing=agent_standing(metrics))
-    return replace(settled, verdict=agent_verdict(settled))
-
-
-def _figures(name: str, log_return: float, turnover: float, exposure: float) -> AgentFigures:
-    return AgentFigures(
-        name=name,
-        log_return=log_return,
-        trading=_traded(log_return),
-        positions=PositionMetrics(turnover, exposure, exposure, 0.0, 1.0 - exposure, 18.0, 240),
-        relative=None if name == "hold" else _relative(),
-        paid=CostShares(turnover * 0.0005, turnover * 0.0001, turnover * 0.0001, 0.0, 0.0, 0.0),
-        liquidations=0,
-    )
-
-
-def _relative() -> RelativeMetrics:
-    return RelativeMetrics(-0.02, 0.41, -0.3, 0.74)
-
-
-def _diagnostics() -> AgentDiagnostics:
-    return AgentDiagnostics(0.5, 0.11, 0.72, 0.08, 0.74, 0.83, 0.21, 0.14, 0.0, False, False, True)
-
-
-def _spread(values: list[float]) -> SeedSummary:
-    low, high, middle = min(values), max(values), sorted(values)[len(values) // 2]
-    return SeedSummary(len(values), middle, middle, low, high, low, high, low, high, 0.95)
-
-
-def _traded(log_return: float) -> TradingMetrics:
-    """Return the figures of returns over half a year that add up to this."""
-    flat = log_return == 0.0
-    ratio = None if flat else log_return / 0.18
-    return TradingMetrics(
-        _BARS,
-        _YEAR,
-        math.expm1(log_return),
-        math.expm1(2.0 * log_return),
-        0.0 if flat else 0.26,
-        ratio,
-        None if ratio is None else ratio - 2.7,
-        None if ratio is None else ratio + 2.7,
-        None,
-        None if ratio is None else 1.3 * ratio,
-        0.0 if flat else 0.09 + max(0.0, -log_return),
-        0 if flat else 1_204,
-        None,
-        0.0 if flat else 0.041,
-        None if flat else -0.2,
-        None if flat else 6.1,
-        0.0 if flat else -0.0051,
-        0.0 if flat else -0.0082,
-        None if flat else 1.02,
-        None if flat else 0.503,
-        None if flat else 1.02,
-        None if flat else 0.0024,
-        None if flat else 0.0024,
-    )
+    """Return the judgement of the stored agent in the pictures, or of one that earned so much less in log return."""
+    metrics = agent_card().metrics
+    earned = metrics.ensemble.log_return - shift
+    trading = replace(metrics.ensemble.trading, total_return=math.expm1(earned))
+    changed = replace(metrics, ensemble=replace(metrics.ensemble, log_return=earned, trading=trading))
+    return replace(changed, verdict=agent_verdict(changed))

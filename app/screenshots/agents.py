@@ -24,10 +24,12 @@ from ml.agents.results import (
     AgentSeed,
     BaselineFigures,
     CostShares,
+    MarketFigures,
     PeriodFigures,
     RandomTiming,
 )
 from ml.agents.run_spec import DDPG, AgentSpec, AlgorithmSpec, EncoderSpec
+from ml.agents.universe import UniverseSpec
 from ml.agents.verdict import agent_verdict
 from ml.api import DataRange, FeatureSpec, ModelSummary
 from ml.model_tags import ModelMarks
@@ -84,6 +86,40 @@ def agent_card() -> AgentCard:
         encoder=AgentEncoder(MODEL_IDS[0], stored=True),
         curves=_curves(),
         used_by=("Bitcoin agent",),
+    )
+
+
+def several_markets_card() -> AgentCard:
+    """Return the card of an agent that learned on three markets."""
+    card = agent_card()
+    markets = (
+        ("BTC/USDT", 0.681, 2.02, 0.126, 1.204, 1.9),
+        ("ETH/USDT", 0.214, 0.71, 0.231, 0.602, 1.12),
+        ("DOGE/USDT", -0.387, -1.44, 0.512, -0.113, -0.21),
+    )
+    figures = tuple(
+        MarketFigures(
+            symbol=symbol,
+            bars=_BARS,
+            log_return=earned,
+            sharpe=ratio,
+            max_drawdown=fall,
+            turnover=38.0,
+            exposure=0.5,
+            paid=CostShares(0.0499, 0.005, 0.01, 0.0, 0.0, 0.0),
+            liquidations=0,
+            hold_log_return=held,
+            hold_sharpe=beside,
+            hold_max_drawdown=0.4,
+        )
+        for symbol, earned, ratio, fall, held, beside in markets
+    )
+    universe = UniverseSpec(tuple(symbol for symbol, *_ in markets[1:]))
+    return replace(
+        card,
+        spec=replace(card.spec, universe=universe, encoder=EncoderSpec()),
+        encoder=None,
+        metrics=replace(card.metrics, markets=figures),
     )
 
 

@@ -70,6 +70,8 @@ def model_scenes() -> dict[str, Take]:
             for number, name in enumerate(_AGENT_PAGES)
         },
         "agent_rest": partial(_agent, agents.agent_card(), 1, bottom=True),
+        "agent_markets": partial(_agent, agents.several_markets_card(), 1, bottom=True),
+        "agent_markets_overview": partial(_agent, agents.several_markets_card(), 0),
         "agents_comparison": _agents,
         "models_judged_again": partial(_judged, None),
         "models_judging": partial(_judged, Judging(EvaluationProgress("judging", eta_s=41.0, share=0.63))),

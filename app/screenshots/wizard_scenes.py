@@ -25,6 +25,7 @@ Take = Callable[[Studio], QPixmap]
 _SERIES = SeriesSource("funding", "BTC_USDT-funding.csv", "rate", 60.0)
 _COLUMNS = ("RSI(timeperiod=14)@4h", "BBANDS(timeperiod=20).upperband", "log_return@ETH/USDT", "funding.zscore")
 _TALL = 260 * GRID
+_SEVERAL = MappingProxyType({"further_markets": ("ETH/USDT",)})
 _UNUSUAL = MappingProxyType({"direction": Direction.BOTH, "highest": "2", "algorithm": "sac", "reward": "drawdown"})
 
 
@@ -55,6 +56,8 @@ def _agent_scenes() -> dict[str, Take]:
         scenes[f"agent_wizard_{step.value}_advanced"] = partial(_agent, step=step, height=_TALL, changes=_UNUSUAL)
     return {
         **scenes,
+        "agent_wizard_data_advanced": partial(_agent, step=Step.DATA, height=_TALL, changes=_SEVERAL),
+        "agent_wizard_problem": partial(_agent, step=Step.ALGORITHM, changes={"steps": "3,000,000"}),
         "agent_wizard_both_training": partial(_agent, step=Step.TRAINING, subject=Subject.BOTH),
         "agent_wizard_both_environment": partial(_agent, step=Step.ENVIRONMENT, subject=Subject.BOTH),
         "agent_wizard_both_review": partial(_agent, step=Step.REVIEW, subject=Subject.BOTH, changes=_UNUSUAL),

@@ -1,8 +1,12 @@
-"""Checkpoints of an agent's run: safetensors and JSON, never pickle. Runs in the training child (imports torch)."""
+"""Checkpoints of an agent's run: safetensors and JSON, never pickle. Runs in the training child (imports torch).
+
+Each seed has its own, so that several may learn at once and all go on.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -10,7 +14,6 @@ from torch import Tensor
 from core.errors import UserError
 from ml.agents.fast_off_policy import LearnerState
 from ml.agents.progress import ValidationRecord
-from ml.api import CHECKPOINT_FILE
 from ml.checkpoint import read_tensors, require_same_run, under, write_tensors
 from ml.jsonvalues import Json, JsonValue
 
@@ -29,10 +32,11 @@ class AgentState(JsonValue):
 
     Attributes:
         fingerprint: hash of specification and data; a run resumes only on its own.
-        seed: of the agent; a run with several trains one after the other.
+        seed: of the agent.
         history: one record per pass over the validation part.
         best_step / best_return: of the best weights, which are stored beside the newest; None before the first pass.
-        seconds: spent so far.
+        seconds: that this seed took so far.
+        elapsed: seconds that the run took so far, with all seeds that learned before or meanwhile.
         numbers: of the learner; empty where the seed is done.
     """
 
@@ -42,13 +46,14 @@ class AgentState(JsonValue):
     best_step: int
     best_return: float | None
     seconds: float = 0.0
+    elapsed: float = 0.0
     numbers: tuple[Number, ...] = ()
 
 
 def save_agent_state(
     folder: Path, state: AgentState, best: dict[str, Tensor], learner: LearnerState | None = None
 ) -> None:
-    """Write a checkpoint and remove the former one, or, without a learner, what is left of a seed that is done.
+    """Write a checkpoint in place of the former one, or, without a learner, what is left of a seed that is done.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -56,17 +61,14 @@ def save_agent_state(
     tensors = {f"best.{name}": value for name, value in best.items()}
     if learner is None:
         write_tensors(folder, _member(state.seed), f"member-{state.seed}.safetensors", state, tensors)
+        (folder / _checkpoint(state.seed)).unlink(missing_ok=True)
+        _remove_checkpoints(folder, state.seed)
         return
     tensors |= {f"learner.{name}": value for name, value in learner.tensors.items()}
     numbers = tuple(Number(name, value) for name, value in learner.numbers.items())
     file = f"checkpoint-{state.seed}-{len(state.history):06d}.safetensors"
-    whole = AgentState(
-        state.fingerprint, state.seed, state.history, state.best_step, state.best_return, state.seconds, numbers
-    )
-    write_tensors(folder, CHECKPOINT_FILE, file, whole, tensors)
-    for old in folder.glob("checkpoint-*.safetensors"):
-        if old.name != file:
-            old.unlink(missing_ok=True)
+    write_tensors(folder, _checkpoint(state.seed), file, replace(state, numbers=numbers), tensors)
+    _remove_checkpoints(folder, state.seed, kept=file)
 
 
 def load_agent_checkpoint(
@@ -75,16 +77,14 @@ def load_agent_checkpoint(
     """Return the state of a seed, of its learner, and its best weights.
 
     Returns:
-        None where there is no checkpoint yet, or it is of another seed: this one has not begun.
+        None where there is no checkpoint of this seed yet.
 
     Raises:
         UserError: it is damaged, or belongs to another specification or other data.
     """
-    if not (folder / CHECKPOINT_FILE).exists():
+    if not (folder / _checkpoint(seed)).exists():
         return None
-    state, tensors = _read(folder, CHECKPOINT_FILE, fingerprint)
-    if state.seed != seed:
-        return None
+    state, tensors = _read(folder, _checkpoint(seed), fingerprint)
     learner = LearnerState(under(tensors, "learner."), {number.name: number.value for number in state.numbers})
     return state, learner, under(tensors, "best.")
 
@@ -102,15 +102,22 @@ def load_agent_member(folder: Path, fingerprint: str, seed: int) -> tuple[AgentS
 
 
 def kept_agent_seconds(folder: Path) -> float:
-    """Return how long the seeds in checkpoint and finished ones have learned; damaged files count nothing."""
-    seconds: dict[int, float] = {}
-    for file in (folder / CHECKPOINT_FILE, *folder.glob("member-*.json")):  # the last seed may be in both
-        try:
-            state = _state(read_tensors(folder, file.name)[0])
-        except UserError:
-            continue
-        seconds[state.seed] = state.seconds
-    return sum(seconds.values())
+    """Return how long a run has learned up to its last checkpoint; damaged files count nothing."""
+    elapsed = [0.0]
+    for file in (*folder.glob("checkpoint-*.json"), *folder.glob("member-*.json")):
+        with suppress(UserError):
+            elapsed.append(_state(read_tensors(folder, file.name)[0]).elapsed)
+    return max(elapsed)
+
+
+def _remove_checkpoints(folder: Path, seed: int, kept: str = "") -> None:
+    for old in folder.glob(f"checkpoint-{seed}-*.safetensors"):
+        if old.name != kept:
+            old.unlink(missing_ok=True)
+
+
+def _checkpoint(seed: int) -> str:
+    return f"checkpoint-{seed}.json"
 
 
 def _member(seed: int) -> str:

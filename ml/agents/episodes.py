@@ -223,6 +223,10 @@ class EpisodeRules:
             return self._grid.index_select(0, flat.long())
         return self._middle + self._half * flat.double().clamp(-1.0, 1.0)
 
+    def cut(self, weights: Tensor) -> Tensor:
+        """Return target weights, float64 (N,), within the bounds: a network's rounding may leave them."""
+        return weights.reshape(len(weights)).double().clamp(self.spec.lowest, self.spec.highest)
+
     def begin(self, uniform: Tensor, *, aged: bool) -> Episodes:
         """Return new episodes.
 

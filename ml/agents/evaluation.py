@@ -73,7 +73,7 @@ def seed_pass(env: BatchedTradingEnv, actor: Actor, stretches: Sequence[Stretch]
         stretches: that are judged; the decisions are those of `judged_rows`.
         seed: of the policy's training.
     """
-    walks = env.evaluate_pass(actor, stretches)
+    walks = env.evaluate_pass(actor, stretches, start_weight=0.0)
 
     def policy(observations: Float32Array) -> FloatArray:
         with torch.no_grad():

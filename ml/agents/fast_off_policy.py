@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from ml.agents.device_stats import EpisodeStatistics, Tally
 from ml.agents.replay import IndexReplayBuffer
+from ml.agents.streams import Streams
 
 if TYPE_CHECKING:
     from stable_baselines3.common.buffers import ReplayBuffer
@@ -95,7 +96,7 @@ class FastOffPolicy(OffPolicyAlgorithm):
             exploration: standard deviation of the Gaussian noise on the actions, which lie in [-1, 1].
             learning_starts: steps of all windows together with actions of equal chance before learning starts.
             policy_kwargs: of the policy; by default two layers of 64, and the fused Adam.
-            seed: of networks, exploration and samples; the environment has its own.
+            seed: of networks, exploration and samples, a stream each; the environment has its own.
             settings: the other settings of the stable-baselines3 class.
 
         Raises:
@@ -122,12 +123,19 @@ class FastOffPolicy(OffPolicyAlgorithm):
         )
 
     def _setup_model(self) -> None:
-        env, seed = self.trading_env, self.seed or 0
-        self.replay = IndexReplayBuffer(env, self.buffer_size, n_steps=self.n_steps, gamma=self.gamma, seed=seed + 1)
+        env, streams = self.trading_env, Streams.of(self.seed or 0)
+        self.replay = IndexReplayBuffer(
+            env, self.buffer_size, n_steps=self.n_steps, gamma=self.gamma, seed=streams.samples
+        )
         self.replay_buffer = self.replay
         self.episodes = EpisodeStatistics(env.device)
-        self._generator = torch.Generator(env.device).manual_seed(seed)
+        self._generator = torch.Generator(env.device).manual_seed(streams.exploration)
         super()._setup_model()
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed the networks that are made next; the environment is not touched."""
+        if seed is not None:
+            torch.manual_seed(Streams.of(seed).networks)
 
     def learn(
         self,

@@ -16,12 +16,15 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional
 
 from ml.agents.rollout import IndexRollout, RolloutSamples
+from ml.agents.streams import Streams
 from ml.environment import BatchedTradingEnv
 
 if TYPE_CHECKING:
@@ -32,8 +35,24 @@ FUSED_ADAM = {"fused": True, "eps": 1e-5}  # the library's own eps goes with its
 _KL_ROOM = 1.5  # the rule of the original implementation
 
 
+class _OpenCategorical(CategoricalDistribution):
+    """Draws what torch's own multinomial draws, to the bit on a CPU, without first looking at the chances.
+
+    That look makes the host wait for the device at every step. A network that diverged is found when it is validated.
+    """
+
+    def sample(self) -> Tensor:
+        chances = self.distribution.probs
+        return (chances / torch.empty_like(chances).exponential_()).argmax(-1)
+
+
 class DevicePolicy(ActorCriticPolicy):
-    """The library's policy under a name of its own: on a GPU it warns of its own class."""
+    """The library's policy under a name of its own, since it warns of its own on a GPU; its draws wait for nothing."""
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        if isinstance(self.action_space, spaces.Discrete):
+            self.action_dist = _OpenCategorical(int(self.action_space.n))
+        super()._build(lr_schedule)
 
 
 class FastPPO(PPO):
@@ -54,22 +73,33 @@ class FastPPO(PPO):
     ) -> None:
         """Set up networks and memory on the environment's device.
 
+        Args:
+            seed: of networks, exploration and the order of mini-batches, a stream each; the environment has its own.
+
         Raises:
             ValueError: an option that this version does without.
         """
         if kwargs.get("use_sde") or kwargs.get("clip_range_vf") is not None:
             raise ValueError("FastPPO knows neither state-dependent exploration nor a clipped value")
         torch.distributions.Distribution.set_default_validate_args(False)  # each check would wait for the device
+        streams = Streams.of(seed or 0)
         super().__init__(
             DevicePolicy,
             env,
             rollout_buffer_class=IndexRollout,
-            rollout_buffer_kwargs={"account_size": env.account_size, "seed": seed or 0},
+            rollout_buffer_kwargs={"account_size": env.account_size, "seed": streams.samples},
             policy_kwargs={"optimizer_kwargs": dict(FUSED_ADAM), **(policy_kwargs or {})},
             seed=seed,
             device=env.device,
             **kwargs,
         )
+        if seed is not None:
+            torch.manual_seed(streams.exploration)  # actions are drawn by the global generator
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed the networks that are made next; the environment is not touched."""
+        if seed is not None:
+            torch.manual_seed(Streams.of(seed).networks)
 
     @property
     def _trading(self) -> BatchedTradingEnv:
@@ -168,9 +198,8 @@ class FastPPO(PPO):
     def _log(self, means: Tensor, clip_range: float) -> None:
         rollout = self.rollout_buffer
         unexplained = (rollout.target - rollout.value).var() / rollout.target.var().clamp_min(1e-12)
-        extra = torch.stack((1.0 - unexplained, rollout.reward.mean(), rollout.ended.float().sum()))
-        figures = torch.cat((means, extra)).tolist()  # one wait for the device
-        names = (
+        extra = [1.0 - unexplained, rollout.reward.mean(), rollout.ended.float().sum()]
+        names = [
             "train/policy_gradient_loss",
             "train/value_loss",
             "train/entropy",
@@ -179,11 +208,13 @@ class FastPPO(PPO):
             "train/explained_variance",
             "rollout/reward_mean",
             "rollout/episodes",
-        )
+        ]
+        if isinstance(self.action_space, spaces.Box):
+            names.append("train/std")
+            extra.append(self.policy.log_std.detach().exp().mean())
+        figures = torch.cat((means, torch.stack(extra))).tolist()  # one wait for the device
         for name, figure in zip(names, figures, strict=True):
             self.logger.record(name, figure)
-        if isinstance(self.action_space, spaces.Box):
-            self.logger.record("train/std", float(self.policy.log_std.detach().exp().mean()))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
 

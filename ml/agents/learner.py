@@ -27,7 +27,7 @@ def build_learner(spec: AlgorithmSpec, env: BatchedTradingEnv, seed: int) -> Lea
     Args:
         spec: of the algorithm.
         env: all windows.
-        seed: of networks, exploration and samples; the environment has its own.
+        seed: of networks, exploration and samples, see `ml.agents.streams`; the environment has its own.
     """
     if spec.kind != PPO:
         return off_policy_learner(spec.kind, env, spec, seed=seed)
@@ -38,14 +38,14 @@ def learner_state(learner: Learner) -> LearnerState:
     """Return all that `restore_learner` needs to go on exactly; the tensors may be views that the next step changes."""
     if isinstance(learner, FastOffPolicy):
         found = learner.state()
-        return LearnerState(found.tensors | _global_random(), found.numbers)
+        return LearnerState(found.tensors | _global_random(learner), found.numbers)
     tensors = {f"policy.{name}": value for name, value in learner.policy.state_dict().items()}
     for parameter, moments in learner.policy.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{parameter}.{key}": value for key, value in moments.items()}
     tensors["generator"] = learner.rollout_buffer.generator.get_state()
     tensors |= {f"env.{name}": value for name, value in _trading(learner).state().items()}
     numbers = {"timesteps": learner.num_timesteps, "updates": learner._n_updates}
-    return LearnerState(tensors | _global_random(), numbers)
+    return LearnerState(tensors | _global_random(learner), numbers)
 
 
 def restore_learner(learner: Learner, state: LearnerState) -> None:
@@ -70,8 +70,8 @@ def restore_learner(learner: Learner, state: LearnerState) -> None:
         learner._last_obs = _trading(learner).restore(under(tensors, "env.")).cpu().numpy()
         learner.num_timesteps, learner._n_updates = numbers["timesteps"], numbers["updates"]
     torch.set_rng_state(tensors["random.cpu"].cpu())
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"].cpu())
+    if learner.device.type == "cuda" and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), learner.device)
 
 
 def deterministic(policy: BasePolicy) -> Callable[[Tensor], Tensor]:
@@ -106,11 +106,11 @@ def learning_figures(learner: Learner) -> LearningFigures:
     )
 
 
-def _global_random() -> dict[str, Tensor]:
-    """Return the state of torch's own generators, from which PPO draws actions."""
+def _global_random(learner: Learner) -> dict[str, Tensor]:
+    """Return the state of torch's own generators, from which PPO draws actions; an unused card sleeps on."""
     found = {"random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        found["random.cuda"] = torch.cuda.get_rng_state()
+    if learner.device.type == "cuda":
+        found["random.cuda"] = torch.cuda.get_rng_state(learner.device)
     return found
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from core.data.atomic_file import write_atomically
 from ml.agents.accounts import JudgedPart, log_returns
-from ml.agents.bars import AgentBars
 from ml.agents.baselines import FLAT, baseline_rules
 from ml.agents.evaluation import judged_market, judged_rows
 from ml.agents.progress import CURVES_FILE, MOST_POINTS, PassCurves, RuleCurve
+from ml.agents.shared_bars import LearningBars
 from ml.arrays import FloatArray, IntArray
 from ml.environment import BatchedTradingEnv
 from ml.trading_metrics import NS_PER_YEAR
@@ -24,15 +24,15 @@ _DIGITS = 6
 class ValidationRules:
     """The rules on the validation part; they are followed once, when the first pass has ended."""
 
-    def __init__(self, bars: AgentBars, env: BatchedTradingEnv) -> None:
+    def __init__(self, bars: LearningBars, env: BatchedTradingEnv) -> None:
         """Take the part.
 
         Args:
             bars: of the run.
             env: that the agent learns in: its costs and bounds are those of the rules.
         """
-        self._bars, self._bar_ns = bars, bars.frame.timeframe.ns
-        self._market = judged_market(env, bars_per_year=NS_PER_YEAR / self._bar_ns, time_ns=bars.frame.time_ns)
+        self._bars, self._bar_ns = bars, bars.bar_ns
+        self._market = judged_market(env, bars_per_year=NS_PER_YEAR / self._bar_ns, time_ns=bars.time_ns)
         self._part = JudgedPart.of(self._market, judged_rows(env, bars.valid))
 
     def curves(self, seed: int, step: int, log_return: FloatArray) -> PassCurves:
@@ -62,11 +62,10 @@ class ValidationRules:
     @cached_property
     def _rules(self) -> tuple[RuleCurve, ...]:
         train = JudgedPart.of(self._market, [(stretch.start, stretch.stop) for stretch in self._bars.train])
-        forecast = None if self._bars.encoded is None else self._bars.encoded.forecast
         kept = _kept(len(self._times))
         return tuple(
             RuleCurve(rule.name, _equity(log_returns(rule.weights, self._part, close_out=False), kept))
-            for rule in baseline_rules(train, self._part, forecast)
+            for rule in baseline_rules(train, self._part, self._bars.forecast)
             if rule.name != FLAT
         )
 

@@ -25,6 +25,7 @@ from ml.api import (
     TrainingSpec,
 )
 from ml.checks import in_range, one_of, require
+from ml.device_report import MPS
 from ml.jsonvalues import JsonValue, decode, encode
 from ml.spec import overlaid
 
@@ -97,7 +98,10 @@ class AlgorithmSpec(JsonValue):
         buffer: but for "ppo": decisions that are remembered.
         tau: but for "ppo": share by which the target networks follow.
         seeds: agents trained from different seeds; their mean target weight is what is stored.
-        seed: of networks, exploration and episodes; further seeds count up from it.
+        seed: of networks, exploration and episodes, each with a stream of its own (`ml.agents.streams`); further seeds
+            count up from it.
+        seeds_at_once: seeds that learn at the same time, each in a process; 0 chooses by cores and memory. It changes
+            how long a run takes, never what is learned.
         evaluations: passes over the validation part, spread evenly over the steps.
         patience: passes without a better result before a seed stops.
     """
@@ -122,6 +126,7 @@ class AlgorithmSpec(JsonValue):
     tau: float = 0.005
     seeds: int = 5
     seed: int = 1
+    seeds_at_once: int = 0
     evaluations: int = 20
     patience: int = 8
 
@@ -159,6 +164,7 @@ class AlgorithmSpec(JsonValue):
         in_range(self.n_steps, 1, 100_000, "number of steps between updates", "steps")
         in_range(self.seeds, 1, MAX_SEEDS, "number of seeds", "seeds")
         in_range(self.seed, 0, 2**31 - 1 - MAX_SEEDS, "seed", "")
+        in_range(self.seeds_at_once, 0, MAX_SEEDS, "number of seeds at a time", "seeds")
         in_range(self.evaluations, 1, 10_000, "number of validations", "")
         in_range(self.patience, 1, 10_000, "patience", "validations")
         in_range(self.entropy, 0.0, 10.0, "reward for entropy", "")
@@ -232,11 +238,6 @@ class AgentSpec(JsonValue):
     resources: ResourceSpec = field(default_factory=ResourceSpec)
 
     @property
-    def ranges(self) -> tuple[DataRange, ...]:
-        """The data of each market, its own first."""
-        return tuple(replace(self.data, symbol=symbol) for symbol in self.universe.markets(self.data))
-
-    @property
     def bars(self) -> ForecastSpec:
         """How the bars are prepared: as for a forecast of the next one, without a burn-in."""
         return ForecastSpec(
@@ -262,6 +263,11 @@ class AgentSpec(JsonValue):
             resources=self.resources,
         )
 
+    @property
+    def ranges(self) -> tuple[DataRange, ...]:
+        """The bars of each market, those of `data` first."""
+        return tuple(replace(self.data, symbol=symbol) for symbol in self.universe.markets(self.data))
+
     def with_encoder(self, model_id: str) -> Self:
         """Return the same run with an encoder that is there."""
         encoder = replace(self.encoder, model=model_id, train_first=False)
@@ -284,6 +290,11 @@ class AgentSpec(JsonValue):
             raise UserError(
                 f"The algorithm {self.algorithm.kind} knows no discrete actions.",
                 'Choose continuous actions or "ppo".',
+            )
+        if self.resources.device == MPS:
+            raise UserError(
+                "Agents cannot learn on MPS: it has no numbers of the precision that accounts need.",
+                "Choose the device auto or cpu.",
             )
         if self.universe.symbols and self.encoder.is_used:
             raise UserError(
@@ -315,7 +326,7 @@ def agent_from_mapping(values: Mapping[str, Any], base: AgentSpec | None = None)
 
 def agent_hash(spec: AgentSpec) -> str:
     """Return the identity of what is tried: the specification without seed and resources, wherever its files lie."""
-    algorithm = replace(spec.algorithm, seed=0)
+    algorithm = replace(spec.algorithm, seed=0, seeds_at_once=0)
     same = replace(spec.without_folders(), algorithm=algorithm, resources=ResourceSpec()).to_json()
     if spec.universe == UniverseSpec():
         del same["universe"]  # a run on one market is what it was before there could be several

@@ -67,6 +67,7 @@ AGENT_COMMENTS: dict[str, dict[str, str]] = {
         "tau": "not ppo: share by which the target networks follow",
         "seeds": "agents trained from different seeds; their mean is stored",
         "seed": "the first one; further seeds count up from it",
+        "seeds_at_once": "seeds that learn at the same time, each in a process; 0 chooses; changes nothing they learn",
         "evaluations": "passes over the validation part, spread over the steps",
         "patience": "passes without a better result before a seed stops",
     },

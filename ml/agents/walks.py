@@ -16,6 +16,7 @@ from ml.agents.environment_spec import CONTINUOUS, EnvironmentSpec
 from ml.agents.evaluation import bar_returns, rewards_of, seen_on
 from ml.agents.judge import SeedPass
 from ml.agents.market_tensor import Stretch
+from ml.agents.shared_bars import LearningBars
 from ml.arrays import Float32Array, FloatArray
 from ml.environment import BatchedTradingEnv, StretchPass
 
@@ -74,10 +75,10 @@ class ValidationWalk:
             policy: observations to actions, deterministic.
         """
         moves, sizes, path = [], [], []
-        for walked in env.evaluate_pass(policy, tuple(self._pieces)):
+        for walked in env.evaluate_pass(policy, tuple(self._pieces), start_weight=0.0):
             counted = self._pieces[walked.stretch].counted_from - walked.first_row
             path.append(bar_returns(walked.equity[counted:]))
-            moves.append(np.abs(np.diff(walked.weights, prepend=env.spec.start_weight))[counted:])
+            moves.append(np.abs(np.diff(walked.weights, prepend=0.0))[counted:])
             sizes.append(np.abs(walked.weights[counted:]))
         whole = np.concatenate(path)
         return Walked(float(whole.sum()), _mean(moves), _mean(sizes), whole)
@@ -112,23 +113,26 @@ def walk_test(
         policies: with their seeds: observations to weights, on the CPU.
         check_stop: called before each step; raises to stop.
     """
-    env = test_environment(bars, spec)
-    middle, half, count = (spec.highest + spec.lowest) / 2, (spec.highest - spec.lowest) / 2, len(policies)
+    env, count = test_environment(bars, spec), len(policies)
 
-    def act(observations: Tensor) -> Tensor:
+    def choose(observations: Tensor) -> Tensor:
         """Ask each policy about its own: walks of one length stand beside each other, in the order of the policies."""
         check_stop()
-        weights = torch.empty(len(observations), 1, dtype=torch.float64)
+        weights = torch.empty(len(observations), dtype=torch.float64)
         for index, (_, policy) in enumerate(policies):
-            weights[index::count, 0] = policy(observations[index::count]).double()
-        return (weights - middle) / half
+            weights[index::count] = policy(observations[index::count]).double()
+        return weights
 
-    walked = env.evaluate_pass(act, [stretch for stretch in bars.test for _ in policies])
+    stretches = [stretch for stretch in bars.test for _ in policies]
+    walked = env.evaluate_pass(choose, stretches, start_weight=0.0, says_weights=True)
     return tuple(_seed_pass(env, walked[index::count], seed, policy) for index, (seed, policy) in enumerate(policies))
 
 
-def test_environment(bars: AgentBars, spec: EnvironmentSpec) -> BatchedTradingEnv:
-    """Return where agents are judged: nothing is random, and actions are any weight, for the mean of several agents."""
+def test_environment(bars: AgentBars | LearningBars, spec: EnvironmentSpec) -> BatchedTradingEnv:
+    """Return where agents are judged: nothing is random, and actions are any weight, for the mean of several agents.
+
+    Its own episodes begin within the range of weights; a walk begins with nothing (`walk_test`), as an account does.
+    """
     start = min(max(0.0, spec.lowest), spec.highest)
     plain = replace(spec, actions=CONTINUOUS, random_position=False, start_weight=start, cost_jitter=0.0)
     return BatchedTradingEnv(bars.market, plain, windows=1, seed=0, stretches=bars.train, device="cpu")

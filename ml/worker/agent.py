@@ -72,6 +72,7 @@ def _run(job: AgentJob, channel: JobChannel, seconds: Callable[[], float]) -> Js
             on_progress=lambda progress: report(channel, progress, partial(_begin, begin, bars)),
             should_stop=channel.should_stop,
             clock=channel.clock,
+            log=channel.log,
             resume=job.resume,
         )
         _phase(job, channel, "exporting", trained)

@@ -10,17 +10,18 @@ from pathlib import Path
 from core.user_path import user_path
 from ml.agents.bars import MarketInput
 from ml.agents.run_spec import AgentSpec
-from ml.dataset import load_bars, load_side_data
 from ml.features import PointSeries, load_point_series
 from ml.jsonvalues import Json
 from ml.model_storage import data_lineage, history_lineage
 from ml.worker.pinned_bars import load_pinned_history
 
+_FOLDER = "markets"  # in the folder of a run: a numbered folder for each further market
+
 
 def load_markets(spec: AgentSpec, candles_dir: Path, run_dir: Path, *, anew: bool) -> tuple[MarketInput, ...]:
-    """Read the markets of a run, that of the specification first; see `load_pinned_history`.
+    """Read the markets of a run, that of the specification first, each pinned; see `load_pinned_history`.
 
-    The others are read within the limits of its bars, which are pinned.
+    The others are read within the limits of the first one's bars.
 
     Raises:
         UserError: no such series of bars, a damaged file, or nothing in the range.
@@ -28,14 +29,13 @@ def load_markets(spec: AgentSpec, candles_dir: Path, run_dir: Path, *, anew: boo
     own = load_pinned_history(spec.data, candles_dir, run_dir, anew=anew)
     first, last = int(own.frame.time_ns[0]), int(own.frame.time_ns[-1])
     limits = replace(spec.data, start_ns=first, end_ns=last + own.frame.timeframe.ns)
-    histories = [own]
-    for symbol in spec.universe.symbols:
-        frame = load_bars(replace(limits, symbol=symbol), candles_dir)
-        side = load_side_data(frame, limits, candles_dir)
-        histories.append(replace(side, series=own.series))
+    others = (
+        load_pinned_history(replace(limits, symbol=symbol), candles_dir, run_dir / _FOLDER / str(number), anew=anew)
+        for number, symbol in enumerate(spec.universe.symbols)
+    )
     return tuple(
         MarketInput(history, _funding(spec, history.frame.symbol), spec.universe.rules_of(history.frame.symbol))
-        for history in histories
+        for history in (own, *others)
     )
 
 

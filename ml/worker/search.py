@@ -8,7 +8,6 @@ for the answer whether to go on, or come to their end where nobody is asked.
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -20,9 +19,9 @@ import numpy as np
 from core.data.atomic_file import write_atomically
 from core.domain.candles import Timeframe
 from core.errors import UserError
-from core.job_supervisor import JobSupervisor
-from core.jobs import JobCancelled, JobChannel, JobFailed, JobFinished, JobLog, JobProgress, JobStopped, Json
+from core.jobs import JobCancelled, JobChannel, JobFailed, JobFinished, JobProgress, JobStopped, Json
 from ml.api import ForecastSpec
+from ml.crew import Crew, children_allowed
 from ml.dataset import ForecastDataset, build_dataset
 from ml.features import MarketHistory
 from ml.model_storage import history_lineage
@@ -68,76 +67,61 @@ def run(spec: Json, channel: JobChannel) -> Json:
         UserError: unusable data or settings, a full disk, or trials that fail one after the other.
     """
     job = SearchJob.from_json(spec)
-    # A job may not have children because they would outlive it; its children are jobs, which do not.
-    multiprocessing.current_process().daemon = False
     run_dir = Path(job.run_dir)
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(run_lock(run_dir, job.run_id))
-            # Also when it goes on: it may have been given more trials or processes.
-            write_atomically(run_dir / SEARCH_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
-            return _Search(job, channel, stack).run().to_json()
-    finally:
-        multiprocessing.current_process().daemon = True
+    with ExitStack() as stack:
+        stack.enter_context(children_allowed())
+        stack.enter_context(run_lock(run_dir, job.run_id))
+        # Also when it goes on: it may have been given more trials or processes.
+        write_atomically(run_dir / SEARCH_FILE, json.dumps(job.spec.to_json(), indent=1).encode())
+        return _Search(job, channel, stack).run().to_json()
 
 
 class _Workers:
-    """The processes that train; each starts with its first trial."""
+    """The processes that train."""
 
     def __init__(self, job: TrialWorkerJob, run_id: str, count: int, channel: JobChannel) -> None:
-        self._job, self._run_id, self._channel = job, run_id, channel
-        self._supervisors = [JobSupervisor() for _ in range(count)]
-        self._busy: dict[int, TrialTask] = {}
+        self._channel = channel
+        self._crew: Crew[TrialTask] = Crew(run_id, TRIAL_JOB, job.to_json(), count, channel.log)
 
     def close(self) -> None:
         """End them at once: whatever they are at is begun anew later."""
-        for supervisor in self._supervisors:
-            supervisor.close()
+        self._crew.close()
 
     @property
     def free(self) -> bool:
         """Whether one waits for work."""
-        return len(self._busy) < len(self._supervisors)
+        return self._crew.free
 
     @property
     def keys(self) -> tuple[str, ...]:
         """What they are at."""
-        return tuple(task.key for task in self._busy.values())
+        return tuple(task.key for task in self._crew.tasks)
 
     def submit(self, task: TrialTask) -> None:
         """Give a task to a free one."""
-        index = next(index for index in range(len(self._supervisors)) if index not in self._busy)
-        supervisor = self._supervisors[index]
-        if not supervisor.running:
-            supervisor.start(f"{self._run_id}-{index}", TRIAL_JOB, self._job.to_json(), threads=1)
-        self._busy[index] = task
-        supervisor.tell(task.to_json())
+        self._crew.submit(task)
 
     def answer(self, key: str, *, prune: bool) -> None:
         """Say whether a trial goes on."""
-        for index, task in self._busy.items():
+        for task in self._crew.tasks:
             if task.key == key:
-                self._supervisors[index].tell(EpochAnswer(key, prune).to_json())
+                self._crew.tell(task, EpochAnswer(key, prune))
 
     def reports(self) -> Iterator[TrialReport]:
         """Yield what they have said since the last call; a process that died has failed its trial."""
-        for index, supervisor in enumerate(self._supervisors):
-            for event in supervisor.poll(_WAIT_SECONDS if index in self._busy else 0.0):
-                if isinstance(event, JobProgress):
-                    report = TrialReport.from_json(event.payload)
-                    if report.kind == ENDED:
-                        self._busy.pop(index, None)
-                    yield report
-                elif isinstance(event, JobLog):
-                    self._channel.log(event.level, event.message)
-                elif isinstance(event, JobFailed | JobCancelled | JobFinished):
-                    yield self._died(index, event)
+        for task, event in self._crew.events(_WAIT_SECONDS):
+            if not isinstance(event, JobProgress):
+                yield self._died(task, event)
+                continue
+            report = TrialReport.from_json(event.payload)
+            if report.kind == ENDED and task is not None:
+                self._crew.release(task)
+            yield report
 
-    def _died(self, index: int, event: JobFailed | JobCancelled | JobFinished) -> TrialReport:
+    def _died(self, task: TrialTask | None, event: JobFailed | JobCancelled | JobFinished) -> TrialReport:
         message = event.message if isinstance(event, JobFailed) else "The process ended."
         if isinstance(event, JobFailed) and event.details:
             self._channel.log("ERROR", event.details)
-        task = self._busy.pop(index, None)
         if task is None:
             remedy = event.remedy if isinstance(event, JobFailed) else ""
             raise UserError(message, remedy)

@@ -158,7 +158,7 @@ def test_the_newest_pass_stands_beside_the_rules_and_gets_older_with_nobody(dock
     assert dock.agent.plot.isVisible()
     assert "(seed 2, 10.0k steps)" in dock.agent.plot.caption.text()
     drawn = {curve.name: curve for curve in dock.agent.plot.plot._curves}
-    assert list(drawn) == ["This agent", "Buy and hold", "Hold, steady volatility", "Momentum", "Mean reversion"]
+    assert list(drawn) == ["This agent", "Buy and hold", "Hold, volatility-targeted", "Momentum", "Mean reversion"]
     assert len({(curve.colour, curve.dashed) for curve in drawn.values()}) == 5
     assert {len(curve.x) for curve in drawn.values()} == {200}
     assert drawn["Buy and hold"].x[0] == 0.0
@@ -181,7 +181,7 @@ def test_a_verdict_without_an_edge_is_no_success(dock: TrainingDock) -> None:
     assert dock.agent.note.text().startswith("No evidence of an edge after costs")
     assert dock.agent.note.property("role") == "warning"
     rows = cells(dock, "agent_result")
-    assert rows[5:10] == ["This agent", "+3.1\u00a0%", "+0.17", "9.0\u00a0%", "212"]
+    assert rows[5:10] == ["This agent", "+97.6\u00a0%", "+2.02", "12.6\u00a0%", "38"]
     assert rows[15] == "Buy and hold"
 
 
@@ -249,8 +249,8 @@ def test_agents_and_forecasters_are_compared_apart(dock: TrainingDock, qtbot) ->
     assert [tables.agents.proxy.record_at(row).run_id for row in (0, 1)] == ["b", "a"]
     header, *lines = (line.split("\t") for line in tables.agents.tsv().splitlines())
     row = dict(zip(header, lines[1], strict=True))
-    assert row["Standing"] == "○ no edge"
-    assert (row["Net return"], row["Holding"], row["Turnover"]) == ("3.1%", "13.2%", "212")
+    assert row["Outcome"] == "○ No edge shown"
+    assert (row["Net return"], row["Hold return"], row["Turnover"]) == ("97.6%", "283.8%", "38")
     tables.agents.row_activated.emit(tables.agents.proxy.record_at(0))
     assert dock.pages.currentWidget() is dock.agent
     dock.remove_run("b")

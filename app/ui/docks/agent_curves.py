@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from app.flows.agent_run_words import rule_name
+from app.flows.agent_words import rule_name
 from app.flows.datasets import date_text
 from app.i18n import format_compact, mark, tr
 from app.theme import ThemeManager, set_look

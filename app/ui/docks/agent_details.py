@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from app.flows.agent_run_words import agent_finished_text, rule_name
+from app.flows.agent_words import rule_name
+from app.flows.run_text import agent_finished_text
 from app.flows.sentence_text import local_text
 from app.i18n import (
     MISSING,

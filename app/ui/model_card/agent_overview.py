@@ -36,6 +36,7 @@ def agent_facts(card: AgentCard) -> list[tuple[str, str]]:
     return [
         (tr("Trading with it"), trading_text(card, local_text(card.refusal))),
         (tr("Market"), f"{spec.data.symbol} {spec.data.timeframe} · {origin_title(spec.data.origin)}"),
+        (tr("Learned on too"), ", ".join(spec.universe.symbols) or MISSING),
         (tr("May hold"), weights_text(environment)),
         (tr("Sees"), sees_text(card)),
         (tr("Reward"), tr(REWARDS.get(environment.reward, environment.reward))),

@@ -10,6 +10,7 @@ from app.flows.agent_words import (
     beside_holding,
     figure_row,
     log_text,
+    market_row,
     paid_text,
     ratio_text,
     rule_name,
@@ -24,7 +25,7 @@ from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
 from app.ui.widgets.dot_plot import DotPlot
 from app.ui.widgets.figure_table import FigureTable, Heading
 from core.clock import NS_PER_S
-from ml.agents.results import AgentSeed
+from ml.agents.results import AgentMetrics, AgentSeed
 from ml.statistic_results import SeedSummary
 
 _PLOT_HEIGHT = 9 * ROW_HEIGHT
@@ -72,6 +73,18 @@ def performance_headings() -> list[Heading]:
     ]
 
 
+def market_headings() -> list[Heading]:
+    """Return the columns of the table of markets: those of the rules that a market has, then two of holding it."""
+    _, earned, _, *rest = performance_headings()
+    return [
+        Heading(tr("Market")),
+        earned,
+        *rest,
+        Heading(tr("Holding"), tr("Net return of buying this market and holding it")),
+        Heading(tr("Its Sharpe"), tr("Sharpe ratio of holding this market, per year")),
+    ]
+
+
 class AgentPerformancePage(AgentPage):
     """Equity over time, the table of rules, then the networks of all seeds."""
 
@@ -88,6 +101,10 @@ class AgentPerformancePage(AgentPage):
         self.add(self.table)
         self.relation = self.add_sentence()
         self.paid = self.add_sentence()
+        self._markets_caption = self.add_caption()
+        self.markets_note = self.add_sentence()
+        self.markets = FigureTable("agent_markets", self.body)
+        self.add(self.markets)
         self._seeds_caption = self.add_caption()
         self.seeds_note = self.add_sentence()
         self.seeds = FigureTable("agent_seeds", self.body)
@@ -100,7 +117,7 @@ class AgentPerformancePage(AgentPage):
     def show_agent(self, card: AgentCard) -> None:
         metrics, curves = card.metrics, card.curves
         self.plot.setVisible(curves is not None)
-        self.curves_note.setVisible(curves is None or curves.left_out > 0)
+        self.curves_note.setVisible(curves is None or curves.left_out > 0 or bool(metrics.markets))
         if curves is None:
             self.curves_note.setText(
                 tr(
@@ -109,13 +126,7 @@ class AgentPerformancePage(AgentPage):
                 )
             )
         else:
-            self.curves_note.setText(
-                tr(
-                    "The newest {n} bars are kept; {left} before them are in the figures, not in the curve.",
-                    n=format_number(curves.bars),
-                    left=format_number(curves.left_out),
-                )
-            )
+            self.curves_note.setText(" ".join(_curves_notes(card, curves)))
             self.plot.set_x_marks(day_marks(curves))
             self.plot.set_curves(equity_curves(curves))
         rows = [figure_row(metrics.ensemble)]
@@ -123,6 +134,7 @@ class AgentPerformancePage(AgentPage):
         self.table.show_rows(performance_headings(), [*rows, *timing_rows(metrics)], strong=0)
         self.relation.setText(beside_holding(metrics.ensemble))
         self.paid.setText(paid_text(metrics.ensemble.paid))
+        self._write_markets(metrics)
         self._write_seeds(card)
 
     def retranslate(self) -> None:
@@ -130,6 +142,7 @@ class AgentPerformancePage(AgentPage):
         self.plot.setAccessibleName(self._curves_caption.text())
         self.plot.set_x_title(tr("UTC"))
         self._rules_caption.setText(tr("Beside simple rules in the same account, with the same costs"))
+        self._markets_caption.setText(tr("Each market in an account of its own"))
         self._seeds_caption.setText(tr("Networks of other random numbers, each alone"))
         for name, title in _titles().items():
             self._dot_captions[name].setText(tr("{figure} of each network", figure=title))
@@ -139,6 +152,18 @@ class AgentPerformancePage(AgentPage):
         self.plot.set_palette(self.theme.palette)
         for plot in self.dots.values():
             plot.set_palette(self.theme.palette)
+
+    def _write_markets(self, metrics: AgentMetrics) -> None:
+        for part in (self._markets_caption, self.markets_note, self.markets):
+            part.setVisible(bool(metrics.markets))
+        self.markets_note.setText(
+            tr(
+                "All other figures are of the money spread evenly over these {n} markets. They move together, and the "
+                "best of several looks good by luck.",
+                n=format_number(len(metrics.markets)),
+            )
+        )
+        self.markets.show_rows(market_headings(), [market_row(row) for row in metrics.markets])
 
     def _write_seeds(self, card: AgentCard) -> None:
         metrics, titles = card.metrics, _titles()
@@ -173,6 +198,22 @@ class AgentPerformancePage(AgentPage):
             ]
             interval = None if found.iqm_low is None or found.iqm_high is None else (found.iqm_low, found.iqm_high)
             plot.set_dots(dots, found.iqm, interval)
+
+
+def _curves_notes(card: AgentCard, curves: EquityCurves) -> list[str]:
+    """Say what of the pass the curve does not show."""
+    notes = []
+    if card.metrics.markets:
+        notes.append(tr("The curve is of {symbol} alone, in an account of its own.", symbol=card.spec.data.symbol))
+    if curves.left_out:
+        notes.append(
+            tr(
+                "The newest {n} bars are kept; {left} before them are in the figures, not in the curve.",
+                n=format_number(curves.bars),
+                left=format_number(curves.left_out),
+            )
+        )
+    return notes
 
 
 def _titles() -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout
-
 from app.flows.agent_checks import (
     MAX_AGENT_BATCH,
     MAX_AGENT_EPOCHS,
@@ -38,7 +36,6 @@ from app.flows.training_checks import MAX_SEED
 from app.flows.training_flow import Step, TrainingFlow
 from app.flows.training_review import SCHEDULE_TITLES, bars_as_time, chosen_timeframe
 from app.i18n import tr
-from app.theme import SPACE_XL
 from app.ui.wizards.draft_fields import ChoiceField, NumberField, SwitchField, TextField
 from app.ui.wizards.fields import Figure, Form, WheelGuard, card, wrapped_label
 from app.ui.wizards.step_page import StepPage
@@ -250,12 +247,8 @@ class AlgorithmPage(StepPage):
         self.add_field(form, "hidden", TextField("hidden"))
         frame, layout = card()
         self._decisions, self._passes, self._memory = Figure(), Figure(), Figure()
-        row = QHBoxLayout()
-        row.setSpacing(SPACE_XL)
         for figure in (self._decisions, self._passes, self._memory):
-            row.addWidget(figure)
-        row.addStretch(1)
-        layout.addLayout(row)
+            layout.addWidget(figure)
         self.body.addWidget(frame)
         form = self.add_advanced().form
         self.add_field(form, "agent_seed", NumberField("agent_seed", 0, MAX_SEED))
@@ -371,7 +364,7 @@ class AlgorithmPage(StepPage):
 
     def show_derived(self) -> None:
         self._decisions.set_texts(tr("Decisions to learn from"), decisions_text(self._flow))
-        self._passes.set_texts(tr("If none stops early"), passes_text(self._flow))
+        self._passes.set_texts(tr("How often it meets the past, if no network stops early"), passes_text(self._flow))
         self._memory.set_texts(tr("Memory for bars and decisions"), memory_text(self._flow))
 
 

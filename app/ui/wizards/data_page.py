@@ -207,7 +207,7 @@ class DataPage(StepPage):
                 else tr("No other market of this bar length is stored beside the chosen one."),
             ),
             "further_markets": (
-                tr("Learn on mar&kets too"),
+                tr("&Also learn on"),
                 tr(
                     "The agent learns on these beside its own, with the same costs, and is judged on each: what holds "
                     "on several markets is less often luck."

@@ -17,7 +17,7 @@ from app.flows.training_review import (
     part_title,
     targets_text,
 )
-from app.i18n import MISSING, format_number, tr
+from app.i18n import MISSING, format_number, tr, tr_count
 from app.theme import Palette, number_font, set_look
 from app.ui.wizards.draft_fields import ChoiceField, DayField, NumberField, SwitchField, TextField
 from app.ui.wizards.fields import FIELD_WIDTH, Figure, Form, SplitBar, WheelGuard, card
@@ -206,9 +206,11 @@ class ResourcesPage(StepPage):
         flow = self._flow
         effort, agent = flow.estimate(), flow.subject.trains_agent
         targets = MISSING if effort is None else targets_text(effort)
-        self._targets.set_texts(
-            tr("Training / validation / test bars") if agent else tr("Training / validation / test targets"), targets
-        )
+        counted = tr("Training / validation / test bars") if agent else tr("Training / validation / test targets")
+        if further := flow.further_bars():
+            more = tr_count("{n} bar of further markets", "{n} bars of further markets", further)
+            counted += f" · {more}"
+        self._targets.set_texts(counted, targets)
         fitted = tr("Estimated duration of the forecaster if every epoch is used")
         usual = tr("Estimated duration if every epoch is used")
         self._duration.setVisible(flow.subject.trains_forecaster)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app.training_reads import model_offer
+from app.training_reads import model_offer, stored_forecasters
+from core.domain.candles import Timeframe
 from core.errors import UserError
 from ml.feature_columns import parse_column
 from ml.jsonvalues import encode
-from ml.model_storage import METRICS, package_files, store_files
+from ml.model_storage import METRICS, load_model, package_files, store_files
 from ml.model_tags import TAGS_FILE, ModelTags
 from tests.trained_model import Trained
 from tests.unit.ml.packages import edited
@@ -72,3 +73,20 @@ def test_a_model_that_is_gone_or_damaged_is_called_no_longer_stored(models: Path
         assert offer.choices == ()
         assert offer.refusal is not None
         assert offer.refusal[0] == "This model is no longer stored"
+
+
+def test_an_agent_may_see_through_forecasters_that_look_at_their_own_market_alone(
+    models: Path, trained: Trained
+) -> None:
+    looking_at(models, trained.result.model_id, "funding.level")
+    (found,) = stored_forecasters(models)
+    stored = load_model(models, trained.result.model_id)
+    data, split = stored.spec.data, stored.manifest["split"]
+    assert (found.model_id, found.origin, found.symbol) == (stored.model_id, data.origin, data.symbol)
+    assert (found.timeframe, found.kind) == (data.timeframe, stored.spec.model.kind)
+    ahead_ns = stored.spec.model.reach * Timeframe(data.timeframe).ns
+    assert found.learned_ns == split["train"]["last_open_ns"] + ahead_ns
+    assert found.chosen_ns == split["valid"]["last_open_ns"] + ahead_ns
+    assert found.learned_ns < found.chosen_ns
+    (models / stored.model_id / METRICS).write_text("{}")
+    assert stored_forecasters(models) == ()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.domain.candles import Timeframe
 from core.errors import UserError
+from ml.agents.run_spec import AgentSpec
 from ml.feature_columns import parse_column
 from ml.feature_spec import bound_columns, needed_series
 from ml.spec import (
@@ -30,7 +31,7 @@ from ml.spec import (
     TrainingSpec,
 )
 from ml.spec_comments import COMMENTS
-from ml.spec_file import read_mapping, read_spec, spec_from_toml, spec_to_toml, write_spec
+from ml.spec_file import read_mapping, read_run_spec, read_spec, spec_from_toml, spec_to_toml, write_spec
 
 NS = 1_000_000_000
 COLUMNS = (
@@ -217,3 +218,17 @@ def test_lists_in_lists_without_end_are_one_sentence(tmp_path: Path) -> None:
     file.write_text("a = " + "[" * 5_000, encoding="utf-8")
     with pytest.raises(UserError, match=r"deep\.toml is nested too deeply"):
         read_mapping(file)
+
+
+@pytest.mark.parametrize(
+    "text", ["[algorithm]\nkind = 'sac'\n", "[environment]\nlowest = 0.0\n", "[encoder]\nseeds = 2\n"]
+)
+def test_a_configuration_is_of_an_agent_where_a_section_is_that_only_those_have(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text, "utf-8")
+    assert isinstance(read_run_spec(path), AgentSpec)
+    path.write_text("[data]\nsymbol = 'ETH/USDT'\n[evaluation]\nseeds = 2\n", "utf-8")
+    assert isinstance(read_run_spec(path), ForecastSpec)
+    for written in (ForecastSpec(), AgentSpec()):
+        write_spec(path, written)
+        assert read_run_spec(path) == written

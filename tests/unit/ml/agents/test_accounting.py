@@ -255,6 +255,19 @@ def test_a_step_never_waits_for_the_device_and_stays_short(rules: MarketRules, c
     assert counted.count <= most
 
 
+def test_a_step_by_the_rules_of_each_market_does_not_wait_either() -> None:
+    several = [
+        MarketRules(0.01, 0.001, 0.001, 5.0, 3.0, 0.05, True, 0.1),
+        MarketRules(0, 0, 0, 0, 3.0, 0.05, True, 0.1),
+    ]
+    table, number = RowRules.of(several, device="cpu"), torch.tensor([0, 1, 1, 0])
+    rates = cost_tensors(CostRates(), dtype=torch.float64, device="cpu")
+    accounts, bars, weight = opened(4), bars_of([BarPrices(100, 101, 99, 100)] * 4), tensor([0.5, -0.5, 1.0, 0.0])
+    with Counted() as counted:
+        step_targets(accounts, weight, bars, rates, table.at(number))
+    assert counted.count <= 235
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_cuda_graph_holds_a_step() -> None:
     rules = MarketRules(0.01, 0.001, 0.001, 5.0, 3.0, 0.05, True, 0.1)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.accounting.rules import MarketRules
-from ml.agents.accounts import JudgedMarket, JudgedPart, bars_between, log_returns
+from core.accounting.rules import CostRates, MarketRules
+from ml.agents.accounts import JudgedMarket, JudgedPart, MarketRows, bars_between, log_returns
 from ml.agents.baselines import LOOKBACKS, Rule, baseline_rules, past_return, random_timing
 from tests.unit.ml.agents.judged_world import TEST, TRAIN, market_of, moves, noise_market
 
@@ -118,6 +118,21 @@ def test_random_timing_is_a_yardstick_for_timing_alone() -> None:
         for seed in range(40)
     ]
     assert 0.3 < float(np.mean(values)) < 0.7, "worthless timing lies anywhere among the draws"
+
+
+def test_random_timing_moves_all_markets_together() -> None:
+    """What is long in one market and short in its twin at the same time earns nothing at any time."""
+    size = 800
+    once = np.random.default_rng(10).normal(0.0, 0.01, size)
+    runs = ((0, size), (size, 2 * size))
+    rows = tuple(MarketRows(symbol, start, MarketRules()) for symbol, (start, _) in zip("AB", runs, strict=True))
+    market = market_of(np.tile(once, 2), runs=runs, markets=rows, costs=CostRates(taker_fee=0.0))
+    market = replace(market, time_ns=np.tile(np.arange(size, dtype=np.int64) * 3_600_000_000_000, 2))
+    side = np.repeat(np.random.default_rng(11).choice([-0.2, 0.2], size // 10), 10)[: size - 1]
+    part = JudgedPart.of(market, runs)
+    apart = random_timing(np.concatenate([side, side]), part, draws=99, seed=1)
+    hedged = random_timing(np.concatenate([side, -side]), part, draws=99, seed=1)
+    assert hedged.high - hedged.low < 0.1 * (apart.high - apart.low)
 
 
 def test_bars_in_between_are_a_view() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.accounting.fast import run_targets
 from core.accounting.rules import CostRates, MarketRules
+from ml.agents.accounts import bars_between
 from ml.agents.environment_spec import EnvironmentSpec
 from ml.agents.episodes import EpisodeRules
 from ml.agents.evaluation import Actor, judged_market, judged_rows, seed_pass
+from ml.agents.gym_env import TradingEnv
 from ml.agents.judge import judge
-from ml.agents.market_tensor import MarketTensor, Stretch, market_tensor
+from ml.agents.market_tensor import MarketTensor, Stretch, joined, market_tensor, moved
 from ml.agents.results import EDGE, UNTRAINED, AgentMetrics
 from ml.environment import BatchedTradingEnv
 from tests.unit.ml.agents.judged_world import QUICK
@@ -72,6 +76,43 @@ def test_what_the_environment_pays_is_what_the_judge_finds(window: int, rules: M
     assert metrics.diagnostics.ignores_market is False
     assert metrics.diagnostics.account_share is not None
     assert 0.0 < metrics.diagnostics.account_share < metrics.diagnostics.market_share  # type: ignore[operator]
+
+
+def test_several_markets_are_walked_and_judged_by_the_rules_and_the_funding_of_each() -> None:
+    """What each account was paid is what a straight run of the kernel over its market says."""
+    several = [
+        MarketRules(),
+        MarketRules(tick_size=0.01, lot_size=0.001, min_notional=10.0),
+        MarketRules(tick_size=0.5, lot_size=0.1, min_quantity=0.2),
+    ]
+    markets = [
+        replace(market_of(seed=seed), rules=(rules,), symbols=(f"{seed}/B",)) for seed, rules in enumerate(several)
+    ]
+    size, whole = len(markets[0]), joined(markets)
+    spec = EnvironmentSpec(window=3, episode=64, lowest=-2.0, highest=2.0, maintenance=0.01, band=0.02)
+    env = BatchedTradingEnv(whole, spec, windows=4, seed=1, costs=COSTS, stretches=TRAIN)
+    tests = [stretch for index in range(3) for stretch in moved(TEST, size * index, index)]
+    hours = np.tile(np.arange(size, dtype=np.int64) * 3_600_000_000_000, 3)
+    found = judged_market(env, bars_per_year=8_760.0, time_ns=hours)
+    walk = seed_pass(env, following, tests, 7)
+    passes = env.evaluate_pass(following, tests)
+    metrics = judge(found, [(0, 400)], judged_rows(env, tests), [walk], options=QUICK)
+    assert metrics.diagnostics.reward_gap == pytest.approx(0.0, abs=1e-9)
+    for each in passes:
+        stretch, rules = each.stretch, spec.rules(several[each.stretch.symbol])
+        bars = bars_between(found.bars, each.first_row, stretch.stop)
+        run = run_targets(each.weights, bars, COSTS, rules, cash=spec.cash)
+        np.testing.assert_allclose(each.equity, run.equity, rtol=1e-9)
+        assert (run.lots == np.round(run.lots)).all() == (rules.lot_size > 0)
+    assert [market.symbol for market in metrics.markets] == list(whole.symbols)
+    assert all(market.paid.funding != 0.0 for market in metrics.markets)
+    gym = TradingEnv(whole, spec, costs=COSTS)
+    gym.reset(seed=3)
+    for step in range(40):
+        observation, reward, terminated, truncated, info = gym.step(np.array([np.sin(step)], np.float32))
+        assert np.isfinite([reward, info["equity"], *observation]).all()
+        if terminated or truncated:
+            break
 
 
 def test_rewards_that_are_not_the_profit_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

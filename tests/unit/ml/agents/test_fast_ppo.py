@@ -69,6 +69,8 @@ def test_it_learns_what_the_library_learns(reverting: KnownTask, actions: str) -
         device="cpu",
         **SETTINGS,
     )
+    theirs.policy.load_state_dict(ours.policy.state_dict())
+    theirs.get_env().seed(5)  # as `environment` does, but theirs has given it its own
     before = torch.cat([part.flatten() for part in ours.policy.parameters()]).detach().clone()
     for algorithm in (ours, theirs):
         torch.manual_seed(11)  # actions are drawn by the global generator
@@ -91,6 +93,17 @@ def test_the_same_seed_learns_the_same_to_the_bit(reverting: KnownTask) -> None:
 
     assert torch.equal(learnt(1), learnt(1))
     assert not torch.equal(learnt(1), learnt(2))
+
+
+def test_discrete_actions_are_drawn_as_by_the_library(reverting: KnownTask) -> None:
+    made = FastPPO(environment(reverting, actions="discrete", episode=64), seed=3, policy_kwargs=NETS, **SETTINGS)
+    distribution = made.policy.get_distribution(torch.randn(500, made.policy.observation_space.shape[0]) * 5)
+    chances = distribution.distribution.probs
+    torch.manual_seed(4)
+    ours = distribution.sample()
+    torch.manual_seed(4)
+    assert torch.equal(ours, torch.multinomial(chances, 1, replacement=True).squeeze(1))
+    assert set(ours.tolist()) == {0, 1, 2}
 
 
 def test_the_mean_reward_is_what_was_paid(reverting: KnownTask) -> None:

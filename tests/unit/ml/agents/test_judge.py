@@ -11,7 +11,7 @@ import pytest
 from core.accounting.fast import BarArrays, run_targets
 from core.accounting.reference import BarPrices, Target, equity_of, open_account, step
 from core.accounting.rules import CostRates, MarketRules
-from ml.agents.accounts import JudgedMarket, JudgedPart, bars_between, delayed, follow, log_returns
+from ml.agents.accounts import JudgedMarket, JudgedPart, MarketRows, bars_between, delayed, follow, log_returns
 from ml.agents.baselines import MOMENTUM, REVERSION, baseline_rules
 from ml.agents.claims import with_trials
 from ml.agents.judge import JudgeOptions, SeedPass, judge
@@ -131,6 +131,82 @@ def test_the_capital_earns_the_mean_of_what_its_markets_earn() -> None:
     apart = [log_returns(weights[:399], part_of(market, runs[0])), log_returns(weights[399:], part_of(market, runs[1]))]
     together = log_returns(weights, part_of(market, *runs))
     np.testing.assert_allclose(np.expm1(together), np.expm1(apart).mean(axis=0), rtol=0, atol=1e-15)
+
+
+def two_markets(seed: int, **kwargs: object) -> JudgedMarket:
+    """Return two markets with rules of their own whose bars stand behind each other."""
+    size = 800
+    runs = ((0, size), (size, 2 * size))
+    hours = np.tile(np.arange(size, dtype=np.int64) * 3_600_000_000_000, 2)
+    fine, coarse = MarketRules(tick_size=0.01), MarketRules(lot_size=0.5, min_notional=20.0)
+    rows = (MarketRows("A/B", 0, fine), MarketRows("C/B", size, coarse))
+    noise = np.random.default_rng(seed).normal(0.0, 0.01, 2 * size)
+    market = market_of(noise, runs=runs, rules=fine, markets=rows, cash=1_000.0, **kwargs)  # type: ignore[arg-type]
+    return replace(market, time_ns=hours)
+
+
+def test_each_of_several_markets_is_judged_alone_by_its_rules() -> None:
+    market, tests = two_markets(21), ((200, 800), (1_000, 1_600))
+    weights = [np.concatenate([noise_policy(seed)[:599], noise_policy(seed + 5)[:599]]) for seed in (21, 22)]
+    passes = [SeedPass(number, values) for number, values in enumerate(weights)]
+    metrics = judge(market, ((0, 200), (800, 1_000)), tests, passes, options=QUICK)
+    assert [each.symbol for each in metrics.markets] == ["A/B", "C/B"]
+    mean = np.mean(weights, axis=0)
+    alone = []
+    for index, (start, stop) in enumerate(tests):
+        inside, rules = slice(599 * index, 599 * (index + 1)), market.markets[index].rules
+        bars = bars_between(market.bars, start, stop)
+        own, *networks = (
+            run_targets(values[inside], bars, market.costs, rules, cash=1_000.0, close_out=True)
+            for values in (mean, *weights)
+        )
+        held = run_targets(np.ones(599), bars, market.costs, rules, cash=1_000.0, close_out=True)
+        figures = metrics.markets[index]
+        assert figures.bars == 599
+        assert figures.log_return == pytest.approx(own.log_return.sum(), abs=1e-9)
+        assert figures.hold_log_return == pytest.approx(held.log_return.sum(), abs=1e-9)
+        assert figures.seed_log_returns == pytest.approx([run.log_return.sum() for run in networks], abs=1e-9)
+        assert figures.paid.fee == pytest.approx((own.fee[1:] / own.equity[:-1]).sum(), rel=1e-9)
+        assert figures.max_drawdown > 0.0
+        alone.append(own.log_return[1:])
+    assert alone[1].std() > 0.0
+    together = np.log1p(np.expm1(alone).mean(axis=0)).sum()
+    assert metrics.ensemble.log_return == pytest.approx(together, abs=1e-9)
+    assert AgentMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+    old = {name: value for name, value in metrics.to_json().items() if name != "markets"}  # of an earlier version
+    assert AgentMetrics.from_json(old) == replace(metrics, markets=())
+
+
+def test_a_market_alone_has_no_figures_beside_those_of_all() -> None:
+    assert judged(noise_market(1), noise_policy(1)).markets == ()
+
+
+def test_six_copies_of_one_noise_are_no_six_chances_of_an_edge() -> None:
+    """What is resampled are times: were rows resampled, copies would look like six times the evidence."""
+    edges, copies, size = 0, 6, 800
+    for seed in range(30):
+        once = np.random.default_rng(seed).normal(0.0, 0.01, size)
+        runs = tuple((size * at, size * (at + 1)) for at in range(copies))
+        rows = tuple(MarketRows(f"{at}/B", start, MarketRules()) for at, (start, _) in enumerate(runs))
+        market = market_of(np.tile(once, copies), runs=runs, markets=rows, costs=FREE)
+        market = replace(market, time_ns=np.tile(np.arange(size, dtype=np.int64) * 3_600_000_000_000, copies))
+        tried = [np.tile(noise_policy(10 * seed + number)[:599], copies) for number in range(5)]
+        part = JudgedPart.of(market, tuple((start + 200, stop) for start, stop in runs))
+        best = max(tried, key=lambda weights: float(log_returns(weights, part).sum()))
+        options = JudgeOptions(seed, 100, 40, trials=5)
+        trains = tuple((start, start + 200) for start, _ in runs)
+        edges += judge(market, trains, part.stretches, [SeedPass(0, best)], options=options).standing == EDGE
+    assert edges <= 1
+
+
+def test_a_network_that_never_trades_counts_among_the_others() -> None:
+    """Left out, it would leave the better ones."""
+    market = noise_market(23)
+    metrics = judged(market, noise_policy(23), np.zeros(SIZE), np.zeros(SIZE))
+    assert metrics.seeds[1].figures.trading.sharpe is None
+    assert metrics.pooled_sharpe is not None
+    assert metrics.pooled_sharpe.median == 0.0
+    assert metrics.pooled_sharpe.count == 3
 
 
 def test_rivals_that_hardly_differ_do_not_make_luck_rarer() -> None:

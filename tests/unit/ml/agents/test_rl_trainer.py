@@ -12,11 +12,14 @@ import torch
 
 from core.errors import UserError
 from core.jobs import JobStopped
+from ml.agents.accounts import JudgedPart, follow
 from ml.agents.bars import AgentBars, agent_bars
 from ml.agents.checkpoint import kept_agent_seconds
+from ml.agents.evaluation import judged_market, judged_rows
 from ml.agents.progress import AgentProgress, log_agent_progress
 from ml.agents.run_spec import DDPG, PPO, SAC, TD3, AgentSpec
 from ml.agents.walks import ValidationWalk, Walked, walk_test
+from ml.agents.walks import test_environment as judged_environment
 from ml.environment import BatchedTradingEnv
 from ml.features import MarketHistory
 from ml.rl_trainer import TrainedAgent, train_rl_model
@@ -140,7 +143,7 @@ def test_a_checkpoint_of_something_else_is_refused(bars: AgentBars, tmp_path: Pa
     tensors.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(UserError, match="damaged"):
         train(bars, spec, tmp_path, resume=True)
-    (tmp_path / "checkpoint.json").write_text('{"tensors": 7}')
+    (tmp_path / "checkpoint-1.json").write_text('{"tensors": 7}')
     with pytest.raises(UserError, match="no usable checkpoint"):
         train(bars, spec, tmp_path, resume=True)
 
@@ -175,6 +178,8 @@ def test_walking_in_pieces_is_walking_the_whole(bars: AgentBars, monkeypatch: py
     (whole,) = env.evaluate_pass(momentum, [stretch])
     assert walked.log_return == pytest.approx(float(np.log(whole.equity[-1] / whole.equity[0])), abs=1e-9)
     assert walked.exposure == pytest.approx(float(np.abs(whole.weights).mean()), abs=1e-9)
+    moves = np.abs(np.diff(whole.weights, prepend=0.0))
+    assert walked.turnover == pytest.approx(float(moves.mean()), abs=1e-9)
 
 
 def test_policies_walk_side_by_side_as_alone(bars: AgentBars) -> None:
@@ -198,6 +203,39 @@ def test_policies_walk_side_by_side_as_alone(bars: AgentBars) -> None:
         again = walk.observed.policy(walk.observed.observations)
         np.testing.assert_allclose(again, walk.weights, atol=1e-6)
         assert walk.seed == one[0]
+
+
+def test_what_is_judged_are_the_weights_themselves(bars: AgentBars) -> None:
+    """To the last digit: through actions and back they would be off by rounding, and a band or a lot would notice."""
+    spec = replace(short_spec(PPO).environment, lowest=-0.3, highest=1.7)
+
+    def choose(seen: torch.Tensor) -> torch.Tensor:
+        return (0.1 + seen[:, 0]).clamp(-0.3, 1.7)
+
+    (walk,) = walk_test(bars, spec, [(7, choose)])
+    assert walk.observed is not None
+    wanted = np.clip(choose(torch.from_numpy(walk.observed.observations)).double().numpy(), -0.3, 1.7)
+    np.testing.assert_array_equal(walk.weights, wanted)
+    assert walk.weights.min() == -0.3  # float32 would have it a little lower
+    assert np.unique(walk.weights).size > 100
+
+
+def test_an_agent_that_must_hold_something_is_judged_from_nothing(bars: AgentBars) -> None:
+    """What it holds at first has to be bought, as in the kernel that judges it, whatever its episodes begin with."""
+    spec = replace(short_spec(PPO).environment, lowest=0.2, highest=1.0, start_weight=0.2, band=0.0)
+
+    def hold(seen: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(seen),), 0.5)
+
+    (walk,) = walk_test(bars, spec, [(7, hold)])
+    env = judged_environment(bars, spec)
+    part = JudgedPart.of(judged_market(env, bars_per_year=8_760.0), judged_rows(env, bars.test))
+    assert walk.rewards == pytest.approx(float(follow(walk.weights, part).unsold), abs=1e-9)
+    assert walk.observed is not None
+    account = walk.observed.observations[0, -5:]
+    np.testing.assert_array_equal(account, [0.0, 0.0, 0.0, 0.0, 1.0])
+    (validated,) = [ValidationWalk(bars.test, 1).run(env, lambda seen: torch.full((len(seen), 1), -0.25))]
+    assert validated.log_return == pytest.approx(walk.rewards, abs=1e-9)
 
 
 def test_a_part_without_a_decision_is_one_sentence() -> None:

@@ -119,7 +119,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"universe": {"symbols": ["ETH/USDT"]}, "encoder": {"train_first": True}}, "An encoder knows one market"),
     ({"universe": {"rules": [{"symbol": "ETH/USDT"}]}}, "not a market of this run"),
     ({"universe": {"rules": [{"symbol": "BTC/USDT"}, {"symbol": "BTC/USDT"}]}}, "name a market twice"),
-    ({"universe": {"rules": [{"symbol": "BTC/USDT", "lot_size": -1.0}]}}, "lot size is out of range"),
+    ({"universe": {"rules": [{"symbol": "BTC/USDT", "lot_size": -1.0}]}}, "quantity step is out of range"),
     ({"universe": {"funding": [{"symbol": "BTC/USDT", "path": ""}]}}, "needs a file"),
     ({"universe": {"funding": [{"symbol": "BTC/USDT"}]}}, "path is missing"),
     ({"features": {"columns": ["log_return@ETH/USDT"]}}, "ETH/USDT"),
@@ -148,6 +148,7 @@ def test_further_markets_make_another_trial_and_none_leave_it_as_it_was() -> Non
     old = {name: value for name, value in spec.to_json().items() if name != "universe"}  # written by an earlier version
     assert AgentSpec.from_json(old) == spec
     assert several.universe.markets(several.data) == ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+    assert several.ranges == tuple(replace(several.data, symbol=f"{base}/USDT") for base in ("BTC", "ETH", "SOL"))
     assert several.universe.rules_of("SOL/USDT").lot_size == 0.001
     assert several.universe.rules_of("ETH/USDT").lot_size == 0.0
     assert several.universe.funding_of("SOL/USDT") is None

@@ -19,18 +19,21 @@ from core.jobs import JobStopped, Json
 from ml.agents.bars import agent_bars, encode_bars
 from ml.agents.progress import AgentProgress, AgentResult
 from ml.agents.run_spec import DDPG, PPO, AgentSpec, EncoderSpec
+from ml.agents.universe import InstrumentRules, UniverseSpec
 from ml.api import SPEC_FILE, ModelSpec, TrainingSpec
 from ml.features import MarketHistory
 from ml.inference import OnnxPredictor
 from ml.model_exchange import export_model, import_model
-from ml.model_storage import list_models, load_agent, load_episode, load_model, package_files, summarise
+from ml.model_storage import data_lineage, list_models, load_agent, load_episode, load_model, package_files, summarise
 from ml.network_guard import check_in_child
 from ml.package_check import check_package
-from ml.trial_ledger import TrialLedger
+from ml.trial_ledger import TrialLedger, TrialScope
 from ml.worker.agent import run
 from tests.job_kit import RecordingChannel
 from tests.trained_model import Trained
 from tests.unit.ml.agents.agent_runs import job_of, short_spec
+from tests.unit.ml.helpers import appended, ar1_returns, frame_from_returns
+from tests.unit.ml.packages import edited
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,49 @@ def test_an_encoder_of_another_market_is_refused(trained: Trained) -> None:
 def test_a_run_that_became_a_model_does_not_go_on(plain: Finished) -> None:
     with pytest.raises(UserError, match="has ended: it became model"):
         run(job_of(plain.folder, plain.spec, resume=True), RecordingChannel())
+
+
+ETHER = frame_from_returns(ar1_returns(3_900, 0.3, 5), 5, missing=(900,))
+
+
+def test_a_run_on_several_markets_stores_and_counts_all_of_them(trained: Trained, tmp_path: Path) -> None:
+    """Cancelled and resumed on the way; the other market's newer bars are not looked at."""
+    CandleStore(tmp_path / "candles").write(BINANCE, replace(ETHER, symbol="ETH/USDT"), "import")
+    CandleStore(tmp_path / "candles").write(BINANCE, trained.frame, "import")
+    plain = short_spec(PPO)
+    rules = (InstrumentRules("ETH/USDT", tick_size=0.01, lot_size=0.001, min_notional=5.0),)
+    spec = replace(plain, universe=UniverseSpec(("ETH/USDT",), rules=rules)).validate()
+    with pytest.raises(JobStopped):
+        run(job_of(tmp_path, spec), RecordingChannel(lambda message: message["last"] is not None))
+    CandleStore(tmp_path / "candles").write(BINANCE, replace(appended(ETHER), symbol="ETH/USDT"), "import")
+    result = AgentResult.from_json(run(job_of(tmp_path, spec, resume=True), RecordingChannel()))
+    metrics = result.metrics
+    assert [market.symbol for market in metrics.markets] == ["BTC/USDT", "ETH/USDT"]
+    assert metrics.diagnostics.rewards_add_up
+    assert sum(market.log_return for market in metrics.markets) / 2 == pytest.approx(
+        metrics.ensemble.log_return, abs=0.2
+    )
+    stored = load_agent(tmp_path / "models", result.model_id)
+    assert stored.spec == spec
+    data = stored.manifest["data"]
+    assert (data["symbol"], data["sha256"]) == ("BTC/USDT", data_lineage(trained.frame)["sha256"])
+    assert data["universe"] == {"ETH/USDT": data_lineage(replace(ETHER, symbol="ETH/USDT"))}
+    check_package(package_files(tmp_path / "models", result.model_id))
+    rows = TrialLedger(tmp_path / "trials.sqlite").records(TrialScope(symbol="ETH/USDT"))
+    assert [(row.seed, row.status) for row in rows if row.status == "finished"] == [(1, "finished"), (2, "finished")]
+    assert {row.data_hash for row in rows} == {data["universe"]["ETH/USDT"]["sha256"]}
+    assert metrics.deflated is not None
+    assert metrics.deflated.trials == 2, "the second market is no second trial"
+
+
+def test_metrics_of_other_markets_are_refused(plain: Finished) -> None:
+    files = package_files(plain.folder / "models", plain.result.model_id)
+    metrics = json.loads(files["metrics.json"])
+    wrong = {"symbol": "ETH/USDT", "bars": 10, "log_return": 0.5, "max_drawdown": 0.1, "turnover": 3.0}
+    wrong |= {"exposure": 0.5, "liquidations": 0, "hold_log_return": 0.1, "hold_max_drawdown": 0.2}
+    wrong |= {"sharpe": None, "hold_sharpe": None, "paid": metrics["ensemble"]["paid"]}
+    with pytest.raises(UserError, match="metrics are of other markets than the configuration"):
+        check_package(edited(files, "metrics", lambda content: content.update(markets=[wrong])))
 
 
 def test_an_encoder_is_trained_first(trained: Trained, tmp_path: Path) -> None:
