@@ -122,7 +122,7 @@ QDateTimeEdit:focus {{ border-color: {accent}; }}
 QLineEdit[invalid="true"] {{ border-color: {danger}; }}
 QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled, QDateEdit:disabled {{ color: {muted};
     background: {surface}; }}
-QComboBox::drop-down {{ border: none; width: {l}px; padding-right: {xs}px; }}
+QComboBox::drop-down, QDateTimeEdit::drop-down {{ border: none; width: {l}px; padding-right: {xs}px; }}
 QComboBox::down-arrow {{ image: url("{chevron_down}"); width: {m}px; height: {m}px; }}
 QComboBox QAbstractItemView {{ background: {raised}; border: 1px solid {line}; selection-background-color: {accent};
     selection-color: {on_accent}; outline: none; }}

@@ -19,6 +19,7 @@ from app.i18n import Language
 from app.language import LanguageManager
 from app.models.replay import AgentReplay
 from app.replay_desk import ReplayDesk
+from app.runtime import prepare_data
 from app.stored_episodes import read_replay
 from app.theme import ThemeChoice, ThemeManager, UpDown
 from app.ui.replay.player import ReplayPlayer
@@ -27,7 +28,7 @@ from app.ui.replay.window import ReplayWindow
 from core.config import DataPaths
 from core.errors import UserError
 from ml.model_storage import EPISODE
-from tests.integration.model_desk_kit import running_store
+from tests.integration.model_desk_kit import running_desk, running_store
 from tests.unit.ml.agents.agent_packages import store_agent
 from tests.unit.ml.agents.episodes_kit import FIRST_NS, HOUR_NS, random_episode
 
@@ -444,3 +445,20 @@ def test_what_cannot_be_replayed_is_a_dialog_with_a_remedy(
         desk.close()
         desk.errors.deleteLater()
         desk.deleteLater()
+
+
+def test_the_button_of_the_card_opens_it(
+    paths: DataPaths, agent: str, theme: ThemeManager, language: LanguageManager, qtbot: QtBot
+) -> None:
+    prepare_data(paths.root)
+    with running_store(paths) as store, running_desk(paths, store, theme, language) as desk:
+        desk.show(agent)
+        dialog = desk.dialog
+        assert dialog is not None
+        qtbot.waitUntil(dialog.replay_button.isEnabled, timeout=20_000)
+        qtbot.mouseClick(dialog.replay_button, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: bool(desk.replays.windows), timeout=20_000)
+        (window,) = desk.replays.windows
+        assert window.windowTitle() == "Replay of BTC/USDT 1h"
+        desk.close()
+        assert desk.replays.windows == ()
