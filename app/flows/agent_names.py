@@ -10,16 +10,16 @@ _RULES = {
     "flat": mark("Holding nothing"),
     "hold": mark("Buy and hold"),
     "short": mark("Short and hold"),
-    "volatility_target": mark("Hold, steady volatility"),
+    "volatility_target": mark("Hold, volatility-targeted"),
     "momentum": mark("Momentum"),
     "mean_reversion": mark("Mean reversion"),
-    "forecast_sign": mark("Sign of the forecast"),
+    "forecast_sign": mark("The forecaster's sign"),
 }
 _STANDINGS = {
-    UNTRAINED: mark("not trained"),
-    NO_EDGE: mark("no edge"),
-    HOLD: mark("like holding"),
-    EDGE: mark("edge"),
+    UNTRAINED: mark("Not trained"),
+    NO_EDGE: mark("No edge shown"),
+    HOLD: mark("Like buy and hold"),
+    EDGE: mark("Evidence of an edge"),
 }
 
 

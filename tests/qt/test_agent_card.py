@@ -295,7 +295,7 @@ def test_an_agent_without_its_forecaster_cannot_trade(tmp_path: Path) -> None:
 
 def test_what_learned_nothing_looks_like_it(view: AgentView) -> None:
     view.show_card(idle_agent_card())
-    assert view.standing.text() == "× not trained"
+    assert view.standing.text() == "× Not trained"
     assert view.standing.property("role") == view.verdict.property("role") == "danger"
     assert view.diagnostics.summary.property("role") == "danger"
     found = roles(view, "diagnostics")
@@ -307,7 +307,7 @@ def test_what_learned_nothing_looks_like_it(view: AgentView) -> None:
         "Rewards are what it earned",
         "Closed by force",
     }
-    assert view.diagnostics.seeds.texts().count("× not trained") == 2
+    assert view.diagnostics.seeds.texts().count("× Not trained") == 2
     # The mark says so too, not the colour alone.
     assert view.diagnostics.findings.accessibleDescription().count("△") == len(bad)
 
@@ -317,7 +317,7 @@ def test_nothing_green_stands_beside_a_result_without_an_edge(view: AgentView) -
     assert card.metrics.probabilistic is not None
     assert card.metrics.probabilistic > 0.95
     view.show_card(card)
-    assert view.standing.text() == "○ no edge"
+    assert view.standing.text() == "○ No edge shown"
     assert "figures-good" not in {*roles(view, "robustness").values(), *roles(view, "diagnostics").values()}
     assert view.robustness.findings.accessibleDescription().count("✓") == 1
 
