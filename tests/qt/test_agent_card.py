@@ -307,7 +307,7 @@ def test_what_learned_nothing_looks_like_it(view: AgentView) -> None:
         "Rewards are what it earned",
         "Closed by force",
     }
-    assert view.diagnostics.seeds.texts().count("× Not trained") == 2
+    assert view.diagnostics.seeds.texts().count("× not trained") == 2
     # The mark says so too, not the colour alone.
     assert view.diagnostics.findings.accessibleDescription().count("△") == len(bad)
 

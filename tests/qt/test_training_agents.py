@@ -158,7 +158,7 @@ def test_the_newest_pass_stands_beside_the_rules_and_gets_older_with_nobody(dock
     assert dock.agent.plot.isVisible()
     assert "(seed 2, 10.0k steps)" in dock.agent.plot.caption.text()
     drawn = {curve.name: curve for curve in dock.agent.plot.plot._curves}
-    assert list(drawn) == ["This agent", "Buy and hold", "Hold, steady volatility", "Momentum", "Mean reversion"]
+    assert list(drawn) == ["This agent", "Buy and hold", "Hold, volatility-targeted", "Momentum", "Mean reversion"]
     assert len({(curve.colour, curve.dashed) for curve in drawn.values()}) == 5
     assert {len(curve.x) for curve in drawn.values()} == {200}
     assert drawn["Buy and hold"].x[0] == 0.0
@@ -249,7 +249,7 @@ def test_agents_and_forecasters_are_compared_apart(dock: TrainingDock, qtbot) ->
     assert [tables.agents.proxy.record_at(row).run_id for row in (0, 1)] == ["b", "a"]
     header, *lines = (line.split("\t") for line in tables.agents.tsv().splitlines())
     row = dict(zip(header, lines[1], strict=True))
-    assert row["Outcome"] == "○ no edge"
+    assert row["Outcome"] == "○ No edge shown"
     assert (row["Net return"], row["Hold return"], row["Turnover"]) == ("97.6%", "283.8%", "38")
     tables.agents.row_activated.emit(tables.agents.proxy.record_at(0))
     assert dock.pages.currentWidget() is dock.agent
