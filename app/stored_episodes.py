@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.flows.origin_text import market_title
 from app.models.replay import AgentReplay
 from core.config import DataPaths
 from core.errors import UserError
@@ -22,7 +21,5 @@ def read_replay(paths: DataPaths, model_id: str) -> AgentReplay:
             f"The agent {model_id} was stored without the bars it was judged on.",
             "An earlier version made it. Train it again to replay what it did.",
         )
-    data = stored.spec.data
-    title = market_title(data.symbol, data.timeframe, data.origin)
     markets = max(1, len(stored.metrics.markets))
-    return AgentReplay.of(model_id, title, stored.spec.algorithm.kind, episode, markets)
+    return AgentReplay.of(model_id, stored.spec.data.origin, stored.spec.algorithm.kind, episode, markets)

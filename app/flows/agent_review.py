@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.flows.agent_draft import AgentDraft, Direction, Subject, parse_units, parse_whole, universe_spec, weights_of
+from app.flows.agent_names import rule_name
 from app.flows.datasets import StoredForecaster, date_text
 from app.flows.training_flow import TrainingFlow
 from app.flows.training_review import ReviewGroup, bars_text, chosen_timeframe, listed, part_title
@@ -239,11 +240,23 @@ def judgement_group(flow: TrainingFlow) -> ReviewGroup:
         (
             (tr("Split in time"), ", ".join(part_title(part) for part in flow.split())),
             (tr("Purge"), tr("{bars} bars at each border", bars=format_number(draft.purge_bars))),
-            (tr("Compared with"), tr("nothing, holding, momentum, mean reversion, random timing")),
+            (tr("Compared with"), _rules_text(flow)),
             (tr("Resamples"), format_number(draft.agent.resamples)),
             (tr("Random timings"), format_number(draft.agent.draws)),
         ),
     )
+
+
+def _rules_text(flow: TrainingFlow) -> str:
+    """Return what the agent is measured against, by the names that its result uses."""
+    draft = flow.draft.agent
+    try:
+        shorts = weights_of(draft)[0] < 0
+    except ValueError:
+        shorts = False
+    used = {"flat": True, "hold": True, "short": shorts, "volatility_target": True, "momentum": True}
+    used |= {"mean_reversion": True, "forecast_sign": draft.subject.has_encoder}
+    return " · ".join((*(rule_name(name) for name, here in used.items() if here), tr("Random timing")))
 
 
 def _seen(flow: TrainingFlow) -> str:

@@ -98,14 +98,19 @@ def costs_text(costs: CostRates, jitter: float, *, funding: bool = False) -> str
 
 def sees_text(card: AgentCard) -> str:
     """Say what an agent observes at each bar."""
-    features, environment = card.spec.features, card.spec.environment
-    return tr_count(
+    features, environment, encoder = card.spec.features, card.spec.environment, card.spec.encoder
+    said = tr_count(
         "{numbers} numbers: features {features} of the last bar, and its own account",
         "{numbers} numbers: features {features} of the last {n} bars, and its own account",
         environment.window,
         numbers=format_number(card.observed),
         features=f"{features.name} {features.version}",
     )
+    if encoder.is_used and encoder.embedding:
+        said = tr("{said}; the forecaster's memory", said=said)
+    if encoder.is_used and encoder.quantiles:
+        said = tr("{said}; the forecaster's quantiles", said=said)
+    return said
 
 
 def algorithm_text(card: AgentCard) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.flows.origin_text import market_title
+from core.domain.data_origin import DataOrigin
 from ml.agents.episode import Episode
 from ml.arrays import Float32Array, FloatArray
 
@@ -18,7 +20,8 @@ class AgentReplay:
     """A stored episode with what its window needs beside it.
 
     Attributes:
-        model_id / title: of the agent; the title names its market.
+        model_id: of the agent.
+        origin: whose bars they are.
         algorithm: that it learned with.
         episode: the pass.
         markets: that it was judged on together; the episode is of the first, with an account of its own.
@@ -26,7 +29,7 @@ class AgentReplay:
     """
 
     model_id: str
-    title: str
+    origin: DataOrigin
     algorithm: str
     episode: Episode
     centre: FloatArray
@@ -34,14 +37,19 @@ class AgentReplay:
     markets: int = 1
 
     @classmethod
-    def of(cls, model_id: str, title: str, algorithm: str, episode: Episode, markets: int = 1) -> AgentReplay:
+    def of(cls, model_id: str, origin: DataOrigin, algorithm: str, episode: Episode, markets: int = 1) -> AgentReplay:
         """Measure how far each number usually moves."""
         seen = episode.observed[episode.decided[episode.first_observed :]]
         if not len(seen):
             nothing = np.zeros(len(episode.names))
-            return cls(model_id, title, algorithm, episode, nothing, nothing, markets)
+            return cls(model_id, origin, algorithm, episode, nothing, nothing, markets)
         centre, spread = seen.mean(axis=0, dtype=np.float64), seen.std(axis=0, dtype=np.float64)
-        return cls(model_id, title, algorithm, episode, centre, spread, markets)
+        return cls(model_id, origin, algorithm, episode, centre, spread, markets)
+
+    @property
+    def title(self) -> str:
+        """Name the market in the present language."""
+        return market_title(self.episode.symbol, self.episode.timeframe, self.origin)
 
     def __len__(self) -> int:
         return len(self.episode)

@@ -17,6 +17,7 @@ from app.screenshots.studio import Studio, settle
 from app.ui.dialogs.error_dialog import ErrorDialog
 from app.ui.replay.window import ReplayWindow
 from core.domain.candles import Timeframe
+from core.domain.data_origin import BINANCE
 from ml.agents.environment_spec import ACCOUNT_NAMES
 from ml.agents.episode import Episode
 from ml.arrays import FloatArray
@@ -59,7 +60,7 @@ def _bar(
     episode = _episode(studio)
     if kept is not None:
         episode = replace(episode, observed=episode.observed[-kept:], left_out=4_380)
-    with _window(studio, AgentReplay.of(AGENT_IDS[0], f"{BTC} 1h", "ppo", episode)) as window:
+    with _window(studio, AgentReplay.of(AGENT_IDS[0], BINANCE, "ppo", episode)) as window:
         window.seen.unusual_first.setChecked(unusual)
         window.transport.everything.setChecked(everything)
         window.player.go_to(row)

@@ -152,6 +152,7 @@ class Deeds(QObject):
         if card is None:
             card = WelcomeCard(self._services.theme, self._services.language, window)
             card.chosen.connect(self._on_welcome)
+            self._parts.layouts.brought_up.connect(card.hide)  # it would lie half under the panel
         card.show()
         card.raise_()
 

@@ -64,9 +64,11 @@ class Layouts(QObject):
 
     Signals:
         arranged: a preset or a saved arrangement was applied.
+        brought_up: the program brought a dock to the front.
     """
 
     arranged = Signal()
+    brought_up = Signal()
 
     def __init__(self, window: QMainWindow) -> None:
         super().__init__(window)
@@ -247,5 +249,6 @@ class Layouts(QObject):
         if dock is not None:
             dock.show()
             dock.raise_()
+            self.brought_up.emit()
             if focus:
                 dock.widget().setFocus(Qt.FocusReason.OtherFocusReason)

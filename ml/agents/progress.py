@@ -8,6 +8,7 @@ from ml.agents.results import AgentMetrics
 from ml.jsonvalues import JsonValue
 
 ENCODER_PHASE = "encoder"
+ENCODER_TEST_PHASE = "encoder_testing"
 ENCODER_FOLDER = "encoder"  # in the folder of a run: that of the encoder's
 CURVES_FILE = "curves.json"  # in the folder of a run: the newest `PassCurves`
 MOST_POINTS = 200
@@ -93,8 +94,8 @@ class AgentProgress(JsonValue):
 
     Attributes:
         run_id: which run.
-        phase: "encoder" (a forecaster is trained first), "loading", "features", "encoding", "training", "exporting",
-            "testing" or "done".
+        phase: "encoder" (a forecaster is trained first), "encoder_testing" (and judged), "loading", "features",
+            "encoding", "training", "exporting", "testing" or "done".
         step / steps: decisions learned from and planned, of this seed; epochs of an encoder.
         seed_index / seeds: which of how many agents this is, counted from 0.
         last: the newest pass over the validation part; None before the first.
@@ -165,6 +166,8 @@ def log_agent_progress(progress: AgentProgress) -> str:
     """Return one line for a person: steps, validation, speed and time left."""
     if progress.phase == ENCODER_PHASE and progress.steps:
         return f"encoder {progress.seed_index + 1}/{progress.seeds} · epoch {progress.step}/{progress.steps}"
+    if progress.phase == ENCODER_TEST_PHASE:
+        return "encoder testing …"
     if progress.phase != "training":
         return f"{progress.phase} …"
     parts = [f"{progress.step:,}/{progress.steps:,} steps"]

@@ -11,10 +11,12 @@ from typing import Any
 
 from core.jobs import JobChannel
 from ml.agents.job import AgentJob
-from ml.agents.progress import ENCODER_FOLDER, ENCODER_PHASE, AgentProgress
+from ml.agents.progress import ENCODER_FOLDER, ENCODER_PHASE, ENCODER_TEST_PHASE, AgentProgress
 from ml.api import CHECKPOINT_FILE, ForecastJob, TrainingProgress, TrainingResult
 from ml.model_storage import model_of_run
 from ml.worker import forecast
+
+_JUDGED = ("exporting", "testing", "done")  # phases in which a forecaster learns no more
 
 
 def trained_encoder(job: AgentJob, channel: JobChannel) -> str:
@@ -48,11 +50,11 @@ class _EncoderChannel:
         self._channel, self._run_id = channel, run_id
 
     def progress(self, payload: Mapping[str, Any]) -> None:
-        """Report that the encoder is being trained."""
+        """Report that the encoder is being trained, or judged: that takes as long at times."""
         told = TrainingProgress.from_json(payload)
         said = AgentProgress(
             run_id=self._run_id,
-            phase=ENCODER_PHASE,
+            phase=ENCODER_TEST_PHASE if told.phase in _JUDGED else ENCODER_PHASE,
             step=told.epoch,
             steps=told.epochs,
             seed_index=told.seed_index,

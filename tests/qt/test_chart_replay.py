@@ -26,6 +26,7 @@ from app.ui.replay.player import ReplayPlayer
 from app.ui.replay.seen_model import NAME, UNUSUAL, VALUE, SeenModel, observed_title
 from app.ui.replay.window import ReplayWindow
 from core.config import DataPaths
+from core.domain.data_origin import BINANCE, practice_origin
 from core.errors import UserError
 from ml.model_storage import EPISODE
 from tests.integration.model_desk_kit import running_desk, running_store
@@ -37,7 +38,7 @@ NAMES = ("log_return", "rsi[-1]", "weight")
 
 def replay_of(bars: int = 60, **changes: object) -> AgentReplay:
     episode = replace(random_episode(bars, seeds=3, names=NAMES, gap_at=bars // 2), **changes)  # type: ignore[arg-type]
-    return AgentReplay.of("0123456789abcdef", "BTC/USDT 1h", "ppo", episode)
+    return AgentReplay.of("0123456789abcdef", BINANCE, "ppo", episode)
 
 
 @pytest.fixture
@@ -336,6 +337,15 @@ def test_language_and_theme_change_while_it_is_open(
     background = theme.palette.surface
     image = window.equity.grab().toImage()
     assert image.pixelColor(QPoint(image.width() - 2, image.height() - 2)).name().upper() == background
+
+
+def test_the_name_of_an_invented_market_follows_the_language(window: ReplayWindow, language: LanguageManager) -> None:
+    window.show_replay(replace(replay_of(), origin=practice_origin("synthetic-1")))
+    assert "practice market" in window.heading.text()
+    language.set_language(Language.KOREAN)
+    for text in (window.heading.text(), window.windowTitle()):
+        assert "연습 시장" in text
+        assert "practice" not in text
 
 
 def test_the_equity_stands_under_its_bars(window: ReplayWindow) -> None:

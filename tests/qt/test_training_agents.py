@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QLabel, QPushButton
 
 from app import i18n
 from app.flows.training_queue import QueuedRun, QueueState, TrainingQueue
+from app.i18n import MISSING
 from app.past_runs import can_go_on, kept_passes, past_run
 from app.screenshots.agent_runs import agent_metrics, agent_progress, agent_result, pass_curves
 from app.theme import ThemeManager
@@ -86,6 +87,11 @@ def tell(dock: TrainingDock, *messages: AgentProgress) -> None:
     dock._on_frame()
 
 
+def watch_of(run: TrainingRun) -> AgentWatch:
+    assert run.agent is not None
+    return run.agent
+
+
 def cells(dock: TrainingDock, name: str) -> list[str]:
     return dock.agent.findChild(FigureTable, name).texts()
 
@@ -142,11 +148,43 @@ def test_seeds_done_in_an_earlier_session_are_not_learned_again() -> None:
 def test_an_encoder_that_is_trained_first_is_no_seed(dock: TrainingDock) -> None:
     queued(dock, spec())
     tell(dock, AgentProgress("a1", "encoder", 4, 10, 1, 3))
-    assert dock.agent.phase.text() == "Training the encoder: epoch 4 of 10"
-    assert "encoder 47" in dock.list.item(0).text()
+    assert dock.agent.phase.text() == "Training the forecaster: epoch 4 of 10, network 2 of 3"
+    assert "forecaster 47" in dock.list.item(0).text()
+    tell(dock, AgentProgress("a1", "encoder_testing", 10, 10, 2, 3))
+    assert dock.agent.phase.text() == "Testing the forecaster on unseen bars"
+    assert dock.list.item(0).text().endswith("testing the forecaster")
+    assert dock.runs[0].share is None  # the agent has not begun
     assert cells(dock, "agent_validation") == []
     assert dock.runs[0].agent is not None
     assert dock.runs[0].agent.seeds == {}
+
+
+@pytest.mark.parametrize(
+    ("passes", "kept"),
+    [((), "before its first validation: only the forecaster is kept."), (((10_000, 0.1),), "Its checkpoint is kept.")],
+)
+def test_a_run_that_was_stopped_says_what_of_it_is_kept(
+    dock: TrainingDock, passes: tuple[tuple[int, float], ...], kept: str
+) -> None:
+    queued(dock, spec())
+    tell(dock, said(0, 15_000, *passes))
+    dock.on_cancelled("a1", resumable=True)
+    (run,) = dock.runs
+    assert agent_note(run, watch_of(run))[0].endswith(kept)
+    run.state = RunState.INTERRUPTED
+    assert agent_note(run, watch_of(run))[0].endswith(kept)
+
+
+def test_what_stands_still_has_neither_speed_nor_load_and_no_step_is_written_as_a_fraction(dock: TrainingDock) -> None:
+    queued(dock, spec())
+    tell(dock, said(0, 0))
+    assert cells(dock, "agent_validation")[7] == "0"
+    tell(dock, said(0, 5_000))
+    (run,) = dock.runs
+    assert figures(dock)["Speed"] != MISSING
+    run.state = RunState.PAUSED
+    dock.retranslate()
+    assert (figures(dock)["Speed"], figures(dock)["Load"]) == (MISSING, MISSING)
 
 
 def test_the_newest_pass_stands_beside_the_rules_and_gets_older_with_nobody(dock: TrainingDock) -> None:

@@ -289,6 +289,9 @@ def test_the_review_is_built_anew_for_another_choice(qtbot: QtBot, wizard: Train
         assert words in dict(page.lines)
         shown = [label.text() for label in page.findChildren(QLabel) if not label.isHidden()]
         assert set(dict(page.lines)) <= set(shown)
+        rules = dict(page.lines)["Compared with"].split(" · ")
+        assert {"Holding nothing", "Buy and hold", "Hold, volatility-targeted", "Random timing"} <= set(rules)
+        assert ("The forecaster's sign" in rules) is (subject is Subject.BOTH)
     walk(qtbot, wizard, Step.DATA)
     choose(wizard, Subject.FORECASTER)
     walk(qtbot, wizard, Step.REVIEW)

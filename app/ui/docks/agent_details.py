@@ -27,16 +27,17 @@ from app.ui.docks.training_runs import RunState, TrainingRun
 from app.ui.docks.training_words import state_headline, state_note
 from app.ui.widgets.elided_label import ElidedLabel
 from app.ui.widgets.figure_table import FigureTable, Heading
-from ml.agents.progress import ENCODER_PHASE, AgentResult
+from ml.agents.progress import ENCODER_PHASE, ENCODER_TEST_PHASE, AgentResult
 from ml.agents.results import EDGE, AgentFigures, AgentMetrics
 
 _DEVICE = 3  # which of the figures this is
 _MEGABYTE = 1e6
 _PHASES = {
-    ENCODER_PHASE: mark("Training the encoder"),
+    ENCODER_PHASE: mark("Training the forecaster"),
+    ENCODER_TEST_PHASE: mark("Testing the forecaster on unseen bars"),
     "loading": mark("Reading bars"),
     "features": mark("Computing features"),
-    "encoding": mark("The encoder looks at every bar"),
+    "encoding": mark("The forecaster looks at every bar"),
     "training": mark("Training"),
     "exporting": mark("Writing the model package"),
     "testing": mark("Testing on unseen bars"),
@@ -52,7 +53,11 @@ def agent_headline(run: TrainingRun, watch: AgentWatch, after: str = "") -> str:
         return state_headline(run, after)
     phase, progress, working = tr(_PHASES.get(watch.phase, "Training")), watch.progress, watch.at_work
     if watch.phase == ENCODER_PHASE and progress.steps:
-        return tr("{phase}: epoch {epoch} of {epochs}", phase=phase, epoch=progress.step, epochs=progress.steps)
+        epoch = tr("{phase}: epoch {epoch} of {epochs}", phase=phase, epoch=progress.step, epochs=progress.steps)
+        if progress.seeds <= 1:
+            return epoch
+        number = progress.seed_index + 1
+        return tr("{phase}, network {number} of {total}", phase=epoch, number=number, total=progress.seeds)
     if watch.count <= 1 or not working:
         return phase
     if len(working) == 1:
@@ -88,10 +93,11 @@ def agent_figures(run: TrainingRun, watch: AgentWatch) -> tuple[str, ...]:
         done = sum(seed.step for seed in watch.seeds.values())
         return (format_compact(done) if done else MISSING, *(MISSING,) * 5)
     left = left_text(run.left_s) if run.left_s is not None else MISSING
-    rate = watch.steps_per_s
+    rate = 0.0 if run.state is RunState.PAUSED else watch.steps_per_s
     speed = tr("{n} steps/s", n=format_compact(rate)) if rate else MISSING
     device = agent_device(watch)[0] or MISSING
-    return _steps_text(watch), left, speed, device, _load_text(watch), _memory_text(watch)
+    load = MISSING if run.state is RunState.PAUSED else _load_text(watch)
+    return _steps_text(watch), left, speed, device, load, _memory_text(watch)
 
 
 def _steps_text(watch: AgentWatch) -> str:
@@ -131,7 +137,7 @@ def validation_rows(watch: AgentWatch) -> list[tuple[str, ...]]:
     return [
         (
             format_number(index + 1),
-            format_compact(seed.step),
+            format_compact(seed.step) if seed.step else format_number(0),
             _return(None if seed.last is None else seed.last.log_return),
             _return(None if seed.best is None else seed.best.log_return),
             _plain(None if seed.last is None else seed.last.turnover, 3),

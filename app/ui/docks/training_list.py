@@ -19,7 +19,7 @@ from app.i18n import format_duration, format_minute, format_percent, mark, tr
 from app.theme import GRID, ICON_SIZE_M, SPACE_S, SPACE_XS, ThemeManager
 from app.ui.docks.training_agents import LEARNING, AgentWatch
 from app.ui.docks.training_runs import RunState, TrainingRun
-from ml.agents.progress import ENCODER_PHASE
+from ml.agents.progress import ENCODER_PHASE, ENCODER_TEST_PHASE
 
 LIST_ROWS = 6
 _ID_ROLE = int(Qt.ItemDataRole.UserRole)
@@ -91,6 +91,8 @@ def state_text(run: TrainingRun) -> str:
         return _search_text(run, words)
     if run.agent is not None:
         return _agent_text(run, run.agent, words)
+    if run.progress is not None and run.progress.phase == "loading" and run.state is RunState.RUNNING:
+        return tr("reading bars")
     if run.progress is None or not run.learns or run.state.is_over or run.state is RunState.CANCELLING:
         return words
     epoch = tr("epoch {epoch} of {epochs}", epoch=run.progress.epoch, epochs=run.progress.epochs)
@@ -122,7 +124,8 @@ def _agent_text(run: TrainingRun, watch: AgentWatch, words: str) -> str:
     """Return what the run of an agent is doing."""
     if watch.progress is None or run.state.is_over or run.state is RunState.CANCELLING:
         return words
-    done = tr("testing") if watch.phase == "testing" else _learned_text(watch)
+    testing = {"testing": tr("testing"), ENCODER_TEST_PHASE: tr("testing the forecaster")}
+    done = testing.get(watch.phase) or _learned_text(watch)
     if not done:
         return words
     if run.state is not RunState.RUNNING:
@@ -138,7 +141,7 @@ def _learned_text(watch: AgentWatch) -> str:
     if share is None or watch.phase not in (ENCODER_PHASE, LEARNING):
         return ""
     done = format_percent(share, 0)
-    return tr("encoder {share}", share=done) if watch.phase == ENCODER_PHASE else tr("{share} learned", share=done)
+    return tr("forecaster {share}", share=done) if watch.phase == ENCODER_PHASE else tr("{share} learned", share=done)
 
 
 class _RunDelegate(QStyledItemDelegate):

@@ -31,9 +31,9 @@ def state_note(run: TrainingRun) -> tuple[str, str] | None:
     if run.state is RunState.FAILED:
         return f"{local_text(run.message)} {local_text(run.remedy)}".strip(), "danger"
     if run.state is RunState.CANCELLED:
-        return _ended(run, tr("The run stopped at your request. Its checkpoint is kept."), _stopped_early(run)), "muted"
+        return _ended(run, _stopped_with(run), _stopped_early(run)), "muted"
     if run.state is RunState.INTERRUPTED:
-        return _ended(run, tr("The program ended before this run did. Its checkpoint is kept."), _cut_off(run)), "muted"
+        return _ended(run, _cut_off_with(run), _cut_off(run)), "muted"
     if run.state is RunState.FINISHED:
         return tr("Its figures cannot be read: {reason}", reason=local_text(run.message)), "muted"
     waiting = {
@@ -46,6 +46,23 @@ def state_note(run: TrainingRun) -> tuple[str, str] | None:
 
 def _ended(run: TrainingRun, kept: str, lost: str) -> str:
     return kept if run.resumable else lost
+
+
+def _only_forecaster(run: TrainingRun) -> bool:
+    """Whether all that a run can go on from is the forecaster that its agent sees through."""
+    return run.agent is not None and not any(seed.records for seed in run.agent.seeds.values())
+
+
+def _stopped_with(run: TrainingRun) -> str:
+    if _only_forecaster(run):
+        return tr("The run stopped at your request, before its first validation: only the forecaster is kept.")
+    return tr("The run stopped at your request. Its checkpoint is kept.")
+
+
+def _cut_off_with(run: TrainingRun) -> str:
+    if _only_forecaster(run):
+        return tr("The program ended before this run did, before its first validation: only the forecaster is kept.")
+    return tr("The program ended before this run did. Its checkpoint is kept.")
 
 
 def _stopped_early(run: TrainingRun) -> str:

@@ -75,14 +75,21 @@ class ModelPage(StepPage):
         draft, timeframe = self._flow.draft, chosen_timeframe(self._flow)
         horizons = parse_bars(draft.horizons, MAX_HORIZON, MAX_HORIZONS)
         first = bars_as_time(horizons[0], timeframe) if horizons else MISSING
+        ahead = tr(
+            "How far ahead the return is forecast, for example 1, 4, 24. The first one trades: {time} after "
+            "the bar's close. More of them cost little.",
+            time=first,
+        )
+        if draft.agent.subject.trains_agent:  # nothing trades by the forecast itself
+            ahead = tr(
+                "How far ahead the return is forecast, for example 1, 4, 24; the first one is {time} after the bar's "
+                "close. More of them cost little.",
+                time=first,
+            )
         return {
             "horizons": (
                 tr("&Horizons (bars)"),
-                tr(
-                    "How far ahead the return is forecast, for example 1, 4, 24. The first one trades: {time} after "
-                    "the bar's close. More of them cost little.",
-                    time=first,
-                ),
+                ahead,
             ),
             "head": (tr("&Forecast"), tr(_HEAD_NOTES[draft.head])),
             "kind": (

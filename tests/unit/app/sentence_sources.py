@@ -96,6 +96,7 @@ NOT_SENTENCES = {
     "{0} targets/s on {1}",
     "{0}/{1} steps",  # these four: the same for agents
     "encoder {0}/{1} · epoch {2}/{3}",
+    "encoder testing …",
     "validation {0}, best {1}",
     "{0} steps/s on {1}",
     "{0} s left",

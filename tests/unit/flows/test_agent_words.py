@@ -16,6 +16,7 @@ from app.flows.agent_words import (
     paid_in_all,
     paid_text,
     robustness_findings,
+    sees_text,
     timing_rows,
     trained_text,
     tried_name,
@@ -25,6 +26,7 @@ from app.screenshots.agents import agent_card, idle_agent_card, wide_agent_card
 from core.accounting.rules import CostRates
 from ml.agents.environment_spec import DISCRETE, EnvironmentSpec
 from ml.agents.results import AgentMetrics, CostShares
+from ml.agents.run_spec import EncoderSpec
 from ml.statistic_results import BootstrapInterval, DeflatedSharpe
 
 NBSP = "\u00a0"
@@ -46,6 +48,16 @@ def tones(metrics: AgentMetrics) -> dict[str, Tone]:
 )
 def test_what_it_may_hold(spec: EnvironmentSpec, text: str) -> None:
     assert weights_text(spec) == text
+
+
+def test_what_it_sees_names_what_the_forecaster_gives() -> None:
+    card = agent_card()
+    for encoder, end in (
+        (EncoderSpec(), "its own account"),
+        (EncoderSpec(model="9f41", embedding=True, quantiles=False), "its own account; the forecaster's memory"),
+        (EncoderSpec(model="9f41"), "the forecaster's memory; the forecaster's quantiles"),
+    ):
+        assert sees_text(replace(card, spec=replace(card.spec, encoder=encoder))).endswith(end)
 
 
 def test_costs_name_what_is_charged_and_leave_out_what_is_not() -> None:
