@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from PySide6.QtCore import QPoint, Qt
 
 from app.theme import ThemeManager, ThemeName, UpDown, palette
-from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot
+from app.ui.widgets.curve_plot import Curve, CurveColour, CurvePlot, factor_ticks
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.sparkline import Sparkline
 from tests.qt.test_chart_view import pixels
@@ -71,6 +72,45 @@ def test_curve_plot_reads_the_value_under_the_mouse(qtbot) -> None:
     plot.show()
     qtbot.mouseMove(plot, QPoint(40, 100))
     assert plot.grab().toImage() != plain
+
+
+def rows_of(plot: CurvePlot, colour: str) -> int:
+    """Return over how many rows below the legend something of a colour is spread."""
+    image = plot.grab().toImage()
+    found = [
+        y for y in range(40, image.height()) for x in range(250) if image.pixelColor(x, y).name() == colour.lower()
+    ]
+    return max(found) - min(found)
+
+
+def test_growth_that_differs_tenfold_takes_the_same_height_for_the_same_factor(qtbot) -> None:
+    plot = CurvePlot(DARK)
+    qtbot.addWidget(plot)
+    plot.resize(300, 200)
+    lines = [curve(1.0, 2.0, 4.0), curve(1.0, 20.0, 160.0, colour=CurveColour.WARNING, name="rule")]
+    plot.set_curves(lines)
+    flat = rows_of(plot, DARK.accent)
+    plot.set_curves(lines, growth=True)
+    assert rows_of(plot, DARK.accent) > 5 * max(1, flat)
+    near = [curve(1.0, 1.2, 1.4), curve(1.0, 0.9, 0.8, name="rule")]
+    for unlike in (near, [curve(1.0, 0.0, 20.0)], [curve(-1.0, 20.0)]):  # near each other, or with no logarithm
+        plot.set_curves(unlike)
+        straight = plot.grab().toImage()
+        plot.set_curves(unlike, growth=True)
+        assert plot.grab().toImage() == straight
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "pixels_", "marks"),
+    [
+        (-0.1, 1.1, 240, [1, 2, 5, 10]),
+        (-0.4, 2.2, 200, [1, 3, 10, 30, 100]),
+        (-1.1, 2.2, 120, [0.1, 1, 10, 100]),
+        (-0.5, 8.5, 90, [1, 1e3, 1e6]),
+    ],
+)
+def test_marks_of_factors_keep_their_distance(low: float, high: float, pixels_: float, marks: list[float]) -> None:
+    assert factor_ticks(low, high, pixels_, 30.0) == pytest.approx(marks)
 
 
 def test_sparkline_takes_the_colour_of_the_net_change(qtbot) -> None:

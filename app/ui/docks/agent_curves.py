@@ -99,7 +99,7 @@ class EquityPlot(QWidget):
         )
         if self.caption.text() != text:
             self.caption.setText(text)
-        self.plot.set_curves(equity_curves(curves))
+        self.plot.set_curves(equity_curves(curves), growth=True)
 
     def retranslate(self) -> None:
         """Write the fixed texts in the present language."""

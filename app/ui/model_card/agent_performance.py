@@ -129,7 +129,7 @@ class AgentPerformancePage(AgentPage):
             ]
         else:
             self.plot.set_x_marks(day_marks(curves))
-            self.plot.set_curves(equity_curves(curves))
+            self.plot.set_curves(equity_curves(curves), growth=True)
             notes = _curve_notes(curves, len(card.metrics.markets))
         self.curves_note.setVisible(bool(notes))
         self.curves_note.setText(" ".join(notes))

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent
@@ -24,6 +25,8 @@ _DECIMALS = 12
 _ROOM = 0.08
 _MARK_GAP = 12 * GRID
 _MARK_SIZE = 7
+_WIDE = 10.0  # highest by lowest, from which on growth is told on a logarithmic axis
+_LOG_MARKS = ((1, 2, 5), (1, 3), (1,))  # of each power of ten, the densest first
 
 
 class CurveColour(StrEnum):
@@ -60,6 +63,25 @@ class Curve:
         return [(x, y) for x, y in zip(self.x, self.y, strict=True) if math.isfinite(y)]
 
 
+class _FactorScale(Scale):
+    """Maps values by their logarithm to base ten, in which the range is given."""
+
+    def y(self, value: float) -> int:
+        return super().y(math.log10(value))
+
+
+def factor_ticks(low: float, high: float, pixels: float, min_gap: float) -> list[float]:
+    """Return the values to mark between two logarithms to base ten, ascending; see `price_ticks`."""
+    decade = pixels / (high - low)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    for marks in _LOG_MARKS:
+        places = [math.log10(mark) for mark in (*marks, 10)]
+        if min(b - a for a, b in pairwise(places)) * decade >= min_gap:
+            return [m * 10.0**p for p in powers for m in marks if low <= p + math.log10(m) <= high]
+    step = math.ceil(min_gap / decade)
+    return [10.0**p for p in powers if p % step == 0 and low <= p <= high]
+
+
 class CurvePlot(QWidget):
     """A small plot with legend, automatic range and a reading under the mouse."""
 
@@ -69,19 +91,24 @@ class CurvePlot(QWidget):
         self._style = ChartStyle.from_palette(colours)
         self._curves: tuple[Curve, ...] = ()
         self._x_range: tuple[float, float] | None = None
+        self._growth = False
         self._x_marks: tuple[tuple[float, str], ...] = ()
         self._empty = self._x_title = ""
         self._hover: QPoint | None = None
         self.setMouseTracking(True)
 
-    def set_curves(self, curves: Sequence[Curve], *, x_range: tuple[float, float] | None = None) -> None:
+    def set_curves(
+        self, curves: Sequence[Curve], *, x_range: tuple[float, float] | None = None, growth: bool = False
+    ) -> None:
         """Show curves.
 
         Args:
             curves: what to draw, the first one on top.
             x_range: fixed horizontal range; None fits the data.
+            growth: they are multiples of a start: where they differ tenfold the same factor takes the same height,
+                as the ones that grew little could not be told apart otherwise.
         """
-        self._curves, self._x_range = tuple(curves), x_range
+        self._curves, self._x_range, self._growth = tuple(curves), x_range, growth
         newest = [f"{entry[0].name} {_values_text([c.points()[-1][1] for c in entry])}" for entry in self._entries()]
         self.setAccessibleDescription(", ".join(newest) or self._empty)
         self.update()
@@ -137,18 +164,24 @@ class CurvePlot(QWidget):
         metrics = painter.fontMetrics()
         line = metrics.height()
         low, high = min(y for _, y in points), max(y for _, y in points)
+        by_factor = self._growth and low > 0 and high / low > _WIDE
+        if by_factor:
+            low, high = math.log10(low), math.log10(high)
         span = (high - low) or abs(high) * 0.1 or 1.0
         low, high = low - span * _ROOM, high + span * _ROOM
         legend = self._legend_rows(metrics)
         height = self.height() - (1 + max(1, len(legend))) * line - 2 * SPACE_S
-        ticks = price_ticks(low, high, height, PRICE_GAP * 0.75, _DECIMALS)
-        decimals = _needed_decimals(ticks)
-        labels = [format_number(value, decimals) for value in ticks]
+        if by_factor:
+            ticks = factor_ticks(low, high, height, PRICE_GAP * 0.75)
+            labels = [format_number(value, max(0, -math.floor(math.log10(value) + 1e-9))) for value in ticks]
+        else:
+            ticks = price_ticks(low, high, height, PRICE_GAP * 0.75, _DECIMALS)
+            labels = [format_number(value, _needed_decimals(ticks)) for value in ticks]
         axis = max(metrics.horizontalAdvance(label) for label in (*labels, self._x_title)) + SPACE_S
         area = QRect(
             SPACE_XS, max(1, len(legend)) * line + SPACE_S, max(1, self.width() - axis - SPACE_S), max(1, height)
         )
-        scale = Scale(area, low, high)
+        scale = _FactorScale(area, low, high) if by_factor else Scale(area, low, high)
         painter.setPen(hairline(self._style.grid))
         for value in ticks:
             painter.drawLine(area.left(), scale.y(value), area.right(), scale.y(value))

@@ -94,7 +94,7 @@ NOT_SENTENCES = {
     "loss {0}, validation {1}",
     "best {0}",
     "{0} targets/s on {1}",
-    "{0}/{1} steps",  # these four: the same for agents
+    "{0}/{1} steps",  # these five: the same for agents
     "encoder {0}/{1} · epoch {2}/{3}",
     "encoder testing …",
     "validation {0}, best {1}",
