@@ -21,11 +21,13 @@ def agent_standing(metrics: AgentMetrics) -> str:
 
     There is an edge where the Sharpe ratio after costs is above 0 given all that was tried, where it is above that of
     holding, where it is above 0 without what a constant position explains, and where the same positions at random times
-    rarely earn as much. Each must hold at 95 % at least, so that all of them by luck are rarer than one in twenty.
+    rarely earn as much. Each must hold at 95 % at least, so that all of them by luck are rarer than one in twenty. Of
+    several markets the agent trades the first: what it lost there, no other makes up for.
     """
     if not metrics.diagnostics.is_trained:
         return UNTRAINED
-    if not _stands(metrics.deflated) or metrics.ensemble.log_return <= 0.0:
+    own = metrics.markets[0].log_return if metrics.markets else metrics.ensemble.log_return
+    if not _stands(metrics.deflated) or min(own, metrics.ensemble.log_return) <= 0.0:
         return NO_EDGE
     if metrics.hold_difference is None or metrics.hold_difference.low <= 0.0:
         return HOLD

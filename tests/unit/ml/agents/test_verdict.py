@@ -66,6 +66,9 @@ def test_what_it_made_where_it_trades_is_said_beside_all_markets(skill: AgentMet
     )
     assert said in metrics.verdict
     assert "markets together" not in skill.verdict
+    assert skill.standing == EDGE
+    assert metrics.standing == NO_EDGE  # no other market makes up for what the one it trades has lost
+    assert settled(skill, markets=(replace(own, log_return=0.1), own)).standing == EDGE
     set_language(Language.KOREAN)
     try:
         assert not re.search("[a-z]{3,}", local_text(said))
