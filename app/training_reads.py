@@ -104,7 +104,10 @@ def stored_forecasters(models: Path) -> tuple[StoredForecaster, ...]:
     for row in list_models(models):
         if row.problem or row.family != FORECAST or row.other_inputs:
             continue
-        stored = load_model(models, row.model_id)
+        try:
+            stored = load_model(models, row.model_id)
+        except UserError:
+            continue  # a damaged one is told of in the window of models, and hides no other
         ahead_ns = stored.spec.model.reach * Timeframe(row.timeframe).ns
         split = stored.manifest["split"]
         learned, chosen = (int(split[part]["last_open_ns"]) + ahead_ns for part in ("train", "valid"))

@@ -45,7 +45,7 @@ from ml.agents.run_spec import AgentSpec
 from ml.agents.seed_crew import SeedCrew
 from ml.agents.seed_progress import SeedProgress
 from ml.agents.seed_tasks import Room, SeedJob, seeds_at_once
-from ml.agents.shared_bars import LearningBars, shared
+from ml.agents.shared_bars import LearningBars, remove_shared, shared
 from ml.agents.streams import Streams
 from ml.agents.walks import ValidationWalk, test_environment
 from ml.environment import BatchedTradingEnv
@@ -182,6 +182,7 @@ class _Run:
         told = SeedProgress(hooks.on_progress, monitor, [each.seed_index for each in left], at_once)
         with closing(monitor):
             if at_once == 1:
+                remove_shared(self._bars_dir)  # it may have been killed while several learned
                 self._one_by_one(left, replace(hooks, on_progress=told.take_and_flush), told, elapsed)
                 return
             with shared(self.bars, self._bars_dir):
@@ -371,12 +372,13 @@ class SeedTrainer:
             return act(observations)
 
         walked = self._validation.run(self._env, ask)
-        if not math.isfinite(walked.log_return) or not _are_finite(self._learner.policy):
+        earned = self._rules.log_return(walked)
+        if not math.isfinite(earned) or not _are_finite(self._learner.policy):
             raise UserError(f"The numbers of the agent diverged after {step:,} steps.", "Use a lower learning rate.")
         record = ValidationRecord(
             seed=self._state.seed,
             step=step,
-            log_return=walked.log_return,
+            log_return=earned,
             turnover=walked.turnover,
             exposure=walked.exposure,
             seconds=self._hooks.clock() - self._began,

@@ -116,6 +116,19 @@ class AgentBars:
         return np.concatenate([each.frame.time_ns for each in self.markets])
 
     @property
+    def spans_ns(self) -> dict[str, tuple[int, int]]:
+        """Open times of the first and the last bar of each part in any of the markets, ns UTC.
+
+        They are split at the same times, but where one of them lacks bars, its part begins later or ends earlier.
+        """
+        found = {}
+        for name in ("train", "valid", "test"):
+            parts = [(each.frame.time_ns, getattr(each.data, name)) for each in self.markets]
+            first = min(int(times[part.start]) for times, part in parts)
+            found[name] = (first, max(int(times[part.stop - 1]) for times, part in parts))
+        return found
+
+    @property
     def encoder_names(self) -> tuple[str, ...]:
         """Columns of the encoder."""
         return () if self.encoded is None else self.encoded.names

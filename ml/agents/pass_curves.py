@@ -14,6 +14,7 @@ from ml.agents.baselines import FLAT, baseline_rules
 from ml.agents.evaluation import judged_market, judged_rows
 from ml.agents.progress import CURVES_FILE, MOST_POINTS, PassCurves, RuleCurve
 from ml.agents.shared_bars import LearningBars
+from ml.agents.walks import Walked
 from ml.arrays import FloatArray, IntArray
 from ml.environment import BatchedTradingEnv
 from ml.trading_metrics import NS_PER_YEAR
@@ -51,6 +52,12 @@ class ValidationRules:
             equity=_equity(self._part.together(log_return), kept),
             rules=self._rules,
         )
+
+    def log_return(self, walked: Walked) -> float:
+        """Return what a pass came to, the capital spread over the markets as where the agent is judged."""
+        if self._part.slot is None:
+            return walked.log_return
+        return float(self._part.together(walked.path).sum())
 
     @cached_property
     def _times(self) -> IntArray:

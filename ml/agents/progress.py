@@ -44,7 +44,7 @@ class ValidationRecord(JsonValue):
     Attributes:
         seed: of the agent.
         step: decisions it had learned from.
-        log_return: net, summed over the part.
+        log_return: net, summed over the part; of several markets together, the capital spread evenly over them.
         turnover: mean move of the target per bar.
         exposure: mean size of the targets.
         seconds: since the pass before, without pauses.

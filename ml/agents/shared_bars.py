@@ -90,7 +90,7 @@ def shared(bars: LearningBars, folder: Path) -> Iterator[None]:
     Raises:
         UserError: the disk has not enough left.
     """
-    _remove(folder)  # of a run that was killed
+    remove_shared(folder)
     require_disk(folder.parent, sum(each.nbytes for each in bars.arrays.values()))
     folder.mkdir(parents=True)
     market = bars.market
@@ -110,7 +110,7 @@ def shared(bars: LearningBars, folder: Path) -> Iterator[None]:
         (folder / _INDEX).write_text(json.dumps(index.to_json()), encoding="utf-8")
         yield
     finally:
-        _remove(folder)
+        remove_shared(folder)
 
 
 def shared_bars(folder: Path) -> LearningBars:
@@ -133,11 +133,12 @@ def shared_bars(folder: Path) -> LearningBars:
     )
 
 
+def remove_shared(folder: Path) -> None:
+    """Remove what a run that was killed left behind."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _mapped(folder: Path, name: str) -> NDArray[Any]:
     # Copy on write: torch wants memory that could be written to.
     values: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
     return values
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

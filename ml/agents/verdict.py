@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ml.agents.results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
 from ml.statistic_results import CostPoint, DeflatedSharpe
 
@@ -19,11 +21,13 @@ def agent_standing(metrics: AgentMetrics) -> str:
 
     There is an edge where the Sharpe ratio after costs is above 0 given all that was tried, where it is above that of
     holding, where it is above 0 without what a constant position explains, and where the same positions at random times
-    rarely earn as much. Each must hold at 95 % at least, so that all of them by luck are rarer than one in twenty.
+    rarely earn as much. Each must hold at 95 % at least, so that all of them by luck are rarer than one in twenty. Of
+    several markets the agent trades the first: what it lost there, no other makes up for.
     """
     if not metrics.diagnostics.is_trained:
         return UNTRAINED
-    if not _stands(metrics.deflated) or metrics.ensemble.log_return <= 0.0:
+    own = metrics.markets[0].log_return if metrics.markets else metrics.ensemble.log_return
+    if not _stands(metrics.deflated) or min(own, metrics.ensemble.log_return) <= 0.0:
         return NO_EDGE
     if metrics.hold_difference is None or metrics.hold_difference.low <= 0.0:
         return HOLD
@@ -47,7 +51,12 @@ def agent_verdict(metrics: AgentMetrics) -> str:
         sentences = [f"No evidence of an edge after costs ({_figures(metrics)}).", *_shortcomings(metrics)]
     if metrics.standing != UNTRAINED:
         sentences.append(_likeness_sentence(metrics))
-    sentences += [_idle_sentence(metrics), _seeds_sentence(metrics), _hindsight_sentence(metrics)]
+    sentences += [
+        _own_market_sentence(metrics),
+        _idle_sentence(metrics),
+        _seeds_sentence(metrics),
+        _hindsight_sentence(metrics),
+    ]
     if metrics.diagnostics.rewards_add_up is False:
         sentences.append("Its rewards do not add up to what the account earned: do not trust this training.")
     return " ".join(filter(None, sentences))
@@ -171,6 +180,19 @@ def _idle_sentence(metrics: AgentMetrics) -> str:
         return ""
     count, networks, which = len(idle), len(metrics.seeds), ", ".join(idle)
     return f"{count} of {networks} networks are not trained: number {which}."
+
+
+def _own_market_sentence(metrics: AgentMetrics) -> str:
+    """Say what it came to where it trades, which need not be what all markets together came to."""
+    if not metrics.markets:
+        return ""
+    own = metrics.markets[0]
+    ratio = "–" if own.sharpe is None else f"{own.sharpe:+.2f}"
+    earned, held = (f"{math.expm1(value):+,.1%}" for value in (own.log_return, own.hold_log_return))
+    return (
+        f"These figures are of {len(metrics.markets)} markets together; it trades {own.symbol} alone, where it made "
+        f"{earned} net (Sharpe ratio {ratio} a year) and holding made {held}."
+    )
 
 
 def _seeds_sentence(metrics: AgentMetrics) -> str:

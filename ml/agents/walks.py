@@ -31,7 +31,7 @@ class Walked:
     """What a walk came to.
 
     Attributes:
-        log_return: net, over all bars.
+        log_return: net, over all bars, each market for itself.
         turnover: mean move of the target per bar, from what was held before the first; exposure: mean size of the
             targets.
         path: net log return behind each decision, in the order of the stretches, shape (m,).

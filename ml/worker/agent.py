@@ -181,6 +181,8 @@ def _content(
         {"seed": state.seed, "steps": state.history[-1].step, "best_step": state.best_step} for state in trained.states
     ]
     lineage = run_lineage(job, job.spec.data, bars.frame.time_ns, markets_lineage(inputs), counts, seeds)
+    for name, (first, last) in bars.spans_ns.items():
+        lineage["split"][name] |= {"first_open_ns": first, "last_open_ns": last}
     if encoder is not None:
         lineage[ENCODER] = {
             "model_id": encoder.model_id,

@@ -12,7 +12,7 @@ import pytest
 
 from core.data.data_storage import CandleStore
 from core.domain.data_origin import BINANCE
-from core.job_supervisor import JobSupervisor
+from core.job_supervisor import JobSupervisor, StopPolicy
 from core.jobs import JobCancelled, JobEvent, JobFailed, JobFinished, JobPaused, JobProgress, JobResumed
 from ml.agents.job import TRAIN_AGENT_JOB
 from ml.agents.progress import AgentProgress, AgentResult
@@ -64,7 +64,7 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 
 def test_a_run_is_paused_cancelled_and_goes_on(data_dir: Path) -> None:
-    with JobSupervisor() as supervisor:
+    with JobSupervisor(StopPolicy(grace_s=60.0)) as supervisor:  # how it ends, not how fast on a busy machine
         start(supervisor, data_dir, endless=True)
         events = wait_until(supervisor, both_learn)
         told = [AgentProgress.from_json(event.payload) for event in events if isinstance(event, JobProgress)]

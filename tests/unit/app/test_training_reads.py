@@ -90,3 +90,9 @@ def test_an_agent_may_see_through_forecasters_that_look_at_their_own_market_alon
     assert found.learned_ns < found.chosen_ns
     (models / stored.model_id / METRICS).write_text("{}")
     assert stored_forecasters(models) == ()
+
+
+def test_a_damaged_forecaster_hides_no_other(models: Path, trained: Trained) -> None:
+    other = shutil.copytree(models / trained.result.model_id, models / ("0" * 16))
+    (other / "model.onnx").write_bytes(b"\0" * (other / "model.onnx").stat().st_size)
+    assert [found.model_id for found in stored_forecasters(models)] == [trained.result.model_id]

@@ -70,6 +70,23 @@ def test_every_market_is_split_at_the_same_times(split: SplitSpec) -> None:
     assert bars.markets[1].data.train.start < bars.markets[1].data.train.stop
 
 
+def test_a_part_ends_where_that_of_the_last_market_does() -> None:
+    """Bars that one market lacks at the end of the validation part were looked at in another."""
+    split = SplitSpec(valid_from="2020-12-01", test_from="2020-12-20")
+    border = int(np.datetime64(split.test_from, "ns").astype(np.int64))
+    row = int((border - START_NS) // HOUR)
+    spec = replace(SPEC, split=split)
+    bars = bars_of(market("BTC/USDT", missing=tuple(range(row - 150, row))), ETHER, spec=spec)
+    own, other = (int(each.frame.time_ns[each.data.valid.stop - 1]) for each in bars.markets)
+    assert own < other - 100 * HOUR
+    assert bars.spans_ns["valid"][1] == other
+    assert bars.spans_ns["train"][0] == START_NS + bars.markets[0].data.train.start * HOUR
+    alone = bars_of(BITCOIN)
+    for name, part in (("train", alone.data.train), ("valid", alone.data.valid), ("test", alone.data.test)):
+        times = alone.frame.time_ns
+        assert alone.spans_ns[name] == (times[part.start], times[part.stop - 1])
+
+
 def test_the_scaler_knows_the_training_bars_of_all_markets_and_nothing_else() -> None:
     bars = bars_of(BITCOIN, ETHER)
     rows = [each.data.pipeline.rows(MarketHistory(each.frame)).matrix for each in bars.markets]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ml.agents.accounts import JudgedPart, log_returns
-from ml.agents.bars import AgentBars, agent_bars
+from ml.agents.bars import AgentBars, MarketInput, agent_bars, universe_bars
 from ml.agents.evaluation import judged_market, judged_rows
 from ml.agents.pass_curves import ValidationRules
 from ml.agents.progress import CURVES_FILE, MOST_POINTS, AgentProgress, PassCurves
@@ -48,6 +49,23 @@ def test_every_pass_is_told_once_with_its_curves_and_the_newest_is_kept(bars: Ag
         assert each.equity[-1] == pytest.approx(np.exp(record.log_return), rel=1e-5)
     assert PassCurves.from_json(json.loads((tmp_path / CURVES_FILE).read_bytes())) == curves[-1]
     assert AgentProgress.from_json(json.loads(json.dumps(seen[-1].to_json()))) == seen[-1]
+
+
+def test_several_markets_are_chosen_by_what_they_come_to_together(tmp_path: Path) -> None:
+    frames = [
+        replace(frame_from_returns(ar1_returns(2_500, 0.3, seed), seed), symbol=symbol)
+        for seed, symbol in ((1, "BTC/USDT"), (2, "ETH/USDT"))
+    ]
+    both = universe_bars([MarketInput(MarketHistory(frame)) for frame in frames], SPEC)
+    seen: list[AgentProgress] = []
+    one = replace(SPEC, algorithm=replace(SPEC.algorithm, seeds=1, steps=4_096, evaluations=1))
+    trained = train_rl_model(
+        both, one, run_id="a", run_dir=tmp_path, on_progress=seen.append, should_stop=lambda: False
+    )
+    (curves,) = [message.curves for message in seen if message.curves is not None]
+    (record,) = trained.history
+    assert record.log_return == pytest.approx(np.log(curves.equity[-1]), abs=1e-5)
+    assert trained.states[0].best_return == record.log_return
 
 
 def test_rules_pay_what_the_agent_pays(bars: AgentBars, part: JudgedPart) -> None:

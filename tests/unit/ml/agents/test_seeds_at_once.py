@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -206,6 +207,15 @@ def test_bars_are_shared_not_copied(bars: AgentBars, tmp_path: Path) -> None:
         assert (found.market.stretches, found.market.names, found.market.rules, found.market.symbols) == kept
         found.market.prices[0] = 7.0  # nobody does; if one did, nobody else would see it
         assert torch.equal(shared_bars(tmp_path / "bars").market.prices, bars.market.prices)
+    assert not (tmp_path / "bars").exists()
+
+
+def test_what_a_killed_run_shared_is_gone_where_one_seed_is_left(bars: AgentBars, tmp_path: Path) -> None:
+    with shared(LearningBars.of(bars), tmp_path / "bars"):
+        shutil.copytree(tmp_path / "bars", tmp_path / "kept")
+    (tmp_path / "kept").rename(tmp_path / "bars")
+    spec = spec_of(PPO, 2, seeds=1, steps=2_048, evaluations=1)
+    Run().train(bars, spec, tmp_path, resume=True)
     assert not (tmp_path / "bars").exists()
 
 

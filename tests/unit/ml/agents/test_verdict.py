@@ -12,7 +12,7 @@ import pytest
 
 from app.flows.sentence_text import local_text
 from app.i18n import Language, set_language
-from ml.agents.results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics
+from ml.agents.results import EDGE, HOLD, NO_EDGE, UNTRAINED, AgentMetrics, MarketFigures
 from ml.agents.verdict import agent_standing, agent_verdict
 from ml.statistic_results import BootstrapInterval, DeflatedSharpe
 from tests.unit.ml.agents.judged_world import judged, noise_market
@@ -42,6 +42,38 @@ def settled(metrics: AgentMetrics, **changes: Any) -> AgentMetrics:
     changed = replace(metrics, **changes)
     standing = replace(changed, standing=agent_standing(changed))
     return replace(standing, verdict=agent_verdict(standing))
+
+
+def test_what_it_made_where_it_trades_is_said_beside_all_markets(skill: AgentMetrics) -> None:
+    own = MarketFigures(
+        symbol="BTC/USDT",
+        bars=800,
+        log_return=-0.1,
+        sharpe=-0.4,
+        max_drawdown=0.2,
+        turnover=30.0,
+        exposure=0.5,
+        paid=skill.ensemble.paid,
+        liquidations=0,
+        hold_log_return=0.2,
+        hold_sharpe=0.7,
+        hold_max_drawdown=0.1,
+    )
+    metrics = settled(skill, markets=(own, replace(own, symbol="ETH/USDT", log_return=0.9)))
+    said = (
+        "These figures are of 2 markets together; it trades BTC/USDT alone, where it made -9.5% net "
+        "(Sharpe ratio -0.40 a year) and holding made +22.1%."
+    )
+    assert said in metrics.verdict
+    assert "markets together" not in skill.verdict
+    assert skill.standing == EDGE
+    assert metrics.standing == NO_EDGE  # no other market makes up for what the one it trades has lost
+    assert settled(skill, markets=(replace(own, log_return=0.1), own)).standing == EDGE
+    set_language(Language.KOREAN)
+    try:
+        assert not re.search("[a-z]{3,}", local_text(said))
+    finally:
+        set_language(Language.ENGLISH)
 
 
 def test_each_condition_of_an_edge_is_needed(skill: AgentMetrics) -> None:
