@@ -278,6 +278,14 @@ def test_an_agents_configuration_is_saved_and_fills_every_page_of_any_wizard(
     assert caught.args == [spec]
 
 
+def test_nothing_is_said_to_trade_by_the_forecast_that_an_agent_sees(qtbot: QtBot, wizard: TrainingWizard) -> None:
+    for subject, trades in ((Subject.FORECASTER, True), (Subject.BOTH, False)):
+        walk(qtbot, wizard, Step.DATA)
+        choose(wizard, subject)
+        page = walk(qtbot, wizard, Step.MODEL)
+        assert ("The first one trades" in page.row_texts()["horizons"][1]) is trades
+
+
 def test_the_review_is_built_anew_for_another_choice(qtbot: QtBot, wizard: TrainingWizard) -> None:
     page = walk(qtbot, wizard, Step.REVIEW)
     assert isinstance(page, ReviewPage)
