@@ -137,6 +137,7 @@ class Executor:
             wall,
             new_id=new_id,
             owner_denies=self._owner_denies,
+            own_equity=lambda intent: self._runner.own_equity(intent),
             spawn=self._loops.spawn,
             backoff=self._new_backoff,
             options=DeskOptions(
@@ -528,8 +529,7 @@ class Executor:
         return check, stats
 
     def _owner_denies(self, intent: Intent) -> str:
-        gone = self._plans.denies(intent) or self._runner.denies(intent)
-        return gone or self._ownership.owner_denies(intent)
+        return self._plans.denies(intent) or self._runner.denies(intent) or self._ownership.owner_denies(intent)
 
     # --- inside: start ----------------------------------------------------------------------------------------
 

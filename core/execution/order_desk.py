@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from core.clock import Clock
@@ -83,6 +84,7 @@ class OrderDesk:
         spawn: runs what follows the books of traded markets.
         backoff: makes the pauses before such a stream is opened again.
         owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
+        own_equity: worth of the account that an agent's intent trades, quote currency; None of other intents.
 
     Attributes:
         flow: what went out lately.
@@ -106,6 +108,7 @@ class OrderDesk:
         options: DeskOptions,
         new_id: Callable[[], str],
         owner_denies: Callable[[Intent], str],
+        own_equity: Callable[[Intent], Decimal | None],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         backoff: Callable[[], Backoff],
     ) -> None:
@@ -138,6 +141,7 @@ class OrderDesk:
             in_doubt=lambda: keeper.in_doubt,
             clock_skew_ns=lambda: gateway.clock_skew_ns,
             owner_denies=owner_denies,
+            own_equity=own_equity,
         )
         self._sends: set[asyncio.Task[Order]] = set()
         self._closed = False

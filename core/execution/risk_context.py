@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 
 from core.clock import NS_PER_S, Clock
 from core.domain.money import ZERO
@@ -28,6 +29,7 @@ class RiskContexts:
         in_doubt: whether the books have yet to be compared with the venue.
         clock_skew_ns: the venue's clock minus ours, None where nobody has measured it.
         owner_denies: why an intent's owner must not trade its market now, one sentence; empty where it may.
+        own_equity: worth of the account that an agent's intent trades, quote currency; None of other intents.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class RiskContexts:
         in_doubt: Callable[[], bool],
         clock_skew_ns: Callable[[], int | None],
         owner_denies: Callable[[Intent], str] = lambda intent: "",
+        own_equity: Callable[[Intent], Decimal | None] = lambda intent: None,
     ) -> None:
         self._gateway = gateway
         self._manager = manager
@@ -56,6 +59,7 @@ class RiskContexts:
         self._in_doubt = in_doubt
         self._clock_skew_ns = clock_skew_ns
         self._owner_denies = owner_denies
+        self._own_equity = own_equity
 
     def of(self, intent: Intent, book: BookView | None = None) -> RiskContext:
         """Return the world around an intent at this moment."""
@@ -84,6 +88,7 @@ class RiskContexts:
             drawdown=self._account.drawdown(),
             recent=self._flow.recent(self._risk.settings.duplicate_window_s * NS_PER_S),
             usual_quantities=self._flow.usual_quantities(symbol, owner),
+            own_equity=self._own_equity(intent),
             orders_last_second=self._flow.orders_within(NS_PER_S),
             orders_last_minute=self._flow.orders_within(MINUTE_NS),
             cancels_last_minute=self._flow.cancels_within(MINUTE_NS),

@@ -38,6 +38,7 @@ from core.execution.position_tracker import net_pnl
 from core.execution.records import StrategyRecord
 from core.strategies.bar_strategy import BarStrategy
 from core.strategies.making import ModelLoaders, make_strategy
+from core.strategies.own_account import equity_of
 from core.strategies.spec import StrategySpec
 
 HISTORY_PAGE = 1_000
@@ -321,6 +322,15 @@ class StrategyRunner:
         else:
             works = entry is None or entry.strategy is not None
         return "" if works else "its strategy was stopped"
+
+    def own_equity(self, intent: Intent) -> Decimal | None:
+        """Return what the account is worth that an agent's intent trades, quote currency; None of other intents."""
+        entry = self._entries.get(intent.owner)
+        if intent.source is not IntentSource.STRATEGY or entry is None or entry.record.account is None:
+            return None
+        mark = self._marks.price(intent.symbol)
+        earned = net_pnl(self._path.position(intent.symbol, intent.owner), mark)
+        return equity_of(entry.record.spec.capital, earned, entry.record.account)
 
     def pause_all(self, reason: str) -> None:
         """Stop every running strategy at once, without touching orders (the kill switch cancels those itself)."""

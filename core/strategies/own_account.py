@@ -86,7 +86,7 @@ def own_account(
     elif position.quantity != memory.quantity:
         changed_ns = last_bar_ns + candle.timeframe.ns
         memory = replace(memory, quantity=position.quantity, changed_ns=changed_ns)
-    equity = LEDGER_CONTEXT.add(capital, LEDGER_CONTEXT.subtract(earned, memory.opening_pnl))
+    equity = equity_of(capital, earned, memory)
     return OwnAccount(
         candle=candle,
         mark=mark,
@@ -96,3 +96,13 @@ def own_account(
         entry_price=position.average_price,
         memory=replace(memory, peak=max(memory.peak, equity)),
     )
+
+
+def equity_of(capital: Decimal, earned: Decimal, memory: AccountMemory) -> Decimal:
+    """Return what an account is worth, quote currency.
+
+    Args:
+        capital: that it began with.
+        earned: net profit in the strategy's books.
+    """
+    return LEDGER_CONTEXT.add(capital, LEDGER_CONTEXT.subtract(earned, memory.opening_pnl))

@@ -49,6 +49,7 @@ class RiskContext:
         drawdown: fall of the profit from its highest point since trading was armed, quote currency; 0 at the top.
         recent: manual and strategy intents sent in the last seconds, this one not among them.
         usual_quantities: what this owner ordered last in this market, base currency.
+        own_equity: worth of the account that an agent's intent trades and nothing else, quote currency; None of others.
         orders_last_second / orders_last_minute: orders sent, over all owners.
         cancels_last_minute: cancels sent.
         book: what the visible book offers a market order; None where no book is known.
@@ -77,6 +78,7 @@ class RiskContext:
     drawdown: Decimal = ZERO
     recent: Sequence[Intent] = ()
     usual_quantities: Sequence[Decimal] = ()
+    own_equity: Decimal | None = None
     orders_last_second: int = 0
     orders_last_minute: int = 0
     cancels_last_minute: int = 0
@@ -103,12 +105,12 @@ def increases_exposure(intent: Intent, context: RiskContext) -> bool:
 
 def reduce_only_excess(intent: Intent, context: RiskContext) -> str:
     """Say why a reduce-only order takes more than its owner's other closing orders leave; empty where it does not."""
-    under_way = _under_way(intent, context)
-    if intent.quantity + under_way <= context.owner_quantity * -intent.side.sign:
+    coming = under_way(intent, context)
+    if intent.quantity + coming <= context.owner_quantity * -intent.side.sign:
         return ""
     held = plain(context.owner_quantity)
-    if under_way:
-        return f"the order may only reduce the position of {held}, and {plain(under_way)} is on its way out already"
+    if coming:
+        return f"the order may only reduce the position of {held}, and {plain(coming)} is on its way out already"
     return f"the order may only reduce the position of {held}"
 
 
@@ -118,7 +120,7 @@ def overtaken(intent: Intent, context: RiskContext) -> str:
         (o.remaining_quantity for o in context.working if o.intent.reduce_only and _closes_the_same(o.intent, intent)),
         start=ZERO,
     )
-    if not promised or intent.quantity + _under_way(intent, context) <= context.owner_quantity * -intent.side.sign:
+    if not promised or intent.quantity + under_way(intent, context) <= context.owner_quantity * -intent.side.sign:
         return ""
     held = plain(context.owner_quantity)
     return f"reduce-only orders for {plain(promised)} of the position of {held} are at work already; cancel them first"
@@ -149,7 +151,7 @@ def unseen(context: RiskContext, currency: str, mark: Decimal) -> Decimal:
     return total
 
 
-def _under_way(intent: Intent, context: RiskContext) -> Decimal:
+def under_way(intent: Intent, context: RiskContext) -> Decimal:
     """Return what its owner's orders in the intent's market and direction may still add to the books, base currency."""
     return sum((q for i, q in _to_come(context) if _closes_the_same(i, intent)), start=ZERO)
 

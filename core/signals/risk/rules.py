@@ -21,7 +21,15 @@ from statistics import median
 from core.clock import NS_PER_MS, NS_PER_S
 from core.domain.money import LEDGER_CONTEXT, ZERO, is_multiple, plain
 from core.domain.orders import Intent, IntentSource, OrderState, OrderType, Side, TradingState
-from core.signals.risk.context import RiskContext, increases_exposure, overtaken, pending, reduce_only_excess, unseen
+from core.signals.risk.context import (
+    RiskContext,
+    increases_exposure,
+    overtaken,
+    pending,
+    reduce_only_excess,
+    under_way,
+    unseen,
+)
 from core.signals.risk.reasons import ReasonCode
 from core.signals.risk.settings import RiskSettings, daily_loss_reached, drawdown_reached
 
@@ -231,9 +239,22 @@ def _unusual_quantity(q: Question) -> str:
     if not q.grows or len(usual) < USUAL_ORDERS or (equity is not None and q.value < SLIP_SHARE * equity):
         return ""
     middle = median(usual)
-    if q.intent.quantity < q.settings.max_quantity_multiple * middle:
+    if q.intent.quantity < q.settings.max_quantity_multiple * middle or _fits_own_account(q):
         return ""
     return f"a quantity of {plain(q.intent.quantity)} is far above the usual {plain(middle)}"
+
+
+def _fits_own_account(q: Question) -> bool:
+    """Whether an agent's position stays within the account that a person gave it.
+
+    A target weight is no habit: after many small changes a large one is meant. Refused, it would be so at every close,
+    for what is refused makes no habit.
+    """
+    equity, price = q.context.own_equity, q.price
+    if equity is None or price is None:
+        return False
+    quantity = q.context.owner_quantity + under_way(q.intent, q.context) + q.intent.quantity
+    return LEDGER_CONTEXT.multiply(quantity, price) <= equity
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

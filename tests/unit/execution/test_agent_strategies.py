@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from core.domain.candles import Candle
+from core.domain.orders import IntentSource
 from core.errors import UserError
-from core.events import ForecastMade, SignalEmitted, StrategyState, StrategyStatus
+from core.events import ForecastMade, IntentDenied, SignalEmitted, StrategyState, StrategyStatus
 from core.execution.executor import Executor
 from core.execution.journal import Journal
 from core.strategies.agent_strategy import AgentStrategy
@@ -232,3 +234,23 @@ async def test_a_weight_that_is_no_number_sends_nothing(trading: Desk, agent: Sc
     trading.venue.push_candle(bar(1))
     await until(lambda: trading.said(StrategyStatus)[-1].state is StrategyState.FAILED)
     assert trading.venue.sent == []
+
+
+async def test_a_large_purchase_after_many_small_ones_goes_out(trading: Desk, agent: ScriptedAgent) -> None:
+    """No slip: it stays within the account that a person gave the agent. Refused, it would be so at every close."""
+    trading.venue.free["USDT"] = D(2_000)
+    agent.weights = {index: 0.03 * index for index in range(1, 7)} | {7: 1.0, 8: 1.0}
+    executor, held = await running(trading)
+    for index in range(1, 9):
+        trading.venue.push_candle(bar(index))
+        await until(lambda index=index: len(held) == index)
+    assert not trading.said(IntentDenied)
+    assert held[5] < D("1.8")
+    assert held[6] > D("9.9")
+    assert held[7] == held[6]
+    bought = trading.journal.order_of(f"s1:{T0 + 7 * MINUTE}")
+    assert bought is not None
+    purchase = bought.order.intent
+    position = executor.position("BTC/USDT", "s1")
+    assert executor._runner.own_equity(purchase) == D(1_000) - position.fees + position.realised_pnl
+    assert executor._runner.own_equity(replace(purchase, source=IntentSource.MANUAL)) is None
