@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from core.accounting.fast import BarArrays
 from ml.agents.defaults import DDPG, PPO_CONTINUOUS, PPO_DISCRETE
@@ -105,6 +107,27 @@ def _trial(
     fresh = make(_QUICK_FRESH_ROWS if lab.job.quick else _FRESH_ROWS, lab.seed(500 + number))
     gain, weights = lab.measured(name, agent, fresh.market)
     return _Trial(agent, fresh, gain, weights)
+
+
+def _together(lab: AgentLab, make: Make, settings: Settings, count: int, *, rows: int = _ROWS) -> _Trial:
+    """Let several networks learn, each on a market of its own, and measure what they do together on another.
+
+    They act as every agent does that is stored: by the mean of what its networks want, seeing the one account.
+    """
+    lab.expect(count)
+    agents = list[Agent]()
+    for number in range(count):
+        name, seed = f"PPO {number + 1}/{count}", lab.seed(number)
+        agents.append(lab.learn(name, make(rows, seed).market, settings, seed=seed))
+        lab.passed(name)
+
+    def act(seen: Tensor) -> Tensor:
+        return torch.stack([agent.act(seen) for agent in agents]).mean(dim=0)
+
+    agent = Agent(act, agents[0].spec, sum(each.cpu_seconds for each in agents))
+    fresh = make(_QUICK_FRESH_ROWS if lab.job.quick else _FRESH_ROWS, lab.seed(500))
+    weights = lab.weights(agent, fresh.market)
+    return _Trial(agent, fresh, measure(fresh.market, weights), weights)
 
 
 # --- D and E: mean reversion ------------------------------------------------------------------------------------
@@ -226,7 +249,6 @@ def task_g(lab: AgentLab) -> TaskResult:
     """
     quick = lab.job.quick
     count = 3 if quick else 4
-    lab.expect(count)
     # Each decision is used once: what is said of one bar is nearly all chance, and more of it averages out.
     settings = replace(
         PPO_CONTINUOUS,
@@ -237,16 +259,8 @@ def task_g(lab: AgentLab) -> TaskResult:
         epochs=1,
         learning_rate=1e-3,
     )
-    fresh = _kelly(_QUICK_FRESH_ROWS if quick else _FRESH_ROWS, lab.seed(500))
-    agents, weights = list[Agent](), list[FloatArray]()
-    for number in range(count):
-        name, seed = f"PPO {number + 1}/{count}", lab.seed(number)
-        agents.append(lab.learn(name, _kelly(1_000_000, seed).market, settings, seed=seed))
-        weights.append(lab.measured(name, agents[-1], fresh.market)[1])
-    together = np.mean(weights, axis=0)
-    agent = replace(agents[0], cpu_seconds=sum(each.cpu_seconds for each in agents))
-    found = _Trial(agent, fresh, measure(fresh.market, together), together)
-    weight, best = float(together.mean()), kelly_weight(_DRIFT, _SIGMA)
+    found = _together(lab, _kelly, settings, count, rows=1_000_000)
+    weight, best = float(found.weights.mean()), kelly_weight(_DRIFT, _SIGMA)
     off = abs(weight / best - 1.0)
     return task_result(
         TRADING.task("G"),
@@ -258,7 +272,7 @@ def task_g(lab: AgentLab) -> TaskResult:
         conditions=((off <= _MOST_OFF, f"Its weight is {off:.0%} off, {_MOST_OFF:.0%} allowed."),),
         figures=(
             Figure("mean weight", weight, best),
-            Figure("standard deviation of the weight", float(together.std()), 0.0),
+            Figure("standard deviation of the weight", float(found.weights.std()), 0.0),
             Figure("growth of the mean weight", kelly_growth(_DRIFT, _SIGMA, weight) / _SIGMA, found.fresh.optimum),
             *found.figures(),
         ),
@@ -323,7 +337,8 @@ def task_j(lab: AgentLab) -> TaskResult:
         n_steps=_POSITION.trades - 1,
         batch=2_432,
         epochs=6,
-        noise=0.1,
+        gae_lambda=1.0,  # chance says little here: what an episode came to is known better than guessed
+        entropy=0.0,
     )
     found = _trial(lab, "PPO", _unwinding, settings, 0)
     cost, best = -found.gain.mean, -found.fresh.optimum
